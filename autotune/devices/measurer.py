@@ -1,0 +1,44 @@
+"""The seam between search and hardware."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from autotune.kernels.config import Config
+from autotune.kernels.device import Device
+from autotune.kernels.problem import Problem
+from autotune.studies.outcome import TrialResult
+from autotune.studies.space import Space
+
+
+class Measurer(Protocol):
+    """Measures configs. Lives in a child process that may be killed at any moment.
+
+    Implementations: ``cuda`` (a real GPU), ``estimate`` (compiled for a GPU, time modelled),
+    ``replay`` (a recorded landscape). Constructing one may be slow (a CUDA context, imports);
+    everything is released by ``close``.
+    """
+
+    @property
+    def device(self) -> Device:
+        """What is measured on; the same for the measurer's life."""
+
+    def space(self, problem: Problem) -> Space:
+        """The configs that may be asked for. Raises DeviceError where the problem cannot run
+        at all (a dtype that the GPU lacks, a landscape of another problem), and says why."""
+
+    def prior_us(self, problem: Problem, configs: tuple[Config, ...]) -> tuple[float, ...] | None:
+        """A guess of each config's time, without compiling, or None where there is none.
+        Only the order matters: the first trials are the most promising."""
+
+    def measure(
+        self, problem: Problem, config: Config, *, stop_above_us: float | None = None
+    ) -> TrialResult:
+        """Compile if needed, verify if the device can, time.
+
+        A config whose first sample is above ``stop_above_us`` may be given up: outcome PRUNED.
+        Expected failures come back as outcomes; an exception means that the measurer is broken.
+        """
+
+    def close(self) -> None:
+        """Release the device. Called once."""

@@ -1,0 +1,31 @@
+"""The one exception tree. What a user can cause is an AutotuneError; anything else is a bug.
+
+Every message says what came, what is allowed and what to try. The command line prints it
+without a traceback and exits with ``exit_code``.
+"""
+
+
+class AutotuneError(Exception):
+    """Base of every error that a user's input, files or machine can cause."""
+
+    exit_code = 2
+
+
+class UsageError(AutotuneError):
+    """A flag or a combination of flags that cannot work."""
+
+
+class ModelError(AutotuneError):
+    """A model that cannot be found, or whose config does not describe experts."""
+
+
+class DeviceError(AutotuneError):
+    """A device that is missing, unknown, or lacks what the problem needs."""
+
+
+class StorageError(AutotuneError):
+    """A storage that cannot be opened, is busy, or was written by a newer version."""
+
+
+class EngineFileError(AutotuneError):
+    """An engine config file that cannot be read, is illegal, or cannot be written."""

@@ -1,0 +1,41 @@
+"""Facts about the device that measurements come from, without touching it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class DeviceKind(str, Enum):
+    """Where times come from. Only CUDA ones may be called measured on this machine."""
+
+    CUDA = "cuda"
+    ESTIMATE = "estimate"
+    REPLAY = "replay"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What Triton compiles for. ``arch`` is 90 for SM90, "gfx942" for CDNA3."""
+
+    backend: str
+    arch: int | str
+    warp_size: int = 32
+
+    def __str__(self) -> str:
+        return f"{self.backend}:{self.arch}"
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A device as studies and engine files name it.
+
+    ``name`` is what ``torch.cuda.get_device_name()`` says ("NVIDIA H200");
+    ``shared_bytes`` is the most shared memory one block may have.
+    """
+
+    kind: DeviceKind
+    name: str
+    target: Target
+    shared_bytes: int
+    triton_version: str

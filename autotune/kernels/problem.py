@@ -1,0 +1,77 @@
+"""What one rank computes: the input of every kernel, space and measurement."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Dtype(str, Enum):
+    """How weights and activations enter the GEMMs, in the engines' words."""
+
+    BF16 = "bf16"
+    FP16 = "fp16"
+    FP32 = "fp32"
+    FP8_W8A8 = "fp8_w8a8"
+    INT8_W8A8 = "int8_w8a8"
+    INT8_W8A16 = "int8_w8a16"
+    INT4_W4A16 = "int4_w4a16"
+
+    @property
+    def is_quantized(self) -> bool:
+        return self not in (Dtype.BF16, Dtype.FP16, Dtype.FP32)
+
+    @property
+    def weight_bits(self) -> int:
+        """Bits of one weight element."""
+        bits = {Dtype.FP32: 32, Dtype.BF16: 16, Dtype.FP16: 16, Dtype.INT4_W4A16: 4}
+        return bits.get(self, 8)
+
+    @property
+    def activation_bits(self) -> int:
+        """Bits of one activation element as the dot reads it."""
+        bits = {Dtype.FP32: 32, Dtype.FP8_W8A8: 8, Dtype.INT8_W8A8: 8}
+        return bits.get(self, 16)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One rank's MoE layer for one batch size.
+
+    ``w1`` is [experts, 2 * intermediate, hidden], ``w2`` is [experts, hidden, intermediate];
+    ``tokens`` rows of ``hidden`` enter, each goes to ``top_k`` of ``experts * ep_size`` experts,
+    and this rank computes those that it holds.
+    """
+
+    experts: int
+    """Experts held by this rank (E), fused shared experts included."""
+    top_k: int
+    """Experts of each token, fused shared experts included."""
+    hidden: int
+    """H, the row length of the layer's input and output."""
+    intermediate: int
+    """N, the intermediate size of this rank's shard, after the gated activation."""
+    tokens: int
+    """M, the batch size."""
+    dtype: Dtype = Dtype.BF16
+    block_shape: tuple[int, int] | None = None
+    """(n, k) of one weight scale; (0, group) where only K is grouped; None: no block scales."""
+    per_channel_quant: bool = False
+    """One weight scale per output channel and one activation scale per token."""
+    ep_size: int = 1
+    ep_rank: int = 0
+    fused_shared_experts: int = 0
+    """How many of ``experts`` (the last ones) are shared experts that every token visits."""
+    routing: str = "uniform"
+    """Name of the routing distribution (see kernels.routing)."""
+
+    @property
+    def name(self) -> str:
+        """Readable and sortable: the same order for a human and for a dashboard."""
+        quant = f" block{list(self.block_shape)}" if self.block_shape else ""
+        quant += " per-channel" if self.per_channel_quant else ""
+        parallel = f" EP{self.ep_size}.{self.ep_rank}" if self.ep_size > 1 else ""
+        return (
+            f"E={self.experts},N={self.intermediate},H={self.hidden},topk={self.top_k} "
+            f"{self.dtype.value}{quant}{parallel} M={self.tokens:05d}"
+        )

@@ -1,0 +1,40 @@
+"""What became of a trial. Expected failure is data; surprise raises."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from autotune.kernels.measurement import Measurement, Resources
+
+
+class Outcome(str, Enum):
+    """The closed set of ends of a trial."""
+
+    OK = "ok"
+    PRUNED = "pruned"
+    INFEASIBLE = "infeasible"
+    COMPILE_ERROR = "compile error"
+    COMPILE_TIMEOUT = "compile timeout"
+    OUT_OF_RESOURCES = "out of resources"
+    WRONG_RESULT = "wrong result"
+    CRASHED = "crashed"
+    RUN_TIMEOUT = "run timeout"
+
+
+@dataclass(frozen=True, slots=True)
+class TrialResult:
+    """What a Measurer answers for one config: never an exception for an expected failure.
+
+    ``measurement`` is set for OK and for PRUNED (then with fewer samples);
+    ``reason`` is set, in words, for everything else.
+    """
+
+    outcome: Outcome
+    measurement: Measurement | None = None
+    reason: str = ""
+    resources: Resources | None = None
+    relative_error: float | None = None
+    """Largest error against the eager twin over the checked slice; None where not verified."""
+    compile_s: float = 0.0
+    measure_s: float = 0.0
