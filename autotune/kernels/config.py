@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from typing import Any
 
 KEY_OF_FIELD: Mapping[str, str] = {
     "block_size_m": "BLOCK_SIZE_M",
@@ -51,7 +52,8 @@ class Config:
 
         ``num_warps`` and ``num_stages`` default to Triton's own 4 and 3.
         """
-        return cls(**{_FIELD_OF_KEY[key]: value for key, value in keys.items()})
+        values: dict[str, Any] = {_FIELD_OF_KEY[key]: value for key, value in keys.items()}
+        return cls(**values)
 
     def __str__(self) -> str:
         base = (

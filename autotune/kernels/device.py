@@ -39,3 +39,5 @@ class Device:
     target: Target
     shared_bytes: int
     triton_version: str
+    method: str = ""
+    """How times come about, and in which revision: times of unlike methods never mix."""

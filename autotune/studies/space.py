@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, fields
-from functools import cached_property
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any
 
 from autotune.kernels.config import KEY_OF_FIELD, Config
 from autotune.kernels.device import Device
@@ -119,21 +120,27 @@ class Space:
 
 def moe_space(problem: Problem, device: Device) -> Space:
     """Every config of the device's knobs that breaks no rule."""
-    knobs = AMD_KNOBS if device.target.backend == "hip" else NVIDIA_KNOBS
+    knobs = knobs_of(device)
+    rows = itertools.product(*knobs.values())
+    grid = (Config(**dict[str, Any](zip(knobs, row, strict=True))) for row in rows)
+    feasible = (config for config in grid if broken_rule(problem, device, config) is None)
+    return Space(feasible, partial(_explain, problem, device))
 
-    def explain(config: Config) -> str | None:
-        for field in fields(config):
-            value = getattr(config, field.name)
-            allowed = knobs.get(field.name)
-            key = KEY_OF_FIELD[field.name]
-            if allowed is None and value is not None:
-                return f"{key} is not a key of {device.name}"
-            if allowed is not None and value not in allowed:
-                return f"{key} is {value}; allowed are {', '.join(map(str, allowed))}"
-        return broken_rule(problem, device, config)
 
-    grid = (Config(**dict(zip(knobs, v, strict=True))) for v in itertools.product(*knobs.values()))
-    return Space((c for c in grid if broken_rule(problem, device, c) is None), explain)
+def knobs_of(device: Device) -> Knobs:
+    """The values that the keys may take on a device."""
+    return AMD_KNOBS if device.target.backend == "hip" else NVIDIA_KNOBS
+
+
+def _explain(problem: Problem, device: Device, config: Config) -> str | None:
+    knobs = knobs_of(device)
+    for field, key in KEY_OF_FIELD.items():
+        value, allowed = getattr(config, field), knobs.get(field)
+        if allowed is None and value is not None:
+            return f"{key} is not a key of {device.name}"
+        if allowed is not None and value not in allowed:
+            return f"{key} is {value}; allowed are {', '.join(map(str, allowed))}"
+    return broken_rule(problem, device, config)
 
 
 def broken_rule(problem: Problem, device: Device, config: Config) -> str | None:

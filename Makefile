@@ -1,0 +1,17 @@
+# `make check` is what CI runs, in an environment with the `dev` extra installed and active.
+.PHONY: check lint types imports test
+
+check: lint types imports test
+
+lint:
+	ruff check .
+	ruff format --check .
+
+types:
+	mypy autotune
+
+imports:
+	lint-imports
+
+test:
+	pytest

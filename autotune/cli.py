@@ -1,0 +1,151 @@
+"""The command line: parses, dispatches, and turns errors into one line and an exit code.
+
+Exit codes: 0 done, 1 some of it failed, 2 usage or bad input, 130 interrupted and resumable.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import optuna
+import sqlalchemy.exc
+from rich.logging import RichHandler
+
+import autotune
+from autotune.commands.benching import bench_command
+from autotune.commands.doctor import doctor_command
+from autotune.commands.flags import (
+    add_device_flags,
+    add_model_flags,
+    add_run_flags,
+    add_storage_flag,
+)
+from autotune.commands.inspecting import (
+    best_command,
+    check_command,
+    export_command,
+    models_command,
+    status_command,
+)
+from autotune.commands.output import Output
+from autotune.commands.tuning import resume_command, run_command
+from autotune.engines import ENGINES
+from autotune.errors import AutotuneError
+
+EXIT_FAILED, EXIT_INTERRUPTED = 1, 130
+
+
+def run_command_line(argv: Sequence[str]) -> int:
+    """Run one command; returns the exit code. Errors of the user's making become one line."""
+    args = make_parser().parse_args(argv)
+    output = Output(as_json=args.json, quiet=args.quiet)
+    _set_up_logging(output, verbose=args.verbose)
+    try:
+        return int(args.command(args, output))
+    except AutotuneError as error:
+        return _fail(output, str(error), error.exit_code)
+    except (optuna.exceptions.StorageInternalError, sqlalchemy.exc.SQLAlchemyError) as error:
+        return _fail(output, _storage_words(error), EXIT_FAILED)
+    except KeyboardInterrupt:
+        return _fail(output, "interrupted", EXIT_INTERRUPTED)
+    except BrokenPipeError:  # the reader of stdout has gone: nothing is left to say
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_FAILED
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Every command with its flags."""
+    parser = argparse.ArgumentParser(prog="autotune", description=autotune.__doc__)
+    parser.add_argument("--version", action="version", version=f"autotune {autotune.__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    run = _command(commands, "run", run_command, "tune; run again, it resumes")
+    _add_tuning_flags(run)
+    run.add_argument("--dry-run", action="store_true", help="what would run, and how long")
+
+    resume = _command(commands, "resume", resume_command, "go on with everything unfinished")
+    add_storage_flag(resume)
+
+    bench = _command(commands, "bench", bench_command, "time given configs, without tuning")
+    _add_tuning_flags(bench)
+    bench.add_argument(
+        "--configs",
+        type=int,
+        nargs="+",
+        metavar="N",
+        help="six numbers a config: BLOCK_SIZE_M N K GROUP_SIZE_M num_warps num_stages",
+    )
+    bench.add_argument("--config-file", type=Path, nargs="+", metavar="F", help="engine files")
+
+    for name, function, words in (
+        ("status", status_command, "how far everything is"),
+        ("best", best_command, "the winners so far"),
+        ("export", export_command, "write the engine files again from the storage"),
+    ):
+        command = _command(commands, name, function, words)
+        add_storage_flag(command)
+        command.add_argument("--model", help="only this model's studies")
+        if name == "export":
+            command.add_argument("--output-dir", type=Path, help="default: the run's own")
+
+    _command(commands, "models", models_command, "the built-in catalogue with its shapes")
+
+    check = _command(commands, "check", check_command, "is an engine file legal, is it found")
+    check.add_argument("file", type=Path, nargs="+")
+    check.add_argument("--engine", choices=tuple(ENGINES), required=True)
+    check.add_argument("--triton-version", help="of the serving machine, as 3.6.0")
+
+    doctor = _command(commands, "doctor", doctor_command, "what this machine has")
+    add_device_flags(doctor)
+    add_storage_flag(doctor)
+    return parser
+
+
+def _add_tuning_flags(parser: argparse.ArgumentParser) -> None:
+    add_model_flags(parser)
+    add_device_flags(parser)
+    add_run_flags(parser)
+
+
+def _command(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    function: object,
+    words: str,
+) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=words, description=words)
+    parser.set_defaults(command=function)
+    group = parser.add_argument_group("output")
+    group.add_argument("--json", action="store_true", help="one JSON document on stdout")
+    group.add_argument("--quiet", "-q", action="store_true", help="results and errors only")
+    group.add_argument("--verbose", "-v", action="store_true", help="log every trial")
+    return parser
+
+
+def _set_up_logging(output: Output, *, verbose: bool) -> None:
+    level = logging.DEBUG if verbose else logging.WARNING if output.quiet else logging.INFO
+    handler = RichHandler(console=output.err, show_path=False, show_level=False, markup=False)
+    log = logging.getLogger("autotune")
+    log.handlers = [handler]
+    log.setLevel(level)
+    log.propagate = False
+
+
+def _fail(output: Output, message: str, code: int) -> int:
+    output.err.print("autotune: error: ", message, sep="", markup=False, soft_wrap=True)
+    return code
+
+
+def _storage_words(error: BaseException) -> str:
+    cause: BaseException = error
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    return (
+        f"the storage failed: {cause}. Everything that was told to it is safe; "
+        "mend the cause (a full disk, a lock held by another program) and run the same again"
+    )

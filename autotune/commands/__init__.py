@@ -1,0 +1,1 @@
+"""One function per command: takes parsed flags and an Output, returns the exit code."""

@@ -1,0 +1,113 @@
+"""``status``, ``best``, ``export``, ``models`` and ``check``: look, and write files again."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from autotune.commands.output import Output
+from autotune.engines import ENGINES, CheckReport, check_file
+from autotune.models import catalogue_shapes
+from autotune.report.tables import (
+    model_row,
+    result_row,
+    results_table,
+    rows_table,
+    status_row,
+    status_table,
+)
+from autotune.studies.storage import open_storage
+from autotune.studies.store import StoredStudy, stored_studies
+from autotune.tune.emit import write_files
+from autotune.tune.plan import files_dir
+from autotune.tune.stored import select, settings_of, stored_results
+
+
+def status_command(args: argparse.Namespace, output: Output) -> int:
+    """How far everything is."""
+    rows = [status_row(study) for study in _studies(args)]
+    output.result({"studies": rows}, status_table(rows))
+    return 0
+
+
+def best_command(args: argparse.Namespace, output: Output) -> int:
+    """The winners so far."""
+    results = [result for study in _studies(args) for result in stored_results(study)]
+    output.result({"results": [result_row(r) for r in results]}, results_table(results))
+    return 0
+
+
+def export_command(args: argparse.Namespace, output: Output) -> int:
+    """Write the engine files again, from the storage alone."""
+    written = []
+    for folder, studies in _by_output(_studies(args), args.output_dir).items():
+        results = [r for study in studies for r in stored_results(study, folder)]
+        for kind_folder in {files_dir(folder, r.device) for r in results}:
+            mine = [r for r in results if files_dir(folder, r.device) == kind_folder]
+            written += write_files(mine, kind_folder)
+    output.result(
+        {"files": [str(file.path) for file in written]},
+        "\n".join(f"wrote {file.path}" for file in written),
+    )
+    return 0
+
+
+def models_command(args: argparse.Namespace, output: Output) -> int:
+    """The built-in catalogue."""
+    rows = [model_row(shape) for shape in catalogue_shapes()]
+    output.result({"models": rows}, rows_table(rows))
+    return 0
+
+
+def check_command(args: argparse.Namespace, output: Output) -> int:
+    """Is this engine file legal, and would the engine find it? 1 where it has errors."""
+    reports = [
+        check_file(path, ENGINES[args.engine], triton_version=args.triton_version)
+        for path in args.file
+    ]
+    output.result(
+        {"files": [_check_json(report) for report in reports]},
+        *("\n".join(_check_lines(report)) for report in reports),
+    )
+    return int(any(finding.level == "error" for r in reports for finding in r.findings))
+
+
+def _studies(args: argparse.Namespace) -> list[StoredStudy]:
+    storage = open_storage(args.storage, create=False)
+    try:
+        return select(stored_studies(storage), args.model)
+    finally:
+        storage.remove_session()
+
+
+def _by_output(studies: list[StoredStudy], given: Path | None) -> dict[Path, list[StoredStudy]]:
+    folders: dict[Path, list[StoredStudy]] = {}
+    for study in studies:
+        folder = given.absolute() if given else settings_of(study).output_dir
+        folders.setdefault(folder, []).append(study)
+    return folders
+
+
+def _check_json(report: CheckReport) -> dict[str, Any]:
+    return {
+        "path": str(report.path),
+        "engine": report.engine,
+        "findings": [
+            {"level": f.level, "key": f.key, "message": f.message} for f in report.findings
+        ],
+        "env": {report.env_variable: str(report.env_folder) if report.env_folder else None},
+        "reads": str(report.reads) if report.reads else None,
+    }
+
+
+def _check_lines(report: CheckReport) -> list[str]:
+    lines = [f"{report.path} ({report.engine})"]
+    for finding in report.findings:
+        key = f" [{finding.key}]" if finding.key else ""
+        lines.append(f"  {finding.level}{key}: {finding.message}")
+    if not report.findings:
+        lines.append("  nothing wrong")
+    if report.env_folder is not None:
+        lines.append(f"  found with {report.env_variable}={report.env_folder}")
+    return lines

@@ -1,0 +1,40 @@
+"""Results to stdout, everything else to stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass, field
+from typing import Any
+
+from rich.console import Console, RenderableType
+
+
+def _stdout() -> Console:
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 200  # a pipe has no width: never fold a row
+    return console
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """Where a command prints. ``as_json`` makes stdout exactly one JSON document."""
+
+    as_json: bool = False
+    quiet: bool = False
+    out: Console = field(default_factory=_stdout)
+    err: Console = field(default_factory=lambda: Console(stderr=True, highlight=False))
+
+    def result(self, data: Any, *shown: RenderableType) -> None:
+        """``data`` as JSON where that was asked for, else ``shown``."""
+        if self.as_json:
+            sys.stdout.write(json.dumps(data, indent=2) + "\n")
+            return
+        for item in shown:
+            self.out.print(item, soft_wrap=isinstance(item, str))
+
+    def note(self, text: str) -> None:
+        """A line for people, on stderr."""
+        if not self.quiet:
+            self.err.print(text, soft_wrap=True)

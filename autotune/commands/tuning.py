@@ -1,0 +1,118 @@
+"""``run`` and ``resume``."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable
+from typing import Any
+
+from autotune.commands.flags import run_settings
+from autotune.commands.output import Output
+from autotune.engines import ENGINES, WrittenFile
+from autotune.report.progress import LiveDisplay, PlainDisplay, seconds_words
+from autotune.report.tables import result_row, results_table
+from autotune.settings import RunSettings
+from autotune.studies.storage import open_storage, public_url, storage_url
+from autotune.studies.store import stored_studies
+from autotune.tune.dry import plan_rows
+from autotune.tune.plan import files_dir
+from autotune.tune.run import Display, RunReport, run
+from autotune.tune.stored import unfinished_settings
+
+EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED = 0, 1, 130
+
+
+def run_command(args: argparse.Namespace, output: Output) -> int:
+    """Tune; run again, it resumes."""
+    settings = run_settings(args)
+    if args.dry_run:
+        return _dry_run(settings, args.storage, output)
+    return _run_all([settings], args.storage, output)
+
+
+def resume_command(args: argparse.Namespace, output: Output) -> int:
+    """Go on with everything unfinished, with the settings it was started with."""
+    storage = open_storage(args.storage, create=False)
+    waiting = unfinished_settings(stored_studies(storage))
+    storage.remove_session()
+    if not waiting:
+        output.note(f"everything in {public_url(storage_url(args.storage))} is finished")
+        output.result({"runs": []})
+        return EXIT_DONE
+    return _run_all(waiting, args.storage, output)
+
+
+def _run_all(runs: Iterable[RunSettings], storage: str, output: Output) -> int:
+    reports = []
+    for settings in runs:
+        report = run(settings, storage, _display(output))
+        reports.append((settings, report))
+        if report.interrupted:
+            break
+    shown = [item for settings, report in reports for item in _summary(settings, report)]
+    data = [_report_json(report) for _, report in reports]
+    output.result(data[0] if len(data) == 1 else {"runs": data}, *shown)
+    for _, report in reports:
+        _notes(report, storage, output)
+    return max(_exit_code(report) for _, report in reports)
+
+
+def _display(output: Output) -> Display:
+    live = output.err.is_terminal and not output.quiet
+    return LiveDisplay(output.err) if live else PlainDisplay()
+
+
+def _summary(settings: RunSettings, report: RunReport) -> list[Any]:
+    folder = files_dir(settings.output_dir, report.device)
+    lines = [f"wrote {file.path}" for file in report.files]
+    for name in settings.engines:
+        engine = ENGINES[name]
+        lines.append(f"{engine.title}: export {engine.env_variable}={engine.env_folder(folder)}")
+    return [results_table(report.results), "\n".join(lines)]
+
+
+def _notes(report: RunReport, storage: str, output: Output) -> None:
+    for note in (note for file in report.files for note in file.notes):
+        output.note(f"note: {note}")
+    for name, reason in report.failed.items():
+        output.note(f"no winner for {name}: {reason}; its entry is what you had, or the default")
+    output.note(f"{report.measured} new measurements in {seconds_words(report.seconds)}")
+    if report.unfinished:
+        why = "interrupted" if report.interrupted else "time is up"
+        url = public_url(storage_url(storage))
+        output.note(
+            f"{why}: {report.unfinished} studies lack measurements. Nothing is lost; go on with "
+            f"the same command, or 'autotune resume --storage {url}'"
+        )
+
+
+def _exit_code(report: RunReport) -> int:
+    if report.interrupted:
+        return EXIT_INTERRUPTED
+    return EXIT_FAILED if report.failed else EXIT_DONE
+
+
+def _report_json(report: RunReport) -> dict[str, Any]:
+    return {
+        "device": f"{report.device.kind.value}:{report.device.name}",
+        "triton": report.device.triton_version,
+        "results": [result_row(result) for result in report.results],
+        "files": [_file_json(file) for file in report.files],
+        "failed": report.failed,
+        "new_measurements": report.measured,
+        "unfinished": report.unfinished,
+        "interrupted": report.interrupted,
+        "seconds": round(report.seconds, 1),
+    }
+
+
+def _file_json(file: WrittenFile) -> dict[str, Any]:
+    return {"path": str(file.path), "written": list(file.written), "notes": list(file.notes)}
+
+
+def _dry_run(settings: RunSettings, storage: str, output: Output) -> int:
+    from autotune.report.tables import rows_table
+
+    plan = plan_rows(settings, storage)
+    output.result(plan, rows_table(plan["studies"]), plan["summary"])
+    return EXIT_DONE

@@ -1,0 +1,51 @@
+"""Leaving well: the first signal asks to finish, the second ends at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from types import FrameType, TracebackType
+from typing import Any
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_EXIT_INTERRUPTED = 130
+
+
+class Interrupt:
+    """Context manager that turns SIGINT and SIGTERM into a flag, while it is entered.
+
+    A second signal ends the process at once; its children die with it, and the next run clears
+    the trials that were in flight.
+    """
+
+    def __init__(self) -> None:
+        self._at: float | None = None
+        self._previous: dict[signal.Signals, Any] = {}
+
+    @property
+    def requested(self) -> bool:
+        return self._at is not None
+
+    @property
+    def since_s(self) -> float:
+        """Seconds since the first signal; 0 before it."""
+        return 0.0 if self._at is None else time.monotonic() - self._at
+
+    def __enter__(self) -> Interrupt:
+        self._previous = {number: signal.signal(number, self._handle) for number in _SIGNALS}
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _handle(self, _number: int, _frame: FrameType | None) -> None:
+        if self.requested:
+            os._exit(_EXIT_INTERRUPTED)
+        self._at = time.monotonic()

@@ -1,0 +1,46 @@
+"""What a storage says without running anything: results and files of finished work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from autotune.engines import ENGINES
+from autotune.errors import UsageError
+from autotune.settings import RunSettings
+from autotune.studies.store import StoredStudy
+from autotune.tune.emit import Result, results_of
+from autotune.tune.plan import Job
+
+
+def settings_of(study: StoredStudy) -> RunSettings:
+    """The settings of the study's last run. Raises UsageError where they are not readable."""
+    return RunSettings.from_json(study.attrs["settings"])
+
+
+def stored_results(study: StoredStudy, output_dir: Path | None = None) -> list[Result]:
+    """One result per engine, against the defaults and what ``output_dir`` holds today."""
+    engines = tuple(ENGINES[name] for name in study.attrs["engines"])
+    problem, device = study.key.problem, study.key.device
+    folder = output_dir or settings_of(study).output_dir
+    incumbents = Job(problem, engines).incumbents(device, folder)
+    return results_of(problem, device, engines, study.measured, incumbents)
+
+
+def unfinished_settings(studies: list[StoredStudy]) -> list[RunSettings]:
+    """The distinct settings of studies that lack measurements, in order of study name."""
+    found: list[RunSettings] = []
+    for study in studies:
+        settings = settings_of(study)
+        if not study.is_finished and settings not in found:
+            found.append(settings)
+    return found
+
+
+def select(studies: list[StoredStudy], model: str | None) -> list[StoredStudy]:
+    """The studies of one model, or all. Raises UsageError where there are none."""
+    chosen = [s for s in studies if model is None or str(s.attrs["model"]).lower() == model.lower()]
+    if not chosen:
+        known = sorted({str(study.attrs["model"]) for study in studies})
+        what = f"for --model {model}; it knows {', '.join(known)}" if known else "at all"
+        raise UsageError(f"the storage has no studies {what}")
+    return chosen

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import json
+from dataclasses import fields, replace
+from typing import Any
+
+import pytest
+
+from autotune.kernels.device import DeviceKind, Target
+from autotune.kernels.problem import Dtype
+from autotune.studies.key import StudyKey
+
+
+def test_json_and_back(key: StudyKey) -> None:
+    problem = replace(key.problem, dtype=Dtype.FP8_W8A8, block_shape=(128, 128))
+    whole = replace(key, problem=problem)
+    assert StudyKey.from_json(json.loads(json.dumps(whole.as_json()))) == whole
+
+
+OTHER: dict[str, Any] = {
+    "experts": 64,
+    "top_k": 4,
+    "hidden": 4096,
+    "intermediate": 1024,
+    "tokens": 1,
+    "dtype": Dtype.FP16,
+    "block_shape": (128, 128),
+    "per_channel_quant": True,
+    "ep_size": 2,
+    "ep_rank": 1,
+    "fused_shared_experts": 1,
+    "routing": "zipf:1",
+}
+
+
+def test_every_field_of_the_problem_counts(key: StudyKey) -> None:
+    assert set(OTHER) == {field.name for field in fields(key.problem)}
+    for name, value in OTHER.items():
+        changed = replace(key, problem=replace(key.problem, **{name: value}))
+        assert changed.study_name != key.study_name, name
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"kind": DeviceKind.CUDA},
+        {"name": "NVIDIA H100"},
+        {"target": Target("cuda", 80)},
+        {"shared_bytes": 1},
+        {"triton_version": "3.7.0"},
+        {"method": "warm L2"},
+    ],
+)
+def test_every_field_of_the_device_counts(key: StudyKey, change: dict[str, Any]) -> None:
+    changed = replace(key, device=replace(key.device, **change))
+    assert changed.digest != key.digest
+
+
+def test_names_sort_by_batch_size(key: StudyKey) -> None:
+    names = [
+        replace(key, problem=replace(key.problem, tokens=tokens)).study_name
+        for tokens in (4096, 2, 16, 1)
+    ]
+    assert [int(n.split("M=")[1][:5]) for n in sorted(names)] == [1, 2, 16, 4096]
+    assert "estimate NVIDIA_H200 triton 3.6.0" in names[0]

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import itertools
+import pickle
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from autotune.kernels.config import Config
+from autotune.kernels.device import Device, DeviceKind, Target
+from autotune.kernels.problem import Dtype, Problem
+from autotune.studies.space import Space, moe_space
+
+LANDSCAPES = Path(__file__).parents[2].parent / "shared" / "landscapes"
+
+
+def test_the_peers_grid_is_inside_but_for_shared_memory(problem: Problem, h200: Device) -> None:
+    space = moe_space(problem, h200)
+    grid = itertools.product(
+        (16, 32, 64, 128, 256),
+        (32, 64, 128, 256),
+        (64, 128, 256),
+        (1, 16, 32, 64),
+        (4, 8),
+        (2, 3, 4, 5),
+    )
+    missing = [c for c in itertools.starmap(Config, grid) if c not in space]
+    assert 0 < len(missing) < 1920
+    reasons = {space.why_not(config) for config in missing}
+    assert all(reason is not None and "bytes of shared memory" in reason for reason in reasons)
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype", "block"),
+    [
+        ("moe_h200_qwen3-30b-a3b_tp1_bf16.npz", Dtype.BF16, None),
+        ("moe_h200_deepseek-v3_tp8_fp8block.npz", Dtype.FP8_W8A8, (128, 128)),
+    ],
+)
+def test_what_ran_on_an_h200_is_feasible_and_little_else(
+    problem: Problem, h200: Device, name: str, dtype: Dtype, block: tuple[int, int] | None
+) -> None:
+    if not (LANDSCAPES / name).exists():
+        pytest.skip("the recorded landscapes are not beside this checkout")
+    rows = np.load(LANDSCAPES / name)["configs"].tolist()
+    ran = {Config(*row) for row in rows if row[0] >= 16}
+    space = moe_space(replace(problem, dtype=dtype, block_shape=block), h200)
+    assert {str(config) for config in ran if config not in space} == set()
+    ours = {c for c in space.configs if c.block_size_k > 32 and c.group_size_m != 8}
+    assert len(ours - ran) < len(ours) / 10
+    assert {c.block_size_m for c in ours - ran} <= {16, 32}  # one buffer less: see limits.py
+
+
+@pytest.mark.parametrize(
+    ("config", "block", "words"),
+    [
+        (Config(16, 64, 256, 1, 4, 3), (128, 128), "does not divide the scale block 128"),
+        (Config(16, 32, 64, 1, 4, 3), (48, 128), "neither divides nor is a multiple"),
+        (Config(8, 64, 64, 1, 4, 3), None, "BLOCK_SIZE_M is 8; allowed are 16"),
+        (Config(16, 64, 64, 1, 4, 3, waves_per_eu=0), None, "waves_per_eu is not a key of"),
+        (Config(256, 256, 256, 1, 8, 5), None, "need 1310720 bytes of shared memory"),
+    ],
+)
+def test_a_reason_in_words(
+    problem: Problem,
+    h200: Device,
+    config: Config,
+    block: tuple[int, int] | None,
+    words: str,
+) -> None:
+    space = moe_space(replace(problem, block_shape=block), h200)
+    assert words in (space.why_not(config) or "")
+
+
+def test_the_fingerprint_changes_with_the_configs_alone(problem: Problem, h200: Device) -> None:
+    one, two = moe_space(problem, h200), moe_space(replace(problem, tokens=1), h200)
+    assert one.fingerprint == two.fingerprint
+    assert Space(one.configs[1:]).fingerprint != one.fingerprint
+    assert Space(reversed(one.configs)).fingerprint == one.fingerprint
+
+
+def test_it_crosses_a_pipe(space: Space) -> None:
+    copy = pickle.loads(pickle.dumps(space))
+    assert copy.configs == space.configs
+    assert copy.why_not(Config(8, 64, 64, 1)) == space.why_not(Config(8, 64, 64, 1))
+
+
+def test_amd_has_its_keys(problem: Problem) -> None:
+    target = Target("hip", "gfx942", 64)
+    device = Device(DeviceKind.ESTIMATE, "AMD Instinct MI300X", target, 65536, "3.6.0")
+    space = moe_space(problem, device)
+    assert {config.num_stages for config in space.configs} == {2}
+    assert {config.waves_per_eu for config in space.configs} == {0, 1, 2, 4}
+    assert "waves_per_eu" in space.knobs
