@@ -1,0 +1,17 @@
+"""Model name or path → model shape → the problem of one rank."""
+
+from autotune.models.listing import catalogue_shapes
+from autotune.models.load import load_shape
+from autotune.models.parse import parse_shape
+from autotune.models.problems import Parallelism, problem_of
+from autotune.models.shape import ModelShape, WeightQuantization
+
+__all__ = [
+    "ModelShape",
+    "Parallelism",
+    "WeightQuantization",
+    "catalogue_shapes",
+    "load_shape",
+    "parse_shape",
+    "problem_of",
+]

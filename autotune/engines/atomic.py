@@ -1,0 +1,87 @@
+"""Writing a file that others read and write at the same time."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+if sys.platform != "win32":
+    import fcntl
+
+_POLL_S = 0.02
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replaces ``path`` in one step: a reader sees the old text or the new one, never a part.
+
+    The mode of an existing file is kept. Raises OSError, and then ``path`` is as it was and no
+    temporary file is left.
+    """
+    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
+    try:
+        with temporary.open("x", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        if path.exists():
+            shutil.copymode(path, temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(path: Path, *, timeout_s: float = 30.0) -> Iterator[None]:
+    """Holds the lock of ``path`` against other processes and threads; leaves no lock file behind.
+
+    The lock dies with its process. Raises TimeoutError (an OSError) when another holds it for
+    ``timeout_s``, and OSError where the folder cannot be written.
+    """
+    lock = path.with_name(f".{path.name}.lock")
+    deadline = time.monotonic() + timeout_s
+    while (descriptor := _acquire(lock)) is None:
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"another process has held {lock} for {timeout_s:.0f} s")
+        time.sleep(_POLL_S)
+    try:
+        yield
+    finally:
+        lock.unlink(missing_ok=True)  # while holding it: who waits on this inode tries again
+        os.close(descriptor)
+
+
+def _acquire(lock: Path) -> int | None:
+    """An open descriptor that holds the lock, or None while somebody else does."""
+    descriptor = os.open(lock, os.O_CREAT | os.O_RDWR, 0o666)
+    try:
+        if _try_lock(descriptor) and _is_at(descriptor, lock):
+            return descriptor
+    except OSError:
+        os.close(descriptor)
+        raise
+    os.close(descriptor)
+    return None
+
+
+def _try_lock(descriptor: int) -> bool:
+    if sys.platform == "win32":  # no advisory locks; the engines run on Linux
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _is_at(descriptor: int, lock: Path) -> bool:
+    """Whether the locked file is still the one under its name."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), lock.stat())
+    except FileNotFoundError:
+        return False

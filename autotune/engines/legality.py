@@ -1,0 +1,62 @@
+"""What every engine demands of a config, and where TMA may be written."""
+
+from __future__ import annotations
+
+from autotune.engines.entries import why_bad_value
+from autotune.kernels.config import Config
+from autotune.kernels.device import Device
+from autotune.kernels.problem import Dtype, Problem
+
+_AMD_FIELDS = ("waves_per_eu", "matrix_instr_nonkdim", "kpack")
+
+
+def scale_block(problem: Problem) -> tuple[int, int] | None:
+    """(n, k) of a two-dimensional scale block; None for groups along K alone and for no scales."""
+    shape = problem.block_shape
+    return shape if shape and all(shape) else None
+
+
+def why_not_shared(problem: Problem, device: Device, config: Config) -> str | None:
+    """The first rule of both engines that ``config`` breaks, in words."""
+    return _bad_value(config) or _bad_block(problem, config) or _foreign_key(device, config)
+
+
+def why_no_tma(problem: Problem, device: Device) -> str | None:
+    """Why SGLang's kernel cannot use tensor descriptors for this problem; None where it can."""
+    target = device.target
+    if target.backend != "cuda" or int(target.arch) < 90:
+        return f"TMA needs SM90 or newer; {device.name} is {target}"
+    if problem.dtype in (Dtype.BF16, Dtype.FP16):
+        return None
+    if problem.dtype is Dtype.FP8_W8A8 and scale_block(problem):
+        return None
+    return f"TMA is for bf16, fp16 and block-wise fp8; this is {problem.dtype.value}"
+
+
+def _bad_value(config: Config) -> str | None:
+    reasons = (why_bad_value(key, value) for key, value in config.as_keys().items())
+    return next((reason for reason in reasons if reason), None)
+
+
+def _bad_block(problem: Problem, config: Config) -> str | None:
+    block = scale_block(problem)
+    if block is None:
+        return None
+    block_n, block_k = block
+    if block_k % config.block_size_k:
+        return f"BLOCK_SIZE_K {config.block_size_k} does not divide the scale block {block_k}"
+    if block_n % config.block_size_n and config.block_size_n % block_n:
+        return (
+            f"BLOCK_SIZE_N {config.block_size_n} neither divides nor is a multiple of the "
+            f"scale block {block_n}"
+        )
+    return None
+
+
+def _foreign_key(device: Device, config: Config) -> str | None:
+    if device.target.backend == "hip":
+        return None
+    for field in _AMD_FIELDS:
+        if getattr(config, field) is not None:
+            return f"{field} is a key for AMD; {device.name} is {device.target}"
+    return None

@@ -1,0 +1,167 @@
+"""vLLM (0.33.0): one flat folder, the Triton version inside the file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from autotune.engines.engine import Found
+from autotune.engines.entries import CONFIG_KEYS, SPLIT_K, USE_TMA
+from autotune.engines.legality import scale_block, why_not_shared
+from autotune.engines.loading import (
+    entries_by_tokens,
+    find_in,
+    installed_folder,
+    parsed,
+    refuse_illegal,
+)
+from autotune.engines.naming import NameParts, checked_device, dtype_part, parse_name
+from autotune.kernels.config import Config
+from autotune.kernels.device import Device
+from autotune.kernels.problem import Dtype, Problem
+
+_VERSION = "triton_version"
+_SHIPPED = ("model_executor/layers/fused_moe/configs",)
+_INTEGER_WEIGHTS = (Dtype.INT4_W4A16, Dtype.INT8_W8A16)
+
+
+class VLLM:
+    """Implements Engine.
+
+    On ROCm vLLM names the device by its id; that is the same as Device.name for those that torch
+    calls "AMD Instinct MI300X" or "AMD Instinct MI325X". Where torch says something longer
+    ("AMD Instinct MI300X VF", "… OAM"), give the device the short name: the id is not known here.
+    """
+
+    name = "vllm"
+    title = "vLLM"
+    env_variable = "VLLM_TUNED_CONFIG_FOLDER"
+    fuses_shared_experts = False
+    keys = (CONFIG_KEYS - {USE_TMA}) | {SPLIT_K}
+    header = frozenset({_VERSION})
+
+    def constants(self, problem: Problem) -> Mapping[str, int]:
+        """The kernel for grouped integer weights takes SPLIT_K without a default."""
+        grouped = problem.dtype is Dtype.INT4_W4A16 or problem.block_shape is not None
+        return {SPLIT_K: 1} if problem.dtype in _INTEGER_WEIGHTS and grouped else {}
+
+    def device_name(self, device: Device) -> str:
+        return _spelled_device(device.name)
+
+    def parse_name(self, name: str) -> NameParts | None:
+        return parse_name(name)
+
+    def spell(self, parts: NameParts) -> str:
+        """Nothing for int8_w8a8, which reads the bf16 file, nor for per-channel scales."""
+        if parts.down:
+            raise ValueError("vLLM has no file for the down GEMM: one file serves both")
+        dtype = "" if parts.dtype == Dtype.INT8_W8A8.value else dtype_part(parts.dtype)
+        spelled = replace(
+            parts,
+            device_name=_spelled_device(parts.device_name),
+            dtype=dtype,
+            per_channel_quant=False,
+        )
+        return spelled.text(block_separator=",")
+
+    def file_name(self, problem: Problem, device: Device, *, down: bool = False) -> str:
+        return self.spell(NameParts.of(problem, device, down=down))
+
+    def path(
+        self, output_dir: Path, problem: Problem, device: Device, *, down: bool = False
+    ) -> Path:
+        return self.env_folder(output_dir) / self.file_name(problem, device, down=down)
+
+    def env_folder(self, output_dir: Path) -> Path:
+        return output_dir / self.name
+
+    def folder_of(self, path: Path) -> Path | None:
+        return path.absolute().parent
+
+    def installed_config_folder(self) -> Path | None:
+        return installed_folder(self.name, _SHIPPED)
+
+    def lookup(
+        self, folder: Path, problem: Problem, device: Device, tokens: int, *, down: bool = False
+    ) -> Found | None:
+        path = folder / self.file_name(problem, device, down=down)
+        found = find_in(path, tokens, self.keys, ignored=self.header) if path.exists() else None
+        return found and replace(found, config=self.launched(problem, found.config))
+
+    def default_config(self, problem: Problem, device: Device) -> Config:
+        block = scale_block(problem)
+        if problem.dtype is Dtype.FP8_W8A8 and block:
+            config = _default_of_blocks(problem.tokens, block)
+        elif problem.dtype is Dtype.INT4_W4A16 or (
+            problem.dtype is Dtype.INT8_W8A16 and problem.block_shape
+        ):
+            return _default_of_groups(problem.tokens)
+        else:
+            config = _default(problem)
+        on_amd = device.target.backend == "hip"  # where vLLM keeps two stages
+        return replace(config, num_stages=2) if on_amd else config
+
+    def why_illegal(self, problem: Problem, device: Device, config: Config) -> str | None:
+        if config.use_tma:
+            return f"{USE_TMA} is not a key of vLLM's kernel"
+        return why_not_shared(problem, device, config)
+
+    def launched(self, problem: Problem, config: Config) -> Config:
+        """``BLOCK_SIZE_K`` clamped to the scale block, as vLLM does."""
+        block = scale_block(problem)
+        if block is None or config.block_size_k <= min(block):
+            return config
+        return replace(config, block_size_k=min(block))
+
+    def body(
+        self, configs: Mapping[int, Config], problem: Problem, device: Device
+    ) -> dict[str, Any]:
+        refuse_illegal(configs, problem, device, self.why_illegal)
+        more = dict(self.constants(problem))
+        entries = {str(m): _without_tma(configs[m]).as_keys() | more for m in sorted(configs)}
+        return {_VERSION: device.triton_version, **entries}
+
+    def parse(self, body: Mapping[str, Any]) -> dict[int, Config]:
+        entries = entries_by_tokens(body, ignored=self.header)
+        return {tokens: parsed(tokens, entry, self.keys) for tokens, entry in entries.items()}
+
+
+def _spelled_device(name: str) -> str:
+    """Runs of spaces and slashes become ``_``; the whole H200 family shares one name."""
+    spelled = checked_device(re.sub(r"[\s/]+", "_", name))
+    return "NVIDIA_H200" if "H200" in spelled.split("_") else spelled
+
+
+def _without_tma(config: Config) -> Config:
+    return replace(config, use_tma=None)
+
+
+def _default_of_blocks(tokens: int, block: tuple[int, int]) -> Config:
+    block_n, block_k = block
+    block_m = 16 if tokens <= 64 else 64
+    group = 1 if tokens <= 16 else 32
+    if tokens <= 8 and block_n % 64 == 0:
+        return Config(block_m, 64, block_k, group, 4, num_stages=4 if tokens <= 4 else 3)
+    return Config(block_m, block_n, block_k, group, num_warps=4, num_stages=3)
+
+
+def _default_of_groups(tokens: int) -> Config:
+    """vLLM picks BLOCK_SIZE_M here, N and K at the launch, and leaves the rest to Triton."""
+    block_m = 16 if tokens <= 20 else 32 if tokens <= 40 else 64
+    return Config(block_m, 32, 64, 1) if tokens == 1 else Config(block_m, 64, 32, 1)
+
+
+def _default(problem: Problem) -> Config:
+    tokens, is_fp8 = problem.tokens, problem.dtype is Dtype.FP8_W8A8
+    limits = ((32, 16), (96, 32), (512, 64))
+    return Config(
+        block_size_m=next((size for limit, size in limits if tokens <= limit), 128),
+        block_size_n=64 if tokens <= 64 else 128,
+        block_size_k=128 if is_fp8 or tokens <= 64 else 64,
+        group_size_m=16 if tokens // problem.experts > 128 else 1,
+        num_warps=4 if tokens <= 128 else 8,
+        num_stages=4 if tokens <= 32 else 3,
+    )

@@ -1,0 +1,213 @@
+"""Where each architecture keeps its experts: the names of the config's fields, as a table.
+
+Several names for one value are alternatives, the first that the config has is read. A dotted
+name goes into a nested object; a list (one entry per layer) stands for its first entry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import Any
+
+Config = Mapping[str, Any]
+"""A parsed config.json, or a nested object of one."""
+
+# Multi-modal configs keep the language model's fields in these nested objects.
+_NESTING = ("thinker_config", "text_config")
+
+
+class Fusion(Enum):
+    """Whether SGLang serves the shared expert as one more routed expert."""
+
+    NEVER = "never"
+    IF_ONE_SHARED = "if the config has exactly one shared expert"
+    ALWAYS = "always: the architecture has one shared expert that no field names"
+
+
+@dataclass(frozen=True, slots=True)
+class FieldNames:
+    """Names under which one family of architectures keeps its MoE sizes."""
+
+    experts: tuple[str, ...]
+    top_k: tuple[str, ...] = ("num_experts_per_tok",)
+    intermediate: tuple[str, ...] = ("moe_intermediate_size",)
+    hidden: tuple[str, ...] = ("hidden_size",)
+    fusion: Fusion = Fusion.NEVER
+    dense: bool = False
+    """No experts at all, tuned as one expert: ``experts`` and ``top_k`` are not read."""
+
+
+LAYERS = ("num_hidden_layers", "n_layers", "num_layers")
+FIRST_DENSE_LAYERS = ("first_k_dense_replace",)
+SHARED_EXPERTS = ("n_shared_experts", "num_shared_experts")
+
+_MIXTRAL = FieldNames(("num_local_experts",), intermediate=("intermediate_size",))
+_QWEN = FieldNames(("num_experts",))
+_DEEPSEEK = FieldNames(("n_routed_experts",))
+_DEEPSEEK_FUSED = replace(_DEEPSEEK, fusion=Fusion.IF_ONE_SHARED)
+_DBRX = FieldNames(
+    ("ffn_config.moe_num_experts",),
+    top_k=("ffn_config.moe_top_k",),
+    intermediate=("ffn_config.ffn_hidden_size",),
+    hidden=("hidden_size", "d_model"),
+)
+_JAMBA = FieldNames(("num_experts",), intermediate=("intermediate_size",))
+# Published OLMoE configs have no moe_intermediate_size: every layer is sparse.
+_OLMOE = FieldNames(("num_experts",), intermediate=("moe_intermediate_size", "intermediate_size"))
+# Grok-1 itself says intermediate_size; later checkpoints have a dense part beside the experts.
+_GROK = FieldNames(
+    ("num_local_experts", "num_experts"),
+    intermediate=("moe_intermediate_size", "intermediate_size"),
+)
+_HUNYUAN = FieldNames(
+    ("num_experts",),
+    top_k=("moe_topk",),
+    intermediate=("moe_intermediate_size", "intermediate_size"),
+)
+_HY_V3 = FieldNames(("num_experts",), intermediate=("expert_hidden_dim", "moe_intermediate_size"))
+_GEMMA4 = FieldNames(("num_experts",), top_k=("top_k_experts",))
+_NEMOTRON_H = FieldNames(("n_routed_experts",), hidden=("moe_latent_size", "hidden_size"))
+# Kimi K3's routed experts work on a latent row, narrower than the model's.
+_KIMI = FieldNames(
+    ("num_experts",),
+    top_k=("num_experts_per_token",),
+    hidden=("routed_expert_hidden_size", "hidden_size"),
+)
+_CHATGLM = FieldNames((), top_k=(), intermediate=("ffn_hidden_size",), dense=True)
+
+FAMILIES: Mapping[str, FieldNames] = {
+    "MixtralForCausalLM": _MIXTRAL,
+    "MiniMaxM2ForCausalLM": _MIXTRAL,
+    "GptOssForCausalLM": _MIXTRAL,
+    "PhiMoEForCausalLM": _MIXTRAL,
+    "PhimoeForCausalLM": _MIXTRAL,
+    "MiniMaxM3SparseForCausalLM": replace(_MIXTRAL, fusion=Fusion.IF_ONE_SHARED),
+    "MiniMaxM3SparseForConditionalGeneration": replace(_MIXTRAL, fusion=Fusion.IF_ONE_SHARED),
+    "Llama4ForCausalLM": replace(_MIXTRAL, fusion=Fusion.ALWAYS),
+    "Llama4ForConditionalGeneration": replace(_MIXTRAL, fusion=Fusion.ALWAYS),
+    "DbrxForCausalLM": _DBRX,
+    "JambaForCausalLM": _JAMBA,
+    "Qwen2MoeForCausalLM": _QWEN,
+    "Qwen3MoeForCausalLM": _QWEN,
+    "Qwen3NextForCausalLM": _QWEN,
+    "Qwen3VLMoeForConditionalGeneration": _QWEN,
+    "Qwen3OmniMoeForConditionalGeneration": _QWEN,
+    "Qwen3_5MoeForCausalLM": _QWEN,
+    "Qwen3_5MoeForConditionalGeneration": _QWEN,
+    "Lfm2MoeForCausalLM": _QWEN,
+    "OlmoeForCausalLM": _OLMOE,
+    "OLMoEForCausalLM": _OLMOE,
+    "DeepseekV2ForCausalLM": _DEEPSEEK,
+    "DeepseekV4ForCausalLM": _DEEPSEEK,
+    "KimiVLForConditionalGeneration": _DEEPSEEK,
+    "KimiK25ForConditionalGeneration": _DEEPSEEK,
+    "DeepseekV3ForCausalLM": _DEEPSEEK_FUSED,
+    "DeepseekV32ForCausalLM": _DEEPSEEK_FUSED,
+    "Glm4MoeForCausalLM": _DEEPSEEK_FUSED,
+    "Glm4MoeLiteForCausalLM": _DEEPSEEK_FUSED,
+    "GlmMoeDsaForCausalLM": _DEEPSEEK_FUSED,
+    "MistralLarge3ForCausalLM": _DEEPSEEK_FUSED,
+    "Grok1ForCausalLM": _GROK,
+    "Grok1ModelForCausalLM": _GROK,
+    "Grok1AForCausalLM": _GROK,
+    "Grok1ImgGen": _GROK,
+    "HunYuanForCausalLM": _HUNYUAN,
+    "HunYuanMoEV1ForCausalLM": _HUNYUAN,
+    "HYV3ForCausalLM": _HY_V3,
+    "Gemma4ForCausalLM": _GEMMA4,
+    "Gemma4ForConditionalGeneration": _GEMMA4,
+    "NemotronHForCausalLM": _NEMOTRON_H,
+    "KimiLinearForCausalLM": _KIMI,
+    "KimiK3ForCausalLM": _KIMI,
+    "KimiK3ForConditionalGeneration": _KIMI,
+    "ChatGLMModel": _CHATGLM,
+    "ChatGLMForCausalLM": _CHATGLM,
+    "ChatGLMForConditionalGeneration": _CHATGLM,
+}
+
+# BailingMoE, BailingMoe, BailingMoeV2, V2_5, V3, BailingMoeLinear …: spelt anew each release.
+_PREFIXES: Mapping[str, FieldNames] = {"Bailing": _QWEN}
+
+# What an architecture that the table does not know may call the same things.
+USUAL_EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
+USUAL_TOP_K = (
+    "num_experts_per_tok",
+    "num_experts_per_token",
+    "experts_per_token",
+    "moe_topk",
+    "moe_top_k",
+    "top_k_experts",
+)
+USUAL_MOE_INTERMEDIATE = ("moe_intermediate_size", "expert_hidden_dim", "moe_ffn_hidden_size")
+
+
+def family_of(architecture: str) -> FieldNames | None:
+    """The field names of a known architecture, else None."""
+    exact = FAMILIES.get(architecture)
+    if exact is not None:
+        return exact
+    found = (names for prefix, names in _PREFIXES.items() if architecture.startswith(prefix))
+    return next(found, None)
+
+
+def text_section(config: Config) -> Config:
+    """The language model's part of a config: the innermost nested object, or ``config`` itself."""
+    section = config
+    for key in _NESTING:
+        inner = section.get(key)
+        if isinstance(inner, Mapping):
+            section = inner
+    return section
+
+
+def read_value(config: Config, name: str) -> Any:
+    """The value of a field, in the language model's part or else at the top; None if neither."""
+    for part in (text_section(config), config):
+        value = _descend(part, name)
+        if value is not None:
+            return value
+    return None
+
+
+def read_int(config: Config, names: tuple[str, ...]) -> int | None:
+    """The first of the named fields that holds a whole number, or a list that starts with one."""
+    found = (_whole_number(read_value(config, name)) for name in names)
+    return next((value for value in found if value is not None), None)
+
+
+def expert_like_fields(config: Config) -> dict[str, Any]:
+    """Every field that may speak of experts, by dotted name, for an error message."""
+    return {name: value for name, value in _walk(config) if _sounds_like_experts(name, value)}
+
+
+def _descend(part: Config, name: str) -> Any:
+    value: Any = part
+    for key in name.split("."):
+        if not isinstance(value, Mapping):
+            return None
+        value = value.get(key)
+    return value
+
+
+def _whole_number(value: Any) -> int | None:
+    if isinstance(value, list) and value:
+        value = value[0]
+    if isinstance(value, bool) or not isinstance(value, int):
+        return None
+    return value
+
+
+def _walk(part: Config, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in part.items():
+        if isinstance(value, Mapping):
+            yield from _walk(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _sounds_like_experts(name: str, value: Any) -> bool:
+    field = name.rpartition(".")[2].lower()
+    speaks = any(word in field for word in ("expert", "moe", "topk", "top_k"))
+    return speaks and _whole_number(value) is not None

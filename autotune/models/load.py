@@ -1,0 +1,164 @@
+"""A model's name or path → its shape, from JSON alone: no remote code is ever run.
+
+Looked at in this order: a local folder or file, the catalogue, the local Hugging Face cache,
+the Hugging Face Hub. The catalogue comes before the cache so that a run is the same everywhere.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import logging
+from pathlib import Path
+from typing import Any, cast
+
+from autotune.errors import ModelError
+from autotune.models.listing import catalogue_configs, find_in_catalogue
+from autotune.models.parse import shape_of_config
+from autotune.models.shape import ModelShape
+
+logger = logging.getLogger(__name__)
+
+_CONFIG = "config.json"
+_HUB_TIMEOUT_S = 5.0  # a config.json is a few KB: a hub that needs longer is not reachable
+
+
+def load_shape(model: str) -> ModelShape:
+    """The shape of a local folder or config.json, of a catalogue name, or of a Hub name.
+
+    A catalogue name may be without its organisation, and in any case.
+
+    Raises:
+        ModelError: no such model, or a config that is unreadable or describes no experts.
+    """
+    shape = _load(model.strip())
+    if shape.dense:
+        logger.warning(
+            "%s is a dense model: its MLP is tuned as one expert that every token visits",
+            shape.name,
+        )
+    return shape
+
+
+def _load(model: str) -> ModelShape:
+    if not model:
+        raise ModelError(
+            "--model is empty; it is a Hugging Face name, a folder or a config.json. "
+            "The `models` command lists the names that need no network"
+        )
+    path = Path(model).expanduser()
+    if path.exists():
+        return _load_local(path)
+    if _looks_like_path(model):
+        raise ModelError(
+            f"--model {model}: there is no such folder or file. A local model is a folder with a "
+            f"{_CONFIG}, or that file itself"
+        )
+    known = find_in_catalogue(model)
+    if known is not None:
+        return known
+    return shape_of_config(model, _read_json(_from_cache(model) or _from_hub(model)))
+
+
+def _looks_like_path(model: str) -> bool:
+    return model.startswith((".", "/", "~")) or model.endswith(".json") or "\\" in model
+
+
+def _load_local(path: Path) -> ModelShape:
+    file = path / _CONFIG if path.is_dir() else path
+    if not file.is_file():
+        held = ", ".join(sorted(entry.name for entry in path.iterdir())[:5]) or "nothing"
+        raise ModelError(
+            f"{path} is a folder without a {_CONFIG} (it holds {held}). Give the folder of a "
+            f"checkpoint in the Hugging Face layout; if it is not meant, give the full name of "
+            f"the model"
+        )
+    return shape_of_config(file.absolute().parent.name, _read_json(file))
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ModelError(f"{file} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise ModelError(
+            f"{file} is not JSON: {error}. Fetch the model's {_CONFIG} again, or describe the "
+            f"model with --shape"
+        ) from error
+    if not isinstance(config, dict):
+        raise ModelError(
+            f"{file} holds a JSON {type(config).__name__}, not an object. Give a model's {_CONFIG}"
+        )
+    return config
+
+
+def _from_cache(model: str) -> Path | None:
+    import huggingface_hub
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        cached = huggingface_hub.try_to_load_from_cache(model, _CONFIG)
+    except HFValidationError as error:
+        raise _not_found(model, "it is not a name that the Hugging Face Hub allows") from error
+    return Path(cached) if isinstance(cached, str) else None
+
+
+def _from_hub(model: str) -> Path:
+    import huggingface_hub
+    from huggingface_hub import errors
+
+    # The HTTP client's own base error, whichever client this release of the library has.
+    transport_error = cast("type[Exception]", errors.HfHubHTTPError.__bases__[0])
+    try:
+        # A look without retries first: the download repeats for 23 s before it gives up.
+        url = huggingface_hub.hf_hub_url(model, _CONFIG)
+        huggingface_hub.get_hf_file_metadata(url, timeout=_HUB_TIMEOUT_S)
+        return Path(huggingface_hub.hf_hub_download(model, _CONFIG, etag_timeout=_HUB_TIMEOUT_S))
+    except (errors.EntryNotFoundError, errors.HfHubHTTPError) as error:
+        raise _not_found(model, _hub_reason(error)) from error
+    except (transport_error, OSError) as error:
+        raise _not_found(model, _UNREACHED) from error
+
+
+_LOG_IN = "If you may use it, log in (`hf auth login`) and try again"
+_UNREACHED = "it is not in the local cache and the Hugging Face Hub could not be reached"
+
+
+def _hub_reason(error: Exception) -> str:
+    from huggingface_hub import errors
+
+    if isinstance(error, errors.LocalEntryNotFoundError):
+        return _UNREACHED
+    if isinstance(error, errors.EntryNotFoundError):
+        return f"its repository on the Hugging Face Hub has no {_CONFIG}"
+    if isinstance(error, errors.GatedRepoError):
+        return f"the Hugging Face Hub guards it (gated). {_LOG_IN}"
+    if isinstance(error, errors.RepositoryNotFoundError):
+        return f"the Hugging Face Hub has no such model, or it is private. {_LOG_IN}"
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    if status in (401, 403):
+        return f"the Hugging Face Hub answers {status}, not allowed. {_LOG_IN}"
+    return f"the Hugging Face Hub answers {status}" if status else _UNREACHED
+
+
+def _not_found(model: str, reason: str) -> ModelError:
+    close = _close_names(model)
+    near = f" Close names that are known here: {', '.join(close)}." if close else ""
+    return ModelError(
+        f"--model {model}: not a local folder, not in the catalogue, and {reason}.{near} "
+        f"Try a folder with the model's {_CONFIG}, a name that the `models` command lists, or "
+        f"--shape E=..,topk=..,hidden=..,intermediate=.."
+    )
+
+
+def _close_names(model: str) -> list[str]:
+    """Up to three known names that resemble it, with or without the organisation."""
+    wanted = model.lower()
+    by_key: dict[str, str] = {}
+    for name in catalogue_configs():
+        by_key[name.lower()] = name
+        by_key.setdefault(name.lower().rpartition("/")[2], name)
+    matches = difflib.get_close_matches(wanted, by_key, n=6, cutoff=0.6)
+    bare = difflib.get_close_matches(wanted.rpartition("/")[2], by_key, n=6, cutoff=0.6)
+    return list(dict.fromkeys(by_key[key] for key in matches + bare))[:3]

@@ -1,0 +1,220 @@
+"""A parsed config.json, or the text of ``--shape`` → a model shape."""
+
+from __future__ import annotations
+
+import logging
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from autotune.errors import ModelError, UsageError
+from autotune.kernels.problem import Dtype
+from autotune.models import fields
+from autotune.models.fields import Config, FieldNames, Fusion
+from autotune.models.quantization import read_quantization
+from autotune.models.shape import ModelShape
+
+logger = logging.getLogger(__name__)
+
+SHAPE_FORM = "E=8,topk=2,hidden=4096,intermediate=14336"
+_SHAPE_HINT = (
+    "Try --shape E=..,topk=..,hidden=..,intermediate=.. in place of --model, with the sizes of "
+    "the routed experts of the whole model"
+)
+_DTYPES = {
+    "bfloat16": Dtype.BF16,
+    "float16": Dtype.FP16,
+    "half": Dtype.FP16,
+    "float32": Dtype.FP32,
+    "float": Dtype.FP32,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Sizes:
+    experts: int
+    top_k: int
+    hidden: int
+    intermediate: int
+
+
+def shape_of_config(name: str, config: Config) -> ModelShape:
+    """The shape that a Hugging Face config describes.
+
+    Raises:
+        ModelError: the model is dense, or its expert fields are missing or ambiguous.
+    """
+    architecture = _architecture_of(config)
+    family = fields.family_of(architecture)
+    if family is None:
+        sizes = _guessed_sizes(name, architecture, config)
+    else:
+        sizes = _sizes_of_family(name, architecture, family, config)
+    return ModelShape(
+        name=name,
+        architecture=architecture,
+        experts=sizes.experts,
+        top_k=sizes.top_k,
+        hidden=sizes.hidden,
+        intermediate=sizes.intermediate,
+        layers=fields.read_int(config, fields.LAYERS) or 0,
+        first_dense_layers=fields.read_int(config, fields.FIRST_DENSE_LAYERS) or 0,
+        dtype=_dtype_of(config),
+        quantization=read_quantization(config),
+        fused_shared_experts=_fused_shared_experts(family, config),
+        dense=family is not None and family.dense,
+    )
+
+
+def parse_shape(text: str) -> ModelShape:
+    """The shape that ``--shape E=8,topk=2,hidden=4096,intermediate=14336`` names.
+
+    All four are the whole model's, order and upper or lower case do not matter.
+
+    Raises:
+        UsageError: a part is missing, unknown, given twice or not a positive whole number.
+    """
+    values: dict[str, int] = {}
+    for part in text.split(","):
+        key, number = _shape_part(text, part)
+        if key in values:
+            raise UsageError(f"--shape {text}: {key} is given twice. Try --shape {SHAPE_FORM}")
+        values[key] = number
+    missing = [key for key in _SHAPE_KEYS.values() if key not in values]
+    if missing:
+        raise UsageError(
+            f"--shape {text}: {', '.join(missing)} missing; all four of "
+            f"{', '.join(_SHAPE_KEYS.values())} are needed. Try --shape {SHAPE_FORM}"
+        )
+    if values["topk"] > values["E"]:
+        raise UsageError(
+            f"--shape {text}: topk={values['topk']} is more than E={values['E']} experts; "
+            f"topk is 1 to {values['E']}"
+        )
+    return ModelShape(
+        name=",".join(f"{key}={values[key]}" for key in _SHAPE_KEYS.values()),
+        architecture="",
+        experts=values["E"],
+        top_k=values["topk"],
+        hidden=values["hidden"],
+        intermediate=values["intermediate"],
+    )
+
+
+_SHAPE_KEYS = {"e": "E", "topk": "topk", "hidden": "hidden", "intermediate": "intermediate"}
+
+
+def _shape_part(text: str, part: str) -> tuple[str, int]:
+    match = re.fullmatch(r"\s*(\w+)\s*=\s*(\d+)\s*", part)
+    key = _SHAPE_KEYS.get(match[1].lower().replace("_", "")) if match else None
+    if match is None or key is None or int(match[2]) < 1:
+        raise UsageError(
+            f"--shape {text}: cannot read {part.strip()!r}; allowed are "
+            f"{', '.join(_SHAPE_KEYS.values())}, each = a whole number from 1. "
+            f"Try --shape {SHAPE_FORM}"
+        )
+    return key, int(match[2])
+
+
+def _architecture_of(config: Config) -> str:
+    architectures = config.get("architectures")
+    if isinstance(architectures, list) and architectures:
+        return str(architectures[0])
+    return ""
+
+
+def _sizes_of_family(name: str, architecture: str, family: FieldNames, config: Config) -> _Sizes:
+    hidden = _needed(name, architecture, config, family.hidden)
+    if family.dense:
+        return _Sizes(1, 1, hidden, _needed(name, architecture, config, family.intermediate))
+    experts = fields.read_int(config, family.experts)
+    if experts in (0, 1) or (experts is None and not fields.expert_like_fields(config)):
+        raise _dense_error(name, architecture)
+    return _Sizes(
+        experts=_needed(name, architecture, config, family.experts),
+        top_k=_needed(name, architecture, config, family.top_k),
+        hidden=hidden,
+        intermediate=_needed(name, architecture, config, family.intermediate),
+    )
+
+
+def _needed(name: str, architecture: str, config: Config, names: tuple[str, ...]) -> int:
+    value = fields.read_int(config, names)
+    if value is None or value < 1:
+        raise ModelError(
+            f"{_called(name, architecture)}: {' or '.join(names)} should be a whole number from 1, "
+            f"but its config has {'none' if value is None else value}. "
+            f"{_found_fields(config)}. {_SHAPE_HINT}"
+        )
+    return value
+
+
+def _guessed_sizes(name: str, architecture: str, config: Config) -> _Sizes:
+    """Sizes of an architecture that the table does not know, from the usual field names."""
+    experts = _only_value(config, fields.USUAL_EXPERTS)
+    if not fields.expert_like_fields(config) or experts in (0, 1):
+        raise _dense_error(name, architecture)
+    top_k = _only_value(config, fields.USUAL_TOP_K)
+    intermediate = _only_value(config, fields.USUAL_MOE_INTERMEDIATE)
+    intermediate = intermediate or fields.read_int(config, ("intermediate_size",))
+    hidden = fields.read_int(config, ("hidden_size",))
+    if not (experts and top_k and hidden and intermediate):
+        raise ModelError(
+            f"{_called(name, architecture)} has an architecture that is not known here, and its "
+            f"fields do not say in the usual words how many experts there are, how many a token "
+            f"visits, and how wide they are. {_found_fields(config)}. {_SHAPE_HINT}"
+        )
+    logger.warning(
+        "%s is not a known architecture: taken to be E=%d, topk=%d, hidden=%d, intermediate=%d "
+        "from the usual field names; if that is wrong, use --shape",
+        _called(name, architecture),
+        experts,
+        top_k,
+        hidden,
+        intermediate,
+    )
+    return _Sizes(experts, top_k, hidden, intermediate)
+
+
+def _only_value(config: Config, names: tuple[str, ...]) -> int | None:
+    """The value on which all of the named fields that exist agree, else None."""
+    values = {fields.read_int(config, (name,)) for name in names} - {None}
+    return values.pop() if len(values) == 1 else None
+
+
+def _fused_shared_experts(family: FieldNames | None, config: Config) -> int:
+    if family is None or family.fusion is Fusion.NEVER:
+        return 0
+    if family.fusion is Fusion.ALWAYS:
+        return 1
+    return int(fields.read_int(config, fields.SHARED_EXPERTS) == 1)
+
+
+def _dtype_of(config: Config) -> Dtype:
+    """The checkpoint's unquantised dtype; bf16, as the engines have it, where it says none."""
+    value: Any = fields.read_value(config, "torch_dtype") or fields.read_value(config, "dtype")
+    if value is None:
+        return Dtype.BF16
+    dtype = _DTYPES.get(str(value).removeprefix("torch."))
+    if dtype is None:
+        logger.warning("torch_dtype %s is none of %s: taken as bf16", value, ", ".join(_DTYPES))
+    return dtype or Dtype.BF16
+
+
+def _dense_error(name: str, architecture: str) -> ModelError:
+    return ModelError(
+        f"{_called(name, architecture)} is a dense model: its config names no experts, and only "
+        f"Mixture-of-Experts kernels are tuned here. Try a model with experts (the `models` "
+        f"command lists those known), or see its MLP as one expert: "
+        f"--shape E=1,topk=1,hidden=..,intermediate=.."
+    )
+
+
+def _called(name: str, architecture: str) -> str:
+    return f"{name} ({architecture or 'no architectures field'})"
+
+
+def _found_fields(config: Config) -> str:
+    found = fields.expert_like_fields(config)
+    listed = ", ".join(f"{field}={value}" for field, value in found.items())
+    return f"Fields that may speak of experts: {listed or 'none'}"

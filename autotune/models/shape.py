@@ -1,0 +1,53 @@
+"""What a model's MoE layers look like, before any of it is split over ranks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from autotune.kernels.problem import Dtype
+
+
+@dataclass(frozen=True, slots=True)
+class WeightQuantization:
+    """How the checkpoint stores the routed experts' weights."""
+
+    method: str
+    """The checkpoint's own word for it: fp8, compressed-tensors, awq, mxfp4 …"""
+    dtype: Dtype | None
+    """What the GEMMs compute with; None where these kernels cannot compute it (mxfp4, nvfp4)."""
+    block_shape: tuple[int, int] | None = None
+    """(n, k) of one weight scale; (0, group) where only K is grouped; None: no block scales."""
+    per_channel_quant: bool = False
+    """One weight scale per output channel and one activation scale per token."""
+    zero_points: bool = False
+    """Asymmetric integer weights: a zero point stands beside each scale."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelShape:
+    """The routed experts of one model, as its config describes them: the whole model, no rank."""
+
+    name: str
+    """The Hugging Face name, the local folder's name, or the text of ``--shape``."""
+    architecture: str
+    """First entry of ``architectures``; empty where the shape came from ``--shape``."""
+    experts: int
+    """Routed experts of one layer, shared experts not included."""
+    top_k: int
+    """Routed experts that one token visits."""
+    hidden: int
+    """Row length that enters and leaves a routed expert."""
+    intermediate: int
+    """Intermediate size of one routed expert, after the gated activation."""
+    layers: int = 0
+    """Hidden layers of the model; 0 where the config does not say."""
+    first_dense_layers: int = 0
+    """How many leading layers have no experts."""
+    dtype: Dtype = Dtype.BF16
+    """The unquantised dtype of the checkpoint: bf16, fp16 or fp32."""
+    quantization: WeightQuantization | None = None
+    """None: the experts are stored in ``dtype``."""
+    fused_shared_experts: int = 0
+    """How many shared experts SGLang serves as further routed experts, unless told not to: 0, 1."""
+    dense: bool = False
+    """The model has no experts: its one MLP is seen as one expert that every token visits."""

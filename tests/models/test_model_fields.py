@@ -1,0 +1,250 @@
+"""Each architecture's spelling, by small configs; and architectures that nobody knows."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pytest
+
+from autotune.errors import ModelError
+from autotune.kernels.problem import Dtype
+from autotune.models.parse import shape_of_config
+
+SIZES = {"hidden_size": 64, "num_experts_per_tok": 2}
+QWEN = {**SIZES, "num_experts": 8, "moe_intermediate_size": 32, "intermediate_size": 999}
+DEEPSEEK = {**SIZES, "n_routed_experts": 8, "moe_intermediate_size": 32, "intermediate_size": 999}
+MIXTRAL = {**SIZES, "num_local_experts": 8, "intermediate_size": 32}
+BAILING = (
+    "BailingMoEForCausalLM",
+    "BailingMoeForCausalLM",
+    "BailingMoeV2ForCausalLM",
+    "BailingMoeV2_5ForCausalLM",
+    "BailingMoeLinearForCausalLM",
+)
+
+# Every config below is E=8, top-2, hidden 64, intermediate 32.
+CONFIGS: list[tuple[str, dict[str, Any]]] = [
+    *((name, QWEN) for name in BAILING),
+    ("Qwen2MoeForCausalLM", QWEN),
+    ("Qwen3MoeForCausalLM", QWEN),
+    ("Qwen3NextForCausalLM", QWEN),
+    ("Qwen3VLMoeForConditionalGeneration", {"text_config": QWEN, "hidden_size": 5}),
+    ("Qwen3_5MoeForConditionalGeneration", {"text_config": QWEN}),
+    ("Qwen3_5MoeForCausalLM", QWEN),
+    ("Qwen3OmniMoeForConditionalGeneration", {"thinker_config": {"text_config": QWEN}}),
+    ("OlmoeForCausalLM", {**SIZES, "num_experts": 8, "intermediate_size": 32}),
+    ("OLMoEForCausalLM", QWEN),
+    ("DeepseekV2ForCausalLM", DEEPSEEK),
+    ("DeepseekV3ForCausalLM", DEEPSEEK),
+    ("DeepseekV32ForCausalLM", DEEPSEEK),
+    ("DeepseekV4ForCausalLM", DEEPSEEK),
+    ("Glm4MoeForCausalLM", DEEPSEEK),
+    ("Glm4MoeLiteForCausalLM", DEEPSEEK),
+    ("GlmMoeDsaForCausalLM", DEEPSEEK),
+    ("MistralLarge3ForCausalLM", DEEPSEEK),
+    ("KimiVLForConditionalGeneration", {"text_config": DEEPSEEK}),
+    ("MixtralForCausalLM", MIXTRAL),
+    ("MiniMaxM2ForCausalLM", MIXTRAL),
+    ("MiniMaxM3SparseForConditionalGeneration", {"text_config": MIXTRAL}),
+    ("GptOssForCausalLM", MIXTRAL),
+    ("PhiMoEForCausalLM", MIXTRAL),
+    ("PhimoeForCausalLM", MIXTRAL),
+    ("Llama4ForConditionalGeneration", {"text_config": MIXTRAL}),
+    ("JambaForCausalLM", {**SIZES, "num_experts": 8, "intermediate_size": 32}),
+    (
+        "DbrxForCausalLM",
+        {
+            "d_model": 64,
+            "ffn_config": {"moe_num_experts": 8, "moe_top_k": 2, "ffn_hidden_size": 32},
+        },
+    ),
+    ("Grok1ForCausalLM", {**MIXTRAL, "moe_intermediate_size": 32, "intermediate_size": 999}),
+    ("Grok1ModelForCausalLM", MIXTRAL),
+    (
+        "HunYuanMoEV1ForCausalLM",
+        {
+            "hidden_size": 64,
+            "num_experts": 8,
+            "moe_topk": [2, 2],
+            "moe_intermediate_size": [32, 32],
+            "intermediate_size": 999,
+        },
+    ),
+    ("HYV3ForCausalLM", {**SIZES, "num_experts": 8, "expert_hidden_dim": 32}),
+    (
+        "Gemma4ForConditionalGeneration",
+        {
+            "text_config": {
+                "hidden_size": 64,
+                "num_experts": 8,
+                "top_k_experts": 2,
+                "moe_intermediate_size": 32,
+            }
+        },
+    ),
+    ("NemotronHForCausalLM", {**DEEPSEEK, "hidden_size": 999, "moe_latent_size": 64}),
+    ("NemotronHForCausalLM", {**DEEPSEEK, "moe_latent_size": None}),
+    (
+        "KimiLinearForCausalLM",
+        {
+            "hidden_size": 64,
+            "num_experts": 8,
+            "num_experts_per_token": 2,
+            "moe_intermediate_size": 32,
+        },
+    ),
+    (
+        "KimiK3ForConditionalGeneration",
+        {
+            "text_config": {
+                "hidden_size": 999,
+                "routed_expert_hidden_size": 64,
+                "num_experts": 8,
+                "num_experts_per_token": 2,
+                "moe_intermediate_size": 32,
+            }
+        },
+    ),
+]
+
+
+def config_of(architecture: str, **fields: Any) -> dict[str, Any]:
+    return {"architectures": [architecture], **fields}
+
+
+@pytest.mark.parametrize(("architecture", "fields"), CONFIGS)
+def test_every_family(
+    architecture: str, fields: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    shape = shape_of_config("some", config_of(architecture, **fields))
+    assert (shape.experts, shape.top_k, shape.hidden, shape.intermediate) == (8, 2, 64, 32)
+    assert shape.architecture == architecture
+    assert not caplog.records  # a known family is read, not guessed
+
+
+@pytest.mark.parametrize(
+    ("architecture", "shared", "fused"),
+    [
+        ("DeepseekV3ForCausalLM", {"n_shared_experts": 1}, 1),
+        ("DeepseekV32ForCausalLM", {"n_shared_experts": 1}, 1),
+        ("Glm4MoeForCausalLM", {"n_shared_experts": 1}, 1),
+        ("Glm4MoeLiteForCausalLM", {"n_shared_experts": 1}, 1),
+        ("GlmMoeDsaForCausalLM", {"n_shared_experts": 1}, 1),
+        ("MistralLarge3ForCausalLM", {"n_shared_experts": 1}, 1),
+        ("DeepseekV3ForCausalLM", {"n_shared_experts": 2}, 0),
+        ("DeepseekV3ForCausalLM", {"n_shared_experts": None}, 0),
+        ("DeepseekV3ForCausalLM", {}, 0),
+        ("DeepseekV2ForCausalLM", {"n_shared_experts": 1}, 0),
+        ("DeepseekV4ForCausalLM", {"n_shared_experts": 1}, 0),
+    ],
+)
+def test_fused_shared_experts(architecture: str, shared: dict[str, Any], fused: int) -> None:
+    shape = shape_of_config("some", config_of(architecture, **DEEPSEEK, **shared))
+    assert shape.fused_shared_experts == fused
+
+
+def test_fused_shared_experts_of_mixtral_like_families() -> None:
+    m3 = config_of("MiniMaxM3SparseForConditionalGeneration")
+    m3["text_config"] = {**MIXTRAL, "n_shared_experts": 1}
+    assert shape_of_config("some", m3).fused_shared_experts == 1
+    llama = config_of("Llama4ForConditionalGeneration", text_config=MIXTRAL)
+    assert shape_of_config("some", llama).fused_shared_experts == 1
+    mixtral = config_of("MixtralForCausalLM", **MIXTRAL)
+    assert shape_of_config("some", mixtral).fused_shared_experts == 0
+
+
+@pytest.mark.parametrize(
+    ("fields", "dtype"),
+    [
+        ({"torch_dtype": "bfloat16"}, Dtype.BF16),
+        ({"torch_dtype": "float16"}, Dtype.FP16),
+        ({"torch_dtype": "torch.float16"}, Dtype.FP16),
+        ({"dtype": "float32"}, Dtype.FP32),
+        ({}, Dtype.BF16),
+        ({"torch_dtype": None}, Dtype.BF16),
+        ({"torch_dtype": "float8_e4m3fn"}, Dtype.BF16),
+    ],
+)
+def test_dtype_of_the_checkpoint(fields: dict[str, Any], dtype: Dtype) -> None:
+    config = config_of("MixtralForCausalLM", **MIXTRAL, **fields)
+    assert shape_of_config("some", config).dtype is dtype
+
+
+def test_an_unknown_architecture_with_usual_names_is_guessed(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        shape = shape_of_config("some", config_of("NewMoeForCausalLM", **DEEPSEEK))
+    assert (shape.experts, shape.top_k, shape.hidden, shape.intermediate) == (8, 2, 64, 32)
+    assert "NewMoeForCausalLM" in caplog.text
+    assert "E=8, topk=2, hidden=64, intermediate=32" in caplog.text
+
+
+def test_a_config_without_architectures_is_guessed() -> None:
+    shape = shape_of_config("some", MIXTRAL)
+    assert (shape.experts, shape.architecture) == (8, "")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"hidden_size": 64, "expert_count": 8, "moe_width": 32},
+        {**MIXTRAL, "num_experts": 16},  # two fields that disagree
+        {"hidden_size": 64, "num_experts": 8, "intermediate_size": 32},  # no top-k
+    ],
+)
+def test_an_unknown_architecture_with_odd_names_is_refused(fields: dict[str, Any]) -> None:
+    with pytest.raises(ModelError) as error:
+        shape_of_config("new/model", config_of("OddForCausalLM", **fields))
+    message = str(error.value)
+    assert "new/model (OddForCausalLM)" in message
+    assert "--shape E=..,topk=..,hidden=..,intermediate=.." in message
+    for name, value in fields.items():
+        if "expert" in name or "moe" in name:
+            assert f"{name}={value}" in message
+
+
+def test_nested_expert_fields_are_listed_by_dotted_name() -> None:
+    config = config_of("OddForCausalLM", mlp={"expert_count": 8})
+    with pytest.raises(ModelError, match=r"mlp\.expert_count=8"):
+        shape_of_config("some", config)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        config_of("LlamaForCausalLM", hidden_size=64, intermediate_size=32),
+        config_of(
+            "Gemma4ForConditionalGeneration", text_config={"num_experts": None, "hidden_size": 64}
+        ),
+        config_of("JambaForCausalLM", **SIZES, num_experts=1, intermediate_size=32),
+        config_of("MixtralForCausalLM", hidden_size=64, intermediate_size=32),
+        {"hidden_size": 64, "intermediate_size": 32},
+    ],
+)
+def test_dense_models_are_refused(fields: dict[str, Any]) -> None:
+    with pytest.raises(ModelError, match=r"some .* is a dense model.*--shape E=1,topk=1"):
+        shape_of_config("some", fields)
+
+
+def test_a_known_family_that_lacks_a_field_says_which() -> None:
+    fields = {key: value for key, value in DEEPSEEK.items() if key != "moe_intermediate_size"}
+    with pytest.raises(ModelError) as error:
+        shape_of_config("some", config_of("DeepseekV3ForCausalLM", **fields))
+    message = str(error.value)
+    assert "moe_intermediate_size" in message
+    assert "n_routed_experts=8" in message
+    assert "--shape" in message
+
+
+def test_a_field_that_is_no_whole_number_is_refused() -> None:
+    config = config_of("MixtralForCausalLM", **{**MIXTRAL, "hidden_size": "wide"})
+    with pytest.raises(ModelError, match="hidden_size"):
+        shape_of_config("some", config)
+
+
+def test_chatglm_is_one_expert() -> None:
+    config = config_of("ChatGLMModel", hidden_size=64, ffn_hidden_size=32, num_layers=2)
+    shape = shape_of_config("some", config)
+    assert (shape.experts, shape.top_k, shape.intermediate, shape.dense) == (1, 1, 32, True)

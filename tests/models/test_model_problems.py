@@ -1,0 +1,203 @@
+"""Shapes split over ranks: dtypes, scales, fusion, and what cannot work."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from autotune.errors import ModelError, UsageError
+from autotune.kernels.problem import Dtype, Problem
+from autotune.models import ModelShape, Parallelism, load_shape, parse_shape, problem_of
+from autotune.models.problems import _warn_once
+
+MIXTRAL = "mistralai/Mixtral-8x7B-Instruct-v0.1"
+
+
+@pytest.fixture(autouse=True)
+def _forget_warnings() -> None:
+    _warn_once.cache_clear()
+
+
+def problem(
+    shape: ModelShape | str, *, dtype: Dtype | None = None, fuse: bool = True, **more: Any
+) -> Problem:
+    flags = {key: more.pop(key) for key in ("tp_size", "ep_size", "ep_rank") if key in more}
+    return problem_of(
+        load_shape(shape) if isinstance(shape, str) else shape,
+        Parallelism(**flags),
+        dtype,
+        fuse_shared_experts=fuse,
+        **{"tokens": 16, "routing": "uniform", **more},
+    )
+
+
+def test_deepseek_v3_at_tp_8_is_the_problem_that_sglang_serves() -> None:
+    assert problem("deepseek-ai/DeepSeek-V3", tp_size=8, tokens=64, routing="zipf:1") == Problem(
+        experts=257,
+        top_k=9,
+        hidden=7168,
+        intermediate=256,
+        tokens=64,
+        dtype=Dtype.FP8_W8A8,
+        block_shape=(128, 128),
+        fused_shared_experts=1,
+        routing="zipf:1",
+    )
+
+
+def test_fusion_off_is_another_problem() -> None:
+    unfused = problem("deepseek-ai/DeepSeek-V3", fuse=False)
+    assert (unfused.experts, unfused.top_k, unfused.fused_shared_experts) == (256, 8, 0)
+
+
+def test_under_expert_parallelism_the_shared_expert_is_not_fused() -> None:
+    ep = problem("zai-org/GLM-4.5", ep_size=8, ep_rank=3)
+    assert (ep.experts, ep.top_k, ep.intermediate, ep.fused_shared_experts) == (20, 8, 1536, 0)
+    assert (ep.ep_size, ep.ep_rank) == (8, 3)
+
+
+# (model, dtype flag, per-channel flag) → (dtype, block shape, per channel)
+DTYPES = [
+    (MIXTRAL, None, False, (Dtype.BF16, None, False)),
+    (MIXTRAL, Dtype.FP8_W8A8, False, (Dtype.FP8_W8A8, None, False)),
+    (MIXTRAL, Dtype.FP8_W8A8, True, (Dtype.FP8_W8A8, None, True)),
+    (MIXTRAL, Dtype.INT8_W8A8, True, (Dtype.INT8_W8A8, None, True)),
+    (MIXTRAL, Dtype.INT8_W8A16, False, (Dtype.INT8_W8A16, None, False)),
+    (MIXTRAL, Dtype.INT4_W4A16, False, (Dtype.INT4_W4A16, (0, 128), False)),
+    (MIXTRAL, Dtype.FP16, False, (Dtype.FP16, None, False)),
+    ("deepseek-ai/DeepSeek-R1", None, False, (Dtype.FP8_W8A8, (128, 128), False)),
+    ("deepseek-ai/DeepSeek-R1", Dtype.FP8_W8A8, False, (Dtype.FP8_W8A8, (128, 128), False)),
+    ("deepseek-ai/DeepSeek-R1", Dtype.BF16, False, (Dtype.BF16, None, False)),
+    ("deepseek-ai/DeepSeek-R1", Dtype.INT8_W8A8, True, (Dtype.INT8_W8A8, None, True)),
+    ("meituan/DeepSeek-R1-Channel-INT8", None, False, (Dtype.INT8_W8A8, None, True)),
+    ("meituan/DeepSeek-R1-Channel-INT8", Dtype.INT8_W8A8, False, (Dtype.INT8_W8A8, None, True)),
+    ("zai-org/GLM-4.5-FP8", None, True, (Dtype.FP8_W8A8, None, True)),
+    ("openai/gpt-oss-20b", Dtype.BF16, False, (Dtype.BF16, None, False)),
+]
+
+
+@pytest.mark.parametrize(("model", "dtype", "per_channel", "expected"), DTYPES)
+def test_dtype_and_scales(
+    model: str, dtype: Dtype | None, per_channel: bool, expected: tuple[Any, ...]
+) -> None:
+    found = problem(model, dtype=dtype, per_channel_quant=per_channel)
+    assert (found.dtype, found.block_shape, found.per_channel_quant) == expected
+
+
+def test_auto_is_the_checkpoints_unquantised_dtype() -> None:
+    half = replace(load_shape(MIXTRAL), dtype=Dtype.FP16)
+    assert problem(half).dtype is Dtype.FP16
+
+
+def test_per_channel_yields_to_the_checkpoints_blocks(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        for tokens in (1, 2):
+            found = problem("Qwen/Qwen3-235B-A22B-FP8", tokens=tokens, per_channel_quant=True)
+    assert (found.block_shape, found.per_channel_quant) == ((128, 128), False)
+    assert caplog.text.count("--per-channel-quant is left out") == 1
+
+
+def test_a_split_that_cuts_scale_blocks_warns_once(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        for tokens in (1, 2):
+            problem("Qwen/Qwen3-30B-A3B-FP8", tp_size=8, tokens=tokens)
+    assert caplog.text.count("N=96 cuts scale blocks of 128") == 1
+    caplog.clear()
+    problem("Qwen/Qwen3-30B-A3B-FP8", tp_size=2)
+    assert not caplog.records
+
+
+def test_mxfp4_is_refused_only_for_auto() -> None:
+    with pytest.raises(ModelError, match=r"gpt-oss-20b.*mxfp4.*allowed.*--dtype bf16"):
+        problem("openai/gpt-oss-20b")
+
+
+@pytest.mark.parametrize("dtype", [None, Dtype.INT4_W4A16, Dtype.INT8_W8A16])
+def test_per_channel_needs_quantised_activations(dtype: Dtype | None) -> None:
+    with pytest.raises(UsageError, match=r"--per-channel-quant.*only fp8_w8a8 and int8_w8a8"):
+        problem(MIXTRAL, dtype=dtype, per_channel_quant=True)
+
+
+def test_tensor_parallel_size_that_does_not_divide() -> None:
+    with pytest.raises(UsageError) as error:
+        problem("Qwen/Qwen3-30B-A3B", tp_size=7)
+    message = str(error.value)
+    assert "--tp-size 7" in message
+    assert "intermediate size of Qwen/Qwen3-30B-A3B, 768" in message
+    assert "allowed are 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128" in message
+    assert "Try --tp-size 6" in message
+
+
+def test_expert_parallel_size_that_does_not_divide() -> None:
+    with pytest.raises(UsageError) as error:
+        problem("Qwen/Qwen1.5-MoE-A2.7B", ep_size=8)
+    message = str(error.value)
+    assert "allowed are 1, 2, 3, 4, 5, 6, 10, 12, 15, 20, 30, 60" in message
+    assert "Try --ep-size 6" in message
+
+
+def test_more_ranks_than_experts() -> None:
+    with pytest.raises(UsageError, match=r"--ep-size 16 does not divide.*Try --ep-size 8"):
+        problem(MIXTRAL, ep_size=16)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"tp_size": 2, "ep_size": 4}, r"--tp-size 2 with --ep-size 4.*Try --tp-size 1"),
+        ({"tp_size": 0}, r"--tp-size is 0"),
+        ({"ep_size": -1}, r"--ep-size is -1"),
+        ({"ep_size": 4, "ep_rank": 4}, r"rank is 4.*0 to 3"),
+        ({"ep_rank": 1}, r"rank is 1.*0 to 0"),
+    ],
+)
+def test_splits_that_cannot_be(flags: dict[str, int], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        Parallelism(**flags)
+
+
+def test_no_tokens() -> None:
+    with pytest.raises(UsageError, match="--batch-size is 0"):
+        problem(MIXTRAL, tokens=0)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "E=8,topk=2,hidden=4096,intermediate=14336",
+        " e = 8, TopK = 2, intermediate=14336, HIDDEN=4096",
+        "E=8,top_k=2,hidden=4096,intermediate=14336",
+    ],
+)
+def test_parse_shape(text: str) -> None:
+    shape = parse_shape(text)
+    assert shape == ModelShape(
+        name="E=8,topk=2,hidden=4096,intermediate=14336",
+        architecture="",
+        experts=8,
+        top_k=2,
+        hidden=4096,
+        intermediate=14336,
+    )
+    assert problem(shape, tp_size=2).intermediate == 7168
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("E=8,topk=2,hidden=4096", "intermediate missing"),
+        ("", "cannot read ''"),
+        ("E=8,topk=2,hidden=4096,width=3", "cannot read 'width=3'"),
+        ("E=8,topk=2,hidden=4096,intermediate=0", "cannot read 'intermediate=0'"),
+        ("E=8,topk=2,hidden=4096,intermediate=-4", "cannot read 'intermediate=-4'"),
+        ("E=8,topk=two,hidden=4096,intermediate=4", "cannot read 'topk=two'"),
+        ("E=8,E=8,topk=2,hidden=4096,intermediate=4", "E is given twice"),
+        ("E=2,topk=3,hidden=4096,intermediate=4", "topk=3 is more than E=2"),
+    ],
+)
+def test_parse_shape_refuses(text: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        parse_shape(text)

@@ -1,0 +1,234 @@
+"""Every model of the catalogue against its published shape, written out by hand."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import pytest
+
+from autotune.errors import UsageError
+from autotune.kernels.problem import Dtype
+from autotune.models import ModelShape, Parallelism, catalogue_shapes, load_shape, problem_of
+
+
+class Published(NamedTuple):
+    """Whole-model sizes, then one rank's: None where the size does not divide."""
+
+    experts: int
+    top_k: int
+    hidden: int
+    n_by_tp: tuple[int | None, int | None, int | None]
+    """N at TP 1, 2, 8."""
+    e_by_ep: tuple[int | None, int | None, int | None]
+    """E at EP 2, 4, 8."""
+    layers: int
+    first_dense: int = 0
+
+
+MIXTRAL_8X7B = Published(8, 2, 4096, (14336, 7168, 1792), (4, 2, 1), 32)
+MIXTRAL_8X22B = Published(8, 2, 6144, (16384, 8192, 2048), (4, 2, 1), 56)
+QWEN15_MOE = Published(60, 4, 2048, (1408, 704, 176), (30, 15, None), 24)
+QWEN2_57B = Published(64, 8, 3584, (2560, 1280, 320), (32, 16, 8), 28)
+QWEN3_30B = Published(128, 8, 2048, (768, 384, 96), (64, 32, 16), 48)
+QWEN3_235B = Published(128, 8, 4096, (1536, 768, 192), (64, 32, 16), 94)
+QWEN3_480B = Published(160, 8, 6144, (2560, 1280, 320), (80, 40, 20), 62)
+QWEN3_NEXT = Published(512, 10, 2048, (512, 256, 64), (256, 128, 64), 48)
+DEEPSEEK_V2 = Published(160, 6, 5120, (1536, 768, 192), (80, 40, 20), 60, 1)
+DEEPSEEK_V2_LITE = Published(64, 6, 2048, (1408, 704, 176), (32, 16, 8), 27, 1)
+DEEPSEEK_V3 = Published(256, 8, 7168, (2048, 1024, 256), (128, 64, 32), 61, 3)
+KIMI_K2 = Published(384, 8, 7168, (2048, 1024, 256), (192, 96, 48), 61, 1)
+KIMI_VL = Published(64, 6, 2048, (1408, 704, 176), (32, 16, 8), 27, 1)
+KIMI_LINEAR = Published(256, 8, 2304, (1024, 512, 128), (128, 64, 32), 27, 1)
+SCOUT = Published(16, 1, 5120, (8192, 4096, 1024), (8, 4, 2), 48)
+MAVERICK = Published(128, 1, 5120, (8192, 4096, 1024), (64, 32, 16), 48)
+DBRX = Published(16, 4, 6144, (10752, 5376, 1344), (8, 4, 2), 40)
+JAMBA_MINI = Published(16, 2, 4096, (14336, 7168, 1792), (8, 4, 2), 32)
+JAMBA_LARGE = Published(16, 2, 8192, (24576, 12288, 3072), (8, 4, 2), 72)
+GROK_1 = Published(8, 2, 6144, (32768, 16384, 4096), (4, 2, 1), 64)
+GROK_2 = Published(8, 2, 8192, (16384, 8192, 2048), (4, 2, 1), 64)
+GLM_45 = Published(160, 8, 5120, (1536, 768, 192), (80, 40, 20), 92, 3)
+GLM_45_AIR = Published(128, 8, 4096, (1408, 704, 176), (64, 32, 16), 46, 1)
+GLM_4_9B = Published(1, 1, 4096, (13696, 6848, 1712), (None, None, None), 40)
+LING_LITE = Published(64, 6, 2048, (1408, 704, 176), (32, 16, 8), 28)
+LING_PLUS = Published(64, 4, 5376, (3072, 1536, 384), (32, 16, 8), 88)
+OLMOE = Published(64, 8, 2048, (1024, 512, 128), (32, 16, 8), 16)
+GPT_OSS_20B = Published(32, 4, 2880, (2880, 1440, 360), (16, 8, 4), 24)
+GPT_OSS_120B = Published(128, 4, 2880, (2880, 1440, 360), (64, 32, 16), 36)
+MINIMAX_M2 = Published(256, 8, 3072, (1536, 768, 192), (128, 64, 32), 62)
+PHI_35_MOE = Published(16, 2, 4096, (6400, 3200, 800), (8, 4, 2), 32)
+HUNYUAN_A13B = Published(64, 8, 4096, (3072, 1536, 384), (32, 16, 8), 32)
+
+PUBLISHED = {
+    "mistralai/Mixtral-8x7B-v0.1": MIXTRAL_8X7B,
+    "mistralai/Mixtral-8x7B-Instruct-v0.1": MIXTRAL_8X7B,
+    "mistralai/Mixtral-8x22B-v0.1": MIXTRAL_8X22B,
+    "mistralai/Mixtral-8x22B-Instruct-v0.1": MIXTRAL_8X22B,
+    "Qwen/Qwen1.5-MoE-A2.7B": QWEN15_MOE,
+    "Qwen/Qwen1.5-MoE-A2.7B-Chat": QWEN15_MOE,
+    "Qwen/Qwen2-57B-A14B": QWEN2_57B,
+    "Qwen/Qwen2-57B-A14B-Instruct": QWEN2_57B,
+    "Qwen/Qwen3-30B-A3B": QWEN3_30B,
+    "Qwen/Qwen3-30B-A3B-FP8": QWEN3_30B,
+    "Qwen/Qwen3-30B-A3B-Instruct-2507": QWEN3_30B,
+    "Qwen/Qwen3-30B-A3B-Instruct-2507-FP8": QWEN3_30B,
+    "Qwen/Qwen3-Coder-30B-A3B-Instruct": QWEN3_30B,
+    "Qwen/Qwen3-VL-30B-A3B-Instruct": QWEN3_30B,
+    "Qwen/Qwen3-Omni-30B-A3B-Instruct": QWEN3_30B,
+    "Qwen/Qwen3-235B-A22B": QWEN3_235B,
+    "Qwen/Qwen3-235B-A22B-FP8": QWEN3_235B,
+    "Qwen/Qwen3-235B-A22B-Instruct-2507": QWEN3_235B,
+    "Qwen/Qwen3-235B-A22B-Instruct-2507-FP8": QWEN3_235B,
+    "Qwen/Qwen3-VL-235B-A22B-Instruct": QWEN3_235B,
+    "Qwen/Qwen3-Coder-480B-A35B-Instruct": QWEN3_480B,
+    "Qwen/Qwen3-Coder-480B-A35B-Instruct-FP8": QWEN3_480B,
+    "Qwen/Qwen3-Next-80B-A3B-Instruct": QWEN3_NEXT,
+    "deepseek-ai/DeepSeek-V2": DEEPSEEK_V2,
+    "deepseek-ai/DeepSeek-V2-Chat": DEEPSEEK_V2,
+    "deepseek-ai/DeepSeek-V2-Lite": DEEPSEEK_V2_LITE,
+    "deepseek-ai/DeepSeek-V2-Lite-Chat": DEEPSEEK_V2_LITE,
+    "deepseek-ai/DeepSeek-V3": DEEPSEEK_V3,
+    "deepseek-ai/DeepSeek-V3-0324": DEEPSEEK_V3,
+    "deepseek-ai/DeepSeek-V3.1": DEEPSEEK_V3,
+    "deepseek-ai/DeepSeek-V3.2-Exp": DEEPSEEK_V3,
+    "deepseek-ai/DeepSeek-R1": DEEPSEEK_V3,
+    "deepseek-ai/DeepSeek-R1-0528": DEEPSEEK_V3,
+    "meituan/DeepSeek-R1-Channel-INT8": DEEPSEEK_V3,
+    "meituan/DeepSeek-R1-Block-INT8": DEEPSEEK_V3,
+    "moonshotai/Kimi-K2-Instruct": KIMI_K2,
+    "moonshotai/Kimi-VL-A3B-Instruct": KIMI_VL,
+    "moonshotai/Kimi-Linear-48B-A3B-Instruct": KIMI_LINEAR,
+    "meta-llama/Llama-4-Scout-17B-16E-Instruct": SCOUT,
+    "meta-llama/Llama-4-Maverick-17B-128E-Instruct": MAVERICK,
+    "meta-llama/Llama-4-Maverick-17B-128E-Instruct-FP8": MAVERICK,
+    "databricks/dbrx-instruct": DBRX,
+    "ai21labs/AI21-Jamba-1.5-Mini": JAMBA_MINI,
+    "ai21labs/AI21-Jamba-1.5-Large": JAMBA_LARGE,
+    "xai-org/grok-1": GROK_1,
+    "lmzheng/grok-1": GROK_1,
+    "xai-org/grok-2": GROK_2,
+    "zai-org/GLM-4.5": GLM_45,
+    "zai-org/GLM-4.5-FP8": GLM_45,
+    "zai-org/GLM-4.5-Air": GLM_45_AIR,
+    "THUDM/glm-4-9b-chat": GLM_4_9B,
+    "inclusionAI/Ling-lite": LING_LITE,
+    "inclusionAI/Ling-plus": LING_PLUS,
+    "allenai/OLMoE-1B-7B-0924": OLMOE,
+    "allenai/OLMoE-1B-7B-0924-Instruct": OLMOE,
+    "openai/gpt-oss-20b": GPT_OSS_20B,
+    "openai/gpt-oss-120b": GPT_OSS_120B,
+    "MiniMaxAI/MiniMax-M2": MINIMAX_M2,
+    "microsoft/Phi-3.5-MoE-instruct": PHI_35_MOE,
+    "tencent/Hunyuan-A13B-Instruct": HUNYUAN_A13B,
+}
+
+# Checkpoints that are not stored in plain bf16: (dtype, block shape, per channel).
+STORED = {
+    "Qwen/Qwen3-30B-A3B-FP8": (Dtype.FP8_W8A8, (128, 128), False),
+    "Qwen/Qwen3-30B-A3B-Instruct-2507-FP8": (Dtype.FP8_W8A8, (128, 128), False),
+    "Qwen/Qwen3-235B-A22B-FP8": (Dtype.FP8_W8A8, (128, 128), False),
+    "Qwen/Qwen3-235B-A22B-Instruct-2507-FP8": (Dtype.FP8_W8A8, (128, 128), False),
+    "Qwen/Qwen3-Coder-480B-A35B-Instruct-FP8": (Dtype.FP8_W8A8, (128, 128), False),
+    "deepseek-ai/DeepSeek-V3": (Dtype.FP8_W8A8, (128, 128), False),
+    "deepseek-ai/DeepSeek-V3-0324": (Dtype.FP8_W8A8, (128, 128), False),
+    "deepseek-ai/DeepSeek-V3.1": (Dtype.FP8_W8A8, (128, 128), False),
+    "deepseek-ai/DeepSeek-V3.2-Exp": (Dtype.FP8_W8A8, (128, 128), False),
+    "deepseek-ai/DeepSeek-R1": (Dtype.FP8_W8A8, (128, 128), False),
+    "deepseek-ai/DeepSeek-R1-0528": (Dtype.FP8_W8A8, (128, 128), False),
+    "meituan/DeepSeek-R1-Channel-INT8": (Dtype.INT8_W8A8, None, True),
+    "meituan/DeepSeek-R1-Block-INT8": (Dtype.INT8_W8A8, (128, 128), False),
+    "moonshotai/Kimi-K2-Instruct": (Dtype.FP8_W8A8, (128, 128), False),
+    "meta-llama/Llama-4-Maverick-17B-128E-Instruct-FP8": (Dtype.FP8_W8A8, None, True),
+    "zai-org/GLM-4.5-FP8": (Dtype.FP8_W8A8, None, True),
+    "openai/gpt-oss-20b": (None, None, False),
+    "openai/gpt-oss-120b": (None, None, False),
+    "MiniMaxAI/MiniMax-M2": (Dtype.FP8_W8A8, (128, 128), False),
+}
+
+# E and top-k of one rank at TP 8 with fusion, where fusion changes them.
+FUSED = {
+    "deepseek-ai/DeepSeek-V3": (257, 9),
+    "deepseek-ai/DeepSeek-V3-0324": (257, 9),
+    "deepseek-ai/DeepSeek-V3.1": (257, 9),
+    "deepseek-ai/DeepSeek-V3.2-Exp": (257, 9),
+    "deepseek-ai/DeepSeek-R1": (257, 9),
+    "deepseek-ai/DeepSeek-R1-0528": (257, 9),
+    "meituan/DeepSeek-R1-Channel-INT8": (257, 9),
+    "meituan/DeepSeek-R1-Block-INT8": (257, 9),
+    "moonshotai/Kimi-K2-Instruct": (385, 9),
+    "zai-org/GLM-4.5": (161, 9),
+    "zai-org/GLM-4.5-FP8": (161, 9),
+    "zai-org/GLM-4.5-Air": (129, 9),
+    "meta-llama/Llama-4-Scout-17B-16E-Instruct": (17, 2),
+    "meta-llama/Llama-4-Maverick-17B-128E-Instruct": (129, 2),
+    "meta-llama/Llama-4-Maverick-17B-128E-Instruct-FP8": (129, 2),
+}
+
+
+def rank_sizes(
+    shape: ModelShape, parallelism: Parallelism, *, fused: bool = False
+) -> tuple[int, int, int, int]:
+    problem = problem_of(
+        shape,
+        parallelism,
+        Dtype.BF16,
+        fuse_shared_experts=fused,
+        tokens=16,
+        routing="uniform",
+    )
+    return problem.experts, problem.top_k, problem.hidden, problem.intermediate
+
+
+def test_the_table_covers_the_catalogue() -> None:
+    assert {shape.name for shape in catalogue_shapes()} == set(PUBLISHED)
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_layers(name: str) -> None:
+    shape = load_shape(name)
+    assert (shape.layers, shape.first_dense_layers) == (
+        PUBLISHED[name].layers,
+        PUBLISHED[name].first_dense,
+    )
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_tensor_parallel(name: str) -> None:
+    published = PUBLISHED[name]
+    shape = load_shape(name)
+    for tp_size, n in zip((1, 2, 8), published.n_by_tp, strict=True):
+        sizes = rank_sizes(shape, Parallelism(tp_size=tp_size))
+        assert sizes == (published.experts, published.top_k, published.hidden, n)
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_expert_parallel(name: str) -> None:
+    published = PUBLISHED[name]
+    shape = load_shape(name)
+    for ep_size, experts in zip((2, 4, 8), published.e_by_ep, strict=True):
+        parallelism = Parallelism(ep_size=ep_size, ep_rank=ep_size - 1)
+        if experts is None:
+            with pytest.raises(UsageError, match=f"--ep-size {ep_size} does not divide"):
+                rank_sizes(shape, parallelism)
+            continue
+        sizes = rank_sizes(shape, parallelism)
+        assert sizes == (experts, published.top_k, published.hidden, published.n_by_tp[0])
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_quantization(name: str) -> None:
+    quantization = load_shape(name).quantization
+    if name not in STORED:
+        assert quantization is None
+        return
+    assert quantization is not None
+    stored = (quantization.dtype, quantization.block_shape, quantization.per_channel_quant)
+    assert stored == STORED[name]
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_shared_expert_fusion(name: str) -> None:
+    published = PUBLISHED[name]
+    shape = load_shape(name)
+    experts, top_k, _, n = rank_sizes(shape, Parallelism(tp_size=8), fused=True)
+    assert (experts, top_k) == FUSED.get(name, (published.experts, published.top_k))
+    assert n == published.n_by_tp[2]
