@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from autotune.devices.options import MeasurerOptions
 from autotune.engines import DEFAULT_TOKENS
 from autotune.errors import UsageError
 
@@ -63,6 +64,11 @@ class RunSettings:
             raise UsageError(f"--timeout is {self.timeout_s} s; it must be above 0")
         if self.jobs < 1:
             raise UsageError(f"--jobs is {self.jobs}; it must be at least 1")
+
+    @property
+    def measurer_options(self) -> MeasurerOptions:
+        """What the measurer is opened with."""
+        return MeasurerOptions(cache_dir=self.cache_dir, cold_l2=self.l2 == "cold")
 
     def as_json(self) -> dict[str, Any]:
         """Only JSON types; ``from_json`` is its inverse."""

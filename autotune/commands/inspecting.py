@@ -70,7 +70,7 @@ def check_command(args: argparse.Namespace, output: Output) -> int:
         {"files": [_check_json(report) for report in reports]},
         *("\n".join(_check_lines(report)) for report in reports),
     )
-    return int(any(finding.level == "error" for r in reports for finding in r.findings))
+    return int(not all(report.ok for report in reports))
 
 
 def _studies(args: argparse.Namespace) -> list[StoredStudy]:
@@ -94,7 +94,7 @@ def _check_json(report: CheckReport) -> dict[str, Any]:
         "path": str(report.path),
         "engine": report.engine,
         "findings": [
-            {"level": f.level, "key": f.key, "message": f.message} for f in report.findings
+            {"level": f.level.value, "key": f.key, "message": f.message} for f in report.findings
         ],
         "env": {report.env_variable: str(report.env_folder) if report.env_folder else None},
         "reads": str(report.reads) if report.reads else None,
@@ -105,7 +105,7 @@ def _check_lines(report: CheckReport) -> list[str]:
     lines = [f"{report.path} ({report.engine})"]
     for finding in report.findings:
         key = f" [{finding.key}]" if finding.key else ""
-        lines.append(f"  {finding.level}{key}: {finding.message}")
+        lines.append(f"  {finding.level.value}{key}: {finding.message}")
     if not report.findings:
         lines.append("  nothing wrong")
     if report.env_folder is not None:

@@ -115,9 +115,10 @@ def present_config(
     """What an earlier run left in the output folder for exactly this batch size."""
     path = engine.path(files_dir(output_dir, device), problem, device)
     try:
-        return read_configs(path).get(problem.tokens) if path.exists() else None
+        config = read_configs(path).get(problem.tokens) if path.exists() else None
     except EngineFileError:
         return None  # the writer deals with it, and says so
+    return engine.launched(problem, config) if config else None
 
 
 def open_unit(storage: BaseStorage, measurer: Measurer, job: Job, settings: RunSettings) -> Unit:

@@ -1,0 +1,205 @@
+"""Measures on a real GPU: compile, verify against the eager twin, time.
+
+Lives in a child process (tune/child.py). What a config can cause and leave the process whole
+is an outcome; an illegal memory access poisons the CUDA context, so it is raised and the
+child is started afresh.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import torch
+from triton.runtime.errors import OutOfResources
+
+from autotune.devices.options import MeasurerOptions
+from autotune.devices.versions import triton_version
+from autotune.errors import DeviceError
+from autotune.kernels.ahead import CompileFailure, resources_of
+from autotune.kernels.config import Config
+from autotune.kernels.device import Device, DeviceKind, Target
+from autotune.kernels.inputs import (
+    MoeInputs,
+    MoeWeights,
+    RoutingTensors,
+    make_inputs,
+    make_routing,
+    make_weights,
+    weights_key,
+)
+from autotune.kernels.limits import why_no_dtype
+from autotune.kernels.measurement import Measurement, Resources
+from autotune.kernels.moe import MoeBuffers, make_buffers, run_moe
+from autotune.kernels.problem import Problem
+from autotune.kernels.timing import CudaClock, GraphTimer, Timer
+from autotune.kernels.twins import moe_twin
+from autotune.kernels.verify import Verdict, verify
+from autotune.studies.outcome import Outcome, TrialResult
+from autotune.studies.space import Space, moe_space
+
+INSTANCES = 10
+"""Routing instances, one sample each: on an H200 samples spread by 0.2 to 6 %."""
+
+METHOD = "whole layer, 1"
+"""What is timed (alignment, both GEMMs, activation, sum), and the revision of how."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A problem's tensors on the GPU, and the right answer for its first routing instance."""
+
+    inputs: MoeInputs
+    buffers: MoeBuffers
+    routings: tuple[RoutingTensors, ...]
+    reference: torch.Tensor
+
+
+class CudaMeasurer:
+    """One GPU. Keeps the tensors of the problem at hand; weights outlive a change of tokens."""
+
+    def __init__(self, index: int, options: MeasurerOptions, *, instances: int = INSTANCES) -> None:
+        """Takes GPU ``index``; raises DeviceError where there is no such GPU."""
+        count = torch.cuda.device_count()
+        if index >= count:
+            raise DeviceError(
+                f"no GPU {index}: PyTorch sees {count}; check nvidia-smi and CUDA_VISIBLE_DEVICES, "
+                "or use --device estimate:NVIDIA_H200"
+            )
+        torch.cuda.set_device(index)
+        torch.backends.cuda.matmul.allow_tf32 = False  # the twin is true fp32
+        properties = torch.cuda.get_device_properties(index)
+        self._device = _device_of(properties, cold_l2=options.cold_l2)
+        self._seed, self._instances = options.seed, instances
+        clock = CudaClock(properties.L2_cache_size)
+        self._timer: Timer = GraphTimer(clock, warm=not options.cold_l2)
+        self._weights: tuple[Problem, MoeWeights] | None = None
+        self._prepared: tuple[Problem, Prepared] | None = None
+
+    @property
+    def device(self) -> Device:
+        """See ``Measurer``."""
+        return self._device
+
+    def space(self, problem: Problem) -> Space:
+        """See ``Measurer``."""
+        reason = why_no_dtype(problem.dtype, self._device.target)
+        if reason:
+            raise DeviceError(f"{self._device.name}: {reason}")
+        return moe_space(problem, self._device)
+
+    def prior_us(self, problem: Problem, configs: tuple[Config, ...]) -> tuple[float, ...] | None:
+        """See ``Measurer``: a real GPU has no guess."""
+        return None
+
+    def measure(
+        self, problem: Problem, config: Config, *, stop_above_us: float | None = None
+    ) -> TrialResult:
+        """See ``Measurer``. ``measure_s`` is the time of verifying and timing."""
+        begin = time.perf_counter()
+        resources = resources_of(problem, config, self._device.target)
+        compile_s = time.perf_counter() - begin
+        if isinstance(resources, CompileFailure):
+            return TrialResult(Outcome.COMPILE_ERROR, reason=resources.reason, compile_s=compile_s)
+        result = self._why_too_big(resources) or self._run(problem, config, stop_above_us)
+        return replace(
+            result,
+            resources=resources,
+            compile_s=compile_s,
+            measure_s=time.perf_counter() - begin - compile_s,
+        )
+
+    def close(self) -> None:
+        """See ``Measurer``."""
+        self._prepared = self._weights = None
+        torch.cuda.empty_cache()
+
+    def _why_too_big(self, resources: Resources) -> TrialResult | None:
+        need, have = resources.shared_bytes, self._device.shared_bytes
+        if need <= have:
+            return None
+        reason = f"needs {need} bytes of shared memory; a block has {have}"
+        return TrialResult(Outcome.OUT_OF_RESOURCES, reason=reason)
+
+    def _run(self, problem: Problem, config: Config, stop_above_us: float | None) -> TrialResult:
+        try:
+            prepared = self._prepare(problem)
+            prepared.inputs.set_routing(prepared.routings[0])
+            verdict = verify(prepared.inputs, prepared.buffers, config, prepared.reference)
+            if not verdict.is_right:
+                return _wrong(verdict)
+            return self._timed(prepared, config, verdict, stop_above_us)
+        except OutOfResources as error:
+            return TrialResult(Outcome.OUT_OF_RESOURCES, reason=str(error))
+        except torch.cuda.OutOfMemoryError as error:
+            self.close()
+            reason = f"device memory: {str(error).splitlines()[0]}"
+            return TrialResult(Outcome.OUT_OF_RESOURCES, reason=reason)
+
+    def _timed(
+        self, prepared: Prepared, config: Config, verdict: Verdict, stop_above_us: float | None
+    ) -> TrialResult:
+        call = partial(_call, prepared, config)
+        instances = (partial(prepared.inputs.set_routing, r) for r in prepared.routings)
+        samples = self._timer.samples(call, instances)
+        first = next(samples)
+        is_given_up = stop_above_us is not None and first > stop_above_us
+        taken = (first,) if is_given_up else (first, *samples)
+        return TrialResult(
+            outcome=Outcome.PRUNED if is_given_up else Outcome.OK,
+            measurement=Measurement(taken, f"{self._timer.how}, {len(taken)} routings"),
+            relative_error=verdict.relative_error,
+        )
+
+    def _prepare(self, problem: Problem) -> Prepared:
+        if self._prepared and self._prepared[0] == problem:
+            return self._prepared[1]
+        self._prepared = None
+        key = weights_key(problem)
+        if self._weights is None or self._weights[0] != key:
+            self._weights = None
+            torch.cuda.empty_cache()
+            self._weights = key, make_weights(problem, self._device.target, "cuda", self._seed)
+        inputs = make_inputs(problem, self._weights[1], self._device.target, seed=self._seed)
+        routings = tuple(
+            make_routing(problem, instance, inputs.x.device, self._seed)
+            for instance in range(self._instances)
+        )
+        prepared = Prepared(inputs, make_buffers(inputs), routings, moe_twin(inputs))
+        self._prepared = problem, prepared
+        return prepared
+
+
+def _call(prepared: Prepared, config: Config) -> None:
+    run_moe(prepared.inputs, prepared.buffers, config)
+
+
+def _wrong(verdict: Verdict) -> TrialResult:
+    return TrialResult(
+        Outcome.WRONG_RESULT, reason=str(verdict), relative_error=verdict.relative_error
+    )
+
+
+def _device_of(properties: Any, *, cold_l2: bool) -> Device:
+    """The GPU's facts, from torch's properties of it."""
+    is_amd = torch.version.hip is not None
+    if is_amd:
+        target = Target("hip", properties.gcnArchName.partition(":")[0], properties.warp_size)
+    else:
+        target = Target("cuda", 10 * properties.major + properties.minor, properties.warp_size)
+    return Device(
+        kind=DeviceKind.CUDA,
+        name=properties.name,
+        target=target,
+        shared_bytes=_shared_bytes(properties, is_amd=is_amd),
+        triton_version=triton_version(),
+        method=f"{METHOD}, {'cold' if cold_l2 else 'warm'} L2",
+    )
+
+
+def _shared_bytes(properties: Any, *, is_amd: bool) -> int:
+    """What a block may take when it asks for it; AMD's has no such opt-in."""
+    name = "shared_memory_per_block" if is_amd else "shared_memory_per_block_optin"
+    return int(getattr(properties, name))

@@ -1,0 +1,42 @@
+"""Is there a GPU? Answered without torch and without a CUDA context.
+
+``torch.cuda.is_available()`` takes seconds to import, and a process that has asked it cannot
+fork safely; a context takes 0.3 to 0.5 GB of device memory. The management library (NVML)
+needs neither, and fails cleanly where there is no driver. It does not look at
+CUDA_VISIBLE_DEVICES: who hides the GPUs names a device.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from pathlib import Path
+
+_NVML = "libnvidia-ml.so.1"
+_KFD_NODES = Path("/sys/class/kfd/kfd/topology/nodes")
+"""AMD's compute driver lists CPUs here too, with GPU id 0."""
+
+
+def has_gpu() -> bool:
+    """True where a driver reports at least one NVIDIA or AMD compute GPU."""
+    return nvidia_gpus() > 0 or _amd_gpus(_KFD_NODES) > 0
+
+
+def nvidia_gpus() -> int:
+    """How many GPUs NVML sees; 0 where there is no driver."""
+    try:
+        nvml = ctypes.CDLL(_NVML)
+    except OSError:
+        return 0
+    if nvml.nvmlInit_v2() != 0:
+        return 0
+    try:
+        count = ctypes.c_uint(0)
+        status = nvml.nvmlDeviceGetCount_v2(ctypes.byref(count))
+        return count.value if status == 0 else 0
+    finally:
+        nvml.nvmlShutdown()
+
+
+def _amd_gpus(nodes: Path) -> int:
+    ids = (path.read_text(encoding="ascii").strip() for path in nodes.glob("*/gpu_id"))
+    return sum(1 for gpu_id in ids if gpu_id not in ("", "0"))

@@ -1,0 +1,190 @@
+"""Time of the MoE layer's two GEMMs from a GPU's figures.
+
+A GEMM runs as waves of blocks over the SMs; a wave takes as long as the K steps of the blocks
+that an SM holds, and what of their prologues and epilogues their neighbours cannot hide. In a
+K step several works overlap: the dot of one block, the matrix unit and the ALUs shared by all
+of them, the L2, device memory, and the latency of the loads that num_stages keeps in flight.
+
+    routing ──────────► M-blocks ─► tiles ─► waves ─► Σ (fixed + steps x step) ─► µs
+    config, resources ─► blocks of an SM ──────┘                      ▲
+    config, GPU ───────► clocks of each work in one K step ───────────┘
+
+No constant is fitted to times of MoE kernels: see ``specs`` (datasheets) and ``microbench``.
+``benchmarks/estimate`` judges the model against recorded landscapes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from autotune.devices.microbench import (
+    BLOCK_CLOCKS,
+    HALF_LINE_SHARE,
+    L2_CLOCKS,
+    L2_SM_BYTES,
+    L2_UNIQUE_BYTES,
+    LAUNCH_US,
+    MEMORY_SHARE,
+    MEMORY_US,
+    OVERLAP,
+    STEP_CLOCKS,
+    TILE_CLOCKS,
+)
+from autotune.devices.rows import Floats, RoutedRows
+from autotune.devices.specs import GpuSpec
+from autotune.devices.tiles import Tiles, tiles_of
+from autotune.devices.traffic import Traffic
+from autotune.devices.units import alu_clocks, matrix_clocks, spill_clocks
+from autotune.kernels.binary import BOTH, Scales, Which, scales_of
+from autotune.kernels.config import Config
+from autotune.kernels.measurement import Resources
+from autotune.kernels.problem import Problem
+
+REVISION = 1
+"""Of the model. Raise it with every change of a time: estimates of two revisions never mix."""
+
+
+def model_us(
+    problem: Problem,
+    configs: Sequence[Config],
+    spec: GpuSpec,
+    routings: Sequence[RoutedRows],
+    resources: Sequence[Resources] | None = None,
+) -> Floats:
+    """[routing, config] µs of one layer: both GEMMs and what surrounds them.
+
+    ``resources`` are the compiler's, one for each config; None: guessed before compiling.
+    Raises DeviceError where the GPU lacks the dtype.
+    """
+    gemms = gemms_us(problem, configs, spec, routings, resources).sum(axis=1)
+    around = [around_us(problem, spec, rows) for rows in routings]
+    times: Floats = gemms + np.array(around)[:, None]
+    return times
+
+
+def gemms_us(
+    problem: Problem,
+    configs: Sequence[Config],
+    spec: GpuSpec,
+    routings: Sequence[RoutedRows],
+    resources: Sequence[Resources] | None = None,
+) -> Floats:
+    """[routing, up or down, config] µs of the GEMMs alone. Arguments as in ``model_us``."""
+    tiles = tiles_of(problem, configs, spec, resources)
+    return np.array(
+        [[_Gemm(problem, spec, rows, tiles, which).us() for which in BOTH] for rows in routings]
+    )
+
+
+def around_us(problem: Problem, spec: GpuSpec, rows: RoutedRows) -> float:
+    """µs of alignment, activation and sum: three launches, and the 16-bit elements that the
+    last two move. The same for every config, so it never changes an order."""
+    activated = rows.total * 3 * problem.intermediate
+    summed = (rows.total + problem.tokens) * problem.hidden
+    return 3 * LAUNCH_US + 2 * (activated + summed) / (spec.memory_gb_s * MEMORY_SHARE * 1e3)
+
+
+@dataclass(frozen=True, eq=False)
+class _Gemm:
+    """One of the two GEMMs. Clocks are of the SM; every value is one number per config."""
+
+    problem: Problem
+    spec: GpuSpec
+    rows: RoutedRows
+    tiles: Tiles
+    which: Which
+
+    def us(self) -> Floats:
+        """Launch, one block's fixed part, then what is slower: the SMs or device memory."""
+        on_sms = self.waves() - self.fixed
+        return LAUNCH_US + (self.fixed + _together(on_sms, self.memory)) / self.spec.clock_mhz
+
+    def waves(self) -> Floats:
+        """Clocks of the SMs: waves of full ones, what is left, blocks that find nothing to do."""
+        sms, per_sm = self.spec.sms, self.tiles.per_sm(self.spec)
+        slots = per_sm * sms
+        full, left = self.traffic.blocks // slots, self.traffic.blocks % slots
+        tail = np.where(left > 0, self.wave(np.maximum(np.ceil(left / sms), 1)), 0)
+        idle = self.traffic.idle_blocks / slots * (BLOCK_CLOCKS + L2_CLOCKS)
+        return full * self.wave(per_sm) + tail + idle
+
+    def wave(self, resident: Floats) -> Floats:
+        """Clocks of ``resident`` blocks on one SM, from start to end.
+
+        Equal blocks that start together stay together, so they do not hide each other's fixed
+        part (``benchmarks/estimate/tile_cost.py``: it costs as much with five on an SM as with
+        one). SMs drift apart, so device memory has always somebody to serve: see ``us``.
+        """
+        return self.fixed + self.traffic.steps * self.step(resident)
+
+    def step(self, resident: Floats) -> Floats:
+        """Clocks of one K step of all ``resident`` blocks of an SM."""
+        return _together(
+            np.maximum(self.dot, resident * self.matrix),
+            resident * self.alu,
+            resident * self.l2_step,
+            self.load_wait,
+        )
+
+    @cached_property
+    def traffic(self) -> Traffic:
+        return Traffic(self.problem, self.spec, self.rows, self.tiles, self.which)
+
+    @cached_property
+    def fixed(self) -> Floats:
+        """Clocks of a block outside its K loop, the first tiles' latency included."""
+        return TILE_CLOCKS + self.load_latency + self.traffic.stored_bytes / L2_UNIQUE_BYTES
+
+    @cached_property
+    def matrix(self) -> Floats:
+        return matrix_clocks(self.problem, self.tiles, self.spec)
+
+    @cached_property
+    def alu(self) -> Floats:
+        spills = spill_clocks(self.tiles, self.spec)
+        return alu_clocks(self.problem, self.tiles, self.spec) + spills
+
+    @cached_property
+    def dot(self) -> Floats:
+        """From a tile's arrival to the next barrier, for a block alone. Scales that vary along K
+        are loaded in the step that uses them, beside the dot."""
+        scale_wait = L2_CLOCKS if scales_of(self.problem) is Scales.BLOCK else 0.0
+        return np.maximum(self.matrix, scale_wait) + self.alu + STEP_CLOCKS
+
+    @cached_property
+    def load_wait(self) -> Floats:
+        """Clocks between two tiles of a block: latency, transfer and dot of a buffer, of which
+        num_stages - 1 are under way."""
+        under_way = np.maximum(self.tiles.stages - 1, 1)
+        return (self.load_latency + self.l2_step + self.dot) / under_way
+
+    @cached_property
+    def load_latency(self) -> Floats:
+        """Between the L2's and device memory's. A tile waits for the slower of its two halves,
+        so a small share of first reads already costs (square root)."""
+        first = np.sqrt(np.minimum(1.0, self.traffic.from_memory / self.traffic.from_l2))
+        memory = L2_CLOCKS + MEMORY_US * self.spec.clock_mhz
+        return L2_CLOCKS + (memory - L2_CLOCKS) * first
+
+    @cached_property
+    def l2_step(self) -> Floats:
+        """Clocks in which an SM gets the tiles of one block's K step from the L2."""
+        unique = self.traffic.unique_step_bytes / L2_UNIQUE_BYTES
+        return np.maximum(self.traffic.step_bytes / L2_SM_BYTES, unique)
+
+    @cached_property
+    def memory(self) -> Floats:
+        """Clocks in which device memory delivers what all SMs ask for."""
+        per_clock = self.spec.memory_gb_s * 1e3 * MEMORY_SHARE / self.spec.clock_mhz
+        line = np.where(self.traffic.row_bytes < 128, HALF_LINE_SHARE, 1.0)
+        return self.traffic.from_memory / (per_clock * line)
+
+
+def _together(*times: Floats) -> Floats:
+    """The time of works that overlap: the longest, and more the closer the others come."""
+    total: Floats = sum((time**OVERLAP for time in times), np.float64(0)) ** (1 / OVERLAP)
+    return total

@@ -1,0 +1,91 @@
+"""Clocks that one K step of one block keeps each unit of an SM busy."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from autotune.devices.microbench import (
+    L2_UNIQUE_BYTES,
+    SHARED_BYTES,
+    SUSTAINED_SHARE,
+    SYNC_SHARE_BYTE,
+    SYNC_SHARE_HALF,
+)
+from autotune.devices.rows import Floats
+from autotune.devices.specs import GpuSpec
+from autotune.devices.tiles import Tiles
+from autotune.kernels.binary import Scales, scales_of
+from autotune.kernels.problem import Dtype, Problem
+
+_COPY_OPERATIONS = 4
+"""Of each 16-byte copy: cp.async, two adds for the 64-bit address, a predicate."""
+_OPERATIONS_PER_ACCUMULATOR = {Scales.BLOCK: 2}
+"""A multiply and a multiply-add in each step: accumulator += dot * scale."""
+_OPERATIONS_PER_WEIGHT = {Dtype.INT4_W4A16: 5, Dtype.INT8_W8A16: 2}
+"""Unpack, mask, convert, scale, convert back; convert and pack."""
+
+
+def matrix_clocks(problem: Problem, tiles: Tiles, spec: GpuSpec) -> Floats:
+    """The matrix unit, or the shared memory that feeds it. Raises DeviceError where the GPU has
+    no such dots."""
+    dense = spec.dense_tflops(problem.dtype) * 1e6 / (spec.sms * spec.clock_mhz)
+    asynchronous = _warpgroup_clocks(problem, tiles, dense * SUSTAINED_SHARE)
+    synchronous = _warp_clocks(problem, tiles, dense * _sync_share(problem, spec))
+    return np.where(tiles.warpgroup, asynchronous, synchronous)
+
+
+def alu_clocks(problem: Problem, tiles: Tiles, spec: GpuSpec) -> Floats:
+    """The plain ALUs: copies to issue, scales to apply, weights to convert."""
+    lanes = spec.fp32_tflops * 1e6 / 2 / (spec.sms * spec.clock_mhz)
+    dtype, scales = problem.dtype, scales_of(problem)
+    rows = tiles.block_m * dtype.activation_bits + tiles.block_n * dtype.weight_bits
+    copies = rows * tiles.block_k / 8 / 16
+    accumulators = tiles.block_m * tiles.block_n
+    per_accumulator = 2 if dtype is Dtype.INT8_W8A8 else _OPERATIONS_PER_ACCUMULATOR.get(scales, 0)
+    weights = tiles.block_k * tiles.block_n
+    operations: Floats = (
+        copies * _COPY_OPERATIONS
+        + accumulators * per_accumulator
+        + weights * _OPERATIONS_PER_WEIGHT.get(dtype, 0)
+    )
+    return operations / lanes
+
+
+def spill_clocks(tiles: Tiles, spec: GpuSpec) -> Floats:
+    """Spilled registers go out and back once a step, through the L2: what shared memory leaves
+    of the L1 is too small for them."""
+    threads = tiles.warps * spec.target.warp_size
+    return 2 * tiles.spill_bytes * threads / L2_UNIQUE_BYTES
+
+
+def _warpgroup_clocks(problem: Problem, tiles: Tiles, rate: float) -> Floats:
+    """wgmma m64nNk: both operands come from shared memory, A anew for each instruction. Four
+    warps work on 64 rows; eight split M where it has 128 rows, else N."""
+    across = np.where((tiles.block_m >= 128) | (tiles.warps <= 4), 1, tiles.warps / 4)
+    n = np.minimum(tiles.block_n / across, 256)
+    instructions = tiles.block_m * tiles.block_n / (64 * n)
+    compute = 2 * 64 * n * tiles.block_k / rate
+    feed = (64 + n) * tiles.block_k * problem.dtype.activation_bits / 8 / SHARED_BYTES
+    clocks: Floats = instructions * np.maximum(compute, feed)
+    return clocks
+
+
+def _warp_clocks(problem: Problem, tiles: Tiles, rate: float) -> Floats:
+    """mma.sync: each warp reads its rows of A and columns of B into registers; warps beyond the
+    tile's 16x8 pieces repeat the work of others."""
+    along_m, along_n = tiles.warp_grid()
+    pieces = np.maximum(tiles.block_m / 16, 1) * tiles.block_n / 8
+    repeated = np.maximum(tiles.warps / pieces, 1)
+    compute = 2 * tiles.block_m * tiles.block_n * tiles.block_k * repeated / rate
+    rows = along_n * tiles.block_m + along_m * tiles.block_n
+    read = rows * tiles.block_k * problem.dtype.activation_bits / 8
+    return np.maximum(compute, read / SHARED_BYTES)
+
+
+def _sync_share(problem: Problem, spec: GpuSpec) -> float:
+    """Share of the dense rate that mma.sync (or AMD's mfma) reaches."""
+    has_faster = spec.target.backend == "cuda" and int(spec.target.arch) >= 90
+    if not has_faster:
+        return SUSTAINED_SHARE
+    is_byte = problem.dtype in (Dtype.FP8_W8A8, Dtype.INT8_W8A8)
+    return SYNC_SHARE_BYTE if is_byte else SYNC_SHARE_HALF

@@ -1,0 +1,178 @@
+"""Weights, activations and routing of a problem as tensors, made once and shared by configs.
+
+Weights are by far the largest and do not depend on the batch size: ``weights_key`` tells which
+problems can share them. Quantised ones come from quantising real values whose magnitude
+differs from tile to tile, so that a scale read at a wrong place shows.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from autotune.kernels.binary import BOTH, Scales, Which, gemm_shape, scales_of, weight_row
+from autotune.kernels.device import Target
+from autotune.kernels.elements import Elements, elements_of
+from autotune.kernels.problem import Dtype, Problem
+from autotune.kernels.quantize import (
+    Tile,
+    largest,
+    pack_int4,
+    quantize,
+    row_tile,
+    weight_tile,
+)
+from autotune.kernels.routing import route
+
+
+@dataclass(frozen=True, slots=True)
+class GemmWeights:
+    """B of one GEMM: values [E, n, k] (k/2 bytes for int4) and scales, float32, per expert."""
+
+    values: Tensor
+    scale: Tensor
+    """[E] | [E, n] | [E, ceil(n / gn), ceil(k / gk)]; [1] where there are none."""
+
+
+@dataclass(frozen=True, slots=True)
+class MoeWeights:
+    """Both weights, and the scale of the down GEMM's activations where one serves all."""
+
+    up: GemmWeights
+    down: GemmWeights
+    down_row_scale: Tensor
+    """[1] float32, read for Scales.TENSOR alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class RoutingTensors:
+    """A routing instance on the device."""
+
+    ids: Tensor
+    """[M, top_k] int32."""
+    weights: Tensor
+    """[M, top_k] float32."""
+
+
+@dataclass(frozen=True, slots=True)
+class MoeInputs:
+    """What one MoE call reads. ``topk_ids`` and ``topk_weights`` hold the current routing."""
+
+    problem: Problem
+    elements: Elements
+    weights: MoeWeights
+    x: Tensor
+    """[M, H] of A's type."""
+    x_scale: Tensor
+    """[1] | [M] | [M, ceil(H / gk)] float32."""
+    topk_ids: Tensor
+    """[M, top_k] int32."""
+    topk_weights: Tensor
+    """[M, top_k] float32."""
+
+    def set_routing(self, routing: RoutingTensors) -> None:
+        """Copies another instance in, in stream order: the tensors stay where they are."""
+        self.topk_ids.copy_(routing.ids)
+        self.topk_weights.copy_(routing.weights)
+
+
+def weights_key(problem: Problem) -> Problem:
+    """Equal for problems whose weights are the same tensors."""
+    return replace(problem, tokens=0, routing="", top_k=0, ep_size=1, ep_rank=0)
+
+
+def make_routing(
+    problem: Problem, instance: int, device: torch.device, seed: int = 0
+) -> RoutingTensors:
+    """``routing.route`` on ``device``."""
+    routing = route(problem, instance, seed)
+    return RoutingTensors(
+        torch.from_numpy(routing.ids).to(device), torch.from_numpy(routing.weights).to(device)
+    )
+
+
+def make_weights(problem: Problem, target: Target, device: str, seed: int = 0) -> MoeWeights:
+    """Seeded weights; w1 and w2 map values of variance 1 to variance about 1."""
+    generator = torch.Generator(device).manual_seed(seed)
+    up, down = (_make_gemm_weights(problem, which, target, generator) for which in BOTH)
+    # silu(gate) * up of unit normals has a root mean square of about 0.6 and few values past 16.
+    limit = 16.0 / largest(elements_of(problem.dtype, target).a, problem.dtype)
+    return MoeWeights(up, down, down_row_scale=torch.full((1,), limit, device=device))
+
+
+def make_inputs(
+    problem: Problem, weights: MoeWeights, target: Target, *, seed: int = 0
+) -> MoeInputs:
+    """Seeded activations and routing instance 0, on the device that holds ``weights``."""
+    device = weights.up.values.device
+    generator = torch.Generator(device).manual_seed(seed + 1)
+    elements = elements_of(problem.dtype, target)
+    tile = row_tile(problem, problem.tokens, problem.hidden)
+    x = _real((problem.tokens, problem.hidden), tile, generator)
+    scale = torch.ones(1, device=device)
+    if elements.quantizes_activations:
+        x, scale = quantize(x, tile, elements.a, largest(elements.a, problem.dtype))
+        scale = scale if scales_of(problem) is Scales.BLOCK else scale.flatten()
+    routing = make_routing(problem, 0, device, seed)
+    return MoeInputs(
+        problem=problem,
+        elements=elements,
+        weights=weights,
+        x=x.to(elements.a),
+        x_scale=scale,
+        topk_ids=routing.ids.clone(),
+        topk_weights=routing.weights.clone(),
+    )
+
+
+def _make_gemm_weights(
+    problem: Problem, which: Which, target: Target, generator: torch.Generator
+) -> GemmWeights:
+    """Expert by expert: the real values of all of them would not fit beside the quantised."""
+    shape, element = gemm_shape(problem, which), elements_of(problem.dtype, target).b
+    device = generator.device
+    tile = weight_tile(problem, shape.n, shape.k)
+    size = (problem.experts, shape.n, weight_row(problem, which))
+    values = torch.empty(size, dtype=element, device=device)
+    scales: list[Tensor] = []
+    for expert in range(problem.experts):
+        real = _real((shape.n, shape.k), tile, generator) / math.sqrt(shape.k)
+        if not problem.dtype.is_quantized:
+            values[expert] = real.to(element)
+            continue
+        stored, scale = _quantize_expert(real, tile, element, problem.dtype)
+        values[expert] = stored
+        scales.append(scale)
+    return GemmWeights(values, _stack(scales, scales_of(problem), device))
+
+
+def _quantize_expert(
+    real: Tensor, tile: Tile, element: torch.dtype, dtype: Dtype
+) -> tuple[Tensor, Tensor]:
+    if dtype is not Dtype.INT4_W4A16:
+        return quantize(real, tile, element, largest(element, dtype))
+    values, scale = quantize(real, tile, torch.int8, largest(element, dtype))
+    return pack_int4(values), scale
+
+
+def _stack(scales: list[Tensor], kind: Scales, device: torch.device) -> Tensor:
+    """Per-expert scales in the kernel's layout."""
+    if kind is Scales.NONE:
+        return torch.ones(1, device=device)
+    stacked = torch.stack(scales)
+    if kind in (Scales.BLOCK, Scales.GROUP):
+        return stacked.contiguous()
+    return stacked.flatten() if kind is Scales.TENSOR else stacked.flatten(1).contiguous()
+
+
+def _real(shape: tuple[int, int], tile: Tile, generator: torch.Generator) -> Tensor:
+    """Normal values, root mean square about 1; each tile's magnitude differs up to a factor 4."""
+    device = generator.device
+    values = torch.randn(shape, generator=generator, device=device)
+    tiles = [-(-size // edge) for size, edge in zip(shape, tile, strict=True)]
+    magnitude = torch.exp2(2 * torch.rand(tiles, generator=generator, device=device) - 1)
+    by_row = magnitude.repeat_interleave(tile[0], 0)[: shape[0]]
+    return values * by_row.repeat_interleave(tile[1], 1)[:, : shape[1]]

@@ -1,0 +1,131 @@
+"""How long a call takes: medians in µs, one per routing instance.
+
+Cold: the L2 cache is emptied before each timed call, as other layers' weights do in serving.
+Warm: calls follow each other and share one pair of events.
+"""
+
+# torch.cuda's events and streams have no types in every version.
+# mypy: disable-error-code="no-untyped-call"
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from statistics import median
+from typing import Protocol
+
+import torch
+
+Work = Callable[[], None]
+"""Puts something on the current stream, and returns at once."""
+
+
+class Timer(Protocol):
+    """Times one call on several instances. Implementations: ``GraphTimer``, ``EventTimer``."""
+
+    @property
+    def how(self) -> str:
+        """For people: "CUDA graph, cold L2"."""
+
+    def samples(self, call: Work, instances: Iterable[Work]) -> Iterator[float]:
+        """For each instance: runs it (it changes what ``call`` reads, untimed), then yields the
+        median µs of ``call``. Lazy: who stops reading stops the measuring. The call must read
+        and write the same memory each time, and must have run once before."""
+
+
+class Clock(Protocol):
+    """What a timer needs of a device; tests have one without a device."""
+
+    def capture(self, call: Work) -> Work:
+        """A replay of the call's launches, without its host time."""
+
+    def flush(self) -> None:
+        """Empties the L2 cache, in stream order."""
+
+    def elapsed_us(self, work: Work) -> float:
+        """Device time between before and after ``work``. Waits for the device."""
+
+
+class EventTimer:
+    """Events around plain calls: the host's launch time shows where kernels are short."""
+
+    def __init__(self, clock: Clock, *, warm: bool = False, repeats: int = 3) -> None:
+        """``repeats`` timed calls make one sample."""
+        self._clock, self._warm, self._repeats = clock, warm, repeats
+
+    @property
+    def how(self) -> str:
+        return f"events, {'warm' if self._warm else 'cold'} L2"
+
+    def samples(self, call: Work, instances: Iterable[Work]) -> Iterator[float]:
+        """See ``Timer``."""
+        for set_instance in instances:
+            set_instance()
+            yield self._warm_us(call) if self._warm else self._cold_us(call)
+
+    def _cold_us(self, call: Work) -> float:
+        return median(self._one_cold_us(call) for _ in range(self._repeats))
+
+    def _one_cold_us(self, call: Work) -> float:
+        self._clock.flush()  # it also keeps the device busy while the host launches the call
+        return self._clock.elapsed_us(call)
+
+    def _warm_us(self, call: Work) -> float:
+        call()
+
+        def repeated() -> None:
+            for _ in range(self._repeats):
+                call()
+
+        return self._clock.elapsed_us(repeated) / self._repeats
+
+
+class GraphTimer:
+    """Replays of one CUDA graph: the host's launch time does not show. The default."""
+
+    def __init__(self, clock: Clock, *, warm: bool = False, repeats: int = 3) -> None:
+        """``repeats`` timed replays make one sample."""
+        self._clock = clock
+        self._events = EventTimer(clock, warm=warm, repeats=repeats)
+
+    @property
+    def how(self) -> str:
+        return self._events.how.replace("events", "CUDA graph")
+
+    def samples(self, call: Work, instances: Iterable[Work]) -> Iterator[float]:
+        """See ``Timer``. Captures the call once, before the first instance."""
+        yield from self._events.samples(self._clock.capture(call), instances)
+
+
+class CudaClock:
+    """The current CUDA device's events and graphs."""
+
+    def __init__(self, l2_bytes: int) -> None:
+        """Holds a buffer of four times ``l2_bytes``: written, nothing older stays in the L2."""
+        self._buffer = torch.empty(4 * l2_bytes, dtype=torch.int8, device="cuda")
+        self._begin = torch.cuda.Event(enable_timing=True)
+        self._end = torch.cuda.Event(enable_timing=True)
+
+    def capture(self, call: Work) -> Work:
+        """See ``Clock``. PyTorch wants the call warmed up on the stream that captures it."""
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            call()
+        torch.cuda.current_stream().wait_stream(stream)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            call()
+        replay: Work = graph.replay
+        return replay
+
+    def flush(self) -> None:
+        """See ``Clock``."""
+        self._buffer.zero_()
+
+    def elapsed_us(self, work: Work) -> float:
+        """See ``Clock``."""
+        self._begin.record()
+        work()
+        self._end.record()
+        self._end.synchronize()
+        return float(self._begin.elapsed_time(self._end)) * 1000

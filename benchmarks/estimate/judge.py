@@ -1,0 +1,248 @@
+"""How good the time model's choices are, on landscapes measured in full on an H200.
+
+For each recorded batch size: the config that the model puts first, the best of its first ten,
+and both engines' defaults, each as optimum / time (1 is perfect); Spearman's rank correlation
+of modelled and measured times; model / measured time, median over configs. Once with resources
+guessed before compiling (what orders the first trials), once with the compiler's.
+
+Nothing is fitted: the model's constants are datasheet figures and microbenchmarks. ``--doubt``
+shows how much the choices depend on each of the latter.
+
+    python benchmarks/estimate/judge.py --landscapes ../shared/landscapes
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+
+from autotune.devices import microbench, time_model, units
+from autotune.devices.estimate import EstimateMeasurer
+from autotune.devices.landscape import Floats, Landscape, load_landscape
+from autotune.devices.rows import routed_rows
+from autotune.devices.specs import find_spec
+from autotune.devices.time_model import gemms_us
+from autotune.engines import ENGINES
+from autotune.kernels.config import Config
+from autotune.kernels.measurement import Resources
+from autotune.kernels.problem import Dtype, Problem
+
+HERE = Path(__file__).parent
+DEFAULT_LANDSCAPES = HERE.parents[2] / "shared" / "landscapes"
+SPEC = find_spec("NVIDIA H200")
+INSTANCES = 3
+SMALLEST_TILE = 16
+"""SGLang's shipped files hold BLOCK_SIZE_M 8, which no space of ours has."""
+NEVER = Resources(registers=255, spill_bytes=10**6, shared_bytes=10**6)
+"""Stands for a config that does not compile."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One recorded file and what it was recorded on (see the landscapes' README)."""
+
+    file: str
+    label: str
+    problem: Problem
+    swaps_operands: bool
+    """SGLang's fp8 kernel computes the transposed tile for BLOCK_SIZE_M < 64 <= BLOCK_SIZE_N, so
+    that wgmma reads both tiles from shared memory: num_stages buffers, one more than ours."""
+
+
+CASES = (
+    Case(
+        "moe_h200_qwen3-30b-a3b_tp1_bf16.npz",
+        "Qwen3-30B bf16",
+        Problem(experts=128, top_k=8, hidden=2048, intermediate=768, tokens=1),
+        swaps_operands=False,
+    ),
+    Case(
+        "moe_h200_deepseek-v3_tp8_fp8block.npz",
+        "DeepSeek-V3 fp8",
+        Problem(257, 9, 7168, 256, 1, Dtype.FP8_W8A8, block_shape=(128, 128)),
+        swaps_operands=True,
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """The judgement of one batch size; every share is optimum / time."""
+
+    label: str
+    tokens: int
+    optimum_us: float
+    choice: Config
+    choice_share: float
+    top_ten_share: float
+    default_shares: dict[str, float]
+    """Engine → its default config; NaN where the landscape lacks it."""
+    rank_correlation: float
+    scale: float
+
+
+def judge_case(
+    case: Case, landscape: Landscape, resources: Sequence[Resources] | None = None
+) -> list[Row]:
+    """One row for each recorded batch size. ``resources`` in the order of the configs."""
+    return [_row(case, landscape, tokens, resources) for tokens in landscape.batch_sizes]
+
+
+def mean_share(rows: Sequence[Row]) -> float:
+    """Of the model's first choice, over all rows."""
+    return float(np.mean([row.choice_share for row in rows]))
+
+
+def _row(
+    case: Case, landscape: Landscape, tokens: int, resources: Sequence[Resources] | None
+) -> Row:
+    problem = replace(case.problem, tokens=tokens)
+    measured = landscape.median_us(tokens)
+    modelled = _modelled_us(problem, landscape.configs, resources)
+    share = np.nan_to_num(np.nanmin(measured) / measured)  # 0 for what failed or was stopped
+    order = np.argsort(modelled, kind="stable")
+    both = np.isfinite(measured) & np.isfinite(modelled)
+    return Row(
+        label=case.label,
+        tokens=tokens,
+        optimum_us=float(np.nanmin(measured)),
+        choice=landscape.configs[int(order[0])],
+        choice_share=float(share[order[0]]),
+        top_ten_share=float(share[order[:10]].max()),
+        default_shares=_default_shares(problem, landscape.configs, share),
+        rank_correlation=_spearman(modelled[both], measured[both]),
+        scale=float(np.median(modelled[both] / measured[both])),
+    )
+
+
+def _modelled_us(
+    problem: Problem, configs: Sequence[Config], resources: Sequence[Resources] | None
+) -> Floats:
+    """Both GEMMs, as recorded; infinite for what may not be chosen."""
+    routings = [routed_rows(problem, instance, 0) for instance in range(INSTANCES)]
+    times = gemms_us(problem, configs, SPEC, routings, resources).sum(axis=1).mean(axis=0)
+    small = np.array([config.block_size_m < SMALLEST_TILE for config in configs])
+    broken = np.array([r is NEVER for r in resources]) if resources else np.zeros_like(small)
+    return np.where(small | broken, np.inf, times)
+
+
+def _default_shares(problem: Problem, configs: Sequence[Config], share: Floats) -> dict[str, float]:
+    row_of = {config: row for row, config in enumerate(configs)}
+    device = EstimateMeasurer(SPEC, cache_dir=HERE).device
+    defaults = {name: e.default_config(problem, device) for name, e in ENGINES.items()}
+    rows = {name: row_of.get(config) for name, config in defaults.items()}
+    return {name: np.nan if row is None else float(share[row]) for name, row in rows.items()}
+
+
+def _spearman(a: Floats, b: Floats) -> float:
+    ranks = [np.argsort(np.argsort(values)) for values in (a, b)]
+    return float(np.corrcoef(*ranks)[0, 1])
+
+
+def compiled_resources(case: Case, configs: Sequence[Config]) -> list[Resources]:
+    """From ``compiled.jsonl`` beside this file; what is missing is compiled (a minute or ten)."""
+    measurer = EstimateMeasurer(SPEC, cache_dir=HERE)
+    return [_recorded(case, c, measurer.compiled(case.problem, c)) for c in configs]
+
+
+def _recorded(case: Case, config: Config, answer: Resources | str) -> Resources:
+    """Our kernel's resources, with the recorded kernel's buffers where it has one more."""
+    if isinstance(answer, str):
+        return NEVER
+    swapped = case.swaps_operands and config.block_size_m < 64 <= config.block_size_n
+    if not swapped:
+        return answer
+    rows = config.block_size_m + config.block_size_n
+    return replace(answer, shared_bytes=config.num_stages * rows * config.block_size_k)
+
+
+def print_table(title: str, rows: Sequence[Row]) -> None:
+    names = list(ENGINES)
+    print(f"\n{title}")
+    print(
+        "| landscape | M | optimum µs | choice | choice | first 10 | "
+        + " | ".join(f"{name} default" for name in names)
+        + " | rank corr. | model / measured |"
+    )
+    print("|---|---|---|---|---|---|" + "---|" * len(names) + "---|---|")
+    for row in rows:
+        defaults = " | ".join(f"{row.default_shares[name]:.3f}" for name in names)
+        print(
+            f"| {row.label} | {row.tokens} | {row.optimum_us:.0f} | {row.choice} | "
+            f"{row.choice_share:.3f} | {row.top_ten_share:.3f} | {defaults} | "
+            f"{row.rank_correlation:.2f} | {row.scale:.2f} |"
+        )
+    means = " | ".join(
+        f"{np.nanmean([row.default_shares[name] for row in rows]):.3f}" for name in names
+    )
+    top = np.mean([row.top_ten_share for row in rows])
+    print(f"| **mean** | | | | **{mean_share(rows):.3f}** | {top:.3f} | {means} | | |")
+
+
+DOUBTS = {
+    "TILE_CLOCKS": (2750.0, 8250.0),
+    "STEP_CLOCKS": (50.0, 200.0),
+    "L2_CLOCKS": (250.0, 500.0),
+    "L2_SM_BYTES": (35.0, 64.0),
+    "L2_UNIQUE_BYTES": (20.0, 36.0),
+    "MEMORY_US": (0.2, 0.6),
+    "OVERLAP": (2.0, 4.0),
+    "SUSTAINED_SHARE": (0.7, 0.95),
+    "SYNC_SHARE_HALF": (0.4, 0.8),
+}
+"""Constant → values well beyond the doubt about it."""
+
+
+def print_doubts(landscapes: Sequence[tuple[Case, Landscape]]) -> None:
+    """The mean share of the choice with one constant changed, resources guessed."""
+    print("\n| constant | low | high | mean choice at low | at high |\n|---|---|---|---|---|")
+    for name, values in DOUBTS.items():
+        shares = [f"{_share_with(name, value, landscapes):.3f}" for value in values]
+        print(
+            f"| {name} {getattr(microbench, name)} | {values[0]} | {values[1]} | "
+            + " | ".join(shares)
+            + " |"
+        )
+
+
+def _share_with(name: str, value: float, landscapes: Sequence[tuple[Case, Landscape]]) -> float:
+    users = [module for module in (time_model, units) if hasattr(module, name)]
+    patches = [mock.patch.object(module, name, value) for module in users]
+    for patch in patches:
+        patch.start()
+    try:
+        return mean_share([row for case, lands in landscapes for row in judge_case(case, lands)])
+    finally:
+        for patch in patches:
+            patch.stop()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--landscapes", type=Path, default=DEFAULT_LANDSCAPES, metavar="DIR")
+    parser.add_argument("--recompile", action="store_true", help="forget compiled.jsonl first")
+    parser.add_argument("--doubt", action="store_true", help="vary the constants, one by one")
+    args = parser.parse_args()
+    if args.recompile:
+        (HERE / "compiled.jsonl").unlink(missing_ok=True)
+    landscapes = [(case, load_landscape(args.landscapes / case.file)) for case in CASES]
+    print_table(
+        "Resources guessed before compiling",
+        [row for case, landscape in landscapes for row in judge_case(case, landscape)],
+    )
+    if args.doubt:
+        print_doubts(landscapes)
+    rows = []
+    for case, landscape in landscapes:
+        resources = compiled_resources(case, landscape.configs)
+        rows += judge_case(case, landscape, resources)
+    print_table("Resources from the compiler", rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,260 @@
+"""The command line from the outside: exit codes, stdout for results, stderr for the rest."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from small_landscape import SHAPE  # type: ignore[import-not-found]
+
+import autotune
+from autotune.engines import DEFAULT_TOKENS
+from autotune.studies.storage import open_storage
+from autotune.studies.store import stored_studies
+
+
+def _command(*words: str) -> list[str]:
+    return [sys.executable, "-m", "autotune", *words]
+
+
+def _environment(cwd: Path) -> dict[str, str]:
+    package = str(Path(autotune.__file__).parents[1])
+    return os.environ | {"PYTHONPATH": package, "XDG_CACHE_HOME": str(cwd / "cache")}
+
+
+def _autotune(cwd: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        _command(*words),
+        cwd=cwd,
+        env=_environment(cwd),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+def _json(cwd: Path, *words: str) -> Any:
+    done = _autotune(cwd, *words, "--json")
+    assert done.stdout, done.stderr
+    return json.loads(done.stdout)
+
+
+def _run_words(landscape: Path, *more: str) -> list[str]:
+    words = ["run", "--shape", SHAPE, "--device", f"replay:{landscape}", "--batch-size", "1", "64"]
+    return [*words, "--trials", "12", *more]
+
+
+def test_the_main_job_and_what_looks_at_it(tmp_path: Path, landscape: Path) -> None:
+    first = _autotune(tmp_path, *_run_words(landscape))
+    assert first.returncode == 0, first.stderr
+    assert "wrote" in first.stdout
+    assert "SGLANG_MOE_CONFIG_DIR" in first.stdout
+    assert "24 new measurements" in first.stderr
+    data = _json(tmp_path, *_run_words(landscape))
+    assert (data["new_measurements"], data["failed"], data["unfinished"]) == (0, {}, 0)
+
+    status = _json(tmp_path, "status")["studies"]
+    assert [(row["measurements"], row["state"]) for row in status] == [(12, "finished")] * 2
+    best = _json(tmp_path, "best")["results"]
+    assert [row["config"] for row in best] == [row["config"] for row in data["results"]]
+
+    files = {Path(file["path"]): Path(file["path"]).read_text() for file in data["files"]}
+    for path in files:
+        path.unlink()
+    export = _autotune(tmp_path, "export")
+    assert export.returncode == 0, export.stderr
+    assert {path: path.read_text() for path in files} == files
+    for path in files:
+        engine = "sglang" if "sglang" in str(path) else "vllm"
+        check = json.loads(
+            _autotune(tmp_path, "check", str(path), "--engine", engine, "--json").stdout
+        )
+        levels = {finding["level"] for finding in check["files"][0]["findings"]}
+        assert "error" not in levels
+    resume = _autotune(tmp_path, "resume")
+    assert resume.returncode == 0
+    assert "everything" in resume.stderr
+
+
+def test_bench(tmp_path: Path, landscape: Path) -> None:
+    words = ["bench", "--shape", SHAPE, "--device", f"replay:{landscape}", "--batch-size", "64"]
+    done = _autotune(tmp_path, *words, "--configs", "32", "64", "64", "8", "4", "3", "--json")
+    [row] = json.loads(done.stdout)["rows"]
+    assert (row["config"], row["outcome"]) == ("32x64x64 G8 w4 s3", "ok")
+    assert row["us"] == pytest.approx(40, rel=0.05)
+    outside = _autotune(tmp_path, *words, "--configs", "256", "64", "64", "8", "4", "3", "--json")
+    assert outside.returncode == 1
+    assert json.loads(outside.stdout)["rows"][0]["outcome"] == "infeasible"
+    five = _autotune(tmp_path, *words, "--configs", "256", "64", "64", "8", "4")
+    assert five.returncode == 2
+    assert "5 numbers" in five.stderr
+
+
+def test_dry_run_writes_nothing(tmp_path: Path, landscape: Path) -> None:
+    done = _autotune(tmp_path, *_run_words(landscape, "--dry-run", "--json"))
+    plan = json.loads(done.stdout)
+    assert [row["to_measure"] for row in plan["studies"]] == [12, 12]
+    assert "24 measurements" in plan["summary"]
+    assert not (tmp_path / "autotune.db").exists()
+    assert not (tmp_path / "configs").exists()
+
+
+def test_models_lists_the_catalogue(tmp_path: Path) -> None:
+    rows = {
+        r["model"]: r for r in json.loads(_autotune(tmp_path, "models", "--json").stdout)["models"]
+    }
+    qwen = rows["Qwen/Qwen3-30B-A3B"]
+    assert [qwen[k] for k in ("E", "top_k", "H", "intermediate")] == [128, 8, 2048, 768]
+    assert len(_autotune(tmp_path, "models").stdout.splitlines()) == len(rows) + 1
+
+
+def test_doctor(tmp_path: Path) -> None:
+    done = _autotune(tmp_path, "doctor", "--json")
+    checks = {check["what"]: check for check in json.loads(done.stdout)["checks"]}
+    assert {"torch", "triton", "device", "storage", "SGLang", "vLLM"} <= set(checks)
+    (tmp_path / "autotune.db").write_text("This is no database. " * 100)
+    broken = _autotune(tmp_path, "doctor", "--json")
+    assert broken.returncode == 1
+
+
+def test_help_and_version(tmp_path: Path) -> None:
+    assert autotune.__version__ in _autotune(tmp_path, "--version").stdout
+    help_text = _autotune(tmp_path, "run", "--help").stdout
+    assert "--tp-size" in help_text
+
+
+BAD: list[tuple[str, list[str], str]] = [
+    ("misspelt model", ["--model", "Qwen/Qwen3-30B-A3"], "Qwen/Qwen3-30B-A3B"),
+    ("neither model nor shape", [], "--model"),
+    ("both", ["--model", "Qwen/Qwen3-30B-A3B", "--shape", SHAPE], "--shape"),
+    ("bad shape", ["--shape", "E=8,topk=2"], "hidden"),
+    ("indivisible TP", ["--model", "Qwen/Qwen3-30B-A3B", "--tp-size", "7"], "7"),
+    ("indivisible EP", ["--model", "Qwen/Qwen3-30B-A3B", "--ep-size", "7"], "7"),
+    ("EP with TP", ["--model", "Qwen/Qwen3-30B-A3B", "--tp", "2", "--ep", "2"], "--tp-size 1"),
+    ("no TP", ["--shape", SHAPE, "--tp-size", "0"], "at least 1"),
+    ("negative batch", ["--shape", SHAPE, "--batch-size", "-4"], "at least 1 token"),
+    ("no trials", ["--shape", SHAPE, "--trials", "0"], "--trials is 0"),
+    ("unknown dtype", ["--shape", SHAPE, "--dtype", "fp7"], "fp8_w8a8"),
+    ("dtype the GPU lacks",
+     ["--shape", SHAPE, "--dtype", "fp8_w8a8", "--device", "estimate:NVIDIA_A100-SXM4-80GB"],
+     "SM89"),
+    ("unknown GPU", ["--shape", SHAPE, "--device", "estimate:H999"], "H200"),
+    ("unknown device", ["--shape", SHAPE, "--device", "tpu"], "replay:FILE"),
+    ("missing recording", ["--shape", SHAPE, "--device", "replay:none.npz"], "none.npz"),
+    ("storage folder missing", ["--shape", SHAPE, "--storage", "no/where.db"], "does not exist"),
+    ("output is a file", ["--shape", SHAPE, "--output-dir", "notes.txt/configs"], "notes.txt"),
+    ("output is read-only", ["--shape", SHAPE, "--output-dir", "/proc/autotune"], "/proc/autotune"),
+    ("storage is no database", ["--shape", SHAPE, "--storage", "notes.txt"], "not a database"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("words", "hint"), [b[1:] for b in BAD], ids=[b[0] for b in BAD])
+def test_bad_input_is_one_clear_line(tmp_path: Path, words: list[str], hint: str) -> None:
+    (tmp_path / "notes.txt").write_text("This is no database. " * 100)
+    done = _autotune(tmp_path, "run", *words)
+    assert done.returncode == 2, done.stderr
+    assert hint in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_a_dense_model_is_refused(tmp_path: Path) -> None:
+    config = {"architectures": ["LlamaForCausalLM"], "hidden_size": 4096, "intermediate_size": 1}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    done = _autotune(tmp_path, "run", "--model", str(tmp_path))
+    assert done.returncode == 2
+    assert "--shape" in done.stderr
+
+
+def test_a_config_file_with_wrong_keys(tmp_path: Path) -> None:
+    path = tmp_path / "E=8,N=256,device_name=NVIDIA_H200.json"
+    path.write_text(json.dumps({"1": {"BLOCK_SIZE_M": 16, "TILE": 3}, "many": {}}))
+    done = _autotune(tmp_path, "check", str(path), "--engine", "sglang")
+    assert done.returncode == 1
+    assert "TILE" in done.stdout
+    bench = _autotune(tmp_path, "bench", "--shape", SHAPE, "--config-file", str(path))
+    assert bench.returncode == 2
+    assert "Traceback" not in bench.stderr
+
+
+def _wait_for_trials(database: Path, count: int) -> None:
+    for _ in range(400):
+        time.sleep(0.05)
+        if not database.exists():
+            continue
+        try:
+            studies = stored_studies(open_storage(str(database), create=False))
+        except Exception:  # noqa: BLE001  the schema is still being made
+            continue
+        if sum(len(study.measured) for study in studies) >= count:
+            return
+    pytest.fail(f"no {count} trials in 20 s")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 130)])
+def test_a_signal_says_how_to_resume_and_resume_finishes(
+    tmp_path: Path, landscape: Path, number: signal.Signals, code: int
+) -> None:
+    words = _run_words(landscape, "--trials", "300", "--sampler", "random")
+    running = subprocess.Popen(
+        _command(*words),
+        cwd=tmp_path,
+        env=_environment(tmp_path),
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    _wait_for_trials(tmp_path / "autotune.db", 20)
+    running.send_signal(number)
+    stdout, stderr = running.communicate(timeout=30)
+    assert running.returncode == code, stderr
+    assert "autotune resume" in stderr
+    assert "wrote" in stdout
+    before = _measured(tmp_path)
+    assert 20 <= before < 600
+    done = _autotune(tmp_path, "resume", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["new_measurements"] == 600 - before
+    assert _measured(tmp_path) == 600
+
+
+def test_kill_9_loses_at_most_the_trial_in_flight(tmp_path: Path, landscape: Path) -> None:
+    words = _run_words(landscape, "--trials", "100", "--sampler", "random")
+    for goal in (10, 60, 110):
+        running = subprocess.Popen(
+            _command(*words),
+            cwd=tmp_path,
+            env=_environment(tmp_path),
+            stderr=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+        )
+        _wait_for_trials(tmp_path / "autotune.db", goal)
+        running.kill()
+        running.wait()
+        assert _measured(tmp_path) >= goal
+    done = _autotune(tmp_path, *words, "--json")
+    assert done.returncode == 0, done.stderr
+    studies = stored_studies(open_storage(str(tmp_path / "autotune.db"), create=False))
+    assert [len(study.measured) for study in studies] == [100, 100]
+    states = {trial.state.name for study in studies for trial in study.trials}
+    assert "RUNNING" not in states
+    assert "WAITING" not in states
+
+
+def _measured(folder: Path) -> int:
+    storage = open_storage(str(folder / "autotune.db"), create=False)
+    return sum(len(study.measured) for study in stored_studies(storage))
+
+
+def test_a_settings_default_is_the_engines_eighteen(tmp_path: Path) -> None:
+    done: Any = _autotune(tmp_path, "run", "--help").stdout
+    assert "18" in done
+    assert len(DEFAULT_TOKENS) == 18

@@ -1,0 +1,44 @@
+"""A measurer that misbehaves on command: the config's num_stages says how."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from autotune.errors import DeviceError
+from autotune.kernels.config import Config
+from autotune.kernels.device import Device, DeviceKind, Target
+from autotune.kernels.measurement import Measurement
+from autotune.kernels.problem import Problem
+from autotune.studies.outcome import Outcome, TrialResult
+from autotune.studies.space import Space
+
+FINE, ABORT, HANG, RAISE, REFUSE = 2, 3, 4, 5, 6
+
+
+class FaultyMeasurer:
+    """Aborts in C, hangs, raises, or refuses."""
+
+    device = Device(DeviceKind.CUDA, "Faulty", Target("cuda", 90), 1, "3.6.0")
+
+    def space(self, problem: Problem) -> Space:
+        return Space(Config(16, 32, 64, g, 4, stages) for stages in range(2, 6) for g in range(9))
+
+    def prior_us(self, problem: Problem, configs: tuple[Config, ...]) -> None:
+        return None
+
+    def measure(
+        self, problem: Problem, config: Config, *, stop_above_us: float | None = None
+    ) -> TrialResult:
+        if config.num_stages == ABORT:
+            os.abort()
+        if config.num_stages == HANG:
+            time.sleep(3600)
+        if config.num_stages == RAISE:
+            raise RuntimeError("CUDA error: an illegal memory access\nand more")
+        if config.num_stages == REFUSE:
+            raise DeviceError("no such GPU")
+        return TrialResult(Outcome.OK, Measurement((1.0,), "fake"))
+
+    def close(self) -> None:
+        pass

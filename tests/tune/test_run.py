@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+from small_landscape import SHAPE  # type: ignore[import-not-found]
+
+from autotune.engines import ENGINES
+from autotune.errors import DeviceError, EngineFileError, StorageError
+from autotune.report.progress import PlainDisplay
+from autotune.settings import ModelSettings, RunSettings
+from autotune.studies.storage import open_storage, run_lock
+from autotune.studies.store import StoredStudy, stored_studies
+from autotune.tune.plan import files_dir
+from autotune.tune.run import RunReport, run
+from autotune.tune.stored import stored_results, unfinished_settings
+
+Make = Callable[..., RunSettings]
+
+
+def _run(settings: RunSettings, database: str) -> RunReport:
+    return run(settings, database, PlainDisplay())
+
+
+def _stored(database: str) -> list[StoredStudy]:
+    return stored_studies(open_storage(database, create=False))
+
+
+def test_from_a_shape_to_files_that_both_engines_load(settings: Make, database: str) -> None:
+    report = _run(settings(), database)
+    assert report.failed == {}
+    assert (report.measured, report.unfinished, report.interrupted) == (24, 0, False)
+    folder = files_dir(settings().output_dir, report.device)
+    assert folder.name == "replayed"
+    assert len(report.files) == 2
+    for result in report.results:
+        found = result.engine.lookup(
+            result.engine.env_folder(folder), result.problem, result.device, result.problem.tokens
+        )
+        assert found is not None
+        assert found.config == result.config
+
+
+def test_the_winner_is_the_fastest_measured_and_never_the_slower_default(
+    settings: Make, database: str
+) -> None:
+    for result in _run(settings(trials=60), database).results:
+        winner, default_us = result.winner, result.default_us
+        assert winner is not None
+        assert default_us is not None
+        assert winner.median_us <= default_us
+        assert winner.median_us == min(e.median_us for e in result.entries if e.complete)
+
+
+def test_a_second_identical_run_measures_nothing_and_writes_the_same(
+    settings: Make, database: str
+) -> None:
+    first = _run(settings(), database)
+    texts = [file.path.read_text() for file in first.files]
+    second = _run(settings(), database)
+    assert second.measured == 0
+    assert [file.path.read_text() for file in second.files] == texts
+
+
+def test_more_trials_go_on_from_what_is_there(settings: Make, database: str) -> None:
+    _run(settings(trials=10), database)
+    assert _run(settings(trials=15), database).measured == 10
+    configs = [[e.config for e in study.measured] for study in _stored(database)]
+    assert [len(set(c)) for c in configs] == [15, 15]
+
+
+def test_failures_are_not_measurements(settings: Make, database: str) -> None:
+    _run(settings(trials=50), database)
+    study = _stored(database)[0]
+    failed = [t for t in study.trials if t.user_attrs.get("outcome") == "compile error"]
+    assert len(study.measured) == 50
+    assert all(t.state == TrialState.FAIL for t in failed)
+
+
+def test_a_space_smaller_than_the_trials_ends_well(settings: Make, database: str) -> None:
+    model = ModelSettings(shape=SHAPE, batch_sizes=(1,))
+    report = _run(settings(trials=1000, sampler="random", model=model), database)
+    assert (report.measured, report.unfinished) == (486 - 40, 0)
+    [study] = _stored(database)
+    assert study.is_finished
+    assert study.attrs["finished"] == "every config of the space was tried"
+
+
+def test_timeout_leaves_the_rest_for_resume(settings: Make, database: str) -> None:
+    late = settings(timeout_s=0.001)
+    report = _run(late, database)
+    assert (report.measured, report.unfinished) == (0, 2)
+    assert unfinished_settings(_stored(database)) == [late]
+    body = json.loads(report.files[0].path.read_text())
+    assert {"1", "64"} <= set(body)  # the defaults: never a file that lacks a requested key
+
+
+def test_trials_that_a_dead_run_left_are_asked_again(settings: Make, database: str) -> None:
+    _run(settings(trials=5), database)
+    storage = open_storage(database, create=False)
+    study = optuna.load_study(study_name=_stored(database)[0].name, storage=storage)
+    study.enqueue_trial(dict(study.trials[0].params) | {"GROUP_SIZE_M": 16, "num_stages": 4})
+    lost = study.ask(dict(study.trials[0].distributions))
+    _run(settings(trials=6), database)
+    trials = _stored(database)[0].trials
+    assert trials[lost.number].state == TrialState.FAIL
+    assert [t.state for t in trials if t.state == TrialState.RUNNING] == []
+    again = [t for t in trials if t.params == lost.params and t.state == TrialState.COMPLETE]
+    assert len(again) == 1
+    assert again[0].user_attrs["source"] == "interrupted"
+
+
+def test_results_come_from_the_storage_alone(settings: Make, database: str) -> None:
+    report = _run(settings(), database)
+    again = [result for study in _stored(database) for result in stored_results(study)]
+    assert [r.config for r in again] == [r.config for r in report.results]
+
+
+def test_one_engine(settings: Make, database: str) -> None:
+    report = _run(settings(engines=("vllm",)), database)
+    assert [result.engine for result in report.results] == [ENGINES["vllm"]] * 2
+    assert len(report.files) == 1
+
+
+def test_an_output_folder_that_cannot_be_written_is_found_at_once(
+    settings: Make, database: str, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(EngineFileError, match="cannot be written"):
+        _run(settings(output_dir=tmp_path / "file" / "configs"), database)
+    assert not Path(database.removeprefix("sqlite:///")).exists()
+
+
+def test_a_storage_in_use_is_refused(settings: Make, database: str) -> None:
+    with run_lock(database), pytest.raises(StorageError, match="in use by another run"):
+        _run(settings(), database)
+
+
+def test_a_batch_size_that_was_not_recorded(settings: Make, database: str) -> None:
+    model = ModelSettings(shape=SHAPE, batch_sizes=(7,))
+    with pytest.raises(DeviceError, match="7"):
+        _run(settings(model=model), database)
