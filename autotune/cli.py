@@ -129,7 +129,9 @@ def _command(
 
 def _set_up_logging(output: Output, *, verbose: bool) -> None:
     level = logging.DEBUG if verbose else logging.WARNING if output.quiet else logging.INFO
-    handler = RichHandler(console=output.err, show_path=False, show_level=False, markup=False)
+    handler: logging.Handler = logging.StreamHandler()  # a line an event, never folded
+    if output.err.is_terminal:
+        handler = RichHandler(console=output.err, show_path=False, show_level=False)
     log = logging.getLogger("autotune")
     log.handlers = [handler]
     log.setLevel(level)

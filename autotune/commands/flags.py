@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from autotune.engines import DEFAULT_TOKENS, ENGINES
 from autotune.kernels.problem import Dtype
 from autotune.settings import ModelSettings, RunSettings
 from autotune.studies.samplers import SAMPLERS
+
+_log = logging.getLogger(__name__)
 
 DEFAULT_STORAGE = "sqlite:///autotune.db"
 
@@ -101,8 +104,13 @@ def model_settings(args: argparse.Namespace) -> ModelSettings:
 
 
 def device_selector(args: argparse.Namespace) -> str:
-    """The selector with auto resolved."""
-    return auto_selector() if args.device == "auto" else str(args.device)
+    """The selector with auto resolved; says so where no GPU was found."""
+    if args.device != "auto":
+        return str(args.device)
+    selector = auto_selector()
+    if selector != "cuda":
+        _log.info("no GPU found on this machine: going on with --device %s", selector)
+    return selector
 
 
 def cache_dir(args: argparse.Namespace) -> Path:

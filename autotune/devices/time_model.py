@@ -99,27 +99,29 @@ class _Gemm:
     which: Which
 
     def us(self) -> Floats:
-        """Launch, one block's fixed part, then what is slower: the SMs or device memory."""
-        on_sms = self.waves() - self.fixed
+        """Launch, one block's fixed part, then what is slower: the SMs or device memory.
+
+        Equal blocks that start together on an SM stay together and do not hide each other's
+        fixed part: it costs as much with five on an SM as with one, where all data is in L2
+        (``benchmarks/estimate/tile_cost.py``). Waiting for memory spreads them apart, so of
+        that part only the share of time counts in which the SMs, were it hidden, would be busy.
+        """
+        apart = self.waves(self.fixed / self.tiles.per_sm(self.spec))
+        together = self.waves(self.fixed)
+        busy = np.minimum(1.0, apart / np.maximum(self.memory, 1.0))
+        on_sms = apart + busy * (together - apart)
         return LAUNCH_US + (self.fixed + _together(on_sms, self.memory)) / self.spec.clock_mhz
 
-    def waves(self) -> Floats:
-        """Clocks of the SMs: waves of full ones, what is left, blocks that find nothing to do."""
-        sms, per_sm = self.spec.sms, self.tiles.per_sm(self.spec)
+    def waves(self, fixed: Floats) -> Floats:
+        """Clocks of the SMs: waves of full ones, what is left, blocks that find nothing to do.
+        Without the first block's fixed part, which nothing can hide."""
+        sms, per_sm, steps = self.spec.sms, self.tiles.per_sm(self.spec), self.traffic.steps
         slots = per_sm * sms
         full, left = self.traffic.blocks // slots, self.traffic.blocks % slots
-        tail = np.where(left > 0, self.wave(np.maximum(np.ceil(left / sms), 1)), 0)
+        tail = fixed + steps * self.step(np.maximum(np.ceil(left / sms), 1))
         idle = self.traffic.idle_blocks / slots * (BLOCK_CLOCKS + L2_CLOCKS)
-        return full * self.wave(per_sm) + tail + idle
-
-    def wave(self, resident: Floats) -> Floats:
-        """Clocks of ``resident`` blocks on one SM, from start to end.
-
-        Equal blocks that start together stay together, so they do not hide each other's fixed
-        part (``benchmarks/estimate/tile_cost.py``: it costs as much with five on an SM as with
-        one). SMs drift apart, so device memory has always somebody to serve: see ``us``.
-        """
-        return self.fixed + self.traffic.steps * self.step(resident)
+        wave = fixed + steps * self.step(per_sm)
+        return full * wave + np.where(left > 0, tail, 0) + idle - fixed
 
     def step(self, resident: Floats) -> Floats:
         """Clocks of one K step of all ``resident`` blocks of an SM."""

@@ -29,10 +29,10 @@ def device_line(device: Device) -> str:
     if device.kind == DeviceKind.CUDA:
         return f"measuring on {device.name}, Triton {device.triton_version}"
     if device.kind == DeviceKind.REPLAY:
-        return f"replaying {device.method}; files go to the folder replayed/"
+        return f"replaying a recording of {device.name}; files go under replayed/"
     return (
-        f"no measuring: estimating for {device.name}, compiled with Triton "
-        f"{device.triton_version}; files go to the folder estimated/"
+        f"nothing is measured: compiling for {device.name} with Triton {device.triton_version} "
+        "and estimating its times; files go under estimated/"
     )
 
 

@@ -1,0 +1,38 @@
+"""Kernels run compiled where there is a GPU and in Triton's interpreter elsewhere."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from autotune.devices.detect import has_gpu
+
+HAS_GPU = has_gpu()
+if not HAS_GPU:
+    os.environ["TRITON_INTERPRET"] = "1"  # read when triton is first imported
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skips what needs a GPU where there is none."""
+    if HAS_GPU:
+        return
+    skip = pytest.mark.skip(reason="needs a GPU")
+    for item in items:
+        if item.get_closest_marker("gpu"):
+            item.add_marker(skip)
+
+
+@pytest.fixture(autouse=True)
+def _interpreter_for_kernels_alone(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Processes that other tests start compile: the interpreter is this process's affair."""
+    if "kernels" not in request.path.parts:
+        monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+
+
+@pytest.fixture(scope="session")
+def device() -> str:
+    """PyTorch's name of where kernels run in this session."""
+    return "cuda" if HAS_GPU else "cpu"
