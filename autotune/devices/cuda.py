@@ -30,7 +30,7 @@ from autotune.kernels.inputs import (
     make_weights,
     weights_key,
 )
-from autotune.kernels.limits import why_no_dtype
+from autotune.kernels.limits import why_no_dtype, why_no_kernel
 from autotune.kernels.measurement import Measurement, Resources
 from autotune.kernels.moe import MoeBuffers, make_buffers, run_moe
 from autotune.kernels.problem import Problem
@@ -68,10 +68,11 @@ class CudaMeasurer:
                 f"no GPU {index}: PyTorch sees {count}; check nvidia-smi and CUDA_VISIBLE_DEVICES, "
                 "or use --device estimate:NVIDIA_H200"
             )
+        self._place = f"cuda:{index}"
         torch.cuda.set_device(index)
         torch.backends.cuda.matmul.allow_tf32 = False  # the twin is true fp32
         properties = torch.cuda.get_device_properties(index)
-        self._device = _device_of(properties, cold_l2=options.cold_l2)
+        self._device = device_of(properties, cold_l2=options.cold_l2)
         self._seed, self._instances = options.seed, instances
         clock = CudaClock(properties.L2_cache_size)
         self._timer: Timer = GraphTimer(clock, warm=not options.cold_l2)
@@ -98,6 +99,9 @@ class CudaMeasurer:
         self, problem: Problem, config: Config, *, stop_above_us: float | None = None
     ) -> TrialResult:
         """See ``Measurer``. ``measure_s`` is the time of verifying and timing."""
+        reason = why_no_kernel(config)
+        if reason:
+            return TrialResult(Outcome.INFEASIBLE, reason=reason)
         begin = time.perf_counter()
         resources = resources_of(problem, config, self._device.target)
         compile_s = time.perf_counter() - begin
@@ -161,7 +165,7 @@ class CudaMeasurer:
         if self._weights is None or self._weights[0] != key:
             self._weights = None
             torch.cuda.empty_cache()
-            self._weights = key, make_weights(problem, self._device.target, "cuda", self._seed)
+            self._weights = key, make_weights(problem, self._device.target, self._place, self._seed)
         inputs = make_inputs(problem, self._weights[1], self._device.target, seed=self._seed)
         routings = tuple(
             make_routing(problem, instance, inputs.x.device, self._seed)
@@ -182,7 +186,7 @@ def _wrong(verdict: Verdict) -> TrialResult:
     )
 
 
-def _device_of(properties: Any, *, cold_l2: bool) -> Device:
+def device_of(properties: Any, *, cold_l2: bool) -> Device:
     """The GPU's facts, from torch's properties of it."""
     is_amd = torch.version.hip is not None
     if is_amd:

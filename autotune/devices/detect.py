@@ -18,7 +18,7 @@ _KFD_NODES = Path("/sys/class/kfd/kfd/topology/nodes")
 
 def has_gpu() -> bool:
     """True where a driver reports at least one NVIDIA or AMD compute GPU."""
-    return nvidia_gpus() > 0 or _amd_gpus(_KFD_NODES) > 0
+    return nvidia_gpus() > 0 or amd_gpus(_KFD_NODES) > 0
 
 
 def nvidia_gpus() -> int:
@@ -37,6 +37,6 @@ def nvidia_gpus() -> int:
         nvml.nvmlShutdown()
 
 
-def _amd_gpus(nodes: Path) -> int:
+def amd_gpus(nodes: Path) -> int:
     ids = (path.read_text(encoding="ascii").strip() for path in nodes.glob("*/gpu_id"))
     return sum(1 for gpu_id in ids if gpu_id not in ("", "0"))

@@ -62,7 +62,7 @@ def load_landscape(path: Path) -> Landscape:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             return _landscape(path, {name: arrays[name] for name in arrays.files})
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise DeviceError(f"{path} cannot be read as a landscape (.npz): {error}") from error
 
 

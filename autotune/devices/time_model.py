@@ -22,8 +22,8 @@ from functools import cached_property
 import numpy as np
 
 from autotune.devices.microbench import (
+    ACCUMULATOR_CLOCKS,
     BLOCK_CLOCKS,
-    HALF_LINE_SHARE,
     L2_CLOCKS,
     L2_SM_BYTES,
     L2_UNIQUE_BYTES,
@@ -31,6 +31,8 @@ from autotune.devices.microbench import (
     MEMORY_SHARE,
     MEMORY_US,
     OVERLAP,
+    ROW_BYTES,
+    ROW_SHARES,
     STEP_CLOCKS,
     TILE_CLOCKS,
 )
@@ -38,7 +40,7 @@ from autotune.devices.rows import Floats, RoutedRows
 from autotune.devices.specs import GpuSpec
 from autotune.devices.tiles import Tiles, tiles_of
 from autotune.devices.traffic import Traffic
-from autotune.devices.units import alu_clocks, matrix_clocks, spill_clocks
+from autotune.devices.units import alu_clocks, matrix_clocks, shared_clocks, spill_clocks
 from autotune.kernels.binary import BOTH, Scales, Which, scales_of
 from autotune.kernels.config import Config
 from autotune.kernels.measurement import Resources
@@ -128,6 +130,7 @@ class _Gemm:
         return _together(
             np.maximum(self.dot, resident * self.matrix),
             resident * self.alu,
+            resident * self.shared,
             resident * self.l2_step,
             self.load_wait,
         )
@@ -139,11 +142,18 @@ class _Gemm:
     @cached_property
     def fixed(self) -> Floats:
         """Clocks of a block outside its K loop, the first tiles' latency included."""
-        return TILE_CLOCKS + self.load_latency + self.traffic.stored_bytes / L2_UNIQUE_BYTES
+        threads = self.tiles.warps * self.spec.target.warp_size
+        accumulators = self.tiles.block_m * self.tiles.block_n / threads
+        stored = self.traffic.stored_bytes / L2_UNIQUE_BYTES
+        return TILE_CLOCKS + ACCUMULATOR_CLOCKS * accumulators + self.load_latency + stored
 
     @cached_property
     def matrix(self) -> Floats:
         return matrix_clocks(self.problem, self.tiles, self.spec)
+
+    @cached_property
+    def shared(self) -> Floats:
+        return shared_clocks(self.problem, self.tiles)
 
     @cached_property
     def alu(self) -> Floats:
@@ -152,10 +162,13 @@ class _Gemm:
 
     @cached_property
     def dot(self) -> Floats:
-        """From a tile's arrival to the next barrier, for a block alone. Scales that vary along K
-        are loaded in the step that uses them, beside the dot."""
-        scale_wait = L2_CLOCKS if scales_of(self.problem) is Scales.BLOCK else 0.0
-        return np.maximum(self.matrix, scale_wait) + self.alu + STEP_CLOCKS
+        """From a tile's arrival to the next barrier, for a block alone. The matrix unit of a
+        warpgroup runs beside the ALUs, unless they wait for its result to scale it; scales that
+        vary along K are loaded beside the dot of their step."""
+        if scales_of(self.problem) is Scales.BLOCK:
+            return np.maximum(self.matrix, L2_CLOCKS) + self.alu + STEP_CLOCKS
+        beside = np.maximum(self.matrix, self.alu)
+        return np.where(self.tiles.warpgroup, beside, self.matrix + self.alu) + STEP_CLOCKS
 
     @cached_property
     def load_wait(self) -> Floats:
@@ -169,21 +182,21 @@ class _Gemm:
         """Between the L2's and device memory's. A tile waits for the slower of its two halves,
         so a small share of first reads already costs (square root)."""
         first = np.sqrt(np.minimum(1.0, self.traffic.from_memory / self.traffic.from_l2))
-        memory = L2_CLOCKS + MEMORY_US * self.spec.clock_mhz
+        memory = max(MEMORY_US * self.spec.clock_mhz, L2_CLOCKS)
         return L2_CLOCKS + (memory - L2_CLOCKS) * first
 
     @cached_property
     def l2_step(self) -> Floats:
         """Clocks in which an SM gets the tiles of one block's K step from the L2."""
         unique = self.traffic.unique_step_bytes / L2_UNIQUE_BYTES
-        return np.maximum(self.traffic.step_bytes / L2_SM_BYTES, unique)
+        return _together(self.traffic.step_bytes / L2_SM_BYTES, unique)
 
     @cached_property
     def memory(self) -> Floats:
         """Clocks in which device memory delivers what all SMs ask for."""
         per_clock = self.spec.memory_gb_s * 1e3 * MEMORY_SHARE / self.spec.clock_mhz
-        line = np.where(self.traffic.row_bytes < 128, HALF_LINE_SHARE, 1.0)
-        return self.traffic.from_memory / (per_clock * line)
+        share = np.interp(np.log2(self.traffic.row_bytes), np.log2(ROW_BYTES), ROW_SHARES)
+        return self.traffic.from_memory / (per_clock * share)
 
 
 def _together(*times: Floats) -> Floats:

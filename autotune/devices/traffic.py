@@ -139,7 +139,6 @@ class Traffic:
 
     @property
     def _l2(self) -> float:
-        """Half of the L2 counts: each of its two partitions keeps its own copy of what SMs of
-        both sides read (A100 whitepaper; on an H100 with 50 MB the pointer chase slows down
-        between 16 and 24 MB)."""
+        """Half of the L2 counts: each of its two partitions caches for the SMs next to it, so
+        what both sides read is there twice (A100 whitepaper)."""
         return self.spec.l2_bytes / 2

@@ -7,7 +7,6 @@ import numpy as np
 from autotune.devices.microbench import (
     L2_UNIQUE_BYTES,
     SHARED_BYTES,
-    SUSTAINED_SHARE,
     SYNC_SHARE_BYTE,
     SYNC_SHARE_HALF,
 )
@@ -26,12 +25,25 @@ _OPERATIONS_PER_WEIGHT = {Dtype.INT4_W4A16: 5, Dtype.INT8_W8A16: 2}
 
 
 def matrix_clocks(problem: Problem, tiles: Tiles, spec: GpuSpec) -> Floats:
-    """The matrix unit, or the shared memory that feeds it. Raises DeviceError where the GPU has
-    no such dots."""
-    dense = spec.dense_tflops(problem.dtype) * 1e6 / (spec.sms * spec.clock_mhz)
-    asynchronous = _warpgroup_clocks(problem, tiles, dense * SUSTAINED_SHARE)
-    synchronous = _warp_clocks(problem, tiles, dense * _sync_share(problem, spec))
-    return np.where(tiles.warpgroup, asynchronous, synchronous)
+    """The matrix unit. Raises DeviceError where the GPU has no such dots.
+
+    mma.sync: warps beyond the tile's 16x8 pieces repeat the work of others.
+    """
+    rate = spec.dense_tflops(problem.dtype) * 1e6 / (spec.sms * spec.clock_mhz)
+    pieces = np.maximum(tiles.block_m / 16, 1) * tiles.block_n / 8
+    repeated = np.maximum(tiles.warps / pieces, 1) / _sync_share(problem, spec)
+    operations = 2 * tiles.block_m * tiles.block_n * tiles.block_k
+    clocks: Floats = operations / rate * np.where(tiles.warpgroup, 1, repeated)
+    return clocks
+
+
+def shared_clocks(problem: Problem, tiles: Tiles) -> Floats:
+    """Shared memory: the tiles are written once, and read as often as the dot needs them."""
+    row_bits = problem.dtype.activation_bits
+    written = tiles.block_m * row_bits + tiles.block_n * problem.dtype.weight_bits
+    rows_read = np.where(tiles.warpgroup, _warpgroup_rows(tiles), _warp_rows(tiles))
+    clocks: Floats = (written + rows_read * row_bits) * tiles.block_k / 8 / SHARED_BYTES
+    return clocks
 
 
 def alu_clocks(problem: Problem, tiles: Tiles, spec: GpuSpec) -> Floats:
@@ -58,34 +70,26 @@ def spill_clocks(tiles: Tiles, spec: GpuSpec) -> Floats:
     return 2 * tiles.spill_bytes * threads / L2_UNIQUE_BYTES
 
 
-def _warpgroup_clocks(problem: Problem, tiles: Tiles, rate: float) -> Floats:
+def _warpgroup_rows(tiles: Tiles) -> Floats:
     """wgmma m64nNk: both operands come from shared memory, A anew for each instruction. Four
     warps work on 64 rows; eight split M where it has 128 rows, else N."""
     across = np.where((tiles.block_m >= 128) | (tiles.warps <= 4), 1, tiles.warps / 4)
     n = np.minimum(tiles.block_n / across, 256)
     instructions = tiles.block_m * tiles.block_n / (64 * n)
-    compute = 2 * 64 * n * tiles.block_k / rate
-    feed = (64 + n) * tiles.block_k * problem.dtype.activation_bits / 8 / SHARED_BYTES
-    clocks: Floats = instructions * np.maximum(compute, feed)
-    return clocks
+    rows: Floats = instructions * (64 + n)
+    return rows
 
 
-def _warp_clocks(problem: Problem, tiles: Tiles, rate: float) -> Floats:
-    """mma.sync: each warp reads its rows of A and columns of B into registers; warps beyond the
-    tile's 16x8 pieces repeat the work of others."""
+def _warp_rows(tiles: Tiles) -> Floats:
+    """mma.sync: each warp reads its rows of A and columns of B into registers."""
     along_m, along_n = tiles.warp_grid()
-    pieces = np.maximum(tiles.block_m / 16, 1) * tiles.block_n / 8
-    repeated = np.maximum(tiles.warps / pieces, 1)
-    compute = 2 * tiles.block_m * tiles.block_n * tiles.block_k * repeated / rate
-    rows = along_n * tiles.block_m + along_m * tiles.block_n
-    read = rows * tiles.block_k * problem.dtype.activation_bits / 8
-    return np.maximum(compute, read / SHARED_BYTES)
+    return along_n * tiles.block_m + along_m * tiles.block_n
 
 
 def _sync_share(problem: Problem, spec: GpuSpec) -> float:
     """Share of the dense rate that mma.sync (or AMD's mfma) reaches."""
     has_faster = spec.target.backend == "cuda" and int(spec.target.arch) >= 90
     if not has_faster:
-        return SUSTAINED_SHARE
+        return 1.0
     is_byte = problem.dtype in (Dtype.FP8_W8A8, Dtype.INT8_W8A8)
     return SYNC_SHARE_BYTE if is_byte else SYNC_SHARE_HALF

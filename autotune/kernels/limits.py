@@ -43,6 +43,13 @@ def why_no_dtype(dtype: Dtype, target: Target) -> str | None:
     return f"{dtype.value} needs {what}, which start at SM{first_sm}; this GPU is SM{target.arch}"
 
 
+def why_no_kernel(config: Config) -> str | None:
+    """Why our kernel cannot stand for the engines' under ``config``, or None where it can."""
+    if config.use_tma:
+        return "USE_TMA needs the engine's own kernel: this one loads through pointers"
+    return None
+
+
 def _why_no_dtype_hip(dtype: Dtype, arch: str) -> str | None:
     if not arch.startswith(_CDNA):
         return f"{dtype.value} needs the matrix cores of CDNA ({', '.join(_CDNA)}); this is {arch}"

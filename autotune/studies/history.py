@@ -1,0 +1,88 @@
+"""What sibling studies know: other batch sizes, shardings and models on the same device."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from autotune.kernels.config import Config
+from autotune.kernels.device import Device
+from autotune.kernels.problem import Problem
+from autotune.studies.key import StudyKey
+from autotune.studies.record import Measured
+from autotune.studies.store import StoredStudy
+
+FEWEST = 8
+"""Completed trials from which a sibling teaches: fewer do not tell its best from its worst."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sibling:
+    """The completed trials of one other study."""
+
+    problem: Problem
+    configs: tuple[Config, ...]
+    median_us: tuple[float, ...]
+
+    @property
+    def best_us(self) -> float:
+        return min(self.median_us)
+
+    @property
+    def winner(self) -> Config:
+        """The config with the smallest median."""
+        return self.configs[self.median_us.index(self.best_us)]
+
+
+def siblings(key: StudyKey, stored: Iterable[StoredStudy]) -> tuple[Sibling, ...]:
+    """The studies whose times compare with those of ``key``, the most alike first.
+
+    Same device, method and Triton version; the space may differ. Studies with fewer than
+    ``FEWEST`` completed trials, and the study of ``key`` itself, are left out.
+    """
+    others = (study for study in stored if study.key.problem != key.problem)
+    same = (study for study in others if comparable(study.key.device, key.device))
+    made = (_sibling(study.key.problem, study.measured) for study in same)
+    found = [sibling for sibling in made if sibling is not None]
+    return tuple(sorted(found, key=lambda s: -likeness(s.problem, key.problem)))
+
+
+def comparable(one: Device, other: Device) -> bool:
+    """True where times of both are of one kind: same GPU, method and compiler."""
+    return (one.kind, one.name, one.triton_version, one.method) == (
+        other.kind,
+        other.name,
+        other.triton_version,
+        other.method,
+    )
+
+
+def likeness(one: Problem, other: Problem) -> float:
+    """1 for equal problems, falling towards 0: how much one's times tell of the other's.
+
+    Rows per expert decide most (they choose BLOCK_SIZE_M): twice as many, 0.6. Twice the hidden
+    or intermediate size 0.7, another dtype or scale 0.4.
+    """
+    apart = abs(_log_rows(one) - _log_rows(other)) / 2
+    apart += abs(math.log2(one.hidden / other.hidden)) / 3
+    apart += abs(math.log2(one.intermediate / other.intermediate)) / 3
+    apart += abs(math.log2(one.experts / other.experts)) / 4
+    same_numbers = (one.dtype, one.block_shape) == (other.dtype, other.block_shape)
+    return math.exp(-apart - (0.0 if same_numbers else 1.0))
+
+
+def _log_rows(problem: Problem) -> float:
+    """log2 of the mean rows of an expert."""
+    return math.log2(problem.tokens * problem.top_k / (problem.experts * problem.ep_size))
+
+
+def _sibling(problem: Problem, entries: list[Measured]) -> Sibling | None:
+    complete = [entry for entry in entries if entry.complete]
+    if len(complete) < FEWEST:
+        return None
+    return Sibling(
+        problem,
+        tuple(entry.config for entry in complete),
+        tuple(entry.median_us for entry in complete),
+    )

@@ -1,0 +1,80 @@
+"""The sampler of our own studies: physics from the study key, hints from siblings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from optuna.study import Study
+from optuna.trial import FrozenTrial
+
+from autotune.studies.history import Sibling
+from autotune.studies.key import StudyKey
+from autotune.studies.record import MEASURED
+from autotune.studies.space import Space
+from autotune.studies.surrogate.candidates import candidates_of
+from autotune.studies.surrogate.features import SMS, features
+from autotune.studies.surrogate.prior import sibling_prior
+from autotune.studies.surrogate.sampler import SurrogateSampler
+
+History = Callable[[StudyKey], Sequence[Sibling]]
+
+_LOOK_AGAIN = 2
+"""Siblings are read again when the study has so many times the measurements it had: siblings
+that are tuned at the same time teach too, and own measurements soon tell more."""
+_AT_LEAST = 8
+
+
+class InformedSampler(SurrogateSampler):
+    """A ``SurrogateSampler`` over a space that learns what the study is about when first asked.
+
+    A study without our key (``store.open_study`` writes it) is sampled by its knobs alone.
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        seed: int,
+        *,
+        history: History | None = None,
+        prior_us: Sequence[float] | None = None,
+        sms: int = SMS,
+    ) -> None:
+        """``history`` finds a key's siblings; it is called now and then, not for each trial.
+        ``prior_us`` is a guess for each config of ``space.configs``, of which only the ratios
+        count. ``sms`` are the device's."""
+        super().__init__(candidates_of([config.as_keys() for config in space.configs]), seed)
+        self._space = space
+        self._history = history
+        self._prior_us = prior_us
+        self._sms = sms
+        self._key: StudyKey | None = None
+        self._next_look = 0
+
+    def _prepare(self, study: Study, trials: list[FrozenTrial]) -> None:
+        measured = sum(trial.state in MEASURED for trial in trials)
+        if measured < self._next_look:
+            return
+        is_new = self._key is None
+        self._key = self._key or _key_of(study)
+        self._next_look = max(_LOOK_AGAIN * measured, _AT_LEAST)
+        if self._key is not None and (is_new or self._history is not None):
+            self._learn(self._key)
+
+    def _learn(self, key: StudyKey) -> None:
+        problem, device, configs = key.problem, key.device, self._space.configs
+        prior = sibling_prior(
+            problem,
+            device,
+            configs,
+            self._history(key) if self._history else (),
+            sms=self._sms,
+            seed=self._seed,
+            static_us=self._prior_us,
+        )
+        physics = features(problem, device, configs, self._sms)
+        self._informed(candidates_of(self._candidates.rows, physics), prior)
+
+
+def _key_of(study: Study) -> StudyKey | None:
+    stored = study.user_attrs.get("key")
+    return None if stored is None else StudyKey.from_json(stored)

@@ -1,0 +1,65 @@
+"""What a study knows so far, as rows of the candidates: no Optuna from here on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Rows = NDArray[np.int64]
+
+_TAIL = 1.0
+"""Logarithm from which slowness is compressed: beyond 2.7 times the best, how much slower says
+little about the fast end. Medians of the recorded spaces lie at 1.5 to 3.3 times the best."""
+_COMPRESSION = 0.2
+_FAILED = 1.5
+"""Logarithm above the best that a failed candidate counts as: its neighbours look slow, and
+only as long as none of them was measured."""
+
+
+@dataclass(frozen=True)
+class Observed:
+    """Rows of ``Candidates`` by what became of them. A row appears once."""
+
+    measured: Rows
+    us: Floats
+    """Time of each measured row."""
+    complete: NDArray[np.bool_]
+    """False where a measured row was pruned: it informs, and is not the best."""
+    failed: Rows
+    pending: Rows
+    """In work elsewhere, or queued."""
+
+    @property
+    def taken(self) -> Rows:
+        """Everything that must not be proposed."""
+        return np.concatenate([self.measured, self.failed, self.pending])
+
+    @property
+    def fingerprint(self) -> bytes:
+        """Equal for equal knowledge."""
+        parts = (self.measured, self.us, self.complete, self.failed, self.pending)
+        return b"|".join(part.tobytes() for part in parts)
+
+    @property
+    def rows(self) -> Rows:
+        """What ``log_us`` has a value for: measured, then failed."""
+        return np.concatenate([self.measured, self.failed])
+
+    @cached_property
+    def best(self) -> float:
+        """Logarithm of the best complete time, or of the best at all where none is complete."""
+        times = self.us[self.complete] if self.complete.any() else self.us
+        return float(np.log(times.min()))
+
+    @cached_property
+    def log_us(self) -> Floats:
+        """Log times with the slow tail compressed; failures count as slow."""
+        logs = np.log(self.us)
+        edge = self.best + _TAIL
+        beyond = np.maximum(logs - edge, 0)
+        tame = np.minimum(logs, edge) + _COMPRESSION * np.log1p(beyond / _COMPRESSION)
+        return np.concatenate([tame, np.full(len(self.failed), self.best + _FAILED)])

@@ -1,0 +1,56 @@
+"""What the contract suite measures, and a small landscape to replay. Run as a script it compiles
+the cases into a cache folder: a test process may have Triton in interpreter mode, where nothing
+can be compiled."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from autotune.devices import MeasurerOptions, open_measurer
+from autotune.kernels.config import Config
+from autotune.kernels.problem import Dtype, Problem
+
+PROBLEM = Problem(experts=16, top_k=4, hidden=1024, intermediate=512, tokens=64)
+FP8_BLOCK = replace(PROBLEM, dtype=Dtype.FP8_W8A8, block_shape=(128, 128))
+TILES = Config(16, 64, 64, 1, 4, 3)
+MORE_TILES = Config(64, 64, 64, 8, 4, 3)
+TOO_LARGE = Config(256, 256, 256, 1, 8, 5)
+"""Two and a half megabytes of shared memory: no GPU has them."""
+
+RECORDED = (TILES, MORE_TILES, Config(32, 64, 64, 1, 4, 3), Config(128, 64, 64, 1, 8, 3))
+STOPPED, FAILED = RECORDED[2], RECORDED[3]
+SAMPLES = 10
+
+COMPILED = (
+    ("estimate:NVIDIA_H200", PROBLEM, TILES),
+    ("estimate:NVIDIA_H200", PROBLEM, MORE_TILES),
+    ("estimate:NVIDIA_H200", FP8_BLOCK, MORE_TILES),
+    ("estimate:AMD_Instinct_MI300X", PROBLEM, Config(32, 32, 64, 1, 4, 2, waves_per_eu=0)),
+)
+"""Selector, problem, config: what tests find in the cache."""
+
+
+def save_landscape(path: Path) -> Path:
+    """Four configs at 64 tokens: two in full, one stopped early, one that did not compile."""
+    rng = np.random.default_rng(0)
+    rows = [[c.block_size_m, c.block_size_n, c.block_size_k, c.group_size_m] for c in RECORDED]
+    tails = [[c.num_warps, c.num_stages] for c in RECORDED]
+    times = rng.uniform(20, 30, (len(RECORDED), 2, SAMPLES)).astype(np.float32)
+    times[RECORDED.index(STOPPED), :, 2:] = np.nan
+    times[RECORDED.index(FAILED)] = np.nan
+    np.savez(path, configs=np.hstack((rows, tails)).astype(np.int16), M64=times)
+    return path
+
+
+def main(cache_dir: Path) -> None:
+    for selector, problem, config in COMPILED:
+        measurer = open_measurer(selector, MeasurerOptions(cache_dir=cache_dir))
+        sys.stdout.write(f"{measurer.measure(problem, config).outcome.value}\n")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

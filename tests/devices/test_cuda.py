@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from autotune.devices.cuda import CudaMeasurer, device_of
+from autotune.devices.options import MeasurerOptions
+from autotune.errors import DeviceError
+from autotune.kernels.config import Config
+from autotune.kernels.device import DeviceKind, Target
+from autotune.kernels.problem import Dtype, Problem
+from autotune.studies.outcome import Outcome
+
+PROBLEM = Problem(experts=16, top_k=4, hidden=1024, intermediate=512, tokens=64)
+TILES = Config(16, 64, 64, 1, 4, 3)
+OPTIONS = MeasurerOptions(cache_dir=Path("unused"))
+
+
+def test_a_missing_gpu_is_an_error_that_says_what_to_do() -> None:
+    with pytest.raises(DeviceError, match="estimate:"):
+        CudaMeasurer(torch.cuda.device_count(), OPTIONS)
+
+
+def test_facts_come_from_the_driver() -> None:
+    h200 = SimpleNamespace(
+        name="NVIDIA H200",
+        major=9,
+        minor=0,
+        warp_size=32,
+        shared_memory_per_block=49152,
+        shared_memory_per_block_optin=232448,
+    )
+    device = device_of(h200, cold_l2=True)
+    assert device.kind is DeviceKind.CUDA
+    assert device.name == "NVIDIA H200"
+    assert device.target == Target("cuda", 90, 32)
+    assert device.shared_bytes == 232448
+    assert "cold" in device.method
+    assert device.method != device_of(h200, cold_l2=False).method
+
+
+@pytest.fixture(scope="module")
+def measurer() -> Iterator[CudaMeasurer]:
+    opened = CudaMeasurer(0, OPTIONS, instances=4)
+    yield opened
+    opened.close()
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(
+    "problem",
+    [
+        PROBLEM,
+        replace(PROBLEM, tokens=1),
+        replace(PROBLEM, dtype=Dtype.FP16, ep_size=2, ep_rank=1),
+        replace(PROBLEM, dtype=Dtype.FP8_W8A8, block_shape=(128, 128)),
+        replace(PROBLEM, dtype=Dtype.FP8_W8A8, per_channel_quant=True),
+        replace(PROBLEM, dtype=Dtype.FP8_W8A8),
+        replace(PROBLEM, dtype=Dtype.INT8_W8A8, per_channel_quant=True),
+        replace(PROBLEM, dtype=Dtype.INT8_W8A16, per_channel_quant=True),
+        replace(PROBLEM, dtype=Dtype.INT4_W4A16, block_shape=(0, 128)),
+    ],
+    ids=lambda problem: problem.name,
+)
+@pytest.mark.parametrize("config", [TILES, Config(64, 128, 64, 8, 8, 3)], ids=str)
+def test_measures_and_verifies(measurer: CudaMeasurer, problem: Problem, config: Config) -> None:
+    result = measurer.measure(problem, config)
+    assert result.outcome is Outcome.OK, result.reason
+    assert result.measurement is not None
+    assert len(result.measurement.samples_us) == 4
+    assert 1 < result.measurement.median_us < 10_000
+    assert result.relative_error is not None
+    assert result.relative_error > 0
+
+
+@pytest.mark.gpu
+def test_gives_up_after_one_slow_sample(measurer: CudaMeasurer) -> None:
+    result = measurer.measure(PROBLEM, TILES, stop_above_us=0.1)
+    assert result.outcome is Outcome.PRUNED
+    assert result.measurement is not None
+    assert len(result.measurement.samples_us) == 1
+
+
+@pytest.mark.gpu
+def test_too_much_shared_memory_is_an_outcome(measurer: CudaMeasurer) -> None:
+    result = measurer.measure(PROBLEM, Config(128, 256, 128, 1, 8, 5))
+    assert result.outcome is Outcome.OUT_OF_RESOURCES
+    assert "shared memory" in result.reason
+    assert measurer.measure(PROBLEM, TILES).outcome is Outcome.OK
+
+
+@pytest.mark.gpu
+def test_too_much_device_memory_is_an_outcome(measurer: CudaMeasurer) -> None:
+    huge = replace(PROBLEM, experts=4096, hidden=16384, intermediate=16384)
+    result = measurer.measure(huge, TILES)
+    assert result.outcome is Outcome.OUT_OF_RESOURCES
+    assert "memory" in result.reason
+    assert measurer.measure(PROBLEM, TILES).outcome is Outcome.OK
+
+
+@pytest.mark.gpu
+def test_cold_is_slower_than_warm() -> None:
+    times = []
+    for cold_l2 in (True, False):
+        measurer = CudaMeasurer(0, replace(OPTIONS, cold_l2=cold_l2), instances=4)
+        measurement = measurer.measure(PROBLEM, TILES).measurement
+        measurer.close()
+        assert measurement is not None
+        times.append(measurement.median_us)
+    assert times[0] > times[1]
+
+
+@pytest.mark.gpu
+def test_the_space_is_not_empty(measurer: CudaMeasurer) -> None:
+    assert len(measurer.space(PROBLEM)) > 100

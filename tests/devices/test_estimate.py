@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from measurer_cases import (  # type: ignore[import-not-found]
+    COMPILED,
+    FP8_BLOCK,
+    MORE_TILES,
+    PROBLEM,
+    TILES,
+)
+
+from autotune.devices import MeasurerOptions, open_measurer
+from autotune.devices.compiled import FILE_NAME, CompileCache
+from autotune.devices.estimate import EstimateMeasurer
+from autotune.devices.specs import find_spec
+from autotune.errors import DeviceError
+from autotune.kernels.binary import BOTH, binary_key
+from autotune.kernels.device import DeviceKind
+from autotune.kernels.measurement import Resources
+from autotune.kernels.problem import Dtype
+from autotune.studies.outcome import Outcome
+from autotune.studies.space import moe_space
+
+H200 = find_spec("NVIDIA H200")
+
+
+@pytest.fixture
+def measurer(tmp_path: Path) -> EstimateMeasurer:
+    """One that would have to compile anything not put into its cache."""
+    return EstimateMeasurer(H200, cache_dir=tmp_path)
+
+
+def put(folder: Path, answer: Resources | str, config=TILES, problem=PROBLEM) -> None:  # type: ignore[no-untyped-def]
+    for which in BOTH:
+        CompileCache(folder / FILE_NAME, H200.target).put(
+            binary_key(problem, config, which), answer
+        )
+
+
+@pytest.mark.parametrize(("selector", "problem", "config"), COMPILED)
+def test_compiled_configs_of_both_vendors_are_timed(
+    compiled_dir: Path, selector: str, problem: object, config: object
+) -> None:
+    measurer = open_measurer(selector, MeasurerOptions(cache_dir=compiled_dir))
+    result = measurer.measure(problem, config)  # type: ignore[arg-type]
+    assert result.outcome is Outcome.OK
+    assert result.resources
+    assert 0 < result.resources.shared_bytes <= measurer.device.shared_bytes
+    assert 16 <= result.resources.registers <= 512
+
+
+def test_a_compile_serves_every_batch_size_and_group_size(compiled_dir: Path) -> None:
+    lines = (compiled_dir / FILE_NAME).read_text()
+    measurer = EstimateMeasurer(H200, cache_dir=compiled_dir)
+    for tokens, group in ((1, 1), (4096, 64)):
+        config = replace(TILES, group_size_m=group)
+        assert measurer.measure(replace(PROBLEM, tokens=tokens), config).outcome is Outcome.OK
+    assert (compiled_dir / FILE_NAME).read_text() == lines
+
+
+def test_a_failed_compile_is_an_outcome(measurer: EstimateMeasurer, tmp_path: Path) -> None:
+    put(tmp_path, "PassManager::run failed")
+    result = measurer.measure(PROBLEM, TILES)
+    assert result.outcome is Outcome.COMPILE_ERROR
+    assert result.reason == "PassManager::run failed"
+    assert result.measurement is None
+
+
+def test_too_much_shared_memory_after_compiling(measurer: EstimateMeasurer, tmp_path: Path) -> None:
+    put(tmp_path, Resources(registers=64, spill_bytes=0, shared_bytes=300_000))
+    result = measurer.measure(PROBLEM, TILES)
+    assert result.outcome is Outcome.OUT_OF_RESOURCES
+    assert "300000" in result.reason
+    assert result.measurement is None
+
+
+def test_spilled_registers_cost_time(tmp_path: Path) -> None:
+    times = []
+    for spill in (0, 512):
+        folder = tmp_path / str(spill)
+        put(folder, Resources(registers=255, spill_bytes=spill, shared_bytes=20_000))
+        result = EstimateMeasurer(H200, cache_dir=folder).measure(PROBLEM, TILES)
+        assert result.measurement
+        times.append(result.measurement.median_us)
+    assert times[0] < times[1]
+
+
+def test_instances_differ_by_their_routing(measurer: EstimateMeasurer, tmp_path: Path) -> None:
+    put(tmp_path, Resources(registers=64, spill_bytes=0, shared_bytes=20_000))
+    measurement = measurer.measure(PROBLEM, TILES).measurement
+    assert measurement
+    assert len(set(measurement.samples_us)) > 1
+
+
+@pytest.mark.parametrize("gpu", ["NVIDIA A100-SXM4-80GB"])
+def test_a_dtype_that_the_gpu_lacks_is_refused(tmp_path: Path, gpu: str) -> None:
+    measurer = EstimateMeasurer(find_spec(gpu), cache_dir=tmp_path)
+    with pytest.raises(DeviceError, match=r"A100.*fp8"):
+        measurer.space(FP8_BLOCK)
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [
+        PROBLEM,
+        FP8_BLOCK,
+        replace(PROBLEM, dtype=Dtype.FP32),
+        replace(PROBLEM, dtype=Dtype.INT8_W8A8, per_channel_quant=True),
+        replace(PROBLEM, dtype=Dtype.INT8_W8A16),
+        replace(PROBLEM, dtype=Dtype.INT4_W4A16, block_shape=(0, 128)),
+        replace(PROBLEM, tokens=1, ep_size=4, ep_rank=3),
+    ],
+    ids=lambda problem: problem.name,
+)
+def test_every_config_has_a_guess(measurer: EstimateMeasurer, problem: object) -> None:
+    configs = moe_space(problem, measurer.device).configs  # type: ignore[arg-type]
+    guess = measurer.prior_us(problem, configs)  # type: ignore[arg-type]
+    assert len(guess) == len(configs)
+    assert 0 < min(guess) <= max(guess) < 1e6
+
+
+def test_nothing_to_guess(measurer: EstimateMeasurer) -> None:
+    assert measurer.prior_us(PROBLEM, ()) == ()
+
+
+def test_estimates_say_how_they_came_about(measurer: EstimateMeasurer) -> None:
+    assert measurer.device.kind is DeviceKind.ESTIMATE
+    assert measurer.device.method.startswith("time model")
+    assert measurer.device.name == "NVIDIA H200"
+
+
+def test_neither_torch_nor_triton_is_imported_before_a_compile(compiled_dir: Path) -> None:
+    program = (
+        "import sys, pathlib; from measurer_cases import PROBLEM, TILES, MORE_TILES\n"
+        "from autotune.devices import open_measurer, MeasurerOptions, auto_selector\n"
+        "auto_selector()\n"
+        f"options = MeasurerOptions(cache_dir=pathlib.Path({str(compiled_dir)!r}))\n"
+        "m = open_measurer('estimate:NVIDIA_H200', options)\n"
+        "m.prior_us(PROBLEM, m.space(PROBLEM).configs)\n"
+        "assert m.measure(PROBLEM, TILES).measurement\n"
+        "print([name for name in ('torch', 'triton') if name in sys.modules])"
+    )
+    here = Path(__file__).parent
+    env = {"PYTHONPATH": f"{here.parents[1]}:{here}", "PATH": ""}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=env, capture_output=True, text=True, check=False
+    )
+    assert (done.stdout.strip(), done.stderr) == ("[]", "")
+
+
+def test_more_tiles_were_compiled(compiled_dir: Path) -> None:
+    cache = CompileCache(compiled_dir / FILE_NAME, H200.target)
+    assert isinstance(cache.get(binary_key(PROBLEM, MORE_TILES, "up")), Resources)

@@ -1,0 +1,69 @@
+"""Compiles what test_ahead.py asks about and prints it as JSON: run without TRITON_INTERPRET."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict, replace
+
+from autotune.kernels.ahead import Compiled, CompileFailure, compile_gemm, resources_of
+from autotune.kernels.binary import Which, binary_key
+from autotune.kernels.config import Config
+from autotune.kernels.device import Target
+from autotune.kernels.gemm import moe_gemm_kernel
+from autotune.kernels.problem import Dtype, Problem
+
+H200 = Target("cuda", 90)
+QWEN = Problem(experts=128, top_k=8, hidden=2048, intermediate=768, tokens=64)
+DEEPSEEK = Problem(257, 9, 7168, 256, 64, Dtype.FP8_W8A8, (128, 128))
+SMALL, WIDE = Config(16, 32, 64, 1, 4, 3), Config(64, 64, 64, 8, 4, 3)
+
+CASES: dict[str, tuple[Problem, Config, Target, Which]] = {
+    "up": (QWEN, SMALL, H200, "up"),
+    "down": (QWEN, SMALL, H200, "down"),
+    "other batch": (replace(QWEN, tokens=1), SMALL, H200, "up"),
+    "other order": (QWEN, replace(SMALL, group_size_m=64), H200, "up"),
+    "one token, one choice": (replace(QWEN, tokens=1, top_k=1), SMALL, H200, "up"),
+    "expert parallel": (replace(QWEN, experts=16, ep_size=8), SMALL, H200, "up"),
+    "tail": (replace(QWEN, hidden=2064), SMALL, H200, "up"),
+    "odd": (replace(QWEN, hidden=2056), SMALL, H200, "up"),
+    "wide": (QWEN, WIDE, H200, "up"),
+    "block fp8": (DEEPSEEK, WIDE, H200, "up"),
+    "block fp8, down": (DEEPSEEK, WIDE, H200, "down"),
+    "int4": (replace(QWEN, dtype=Dtype.INT4_W4A16, block_shape=(0, 128)), SMALL, H200, "up"),
+    "int8": (replace(QWEN, dtype=Dtype.INT8_W8A8), WIDE, H200, "up"),
+    "int8 weights": (replace(QWEN, dtype=Dtype.INT8_W8A16), WIDE, H200, "up"),
+    "Ampere": (QWEN, WIDE, Target("cuda", 80), "up"),
+    "fp8 on Ampere": (DEEPSEEK, WIDE, Target("cuda", 80), "up"),
+    "CDNA3": (QWEN, replace(WIDE, num_stages=2, waves_per_eu=2), Target("hip", "gfx942", 64), "up"),
+}
+
+
+def describe(problem: Problem, config: Config, target: Target, which: Which) -> dict[str, object]:
+    compiled = compile_gemm(problem, config, target, which)
+    if isinstance(compiled, CompileFailure):
+        return {"reason": compiled.reason}
+    return {
+        "key": f"{target} {binary_key(problem, config, which)}",
+        "hash": compiled.cache_hash,
+        "resources": asdict(compiled.resources),
+        "wgmma": compiled.assembly.count("wgmma.mma_async"),
+        "async copies": compiled.assembly.count("cp.async.cg"),
+    }
+
+
+def main() -> None:
+    found: dict[str, object] = {name: describe(*case) for name, case in CASES.items()}
+    again = compile_gemm(*CASES["wide"])
+    assert isinstance(again, Compiled)
+    found["seconds again"] = again.seconds
+    found["worst of both"] = asdict(resources_of(DEEPSEEK, WIDE, H200))
+    memory = getattr(moe_gemm_kernel, "device_caches", None) or getattr(
+        moe_gemm_kernel, "cache", {}
+    )
+    found["left in memory"] = len(memory)
+    json.dump(found, sys.stdout)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,126 @@
+"""Compiling without a GPU, in a process that Triton's interpreter has not taken over."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from moe_cases import TILES, inputs_of, problem_of
+
+from autotune.kernels import ahead
+from autotune.kernels.device import Target
+from autotune.kernels.gemm import moe_gemm_kernel
+from autotune.kernels.moe import make_buffers, run_moe
+from autotune.kernels.problem import Dtype
+
+PROBE = Path(__file__).parent / "ahead_probe.py"
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What the probe compiled, by case."""
+    environment = {
+        **{name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"},
+        "TRITON_CACHE_DIR": str(tmp_path_factory.mktemp("triton")),
+        "PYTHONPATH": str(Path(__file__).parents[2]),
+    }
+    probe = subprocess.run(
+        [sys.executable, str(PROBE)], env=environment, capture_output=True, text=True, check=False
+    )
+    assert probe.returncode == 0, probe.stderr
+    assert probe.stderr == ""
+    answer: dict[str, Any] = json.loads(probe.stdout)
+    return answer
+
+
+def test_equal_keys_are_equal_binaries_and_unequal_are_not(found: dict[str, Any]) -> None:
+    hashes = defaultdict(set)
+    for case in found.values():
+        if isinstance(case, dict) and "key" in case:
+            hashes[case["key"]].add(case["hash"])
+    assert all(len(same) == 1 for same in hashes.values())
+    assert len({next(iter(same)) for same in hashes.values()}) == len(hashes)
+
+
+@pytest.mark.parametrize(
+    "case", ["down", "other batch", "other order", "one token, one choice", "expert parallel"]
+)
+def test_one_binary_serves(case: str, found: dict[str, Any]) -> None:
+    assert found[case]["hash"] == found["up"]["hash"]
+
+
+@pytest.mark.parametrize("case", ["wide", "block fp8", "block fp8, down", "int8"])
+def test_hopper_multiplies_warpgroups_from_pipelined_copies(
+    case: str, found: dict[str, Any]
+) -> None:
+    assert found[case]["wgmma"] > 0
+    assert found[case]["async copies"] > 0
+
+
+@pytest.mark.parametrize("case", ["up", "Ampere", "tail", "int8 weights", "int4"])
+def test_loads_are_pipelined(case: str, found: dict[str, Any]) -> None:
+    assert found[case]["async copies"] > 0
+
+
+def test_shared_memory_is_that_of_the_stages(found: dict[str, Any]) -> None:
+    assert found["wide"]["resources"]["shared_bytes"] == 3 * (64 + 64) * 64 * 2
+    assert found["Ampere"]["resources"]["shared_bytes"] == 2 * (64 + 64) * 64 * 2
+
+
+def test_registers_are_read_on_both_vendors(found: dict[str, Any]) -> None:
+    assert 16 <= found["wide"]["resources"]["registers"] <= 255
+    assert 16 <= found["CDNA3"]["resources"]["registers"] <= 512
+    assert found["wide"]["resources"]["spill_bytes"] == 0
+
+
+def test_the_worse_of_both_gemms_counts(found: dict[str, Any]) -> None:
+    up, down = found["block fp8"]["resources"], found["block fp8, down"]["resources"]
+    assert found["worst of both"] == {name: max(up[name], down[name]) for name in up}
+
+
+def test_a_failure_is_one_line(found: dict[str, Any]) -> None:
+    assert "fp8e4nv not supported" in found["fp8 on Ampere"]["reason"]
+    assert "\n" not in found["fp8 on Ampere"]["reason"]
+
+
+def test_the_second_time_comes_from_the_disk(found: dict[str, Any]) -> None:
+    assert found["seconds again"] < 0.5
+    assert found["left in memory"] == 0
+
+
+def test_the_interpreter_cannot_compile(device: str) -> None:
+    if device == "cuda":
+        pytest.skip("kernels are compiled in this session")
+    with pytest.raises(RuntimeError, match="TRITON_INTERPRET"):
+        ahead.compile_gemm(problem_of(), TILES, Target("cuda", 90), "up")
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", [Dtype.BF16, Dtype.FP8_W8A8])
+def test_a_launch_finds_what_was_compiled_ahead(
+    dtype: Dtype, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    moe_gemm_kernel.device_caches.clear()  # what earlier tests launched
+    major, minor = torch.cuda.get_device_capability()
+    inputs = inputs_of(problem_of(dtype, hidden=128, intermediate=64), "cuda")
+    for which in ("up", "down"):
+        compiled = ahead.compile_gemm(
+            inputs.problem, TILES, Target("cuda", 10 * major + minor), which
+        )
+        assert isinstance(compiled, ahead.Compiled)
+
+    def compiled_gemms() -> set[Path]:
+        return set(tmp_path.rglob("moe_gemm_kernel.cubin"))
+
+    before = compiled_gemms()
+    run_moe(inputs, make_buffers(inputs), TILES)
+    assert before
+    assert compiled_gemms() == before

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from moe_cases import TILES, inputs_of, problem_of, skip_where_broken
+
+from autotune.kernels.inputs import MoeInputs, make_routing
+from autotune.kernels.moe import make_buffers, run_moe
+from autotune.kernels.problem import Dtype, Problem
+from autotune.kernels.twins import moe_twin
+from autotune.kernels.verify import verify
+
+QUANTISED = [
+    problem_of(Dtype.FP8_W8A8, hidden=64, intermediate=32),
+    problem_of(Dtype.FP8_W8A8, hidden=64, intermediate=32, per_channel_quant=True),
+    problem_of(Dtype.FP8_W8A8, hidden=64, intermediate=32, block_shape=(32, 32)),
+    problem_of(Dtype.INT8_W8A8, per_channel_quant=True),
+    problem_of(Dtype.INT8_W8A8, block_shape=(32, 32)),
+    problem_of(Dtype.INT8_W8A16, per_channel_quant=True),
+    problem_of(Dtype.INT8_W8A16, block_shape=(0, 32)),
+    problem_of(Dtype.INT4_W4A16, block_shape=(0, 32)),
+]
+
+
+def assert_right(inputs: MoeInputs) -> None:
+    verdict = verify(inputs, make_buffers(inputs), TILES, moe_twin(inputs))
+    assert verdict.is_right, verdict
+
+
+@pytest.mark.parametrize("dtype", [Dtype.FP16, Dtype.FP32, Dtype.BF16])
+def test_layer_agrees_with_its_twin(dtype: Dtype, device: str) -> None:
+    skip_where_broken(dtype, device)
+    assert_right(inputs_of(problem_of(dtype), device))
+
+
+@pytest.mark.parametrize("problem", QUANTISED, ids=lambda problem: problem.name)
+def test_quantised_layer_agrees_with_its_twin(problem: Problem, device: str) -> None:
+    skip_where_broken(problem.dtype, device)
+    assert_right(inputs_of(problem, device))
+
+
+def test_expert_parallel_rank_computes_its_share(device: str) -> None:
+    inputs = inputs_of(problem_of(ep_size=4, ep_rank=3, tokens=12), device)
+    assert (inputs.topk_ids == -1).any()
+    assert (inputs.topk_ids == -1).all(dim=1).any(), "no token without a local expert"
+    assert_right(inputs)
+
+
+def test_fused_shared_expert_is_visited_by_all(device: str) -> None:
+    assert_right(inputs_of(problem_of(experts=5, top_k=3, fused_shared_experts=1), device))
+
+
+def test_another_routing_needs_no_other_tensors(device: str) -> None:
+    inputs = inputs_of(problem_of(), device)
+    buffers = make_buffers(inputs)
+    first = run_moe(inputs, buffers, TILES).clone()
+    inputs.set_routing(make_routing(inputs.problem, 1, inputs.x.device))
+    assert verify(inputs, buffers, TILES, moe_twin(inputs)).is_right
+    assert not torch.equal(first, buffers.out)
+
+
+def test_down_may_have_its_own_config(device: str) -> None:
+    inputs = inputs_of(problem_of(), device)
+    buffers = make_buffers(inputs)
+    same = run_moe(inputs, buffers, TILES).clone()
+    other = run_moe(inputs, buffers, TILES, replace(TILES, block_size_n=64, block_size_k=16))
+    torch.testing.assert_close(other, same, rtol=1e-2, atol=1e-2)
+
+
+def test_down_must_share_block_size_m(device: str) -> None:
+    inputs = inputs_of(problem_of(), device)
+    with pytest.raises(ValueError, match="BLOCK_SIZE_M must be the same"):
+        run_moe(inputs, make_buffers(inputs), TILES, replace(TILES, block_size_m=32))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("tokens", [1, 100])
+def test_a_graph_replays_the_call_for_another_routing(tokens: int) -> None:
+    problem = problem_of(Dtype.BF16, experts=16, top_k=4, hidden=512, intermediate=256)
+    inputs = inputs_of(replace(problem, tokens=tokens), "cuda")
+    buffers = make_buffers(inputs)
+    run_moe(inputs, buffers, TILES)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        run_moe(inputs, buffers, TILES)
+    inputs.set_routing(make_routing(inputs.problem, 1, inputs.x.device))
+    graph.replay()
+    replayed = buffers.out.clone()
+    assert torch.equal(replayed, run_moe(inputs, buffers, TILES))
