@@ -16,6 +16,8 @@ import torch
 from triton.runtime.errors import OutOfResources
 
 from autotune.devices.options import MeasurerOptions
+from autotune.devices.prior import static_us
+from autotune.devices.specs import known_spec
 from autotune.devices.versions import triton_version
 from autotune.errors import DeviceError
 from autotune.kernels.ahead import CompileFailure, resources_of
@@ -92,8 +94,9 @@ class CudaMeasurer:
         return moe_space(problem, self._device)
 
     def prior_us(self, problem: Problem, configs: tuple[Config, ...]) -> tuple[float, ...] | None:
-        """See ``Measurer``: a real GPU has no guess."""
-        return None
+        """See ``Measurer``: the time model's guess where this GPU's figures are known."""
+        spec = known_spec(self._device.name)
+        return static_us(problem, configs, spec, self._seed) if spec else None
 
     def measure(
         self, problem: Problem, config: Config, *, stop_above_us: float | None = None

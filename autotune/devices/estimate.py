@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 from autotune.devices.compiled import FILE_NAME, CompileAnswer, CompileCache
+from autotune.devices.prior import static_us
 from autotune.devices.rows import RoutedRows, routed_rows
 from autotune.devices.specs import GpuSpec
 from autotune.devices.time_model import REVISION, model_us
@@ -23,8 +24,6 @@ from autotune.studies.space import Space, broken_rule, moe_space
 HOW = "estimate"
 INSTANCES = 10
 """Routing instances of a measurement: as many as a GPU measures."""
-PRIOR_INSTANCES = 2
-"""Of a guess: only the order matters, and instances differ by a few blocks."""
 
 
 class EstimateMeasurer:
@@ -59,12 +58,8 @@ class EstimateMeasurer:
         return moe_space(problem, self.device)
 
     def prior_us(self, problem: Problem, configs: tuple[Config, ...]) -> tuple[float, ...]:
-        """The model with guessed resources: a space of 2,000 configs takes about 50 ms."""
-        if not configs:
-            return ()
-        routings = self._routings(problem, PRIOR_INSTANCES)
-        times = model_us(problem, configs, self.spec, routings).mean(axis=0)
-        return tuple(float(us) for us in times)
+        """The model with guessed resources."""
+        return static_us(problem, configs, self.spec, self._seed)
 
     def measure(
         self, problem: Problem, config: Config, *, stop_above_us: float | None = None

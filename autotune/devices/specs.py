@@ -93,6 +93,11 @@ def find_spec(name: str) -> GpuSpec:
     raise DeviceError(_unknown(name, partial, by_name))
 
 
+def known_spec(name: str) -> GpuSpec | None:
+    """The GPU of exactly this name, or None: for those who can do without its figures."""
+    return next((spec for spec in known_specs() if _normal(spec.name) == _normal(name)), None)
+
+
 def _unknown(name: str, partial: list[GpuSpec], by_name: Mapping[str, GpuSpec]) -> str:
     known = ", ".join(spec.name.replace(" ", "_") for spec in known_specs())
     close = [by_name[key] for key in difflib.get_close_matches(_normal(name), by_name, cutoff=0.4)]

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -186,24 +188,24 @@ def test_a_config_file_with_wrong_keys(tmp_path: Path) -> None:
 
 
 def _wait_for_trials(database: Path, count: int) -> None:
-    for _ in range(400):
-        time.sleep(0.05)
-        if not database.exists():
-            continue
+    """Look from outside, as cheaply as can be: the run itself should have the machine."""
+    query = "SELECT COUNT(*) FROM trials WHERE state = 'COMPLETE'"
+    for _ in range(600):
+        time.sleep(0.1)
         try:
-            studies = stored_studies(open_storage(str(database), create=False))
-        except Exception:  # noqa: BLE001  the schema is still being made
-            continue
-        if sum(len(study.measured) for study in studies) >= count:
-            return
-    pytest.fail(f"no {count} trials in 20 s")
+            with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
+                if connection.execute(query).fetchone()[0] >= count:
+                    return
+        except sqlite3.OperationalError:
+            continue  # not there yet, or the schema is still being made
+    pytest.fail(f"no {count} trials in a minute")
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 130)])
 def test_a_signal_says_how_to_resume_and_resume_finishes(
     tmp_path: Path, landscape: Path, number: signal.Signals, code: int
 ) -> None:
-    words = _run_words(landscape, "--trials", "300", "--sampler", "random")
+    words = _run_words(landscape, "--trials", "120", "--sampler", "random")
     running = subprocess.Popen(
         _command(*words),
         cwd=tmp_path,
@@ -219,16 +221,16 @@ def test_a_signal_says_how_to_resume_and_resume_finishes(
     assert "autotune resume" in stderr
     assert "wrote" in stdout
     before = _measured(tmp_path)
-    assert 20 <= before < 600
+    assert 20 <= before < 240
     done = _autotune(tmp_path, "resume", "--json")
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["new_measurements"] == 600 - before
-    assert _measured(tmp_path) == 600
+    assert json.loads(done.stdout)["new_measurements"] == 240 - before
+    assert _measured(tmp_path) == 240
 
 
 def test_kill_9_loses_at_most_the_trial_in_flight(tmp_path: Path, landscape: Path) -> None:
-    words = _run_words(landscape, "--trials", "100", "--sampler", "random")
-    for goal in (10, 60, 110):
+    words = _run_words(landscape, "--trials", "60", "--sampler", "random")
+    for goal in (5, 70):
         running = subprocess.Popen(
             _command(*words),
             cwd=tmp_path,
@@ -243,7 +245,7 @@ def test_kill_9_loses_at_most_the_trial_in_flight(tmp_path: Path, landscape: Pat
     done = _autotune(tmp_path, *words, "--json")
     assert done.returncode == 0, done.stderr
     studies = stored_studies(open_storage(str(tmp_path / "autotune.db"), create=False))
-    assert [len(study.measured) for study in studies] == [100, 100]
+    assert [len(study.measured) for study in studies] == [60, 60]
     states = {trial.state.name for study in studies for trial in study.trials}
     assert "RUNNING" not in states
     assert "WAITING" not in states

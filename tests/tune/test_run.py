@@ -48,7 +48,7 @@ def test_from_a_shape_to_files_that_both_engines_load(settings: Make, database: 
 def test_the_winner_is_the_fastest_measured_and_never_the_slower_default(
     settings: Make, database: str
 ) -> None:
-    for result in _run(settings(trials=60), database).results:
+    for result in _run(settings(trials=30), database).results:
         winner, default_us = result.winner, result.default_us
         assert winner is not None
         assert default_us is not None
@@ -74,17 +74,17 @@ def test_more_trials_go_on_from_what_is_there(settings: Make, database: str) -> 
 
 
 def test_failures_are_not_measurements(settings: Make, database: str) -> None:
-    _run(settings(trials=50), database)
+    _run(settings(trials=30), database)
     study = _stored(database)[0]
     failed = [t for t in study.trials if t.user_attrs.get("outcome") == "compile error"]
-    assert len(study.measured) == 50
+    assert len(study.measured) == 30
     assert all(t.state == TrialState.FAIL for t in failed)
 
 
 def test_a_space_smaller_than_the_trials_ends_well(settings: Make, database: str) -> None:
     model = ModelSettings(shape=SHAPE, batch_sizes=(1,))
     report = _run(settings(trials=1000, sampler="random", model=model), database)
-    assert (report.measured, report.unfinished) == (486 - 40, 0)
+    assert (report.measured, report.unfinished) == (216 - 40, 0)
     [study] = _stored(database)
     assert study.is_finished
     assert study.attrs["finished"] == "every config of the space was tried"
@@ -103,7 +103,7 @@ def test_trials_that_a_dead_run_left_are_asked_again(settings: Make, database: s
     _run(settings(trials=5), database)
     storage = open_storage(database, create=False)
     study = optuna.load_study(study_name=_stored(database)[0].name, storage=storage)
-    study.enqueue_trial(dict(study.trials[0].params) | {"GROUP_SIZE_M": 16, "num_stages": 4})
+    study.enqueue_trial(dict(study.trials[0].params) | {"BLOCK_SIZE_M": 64, "num_stages": 4})
     lost = study.ask(dict(study.trials[0].distributions))
     _run(settings(trials=6), database)
     trials = _stored(database)[0].trials
