@@ -139,7 +139,7 @@ def _set_up_logging(output: Output, *, verbose: bool) -> None:
 
 
 def _fail(output: Output, message: str, code: int) -> int:
-    output.err.print("autotune: error: ", message, sep="", markup=False, soft_wrap=True)
+    output.err.print("autotune: error: ", message, sep="", soft_wrap=True)
     return code
 
 

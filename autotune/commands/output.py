@@ -11,7 +11,7 @@ from rich.console import Console, RenderableType
 
 
 def _stdout() -> Console:
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     if not console.is_terminal:
         console.width = 200  # a pipe has no width: never fold a row
     return console
@@ -24,7 +24,9 @@ class Output:
     as_json: bool = False
     quiet: bool = False
     out: Console = field(default_factory=_stdout)
-    err: Console = field(default_factory=lambda: Console(stderr=True, highlight=False))
+    err: Console = field(
+        default_factory=lambda: Console(stderr=True, highlight=False, markup=False)
+    )
 
     def result(self, data: Any, *shown: RenderableType) -> None:
         """``data`` as JSON where that was asked for, else ``shown``."""

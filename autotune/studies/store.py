@@ -58,15 +58,18 @@ def open_study(
     )
     present = study.user_attrs
     _check_layout(study.study_name, present)
-    fixed = {"layout": LAYOUT, "key": key.as_json(), **_columns(key)}
-    for name, value in {**fixed, **attrs}.items():
+    wanted = {**_columns(key), **attrs, "key": key.as_json(), "layout": LAYOUT}
+    for name, value in wanted.items():  # layout last: a study without it is not whole, or not ours
         if name not in present or present[name] != value:
             study.set_user_attr(name, value)
     return study
 
 
 def stored_studies(storage: BaseStorage) -> list[StoredStudy]:
-    """Every study of ours in the storage, by name. Other people's studies are left out."""
+    """Every study of ours in the storage, by name.
+
+    Left out are other people's, and those that a kill left half made: ``open_study`` mends them.
+    """
     found = []
     for frozen in storage.get_all_studies():
         if "layout" not in frozen.user_attrs:

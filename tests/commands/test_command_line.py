@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -185,6 +186,31 @@ def test_a_config_file_with_wrong_keys(tmp_path: Path) -> None:
     bench = _autotune(tmp_path, "bench", "--shape", SHAPE, "--config-file", str(path))
     assert bench.returncode == 2
     assert "Traceback" not in bench.stderr
+
+
+@pytest.fixture
+def tiny_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of half a megabyte."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=500k", "tmpfs", str(folder)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("a small file system can only be mounted by root")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_full_disk_loses_nothing(tmp_path: Path, landscape: Path, tiny_disk: Path) -> None:
+    words = _run_words(landscape, "--storage", str(tiny_disk / "a.db"))
+    full = _autotune(tmp_path, *words)
+    assert full.returncode == 1
+    assert "disk is full" in full.stderr
+    assert "Traceback" not in full.stderr
+    assert _autotune(tmp_path, "status", "--storage", str(tiny_disk / "a.db")).returncode == 0
+    subprocess.run(["mount", "-o", "remount,size=9m", str(tiny_disk)], check=True)
+    assert len(_json(tmp_path, *words)["files"]) == 2
+    rows = _json(tmp_path, "status", "--storage", str(tiny_disk / "a.db"))["studies"]
+    assert [row["measurements"] for row in rows] == [12, 12]
 
 
 def _wait_for_trials(database: Path, count: int) -> None:

@@ -7,12 +7,14 @@ from typing import Any
 import pytest
 
 from autotune.kernels.device import DeviceKind, Target
-from autotune.kernels.problem import Dtype
+from autotune.kernels.problem import Dtype, Kernel
 from autotune.studies.key import StudyKey
 
 
 def test_json_and_back(key: StudyKey) -> None:
-    problem = replace(key.problem, dtype=Dtype.FP8_W8A8, block_shape=(128, 128))
+    problem = replace(
+        key.problem, dtype=Dtype.FP8_W8A8, block_shape=(128, 128), kernel=Kernel.SEPARATE
+    )
     whole = replace(key, problem=problem)
     assert StudyKey.from_json(json.loads(json.dumps(whole.as_json()))) == whole
 
@@ -26,10 +28,12 @@ OTHER: dict[str, Any] = {
     "dtype": Dtype.FP16,
     "block_shape": (128, 128),
     "per_channel_quant": True,
+    "zero_points": True,
     "ep_size": 2,
     "ep_rank": 1,
     "fused_shared_experts": 1,
     "routing": "zipf:1",
+    "kernel": Kernel.SEPARATE,
 }
 
 

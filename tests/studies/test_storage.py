@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy
+from optuna.study import Study
 
 from autotune.errors import StorageError
 from autotune.studies.key import StudyKey
@@ -102,3 +103,23 @@ def test_the_lock_goes_with_a_killed_process(database: str) -> None:
     subprocess.run([sys.executable, "-c", code, database], check=False)
     with run_lock(database):
         pass
+
+
+def test_a_half_made_study_is_passed_over_and_mended(
+    database: str, key: StudyKey, space: Space, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = open_storage(database, create=True)
+    sampler = SAMPLERS["random"](space, 0)
+    write = Study.set_user_attr
+
+    def die_at_the_key(self: Study, name: str, value: object) -> None:
+        if name == "key":
+            raise KeyboardInterrupt
+        write(self, name, value)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Study, "set_user_attr", die_at_the_key)
+        open_study(storage, key, sampler, {"model": "m"})
+    assert stored_studies(storage) == []
+    open_study(storage, key, sampler, {"model": "m"})
+    assert [study.key for study in stored_studies(storage)] == [key]
