@@ -10,6 +10,10 @@ from typing import Any
 from rich.console import Console, RenderableType
 
 
+def _stderr() -> Console:
+    return Console(stderr=True, highlight=False, markup=False)
+
+
 def _stdout() -> Console:
     console = Console(highlight=False, markup=False)
     if not console.is_terminal:
@@ -25,7 +29,7 @@ class Output:
     quiet: bool = False
     out: Console = field(default_factory=_stdout)
     err: Console = field(
-        default_factory=lambda: Console(stderr=True, highlight=False, markup=False)
+        default_factory=_stderr
     )
 
     def result(self, data: Any, *shown: RenderableType) -> None:

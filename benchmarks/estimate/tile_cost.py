@@ -17,7 +17,8 @@ import torch
 import triton
 
 from autotune.kernels.config import Config
-from autotune.kernels.gemm import GemmOperands, launch_gemm
+from autotune.kernels.device import Target
+from autotune.kernels.launch import GemmOperands, launch_gemm
 from autotune.kernels.problem import Dtype, Problem
 
 ROWS, COLUMNS = 4096, 8192
@@ -48,13 +49,16 @@ def tile_us(problem: Problem, config: Config) -> float:
         c=torch.empty(ROWS, n, device="cuda", dtype=torch.bfloat16),
         a_scale=ones,
         b_scale=ones,
+        b_zero=None,
         topk_weights=ones,
         # Blocks beyond the rows that are in use return before they read any of these.
         sorted_token_ids=rows,
         expert_ids=torch.zeros(ROWS, device="cuda", dtype=torch.int32),
         num_tokens_post_padded=torch.full((1,), ROWS, device="cuda", dtype=torch.int32),
     )
-    launch = lambda: launch_gemm(operands, problem, config, "up")  # noqa: E731
+    major, minor = torch.cuda.get_device_capability()
+    target = Target("cuda", 10 * major + minor)
+    launch = lambda: launch_gemm(operands, problem, config, "up", target)  # noqa: E731
     launch_us = 1e3 * float(triton.testing.do_bench(launch, return_mode="median"))
     tiles = ROWS // config.block_size_m * (n // config.block_size_n)
     sms = torch.cuda.get_device_properties(0).multi_processor_count

@@ -1,0 +1,279 @@
+"""How many measurements a sampler needs to come close to the optimum: replayed, without a GPU.
+
+    python benchmarks/samplers/race.py --landscapes ../shared/landscapes --seeds 20
+
+Writes results.csv and race.png beside itself and prints the tables of README.md. What a run
+knows beforehand is its scenario:
+
+    cold    both engines' defaults are queued first, nothing else
+    static  and the static time model's guess
+    same    and every measurement of the model's other batch sizes
+    same60  and 60 random measurements of each of these
+    other   and every measurement of the other model
+    both    as other, with the static time model
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, fields
+from functools import cache
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # the races themselves fill the cores
+
+import numpy as np
+import optuna
+from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
+from optuna.trial import Trial, TrialState
+from recordings import DEVICE, Recording, recordings
+from tables import plot, print_tables
+
+from autotune.devices.rows import routed_rows
+from autotune.devices.specs import find_spec
+from autotune.devices.time_model import model_us
+from autotune.studies.history import Sibling
+from autotune.studies.key import StudyKey
+from autotune.studies.space import Space
+from autotune.studies.surrogate import InformedSampler, SurrogateSampler, candidates_of
+
+HERE = Path(__file__).parent
+SCENARIOS = ("cold", "static", "same", "same60", "other", "both")
+STOCK: dict[str, Callable[[int], BaseSampler]] = {
+    "random": lambda seed: RandomSampler(seed=seed),
+    "tpe": lambda seed: TPESampler(seed=seed),
+    "gp": lambda seed: GPSampler(seed=seed),
+}
+MOE_BUDGETS, KERNEL_BUDGETS = (8, 15, 30, 60), (25, 50, 100, 200)
+STOP_GAIN = 0.005
+ASKS_PER_MEASUREMENT = 50
+"""A stock sampler that finds so few feasible points is given up."""
+ROUTINGS = 3
+"""Instances that the static guess is averaged over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Race:
+    """One run of one sampler."""
+
+    landscapes: Path
+    recording: str
+    sampler: str
+    scenario: str
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A row of results.csv."""
+
+    recording: str
+    group: str
+    sampler: str
+    scenario: str
+    seed: int
+    trials: int
+    ratio: float
+    """Optimum over the best time found in so many trials."""
+    repeats: int
+    """Of the whole run."""
+    ask_s: float
+    """Mean seconds of a proposal over the whole run."""
+    last_ask_s: float
+    """The same over its last tenth."""
+    stop_at: int
+    """Trials after which --stop-gain 0.5 % would have stopped; 0: it would not."""
+    stop_ratio: float
+
+
+def run(race: Race) -> list[Result]:
+    """Drive an in-memory study over a recording."""
+    recording = recordings(race.landscapes)[race.recording]
+    budgets = MOE_BUDGETS if recording.problem else KERNEL_BUDGETS
+    sampler = _sampler(race, recording)
+    study = optuna.create_study(sampler=sampler)
+    if recording.problem is not None:
+        space = Space(recording.configs)
+        key = StudyKey(recording.problem, DEVICE, space.fingerprint)
+        study.set_user_attr("key", key.as_json())
+    for row in recording.defaults:
+        study.enqueue_trial(row)
+    candidates = candidates_of(recording.rows)
+    ratios, asks, rows, stop = [], [], [], 0
+    best = np.inf
+    for _ in range(ASKS_PER_MEASUREMENT * budgets[-1]):
+        began = time.process_time()
+        trial = study.ask(dict(candidates.distributions))
+        row = candidates.index(trial.params)
+        asks.append(time.process_time() - began)
+        if row is None:
+            study.tell(trial, state=TrialState.FAIL)
+            continue
+        rows.append(row)
+        if _tell(study, trial, recording, row):
+            best = min(best, float(recording.us[row]))
+        ratios.append(recording.optimum_us / best)
+        if len(ratios) >= budgets[-1]:
+            break
+        if not stop and isinstance(sampler, SurrogateSampler):
+            began = time.process_time()
+            stop = len(ratios) if sampler.expected_gain(study) < STOP_GAIN else 0
+            asks[-1] += time.process_time() - began
+    tenth = max(len(asks) // 10, 1)
+    return [
+        Result(
+            recording=recording.name,
+            group=recording.group,
+            sampler=race.sampler,
+            scenario=race.scenario,
+            seed=race.seed,
+            trials=budget,
+            ratio=round(ratios[budget - 1], 5),
+            repeats=len(rows) - len(set(rows)),
+            ask_s=round(float(np.mean(asks)), 5),
+            last_ask_s=round(float(np.mean(asks[-tenth:])), 5),
+            stop_at=stop,
+            stop_ratio=round(ratios[stop - 1], 5) if stop else 0.0,
+        )
+        for budget in budgets
+        if budget <= len(ratios)
+    ]
+
+
+def _tell(study: optuna.Study, trial: Trial, recording: Recording, row: int) -> bool:
+    """True where the row has a time that may win."""
+    us = float(recording.us[row])
+    if recording.complete[row]:
+        study.tell(trial, us)
+        return True
+    if np.isnan(us):
+        trial.set_user_attr("outcome", "compile error")
+        study.tell(trial, state=TrialState.FAIL)
+    else:
+        trial.report(us, step=0)
+        study.tell(trial, state=TrialState.PRUNED)
+    return False
+
+
+def _sampler(race: Race, recording: Recording) -> BaseSampler:
+    if race.sampler in STOCK:
+        return STOCK[race.sampler](race.seed)
+    if recording.problem is None:
+        return SurrogateSampler(candidates_of(recording.rows), race.seed)
+    known = _siblings(race, recording)
+    space = Space(recording.configs)
+    guess = _static(race, space) if race.scenario in ("static", "both") else None
+    return InformedSampler(
+        space, race.seed, history=(lambda _: known) if known else None, prior_us=guess
+    )
+
+
+def _siblings(race: Race, recording: Recording) -> list[Sibling]:
+    wants_same = race.scenario.startswith("same")
+    if not wants_same and race.scenario not in ("other", "both"):
+        return []
+    others = [r for r in recordings(race.landscapes).values() if r.problem and r is not recording]
+    chosen = [r for r in others if (r.group == recording.group) == wants_same]
+    return [_sibling(r, race.seed, 60 if race.scenario == "same60" else 0) for r in chosen]
+
+
+def _sibling(recording: Recording, seed: int, count: int) -> Sibling:
+    rows = np.flatnonzero(recording.complete)
+    if count:
+        rows = np.random.default_rng(seed).choice(rows, count, replace=False)
+    configs = recording.configs
+    assert recording.problem is not None
+    return Sibling(
+        recording.problem, tuple(configs[row] for row in rows), tuple(recording.us[rows].tolist())
+    )
+
+
+def _static(race: Race, space: Space) -> tuple[float, ...]:
+    problem = recordings(race.landscapes)[race.recording].problem
+    assert problem is not None
+    rows = [routed_rows(problem, instance, 0) for instance in range(ROUTINGS)]
+    times = model_us(problem, space.configs, find_spec(DEVICE.name), rows)
+    return tuple(times.mean(axis=0).tolist())
+
+
+@cache
+def _quiet() -> None:
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+
+
+def _quietly(race: Race) -> list[Result]:
+    _quiet()
+    return run(race)
+
+
+def races(args: argparse.Namespace) -> Iterator[Race]:
+    """Every combination that makes sense: other scenarios than cold are the surrogate's."""
+    for name, recording in recordings(args.landscapes).items():
+        if args.only and not any(word in name for word in args.only):
+            continue
+        for sampler in args.samplers:
+            informed = recording.problem is not None and sampler == "surrogate"
+            for scenario in args.scenarios if informed else ("cold",):
+                for seed in range(args.seeds):
+                    yield Race(args.landscapes, name, sampler, scenario, seed)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--landscapes", type=Path, required=True, help="folder of recordings")
+    parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--samplers", nargs="+", default=["random", "tpe", "surrogate"],
+                        choices=[*STOCK, "surrogate"])  # fmt: skip
+    parser.add_argument("--scenarios", nargs="+", default=list(SCENARIOS), choices=SCENARIOS)
+    parser.add_argument("--only", nargs="*", help="recordings whose name contains one of these")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--out", type=Path, default=HERE)
+    parser.add_argument("--keep", action="store_true", help="add to results.csv, replacing reruns")
+    return parser
+
+
+def write(path: Path, results: Sequence[Result], *, keep: bool) -> list[Result]:
+    """Write results.csv; with ``keep``, older rows of other races stay. Returns all rows."""
+    rerun = {(r.recording, r.sampler, r.scenario) for r in results}
+    older = read(path) if keep and path.exists() else []
+    stays = [r for r in older if (r.recording, r.sampler, r.scenario) not in rerun]
+    every = sorted([*stays, *results], key=lambda r: (r.group, r.recording, r.sampler, r.scenario))
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, [field.name for field in fields(Result)])
+        writer.writeheader()
+        writer.writerows(asdict(result) for result in every)
+    return every
+
+
+def read(path: Path) -> list[Result]:
+    """Inverse of ``write``."""
+    kinds = {"str": str, "int": int, "float": float}
+    types = {field.name: kinds[str(field.type)] for field in fields(Result)}
+    with path.open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    return [Result(**{name: kind(row[name]) for name, kind in types.items()}) for row in rows]
+
+
+def main() -> int:
+    args = _parser().parse_args()
+    entries = list(races(args))
+    results: list[Result] = []
+    with ProcessPoolExecutor(args.jobs) as pool:
+        for done, rows in enumerate(pool.map(_quietly, entries), start=1):
+            results += rows
+            print(f"\r{done}/{len(entries)} runs", end="", file=sys.stderr, flush=True)
+    print(file=sys.stderr)
+    every = write(args.out / "results.csv", results, keep=args.keep)
+    print_tables(every)
+    plot(every, args.out / "race.png")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
