@@ -10,6 +10,7 @@ from typing import Any
 from autotune.devices.options import MeasurerOptions
 from autotune.engines import DEFAULT_TOKENS
 from autotune.errors import UsageError
+from autotune.kernels.problem import Kernel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,7 +21,8 @@ class ModelSettings:
     shape: str | None = None
     tp_size: int = 1
     ep_size: int = 1
-    ep_rank: int = 0
+    ep_rank: int | None = None
+    """None: the rank with the most rows."""
     dtype: str = "auto"
     per_channel_quant: bool = False
     disable_shared_experts_fusion: bool = False
@@ -46,11 +48,14 @@ class RunSettings:
     model: ModelSettings
     device: str
     """Selector: cuda, estimate:GPU or replay:FILE, never auto."""
+    kernel: Kernel = Kernel.FUSED
     l2: str = "cold"
     trials: int = 60
     timeout_s: float | None = None
     run_timeout_s: float = 120.0
-    sampler: str = "tpe"
+    sampler: str = "surrogate"
+    stop_gain: float = 0.005
+    """A study ends early when its next trial is expected to save less than this share."""
     engines: tuple[str, ...] = ("sglang", "vllm")
     output_dir: Path = Path("configs")
     cache_dir: Path = Path(".cache")
@@ -62,6 +67,8 @@ class RunSettings:
             raise UsageError(f"--trials is {self.trials}; at least 1 config must be measured")
         if self.timeout_s is not None and self.timeout_s <= 0:
             raise UsageError(f"--timeout is {self.timeout_s} s; it must be above 0")
+        if not 0 <= self.stop_gain < 1:
+            raise UsageError(f"--stop-gain is {self.stop_gain}; it is a share: 0 (never) to 1")
         if self.jobs < 1:
             raise UsageError(f"--jobs is {self.jobs}; it must be at least 1")
 
@@ -75,6 +82,7 @@ class RunSettings:
         data = asdict(self)
         data["output_dir"] = str(self.output_dir)
         data["cache_dir"] = str(self.cache_dir)
+        data["kernel"] = self.kernel.value
         data["engines"] = list(self.engines)
         data["model"]["batch_sizes"] = list(self.model.batch_sizes)
         return data
@@ -89,6 +97,7 @@ class RunSettings:
         model["batch_sizes"] = tuple(model["batch_sizes"])
         values = dict(data)
         values["model"] = ModelSettings(**model)
+        values["kernel"] = Kernel(data.get("kernel", Kernel.FUSED))
         values["engines"] = tuple(data["engines"])
         values["output_dir"] = Path(data["output_dir"])
         values["cache_dir"] = Path(data["cache_dir"])

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from statistics import median
 from typing import Any
 
 from autotune.commands.flags import run_settings
 from autotune.commands.output import Output
 from autotune.errors import UsageError
 from autotune.kernels.config import Config
+from autotune.kernels.measurement import Measurement
 from autotune.report.progress import device_line
 from autotune.report.tables import rows_table
 from autotune.studies.outcome import Outcome
@@ -40,6 +42,13 @@ def parse_configs(numbers: list[int]) -> list[Config]:
     ]
 
 
+def _halves(measurement: Measurement) -> dict[str, float]:
+    return {
+        "up_us": round(median(measurement.up_us), 2),
+        "down_us": round(median(measurement.down_us), 2),
+    }
+
+
 def _row(row: Timed) -> dict[str, Any]:
     measurement, resources = row.result.measurement, row.result.resources
     return {
@@ -47,6 +56,7 @@ def _row(row: Timed) -> dict[str, Any]:
         "source": row.source,
         "config": str(row.config),
         "us": round(measurement.median_us, 2) if measurement else None,
+        **(_halves(measurement) if measurement and measurement.up_us else {}),
         "outcome": row.result.outcome.value,
         "registers": resources.registers if resources else None,
         "spill_bytes": resources.spill_bytes if resources else None,

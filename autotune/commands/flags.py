@@ -9,7 +9,7 @@ from pathlib import Path
 
 from autotune.devices import auto_selector
 from autotune.engines import DEFAULT_TOKENS, ENGINES
-from autotune.kernels.problem import Dtype
+from autotune.kernels.problem import Dtype, Kernel
 from autotune.settings import ModelSettings, RunSettings
 from autotune.studies.samplers import SAMPLERS
 
@@ -29,7 +29,7 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--tp-size", "--tp", type=int, default=1, help="tensor parallel size")
     group.add_argument("--ep-size", "--ep", type=int, default=1, help="expert parallel size")
-    group.add_argument("--ep-rank", type=int, default=0, help="which rank's experts are tuned")
+    group.add_argument("--ep-rank", type=int, help="whose experts are tuned (the most loaded rank)")
     group.add_argument(
         "--dtype",
         default="auto",
@@ -77,7 +77,20 @@ def add_run_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--run-timeout", type=float, default=120.0, metavar="S", help="seconds for one trial (120)"
     )
-    group.add_argument("--sampler", choices=sorted(SAMPLERS), default="tpe")
+    group.add_argument(
+        "--kernel",
+        choices=[kernel.value for kernel in Kernel],
+        default=Kernel.FUSED.value,
+        help="one config for both GEMMs, or one for each where the engine reads two",
+    )
+    group.add_argument("--sampler", choices=sorted(SAMPLERS), default="surrogate")
+    group.add_argument(
+        "--stop-gain",
+        type=float,
+        default=0.005,
+        metavar="SHARE",
+        help="end a study when the surrogate expects to save less (0.005 is 0.5 %%; 0: never)",
+    )
     group.add_argument("--seed", type=int, default=0, help="of the sampler")
     group.add_argument(
         "--jobs", type=int, help="processes that estimate (default: one per core); 1 on a GPU"
@@ -129,11 +142,13 @@ def run_settings(args: argparse.Namespace) -> RunSettings:
     return RunSettings(
         model=model_settings(args),
         device=device,
+        kernel=Kernel(args.kernel),
         l2=args.l2,
         trials=args.trials,
         timeout_s=args.timeout,
         run_timeout_s=args.run_timeout,
         sampler=args.sampler,
+        stop_gain=args.stop_gain,
         engines=tuple(ENGINES) if args.engine == "both" else (args.engine,),
         output_dir=args.output_dir.absolute(),
         cache_dir=cache_dir(args),

@@ -28,9 +28,7 @@ class Output:
     as_json: bool = False
     quiet: bool = False
     out: Console = field(default_factory=_stdout)
-    err: Console = field(
-        default_factory=_stderr
-    )
+    err: Console = field(default_factory=_stderr)
 
     def result(self, data: Any, *shown: RenderableType) -> None:
         """``data`` as JSON where that was asked for, else ``shown``."""

@@ -23,7 +23,7 @@ CompileAnswer = Resources | str
 """The resources of a binary, or in one line why it does not compile."""
 
 FILE_NAME = "compiled.jsonl"
-_KERNEL_SOURCES = ("gemm.py", "binary.py")
+_KERNEL_SOURCES = ("gemm.py", "launch.py", "binary.py")
 
 
 class CompileCache:

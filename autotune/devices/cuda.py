@@ -8,6 +8,7 @@ child is started afresh.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -21,7 +22,8 @@ from autotune.devices.specs import known_spec
 from autotune.devices.versions import triton_version
 from autotune.errors import DeviceError
 from autotune.kernels.ahead import CompileFailure, resources_of
-from autotune.kernels.config import Config
+from autotune.kernels.binary import BOTH
+from autotune.kernels.config import AnyConfig, ConfigPair, pair_of
 from autotune.kernels.device import Device, DeviceKind, Target
 from autotune.kernels.inputs import (
     MoeInputs,
@@ -32,21 +34,23 @@ from autotune.kernels.inputs import (
     make_weights,
     weights_key,
 )
-from autotune.kernels.limits import why_no_dtype, why_no_kernel
+from autotune.kernels.limits import why_no_dtype
 from autotune.kernels.measurement import Measurement, Resources
-from autotune.kernels.moe import MoeBuffers, make_buffers, run_moe
+from autotune.kernels.moe import MoeBuffers, make_buffers, run_down, run_moe, run_up
 from autotune.kernels.problem import Problem
 from autotune.kernels.timing import CudaClock, GraphTimer, Timer
 from autotune.kernels.twins import moe_twin
 from autotune.kernels.verify import Verdict, verify
 from autotune.studies.outcome import Outcome, TrialResult
-from autotune.studies.space import Space, moe_space
+from autotune.studies.pairs import space_of
+from autotune.studies.space import SearchSpace, broken_rule
 
 INSTANCES = 10
 """Routing instances, one sample each: on an H200 samples spread by 0.2 to 6 %."""
 
 METHOD = "whole layer, 1"
-"""What is timed (alignment, both GEMMs, activation, sum), and the revision of how."""
+"""What is timed (alignment, both GEMMs, activation, sum; of separate kernels the GEMMs alone),
+and the revision of how."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,30 +90,38 @@ class CudaMeasurer:
         """See ``Measurer``."""
         return self._device
 
-    def space(self, problem: Problem) -> Space:
+    def space(self, problem: Problem) -> SearchSpace:
         """See ``Measurer``."""
         reason = why_no_dtype(problem.dtype, self._device.target)
         if reason:
             raise DeviceError(f"{self._device.name}: {reason}")
-        return moe_space(problem, self._device)
+        return space_of(problem, self._device)
 
-    def prior_us(self, problem: Problem, configs: tuple[Config, ...]) -> tuple[float, ...] | None:
+    def prior_us(
+        self, problem: Problem, configs: tuple[AnyConfig, ...]
+    ) -> tuple[float, ...] | None:
         """See ``Measurer``: the time model's guess where this GPU's figures are known."""
         spec = known_spec(self._device.name)
         return static_us(problem, configs, spec, self._seed) if spec else None
 
     def measure(
-        self, problem: Problem, config: Config, *, stop_above_us: float | None = None
+        self, problem: Problem, config: AnyConfig, *, stop_above_us: float | None = None
     ) -> TrialResult:
         """See ``Measurer``. ``measure_s`` is the time of verifying and timing."""
-        reason = why_no_kernel(config)
-        if reason:
-            return TrialResult(Outcome.INFEASIBLE, reason=reason)
+        for which in BOTH:
+            reason = broken_rule(problem, self._device, getattr(pair_of(config), which))
+            if reason is not None:
+                return TrialResult(Outcome.INFEASIBLE, reason=reason, failed_half=which)
         begin = time.perf_counter()
         resources = resources_of(problem, config, self._device.target)
         compile_s = time.perf_counter() - begin
         if isinstance(resources, CompileFailure):
-            return TrialResult(Outcome.COMPILE_ERROR, reason=resources.reason, compile_s=compile_s)
+            return TrialResult(
+                Outcome.COMPILE_ERROR,
+                reason=resources.reason,
+                failed_half=resources.which,
+                compile_s=compile_s,
+            )
         result = self._why_too_big(resources) or self._run(problem, config, stop_above_us)
         return replace(
             result,
@@ -130,7 +142,7 @@ class CudaMeasurer:
         reason = f"needs {need} bytes of shared memory; a block has {have}"
         return TrialResult(Outcome.OUT_OF_RESOURCES, reason=reason)
 
-    def _run(self, problem: Problem, config: Config, stop_above_us: float | None) -> TrialResult:
+    def _run(self, problem: Problem, config: AnyConfig, stop_above_us: float | None) -> TrialResult:
         try:
             prepared = self._prepare(problem)
             prepared.inputs.set_routing(prepared.routings[0])
@@ -146,19 +158,44 @@ class CudaMeasurer:
             return TrialResult(Outcome.OUT_OF_RESOURCES, reason=reason)
 
     def _timed(
-        self, prepared: Prepared, config: Config, verdict: Verdict, stop_above_us: float | None
+        self, prepared: Prepared, config: AnyConfig, verdict: Verdict, stop_above_us: float | None
     ) -> TrialResult:
-        call = partial(_call, prepared, config)
-        instances = (partial(prepared.inputs.set_routing, r) for r in prepared.routings)
-        samples = self._timer.samples(call, instances)
+        rows = self._gemm_samples(prepared, config) if isinstance(config, ConfigPair) else None
+        samples = rows or ((us,) for us in self._layer_samples(prepared, config))
         first = next(samples)
-        is_given_up = stop_above_us is not None and first > stop_above_us
+        is_given_up = stop_above_us is not None and sum(first) > stop_above_us
         taken = (first,) if is_given_up else (first, *samples)
+        how = f"{self._timer.how}, {len(taken)} routings"
+        columns = tuple(zip(*taken, strict=True))
         return TrialResult(
             outcome=Outcome.PRUNED if is_given_up else Outcome.OK,
-            measurement=Measurement(taken, f"{self._timer.how}, {len(taken)} routings"),
+            measurement=Measurement.of_halves(*columns, how=f"GEMMs alone, {how}")
+            if len(columns) == 2
+            else Measurement(columns[0], how),
             relative_error=verdict.relative_error,
         )
+
+    def _layer_samples(self, prepared: Prepared, config: AnyConfig) -> Iterator[float]:
+        """µs of the whole layer, one for each routing instance."""
+        instances = (partial(prepared.inputs.set_routing, r) for r in prepared.routings)
+        return self._timer.samples(partial(_call, prepared, config), instances)
+
+    def _gemm_samples(self, prepared: Prepared, pair: ConfigPair) -> Iterator[tuple[float, ...]]:
+        """(up, down) µs, one for each routing instance. Each is timed on what the layer gives it:
+        a new routing runs the layer once before."""
+        inputs, buffers = prepared.inputs, prepared.buffers
+        is_sorted = bool(pair.down.use_tma)
+        calls = (
+            partial(run_up, inputs, buffers, pair.up, is_sorted=is_sorted),
+            partial(run_down, inputs, buffers, pair.down),
+        )
+        times = (
+            self._timer.samples(
+                call, (partial(_route, prepared, pair, r) for r in prepared.routings)
+            )
+            for call in calls
+        )
+        return zip(*times, strict=True)
 
     def _prepare(self, problem: Problem) -> Prepared:
         if self._prepared and self._prepared[0] == problem:
@@ -179,8 +216,13 @@ class CudaMeasurer:
         return prepared
 
 
-def _call(prepared: Prepared, config: Config) -> None:
+def _call(prepared: Prepared, config: AnyConfig) -> None:
     run_moe(prepared.inputs, prepared.buffers, config)
+
+
+def _route(prepared: Prepared, pair: ConfigPair, routing: RoutingTensors) -> None:
+    prepared.inputs.set_routing(routing)
+    run_moe(prepared.inputs, prepared.buffers, pair)
 
 
 def _wrong(verdict: Verdict) -> TrialResult:

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from autotune.devices.compiled import FILE_NAME, CompileAnswer, CompileCache
 from autotune.devices.prior import static_us
 from autotune.devices.rows import RoutedRows, routed_rows
 from autotune.devices.specs import GpuSpec
-from autotune.devices.time_model import REVISION, model_us
+from autotune.devices.time_model import REVISION, model_us, pairs_us
 from autotune.devices.versions import triton_version
 from autotune.errors import DeviceError
 from autotune.kernels.binary import BOTH, Which, binary_key
-from autotune.kernels.config import Config
+from autotune.kernels.config import AnyConfig, Config, ConfigPair, pair_of
 from autotune.kernels.device import Device, DeviceKind
 from autotune.kernels.limits import why_no_dtype
-from autotune.kernels.measurement import Measurement, Resources
+from autotune.kernels.measurement import Measurement, Resources, worse_of
 from autotune.kernels.problem import Problem
 from autotune.studies.outcome import Outcome, TrialResult
-from autotune.studies.space import Space, broken_rule, moe_space
+from autotune.studies.pairs import space_of
+from autotune.studies.space import SearchSpace, broken_rule
 
 HOW = "estimate"
 INSTANCES = 10
@@ -50,41 +53,44 @@ class EstimateMeasurer:
     def device(self) -> Device:
         return self._device
 
-    def space(self, problem: Problem) -> Space:
+    def space(self, problem: Problem) -> SearchSpace:
         """Raises DeviceError where the GPU cannot multiply the problem's dtype."""
         reason = why_no_dtype(problem.dtype, self.spec.target)
         if reason is not None:
             raise DeviceError(f"{self.spec.name} cannot run {problem.dtype.value}: {reason}")
-        return moe_space(problem, self.device)
+        return space_of(problem, self.device)
 
-    def prior_us(self, problem: Problem, configs: tuple[Config, ...]) -> tuple[float, ...]:
+    def prior_us(self, problem: Problem, configs: tuple[AnyConfig, ...]) -> tuple[float, ...]:
         """The model with guessed resources."""
         return static_us(problem, configs, self.spec, self._seed)
 
     def measure(
-        self, problem: Problem, config: Config, *, stop_above_us: float | None = None
+        self, problem: Problem, config: AnyConfig, *, stop_above_us: float | None = None
     ) -> TrialResult:
         """Compiles both GEMMs unless their binaries are known, then models one sample for each
-        routing instance. Nothing is verified: there is nothing to run."""
-        reason = broken_rule(problem, self.device, config)
-        if reason is not None:
-            return TrialResult(Outcome.INFEASIBLE, reason=reason)
+        routing instance: of the layer, or of a pair's GEMMs alone. Nothing is verified: there
+        is nothing to run."""
+        pair = pair_of(config)
+        for which in BOTH:
+            reason = broken_rule(problem, self.device, getattr(pair, which))
+            if reason is not None:
+                return TrialResult(Outcome.INFEASIBLE, reason=reason, failed_half=which)
         begin = time.perf_counter()
-        compiled = self.compiled(problem, config)
+        answers = {which: self._answer(problem, getattr(pair, which), which) for which in BOTH}
         compile_s = time.perf_counter() - begin
-        if isinstance(compiled, str):
-            return TrialResult(Outcome.COMPILE_ERROR, reason=compiled, compile_s=compile_s)
-        if compiled.shared_bytes > self.spec.shared_per_block:
-            return self._too_large(compiled, compile_s)
+        for which, answer in answers.items():
+            if failed := self._why_failed(answer):
+                return replace(failed, failed_half=which, compile_s=compile_s)
+        resources = {w: a for w, a in answers.items() if isinstance(a, Resources)}
         begin = time.perf_counter()
-        routings = self._routings(problem, INSTANCES)
-        times = model_us(problem, [config], self.spec, routings, [compiled])
-        outcome, samples, reason = _judged(tuple(times[:, 0].tolist()), stop_above_us)
+        outcome, measurement, reason = _judged(
+            self._modelled(problem, config, resources), stop_above_us
+        )
         return TrialResult(
             outcome,
-            Measurement(samples, HOW),
+            measurement,
             reason,
-            resources=compiled,
+            resources=worse_of(*resources.values()),
             compile_s=compile_s,
             measure_s=time.perf_counter() - begin,
         )
@@ -103,11 +109,31 @@ class EstimateMeasurer:
             if isinstance(answer, str):
                 return answer
             found.append(answer)
-        return Resources(
-            registers=max(r.registers for r in found),
-            spill_bytes=max(r.spill_bytes for r in found),
-            shared_bytes=max(r.shared_bytes for r in found),
+        return worse_of(*found)
+
+    def _why_failed(self, answer: CompileAnswer) -> TrialResult | None:
+        if isinstance(answer, str):
+            return TrialResult(Outcome.COMPILE_ERROR, reason=answer)
+        need, have = answer.shared_bytes, self.spec.shared_per_block
+        if need <= have:
+            return None
+        reason = (
+            f"compiled, it needs {need} bytes of shared memory; "
+            f"a block on {self.spec.name} has {have}"
         )
+        return TrialResult(Outcome.OUT_OF_RESOURCES, reason=reason, resources=answer)
+
+    def _modelled(
+        self, problem: Problem, config: AnyConfig, resources: Mapping[Which, Resources]
+    ) -> Measurement:
+        routings = self._routings(problem, INSTANCES)
+        if isinstance(config, ConfigPair):
+            both = pairs_us(problem, [config], self.spec, routings, resources)[:, :, 0]
+            up, down = (tuple(half.tolist()) for half in both.T)
+            return Measurement.of_halves(up, down, HOW)
+        worst = worse_of(*resources.values())
+        times = model_us(problem, [config], self.spec, routings, [worst])
+        return Measurement(tuple(times[:, 0].tolist()), HOW)
 
     def _answer(self, problem: Problem, config: Config, which: Which) -> CompileAnswer:
         key = binary_key(problem, config, which)
@@ -118,15 +144,6 @@ class EstimateMeasurer:
         self._cache.put(key, answer)
         return answer
 
-    def _too_large(self, resources: Resources, compile_s: float) -> TrialResult:
-        reason = (
-            f"compiled, it needs {resources.shared_bytes} bytes of shared memory; "
-            f"a block on {self.spec.name} has {self.spec.shared_per_block}"
-        )
-        return TrialResult(
-            Outcome.OUT_OF_RESOURCES, reason=reason, resources=resources, compile_s=compile_s
-        )
-
 
 def _compile(problem: Problem, config: Config, spec: GpuSpec, which: Which) -> CompileAnswer:
     """Imports torch and Triton."""
@@ -136,10 +153,10 @@ def _compile(problem: Problem, config: Config, spec: GpuSpec, which: Which) -> C
     return compiled.reason if isinstance(compiled, CompileFailure) else compiled.resources
 
 
-def _judged(
-    samples: tuple[float, ...], stop_above_us: float | None
-) -> tuple[Outcome, tuple[float, ...], str]:
-    if stop_above_us is None or samples[0] <= stop_above_us:
-        return Outcome.OK, samples, ""
-    reason = f"first sample {samples[0]:.1f} µs is above {stop_above_us:.1f} µs"
-    return Outcome.PRUNED, samples[:1], reason
+def _judged(whole: Measurement, stop_above_us: float | None) -> tuple[Outcome, Measurement, str]:
+    first = whole.samples_us[0]
+    if stop_above_us is None or first <= stop_above_us:
+        return Outcome.OK, whole, ""
+    reason = f"first sample {first:.1f} µs is above {stop_above_us:.1f} µs"
+    short = Measurement(whole.samples_us[:1], whole.how, whole.up_us[:1], whole.down_us[:1])
+    return Outcome.PRUNED, short, reason

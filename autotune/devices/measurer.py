@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from autotune.kernels.config import Config
+from autotune.kernels.config import AnyConfig
 from autotune.kernels.device import Device
 from autotune.kernels.problem import Problem
 from autotune.studies.outcome import TrialResult
-from autotune.studies.space import Space
+from autotune.studies.space import SearchSpace
 
 
 class Measurer(Protocol):
@@ -23,16 +23,19 @@ class Measurer(Protocol):
     def device(self) -> Device:
         """What is measured on; the same for the measurer's life."""
 
-    def space(self, problem: Problem) -> Space:
-        """The configs that may be asked for. Raises DeviceError where the problem cannot run
-        at all (a dtype that the GPU lacks, a landscape of another problem), and says why."""
+    def space(self, problem: Problem) -> SearchSpace:
+        """The configs that may be asked for, or for separate kernels the pairs of configs. Raises
+        DeviceError where the problem cannot run at all (a dtype that the GPU lacks, a landscape
+        of another problem), and says why."""
 
-    def prior_us(self, problem: Problem, configs: tuple[Config, ...]) -> tuple[float, ...] | None:
+    def prior_us(
+        self, problem: Problem, configs: tuple[AnyConfig, ...]
+    ) -> tuple[float, ...] | None:
         """A guess of each config's time, without compiling, or None where there is none.
         Only the order matters: the first trials are the most promising."""
 
     def measure(
-        self, problem: Problem, config: Config, *, stop_above_us: float | None = None
+        self, problem: Problem, config: AnyConfig, *, stop_above_us: float | None = None
     ) -> TrialResult:
         """Compile if needed, verify if the device can, time.
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from autotune.devices.rows import routed_rows
 from autotune.devices.specs import GpuSpec
-from autotune.devices.time_model import model_us
-from autotune.kernels.config import Config
+from autotune.devices.time_model import pairs_us
+from autotune.kernels.config import AnyConfig, pair_of
 from autotune.kernels.problem import Problem
 
 INSTANCES = 2
@@ -15,11 +15,12 @@ INSTANCES = 2
 
 
 def static_us(
-    problem: Problem, configs: Sequence[Config], spec: GpuSpec, seed: int
+    problem: Problem, configs: Sequence[AnyConfig], spec: GpuSpec, seed: int
 ) -> tuple[float, ...]:
     """The time model in µs with guessed resources; 2,000 configs take about 50 ms."""
     if not configs:
         return ()
     routings = [routed_rows(problem, instance, seed) for instance in range(INSTANCES)]
-    times = model_us(problem, configs, spec, routings).mean(axis=0)
+    pairs = [pair_of(config) for config in configs]
+    times = pairs_us(problem, pairs, spec, routings).sum(axis=1).mean(axis=0)
     return tuple(float(us) for us in times)

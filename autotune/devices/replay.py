@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -12,12 +13,14 @@ from autotune.devices.landscape import Floats, Landscape, load_landscape
 from autotune.devices.specs import GpuSpec, find_spec
 from autotune.devices.versions import triton_version
 from autotune.errors import DeviceError
-from autotune.kernels.config import Config
+from autotune.kernels.binary import BOTH
+from autotune.kernels.config import AnyConfig, Config, ConfigPair
 from autotune.kernels.device import Device, DeviceKind, Target
 from autotune.kernels.measurement import Measurement
-from autotune.kernels.problem import Problem
+from autotune.kernels.problem import Kernel, Problem
 from autotune.studies.outcome import Outcome, TrialResult
-from autotune.studies.space import Space
+from autotune.studies.pairs import PairSpace
+from autotune.studies.space import SearchSpace, Space, completed
 
 HOW = "replay"
 _UNKNOWN_TARGET = Target("cuda", 90)
@@ -34,37 +37,51 @@ class ReplayMeasurer:
     def __init__(self, path: Path) -> None:
         """Raises DeviceError where ``path`` is no landscape."""
         self.landscape: Landscape = load_landscape(path)
-        self._row_of = {config: row for row, config in enumerate(self.landscape.configs)}
         self._device = _device_of(path)
+        self._rows_of: dict[Problem, dict[Config, int]] = {}
 
     @property
     def device(self) -> Device:
         return self._device
 
-    def space(self, problem: Problem) -> Space:
-        """The configs with a sample at this batch size."""
+    def space(self, problem: Problem) -> SearchSpace:
+        """The configs with a sample at this batch size; pairs of them for separate kernels."""
         samples = self._samples_of[self._known(problem.tokens)]
-        configs = self.landscape.configs
-        rows = np.flatnonzero(np.isfinite(samples).any(axis=1)).tolist()
-        return Space(configs[row] for row in rows)
+        known = set(np.flatnonzero(np.isfinite(samples).any(axis=1)).tolist())
+        space = Space(config for config, row in self._rows(problem).items() if row in known)
+        return PairSpace(space, space) if problem.kernel is Kernel.SEPARATE else space
 
-    def prior_us(self, problem: Problem, configs: tuple[Config, ...]) -> None:
+    def prior_us(self, problem: Problem, configs: tuple[AnyConfig, ...]) -> None:
         """A record has no guess."""
 
     def measure(
-        self, problem: Problem, config: Config, *, stop_above_us: float | None = None
+        self, problem: Problem, config: AnyConfig, *, stop_above_us: float | None = None
     ) -> TrialResult:
         """The recorded samples. Where the recording itself stopped early: PRUNED."""
-        samples = self._samples_of[self._known(problem.tokens)]
-        row = self._row_of.get(config)
-        if row is None:
-            count = len(self.landscape.configs)
-            reason = f"{config} is not one of the {count} configs of this landscape"
-            return TrialResult(Outcome.INFEASIBLE, reason=reason)
-        return _result(samples[row], stop_above_us)
+        tokens = self._known(problem.tokens)
+        halves = (config.up, config.down) if isinstance(config, ConfigPair) else (config,)
+        row_of = self._rows(problem)
+        rows = [row_of.get(half) for half in halves]
+        for half, row in zip(halves, rows, strict=True):
+            if row is None:
+                count = len(self.landscape.configs)
+                reason = f"{half} is not one of the {count} configs of this landscape"
+                return TrialResult(Outcome.INFEASIBLE, reason=reason)
+        if isinstance(config, ConfigPair):
+            both = self.landscape.gemm_us[tokens]
+            return _pair_result(both[rows[0], 0], both[rows[1], 1], stop_above_us)
+        return _result(self._samples_of[tokens][rows[0]], stop_above_us)
 
     def close(self) -> None:
         """Nothing is held."""
+
+    def _rows(self, problem: Problem) -> dict[Config, int]:
+        """Row of each config, as the problem's space calls it: a recording names no key that
+        launches fill in."""
+        if problem not in self._rows_of:
+            configs = (completed(problem, self._device, c) for c in self.landscape.configs)
+            self._rows_of[problem] = {config: row for row, config in enumerate(configs)}
+        return self._rows_of[problem]
 
     @cached_property
     def _samples_of(self) -> dict[int, Floats]:
@@ -89,6 +106,18 @@ def _result(samples: Floats, stop_above_us: float | None) -> TrialResult:
         reason = f"the recording stopped after {len(finite)} slow samples"
         return TrialResult(Outcome.PRUNED, Measurement(finite, HOW), reason)
     return TrialResult(Outcome.OK, Measurement(finite, HOW))
+
+
+def _pair_result(up: Floats, down: Floats, stop_above_us: float | None) -> TrialResult:
+    """Of the samples that both halves have; which of them did not compile is said too."""
+    result = _result(up + down, stop_above_us)
+    if result.measurement is None:
+        failed = [w for w, us in zip(BOTH, (up, down), strict=True) if not np.isfinite(us).any()]
+        return replace(result, failed_half=failed[0] if len(failed) == 1 else None)
+    is_there = np.isfinite(up + down)
+    count = len(result.measurement.samples_us)
+    up_us, down_us = (tuple(us[is_there][:count].tolist()) for us in (up, down))
+    return replace(result, measurement=Measurement.of_halves(up_us, down_us, HOW))
 
 
 def _device_of(path: Path) -> Device:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autotune.devices.specs import GpuSpec
-from autotune.kernels.binary import Scales, scales_of
+from autotune.kernels.binary import Scales, scales_of, swaps_operands
 from autotune.kernels.config import Config
 from autotune.kernels.limits import shared_bytes
 from autotune.kernels.measurement import Resources
@@ -41,6 +41,10 @@ class Tiles:
     stages: Floats
     warpgroup: Flags
     """The matrix unit reads both tiles from shared memory (wgmma, tcgen05), else registers."""
+    swapped: Flags
+    """The dot computes Cᵀ: columns of B are on its wide side."""
+    tma: Flags
+    """B's tiles, and down's A too, come through tensor descriptors."""
     registers: Floats
     spill_bytes: Floats
     shared_bytes: Floats
@@ -83,7 +87,8 @@ def tiles_of(
         shared = [shared_bytes(problem, config, spec.target) for config in configs]
     else:
         shared = [r.shared_bytes for r in resources]
-    warpgroup = _uses_warpgroups(problem, block_m, spec)
+    swapped = np.array([swaps_operands(problem, config, spec.target) for config in configs])
+    warpgroup = _uses_warpgroups(problem, (block_m >= 64) | swapped, spec)
     tiles = Tiles(
         block_m=block_m,
         block_n=block_n,
@@ -92,6 +97,8 @@ def tiles_of(
         warps=warps,
         stages=stages,
         warpgroup=warpgroup,
+        swapped=swapped,
+        tma=np.array([bool(config.use_tma) for config in configs]),
         registers=np.empty_like(warps),
         spill_bytes=np.zeros_like(warps),
         shared_bytes=np.array(shared, dtype=float),
@@ -106,12 +113,12 @@ def tiles_of(
     return tiles
 
 
-def _uses_warpgroups(problem: Problem, block_m: Floats, spec: GpuSpec) -> Flags:
+def _uses_warpgroups(problem: Problem, is_tall: Flags, spec: GpuSpec) -> Flags:
     """wgmma (SM90) and tcgen05 (SM100) take 64 rows and more, and no converted weights."""
     target = spec.target
     has_unit = target.backend == "cuda" and int(target.arch) // 10 in (9, 10)
     converts = problem.dtype in (Dtype.INT8_W8A16, Dtype.INT4_W4A16)
-    return (block_m >= 64) & (has_unit and not converts)
+    return is_tall & (has_unit and not converts)
 
 
 def _guessed_registers(problem: Problem, tiles: Tiles, spec: GpuSpec) -> Floats:

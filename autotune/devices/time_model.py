@@ -15,7 +15,7 @@ No constant is fitted to times of MoE kernels: see ``specs`` (datasheets) and ``
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -42,11 +42,11 @@ from autotune.devices.tiles import Tiles, tiles_of
 from autotune.devices.traffic import Traffic
 from autotune.devices.units import alu_clocks, matrix_clocks, shared_clocks, spill_clocks
 from autotune.kernels.binary import BOTH, Scales, Which, scales_of
-from autotune.kernels.config import Config
+from autotune.kernels.config import Config, ConfigPair
 from autotune.kernels.measurement import Resources
 from autotune.kernels.problem import Problem
 
-REVISION = 1
+REVISION = 2
 """Of the model. Raise it with every change of a time: estimates of two revisions never mix."""
 
 
@@ -80,6 +80,26 @@ def gemms_us(
     return np.array(
         [[_Gemm(problem, spec, rows, tiles, which).us() for which in BOTH] for rows in routings]
     )
+
+
+def pairs_us(
+    problem: Problem,
+    pairs: Sequence[ConfigPair],
+    spec: GpuSpec,
+    routings: Sequence[RoutedRows],
+    resources: Mapping[Which, Resources] | None = None,
+) -> Floats:
+    """[routing, up or down, pair] µs of the GEMMs alone, each with its own config.
+
+    ``resources`` are those of the two kernels of one single pair.
+    """
+    halves = []
+    for which in BOTH:
+        configs = [getattr(pair, which) for pair in pairs]
+        tiles = tiles_of(problem, configs, spec, [resources[which]] if resources else None)
+        halves.append([_Gemm(problem, spec, rows, tiles, which).us() for rows in routings])
+    times: Floats = np.array(halves).swapaxes(0, 1)
+    return times
 
 
 def around_us(problem: Problem, spec: GpuSpec, rows: RoutedRows) -> float:
@@ -158,7 +178,7 @@ class _Gemm:
     @cached_property
     def alu(self) -> Floats:
         spills = spill_clocks(self.tiles, self.spec)
-        return alu_clocks(self.problem, self.tiles, self.spec) + spills
+        return alu_clocks(self.problem, self.tiles, self.spec, self.which) + spills
 
     @cached_property
     def dot(self) -> Floats:

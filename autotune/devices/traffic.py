@@ -21,7 +21,8 @@ _OUTPUT_BYTES = 2
 class Traffic:
     """What the up or down GEMM moves. Every attribute is one number per config.
 
-    Padding rows are neither loaded nor stored: the kernel masks them.
+    Padding rows are neither loaded nor stored: the kernel masks them, unless TMA loads whole
+    tiles of A.
     """
 
     problem: Problem
@@ -73,8 +74,10 @@ class Traffic:
 
     @cached_property
     def a_step_bytes(self) -> Floats:
-        """Bytes of A that one block reads in one K step."""
-        return self.live_rows * self.tiles.block_k * self.problem.dtype.activation_bits / 8
+        """Bytes of A that one block reads in one K step: TMA loads padding too."""
+        is_whole = self.tiles.tma & (self.which == "down")
+        rows = np.where(is_whole, self.tiles.block_m, self.live_rows)
+        return rows * self.tiles.block_k * self.problem.dtype.activation_bits / 8
 
     @cached_property
     def b_step_bytes(self) -> Floats:

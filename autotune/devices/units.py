@@ -13,7 +13,7 @@ from autotune.devices.microbench import (
 from autotune.devices.rows import Floats
 from autotune.devices.specs import GpuSpec
 from autotune.devices.tiles import Tiles
-from autotune.kernels.binary import Scales, scales_of
+from autotune.kernels.binary import Scales, Which, scales_of
 from autotune.kernels.problem import Dtype, Problem
 
 _COPY_OPERATIONS = 4
@@ -46,11 +46,14 @@ def shared_clocks(problem: Problem, tiles: Tiles) -> Floats:
     return clocks
 
 
-def alu_clocks(problem: Problem, tiles: Tiles, spec: GpuSpec) -> Floats:
-    """The plain ALUs: copies to issue, scales to apply, weights to convert."""
+def alu_clocks(problem: Problem, tiles: Tiles, spec: GpuSpec, which: Which) -> Floats:
+    """The plain ALUs: copies to issue, scales to apply, weights to convert. One thread issues
+    the copy of a whole tile where it goes through a tensor descriptor."""
     lanes = spec.fp32_tflops * 1e6 / 2 / (spec.sms * spec.clock_mhz)
     dtype, scales = problem.dtype, scales_of(problem)
-    rows = tiles.block_m * dtype.activation_bits + tiles.block_n * dtype.weight_bits
+    rows_a = np.where(tiles.tma & (which == "down"), 0, tiles.block_m)
+    rows_b = np.where(tiles.tma, 0, tiles.block_n)
+    rows = rows_a * dtype.activation_bits + rows_b * dtype.weight_bits
     copies = rows * tiles.block_k / 8 / 16
     accumulators = tiles.block_m * tiles.block_n
     per_accumulator = 2 if dtype is Dtype.INT8_W8A8 else _OPERATIONS_PER_ACCUMULATOR.get(scales, 0)
@@ -73,8 +76,10 @@ def spill_clocks(tiles: Tiles, spec: GpuSpec) -> Floats:
 def _warpgroup_rows(tiles: Tiles) -> Floats:
     """wgmma m64nNk: both operands come from shared memory, A anew for each instruction. Four
     warps work on 64 rows; eight split M where it has 128 rows, else N."""
-    across = np.where((tiles.block_m >= 128) | (tiles.warps <= 4), 1, tiles.warps / 4)
-    n = np.minimum(tiles.block_n / across, 256)
+    wide = np.where(tiles.swapped, tiles.block_n, tiles.block_m)
+    narrow = np.where(tiles.swapped, tiles.block_m, tiles.block_n)
+    across = np.where((wide >= 128) | (tiles.warps <= 4), 1, tiles.warps / 4)
+    n = np.minimum(narrow / across, 256)
     instructions = tiles.block_m * tiles.block_n / (64 * n)
     rows: Floats = instructions * (64 + n)
     return rows

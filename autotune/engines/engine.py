@@ -54,6 +54,10 @@ class Engine(Protocol):
         """Whether it serves a shared expert as one more routed expert, if the model allows."""
 
     @property
+    def has_down_file(self) -> bool:
+        """Whether the down GEMM may have configs of its own, in a second file."""
+
+    @property
     def keys(self) -> frozenset[str]:
         """Keys that an entry may have: any other one breaks the launch."""
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from autotune.engines.entries import why_bad_value
+from autotune.kernels import limits
 from autotune.kernels.config import Config
 from autotune.kernels.device import Device
-from autotune.kernels.problem import Dtype, Problem
+from autotune.kernels.problem import Problem
 
 _AMD_FIELDS = ("waves_per_eu", "matrix_instr_nonkdim", "kpack")
 
@@ -28,14 +29,7 @@ def why_not_shared(problem: Problem, device: Device, config: Config) -> str | No
 
 def why_no_tma(problem: Problem, device: Device) -> str | None:
     """Why SGLang's kernel cannot use tensor descriptors for this problem; None where it can."""
-    target = device.target
-    if target.backend != "cuda" or int(target.arch) < 90:
-        return f"TMA needs SM90 or newer; {device.name} is {target}"
-    if problem.dtype in (Dtype.BF16, Dtype.FP16):
-        return None
-    if problem.dtype is Dtype.FP8_W8A8 and scale_block(problem):
-        return None
-    return f"TMA is for bf16, fp16 and block-wise fp8; this is {problem.dtype.value}"
+    return limits.why_no_tma(problem, device.target)
 
 
 def _bad_value(config: Config) -> str | None:

@@ -45,6 +45,7 @@ class SGLang:
     title = "SGLang"
     env_variable = "SGLANG_MOE_CONFIG_DIR"
     fuses_shared_experts = True
+    has_down_file = True
     keys = CONFIG_KEYS
     header: frozenset[str] = frozenset()
 
@@ -113,9 +114,10 @@ class SGLang:
 
     def default_config(self, problem: Problem, device: Device) -> Config:
         few = problem.tokens <= problem.experts
+        on_amd = device.target.backend == "hip"  # where SGLang keeps two stages, as Triton does
         if problem.dtype is not Dtype.FP8_W8A8:
-            return Config(16, 32, 64, 1) if few else Config(64, 64, 32, 8)
-        on_amd = device.target.backend == "hip"  # where SGLang keeps two stages
+            default = Config(16, 32, 64, 1) if few else Config(64, 64, 32, 8)
+            return replace(default, num_stages=2) if on_amd else default
         block = scale_block(problem)
         if block:
             return Config(64, *block, 32, num_warps=4, num_stages=2 if on_amd else 3)

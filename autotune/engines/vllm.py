@@ -40,6 +40,7 @@ class VLLM:
     title = "vLLM"
     env_variable = "VLLM_TUNED_CONFIG_FOLDER"
     fuses_shared_experts = False
+    has_down_file = False
     keys = (CONFIG_KEYS - {USE_TMA}) | {SPLIT_K}
     header = frozenset({_VERSION})
 

@@ -8,7 +8,11 @@ Pointers (R = M * top_k slots):
     x_ptr         [R, 2N]            fp32 fp16 bf16; gate in the first N columns, as the engines
     y_ptr         [R, N]             as x, or fp8 or int8
     scale_ptr     [R, ceil(N / group)] float32, written; [1], read, where one scale serves all
-    topk_ids_ptr  [R]                int32; rows of dropped slots (-1) are neither read nor written
+    ids_ptr       [R]                int32 topk_ids: rows of dropped slots (-1) are neither read
+                                     nor written. SORTED: [EM] sorted_token_ids, and R is EM, the
+                                     padded rows of an alignment: those past the end or of R and
+                                     more are left alone
+    used_ptr      [1]                int32 num_tokens_post_padded, read where SORTED
 """
 
 # A kernel takes its pointers and sizes as plain positional arguments without types.
@@ -30,22 +34,30 @@ PLAIN_GROUP = 1024
 """Columns of a program where no scale sets the width."""
 
 
-@triton.jit(do_not_specialize=("group", "largest"))
+@triton.jit(do_not_specialize=("group", "largest", "num_slots"))
 def silu_and_mul_kernel(
     x_ptr,
     y_ptr,
     scale_ptr,
-    topk_ids_ptr,
+    ids_ptr,
+    used_ptr,
+    num_slots,
     N,
     group,
     largest,
     BLOCK: tl.constexpr,
     QUANTIZES: tl.constexpr,
     GIVEN_SCALE: tl.constexpr,
+    SORTED: tl.constexpr,
 ):
     """Grid: (R, ceil(N / group)). Program (r, g): columns g * group … of row r."""
     row = tl.program_id(0).to(tl.int64)
-    if tl.load(topk_ids_ptr + row) < 0:
+    if SORTED:
+        if row >= tl.load(used_ptr):
+            return
+        if tl.load(ids_ptr + row) >= num_slots:
+            return
+    elif tl.load(ids_ptr + row) < 0:
         return
     lanes = tl.arange(0, BLOCK)
     columns = tl.program_id(1) * group + lanes
@@ -66,12 +78,35 @@ def silu_and_mul_kernel(
     tl.store(y_ptr + row * N + columns, y.to(y_ptr.dtype.element_ty), mask=is_inside)
 
 
-def silu_and_mul(x: Tensor, topk_ids: Tensor, out: Tensor) -> None:
-    """x [R, 2N] → out [R, N] of the same type; allocates and waits for nothing."""
-    rows, n = out.shape
+@dataclass(frozen=True, slots=True)
+class SortedRows:
+    """Rows in the order of an alignment, padding included."""
+
+    sorted_token_ids: Tensor
+    num_tokens_post_padded: Tensor
+    count: int
+    """Rows that there may be at most: the launch covers so many."""
+
+
+def silu_and_mul(x: Tensor, topk_ids: Tensor, out: Tensor, order: SortedRows | None = None) -> None:
+    """x [R, 2N] → out [R, N] of the same type; allocates and waits for nothing.
+
+    Rows are the slots of ``topk_ids``, or lie in ``order``.
+    """
+    n = out.shape[1]
     group = min(PLAIN_GROUP, triton.next_power_of_2(n))
-    silu_and_mul_kernel[(rows, triton.cdiv(n, group))](
-        x, out, x, topk_ids, n, group, 0.0, BLOCK=group, QUANTIZES=False, GIVEN_SCALE=False
+    silu_and_mul_kernel[(_count(topk_ids, order), triton.cdiv(n, group))](
+        x,
+        out,
+        x,
+        *_ids(topk_ids, order),
+        n,
+        group,
+        0.0,
+        BLOCK=group,
+        QUANTIZES=False,
+        GIVEN_SCALE=False,
+        SORTED=order is not None,
     )
 
 
@@ -93,24 +128,39 @@ class Quantized:
         return self.scale.dim() == 1
 
 
-def silu_and_mul_quantized(x: Tensor, topk_ids: Tensor, out: Quantized) -> None:
-    """x [R, 2N] → ``out.values``, and ``out.scale`` where it is not given.
+def silu_and_mul_quantized(
+    x: Tensor, topk_ids: Tensor, out: Quantized, order: SortedRows | None = None
+) -> None:
+    """x [R, 2N] → ``out.values``, and ``out.scale`` where it is not given. Rows are as in
+    ``silu_and_mul``.
 
     Allocates and waits for nothing.
     """
-    rows, n = out.values.shape
+    n = out.values.shape[1]
     group = min(out.group, n)
     block = triton.next_power_of_2(group)
-    silu_and_mul_kernel[(rows, triton.cdiv(n, group))](
+    silu_and_mul_kernel[(_count(topk_ids, order), triton.cdiv(n, group))](
         x,
         out.values,
         out.scale,
-        topk_ids,
+        *_ids(topk_ids, order),
         n,
         group,
         out.largest,
         BLOCK=block,
         QUANTIZES=True,
         GIVEN_SCALE=out.is_scale_given,
+        SORTED=order is not None,
         num_warps=max(1, min(8, block // 512)),
     )
+
+
+def _count(topk_ids: Tensor, order: SortedRows | None) -> int:
+    return order.count if order else topk_ids.numel()
+
+
+def _ids(topk_ids: Tensor, order: SortedRows | None) -> tuple[Tensor, Tensor, int]:
+    """ids_ptr, used_ptr and num_slots."""
+    if order is None:
+        return topk_ids, topk_ids, topk_ids.numel()
+    return order.sorted_token_ids, order.num_tokens_post_padded, topk_ids.numel()

@@ -13,7 +13,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +23,15 @@ from triton.backends.compiler import GPUTarget
 from triton.errors import TritonError
 from triton.runtime.driver import driver
 from triton.runtime.jit import JITFunction, MockTensor
+from triton.tools.tensor_descriptor import TensorDescriptor
 
-from autotune.kernels.binary import BOTH, Which, binary_key, launch_options
-from autotune.kernels.config import Config
+from autotune.kernels.binary import BOTH, Which, binary_key, has_zero_points, launch_options
+from autotune.kernels.config import AnyConfig, Config, pair_of
 from autotune.kernels.device import Target
 from autotune.kernels.elements import elements_of
-from autotune.kernels.gemm import gemm_scalars, moe_gemm_kernel
-from autotune.kernels.measurement import Resources
+from autotune.kernels.gemm import moe_gemm_kernel
+from autotune.kernels.launch import gemm_descriptors, gemm_scalars
+from autotune.kernels.measurement import Resources, worse_of
 from autotune.kernels.problem import Problem
 from autotune.kernels.quiet import captured_stderr
 
@@ -56,6 +58,8 @@ class CompileFailure:
     """Why the compiler gave up, in one line."""
 
     reason: str
+    which: Which | None = None
+    """The GEMM, where both were compiled."""
 
 
 def compile_gemm(
@@ -74,7 +78,8 @@ def compile_gemm(
             kernel = moe_gemm_kernel.warmup(
                 *_pointers(problem, target),
                 grid=(1,),
-                **gemm_scalars(problem, config, which),
+                **_descriptors(problem, config, target, which),
+                **gemm_scalars(problem, config, which, target),
                 **launch_options(config),
             )
         except COMPILER_ERRORS as error:
@@ -87,20 +92,18 @@ def compile_gemm(
     )
 
 
-def resources_of(problem: Problem, config: Config, target: Target) -> Resources | CompileFailure:
+def resources_of(problem: Problem, config: AnyConfig, target: Target) -> Resources | CompileFailure:
     """Compiles up and down (once where they share a binary): the worse of each resource."""
-    binaries = {binary_key(problem, config, which): which for which in BOTH}
+    pair = pair_of(config)
+    half: dict[Which, Config] = {"up": pair.up, "down": pair.down}
+    binaries = {binary_key(problem, half[which], which): which for which in BOTH}
     found: list[Resources] = []
     for which in binaries.values():
-        compiled = compile_gemm(problem, config, target, which)
+        compiled = compile_gemm(problem, half[which], target, which)
         if isinstance(compiled, CompileFailure):
-            return compiled
+            return replace(compiled, which=which)
         found.append(compiled.resources)
-    return Resources(
-        registers=max(r.registers for r in found),
-        spill_bytes=max(r.spill_bytes for r in found),
-        shared_bytes=max(r.shared_bytes for r in found),
-    )
+    return worse_of(*found)
 
 
 class _PretendDriver:
@@ -138,12 +141,21 @@ def _pretended(target: Target) -> Iterator[None]:
         getattr(moe_gemm_kernel, memory).pop(str(target), None)
 
 
-def _pointers(problem: Problem, target: Target) -> list[MockTensor]:
+def _pointers(problem: Problem, target: Target) -> list[MockTensor | None]:
     """Stand-ins for the pointers of the kernel, in its order, all 16-byte aligned."""
     f32, i32 = torch.float32, torch.int32
     elements = elements_of(problem.dtype, target)
-    types = (elements.a, elements.b, elements.c, f32, f32, f32, i32, i32, i32)
-    return [MockTensor(element_type) for element_type in types]
+    zero = elements.b if has_zero_points(problem) else None
+    types = (elements.a, elements.b, elements.c, f32, f32, zero, f32, i32, i32, i32)
+    return [None if element is None else MockTensor(element) for element in types]
+
+
+def _descriptors(
+    problem: Problem, config: Config, target: Target, which: Which
+) -> dict[str, TensorDescriptor | None]:
+    elements = elements_of(problem.dtype, target)
+    a, b = MockTensor(elements.a, [1]), MockTensor(elements.b, [1])
+    return gemm_descriptors(a, b, problem, config, which)
 
 
 def _resources(kernel: Any, target: Target) -> Resources:

@@ -11,6 +11,7 @@ from enum import IntEnum
 from typing import Literal
 
 from autotune.kernels.config import Config
+from autotune.kernels.device import Target
 from autotune.kernels.problem import Dtype, Problem
 
 Which = Literal["up", "down"]
@@ -58,6 +59,11 @@ class GemmFlags:
     """B is integer and A is not: B is converted before the dot."""
     packed: bool
     """B holds two 4-bit values per byte along K."""
+    zero_points: bool
+    """A zero point is subtracted from each weight before it is scaled."""
+    tma_a: bool
+    """A's tiles come through a tensor descriptor: A lies sorted by expert and padded."""
+    tma_b: bool
 
 
 def gemm_shape(problem: Problem, which: Which) -> GemmShape:
@@ -79,7 +85,21 @@ def gemm_flags(problem: Problem, config: Config, which: Which) -> GemmFlags:
         group_k=group_k,
         weight_only=_is_weight_only(problem.dtype),
         packed=problem.dtype is Dtype.INT4_W4A16,
+        zero_points=has_zero_points(problem),
+        tma_a=bool(config.use_tma) and which == "down",
+        tma_b=bool(config.use_tma),
     )
+
+
+def swaps_operands(problem: Problem, config: Config, target: Target) -> bool:
+    """Whether the dot computes Cᵀ = B × Aᵀ, as the engines' fp8 kernels do on SM90.
+
+    wgmma takes 64 rows and more on its wide side; with fewer rows than that in a tile of A the
+    columns of B go there, and A's rows to the narrow side, which takes 8 and more.
+    """
+    if problem.dtype is not Dtype.FP8_W8A8 or target.backend != "cuda" or target.arch != 90:
+        return False
+    return config.block_size_m < 64 <= config.block_size_n
 
 
 def scales_of(problem: Problem) -> Scales:
@@ -98,6 +118,11 @@ def scales_of(problem: Problem) -> Scales:
     return Scales.CHANNEL if per_channel else Scales.TENSOR
 
 
+def has_zero_points(problem: Problem) -> bool:
+    """Whether a zero point stands beside each scale: for weights scaled in groups along K."""
+    return problem.zero_points and scales_of(problem) is Scales.GROUP
+
+
 def weight_row(problem: Problem, which: Which) -> int:
     """Elements from one row of B to the next, in storage: K, or K/2 where two share a byte."""
     k = gemm_shape(problem, which).k
@@ -105,7 +130,8 @@ def weight_row(problem: Problem, which: Which) -> int:
 
 
 def binary_key(problem: Problem, config: Config, which: Which) -> str:
-    """Names the binary on one target: equal keys, equal binaries. Without GROUP_SIZE_M."""
+    """Names the binary on one target: equal keys, equal binaries. Without GROUP_SIZE_M, and
+    without what follows from the rest and the target (``swaps_operands``)."""
     shape, flags = gemm_shape(problem, which), gemm_flags(problem, config, which)
     sizes = (shape.n, shape.k, weight_row(problem, which))
     aligned = "".join("a" if size % ALIGNMENT == 0 else "-" for size in sizes)
@@ -113,7 +139,9 @@ def binary_key(problem: Problem, config: Config, which: Which) -> str:
     options = ",".join(f"{name}={value}" for name, value in launch_options(config).items())
     scales = f"{flags.scales.name.lower()}[{flags.group_n},{flags.group_k}]"
     tail = "even" if flags.even_k else "tail"
-    return f"{problem.dtype.value} {scales} {tiles} {options} {tail} {aligned}"
+    zeros = " zeros" if flags.zero_points else ""
+    tma = f" tma{'-a' * flags.tma_a}-b" if flags.tma_b else ""
+    return f"{problem.dtype.value} {scales} {tiles} {options} {tail} {aligned}{zeros}{tma}"
 
 
 def launch_options(config: Config) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""One launch config of the MoE GEMM, under the engines' key names."""
+"""Launch configs of the MoE GEMMs, under the engines' key names: one for both, or a pair."""
 
 from __future__ import annotations
 
@@ -19,6 +19,10 @@ KEY_OF_FIELD: Mapping[str, str] = {
     "use_tma": "USE_TMA",
 }
 """Field of Config → key in engine files and Optuna parameters, in the engines' key order."""
+
+BLOCK_SIZE_M = KEY_OF_FIELD["block_size_m"]
+UP, DOWN = "up.", "down."
+"""What stands before the keys of a pair's halves, but for the common BLOCK_SIZE_M."""
 
 _FIELD_OF_KEY = {key: field for field, key in KEY_OF_FIELD.items()}
 
@@ -63,3 +67,54 @@ class Config:
         amd = (("we", self.waves_per_eu), ("mi", self.matrix_instr_nonkdim), ("kp", self.kpack))
         extras = "".join(f" {name}{value}" for name, value in amd if value is not None)
         return base + extras + (" tma" if self.use_tma else "")
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigPair:
+    """A config for each of the two GEMMs. One alignment feeds both, so they share BLOCK_SIZE_M.
+
+    ``use_tma`` of ``down`` decides where up stores, so a half means little without the other.
+    """
+
+    up: Config
+    down: Config
+
+    def __post_init__(self) -> None:
+        if self.up.block_size_m != self.down.block_size_m:
+            raise ValueError(f"up is {self.up} and down {self.down}: BLOCK_SIZE_M must be the same")
+
+    def as_keys(self) -> dict[str, int]:
+        """BLOCK_SIZE_M, then the other keys of up and of down, each with its prefix."""
+        keys = {BLOCK_SIZE_M: self.up.block_size_m}
+        for prefix, half in ((UP, self.up), (DOWN, self.down)):
+            rest = (item for item in half.as_keys().items() if item[0] != BLOCK_SIZE_M)
+            keys |= {prefix + key: value for key, value in rest}
+        return keys
+
+    @classmethod
+    def from_keys(cls, keys: Mapping[str, int]) -> ConfigPair:
+        """Inverse of ``as_keys``. Raises KeyError or TypeError as ``Config.from_keys`` does."""
+        halves = (
+            {k.removeprefix(prefix): v for k, v in keys.items() if k.startswith(prefix)}
+            for prefix in (UP, DOWN)
+        )
+        up, down = (Config.from_keys({BLOCK_SIZE_M: keys[BLOCK_SIZE_M], **h}) for h in halves)
+        return cls(up, down)
+
+    def __str__(self) -> str:
+        return f"up {self.up}, down {self.down}"
+
+
+AnyConfig = Config | ConfigPair
+"""What one trial measures: one config for both GEMMs, or one for each."""
+
+
+def config_from_keys(keys: Mapping[str, int]) -> AnyConfig:
+    """Inverse of ``as_keys`` of either."""
+    is_pair = any(key.startswith(UP) for key in keys)
+    return ConfigPair.from_keys(keys) if is_pair else Config.from_keys(keys)
+
+
+def pair_of(config: AnyConfig) -> ConfigPair:
+    """The config of each GEMM: twice the same where one serves both."""
+    return config if isinstance(config, ConfigPair) else ConfigPair(config, config)

@@ -13,15 +13,25 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from autotune.kernels.binary import BOTH, Scales, Which, gemm_shape, scales_of, weight_row
+from autotune.kernels.binary import (
+    BOTH,
+    Scales,
+    Which,
+    gemm_shape,
+    has_zero_points,
+    scales_of,
+    weight_row,
+)
 from autotune.kernels.device import Target
 from autotune.kernels.elements import Elements, elements_of
-from autotune.kernels.problem import Dtype, Problem
+from autotune.kernels.problem import Dtype, Kernel, Problem
 from autotune.kernels.quantize import (
     Tile,
     largest,
     pack_int4,
+    pack_int4_rows,
     quantize,
+    quantize_asymmetric,
     row_tile,
     weight_tile,
 )
@@ -35,6 +45,8 @@ class GemmWeights:
     values: Tensor
     scale: Tensor
     """[E] | [E, n] | [E, ceil(n / gn), ceil(k / gk)]; [1] where there are none."""
+    zero: Tensor | None = None
+    """Zero points: [E, n, ceil(k / gk)] int8, for int4 [E, ceil(n / 2), ceil(k / gk)] uint8."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +74,8 @@ class MoeInputs:
     """What one MoE call reads. ``topk_ids`` and ``topk_weights`` hold the current routing."""
 
     problem: Problem
+    target: Target
+    """What the kernels run on."""
     elements: Elements
     weights: MoeWeights
     x: Tensor
@@ -81,7 +95,9 @@ class MoeInputs:
 
 def weights_key(problem: Problem) -> Problem:
     """Equal for problems whose weights are the same tensors."""
-    return replace(problem, tokens=0, routing="", top_k=0, ep_size=1, ep_rank=0)
+    return replace(
+        problem, tokens=0, routing="", top_k=0, ep_size=1, ep_rank=0, kernel=Kernel.FUSED
+    )
 
 
 def make_routing(
@@ -119,6 +135,7 @@ def make_inputs(
     routing = make_routing(problem, 0, device, seed)
     return MoeInputs(
         problem=problem,
+        target=target,
         elements=elements,
         weights=weights,
         x=x.to(elements.a),
@@ -138,15 +155,29 @@ def _make_gemm_weights(
     size = (problem.experts, shape.n, weight_row(problem, which))
     values = torch.empty(size, dtype=element, device=device)
     scales: list[Tensor] = []
+    zeros: list[Tensor] = []
     for expert in range(problem.experts):
         real = _real((shape.n, shape.k), tile, generator) / math.sqrt(shape.k)
         if not problem.dtype.is_quantized:
             values[expert] = real.to(element)
             continue
-        stored, scale = _quantize_expert(real, tile, element, problem.dtype)
+        if has_zero_points(problem):
+            stored, scale, zero = _quantize_asymmetric(real, tile, problem.dtype)
+            zeros.append(zero)
+        else:
+            stored, scale = _quantize_expert(real, tile, element, problem.dtype)
         values[expert] = stored
         scales.append(scale)
-    return GemmWeights(values, _stack(scales, scales_of(problem), device))
+    stacked = _stack(scales, scales_of(problem), device)
+    return GemmWeights(values, stacked, torch.stack(zeros) if zeros else None)
+
+
+def _quantize_asymmetric(real: Tensor, tile: Tile, dtype: Dtype) -> tuple[Tensor, Tensor, Tensor]:
+    """Values, scales and zero points as stored; AWQ packs the zero points of two columns."""
+    values, scale, zero = quantize_asymmetric(real, tile, dtype.weight_bits)
+    if dtype is not Dtype.INT4_W4A16:
+        return values, scale, zero
+    return pack_int4(values), scale, pack_int4_rows(zero)
 
 
 def _quantize_expert(

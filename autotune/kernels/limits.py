@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from autotune.kernels.binary import BOTH, Scales, gemm_shape, scales_of, swaps_operands
 from autotune.kernels.config import Config
 from autotune.kernels.device import Target
 from autotune.kernels.problem import Dtype, Problem
@@ -13,6 +14,14 @@ _FIRST_SM: dict[Dtype, tuple[int, str]] = {
     Dtype.FP8_W8A8: (89, "fp8 (e4m3) dots"),
 }
 """Dtype → the first compute capability whose tensor cores read it; others run from SM75."""
+
+_SMALLEST_K: dict[int, int] = {32: 8, 16: 16, 8: 32}
+"""Bits of A in a dot → the shortest K that Triton's dots take (its ``min_dot_size``)."""
+_SMALLEST_M, _SMALLEST_N = 16, 8
+_TMA_BYTES = 16
+"""Rows that a tensor descriptor loads start at multiples of this: CUDA programming guide."""
+_MOST_TMA_ROWS = 256
+"""The longest side of a tensor descriptor's box: the same guide."""
 
 _CDNA = ("gfx908", "gfx90a", "gfx94", "gfx95")
 _CDNA_WITH_FP8 = ("gfx94", "gfx95")
@@ -43,11 +52,40 @@ def why_no_dtype(dtype: Dtype, target: Target) -> str | None:
     return f"{dtype.value} needs {what}, which start at SM{first_sm}; this GPU is SM{target.arch}"
 
 
-def why_no_kernel(config: Config) -> str | None:
-    """Why our kernel cannot stand for the engines' under ``config``, or None where it can."""
-    if config.use_tma:
-        return "USE_TMA needs the engine's own kernel: this one loads through pointers"
+def why_no_dot(problem: Problem, config: Config) -> str | None:
+    """Why the tiles are too small for a dot of the problem's dtype, or None where they are not."""
+    smallest_k = _SMALLEST_K[problem.dtype.activation_bits]
+    smallest = (
+        ("BLOCK_SIZE_M", config.block_size_m, _SMALLEST_M),
+        ("BLOCK_SIZE_N", config.block_size_n, _SMALLEST_N),
+        ("BLOCK_SIZE_K", config.block_size_k, smallest_k),
+    )
+    for key, size, least in smallest:
+        if size < least:
+            return f"{key} is {size}; a {problem.dtype.value} dot needs {least} at least"
     return None
+
+
+def why_no_tma(problem: Problem, target: Target) -> str | None:
+    """Why the GEMMs cannot load through tensor descriptors, in words; None where they can."""
+    if target.backend != "cuda" or int(target.arch) < 90:
+        return f"TMA needs SM90 or newer; this GPU is {target}"
+    is_block_fp8 = problem.dtype is Dtype.FP8_W8A8 and scales_of(problem) is Scales.BLOCK
+    if problem.dtype not in (Dtype.BF16, Dtype.FP16) and not is_block_fp8:
+        return f"TMA is for bf16, fp16 and block-wise fp8; this is {problem.dtype.value}"
+    for which in BOTH:
+        row_bytes = gemm_shape(problem, which).k * problem.dtype.weight_bits // 8
+        if row_bytes % _TMA_BYTES:
+            return f"TMA needs rows of a multiple of {_TMA_BYTES} bytes; {which} has {row_bytes}"
+    return None
+
+
+def why_no_tma_tile(config: Config) -> str | None:
+    """Why the tiles do not fit a tensor descriptor's box; None where they do or need not."""
+    size = max(config.block_size_m, config.block_size_n)
+    if not config.use_tma or size <= _MOST_TMA_ROWS:
+        return None
+    return f"a tile of {size} rows does not fit TMA's box of {_MOST_TMA_ROWS}"
 
 
 def _why_no_dtype_hip(dtype: Dtype, arch: str) -> str | None:
@@ -59,10 +97,12 @@ def _why_no_dtype_hip(dtype: Dtype, arch: str) -> str | None:
 
 
 def _dots_read_shared_memory(problem: Problem, config: Config, target: Target) -> bool:
-    """True for wgmma (SM90) and tcgen05 (SM100, SM103), which take tiles of 64 rows and more.
+    """True for wgmma (SM90) and tcgen05 (SM100, SM103), which take tiles of 64 rows and more, or
+    of 64 columns where the operands are swapped.
 
     Weights that are converted before the dot pass through registers.
     """
     has_unit = target.backend == "cuda" and int(target.arch) // 10 in (9, 10)
     converts = problem.dtype in (Dtype.INT8_W8A16, Dtype.INT4_W4A16)
-    return has_unit and config.block_size_m >= 64 and not converts
+    is_tall = config.block_size_m >= 64 or swaps_operands(problem, config, target)
+    return has_unit and is_tall and not converts

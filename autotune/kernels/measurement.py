@@ -18,6 +18,15 @@ class Resources:
     """Shared memory per block in bytes."""
 
 
+def worse_of(*kernels: Resources) -> Resources:
+    """The largest of each: what counts where one config serves both GEMMs."""
+    return Resources(
+        registers=max(kernel.registers for kernel in kernels),
+        spill_bytes=max(kernel.spill_bytes for kernel in kernels),
+        shared_bytes=max(kernel.shared_bytes for kernel in kernels),
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Measurement:
     """Times of one config on one problem.
@@ -29,6 +38,18 @@ class Measurement:
     samples_us: tuple[float, ...]
     how: str
     """For people: "CUDA graph, cold L2, 10 routings", "estimate", "replay"."""
+    up_us: tuple[float, ...] = ()
+    """Of a pair of configs: the up GEMM alone; ``samples_us`` are then the sums with the down
+    GEMM's. Empty for a config of both GEMMs."""
+    down_us: tuple[float, ...] = ()
+
+    @classmethod
+    def of_halves(
+        cls, up_us: tuple[float, ...], down_us: tuple[float, ...], how: str
+    ) -> Measurement:
+        """Of a pair: sample i of both GEMMs is routing instance i."""
+        sums = tuple(up + down for up, down in zip(up_us, down_us, strict=True))
+        return cls(sums, how, up_us, down_us)
 
     @property
     def median_us(self) -> float:

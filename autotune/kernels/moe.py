@@ -6,6 +6,8 @@ Buffers (R = M * top_k slots, EM = padded slots of the largest BLOCK_SIZE_M):
     up          [R, 2N]         C's type, output of the up GEMM
     rows        [R, N]          A's type, input of the down GEMM (the activation's output)
     row_scale   [1] | [R] | [R, ceil(N / gk)]  float32
+                                these three have EM rows where down may use TMA: then they lie
+                                sorted by expert and padded, row = position, not slot
     down        [M, top_k, H]   C's type
     out         [M, H]          C's type
 
@@ -19,12 +21,19 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from autotune.kernels.activation import Quantized, silu_and_mul, silu_and_mul_quantized
+from autotune.kernels.activation import (
+    Quantized,
+    SortedRows,
+    silu_and_mul,
+    silu_and_mul_quantized,
+)
 from autotune.kernels.align import Alignment, align
 from autotune.kernels.binary import Scales, scales_of
-from autotune.kernels.config import Config
-from autotune.kernels.gemm import GemmOperands, launch_gemm, padded_slots
-from autotune.kernels.inputs import MoeInputs
+from autotune.kernels.config import AnyConfig, Config, pair_of
+from autotune.kernels.inputs import GemmWeights, MoeInputs
+from autotune.kernels.launch import GemmOperands, launch_gemm, padded_slots
+from autotune.kernels.limits import why_no_tma
+from autotune.kernels.problem import Kernel
 from autotune.kernels.quantize import largest, row_tile
 from autotune.kernels.reduce import sum_slots
 
@@ -52,6 +61,7 @@ def make_buffers(inputs: MoeInputs) -> MoeBuffers:
     """Buffers on the inputs' device."""
     problem, elements = inputs.problem, inputs.elements
     device, slots = inputs.x.device, problem.tokens * problem.top_k
+    rows = padded_slots(problem, LARGEST_BLOCK_SIZE_M) if _may_sort(inputs) else slots
 
     def empty(*shape: int, dtype: torch.dtype) -> Tensor:
         return torch.empty(shape, dtype=dtype, device=device)
@@ -64,71 +74,81 @@ def make_buffers(inputs: MoeInputs) -> MoeBuffers:
     )
     return MoeBuffers(
         alignment=alignment,
-        up=empty(slots, 2 * problem.intermediate, dtype=elements.c),
-        rows=_empty_rows(inputs, slots),
+        up=empty(rows, 2 * problem.intermediate, dtype=elements.c),
+        rows=_empty_rows(inputs, rows),
         down=empty(problem.tokens, problem.top_k, problem.hidden, dtype=elements.c),
         out=empty(problem.tokens, problem.hidden, dtype=elements.c),
     )
 
 
-def run_moe(
-    inputs: MoeInputs, buffers: MoeBuffers, config: Config, down_config: Config | None = None
-) -> Tensor:
+def run_moe(inputs: MoeInputs, buffers: MoeBuffers, config: AnyConfig) -> Tensor:
     """The layer's output [M, H], which is ``buffers.out``.
 
-    ``down_config`` defaults to ``config`` and must share its BLOCK_SIZE_M: one alignment feeds
-    both GEMMs.
+    Raises ValueError where down uses TMA and the buffers were not made for it.
     """
-    down_config = down_config or config
-    if down_config.block_size_m != config.block_size_m:
-        raise ValueError(f"up is {config} and down {down_config}: BLOCK_SIZE_M must be the same")
-    align(inputs.topk_ids, config.block_size_m, buffers.alignment)
-    run_up(inputs, buffers, config)
-    run_activation(inputs, buffers)
-    run_down(inputs, buffers, down_config)
+    pair = pair_of(config)
+    align(inputs.topk_ids, pair.up.block_size_m, buffers.alignment)
+    is_sorted = bool(pair.down.use_tma)
+    run_up(inputs, buffers, pair.up, is_sorted=is_sorted)
+    run_activation(inputs, buffers, pair.up.block_size_m, is_sorted=is_sorted)
+    run_down(inputs, buffers, pair.down)
     sum_slots(buffers.down, inputs.topk_ids, buffers.out)
     return buffers.out
 
 
-def run_up(inputs: MoeInputs, buffers: MoeBuffers, config: Config) -> None:
-    """``inputs.x`` × w1 → ``buffers.up``; the alignment must be that of the config."""
-    weights = inputs.weights.up
-    operands = _operands(
-        inputs, buffers, (inputs.x, inputs.x_scale), (weights.values, weights.scale), buffers.up
-    )
-    launch_gemm(operands, inputs.problem, config, "up")
+def run_up(inputs: MoeInputs, buffers: MoeBuffers, config: Config, *, is_sorted: bool) -> None:
+    """``inputs.x`` × w1 → ``buffers.up``; the alignment must be that of the config.
+
+    ``is_sorted``: rows go where a down GEMM with TMA needs them.
+    """
+    if is_sorted and not _may_sort(inputs):
+        raise ValueError(f"{inputs.problem.name}: the buffers have no room for sorted rows")
+    operands = _operands(inputs, buffers, (inputs.x, inputs.x_scale), inputs.weights.up, buffers.up)
+    launch_gemm(operands, inputs.problem, config, "up", inputs.target, c_sorted=is_sorted)
 
 
-def run_activation(inputs: MoeInputs, buffers: MoeBuffers) -> None:
-    """``buffers.up`` → ``buffers.rows``."""
+def run_activation(
+    inputs: MoeInputs, buffers: MoeBuffers, block_size_m: int, *, is_sorted: bool
+) -> None:
+    """``buffers.up`` → ``buffers.rows``, both sorted or neither."""
+    alignment, order = buffers.alignment, None
+    if is_sorted:
+        order = SortedRows(
+            alignment.sorted_token_ids,
+            alignment.num_tokens_post_padded,
+            padded_slots(inputs.problem, block_size_m),
+        )
     if inputs.elements.quantizes_activations:
-        silu_and_mul_quantized(buffers.up, inputs.topk_ids, buffers.rows)
+        silu_and_mul_quantized(buffers.up, inputs.topk_ids, buffers.rows, order)
     else:
-        silu_and_mul(buffers.up, inputs.topk_ids, buffers.rows.values)
+        silu_and_mul(buffers.up, inputs.topk_ids, buffers.rows.values, order)
 
 
 def run_down(inputs: MoeInputs, buffers: MoeBuffers, config: Config) -> None:
-    """``buffers.rows`` × w2 × routing weights → ``buffers.down``."""
-    weights, rows = inputs.weights.down, buffers.rows
+    """``buffers.rows`` × w2 × routing weights → ``buffers.down``; reads sorted rows under TMA."""
+    rows = buffers.rows
     operands = _operands(
-        inputs, buffers, (rows.values, rows.scale), (weights.values, weights.scale), buffers.down
+        inputs, buffers, (rows.values, rows.scale), inputs.weights.down, buffers.down
     )
-    launch_gemm(operands, inputs.problem, config, "down")
+    launch_gemm(operands, inputs.problem, config, "down", inputs.target)
+
+
+def _may_sort(inputs: MoeInputs) -> bool:
+    """Whether a config of the down GEMM may use TMA."""
+    problem = inputs.problem
+    return problem.kernel is Kernel.SEPARATE and why_no_tma(problem, inputs.target) is None
 
 
 def _operands(
-    inputs: MoeInputs,
-    buffers: MoeBuffers,
-    a: tuple[Tensor, Tensor],
-    b: tuple[Tensor, Tensor],
-    c: Tensor,
+    inputs: MoeInputs, buffers: MoeBuffers, a: tuple[Tensor, Tensor], b: GemmWeights, c: Tensor
 ) -> GemmOperands:
     return GemmOperands(
         a=a[0],
-        b=b[0],
+        b=b.values,
         c=c,
         a_scale=a[1],
-        b_scale=b[1],
+        b_scale=b.scale,
+        b_zero=b.zero,
         topk_weights=inputs.topk_weights,
         sorted_token_ids=buffers.alignment.sorted_token_ids,
         expert_ids=buffers.alignment.expert_ids,
@@ -136,16 +156,16 @@ def _operands(
     )
 
 
-def _empty_rows(inputs: MoeInputs, slots: int) -> Quantized:
+def _empty_rows(inputs: MoeInputs, count: int) -> Quantized:
     problem, elements = inputs.problem, inputs.elements
     device, n = inputs.x.device, problem.intermediate
-    group = row_tile(problem, slots, n)[1]
+    group = row_tile(problem, count, n)[1]
     has_own_scales = scales_of(problem) in (Scales.CHANNEL, Scales.BLOCK)
     scale = inputs.weights.down_row_scale
     if elements.quantizes_activations and has_own_scales:
-        scale = torch.empty((slots, -(-n // group)), device=device)
+        scale = torch.empty((count, -(-n // group)), device=device)
     return Quantized(
-        values=torch.empty((slots, n), dtype=elements.a, device=device),
+        values=torch.empty((count, n), dtype=elements.a, device=device),
         scale=scale,
         group=group,
         largest=largest(elements.a, problem.dtype),

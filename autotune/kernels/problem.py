@@ -34,6 +34,15 @@ class Dtype(str, Enum):
         return bits.get(self, 16)
 
 
+class Kernel(str, Enum):
+    """How the two GEMMs get their launch configs."""
+
+    FUSED = "fused"
+    """One config serves both; the layer is timed as a whole."""
+    SEPARATE = "separate"
+    """Each has its own, with a common BLOCK_SIZE_M; each is timed by itself."""
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
     """One rank's MoE layer for one batch size.
@@ -58,20 +67,25 @@ class Problem:
     """(n, k) of one weight scale; (0, group) where only K is grouped; None: no block scales."""
     per_channel_quant: bool = False
     """One weight scale per output channel and one activation scale per token."""
+    zero_points: bool = False
+    """Integer weights scaled in groups along K are asymmetric: a zero point beside each scale."""
     ep_size: int = 1
     ep_rank: int = 0
     fused_shared_experts: int = 0
     """How many of ``experts`` (the last ones) are shared experts that every token visits."""
     routing: str = "uniform"
     """Name of the routing distribution (see kernels.routing)."""
+    kernel: Kernel = Kernel.FUSED
 
     @property
     def name(self) -> str:
         """Readable and sortable: the same order for a human and for a dashboard."""
         quant = f" block{list(self.block_shape)}" if self.block_shape else ""
         quant += " per-channel" if self.per_channel_quant else ""
+        quant += " zero-points" if self.zero_points else ""
         parallel = f" EP{self.ep_size}.{self.ep_rank}" if self.ep_size > 1 else ""
+        kernel = " separate" if self.kernel is Kernel.SEPARATE else ""
         return (
             f"E={self.experts},N={self.intermediate},H={self.hidden},topk={self.top_k} "
-            f"{self.dtype.value}{quant}{parallel} M={self.tokens:05d}"
+            f"{self.dtype.value}{quant}{parallel}{kernel} M={self.tokens:05d}"
         )

@@ -47,7 +47,7 @@ def largest(element: torch.dtype, dtype: Dtype) -> float:
 
 def quantize(x: Tensor, tile: Tile, element: torch.dtype, largest: float) -> tuple[Tensor, Tensor]:
     """x [R, C] real → (values [R, C] of ``element``, scales [ceil(R/tr), ceil(C/tc)] float32)."""
-    scale = _tile_maxima(x.float().abs(), tile).clamp_min(1e-12) / largest
+    scale = _tiles(x.float().abs(), tile).amax(dim=(1, 3)).clamp_min(1e-12) / largest
     values = x.float() / _spread(scale, tile, x.shape)
     return round_to(values, element, largest), scale
 
@@ -60,9 +60,27 @@ def round_to(values: Tensor, element: torch.dtype, largest: float) -> Tensor:
     return values.to(element)
 
 
-def dequantize(values: Tensor, scale: Tensor, tile: Tile) -> Tensor:
-    """Inverse of ``quantize``: [R, C] float32."""
-    return values.float() * _spread(scale, tile, values.shape)
+def quantize_asymmetric(x: Tensor, tile: Tile, bits: int) -> tuple[Tensor, Tensor, Tensor]:
+    """x [R, C] real → (values int8, scales float32, zero points int8, as many as scales).
+
+    Values and zero points are signed ``bits``-bit numbers; x is about (value - zero) * scale.
+    """
+    tiles, levels, least = _tiles(x.float(), tile), 2**bits - 1, -(2 ** (bits - 1))
+    low, high = tiles.amin(dim=(1, 3)).clamp_max(0), tiles.amax(dim=(1, 3)).clamp_min(0)
+    scale = (high - low).clamp_min(1e-12) / levels
+    zero = torch.floor(-low / scale + 0.5).clamp(0, levels) + least
+    steps = torch.floor(x.float() / _spread(scale, tile, x.shape) + 0.5)
+    values = (steps + _spread(zero, tile, x.shape)).clamp(least, least + levels)
+    return values.to(torch.int8), scale, zero.to(torch.int8)
+
+
+def dequantize(values: Tensor, scale: Tensor, tile: Tile, zero: Tensor | None = None) -> Tensor:
+    """Inverse of ``quantize``, and of ``quantize_asymmetric`` with its zero points: [R, C]
+    float32."""
+    steps = values.float()
+    if zero is not None:
+        steps = steps - _spread(zero.float(), tile, values.shape)
+    return steps * _spread(scale, tile, values.shape)
 
 
 def pack_int4(values: Tensor) -> Tensor:
@@ -77,11 +95,23 @@ def unpack_int4(packed: Tensor) -> Tensor:
     return halves.to(torch.int8) - 8
 
 
-def _tile_maxima(x: Tensor, tile: Tile) -> Tensor:
+def pack_int4_rows(values: Tensor) -> Tensor:
+    """int8 [N, G] in -8…7 → uint8 [ceil(N / 2), G]: even N in the low half, 8 added."""
+    padded = torch.nn.functional.pad(values, (0, 0, 0, len(values) % 2))
+    return pack_int4(padded.T).T.contiguous()
+
+
+def unpack_int4_rows(packed: Tensor, rows: int) -> Tensor:
+    """Inverse of ``pack_int4_rows``; ``rows`` is N."""
+    return unpack_int4(packed.T).T[:rows]
+
+
+def _tiles(x: Tensor, tile: Tile) -> Tensor:
+    """[ceil(R/tr), tr, ceil(C/tc), tc], with zeros where x ends within a tile."""
     (rows, columns), (tr, tc) = x.shape, tile
     pad = (0, -columns % tc, 0, -rows % tr)
     padded = torch.nn.functional.pad(x, pad)
-    return padded.reshape(-(-rows // tr), tr, -(-columns // tc), tc).amax(dim=(1, 3))
+    return padded.reshape(-(-rows // tr), tr, -(-columns // tc), tc)
 
 
 def _spread(scale: Tensor, tile: Tile, shape: torch.Size) -> Tensor:

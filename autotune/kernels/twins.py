@@ -21,6 +21,7 @@ from autotune.kernels.quantize import (
     round_to,
     row_tile,
     unpack_int4,
+    unpack_int4_rows,
     weight_tile,
 )
 
@@ -77,11 +78,13 @@ def weight_of(problem: Problem, weights: GemmWeights, which: Which, expert: int)
     values = weights.values[expert]
     if kind is Scales.NONE:
         return values.float()
+    zero = None if weights.zero is None else weights.zero[expert]
     if problem.dtype is Dtype.INT4_W4A16:
         values = unpack_int4(values)
+        zero = None if zero is None else unpack_int4_rows(zero, shape.n)
     tile = weight_tile(problem, shape.n, shape.k)
     grid = [-(-size // edge) for size, edge in zip((shape.n, shape.k), tile, strict=True)]
-    return dequantize(values, weights.scale[expert].reshape(grid), tile)
+    return dequantize(values, weights.scale[expert].reshape(grid), tile, zero)
 
 
 def moe_twin(inputs: MoeInputs) -> Tensor:

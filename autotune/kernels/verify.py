@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from autotune.kernels.config import Config
+from autotune.kernels.config import AnyConfig
 from autotune.kernels.inputs import MoeInputs
 from autotune.kernels.moe import MoeBuffers, run_moe
 from autotune.kernels.problem import Dtype
@@ -62,7 +62,7 @@ def relative_error(output: Tensor, reference: Tensor) -> float:
     return float((difference / scale).nan_to_num(nan=math.inf).max())
 
 
-def verify(inputs: MoeInputs, buffers: MoeBuffers, config: Config, reference: Tensor) -> Verdict:
+def verify(inputs: MoeInputs, buffers: MoeBuffers, config: AnyConfig, reference: Tensor) -> Verdict:
     """Runs one call into poisoned buffers and compares; waits for the device.
 
     ``reference`` is ``twins.moe_twin(inputs)`` for the routing that ``inputs`` holds now.

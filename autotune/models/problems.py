@@ -92,6 +92,7 @@ def problem_of(
         dtype=scales.dtype or shape.dtype,
         block_shape=scales.block_shape,
         per_channel_quant=scales.per_channel_quant,
+        zero_points=scales.zero_points,
         ep_size=parallelism.ep_size,
         ep_rank=parallelism.ep_rank,
         fused_shared_experts=fused,
@@ -146,8 +147,11 @@ def _scales(shape: ModelShape, dtype: Dtype | None, per_channel: bool) -> Weight
             f"--per-channel-quant is left out: {shape.name} has block scales "
             f"{list(stored.block_shape)}, and engines serve it so"
         )
-    per_channel = (per_channel or stored.per_channel_quant) and stored.block_shape is None
-    return WeightQuantization(stored.method, wanted, stored.block_shape, per_channel)
+    block_shape = stored.block_shape
+    per_channel = (per_channel or stored.per_channel_quant) and block_shape is None
+    # Only kernels for weights in groups along K read zero points.
+    zero_points = stored.zero_points and block_shape is not None and block_shape[0] == 0
+    return WeightQuantization(stored.method, wanted, block_shape, per_channel, zero_points)
 
 
 def _warn_of_cut_blocks(shape: ModelShape, problem: Problem) -> None:

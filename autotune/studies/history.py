@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Protocol
 
 from autotune.kernels.config import Config
 from autotune.kernels.device import Device
 from autotune.kernels.problem import Problem
 from autotune.studies.key import StudyKey
 from autotune.studies.record import Measured
-from autotune.studies.store import StoredStudy
 
 FEWEST = 8
 """Completed trials from which a sibling teaches: fewer do not tell its best from its worst."""
@@ -35,14 +35,25 @@ class Sibling:
         return self.configs[self.median_us.index(self.best_us)]
 
 
-def siblings(key: StudyKey, stored: Iterable[StoredStudy]) -> tuple[Sibling, ...]:
+class Known(Protocol):
+    """A study that may teach: one in work, or one as the storage has it."""
+
+    @property
+    def key(self) -> StudyKey: ...
+
+    @property
+    def measured(self) -> list[Measured]: ...
+
+
+def siblings(key: StudyKey, stored: Iterable[Known]) -> tuple[Sibling, ...]:
     """The studies whose times compare with those of ``key``, the most alike first.
 
-    Same device, method and Triton version; the space may differ. Studies with fewer than
-    ``FEWEST`` completed trials, and the study of ``key`` itself, are left out.
+    Same device, method, Triton version and kernel (fused or separate); the space may differ.
+    The study of ``key`` and studies with fewer than ``FEWEST`` completed trials are left out.
     """
     others = (study for study in stored if study.key.problem != key.problem)
-    same = (study for study in others if comparable(study.key.device, key.device))
+    alike = (study for study in others if study.key.problem.kernel is key.problem.kernel)
+    same = (study for study in alike if comparable(study.key.device, key.device))
     made = (_sibling(study.key.problem, study.measured) for study in same)
     found = [sibling for sibling in made if sibling is not None]
     return tuple(sorted(found, key=lambda s: -likeness(s.problem, key.problem)))
@@ -78,11 +89,15 @@ def _log_rows(problem: Problem) -> float:
 
 
 def _sibling(problem: Problem, entries: list[Measured]) -> Sibling | None:
-    complete = [entry for entry in entries if entry.complete]
+    complete = [
+        (entry.config, entry.median_us)
+        for entry in entries
+        if entry.complete and isinstance(entry.config, Config)  # pairs teach nothing here
+    ]
     if len(complete) < FEWEST:
         return None
     return Sibling(
         problem,
-        tuple(entry.config for entry in complete),
-        tuple(entry.median_us for entry in complete),
+        tuple(config for config, _ in complete),
+        tuple(median_us for _, median_us in complete),
     )

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from autotune.kernels.device import Device, DeviceKind, Target
-from autotune.kernels.problem import Dtype, Problem
+from autotune.kernels.problem import Dtype, Kernel, Problem
 
 _PREFIX = {DeviceKind.ESTIMATE: "estimate ", DeviceKind.REPLAY: "replay "}
 
@@ -48,6 +48,7 @@ class StudyKey:
         block = problem["block_shape"]
         problem["block_shape"] = tuple(block) if block else None
         problem["dtype"] = Dtype(problem["dtype"])
+        problem["kernel"] = Kernel(problem.get("kernel", Kernel.FUSED))
         device["kind"] = DeviceKind(device["kind"])
         device["target"] = Target(**device["target"])
         return cls(Problem(**problem), Device(**device), data["space_fingerprint"])

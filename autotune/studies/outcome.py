@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from autotune.kernels.binary import Which
 from autotune.kernels.measurement import Measurement, Resources
 
 
@@ -33,6 +34,8 @@ class TrialResult:
     outcome: Outcome
     measurement: Measurement | None = None
     reason: str = ""
+    failed_half: Which | None = None
+    """The GEMM that the failure is about; None where it may be either."""
     resources: Resources | None = None
     relative_error: float | None = None
     """Largest error against the eager twin over the checked slice; None where not verified."""

@@ -1,8 +1,9 @@
 """What we keep in a study beside Optuna's own fields, and reading it back.
 
 Trial user attributes (shown and filtered by the dashboard): ``outcome``, ``source`` (who proposed
-a warm start), ``speedup`` over the engine's default, ``samples_us``, ``registers``,
-``spill_bytes``, ``shared_bytes``, ``compile_s``, ``reason``.
+a warm start), ``speedup`` over the engine's default, ``samples_us``, for a pair also ``up_us`` and
+``down_us`` (whose sums they are) and ``failed_half``, ``registers``, ``spill_bytes``,
+``shared_bytes``, ``compile_s``, ``reason``.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 
 from optuna.trial import FrozenTrial, TrialState
 
-from autotune.kernels.config import Config
+from autotune.kernels.config import DOWN, UP, AnyConfig, Config, ConfigPair, config_from_keys
 from autotune.studies.outcome import Outcome
 
 MEASURED = (TrialState.COMPLETE, TrialState.PRUNED)
@@ -20,6 +21,9 @@ _ALWAYS = frozenset(
     ("BLOCK_SIZE_M", "BLOCK_SIZE_N", "BLOCK_SIZE_K", "GROUP_SIZE_M", "num_warps", "num_stages")
 )
 """Parameters of every config. Optuna writes those with one choice before it samples the rest."""
+_ALWAYS_OF_PAIR = frozenset(
+    key if key == "BLOCK_SIZE_M" else prefix + key for key in _ALWAYS for prefix in (UP, DOWN)
+)
 _INTERRUPTED = "interrupted"
 
 
@@ -27,20 +31,34 @@ _INTERRUPTED = "interrupted"
 class Measured:
     """One config of a study with its samples, as the storage has them."""
 
-    config: Config
+    config: AnyConfig
     samples_us: tuple[float, ...]
     median_us: float
     trial_number: int
     complete: bool
     """False where the trial was pruned: its samples are few, and it cannot win."""
+    up_us: tuple[float, ...] = ()
+    """A pair's up GEMM alone; empty for a config of both."""
+    down_us: tuple[float, ...] = ()
 
 
-def config_of(trial: FrozenTrial) -> Config | None:
-    """The trial's config; None while its parameters are still being written."""
-    return Config.from_keys(trial.params) if trial.params.keys() >= _ALWAYS else None
+def config_of(trial: FrozenTrial) -> AnyConfig | None:
+    """The trial's config or pair; None while its parameters are still being written."""
+    if trial.params.keys() >= _ALWAYS:
+        return Config.from_keys(trial.params)
+    if trial.params.keys() >= _ALWAYS_OF_PAIR:
+        return ConfigPair.from_keys(trial.params)
+    return None
 
 
-def taken_configs(trials: Iterable[FrozenTrial]) -> set[Config]:
+def asked_config(trial: FrozenTrial) -> AnyConfig | None:
+    """As ``config_of``, and of a queued trial what it will be asked for."""
+    if trial.state == TrialState.WAITING:
+        return config_from_keys(trial.system_attrs["fixed_params"])
+    return config_of(trial)
+
+
+def taken_configs(trials: Iterable[FrozenTrial]) -> set[AnyConfig]:
     """Configs that must not be asked again: measured, failed for a reason, in work, or queued.
 
     A trial that was interrupted takes nothing: its config is still worth measuring.
@@ -48,12 +66,10 @@ def taken_configs(trials: Iterable[FrozenTrial]) -> set[Config]:
     return {config for trial in trials if (config := _taken(trial)) is not None}
 
 
-def _taken(trial: FrozenTrial) -> Config | None:
-    if trial.state == TrialState.WAITING:
-        return Config.from_keys(trial.system_attrs["fixed_params"])
+def _taken(trial: FrozenTrial) -> AnyConfig | None:
     if trial.state == TrialState.FAIL and "outcome" not in trial.user_attrs:
         return None
-    return config_of(trial)
+    return asked_config(trial)
 
 
 def measured(trials: Iterable[FrozenTrial]) -> list[Measured]:
@@ -75,9 +91,10 @@ def _without_outcome(state: TrialState) -> str:
 
 
 def _measured(trial: FrozenTrial) -> Measured | None:
-    config = config_of(trial)
-    samples = trial.user_attrs.get("samples_us")
+    config, attrs = config_of(trial), trial.user_attrs
+    samples = attrs.get("samples_us")
     if trial.state not in MEASURED or config is None or not samples or trial.value is None:
         return None
-    ok = trial.user_attrs.get("outcome") == Outcome.OK.value
-    return Measured(config, tuple(samples), trial.value, trial.number, ok)
+    ok = attrs.get("outcome") == Outcome.OK.value
+    halves = tuple(attrs.get("up_us", ())), tuple(attrs.get("down_us", ()))
+    return Measured(config, tuple(samples), trial.value, trial.number, ok, *halves)

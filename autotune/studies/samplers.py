@@ -6,7 +6,7 @@ Adding one: a function from (space, seed) to BaseSampler, and a line in ``SAMPLE
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,8 +17,11 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial
 
 from autotune.kernels.config import Config
+from autotune.studies.pair_sampler import PairSampler
+from autotune.studies.pairs import PairSpace
 from autotune.studies.record import taken_configs
-from autotune.studies.space import Space
+from autotune.studies.space import SearchSpace, Space
+from autotune.studies.surrogate import History, InformedSampler
 
 _TRIES = 8
 """Proposals of the inner sampler before its last one is moved to the nearest unseen config."""
@@ -134,9 +137,32 @@ class GridSampler(UnseenSampler):
 
 
 SAMPLERS: Mapping[str, Callable[[Space, int], BaseSampler]] = {
+    "surrogate": InformedSampler,
     "tpe": _tpe,
     "gp": _gp,
     "random": _random,
     "grid": GridSampler,
 }
 """Name of ``--sampler`` → maker from a space and a seed."""
+
+
+def make_sampler(
+    name: str,
+    space: SearchSpace,
+    seed: int,
+    *,
+    history: History | None = None,
+    prior_us: Sequence[float] | None = None,
+) -> BaseSampler:
+    """The sampler of a study: for pairs of configs, one of ``SAMPLERS`` on each half.
+
+    ``history`` (of sibling studies) and ``prior_us`` (a guess for each of ``space.configs``) are
+    for those that can learn from them.
+    """
+    make = SAMPLERS[name]
+    if isinstance(space, PairSpace):
+        return PairSampler(space, make, seed)
+    assert isinstance(space, Space)
+    if name == "surrogate":
+        return InformedSampler(space, seed, history=history, prior_us=prior_us)
+    return make(space, seed)

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, Protocol
 
-from autotune.kernels.config import KEY_OF_FIELD, Config
+from autotune.kernels.binary import Scales, scales_of
+from autotune.kernels.config import KEY_OF_FIELD, AnyConfig, Config
 from autotune.kernels.device import Device
-from autotune.kernels.limits import shared_bytes
-from autotune.kernels.problem import Problem
+from autotune.kernels.limits import (
+    shared_bytes,
+    why_no_dot,
+    why_no_dtype,
+    why_no_tma,
+    why_no_tma_tile,
+)
+from autotune.kernels.problem import Dtype, Kernel, Problem
 
 Knobs = Mapping[str, tuple[int, ...]]
 """Field of Config → the values it may take."""
@@ -38,6 +45,14 @@ AMD_KNOBS: Knobs = {
 }
 """SGLang's AMD grid with vLLM's waves_per_eu."""
 
+CDNA_HALF_KNOBS: Knobs = {"matrix_instr_nonkdim": (16, 32), "kpack": (1, 2)}
+"""What vLLM adds where 16-bit numbers are multiplied on AMD's matrix cores."""
+
+_DEFAULTS = {"num_warps": 4, "num_stages": 3, "waves_per_eu": 0, "kpack": 1, "use_tma": False}
+"""What a launch takes for a key that is left out."""
+_MFMA_SIDES = (32, 16)
+"""Sides of AMD's matrix instructions; Triton takes the larger one that fits the tile."""
+
 
 @dataclass(frozen=True, slots=True)
 class Rule:
@@ -45,6 +60,14 @@ class Rule:
 
     name: str
     why_not: Callable[[Problem, Device, Config], str | None]
+
+
+def _dtype(problem: Problem, device: Device, config: Config) -> str | None:
+    return why_no_dtype(problem.dtype, device.target)
+
+
+def _dot(problem: Problem, device: Device, config: Config) -> str | None:
+    return why_no_dot(problem, config)
 
 
 def _shared_memory(problem: Problem, device: Device, config: Config) -> str | None:
@@ -58,29 +81,96 @@ def _shared_memory(problem: Problem, device: Device, config: Config) -> str | No
 
 
 def _block_scale_k(problem: Problem, device: Device, config: Config) -> str | None:
-    block_k = problem.block_shape[1] if problem.block_shape else 0
-    if not block_k or block_k % config.block_size_k == 0:
+    _, block_k = problem.block_shape or (0, 0)
+    size = config.block_size_k
+    if not block_k or scales_of(problem) is not Scales.BLOCK or block_k % size == 0:
         return None
-    return f"BLOCK_SIZE_K {config.block_size_k} does not divide the scale block {block_k} along K"
+    return f"BLOCK_SIZE_K {size} does not divide the scale block {block_k} along K"
 
 
 def _block_scale_n(problem: Problem, device: Device, config: Config) -> str | None:
-    block_n = problem.block_shape[0] if problem.block_shape else 0
+    block_n, _ = problem.block_shape or (0, 0)
     size = config.block_size_n
-    if not block_n or block_n % size == 0 or size % block_n == 0:
+    if not block_n or scales_of(problem) is not Scales.BLOCK:
+        return None
+    if block_n % size == 0 or size % block_n == 0:
         return None
     return f"BLOCK_SIZE_N {size} neither divides nor is a multiple of the scale block {block_n}"
 
 
+def _group_scale(problem: Problem, device: Device, config: Config) -> str | None:
+    """Kernels look up a scale for each k, so every tile is right; one that cuts a group reads
+    scales anew in each step."""
+    _, group = problem.block_shape or (0, 0)
+    size = config.block_size_k
+    if not group or scales_of(problem) is not Scales.GROUP:
+        return None
+    if group % size == 0 or size % group == 0:
+        return None
+    return f"BLOCK_SIZE_K {size} neither divides nor is a multiple of the scale group {group}"
+
+
+def _matrix_instruction(problem: Problem, device: Device, config: Config) -> str | None:
+    """AMD's: an instruction works on a square of the tile, and each warp beyond Triton's default
+    needs one of its own."""
+    side = config.matrix_instr_nonkdim or _MFMA_SIDES[-1]
+    if device.target.backend != "hip":
+        return None
+    if side > min(config.block_size_m, config.block_size_n):
+        return f"matrix_instr_nonkdim {side} is larger than the tile"
+    pieces = (config.block_size_m // side) * (config.block_size_n // side)
+    if config.num_warps > max(pieces, _DEFAULTS["num_warps"]):
+        return f"{config.num_warps} warps share {pieces} matrix instructions: some would idle"
+    return None
+
+
+def _tma(problem: Problem, device: Device, config: Config) -> str | None:
+    if not config.use_tma:
+        return None
+    return why_no_tma(problem, device.target) or why_no_tma_tile(config)
+
+
 RULES = (
+    Rule("dtype", _dtype),
+    Rule("dot", _dot),
     Rule("shared memory", _shared_memory),
     Rule("block scale K", _block_scale_k),
     Rule("block scale N", _block_scale_n),
+    Rule("group scale", _group_scale),
+    Rule("matrix instruction", _matrix_instruction),
+    Rule("TMA", _tma),
 )
 
 
+class SearchSpace(Protocol):
+    """What may be asked: configs (``Space``) or pairs of them (``pairs.PairSpace``)."""
+
+    @property
+    def configs(self) -> tuple[AnyConfig, ...]:
+        """What is tried first, by someone's guess, comes from these. A pair space, too large to
+        list, has those here whose halves are alike."""
+
+    @property
+    def knobs(self) -> dict[str, tuple[int, ...]]:
+        """Parameter → the values that occur, ascending: the Optuna distributions."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Twelve hexadecimal digits that change with any config added or removed."""
+
+    def __contains__(self, config: object) -> bool: ...
+
+    def __len__(self) -> int: ...
+
+    def why_not(self, config: Any) -> str | None:
+        """None for a member; otherwise the first rule that it breaks, in words."""
+
+    def is_exhausted(self, taken: Collection[Any]) -> bool:
+        """True where nothing new is left to measure beside ``taken``."""
+
+
 class Space:
-    """A set of feasible configs, in a fixed order.
+    """A set of feasible configs, in a fixed order. Implements SearchSpace.
 
     ``why_not`` answers for any config, inside the knobs or not.
     """
@@ -90,7 +180,7 @@ class Space:
     ) -> None:
         self.configs = tuple(sorted(set(configs), key=lambda c: tuple(c.as_keys().values())))
         self._set = frozenset(self.configs)
-        self._explain = explain
+        self.explain = explain
 
     def __contains__(self, config: object) -> bool:
         return config in self._set
@@ -102,8 +192,12 @@ class Space:
         """None for a member; otherwise the first rule that it breaks, in words."""
         if config in self._set:
             return None
-        reason = self._explain(config) if self._explain else None
+        reason = self.explain(config) if self.explain else None
         return reason or f"{config} is not one of the {len(self)} configs of this space"
+
+    def is_exhausted(self, taken: Collection[Config]) -> bool:
+        """See ``SearchSpace``."""
+        return len(taken) >= len(self)
 
     @cached_property
     def knobs(self) -> dict[str, tuple[int, ...]]:
@@ -120,27 +214,59 @@ class Space:
 
 def moe_space(problem: Problem, device: Device) -> Space:
     """Every config of the device's knobs that breaks no rule."""
-    knobs = knobs_of(device)
+    knobs = knobs_of(problem, device)
     rows = itertools.product(*knobs.values())
     grid = (Config(**dict[str, Any](zip(knobs, row, strict=True))) for row in rows)
     feasible = (config for config in grid if broken_rule(problem, device, config) is None)
     return Space(feasible, partial(_explain, problem, device))
 
 
-def knobs_of(device: Device) -> Knobs:
-    """The values that the keys may take on a device."""
-    return AMD_KNOBS if device.target.backend == "hip" else NVIDIA_KNOBS
+def knobs_of(problem: Problem, device: Device) -> Knobs:
+    """The values that the keys may take for a problem on a device.
+
+    USE_TMA is a choice of each half of a pair; one config for both GEMMs has none.
+    """
+    if device.target.backend == "hip":
+        is_half = problem.dtype in (Dtype.BF16, Dtype.FP16)
+        return {**AMD_KNOBS, **CDNA_HALF_KNOBS} if is_half else AMD_KNOBS
+    if problem.kernel is Kernel.SEPARATE and why_no_tma(problem, device.target) is None:
+        return {**NVIDIA_KNOBS, "use_tma": (False, True)}
+    return NVIDIA_KNOBS
+
+
+def completed(problem: Problem, device: Device, config: Config) -> Config:
+    """``config`` with every key of the device, as launches fill in what is left out: the same
+    launch, under the name that it has in the space."""
+    knobs = knobs_of(problem, device)
+    missing = [field for field in knobs if getattr(config, field) is None]
+    values: dict[str, Any] = {field: _default(field, config) for field in missing}
+    if "use_tma" not in knobs and config.use_tma is False:
+        values["use_tma"] = None
+    return replace(config, **values)
+
+
+def _default(field: str, config: Config) -> int:
+    if field == "matrix_instr_nonkdim":
+        side = min(config.block_size_m, config.block_size_n)
+        return next((fits for fits in _MFMA_SIDES if fits <= side), _MFMA_SIDES[-1])
+    return _DEFAULTS[field]
 
 
 def _explain(problem: Problem, device: Device, config: Config) -> str | None:
-    knobs = knobs_of(device)
+    knobs = knobs_of(problem, device)
     for field, key in KEY_OF_FIELD.items():
         value, allowed = getattr(config, field), knobs.get(field)
-        if allowed is None and value is not None:
-            return f"{key} is not a key of {device.name}"
+        if allowed is None and value is not None and value is not False:
+            return _why_no_key(key, problem, device)
         if allowed is not None and value not in allowed:
             return f"{key} is {value}; allowed are {', '.join(map(str, allowed))}"
     return broken_rule(problem, device, config)
+
+
+def _why_no_key(key: str, problem: Problem, device: Device) -> str:
+    if key == KEY_OF_FIELD["use_tma"]:
+        return why_no_tma(problem, device.target) or f"{key} is for --kernel separate"
+    return f"{key} is not a key of {problem.dtype.value} on {device.name}"
 
 
 def broken_rule(problem: Problem, device: Device, config: Config) -> str | None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from autotune.kernels.config import Config
+from autotune.kernels.config import AnyConfig
 from autotune.studies.record import Measured
 
 _MAD_TO_SIGMA = 1.4826
@@ -18,11 +18,13 @@ _MAD_TO_SIGMA = 1.4826
 class Winner:
     """The config to write, its time, and how it compares with the fastest incumbent."""
 
-    config: Config
+    config: AnyConfig
     median_us: float
     incumbent_us: float | None
     is_incumbent: bool
     """True where nothing beat the incumbent by more than the noise, and it stays."""
+    speedup_interval: tuple[float, float] | None = None
+    """95 % confidence interval of ``speedup``, where finalists were measured again."""
 
     @property
     def speedup(self) -> float | None:
@@ -30,7 +32,7 @@ class Winner:
         return self.incumbent_us / self.median_us if self.incumbent_us else None
 
 
-def choose_winner(entries: Sequence[Measured], incumbents: Iterable[Config]) -> Winner | None:
+def choose_winner(entries: Sequence[Measured], incumbents: Iterable[AnyConfig]) -> Winner | None:
     """The fastest complete entry if it beats every incumbent by more than the noise, else the
     fastest incumbent.
 

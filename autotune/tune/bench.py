@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from autotune.devices import open_measurer
 from autotune.engines import read_configs
-from autotune.errors import EngineFileError
-from autotune.kernels.config import Config
+from autotune.errors import EngineFileError, UsageError
+from autotune.kernels.config import AnyConfig, Config
 from autotune.kernels.device import Device
+from autotune.kernels.limits import why_no_tma
+from autotune.kernels.problem import Kernel
+from autotune.models import ModelShape
 from autotune.settings import RunSettings
 from autotune.studies.outcome import Outcome, TrialResult
+from autotune.studies.pairs import completed_as_asked
 from autotune.tune.child import Child, ChildFault
-from autotune.tune.plan import Job, jobs_of, model_shape
+from autotune.tune.plan import Job, default_source, jobs_of, model_shape
 from autotune.tune.remote import RemoteMeasurer
 
 
@@ -25,7 +29,7 @@ class Timed:
 
     tokens: int
     source: str
-    config: Config
+    config: AnyConfig
     result: TrialResult
 
 
@@ -41,7 +45,7 @@ def bench(
         device = RemoteMeasurer(child).device
         rows = [
             Timed(job.problem.tokens, source, config, _measure(child, job, config))
-            for job in jobs_of(shape, settings.model, settings.engines)
+            for job in _jobs(shape, settings)
             for source, config in _candidates(job, device, configs, tables)
         ]
     finally:
@@ -49,16 +53,36 @@ def bench(
     return device, rows
 
 
+def _jobs(shape: ModelShape, settings: RunSettings) -> list[Job]:
+    """Under separate kernels only those of engines that read a config for each GEMM."""
+    jobs = jobs_of(shape, settings.model, settings.engines, settings.kernel)
+    wanted = [job for job in jobs if job.problem.kernel is settings.kernel]
+    if not wanted:
+        raise UsageError(
+            f"--kernel {settings.kernel.value} with --engine {' '.join(settings.engines)}: "
+            "it reads one config for both GEMMs. Try --engine sglang, or --kernel fused"
+        )
+    return wanted
+
+
 def _candidates(
     job: Job, device: Device, configs: Sequence[Config], tables: dict[str, dict[int, Config]]
-) -> Iterator[tuple[str, Config]]:
-    for config in configs:
-        yield "--configs", config
-    for source, table in tables.items():
-        yield source, table[min(table, key=lambda key: abs(key - job.problem.tokens))]
-    if not configs and not tables:
-        for engine in job.engines:
-            yield f"{engine.name} default", engine.default_config(job.problem, device)
+) -> Iterator[tuple[str, AnyConfig]]:
+    """Under separate kernels a config is timed with and without TMA, on both GEMMs; so is what
+    an up file says."""
+    given = [("--configs", config) for config in configs]
+    for path, table in tables.items():
+        given.append((path, table[min(table, key=lambda key: abs(key - job.problem.tokens))]))
+    if not given:
+        defaults = (engine.default_config(job.problem, device) for engine in job.engines)
+        given = list(zip(map(default_source, job.engines), defaults, strict=True))
+    problem = job.problem
+    has_tma = problem.kernel is Kernel.SEPARATE and why_no_tma(problem, device.target) is None
+    for source, config in given:
+        yield source, completed_as_asked(problem, device, config)
+        if has_tma and not config.use_tma:
+            with_tma = replace(config, use_tma=True)
+            yield f"{source}, with TMA", completed_as_asked(problem, device, with_tma)
 
 
 def _table(path: Path) -> dict[int, Config]:
@@ -68,7 +92,7 @@ def _table(path: Path) -> dict[int, Config]:
     return table
 
 
-def _measure(child: Child, job: Job, config: Config) -> TrialResult:
+def _measure(child: Child, job: Job, config: AnyConfig) -> TrialResult:
     measurer = RemoteMeasurer(child)
     why = measurer.space(job.problem).why_not(config)
     if why is not None:

@@ -26,7 +26,7 @@ def plan_rows(settings: RunSettings, storage_url: str) -> dict[str, Any]:
     measurer = RemoteMeasurer(child)
     try:
         rows = []
-        for job in jobs_of(shape, settings.model, settings.engines):
+        for job in jobs_of(shape, settings.model, settings.engines, settings.kernel):
             space = measurer.space(job.problem)
             key = StudyKey(job.problem, measurer.device, space.fingerprint)
             stored = known.get(key.study_name)

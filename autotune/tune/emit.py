@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from autotune.engines import Engine, WrittenFile, write_configs
-from autotune.kernels.config import Config
+from autotune.kernels.config import AnyConfig, pair_of
 from autotune.kernels.device import Device
-from autotune.kernels.problem import Problem
+from autotune.kernels.problem import Kernel, Problem
+from autotune.studies.finalists import Finalist, final_winner
 from autotune.studies.record import Measured
 from autotune.studies.winner import Winner, choose_winner
+from autotune.tune.plan import default_source
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,38 +25,48 @@ class Result:
     problem: Problem
     device: Device
     entries: tuple[Measured, ...]
-    incumbents: Mapping[str, Config]
+    incumbents: Mapping[str, AnyConfig]
     """Source in words → config; for this engine alone."""
+    finalists: tuple[Finalist, ...] = ()
+    """What was measured again, interleaved; empty where nothing was."""
 
     @property
     def winner(self) -> Winner | None:
         """The best entry that the engine can launch and that loses to no incumbent of its."""
-        legal = [entry for entry in self.entries if self._is_legal(entry.config)]
-        return choose_winner(legal, self.incumbents.values())
+        known = set(self.incumbents.values())
+        finalists = [f for f in self.finalists if self._is_legal(f.config)]
+        if finalists:
+            return final_winner(finalists, known)
+        return choose_winner([e for e in self.entries if self._is_legal(e.config)], known)
 
     @property
     def default_us(self) -> float | None:
         """Time of the engine's default; None where it was not measured."""
-        default = self.engine.default_config(self.problem, self.device)
-        times = (e.median_us for e in self.entries if e.complete and e.config == default)
-        return next(times, None)
+        default = self.incumbents.get(default_source(self.engine))
+        complete = (entry for entry in self.entries if entry.complete)
+        timed: list[Finalist | Measured] = [*self.finalists, *complete]
+        return next((entry.median_us for entry in timed if entry.config == default), None)
 
     @property
-    def config(self) -> Config:
+    def config(self) -> AnyConfig:
         """What to write: the winner, else what an earlier run wrote, else the engine's default."""
         winner = self.winner
         return winner.config if winner else list(self.incumbents.values())[-1]
 
-    def _is_legal(self, config: Config) -> bool:
-        return self.engine.why_illegal(self.problem, self.device, config) is None
+    def _is_legal(self, config: AnyConfig) -> bool:
+        pair = pair_of(config)
+        why_illegal = partial(self.engine.why_illegal, self.problem, self.device)
+        return why_illegal(pair.up) is None and why_illegal(pair.down) is None
 
 
 def results_of(
     problem: Problem,
     device: Device,
     engines: Iterable[Engine],
+    *,
     entries: Sequence[Measured],
-    incumbents: Mapping[str, Config],
+    incumbents: Mapping[str, AnyConfig],
+    finalists: Sequence[Finalist],
 ) -> list[Result]:
     """One result per engine. ``incumbents`` are named "<engine> …"; each engine gets its own."""
     return [
@@ -63,13 +76,15 @@ def results_of(
             device,
             tuple(entries),
             {k: c for k, c in incumbents.items() if k.startswith(f"{engine.name} ")},
+            tuple(finalists),
         )
         for engine in engines
     ]
 
 
 def write_files(results: Iterable[Result], output_dir: Path) -> list[WrittenFile]:
-    """Write, or merge into, one file per engine and problem without its batch size.
+    """Write, or merge into, one file per engine and problem without its batch size, and the one
+    for the down GEMM where a pair won or a config of before would be found.
 
     Raises EngineFileError where a file cannot be written; files before it are complete.
     """
@@ -77,10 +92,29 @@ def write_files(results: Iterable[Result], output_dir: Path) -> list[WrittenFile
     for result in results:
         path = result.engine.path(output_dir, result.problem, result.device)
         files.setdefault(path, []).append(result)
-    return [_write(path, group) for path, group in files.items()]
+    return [file for path, group in files.items() for file in _write(path, group, output_dir)]
 
 
-def _write(path: Path, group: Sequence[Result]) -> WrittenFile:
-    first = group[0]
-    configs = {result.problem.tokens: result.config for result in group}
-    return write_configs(first.engine, path, configs, first.problem, first.device)
+def _write(path: Path, group: Sequence[Result], output_dir: Path) -> Iterator[WrittenFile]:
+    engine, problem, device = group[0].engine, group[0].problem, group[0].device
+    pairs = {result.problem.tokens: pair_of(result.config) for result in group}
+    needs_down = _needs_down(group[0], output_dir)
+    ups = {tokens: pair.up for tokens, pair in pairs.items()}
+    yield write_configs(engine, path, ups, problem, device)
+    if needs_down:
+        down = engine.path(output_dir, problem, device, down=True)
+        downs = {tokens: pair.down for tokens, pair in pairs.items()}
+        yield write_configs(engine, down, downs, problem, device)
+
+
+def _needs_down(result: Result, output_dir: Path) -> bool:
+    """True for pairs. One config for both needs no second file, but one that is there would go
+    on saying something else."""
+    engine, problem, device = result.engine, result.problem, result.device
+    if not engine.has_down_file:
+        return False
+    if problem.kernel is Kernel.SEPARATE:
+        return True
+    up, folder = engine.path(output_dir, problem, device), engine.env_folder(output_dir)
+    found = engine.lookup(folder, problem, device, problem.tokens, down=True)
+    return found is not None and found.path.name != up.name

@@ -10,6 +10,7 @@ from typing import Any
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _EXIT_INTERRUPTED = 130
+_SHOW_CURSOR = b"\x1b[?25h"
 
 
 class Interrupt:
@@ -47,5 +48,7 @@ class Interrupt:
 
     def _handle(self, _number: int, _frame: FrameType | None) -> None:
         if self.requested:
+            if os.isatty(2):
+                os.write(2, _SHOW_CURSOR)  # a live display hides it
             os._exit(_EXIT_INTERRUPTED)
         self._at = time.monotonic()

@@ -59,14 +59,17 @@ class Loop:
         interrupt: Interrupt,
         *,
         run_timeout_s: float,
+        stop_gain: float = 0.0,
         deadline: float | None = None,
     ) -> None:
-        """``deadline`` is a ``time.monotonic()`` value after which nothing more is asked."""
+        """``stop_gain`` ends a study whose sampler expects to save less (0: never); ``deadline``
+        is a ``time.monotonic()`` value after which nothing more is asked."""
         self._units = units
         self._children = children
         self._observers = observers
         self._interrupt = interrupt
         self._run_timeout_s = run_timeout_s
+        self._stop_gain = stop_gain
         self._deadline = deadline
         self._work: dict[Child, _Work] = {}
         self._ended: set[str] = set()
@@ -74,9 +77,9 @@ class Loop:
     def run(self) -> None:
         """Return when all is done, the deadline has passed, or the user has interrupted."""
         while True:
-            self._end_units()
             if not self._is_leaving:
                 self._ask_for_idle()
+            self._end_units()
             if not self._work:
                 break
             self._collect()
@@ -104,13 +107,17 @@ class Loop:
             child.submit("measure", unit.job.problem, asked.config, stop_above_us=limit)
 
     def _next_unit(self) -> Unit | None:
-        return next((unit for unit in self._units if self._has_room(unit)), None)
+        return next((u for u in self._units if self._has_room(u) and self._goes_on(u)), None)
+
+    def _goes_on(self, unit: Unit) -> bool:
+        unit.ended = unit.converged(self._stop_gain)
+        return not unit.ended
 
     def _has_room(self, unit: Unit) -> bool:
-        if unit.ended or len(unit.entries) + unit.in_flight >= unit.target:
+        if unit.ended or len(unit.entries) + unit.in_flight >= unit.goal:
             return False
         if is_exhausted(unit.study, unit.space):
-            if not unit.in_flight:
+            if not unit.in_flight and not unit.add_finals():
                 unit.ended = "every config of the space was tried"
             return False
         return True
@@ -152,6 +159,8 @@ class Loop:
         for unit in self._units:
             name = unit.study.study_name
             if name in self._ended or unit.in_flight or self._has_room(unit):
+                continue
+            if not unit.ended and not self._is_leaving and unit.add_finals():
                 continue
             self._ended.add(name)
             if unit.ended:

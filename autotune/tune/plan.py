@@ -3,30 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from optuna.storages import BaseStorage
 from optuna.study import Study
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 from autotune.devices.measurer import Measurer
 from autotune.engines import ENGINES, Engine, read_configs
 from autotune.errors import EngineFileError, UsageError
-from autotune.kernels.config import Config
+from autotune.kernels.config import AnyConfig, Config
 from autotune.kernels.device import Device, DeviceKind
-from autotune.kernels.problem import Dtype, Problem
+from autotune.kernels.problem import Dtype, Kernel, Problem
+from autotune.kernels.routing import most_loaded_rank
 from autotune.models import ModelShape, Parallelism, load_shape, parse_shape, problem_of
 from autotune.settings import ModelSettings, RunSettings
+from autotune.studies.finalists import Finalist
+from autotune.studies.history import Known, siblings
 from autotune.studies.key import StudyKey
 from autotune.studies.objective import enqueue, fail_stale
+from autotune.studies.pairs import best_pairs, completed_as_asked
 from autotune.studies.record import Measured, measured
-from autotune.studies.samplers import SAMPLERS
-from autotune.studies.space import Space
+from autotune.studies.samplers import make_sampler
+from autotune.studies.space import SearchSpace
 from autotune.studies.store import open_study
+from autotune.studies.surrogate import SurrogateSampler
 
 _FOLDER = {DeviceKind.ESTIMATE: "estimated", DeviceKind.REPLAY: "replayed"}
-_PRIOR_SHARE = 4
+CONVERGED = "converged"
+"""How the reason of a study begins that its sampler ended."""
+_PRIOR_SHARE = 10
 """One in so many of a study's measurements starts from the static model's favourites."""
 
 
@@ -37,14 +44,16 @@ class Job:
     problem: Problem
     engines: tuple[Engine, ...]
 
-    def incumbents(self, device: Device, output_dir: Path) -> dict[str, Config]:
-        """What a user has today: source in words → config, each engine's default first."""
-        found = {
-            f"{engine.name} default": engine.default_config(self.problem, device)
-            for engine in self.engines
-        }
+    def incumbents(self, device: Device, output_dir: Path) -> dict[str, AnyConfig]:
+        """What a user has today, as the study's space has it: source in words → config, each
+        engine's default first."""
+        problem = self.problem
+        found = {}
         for engine in self.engines:
-            present = present_config(engine, self.problem, device, output_dir)
+            default = engine.default_config(problem, device)
+            found[default_source(engine)] = completed_as_asked(problem, device, default)
+        for engine in self.engines:
+            present = present_config(engine, problem, device, output_dir)
             if present is not None:
                 found[f"{engine.name} file"] = present
         return found
@@ -56,17 +65,57 @@ class Unit:
 
     job: Job
     key: StudyKey
-    space: Space
+    space: SearchSpace
     study: Study
-    incumbents: dict[str, Config]
+    incumbents: dict[str, AnyConfig]
     """Source in words → what a user has today."""
     target: int
     entries: list[Measured]
     """What was measured so far, kept up by ``note``."""
+    finals: int = 0
+    """Pairs put together from halves of different trials, measured beyond the target."""
     in_flight: int = 0
     failures_in_a_row: int = 0
+    finalists: list[Finalist] = field(default_factory=list)
+    """What was measured again, interleaved; see ``tune.settle``."""
     ended: str = ""
     """Why no more is asked, where the target was not reached."""
+
+    @property
+    def measured(self) -> list[Measured]:
+        """See ``history.Known``."""
+        return self.entries
+
+    def converged(self, stop_gain: float) -> str:
+        """Why it is not worth to go on, or nothing: the sampler expects the next trial to save
+        less than ``stop_gain`` of the best time. Samplers without such a belief never stop."""
+        sampler = self.study.sampler
+        if not stop_gain or not isinstance(sampler, SurrogateSampler) or self._is_queued:
+            return ""
+        gain = sampler.expected_gain(self.study)
+        return f"{CONVERGED}: {gain:.2%} expected of the next trial" if gain < stop_gain else ""
+
+    @property
+    def _is_queued(self) -> bool:
+        """True while warm starts wait: they are measured, whatever is believed of them."""
+        trials = self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+        return bool(trials)
+
+    @property
+    def goal(self) -> int:
+        """Measurements wanted by now."""
+        return self.target + self.finals
+
+    def add_finals(self) -> bool:
+        """Queue, once the target is reached, the fastest halves of each BLOCK_SIZE_M together,
+        where no trial had them so: times of halves add up, but only what was measured together
+        is written. False where there are none."""
+        pairs = best_pairs(self.entries)
+        if not pairs or self.finals >= 2 * len(pairs):
+            return False
+        queued = enqueue(self.study, self.space, [(pair, "best halves") for pair in pairs])
+        self.finals += len(queued)
+        return bool(queued)
 
     def note(self, trial: FrozenTrial) -> None:
         """Take in a trial that was just told."""
@@ -91,13 +140,24 @@ def model_shape(settings: ModelSettings) -> ModelShape:
     return load_shape(settings.model) if settings.model else parse_shape(settings.shape or "")
 
 
-def jobs_of(shape: ModelShape, settings: ModelSettings, engines: Sequence[str]) -> list[Job]:
-    """The problems of every batch size, ascending; engines that agree share one."""
+def jobs_of(
+    shape: ModelShape,
+    settings: ModelSettings,
+    engines: Sequence[str],
+    kernel: Kernel = Kernel.FUSED,
+) -> list[Job]:
+    """The problems of every batch size, ascending; engines that agree share one.
+
+    Under separate kernels an engine that reads one config for both GEMMs has the fused problem.
+    """
     jobs = []
     for tokens in sorted(set(settings.batch_sizes)):
         served: dict[Problem, list[Engine]] = {}
         for name in engines:
-            problem = _problem(shape, settings, ENGINES[name], tokens)
+            engine = ENGINES[name]
+            problem = _problem(shape, settings, engine, tokens)
+            if engine.has_down_file:
+                problem = replace(problem, kernel=kernel)
             served.setdefault(problem, []).append(ENGINES[name])
         jobs += [Job(problem, tuple(group)) for problem, group in served.items()]
     return jobs
@@ -109,39 +169,85 @@ def files_dir(output_dir: Path, device: Device) -> Path:
     return output_dir / folder if folder else output_dir
 
 
+def default_source(engine: Engine) -> str:
+    """What incumbents call the engine's default."""
+    return f"{engine.name} default"
+
+
 def present_config(
     engine: Engine, problem: Problem, device: Device, output_dir: Path
-) -> Config | None:
+) -> AnyConfig | None:
     """What an earlier run left in the output folder for exactly this batch size."""
-    path = engine.path(files_dir(output_dir, device), problem, device)
+    folder = files_dir(output_dir, device)
+    config = _entry(engine.path(folder, problem, device), problem.tokens)
+    if config is None:
+        return None
+    down = None
+    if problem.kernel is Kernel.SEPARATE:
+        down = _entry(engine.path(folder, problem, device, down=True), problem.tokens)
+    return completed_as_asked(problem, device, engine.launched(problem, config), down)
+
+
+def _entry(path: Path, tokens: int) -> Config | None:
     try:
-        config = read_configs(path).get(problem.tokens) if path.exists() else None
+        return read_configs(path).get(tokens) if path.exists() else None
     except EngineFileError:
         return None  # the writer deals with it, and says so
-    return engine.launched(problem, config) if config else None
 
 
-def open_unit(storage: BaseStorage, measurer: Measurer, job: Job, settings: RunSettings) -> Unit:
-    """Open the study, clear what a dead run left, and queue its warm starts."""
+def open_unit(
+    storage: BaseStorage,
+    measurer: Measurer,
+    job: Job,
+    settings: RunSettings,
+    known: Sequence[Known] = (),
+) -> Unit:
+    """Open the study, clear what a dead run left, and queue its warm starts.
+
+    ``known`` are studies to learn from, this run's own among them; it may still grow.
+    """
     device, space = measurer.device, measurer.space(job.problem)
     key = StudyKey(job.problem, device, space.fingerprint)
-    sampler = SAMPLERS[settings.sampler](space, settings.seed + job.problem.tokens)
+    prior = measurer.prior_us(job.problem, space.configs)
+    sampler = make_sampler(
+        settings.sampler,
+        space,
+        settings.seed + job.problem.tokens,
+        history=lambda wanted: siblings(wanted, known),
+        prior_us=prior,
+    )
     study = open_study(storage, key, sampler, _attributes(job, settings))
     incumbents = job.incumbents(device, settings.output_dir)
     interrupted = [(config, "interrupted") for config in fail_stale(study, space)]
     entries = measured(study.get_trials(deepcopy=False))
     unit = Unit(job, key, space, study, incumbents, settings.trials, entries)
-    if len(entries) < unit.target:
+    unit.ended = _kept_end(study, settings)
+    if len(entries) < unit.target and not unit.ended:
         starts = [(config, source) for source, config in incumbents.items()]
-        favourites = _favourites(measurer, job.problem, space, settings.trials // _PRIOR_SHARE)
-        enqueue(study, space, [*starts, *interrupted, *favourites])
+        count = settings.trials // _PRIOR_SHARE
+        enqueue(study, space, [*starts, *interrupted, *_favourites(prior, space, count)])
     return unit
 
 
+def _kept_end(study: Study, settings: RunSettings) -> str:
+    """Why the study converged, where it did under the same search; other ends are forgotten."""
+    search = {
+        "sampler": settings.sampler,
+        "trials": settings.trials,
+        "stop_gain": settings.stop_gain,
+    }
+    attrs = study.user_attrs
+    end = str(attrs.get("finished", ""))
+    if attrs.get("search") == search and end.startswith(CONVERGED):
+        return end
+    study.set_user_attr("search", search)
+    study.set_user_attr("finished", "")
+    return ""
+
+
 def _favourites(
-    measurer: Measurer, problem: Problem, space: Space, count: int
-) -> Iterator[tuple[Config, str]]:
-    prior = measurer.prior_us(problem, space.configs)
+    prior: Sequence[float] | None, space: SearchSpace, count: int
+) -> Iterator[tuple[AnyConfig, str]]:
     if prior is None:
         return
     ranked = sorted(zip(prior, space.configs, strict=True), key=lambda pair: pair[0])
@@ -150,9 +256,9 @@ def _favourites(
 
 
 def _problem(shape: ModelShape, settings: ModelSettings, engine: Engine, tokens: int) -> Problem:
-    return problem_of(
+    problem = problem_of(
         shape,
-        Parallelism(settings.tp_size, settings.ep_size, settings.ep_rank),
+        Parallelism(settings.tp_size, settings.ep_size, settings.ep_rank or 0),
         dtype_of(settings.dtype),
         per_channel_quant=settings.per_channel_quant,
         fuse_shared_experts=engine.fuses_shared_experts
@@ -160,6 +266,9 @@ def _problem(shape: ModelShape, settings: ModelSettings, engine: Engine, tokens:
         tokens=tokens,
         routing="uniform",
     )
+    if settings.ep_rank is None and problem.ep_size > 1:
+        return replace(problem, ep_rank=most_loaded_rank(problem))
+    return problem
 
 
 def dtype_of(name: str) -> Dtype | None:
@@ -179,5 +288,4 @@ def _attributes(job: Job, settings: RunSettings) -> dict[str, object]:
         "engines": [engine.name for engine in job.engines],
         "target_trials": settings.trials,
         "settings": settings.as_json(),
-        "finished": "",
     }

@@ -5,11 +5,11 @@ from __future__ import annotations
 from functools import cached_property
 from typing import cast
 
-from autotune.kernels.config import Config
+from autotune.kernels.config import AnyConfig
 from autotune.kernels.device import Device
 from autotune.kernels.problem import Problem
 from autotune.studies.outcome import TrialResult
-from autotune.studies.space import Space
+from autotune.studies.space import SearchSpace
 from autotune.tune.child import Child
 
 
@@ -23,14 +23,16 @@ class RemoteMeasurer:
     def device(self) -> Device:
         return cast(Device, self._child.call("device"))
 
-    def space(self, problem: Problem) -> Space:
-        return cast(Space, self._child.call("space", problem))
+    def space(self, problem: Problem) -> SearchSpace:
+        return cast(SearchSpace, self._child.call("space", problem))
 
-    def prior_us(self, problem: Problem, configs: tuple[Config, ...]) -> tuple[float, ...] | None:
+    def prior_us(
+        self, problem: Problem, configs: tuple[AnyConfig, ...]
+    ) -> tuple[float, ...] | None:
         return cast("tuple[float, ...] | None", self._child.call("prior_us", problem, configs))
 
     def measure(
-        self, problem: Problem, config: Config, *, stop_above_us: float | None = None
+        self, problem: Problem, config: AnyConfig, *, stop_above_us: float | None = None
     ) -> TrialResult:
         answer = self._child.call("measure", problem, config, stop_above_us=stop_above_us)
         return cast(TrialResult, answer)

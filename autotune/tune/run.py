@@ -20,14 +20,17 @@ from autotune.errors import EngineFileError
 from autotune.kernels.device import Device
 from autotune.models import ModelShape
 from autotune.settings import RunSettings
+from autotune.studies.history import Known
 from autotune.studies.outcome import TrialResult
 from autotune.studies.storage import open_storage, run_lock
+from autotune.studies.store import stored_studies
 from autotune.tune.child import Child
 from autotune.tune.emit import Result, results_of, write_files
 from autotune.tune.interrupt import Interrupt
 from autotune.tune.loop import Loop, Observer
 from autotune.tune.plan import Job, Unit, files_dir, jobs_of, model_shape, open_unit
 from autotune.tune.remote import RemoteMeasurer
+from autotune.tune.settle import settle
 
 _log = logging.getLogger(__name__)
 
@@ -67,7 +70,7 @@ def run(settings: RunSettings, storage_url: str, display: Display) -> RunReport:
     """
     began = time.monotonic()
     shape = model_shape(settings.model)
-    jobs = jobs_of(shape, settings.model, settings.engines)
+    jobs = jobs_of(shape, settings.model, settings.engines, settings.kernel)
     _check_output(settings.output_dir)
     with ExitStack() as stack:
         interrupt = stack.enter_context(Interrupt())
@@ -86,8 +89,12 @@ def run(settings: RunSettings, storage_url: str, display: Display) -> RunReport:
             [display, writer],
             interrupt,
             run_timeout_s=settings.run_timeout_s,
+            stop_gain=settings.stop_gain,
             deadline=None if settings.timeout_s is None else began + settings.timeout_s,
         ).run()
+        for unit in units:
+            if not interrupt.requested:
+                settle(unit, children[0], interrupt, settings.run_timeout_s)
         files = writer.write()
     return RunReport(
         device=device,
@@ -138,12 +145,25 @@ def _open(
     storage: BaseStorage, child: Child, jobs: Sequence[Job], settings: RunSettings
 ) -> tuple[Device, list[Unit]]:
     measurer = RemoteMeasurer(child)
-    return measurer.device, [open_unit(storage, measurer, job, settings) for job in jobs]
+    units: list[Unit] = []
+    known: list[Known] = [*stored_studies(storage)]
+    for job in jobs:
+        units.append(open_unit(storage, measurer, job, settings, known))
+    own = {unit.key.study_name for unit in units}
+    known[:] = [*(study for study in known if study.key.study_name not in own), *units]
+    return measurer.device, units
 
 
 def _results(unit: Unit) -> list[Result]:
     key = unit.key
-    return results_of(key.problem, key.device, unit.job.engines, unit.entries, unit.incumbents)
+    return results_of(
+        key.problem,
+        key.device,
+        unit.job.engines,
+        entries=unit.entries,
+        incumbents=unit.incumbents,
+        finalists=unit.finalists,
+    )
 
 
 def _why_failed(unit: Unit) -> str:

@@ -10,6 +10,7 @@ from autotune.settings import RunSettings
 from autotune.studies.store import StoredStudy
 from autotune.tune.emit import Result, results_of
 from autotune.tune.plan import Job
+from autotune.tune.settle import stored_finalists
 
 
 def settings_of(study: StoredStudy) -> RunSettings:
@@ -22,8 +23,14 @@ def stored_results(study: StoredStudy, output_dir: Path | None = None) -> list[R
     engines = tuple(ENGINES[name] for name in study.attrs["engines"])
     problem, device = study.key.problem, study.key.device
     folder = output_dir or settings_of(study).output_dir
-    incumbents = Job(problem, engines).incumbents(device, folder)
-    return results_of(problem, device, engines, study.measured, incumbents)
+    return results_of(
+        problem,
+        device,
+        engines,
+        entries=study.measured,
+        incumbents=Job(problem, engines).incumbents(device, folder),
+        finalists=stored_finalists(study.attrs, len(study.measured)),
+    )
 
 
 def unfinished_settings(studies: list[StoredStudy]) -> list[RunSettings]:

@@ -50,7 +50,7 @@ STOCK: dict[str, Callable[[int], BaseSampler]] = {
     "tpe": lambda seed: TPESampler(seed=seed),
     "gp": lambda seed: GPSampler(seed=seed),
 }
-MOE_BUDGETS, KERNEL_BUDGETS = (8, 15, 30, 60), (25, 50, 100, 200)
+COLD_BUDGETS, INFORMED_BUDGETS, KERNEL_BUDGETS = (8, 15, 30, 60), (8, 15, 30), (25, 50, 100, 200)
 STOP_GAIN = 0.005
 ASKS_PER_MEASUREMENT = 50
 """A stock sampler that finds so few feasible points is given up."""
@@ -95,7 +95,7 @@ class Result:
 def run(race: Race) -> list[Result]:
     """Drive an in-memory study over a recording."""
     recording = recordings(race.landscapes)[race.recording]
-    budgets = MOE_BUDGETS if recording.problem else KERNEL_BUDGETS
+    budgets = _budgets(race, recording)
     sampler = _sampler(race, recording)
     study = optuna.create_study(sampler=sampler)
     if recording.problem is not None:
@@ -144,6 +144,12 @@ def run(race: Race) -> list[Result]:
         for budget in budgets
         if budget <= len(ratios)
     ]
+
+
+def _budgets(race: Race, recording: Recording) -> tuple[int, ...]:
+    if recording.problem is None:
+        return KERNEL_BUDGETS
+    return COLD_BUDGETS if race.scenario == "cold" else INFORMED_BUDGETS
 
 
 def _tell(study: optuna.Study, trial: Trial, recording: Recording, row: int) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -58,7 +58,8 @@ def _print_family(rows: Sequence[Row]) -> None:
     for sampler, scenario in dict.fromkeys((row.sampler, row.scenario) for row in rows):
         mine = [row for row in rows if (row.sampler, row.scenario) == (sampler, scenario)]
         cells = [_cell([row for row in mine if row.trials == budget]) for budget in budgets]
-        worst = " / ".join(f"{_worst_mean(mine, budget):.3f}" for budget in budgets)
+        raced = sorted({row.trials for row in mine})
+        worst = " / ".join(f"{_worst_mean(mine, budget):.3f}" for budget in raced)
         repeats = np.mean([row.repeats for row in mine])
         ask_ms = 1e3 * np.mean([row.last_ask_s for row in mine])
         print(f"| {sampler}, {scenario} | {' | '.join(cells)} | {worst} | {repeats:.0f} "
@@ -78,9 +79,10 @@ def _worst_mean(rows: Sequence[Row], budget: int) -> float:
     return min((float(np.mean(ratios)) for ratios in by_recording.values()), default=float("nan"))
 
 
-def _stops(rows: Iterable[Row]) -> str:
+def _stops(rows: Sequence[Row]) -> str:
     """When --stop-gain would have stopped, and with what."""
-    last = [row for row in rows if row.trials in (60, 200)]
+    most = max(row.trials for row in rows)
+    last = [row for row in rows if row.trials == most]
     stopped = [row for row in last if row.stop_at]
     if not stopped:
         return "–"

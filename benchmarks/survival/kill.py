@@ -48,7 +48,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--longest", type=float, default=15.0, help="seconds of one life")
+    parser.add_argument("--longest", type=float, default=8.0, help="seconds of one life")
     parser.add_argument("--device", default="estimate:NVIDIA_H200")
     parser.add_argument("--model", default="Qwen/Qwen3-30B-A3B")
     parser.add_argument("--batch-size", nargs="+", default=["1", "64", "1024"])

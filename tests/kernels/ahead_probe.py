@@ -16,6 +16,7 @@ from autotune.kernels.problem import Dtype, Problem
 H200 = Target("cuda", 90)
 QWEN = Problem(experts=128, top_k=8, hidden=2048, intermediate=768, tokens=64)
 DEEPSEEK = Problem(257, 9, 7168, 256, 64, Dtype.FP8_W8A8, (128, 128))
+SWAPPED, WITH_TMA = Config(16, 64, 128, 1, 4, 3), Config(64, 64, 64, 8, 4, 3, use_tma=True)
 SMALL, WIDE = Config(16, 32, 64, 1, 4, 3), Config(64, 64, 64, 8, 4, 3)
 
 CASES: dict[str, tuple[Problem, Config, Target, Which]] = {
@@ -31,6 +32,21 @@ CASES: dict[str, tuple[Problem, Config, Target, Which]] = {
     "block fp8": (DEEPSEEK, WIDE, H200, "up"),
     "block fp8, down": (DEEPSEEK, WIDE, H200, "down"),
     "int4": (replace(QWEN, dtype=Dtype.INT4_W4A16, block_shape=(0, 128)), SMALL, H200, "up"),
+    "int4, zero points": (
+        replace(QWEN, dtype=Dtype.INT4_W4A16, block_shape=(0, 128), zero_points=True),
+        SMALL,
+        H200,
+        "up",
+    ),
+    "TMA up": (QWEN, WITH_TMA, H200, "up"),
+    "TMA down": (QWEN, WITH_TMA, H200, "down"),
+    "TMA up, other batch": (replace(QWEN, tokens=1), WITH_TMA, H200, "up"),
+    "TMA, block fp8": (DEEPSEEK, WITH_TMA, H200, "down"),
+    "TMA, swapped": (DEEPSEEK, replace(SWAPPED, use_tma=True), H200, "down"),
+    "TMA on Blackwell": (QWEN, WITH_TMA, Target("cuda", 100), "down"),
+    "swapped": (DEEPSEEK, SWAPPED, H200, "up"),
+    "swapped, one scale": (replace(DEEPSEEK, block_shape=None), SWAPPED, H200, "up"),
+    "too narrow to swap": (DEEPSEEK, replace(SWAPPED, block_size_n=32), H200, "up"),
     "int8": (replace(QWEN, dtype=Dtype.INT8_W8A8), WIDE, H200, "up"),
     "int8 weights": (replace(QWEN, dtype=Dtype.INT8_W8A16), WIDE, H200, "up"),
     "Ampere": (QWEN, WIDE, Target("cuda", 80), "up"),
@@ -48,6 +64,7 @@ def describe(problem: Problem, config: Config, target: Target, which: Which) -> 
         "hash": compiled.cache_hash,
         "resources": asdict(compiled.resources),
         "wgmma": compiled.assembly.count("wgmma.mma_async"),
+        "TMA loads": compiled.assembly.count("cp.async.bulk.tensor"),
         "async copies": compiled.assembly.count("cp.async.cg"),
     }
 

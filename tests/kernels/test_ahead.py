@@ -56,6 +56,31 @@ def test_one_binary_serves(case: str, found: dict[str, Any]) -> None:
     assert found[case]["hash"] == found["up"]["hash"]
 
 
+def test_a_tma_binary_serves_every_batch_size(found: dict[str, Any]) -> None:
+    assert found["TMA up, other batch"]["hash"] == found["TMA up"]["hash"]
+
+
+def test_tma_loads_b_of_up_and_both_of_down(found: dict[str, Any]) -> None:
+    up, down = found["TMA up"], found["TMA down"]
+    assert up["TMA loads"] > 0
+    assert up["async copies"] > 0
+    assert down["async copies"] == 0
+    assert down["TMA loads"] > up["TMA loads"]
+    assert found["wide"]["TMA loads"] == 0
+    for case in ("TMA, block fp8", "TMA, swapped", "TMA on Blackwell"):
+        assert found[case]["TMA loads"] > 0, case
+
+
+@pytest.mark.parametrize("case", ["swapped", "swapped, one scale", "TMA, swapped"])
+def test_swapped_fp8_tiles_of_few_rows_reach_the_warpgroup_unit(
+    case: str, found: dict[str, Any]
+) -> None:
+    assert found[case]["wgmma"] > 0
+    assert found["too narrow to swap"]["wgmma"] == 0
+    buffers = 3 * (16 + 64) * 128
+    assert buffers <= found[case]["resources"]["shared_bytes"] < buffers + 1024
+
+
 @pytest.mark.parametrize("case", ["wide", "block fp8", "block fp8, down", "int8"])
 def test_hopper_multiplies_warpgroups_from_pipelined_copies(
     case: str, found: dict[str, Any]

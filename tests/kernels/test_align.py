@@ -6,7 +6,7 @@ from moe_cases import uneven_ids
 
 from autotune.kernels import align as align_file
 from autotune.kernels.align import Alignment, align
-from autotune.kernels.gemm import padded_slots
+from autotune.kernels.launch import padded_slots
 from autotune.kernels.problem import Problem
 from autotune.kernels.routing import topk_ids
 from autotune.kernels.twins import align_twin

@@ -4,12 +4,12 @@ from dataclasses import dataclass, replace
 
 import pytest
 import torch
-from moe_cases import TILES, inputs_of, problem_of, skip_where_broken, uneven_ids
+from moe_cases import H200, TILES, inputs_of, problem_of, skip_where_broken, uneven_ids
 
-from autotune.kernels.binary import Which, gemm_shape
+from autotune.kernels.binary import Which, gemm_shape, swaps_operands
 from autotune.kernels.config import Config
-from autotune.kernels.gemm import GemmOperands, launch_gemm, padded_slots
 from autotune.kernels.inputs import GemmWeights, MoeInputs
+from autotune.kernels.launch import GemmOperands, launch_gemm, padded_slots
 from autotune.kernels.problem import Dtype, Problem
 from autotune.kernels.quantize import dequantize, largest, quantize, row_tile
 from autotune.kernels.twins import align_twin, gemm_twin, weight_of
@@ -54,6 +54,7 @@ def run_gemm(
         c=c.to(ids.device),
         a_scale=rows.scale,
         b_scale=weights.scale,
+        b_zero=weights.zero,
         topk_weights=inputs.topk_weights,
         sorted_token_ids=sorted_ids.to(ids.device),
         expert_ids=aligned.expert_ids.to(ids.device),
@@ -61,7 +62,7 @@ def run_gemm(
             ids.device
         ),
     )
-    launch_gemm(operands, problem, config, which)
+    launch_gemm(operands, problem, config, which, inputs.target)
     return operands.c
 
 
@@ -132,37 +133,18 @@ def test_dropped_slots_are_not_written(which: Which, device: str) -> None:
     assert_agrees(problem, device, which=which)
 
 
-QUANTISED = [
-    (Dtype.FP8_W8A8, None, False),
-    (Dtype.FP8_W8A8, None, True),
-    (Dtype.FP8_W8A8, (32, 32), False),
-    (Dtype.FP8_W8A8, (16, 64), False),
-    (Dtype.INT8_W8A8, None, True),
-    (Dtype.INT8_W8A8, (64, 32), False),
-    (Dtype.INT8_W8A16, None, True),
-    (Dtype.INT8_W8A16, (0, 32), False),
-    (Dtype.INT4_W4A16, (0, 32), False),
-    (Dtype.INT4_W4A16, (0, 64), False),
-]
-
-
 @pytest.mark.parametrize("which", ["up", "down"])
-@pytest.mark.parametrize(("dtype", "block_shape", "per_channel"), QUANTISED)
-def test_quantised(
-    dtype: Dtype,
-    block_shape: tuple[int, int] | None,
-    per_channel: bool,
-    which: Which,
-    device: str,
-) -> None:
-    problem = problem_of(
-        dtype,
-        hidden=144,
-        intermediate=80,
-        block_shape=block_shape,
-        per_channel_quant=per_channel,
-    )
-    assert_agrees(problem, device, which=which)
+@pytest.mark.parametrize(
+    "scales",
+    [{}, {"per_channel_quant": True}, {"block_shape": (32, 32)}, {"block_shape": (64, 64)}],
+    ids=str,
+)
+def test_swapped_operands(scales: dict[str, object], which: Which, device: str) -> None:
+    """Tiles of 16 rows and 64 columns, as fp8 has them on SM90."""
+    problem = problem_of(Dtype.FP8_W8A8, hidden=144, intermediate=80, **scales)
+    config = Config(16, 64, 32, 2)
+    assert swaps_operands(problem, config, H200)
+    assert_agrees(problem, device, config=config, which=which)
 
 
 def test_tiles_wider_than_a_scale_block(device: str) -> None:

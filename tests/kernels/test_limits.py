@@ -5,7 +5,13 @@ from moe_cases import H200, problem_of
 
 from autotune.kernels.config import Config
 from autotune.kernels.device import Target
-from autotune.kernels.limits import shared_bytes, why_no_dtype, why_no_kernel
+from autotune.kernels.limits import (
+    shared_bytes,
+    why_no_dot,
+    why_no_dtype,
+    why_no_tma,
+    why_no_tma_tile,
+)
 from autotune.kernels.problem import Dtype
 
 MI300 = Target("hip", "gfx942", 64)
@@ -66,7 +72,45 @@ def test_recent_gpus_have_all(dtype: Dtype, target: Target) -> None:
     assert why_no_dtype(dtype, target) is None
 
 
-def test_tma_is_not_passed_over_in_silence() -> None:
-    assert why_no_kernel(Config(64, 64, 64, 1)) is None
-    assert why_no_kernel(Config(64, 64, 64, 1, use_tma=False)) is None
-    assert "USE_TMA" in str(why_no_kernel(Config(64, 64, 64, 1, use_tma=True)))
+@pytest.mark.parametrize(
+    ("dtype", "changes", "target", "words"),
+    [
+        (Dtype.BF16, {}, Target("cuda", 89), "SM90"),
+        (Dtype.BF16, {}, MI300, "SM90"),
+        (Dtype.FP8_W8A8, {}, H200, "block-wise fp8"),
+        (Dtype.INT8_W8A8, {"block_shape": (32, 32)}, H200, "int8_w8a8"),
+        (Dtype.BF16, {"hidden": 70}, H200, "16 bytes; up has 140"),
+        (Dtype.BF16, {"intermediate": 36}, H200, "down has 72"),
+    ],
+)
+def test_a_missing_tma_is_explained(
+    dtype: Dtype, changes: dict[str, object], target: Target, words: str
+) -> None:
+    assert words in str(why_no_tma(problem_of(dtype, **changes), target))
+
+
+def test_where_tma_is() -> None:
+    assert why_no_tma(BF16, H200) is None
+    assert why_no_tma(problem_of(Dtype.FP16), Target("cuda", 100)) is None
+    blocks = problem_of(Dtype.FP8_W8A8, block_shape=(32, 32), hidden=64, intermediate=32)
+    assert why_no_tma(blocks, H200) is None
+
+
+def test_a_tile_longer_than_tmas_box() -> None:
+    assert why_no_tma_tile(Config(64, 512, 64, 1)) is None
+    assert "256" in str(why_no_tma_tile(Config(64, 512, 64, 1, use_tma=True)))
+
+
+def test_a_dot_has_a_smallest_tile() -> None:
+    narrow = Config(16, 32, 16, 1)
+    assert why_no_dot(BF16, narrow) is None
+    assert "32 at least" in str(why_no_dot(problem_of(Dtype.INT8_W8A8), narrow))
+    assert "BLOCK_SIZE_M is 8" in str(why_no_dot(BF16, Config(8, 32, 32, 1)))
+
+
+def test_swapped_operands_take_the_buffers_of_wgmma() -> None:
+    """A block fp8 tile of 16 rows and 64 columns; the compiler's figure is in test_ahead."""
+    config = Config(16, 64, 128, 1, 4, num_stages=4)
+    fp8 = problem_of(Dtype.FP8_W8A8)
+    assert shared_bytes(fp8, config, H200) == 4 * (16 + 64) * 128
+    assert shared_bytes(fp8, config, Target("cuda", 100)) == 3 * (16 + 64) * 128

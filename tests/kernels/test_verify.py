@@ -4,69 +4,136 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 import torch
-from moe_cases import TILES, inputs_of, problem_of
+from moe_cases import TILES, inputs_of, patch_what_the_interpreter_breaks, problem_of
 
-from autotune.kernels import gemm, moe
+from autotune.kernels import align, gemm, launch
+from autotune.kernels.config import AnyConfig, Config, ConfigPair
 from autotune.kernels.moe import make_buffers
-from autotune.kernels.problem import Dtype, Problem
+from autotune.kernels.problem import Dtype, Kernel, Problem
 from autotune.kernels.twins import moe_twin
 from autotune.kernels.verify import TOLERANCE, relative_error, verify
 
-INT8_BLOCKS = problem_of(Dtype.INT8_W8A8, hidden=128, intermediate=64, block_shape=(32, 32))
-INT8_CHANNELS = problem_of(Dtype.INT8_W8A8, per_channel_quant=True)
-INT4 = problem_of(Dtype.INT4_W4A16, hidden=128, intermediate=64, block_shape=(0, 32))
-PLAIN = problem_of(experts=2)
+# Rows of padding hold garbage: what is computed from it is not stored.
+pytestmark = pytest.mark.filterwarnings("ignore:(invalid|overflow).*encountered:RuntimeWarning")
 
-MUTANTS = {
-    "swapped experts": (PLAIN, "tl.load(expert_ids_ptr + pid_m)", "(1 - {})"),
-    "dropped K tail": (PLAIN, "tl.cdiv(K, BLOCK_SIZE_K)", "K // BLOCK_SIZE_K"),
-    "no routing weight": (PLAIN, "num_valid_tokens * mul_routed_weight", "0"),
-    "wrong A row": (PLAIN, "slots // top_k", "slots // (top_k + 1)"),
-    "wrong column": (
-        PLAIN,
-        "columns[None, :] * stride_bn",
-        "((columns + 1) % N)[None, :] * stride_bn",
-    ),
-    "last columns left out": (
-        PLAIN,
-        "(out_columns < N)[None, :]",
-        "(out_columns < N - 1)[None, :]",
-    ),
-    "first K scale for all": (INT8_BLOCKS, "b_scale_ptrs + start // GROUP_K", "b_scale_ptrs"),
-    "first A scale for all": (INT8_BLOCKS, "a_scale_ptrs + start // GROUP_K", "a_scale_ptrs"),
-    "first N scale for all": (INT8_BLOCKS, "pid_n * BLOCK_SIZE_N // GROUP_N", "0"),
-    "first expert's scale": (INT8_CHANNELS, "expert * stride_bse", "0"),
-    "first row's scale": (
-        INT8_CHANNELS,
-        "a_scale_ptr + rows * stride_asm",
-        "a_scale_ptr + rows * 0",
-    ),
-    "scale of another group": (INT4, "(start + ks) // GROUP_K", "(0 * start + ks) // GROUP_K"),
-    "swapped nibbles": (INT4, "(ks % 2) * 4", "(1 - ks % 2) * 4"),
+
+@dataclass(frozen=True)
+class Case:
+    """A problem and a config that a mutant is tried on."""
+
+    problem: Problem
+    config: AnyConfig = TILES
+
+
+def _with_tma(config: Config) -> Config:
+    return replace(config, use_tma=True)
+
+
+EVEN = {"hidden": 128, "intermediate": 64}
+WIDE = replace(TILES, block_size_n=64)
+PLAIN = Case(problem_of(experts=2))
+INT8_BLOCKS = Case(problem_of(Dtype.INT8_W8A8, **EVEN, block_shape=(32, 32)))
+INT8_CHANNELS = Case(problem_of(Dtype.INT8_W8A8, per_channel_quant=True))
+INT4 = Case(problem_of(Dtype.INT4_W4A16, **EVEN, block_shape=(0, 32)))
+INT4_ZEROS = Case(problem_of(Dtype.INT4_W4A16, **EVEN, block_shape=(0, 32), zero_points=True))
+FP8_SWAPPED = Case(problem_of(Dtype.FP8_W8A8, **EVEN, block_shape=(32, 32)), WIDE)
+TMA = Case(problem_of(kernel=Kernel.SEPARATE), ConfigPair(_with_tma(TILES), _with_tma(TILES)))
+TMA_DOWN = Case(problem_of(kernel=Kernel.SEPARATE), ConfigPair(TILES, _with_tma(TILES)))
+CASES = {
+    "plain": PLAIN,
+    "int8 blocks": INT8_BLOCKS,
+    "int8 channels": INT8_CHANNELS,
+    "int4": INT4,
+    "int4 zero points": INT4_ZEROS,
+    "fp8 swapped": FP8_SWAPPED,
+    "TMA": TMA,
+    "TMA down": TMA_DOWN,
 }
 
 
-def is_right(problem: Problem, device: str) -> bool:
-    inputs = inputs_of(problem, device)
-    return verify(inputs, make_buffers(inputs), TILES, moe_twin(inputs)).is_right
+@dataclass(frozen=True)
+class Mutant:
+    """``old`` becomes ``new`` in the source of a kernel; {} in ``new`` is ``old``."""
+
+    case: Case
+    old: str
+    new: str
+    source: ModuleType = gemm
 
 
-def mutant_of(old: str, new: str, folder: Path) -> ModuleType:
-    """gemm.py with one expression replaced, loaded from ``folder``."""
-    source = Path(gemm.__file__).read_text(encoding="utf-8")
-    assert old in source
-    path = folder / "mutant_gemm.py"
-    path.write_text(source.replace(old, new.format(old)), encoding="utf-8")
+MUTANTS = {
+    "swapped experts": Mutant(PLAIN, "tl.load(expert_ids_ptr + pid_m)", "(1 - {})"),
+    "dropped K tail": Mutant(PLAIN, "tl.cdiv(K, BLOCK_SIZE_K)", "K // BLOCK_SIZE_K"),
+    "no routing weight": Mutant(PLAIN, "num_valid_tokens * mul_routed_weight", "0"),
+    "wrong A row": Mutant(PLAIN, "slots // top_k", "slots // (top_k + 1)"),
+    "wrong column": Mutant(
+        PLAIN, "columns[None, :] * stride_bn", "((columns + 1) % N)[None, :] * stride_bn"
+    ),
+    "last columns left out": Mutant(
+        PLAIN, "(out_columns < N)[None, :]", "(out_columns < N - 1)[None, :]"
+    ),
+    "last block left out": Mutant(
+        PLAIN, "pid_m * BLOCK_SIZE_M >= tl.load", "(pid_m + 1) * BLOCK_SIZE_M >= tl.load"
+    ),
+    "off-by-one padding": Mutant(
+        PLAIN, "num_slots + lanes * 0", "num_slots - 1 + lanes * 0", align
+    ),
+    "first K scale for all": Mutant(INT8_BLOCKS, "b_scale_ptrs + start // GROUP_K", "b_scale_ptrs"),
+    "first A scale for all": Mutant(INT8_BLOCKS, "a_scale_ptrs + start // GROUP_K", "a_scale_ptrs"),
+    "first N scale for all": Mutant(INT8_BLOCKS, "pid_n * BLOCK_SIZE_N // GROUP_N", "0"),
+    "first expert's scale": Mutant(INT8_CHANNELS, "expert * stride_bse", "0"),
+    "first row's scale": Mutant(
+        INT8_CHANNELS, "a_scale_ptr + rows * stride_asm", "a_scale_ptr + rows * 0"
+    ),
+    "scale of another group": Mutant(
+        INT4, "(start + ks) // GROUP_K", "(0 * start + ks) // GROUP_K"
+    ),
+    "swapped nibbles": Mutant(INT4, "(ks % 2) * 4", "(1 - ks % 2) * 4"),
+    "no zero points": Mutant(INT4_ZEROS, "b -= zero.to(tl.float32)", "b -= 8"),
+    "another column's zero point": Mutant(INT4_ZEROS, "(columns % 2) * 4", "(1 - columns % 2) * 4"),
+    "first expert's zero points": Mutant(INT4_ZEROS, "expert * zero_columns", "0 * zero_columns"),
+    "swapped without B's scale": Mutant(
+        FP8_SWAPPED, "b_scale[:, None] * a_scale[None, :]", "a_scale[None, :]"
+    ),
+    "swapped and not swapped back": Mutant(
+        FP8_SWAPPED,
+        "accumulator = accumulator.T",
+        "accumulator = accumulator.reshape(BLOCK_SIZE_M, BLOCK_SIZE_N)",
+    ),
+    "unsorted A under TMA": Mutant(TMA_DOWN, "c_sorted != 0", "c_sorted > 1"),
+    "TMA of another expert": Mutant(TMA, "[expert.to(tl.int32),", "[0 * expert.to(tl.int32),"),
+    "TMA of the next columns": Mutant(
+        TMA, "pid_n * BLOCK_SIZE_N, start]", "pid_n * BLOCK_SIZE_N + 1, start]"
+    ),
+    "TMA of the next rows": Mutant(
+        TMA, "a_desc.load([pid_m * BLOCK_SIZE_M,", "a_desc.load([pid_m * BLOCK_SIZE_M + 1,"
+    ),
+}
+
+
+def is_right(case: Case, device: str, monkeypatch: pytest.MonkeyPatch) -> bool:
+    patch_what_the_interpreter_breaks(case.problem.dtype, device, monkeypatch)
+    inputs = inputs_of(case.problem, device)
+    return verify(inputs, make_buffers(inputs), case.config, moe_twin(inputs)).is_right
+
+
+def mutant_of(mutant: Mutant, folder: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The mutant's source with one expression replaced, loaded from ``folder``."""
+    source = Path(str(mutant.source.__file__)).read_text(encoding="utf-8")
+    assert mutant.old in source
+    path = folder / "mutant_source.py"
+    path.write_text(source.replace(mutant.old, mutant.new.format(mutant.old)), encoding="utf-8")
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module  # dataclasses look their module up
+    monkeypatch.setitem(sys.modules, path.stem, module)  # dataclasses look their module up
     spec.loader.exec_module(module)
     return module
 
@@ -75,15 +142,20 @@ def mutant_of(old: str, new: str, folder: Path) -> ModuleType:
 def test_a_wrong_kernel_is_caught(
     name: str, device: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    problem, old, new = MUTANTS[name]
-    mutant = mutant_of(old, new, tmp_path)
-    monkeypatch.setattr(moe, "launch_gemm", mutant.launch_gemm)
-    assert not is_right(problem, device)
+    mutant = MUTANTS[name]
+    module = mutant_of(mutant, tmp_path, monkeypatch)
+    if mutant.source is gemm:
+        monkeypatch.setattr(launch, "moe_gemm_kernel", module.moe_gemm_kernel)
+    else:
+        monkeypatch.setattr(align, "place_kernel", module.place_kernel)
+    assert not is_right(mutant.case, device, monkeypatch)
 
 
-@pytest.mark.parametrize("problem", [PLAIN, INT8_BLOCKS, INT8_CHANNELS, INT4])
-def test_the_mutants_are_right_before_they_are_changed(problem: Problem, device: str) -> None:
-    assert is_right(problem, device)
+@pytest.mark.parametrize("name", CASES)
+def test_the_mutants_are_right_before_they_are_changed(
+    name: str, device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert is_right(CASES[name], device, monkeypatch)
 
 
 def test_an_output_left_out_is_caught() -> None:

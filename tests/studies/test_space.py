@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import pickle
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,8 +11,8 @@ import pytest
 
 from autotune.kernels.config import Config
 from autotune.kernels.device import Device, DeviceKind, Target
-from autotune.kernels.problem import Dtype, Problem
-from autotune.studies.space import Space, moe_space
+from autotune.kernels.problem import Dtype, Kernel, Problem
+from autotune.studies.space import Space, completed, moe_space
 
 LANDSCAPES = Path(__file__).parents[2].parent / "shared" / "landscapes"
 
@@ -70,7 +71,8 @@ def test_a_reason_in_words(
     block: tuple[int, int] | None,
     words: str,
 ) -> None:
-    space = moe_space(replace(problem, block_shape=block), h200)
+    dtype = Dtype.FP8_W8A8 if block else problem.dtype
+    space = moe_space(replace(problem, dtype=dtype, block_shape=block), h200)
     assert words in (space.why_not(config) or "")
 
 
@@ -94,3 +96,88 @@ def test_amd_has_its_keys(problem: Problem) -> None:
     assert {config.num_stages for config in space.configs} == {2}
     assert {config.waves_per_eu for config in space.configs} == {0, 1, 2, 4}
     assert "waves_per_eu" in space.knobs
+
+
+GROUPS = [
+    (Config(16, 64, 256, 1, 4, 3), 128, None),
+    (Config(16, 64, 32, 1, 4, 3), 128, None),
+    (Config(16, 64, 64, 1, 4, 3), 96, "neither divides nor is a multiple of the scale group 96"),
+]
+
+
+@pytest.mark.parametrize(("config", "group", "words"), GROUPS)
+def test_groups_along_k_are_no_blocks(
+    problem: Problem, h200: Device, config: Config, group: int, words: str | None
+) -> None:
+    int4 = replace(problem, dtype=Dtype.INT4_W4A16, block_shape=(0, group), zero_points=True)
+    reason = moe_space(int4, h200).why_not(config)
+    assert (reason is None) if words is None else words in str(reason)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "config", "words"),
+    [
+        (Dtype.FP8_W8A8, Config(16, 32, 64, 1, 4, 3), "fp8 (e4m3) dots, which start at SM89"),
+        (Dtype.INT8_W8A8, Config(16, 32, 16, 1, 4, 3), "BLOCK_SIZE_K is 16; allowed are 32"),
+        (Dtype.BF16, Config(16, 32, 64, 1, 4, 3, use_tma=True), "SM90 or newer"),
+    ],
+)
+def test_what_an_a100_lacks(problem: Problem, dtype: Dtype, config: Config, words: str) -> None:
+    a100 = Device(DeviceKind.ESTIMATE, "A100", Target("cuda", 80), 166912, "3.6.0")
+    assert words in str(moe_space(replace(problem, dtype=dtype), a100).why_not(config))
+
+
+def test_tma_is_a_choice_of_separate_kernels_alone(problem: Problem, h200: Device) -> None:
+    with_tma = Config(64, 64, 64, 1, 4, 3, use_tma=True)
+    assert "--kernel separate" in str(moe_space(problem, h200).why_not(with_tma))
+    separate = replace(problem, kernel=Kernel.SEPARATE)
+    assert with_tma in moe_space(separate, h200)
+    per_tensor = replace(separate, dtype=Dtype.FP8_W8A8)
+    assert "block-wise fp8" in str(moe_space(per_tensor, h200).why_not(with_tma))
+
+
+def test_enumerating_is_quick(problem: Problem, h200: Device) -> None:
+    begin = time.process_time()
+    moe_space(replace(problem, kernel=Kernel.SEPARATE), h200)
+    assert time.process_time() - begin < 2
+
+
+def test_amds_matrix_instructions_fit_the_tile(problem: Problem) -> None:
+    target = Target("hip", "gfx942", 64)
+    device = Device(DeviceKind.ESTIMATE, "AMD Instinct MI300X", target, 65536, "3.6.0")
+    space = moe_space(problem, device)
+    assert {config.kpack for config in space.configs} == {1, 2}
+    assert "larger than the tile" in str(
+        space.why_not(Config(16, 64, 64, 1, 4, 2, 0, matrix_instr_nonkdim=32, kpack=1))
+    )
+    assert "some would idle" in str(space.why_not(Config(16, 32, 64, 1, 8, 2, 0, 16, 1)))
+    fp8 = moe_space(replace(problem, dtype=Dtype.FP8_W8A8), device)
+    assert {config.kpack for config in fp8.configs} == {None}
+
+
+@pytest.mark.parametrize(
+    ("target", "kernel", "given", "launched"),
+    [
+        (Target("cuda", 90), Kernel.FUSED, Config(64, 64, 32, 8), Config(64, 64, 32, 8)),
+        (
+            Target("cuda", 90),
+            Kernel.SEPARATE,
+            Config(64, 64, 32, 8),
+            Config(64, 64, 32, 8, use_tma=False),
+        ),
+        (
+            Target("hip", "gfx942", 64),
+            Kernel.FUSED,
+            Config(16, 64, 32, 8, 1, 2),
+            Config(16, 64, 32, 8, 1, 2, waves_per_eu=0, matrix_instr_nonkdim=16, kpack=1),
+        ),
+    ],
+    ids=["fused", "separate", "AMD"],
+)
+def test_keys_left_out_are_what_a_launch_takes(
+    problem: Problem, target: Target, kernel: Kernel, given: Config, launched: Config
+) -> None:
+    problem = replace(problem, kernel=kernel)
+    device = Device(DeviceKind.ESTIMATE, "GPU", target, 65536, "3.6.0")
+    assert completed(problem, device, given) == launched
+    assert launched in moe_space(problem, device)

@@ -42,3 +42,21 @@ class FaultyMeasurer:
 
     def close(self) -> None:
         pass
+
+
+class NoisyMeasurer(FaultyMeasurer):
+    """Times grow with GROUP_SIZE_M, under noise that all configs share; odd stages die late."""
+
+    def __init__(self) -> None:
+        self._calls = 0
+
+    def measure(
+        self, problem: Problem, config: Config, *, stop_above_us: float | None = None
+    ) -> TrialResult:
+        self._calls += 1
+        if config.num_stages == ABORT:
+            os.abort()
+        routings = (1.0, 1.3, 0.8, 1.1)
+        own = 1 + 0.002 * ((self._calls * 7919) % 11 - 5) / 5
+        us = 100.0 + config.group_size_m
+        return TrialResult(Outcome.OK, Measurement(tuple(us * r * own for r in routings), "fake"))

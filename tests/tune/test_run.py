@@ -73,8 +73,18 @@ def test_more_trials_go_on_from_what_is_there(settings: Make, database: str) -> 
     assert [len(set(c)) for c in configs] == [15, 15]
 
 
+def test_a_study_that_converged_stays_so(settings: Make, database: str) -> None:
+    first = _run(settings(trials=40), database)
+    counts = [len(study.measured) for study in _stored(database)]
+    assert all(15 <= count < 40 for count in counts)
+    assert first.unfinished == 0
+    assert all(study.attrs["finished"].startswith("converged") for study in _stored(database))
+    assert _run(settings(trials=40), database).measured == 0
+    assert _run(settings(trials=40, stop_gain=0.0), database).measured == 80 - sum(counts)
+
+
 def test_failures_are_not_measurements(settings: Make, database: str) -> None:
-    _run(settings(trials=30), database)
+    _run(settings(trials=30, sampler="random"), database)
     study = _stored(database)[0]
     failed = [t for t in study.trials if t.user_attrs.get("outcome") == "compile error"]
     assert len(study.measured) == 30

@@ -1,8 +1,8 @@
 """A sampler that enumerates the feasible set and models log time over it.
 
-    parameters ─► candidates ─┐
-    problem, device ─► features ├─► model (process + trees) ─► sampler ─► informed sampler
-    siblings, static guess ─► prior ┘
+parameters ─► candidates ─┐
+problem, device ─► features ├─► model (process + trees) ─► sampler ─► informed sampler
+siblings, static guess ─► prior ┘
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from autotune.studies.surrogate.candidates import Candidates, candidates_of
 from autotune.studies.surrogate.features import features
 from autotune.studies.surrogate.informed import History, InformedSampler
 from autotune.studies.surrogate.model import Prior
-from autotune.studies.surrogate.prior import sibling_prior
+from autotune.studies.surrogate.prior import Subject, sibling_prior
 from autotune.studies.surrogate.sampler import SurrogateSampler
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "History",
     "InformedSampler",
     "Prior",
+    "Subject",
     "SurrogateSampler",
     "candidates_of",
     "features",

@@ -22,6 +22,8 @@ Floats = NDArray[np.float64]
 
 SMS = 132
 """SMs of a device that the caller knows nothing of: H100 and H200. Others have 108 to 160."""
+COUNTS = 5
+"""So many first columns grow with the problem: M-blocks, tiles, bytes, operations, K steps."""
 _REGISTERS = 65536
 """32-bit registers of an SM, SM70 to SM120."""
 _WARPS = 64
@@ -31,9 +33,7 @@ _ADDRESSING = 60
 _DRAWN = ("uniform", "zipf")
 
 
-def features(
-    problem: Problem, device: Device, configs: Sequence[Config], sms: int = SMS
-) -> Floats:
+def features(problem: Problem, device: Device, configs: Sequence[Config], sms: int = SMS) -> Floats:
     """[config, feature] for both GEMMs together. Pure: the same arguments, the same numbers."""
     table = _Table(problem, device, tuple(configs), sms)
     return np.column_stack(table.columns())
@@ -89,38 +89,46 @@ class _Table:
     @cached_property
     def shared(self) -> Floats:
         target = self.device.target
-        return np.array([max(shared_bytes(self.problem, c, target), 1) for c in self.configs], float)
+        sizes = [shared_bytes(self.problem, config, target) for config in self.configs]
+        at_least: Floats = np.maximum(np.array(sizes, dtype=float), 1)
+        return at_least
 
     @cached_property
     def accumulators(self) -> Floats:
         """fp32 accumulators of a thread."""
         threads = self.device.target.warp_size * self.warps
-        return self.block_m * self.block_n / threads
+        share: Floats = self.block_m * self.block_n / threads
+        return share
 
     @cached_property
     def occupancy(self) -> Floats:
         """Blocks of an SM, by shared memory, warps and a guess of registers; at least one."""
         a_thread = np.minimum(self.accumulators + _ADDRESSING, _MOST_REGISTERS)
         threads = self.device.target.warp_size * self.warps
-        limits = (self.device.shared_bytes / self.shared, _WARPS / self.warps,
-                  _REGISTERS / (threads * a_thread))
-        return np.maximum(np.floor(np.minimum.reduce(limits)), 1)
+        limits = (
+            self.device.shared_bytes / self.shared,
+            _WARPS / self.warps,
+            _REGISTERS / (threads * a_thread),
+        )
+        blocks: Floats = np.maximum(np.floor(np.minimum.reduce(limits)), 1)
+        return blocks
 
     @cached_property
     def m_blocks(self) -> Floats:
         """Blocks along M: each expert's rows rounded up to BLOCK_SIZE_M."""
         rows = rows_per_expert(self.problem)
-        return np.maximum([np.sum(-(-rows // int(size))) for size in self.block_m], 1).astype(float)
+        of_size = {size: int(np.sum(-(-rows // int(size)))) for size in set(self.block_m.tolist())}
+        return np.array([max(of_size[size], 1) for size in self.block_m.tolist()], dtype=float)
 
     @cached_property
     def live_rows(self) -> Floats:
         """Rows of a block that hold a token, on average."""
-        total = rows_per_expert(self.problem).sum()
+        total = float(rows_per_expert(self.problem).sum())
         return np.maximum(total / self.m_blocks, 1e-3)
 
     @cached_property
     def blocks_per_expert(self) -> Floats:
-        active = np.count_nonzero(rows_per_expert(self.problem))
+        active = int(np.count_nonzero(rows_per_expert(self.problem)))
         return np.maximum(self.m_blocks / max(active, 1), 1)
 
     @cached_property

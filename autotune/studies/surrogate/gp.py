@@ -63,7 +63,7 @@ class GaussianProcess:
         error = self._weights * self._held_out_variance
         variance = self._held_out_variance
         density: Floats = -0.5 * (np.log(2 * np.pi * variance) + error**2 / variance)
-        return density - np.log(self._scale)
+        return density - float(np.log(self._scale))
 
     def predict(self, at: Inputs) -> tuple[Floats, Floats]:
         """Mean and standard deviation at [m] points."""
@@ -140,7 +140,8 @@ class _Parts:
     def gradient(self, by_covariance: Floats) -> Floats:
         """d/dtheta of a function whose derivative by the covariance is given."""
         r = np.sqrt(self._distance2)
-        by_length = by_covariance * self._amplitude * (5 / 3) * (1 + _ROOT5 * r) * np.exp(-_ROOT5 * r)
+        slope = self._amplitude * (5 / 3) * (1 + _ROOT5 * r) * np.exp(-_ROOT5 * r)
+        by_length = by_covariance * slope
         lengths = np.einsum("ij,ijk->k", by_length, self._squared) * self._inverse_squared_length
         amplitude = 2 * float((by_covariance * self._matern).sum())
         noise = 2 * self._noise * float(np.trace(by_covariance))

@@ -13,7 +13,7 @@ from autotune.studies.record import MEASURED
 from autotune.studies.space import Space
 from autotune.studies.surrogate.candidates import candidates_of
 from autotune.studies.surrogate.features import SMS, features
-from autotune.studies.surrogate.prior import sibling_prior
+from autotune.studies.surrogate.prior import Subject, sibling_prior
 from autotune.studies.surrogate.sampler import SurrogateSampler
 
 History = Callable[[StudyKey], Sequence[Sibling]]
@@ -61,17 +61,10 @@ class InformedSampler(SurrogateSampler):
             self._learn(self._key)
 
     def _learn(self, key: StudyKey) -> None:
-        problem, device, configs = key.problem, key.device, self._space.configs
-        prior = sibling_prior(
-            problem,
-            device,
-            configs,
-            self._history(key) if self._history else (),
-            sms=self._sms,
-            seed=self._seed,
-            static_us=self._prior_us,
-        )
-        physics = features(problem, device, configs, self._sms)
+        subject = Subject(key.problem, key.device, self._space.configs, self._sms)
+        known = self._history(key) if self._history else ()
+        prior = sibling_prior(subject, known, static_us=self._prior_us, seed=self._seed)
+        physics = features(key.problem, key.device, self._space.configs, self._sms)
         self._informed(candidates_of(self._candidates.rows, physics), prior)
 
 

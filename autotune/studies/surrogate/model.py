@@ -1,11 +1,12 @@
 """What is believed about every candidate: a Gaussian process and trees, weighed by their record.
 
-    observed ─► residual over the prior ─► process ─┐ held-out likelihood
-                                       └─► trees ───┴─► weights ─► expected improvement
+observed ─► residual over the prior ─► process ─┐ held-out likelihood
+                                   └─► trees ───┴─► weights ─► expected improvement
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,10 +25,13 @@ _REFIT_GROWTH = 1.1
 """Hyperparameters are fitted anew when the observations have grown by so much."""
 _TREES_FROM = 6
 """Observations below which held-out errors of trees say nothing."""
-_SHORT_LIST = 2500
-"""Candidates that trees judge: the process's best and half as many at random. All, up to that."""
+_SHORT_LIST = 5000
+"""Candidates that trees judge: the process's best and half as many at random; all, up to that.
+Without the rest the process's blind spots are nobody's: convolution A100 (4,362), at 100 trials,
+0.87 with 2,500 and 0.95 with all."""
 _WORST_DENSITY = -8.0
 """A single surprise must not decide between the models."""
+_TINY = 1e-12
 _LEAST_WEIGHT = 0.1
 """Neither model is ever silenced: the loser of today knows another valley."""
 
@@ -40,6 +44,8 @@ class Prior:
     """Only differences count."""
     error: float
     """Expected deviation of a log time from the guess, after the level is known."""
+    odds: float = 10.0
+    """Of the guess being a good start against being just another feature."""
 
 
 @dataclass(frozen=True)
@@ -59,76 +65,103 @@ class Belief:
         return float(-np.expm1(-self.gain.max())) if len(self.gain) else 0.0
 
 
-class Surrogate:
-    """Keeps hyperparameters from one belief to the next: the only state."""
+class _View:
+    """A Gaussian process over what is left of the log times when an offset is taken away."""
 
-    def __init__(self, candidates: Candidates, prior: Prior | None = None) -> None:
+    def __init__(self, candidates: Candidates, prior: Prior | None, *, trusts: bool) -> None:
         self._candidates = candidates
-        self._prior = prior
         n = len(candidates)
-        self._offset = np.zeros(n) if prior is None else prior.log_us - prior.log_us.min()
-        guess = np.zeros((n, 0)) if prior is None else _centred(self._offset)[:, None]
-        self._linear = np.column_stack([candidates.features, guess])
-        split = [candidates.split] if prior is None else [candidates.split, self._offset]
-        self._split = np.ascontiguousarray(np.column_stack(split), dtype=np.float32)
+        guess = np.zeros(n) if prior is None else prior.log_us - prior.log_us.min()
+        column = np.zeros((n, 0)) if prior is None else _centred(guess)[:, None]
+        self._linear = np.column_stack([candidates.features, column])
+        self.offset = guess if trusts else np.zeros(n)
+        self._error = prior.error if prior is not None and trusts else None
         self._theta: Floats | None = None
         self._fitted = 0
 
-    def guess(self, observed: Observed, unseen: Rows) -> int:
-        """Where to begin when nothing is measured yet: the prior's best that is unlike what is in
-        work, or any."""
-        del observed
-        return int(unseen[np.argmin(self._offset[unseen])])
-
-    def believe(self, observed: Observed, unseen: Rows, rng: np.random.Generator) -> Belief:
-        """Expected improvement over ``unseen`` (a part of it, where it is large)."""
-        rows, values = observed.rows, observed.log_us - self._offset[observed.rows]
-        process = self._process(rows, values)
-        held_out = process.held_out_log_likelihood
-        if len(observed.pending):
-            believed = np.maximum(
-                self._mean(process, observed.pending),
-                observed.best - self._offset[observed.pending],
-            )  # a belief is never better than what was measured
-            rows = np.concatenate([rows, observed.pending])
-            values = np.concatenate([values, believed])
-            process = self._process(rows, values, refit=False)
-        mean, deviation = process.predict(self._inputs(unseen))
-        log_gain = _log_improvement(observed.best - self._offset[unseen] - mean, deviation)
-        if len(rows) < _TREES_FROM:
-            return Belief(unseen, np.exp(log_gain))
-        kept = _short_list(log_gain, rng)
-        return self._mixed(observed, rows, values, held_out, unseen[kept], np.exp(log_gain[kept]), rng)
-
-    def _mixed(
-        self,
-        observed: Observed,
-        rows: Rows,
-        values: Floats,
-        held_out: Floats,
-        unseen: Rows,
-        gain: Floats,
-        rng: np.random.Generator,
-    ) -> Belief:
-        trees = fit_trees(self._split[rows], values, int(rng.integers(2**31)))
-        weight = _weight(held_out, trees.held_out_log_likelihood[: len(held_out)])
-        mean, deviation = trees.predict(self._split[unseen])
-        log_gain = _log_improvement(observed.best - self._offset[unseen] - mean, deviation)
-        return Belief(unseen, weight * gain + (1 - weight) * np.exp(log_gain))
-
-    def _process(self, rows: Rows, values: Floats, *, refit: bool = True) -> GaussianProcess:
-        at = self._inputs(rows)
-        scale = max(float(values.std()), 1e-3) if self._prior is None else self._prior.error
+    def fit(self, rows: Rows, log_us: Floats, *, refit: bool = True) -> GaussianProcess:
+        at, values = self.inputs(rows), log_us - self.offset[rows]
+        scale = _spread(values) if self._error is None else self._error
         if self._theta is None or (refit and len(rows) >= self._fitted * _REFIT_GROWTH):
             self._theta = fit_theta(at, values, scale, self._theta)
             self._fitted = len(rows)
         return GaussianProcess(at, values, scale, self._theta)
 
-    def _mean(self, process: GaussianProcess, rows: Rows) -> Floats:
-        return process.predict(self._inputs(rows))[0]
+    def mean(self, process: GaussianProcess, rows: Rows) -> Floats:
+        """Believed log times."""
+        return process.predict(self.inputs(rows))[0] + self.offset[rows]
 
-    def _inputs(self, rows: Rows) -> Inputs:
+    def gain(self, process: GaussianProcess, rows: Rows, best: float) -> Floats:
+        mean, deviation = process.predict(self.inputs(rows))
+        return _improvement(best - self.offset[rows] - mean, deviation)
+
+    def inputs(self, rows: Rows) -> Inputs:
         return Inputs(self._candidates.smooth[rows], self._linear[rows])
+
+
+class Surrogate:
+    """Keeps hyperparameters from one belief to the next: the only state.
+
+    Where there is a prior, one process starts from it and a sceptic takes it as one feature
+    among others: siblings may be wrong, and the record shows it.
+    """
+
+    def __init__(self, candidates: Candidates, prior: Prior | None = None) -> None:
+        self._views = [_View(candidates, prior, trusts=True)]
+        if prior is not None:
+            self._views.append(_View(candidates, prior, trusts=False))
+        self._offset = self._views[0].offset
+        self._trust = 0.0 if prior is None else float(np.log(prior.odds))
+        split = [candidates.split] if prior is None else [candidates.split, self._offset]
+        self._split = np.ascontiguousarray(np.column_stack(split), dtype=np.float32)
+
+    def guess(self, unseen: Rows) -> int:
+        """Where to begin when nothing is measured yet: the prior's best."""
+        return int(unseen[np.argmin(self._offset[unseen])])
+
+    def believe(self, observed: Observed, unseen: Rows, rng: np.random.Generator) -> Belief:
+        """Expected improvement over ``unseen`` (a part of it, where it is large)."""
+        rows, log_us = observed.rows, observed.log_us
+        processes = [view.fit(rows, log_us) for view in self._views]
+        records = [process.held_out_log_likelihood for process in processes]
+        shares, held_out = _shares(records, self._trust)
+        if len(observed.pending):
+            believed = sum(
+                share * view.mean(process, observed.pending)
+                for share, view, process in zip(shares, self._views, processes, strict=True)
+            )
+            rows = np.concatenate([rows, observed.pending])
+            # What is only believed is never better than what was measured.
+            log_us = np.concatenate([log_us, np.maximum(believed, observed.best)])
+            processes = [view.fit(rows, log_us, refit=False) for view in self._views]
+        gain = np.zeros(len(unseen))
+        for share, view, process in zip(shares, self._views, processes, strict=True):
+            gain += share * view.gain(process, unseen, observed.best)
+        if len(rows) < _TREES_FROM:
+            return Belief(unseen, gain)
+        kept = _short_list(gain, rng)
+        unseen, gain = unseen[kept], gain[kept]
+        trees = fit_trees(self._split[rows], log_us - self._offset[rows], int(rng.integers(2**31)))
+        weight = _weight(held_out, trees.held_out_log_likelihood[: len(held_out)])
+        mean, deviation = trees.predict(self._split[unseen])
+        other = _improvement(observed.best - self._offset[unseen] - mean, deviation)
+        return Belief(unseen, weight * gain + (1 - weight) * other)
+
+
+def _shares(held_out: Sequence[Floats], trust: float) -> tuple[Floats, Floats]:
+    """Share of each view, the first being ``trust`` ahead in log odds, and the held-out log
+    likelihood of their mixture."""
+    record = np.maximum(np.array(held_out), _WORST_DENSITY)
+    odds = record.sum(axis=1) / np.sqrt(record.shape[1])
+    odds[0] += trust
+    shares = np.exp(odds - odds.max())
+    shares /= shares.sum()
+    return shares, np.log(shares @ np.exp(record))
+
+
+def _spread(values: Floats) -> float:
+    """Standard deviation; of a few values at least a tenth, since they may be equal by chance."""
+    return max(float(values.std()), 0.1 if len(values) < _TREES_FROM else 1e-3)
 
 
 def _weight(process: Floats, trees: Floats) -> float:
@@ -143,18 +176,19 @@ def _weight(process: Floats, trees: Floats) -> float:
     return float(np.clip(share, _LEAST_WEIGHT, 1 - _LEAST_WEIGHT))
 
 
-def _short_list(log_gain: Floats, rng: np.random.Generator) -> Rows:
-    if len(log_gain) <= _SHORT_LIST:
-        return np.arange(len(log_gain))
-    best = np.argpartition(-log_gain, _SHORT_LIST)[:_SHORT_LIST]
-    return np.unique(np.concatenate([best, rng.integers(len(log_gain), size=_SHORT_LIST // 2)]))
+def _short_list(gain: Floats, rng: np.random.Generator) -> Rows:
+    if len(gain) <= _SHORT_LIST:
+        return np.arange(len(gain))
+    best = np.argpartition(-gain, _SHORT_LIST)[:_SHORT_LIST]
+    return np.unique(np.concatenate([best, rng.integers(len(gain), size=_SHORT_LIST // 2)]))
 
 
-def _log_improvement(lead: Floats, deviation: Floats) -> Floats:
-    """log E[max(0, improvement)] of normals whose mean is ``lead`` better than the best."""
+def _improvement(lead: Floats, deviation: Floats) -> Floats:
+    """E[max(0, improvement)] of normals whose mean is ``lead`` better than the best; where that
+    underflows, the order is still that of ``lead``."""
     z = lead / deviation
     density = np.exp(-0.5 * z**2) / np.sqrt(2 * np.pi)
-    gain: Floats = np.log(np.maximum(deviation * (z * ndtr(z) + density), 1e-300))
+    gain: Floats = np.maximum(deviation * (z * ndtr(z) + density), 0) + _TINY * np.exp(lead)
     return gain
 
 

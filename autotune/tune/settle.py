@@ -1,0 +1,76 @@
+"""Measures a study's finalists again, interleaved, on one device."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Mapping, Sequence
+
+from autotune.kernels.config import AnyConfig
+from autotune.kernels.device import DeviceKind
+from autotune.studies.finalists import Finalist, as_json, from_json, is_settled, pick
+from autotune.studies.outcome import Outcome, TrialResult
+from autotune.tune.child import Child, ChildFault
+from autotune.tune.interrupt import Interrupt
+from autotune.tune.plan import Unit
+
+_log = logging.getLogger(__name__)
+
+MIN_ROUNDS, MAX_ROUNDS = 2, 6
+"""Rounds of all finalists. Six of seven configs at 10 to 60 ms take 0.5 to 3 s a batch size."""
+
+
+def stored_finalists(attrs: Mapping[str, object], measured: int) -> list[Finalist]:
+    """What an earlier run settled; empty where trials have come since."""
+    stored = attrs.get("finalists")
+    if not isinstance(stored, dict) or stored["measured"] != measured:
+        return []
+    return from_json(stored["rows"])
+
+
+def settle(unit: Unit, child: Child, interrupt: Interrupt, run_timeout_s: float) -> None:
+    """Set ``unit.finalists`` and the study's attribute; nothing where times are not measured here.
+
+    A config that fails now is no finalist. An interruption leaves the unit as it was.
+    """
+    if unit.key.device.kind != DeviceKind.CUDA:
+        return
+    unit.finalists = stored_finalists(unit.study.user_attrs, len(unit.entries))
+    configs = pick(unit.entries, set(unit.incumbents.values()))
+    if unit.finalists or not configs:
+        return
+    samples: dict[AnyConfig, list[float]] = {config: [] for config in configs}
+    order = random.Random(unit.key.digest)
+    for number in range(MAX_ROUNDS):
+        for config in order.sample(list(samples), len(samples)):
+            if interrupt.requested:
+                return
+            result = _measure(unit, child, config, run_timeout_s)
+            if result.outcome is Outcome.OK and result.measurement:
+                samples[config] += result.measurement.samples_us
+            else:
+                del samples[config]
+                _log.warning("finalist %s: %s %s", config, result.outcome.value, result.reason)
+        finalists = [Finalist(config, tuple(us)) for config, us in samples.items()]
+        if number + 1 >= MIN_ROUNDS and (len(finalists) <= 1 or is_settled(finalists)):
+            break
+    _keep(unit, finalists)
+
+
+def _keep(unit: Unit, finalists: Sequence[Finalist]) -> None:
+    unit.finalists = list(finalists)
+    value = {"measured": len(unit.entries), "rows": as_json(finalists)}
+    unit.study.set_user_attr("finalists", value)
+
+
+def _measure(unit: Unit, child: Child, config: AnyConfig, timeout_s: float) -> TrialResult:
+    child.submit("measure", unit.job.problem, config)
+    if not child.connection.poll(timeout_s):
+        child.restart()
+        return TrialResult(Outcome.RUN_TIMEOUT, reason=f"no answer in {timeout_s:g} s")
+    answer = child.receive()
+    if isinstance(answer, ChildFault):
+        child.restart()
+        return TrialResult(Outcome.CRASHED, reason=answer.reason)
+    assert isinstance(answer, TrialResult)
+    return answer

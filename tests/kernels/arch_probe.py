@@ -1,0 +1,82 @@
+"""Compiles every dtype's smallest, typical and largest config for one target (argv: backend, arch)
+and prints as JSON which matrix instructions came out: run without TRITON_INTERPRET."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from dataclasses import replace
+
+from autotune.kernels.ahead import CompileFailure, compile_gemm
+from autotune.kernels.config import Config
+from autotune.kernels.device import Device, DeviceKind, Target
+from autotune.kernels.limits import why_no_dtype
+from autotune.kernels.problem import Dtype, Problem
+from autotune.studies.space import completed, moe_space
+
+SHARED_BYTES = {"80": 166912, "89": 101376, "90": 232448, "100": 232448, "gfx942": 65536}
+QWEN = Problem(experts=128, top_k=8, hidden=2048, intermediate=768, tokens=64)
+BLOCKS: dict[Dtype, tuple[int, int]] = {
+    Dtype.FP8_W8A8: (128, 128),
+    Dtype.INT4_W4A16: (0, 128),
+}
+INSTRUCTION = re.compile(
+    r"wgmma\.mma_async[\w.:]*|mma\.sync[\w.:]*|tcgen05\.mma\.[\w.:]*|v_mfma_\w+"
+)
+
+
+def configs(problem: Problem, device: Device) -> dict[str, Config]:
+    """Largest: of those with eight warps whose accumulators fit half of the registers; what is
+    larger spills, and takes the compiler ten times as long."""
+    space = moe_space(problem, device).configs
+    is_nvidia = device.target.backend == "cuda"
+    typical = Config(64, 64, 64, 8, 4, 3 if is_nvidia else 2)
+    return {
+        "smallest": min(space, key=_size),
+        "typical": completed(problem, device, typical),
+        "largest": max((c for c in space if _fits(c)), key=_size),
+    }
+
+
+def _fits(config: Config) -> bool:
+    tile = config.block_size_m * config.block_size_n
+    return config.num_warps == 8 and config.block_size_k == 64 and tile <= 128 * 8 * 32
+
+
+def _size(config: Config) -> tuple[int, ...]:
+    tile = config.block_size_m * config.block_size_n
+    return tile, config.block_size_k, config.num_stages, config.num_warps
+
+
+def describe(problem: Problem, config: Config, target: Target) -> dict[str, object]:
+    compiled = compile_gemm(problem, config, target, "up")
+    if isinstance(compiled, CompileFailure):
+        return {"config": str(config), "reason": compiled.reason}
+    found = set(INSTRUCTION.findall(compiled.assembly))
+    return {
+        "config": str(config),
+        "instructions": sorted(found),
+        "shared_bytes": compiled.resources.shared_bytes,
+    }
+
+
+def main(backend: str, arch: str) -> None:
+    warp_size = 64 if backend == "hip" else 32
+    target = Target(backend, int(arch) if arch.isdigit() else arch, warp_size)
+    device = Device(DeviceKind.ESTIMATE, arch, target, SHARED_BYTES[arch], "3.9.0")
+    found: dict[str, dict[str, object]] = {}
+    for dtype in Dtype:
+        if reason := why_no_dtype(dtype, target):
+            found[dtype.value] = {"missing": reason}
+            continue
+        problem = replace(QWEN, dtype=dtype, block_shape=BLOCKS.get(dtype))
+        found[dtype.value] = {
+            size: describe(problem, config, target)
+            for size, config in configs(problem, device).items()
+        }
+    json.dump(found, sys.stdout)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

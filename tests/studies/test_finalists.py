@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import json
+import random
+
+import pytest
+
+from autotune.kernels.config import Config
+from autotune.studies.finalists import (
+    Finalist,
+    as_json,
+    final_winner,
+    from_json,
+    is_settled,
+    pick,
+    ratio,
+)
+from autotune.studies.record import Measured
+
+CONFIGS = [Config(16, 32, 64, group, 4, 3) for group in range(1, 10)]
+DEFAULT = CONFIGS[-1]
+
+
+def _finalist(config: Config, us: float, noise: float = 0.01, seed: int = 0) -> Finalist:
+    """Routings make times vary together; ``noise`` is each config's own."""
+    own, routing = random.Random(f"{seed} {config}"), random.Random(0)
+    common = [routing.uniform(0.8, 1.2) for _ in range(10)] * 2
+    return Finalist(config, tuple(us * c * own.gauss(1, noise) for c in common))
+
+
+def test_the_best_and_every_measured_incumbent_are_picked() -> None:
+    entries = [Measured(c, (float(i),), float(i), i, True) for i, c in enumerate(CONFIGS)]
+    entries.append(Measured(Config(16, 32, 64, 64), (0.1,), 0.1, 9, False))  # pruned
+    assert pick(entries, {DEFAULT}) == [*CONFIGS[:5], DEFAULT]
+    assert pick(entries, {CONFIGS[1]}) == CONFIGS[:5]
+    assert pick([], {DEFAULT}) == []
+
+
+def test_pairs_see_what_medians_cannot() -> None:
+    one, two = _finalist(CONFIGS[0], 100), _finalist(CONFIGS[1], 103)
+    found = ratio(one.samples_us, two.samples_us)
+    assert found.low < found.middle < found.high < 1  # 3 % under routing noise of 20 %
+    assert found.middle == pytest.approx(100 / 103, abs=0.01)
+    with pytest.raises(ValueError, match="1 pairs"):
+        ratio([1.0], [2.0])
+
+
+def test_the_interval_holds_the_truth_19_times_of_20() -> None:
+    held = 0
+    for seed in range(200):
+        one, two = _finalist(CONFIGS[0], 100, seed=seed), _finalist(CONFIGS[1], 103, seed=seed)
+        found = ratio(one.samples_us, two.samples_us)
+        held += found.low <= 100 / 103 <= found.high
+    assert 180 <= held <= 199
+
+
+def test_settled_when_certain_or_even() -> None:
+    clear = [_finalist(CONFIGS[0], 100), _finalist(CONFIGS[1], 110)]
+    assert is_settled(clear)
+    same = Finalist(CONFIGS[2], clear[0].samples_us)
+    assert is_settled([clear[0], same])
+    assert not is_settled([_finalist(CONFIGS[0], 100, 0.1), _finalist(CONFIGS[1], 100.5, 0.1)])
+
+
+def test_a_winner_beats_the_incumbent_by_more_than_the_noise() -> None:
+    fast, default = _finalist(CONFIGS[0], 90), _finalist(DEFAULT, 100)
+    winner = final_winner([fast, default], {DEFAULT})
+    assert winner is not None
+    assert (winner.config, winner.is_incumbent) == (CONFIGS[0], False)
+    assert winner.speedup_interval is not None
+    low, high = winner.speedup_interval
+    assert 1 < low < high < 1.2
+
+    close = _finalist(CONFIGS[0], 99.8, 0.05)
+    kept = final_winner([close, default], {DEFAULT})
+    assert kept is not None
+    assert (kept.config, kept.is_incumbent) == (DEFAULT, True)
+
+
+def test_without_an_incumbent_the_fastest_wins_and_without_any_nobody() -> None:
+    winner = final_winner([_finalist(CONFIGS[0], 90), _finalist(CONFIGS[1], 80)], {DEFAULT})
+    assert winner is not None
+    assert (winner.config, winner.speedup) == (CONFIGS[1], None)
+    assert final_winner([], {DEFAULT}) is None
+
+
+def test_json_and_back() -> None:
+    finalists = [Finalist(CONFIGS[0], (1.0, 2.5)), Finalist(CONFIGS[1], (3.125, 4.0))]
+    assert from_json(json.loads(json.dumps(as_json(finalists)))) == finalists

@@ -1,0 +1,183 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from autotune.kernels.config import Config, ConfigPair, config_from_keys
+from autotune.kernels.device import Device
+from autotune.kernels.measurement import Measurement
+from autotune.kernels.problem import Dtype, Kernel, Problem
+from autotune.studies.key import StudyKey
+from autotune.studies.objective import ask, enqueue, is_exhausted, tell
+from autotune.studies.outcome import Outcome, TrialResult
+from autotune.studies.pairs import PairSpace, best_pairs, completed_as_asked, space_of
+from autotune.studies.record import Measured, measured
+from autotune.studies.samplers import SAMPLERS, make_sampler
+from autotune.studies.space import Space
+from autotune.studies.storage import open_storage
+from autotune.studies.store import open_study
+
+SMALL, LARGE = Config(16, 32, 64, 1, use_tma=False), Config(64, 128, 64, 1, use_tma=True)
+
+
+@pytest.fixture
+def separate(problem: Problem) -> Problem:
+    return replace(problem, kernel=Kernel.SEPARATE)
+
+
+@pytest.fixture
+def pairs(separate: Problem, h200: Device) -> PairSpace:
+    space = space_of(separate, h200)
+    assert isinstance(space, PairSpace)
+    return space
+
+
+def _half_us(config: Config, best: Config) -> float:
+    """Least for ``best``; the halves' best differ in everything but BLOCK_SIZE_M."""
+    apart = (
+        abs(a - b) for a, b in zip(config.as_keys().values(), best.as_keys().values(), strict=True)
+    )
+    return 10.0 + sum(distance**0.5 for distance in apart)
+
+
+UP = Config(32, 64, 128, 8, 4, 3, use_tma=True)
+DOWN = Config(32, 256, 64, 1, 8, 5, use_tma=False)
+
+
+def _result(pair: ConfigPair) -> TrialResult:
+    up, down = _half_us(pair.up, UP), _half_us(pair.down, DOWN)
+    samples = [tuple(us + i / 100 for i in range(3)) for us in (up, down)]
+    return TrialResult(Outcome.OK, Measurement.of_halves(*samples, how="test"))
+
+
+def test_keys_and_back() -> None:
+    pair = ConfigPair(replace(SMALL, block_size_m=64), LARGE)
+    keys = pair.as_keys()
+    assert list(keys)[:2] == ["BLOCK_SIZE_M", "up.BLOCK_SIZE_N"]
+    assert "up.BLOCK_SIZE_M" not in keys
+    assert ConfigPair.from_keys(keys) == config_from_keys(keys) == pair
+    assert config_from_keys(LARGE.as_keys()) == LARGE
+
+
+def test_the_space_is_a_product_for_each_block_size_m(pairs: PairSpace) -> None:
+    assert ConfigPair(UP, DOWN) in pairs
+    assert len(pairs) > 1_000_000
+    assert len(pairs.configs) == len(pairs.up)
+    assert set(pairs.knobs) == set(ConfigPair(UP, DOWN).as_keys())
+    too_large = ConfigPair(replace(UP, num_stages=5, block_size_k=256, block_size_n=256), DOWN)
+    assert pairs.why_not(ConfigPair(UP, DOWN)) is None
+    assert str(pairs.why_not(too_large)).startswith("up: 5 stages of its tiles need")
+    fewer = PairSpace(pairs.up, Space(pairs.down.configs[1:]))
+    assert fewer.fingerprint != pairs.fingerprint
+
+
+def test_a_half_without_the_others_block_size_m_is_left_out(pairs: PairSpace) -> None:
+    only_32 = Space(c for c in pairs.down.configs if c.block_size_m == 32)
+    assert {c.block_size_m for c in PairSpace(pairs.up, only_32).up.configs} == {32}
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_samplers_of_pairs(name: str, database: str, key: StudyKey, pairs: PairSpace) -> None:
+    """Feasible, new, and every half's unseen configs from both ways of choosing one."""
+    pair_key = replace(key, problem=replace(key.problem, kernel=Kernel.SEPARATE))
+    study = open_study(
+        open_storage(database, create=True), pair_key, make_sampler(name, pairs, 7), {"model": "m"}
+    )
+    seen = []
+    for _ in range(6 if name == "gp" else 24):
+        asked = ask(study, pairs)
+        assert asked.config in pairs
+        seen.append(asked.config)
+        tell(study, asked, _result(asked.config), None)
+    assert len(set(seen)) == len(seen)
+    assert len({pair.up for pair in seen}) == len({pair.down for pair in seen}) == len(seen)
+
+
+def test_the_surrogate_finds_both_halves(database: str, key: StudyKey, pairs: PairSpace) -> None:
+    study = open_study(
+        open_storage(database, create=True),
+        key,
+        make_sampler("surrogate", pairs, 3),
+        {"model": "m"},
+    )
+    for _ in range(40):
+        asked = ask(study, pairs)
+        tell(study, asked, _result(asked.config), None)
+    best = best_pairs(measured(study.trials))[0]
+    assert _half_us(best.up, UP) + _half_us(best.down, DOWN) < 30
+
+
+def test_a_failed_half_does_not_condemn_the_other(
+    database: str, key: StudyKey, pairs: PairSpace
+) -> None:
+    few = PairSpace(Space([UP]), Space([DOWN, replace(DOWN, num_stages=4)]))
+    study = open_study(
+        open_storage(database, create=True), key, make_sampler("grid", few, 0), {"model": "m"}
+    )
+    first = ask(study, few)
+    tell(study, first, TrialResult(Outcome.COMPILE_ERROR, failed_half="down"), None)
+    second = ask(study, few)
+    assert second.config.up == UP
+    assert second.config.down != first.config.down
+    tell(study, second, _result(second.config), None)
+    assert is_exhausted(study, few)
+
+
+def test_a_study_ends_when_every_half_was_tried(database: str, key: StudyKey) -> None:
+    few = PairSpace(Space([UP]), Space(replace(DOWN, num_stages=s) for s in (2, 3, 4, 5)))
+    study = open_study(
+        open_storage(database, create=True), key, make_sampler("random", few, 0), {"model": "m"}
+    )
+    count = 0
+    while not is_exhausted(study, few):
+        asked = ask(study, few)
+        tell(study, asked, _result(asked.config), None)
+        count += 1
+    assert count == 4
+
+
+def test_queued_pairs_come_back_as_pairs(database: str, key: StudyKey, pairs: PairSpace) -> None:
+    study = open_study(
+        open_storage(database, create=True), key, make_sampler("random", pairs, 0), {"model": "m"}
+    )
+    pair = ConfigPair(UP, DOWN)
+    assert enqueue(study, pairs, [(pair, "test"), (pair, "again")]) == [pair]
+    asked = ask(study, pairs)
+    assert asked.config == pair
+    tell(study, asked, _result(pair), None)
+    [entry] = measured(study.trials)
+    assert entry.config == pair
+    assert entry.samples_us == tuple(
+        pytest.approx(up + down) for up, down in zip(entry.up_us, entry.down_us, strict=True)
+    )
+
+
+def _entry(pair: ConfigPair, up_us: float, down_us: float, *, complete: bool = True) -> Measured:
+    total = up_us + down_us
+    return Measured(pair, (total,), total, 0, complete, (up_us,), (down_us,))
+
+
+def test_the_best_halves_of_different_trials_go_together() -> None:
+    up2, down2 = replace(UP, num_stages=5), replace(DOWN, num_stages=2)
+    large = ConfigPair(LARGE, LARGE)
+    entries = [
+        _entry(ConfigPair(UP, DOWN), 10, 30),
+        _entry(ConfigPair(up2, down2), 20, 15),
+        _entry(ConfigPair(up2, DOWN), 1, 1, complete=False),
+        _entry(large, 11, 11),
+    ]
+    assert best_pairs(entries) == [large, ConfigPair(UP, down2)]
+    assert best_pairs([]) == []
+
+
+def test_what_a_user_has_becomes_a_pair(separate: Problem, h200: Device) -> None:
+    default = Config(64, 64, 32, 8)
+    off = replace(default, use_tma=False)
+    assert completed_as_asked(separate, h200, default) == ConfigPair(off, off)
+    other = Config(32, 64, 32, 8)
+    assert completed_as_asked(separate, h200, default, other) == ConfigPair(off, off)
+    fp8 = replace(separate, dtype=Dtype.FP8_W8A8)
+    assert completed_as_asked(fp8, h200, default) == ConfigPair(default, default)
+    fused = replace(separate, kernel=Kernel.FUSED)
+    assert completed_as_asked(fused, h200, default) == default

@@ -1,0 +1,137 @@
+"""The sampler over any enumerable table: what counts, what never happens, how good it is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from autotune.studies.surrogate import SurrogateSampler, candidates_of
+
+ROWS = [
+    {"tile": tile, "depth": depth, "mode": mode, "fixed": 1}
+    for tile in (16, 32, 48, 64, 96, 128)
+    for depth in (0, 1, 2, 4, 8)
+    for mode in ("a", "b", "c")
+    if tile * max(depth, 1) <= 512
+]
+
+
+def bowl(row: dict[str, Any]) -> float:
+    """Best at tile 64, depth 4, mode b: 100 µs."""
+    apart = abs(math.log2(row["tile"]) - 6) + abs(row["depth"] - 4) / 2
+    return 100.0 * math.exp(0.3 * apart + {"a": 0.2, "b": 0.0, "c": 0.5}[row["mode"]])
+
+
+def search(
+    count: int, seed: int = 0, time_of: Callable[[dict[str, Any]], float | None] = bowl
+) -> tuple[optuna.Study, SurrogateSampler]:
+    """A study after ``count`` trials; where ``time_of`` is None a trial fails for a reason."""
+    candidates = candidates_of(ROWS)
+    sampler = SurrogateSampler(candidates, seed)
+    study = optuna.create_study(sampler=sampler)
+    for _ in range(count):
+        trial = study.ask(dict(candidates.distributions))
+        us = time_of(dict(trial.params))
+        if us is None:
+            trial.set_user_attr("outcome", "compile error")
+        study.tell(trial, us, state=TrialState.FAIL if us is None else None)
+    return study, sampler
+
+
+def proposals(study: optuna.Study) -> list[tuple[Any, ...]]:
+    return [tuple(trial.params[name] for name in ROWS[0]) for trial in study.trials]
+
+
+def test_a_valley_is_found_in_a_quarter_of_the_table() -> None:
+    for seed in range(3):
+        study, _ = search(len(ROWS) // 4, seed)
+        assert study.best_value <= 1.02 * 100.0
+
+
+def test_nothing_is_asked_twice_until_all_is_asked_once() -> None:
+    study, sampler = search(len(ROWS))
+    assert sorted(proposals(study)) == sorted(tuple(row.values()) for row in ROWS)
+    assert sampler.expected_gain(study) == 0.0
+    with pytest.raises(RuntimeError, match="taken"):
+        study.ask(dict(candidates_of(ROWS).distributions))
+
+
+def test_a_seed_makes_it_repeatable_and_another_one_differs() -> None:
+    assert proposals(search(16, 3)[0]) == proposals(search(16, 3)[0])
+    assert proposals(search(16, 3)[0]) != proposals(search(16, 4)[0])
+
+
+def test_trials_in_work_are_counted() -> None:
+    study, _ = search(12)
+    distributions = dict(candidates_of(ROWS).distributions)
+    batch = [study.ask(distributions) for _ in range(8)]
+    assert len({tuple(trial.params.values()) for trial in batch}) == 8
+    assert not {tuple(t.params.values()) for t in batch} & set(proposals(search(12)[0]))
+
+
+def test_what_is_queued_is_not_proposed() -> None:
+    candidates = candidates_of(ROWS)
+    sampler = SurrogateSampler(candidates, 0)
+    study = optuna.create_study(sampler=sampler)
+    for row in ROWS[:20]:
+        study.enqueue_trial(row)
+    asked = [study.ask(dict(candidates.distributions)).params for _ in range(30)]
+    assert len({tuple(params.values()) for params in asked}) == 30
+
+
+def test_interrupted_trials_may_come_back_and_failed_ones_may_not() -> None:
+    candidates = candidates_of(ROWS[:3])
+    study = optuna.create_study(sampler=SurrogateSampler(candidates, 0))
+    interrupted = study.ask(dict(candidates.distributions))
+    study.tell(interrupted, state=TrialState.FAIL)
+    asked = [study.ask(dict(candidates.distributions)).params for _ in range(3)]
+    assert interrupted.params in asked
+
+
+def test_failures_teach_where_not_to_look() -> None:
+    study, _ = search(40, time_of=lambda row: None if row["mode"] == "c" else bowl(row))
+    failed = sum(trial.state == TrialState.FAIL for trial in study.trials)
+    assert failed < 40 / 3
+    assert study.best_value <= 1.02 * 100.0
+
+
+def test_pruned_trials_inform_but_do_not_win() -> None:
+    candidates = candidates_of(ROWS)
+    study = optuna.create_study(sampler=SurrogateSampler(candidates, 0))
+    for _ in range(24):
+        trial = study.ask(dict(candidates.distributions))
+        us = bowl(dict(trial.params))
+        if us > 150:
+            trial.report(us, step=0)
+            study.tell(trial, state=TrialState.PRUNED)
+        else:
+            study.tell(trial, us)
+    assert study.best_value <= 1.02 * 100.0
+
+
+def test_the_expected_gain_falls_as_the_search_ends() -> None:
+    early, late = search(8), search(60)
+    assert early[1].expected_gain(early[0]) == math.inf
+    assert 0 <= late[1].expected_gain(late[0]) < 0.005
+
+
+def test_other_parameters_than_the_candidates_are_refused() -> None:
+    study = optuna.create_study(sampler=SurrogateSampler(candidates_of(ROWS), 0))
+    with pytest.raises(ValueError, match="enumerates"):
+        study.ask({"other": optuna.distributions.IntDistribution(0, 3)})
+    with pytest.raises(ValueError, match="no candidates"):
+        candidates_of([])
+
+
+def test_codes() -> None:
+    candidates = candidates_of(ROWS)
+    # tile: exponent and evenness; depth: exponent, 0 below 1; mode: one column each; fixed: none
+    assert candidates.knobs.shape == (len(ROWS), 2 + 1 + 3)
+    assert set(candidates.knobs[:, 2]) == {-1.0, 0.0, 1.0, 2.0, 3.0}
+    assert candidates.index({**ROWS[5]}) == 5
+    assert candidates.index({"tile": 16}) is None

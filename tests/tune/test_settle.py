@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+from fakes import ABORT, FINE, NoisyMeasurer  # type: ignore[import-not-found]
+
+from autotune.kernels.config import Config
+from autotune.kernels.device import DeviceKind
+from autotune.kernels.problem import Problem
+from autotune.studies.finalists import final_winner
+from autotune.studies.key import StudyKey
+from autotune.studies.record import Measured
+from autotune.studies.samplers import SAMPLERS
+from autotune.studies.storage import open_storage
+from autotune.studies.store import open_study
+from autotune.tune.child import Child
+from autotune.tune.interrupt import Interrupt
+from autotune.tune.plan import Job, Unit
+from autotune.tune.settle import MAX_ROUNDS, MIN_ROUNDS, settle, stored_finalists
+
+PROBLEM = Problem(8, 2, 512, 256, 1)
+ROUTINGS = 4
+
+
+@pytest.fixture
+def child() -> Iterator[Child]:
+    child = Child(NoisyMeasurer)
+    yield child
+    child.close()
+
+
+@pytest.fixture
+def unit(database: str) -> Unit:
+    """Ten configs, of which the search believed that the slower ones are the faster ones."""
+    space = NoisyMeasurer().space(PROBLEM)
+    key = StudyKey(PROBLEM, NoisyMeasurer.device, space.fingerprint)
+    sampler = SAMPLERS["grid"](space, 0)
+    study = open_study(open_storage(database, create=True), key, sampler, {"model": "m"})
+    configs = [Config(16, 32, 64, group, 4, FINE) for group in range(9)]
+    entries = [Measured(c, (50.0 - i,), 50.0 - i, i, True) for i, c in enumerate(configs)]
+    incumbents = {"sglang default": configs[0]}
+    return Unit(Job(PROBLEM, ()), key, space, study, incumbents, 9, entries)
+
+
+def test_what_search_believed_is_put_right(unit: Unit, child: Child) -> None:
+    settle(unit, child, Interrupt(), 60)
+    assert {f.config.group_size_m for f in unit.finalists} == {8, 7, 6, 5, 4, 0}
+    rounds = {len(finalist.samples_us) / ROUTINGS for finalist in unit.finalists}
+    assert len(rounds) == 1
+    assert MIN_ROUNDS <= rounds.pop() <= MAX_ROUNDS
+    winner = final_winner(unit.finalists, set(unit.incumbents.values()))
+    assert winner is not None
+    assert winner.is_incumbent  # search said 50 against 42 µs; measured side by side it is ahead
+
+
+def test_it_is_kept_until_trials_come(unit: Unit, child: Child) -> None:
+    settle(unit, child, Interrupt(), 60)
+    stored = stored_finalists(unit.study.user_attrs, measured=9)
+    assert [f.config for f in stored] == [f.config for f in unit.finalists]
+    assert stored_finalists(unit.study.user_attrs, measured=10) == []
+    again = replace(unit, finalists=[])
+    child.kill()  # nothing is measured again
+    settle(again, child, Interrupt(), 60)
+    assert again.finalists == stored
+
+
+def test_a_finalist_that_fails_now_is_none(unit: Unit, child: Child) -> None:
+    fatal = Config(16, 32, 64, 1, 4, ABORT)
+    unit.entries.append(Measured(fatal, (1.0,), 1.0, 9, True))
+    settle(unit, child, Interrupt(), 60)
+    assert len(unit.finalists) == 5
+    assert fatal not in {finalist.config for finalist in unit.finalists}
+
+
+def test_estimates_have_no_noise_to_settle(unit: Unit, child: Child) -> None:
+    device = replace(unit.key.device, kind=DeviceKind.ESTIMATE)
+    estimated = replace(unit, key=replace(unit.key, device=device))
+    settle(estimated, child, Interrupt(), 60)
+    assert estimated.finalists == []
