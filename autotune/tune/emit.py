@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from autotune.engines import Engine, WrittenFile, write_configs
-from autotune.kernels.config import AnyConfig, pair_of
+from autotune.engines import Engine, WrittenFile, read_configs, write_configs
+from autotune.kernels.config import AnyConfig, Config, pair_of
 from autotune.kernels.device import Device
 from autotune.kernels.problem import Kernel, Problem
 from autotune.studies.finalists import Finalist, final_winner
@@ -55,8 +55,7 @@ class Result:
 
     def _is_legal(self, config: AnyConfig) -> bool:
         pair = pair_of(config)
-        why_illegal = partial(self.engine.why_illegal, self.problem, self.device)
-        return why_illegal(pair.up) is None and why_illegal(pair.down) is None
+        return _is_legal(self, pair.up) and _is_legal(self, pair.down)
 
 
 def results_of(
@@ -98,13 +97,40 @@ def write_files(results: Iterable[Result], output_dir: Path) -> list[WrittenFile
 def _write(path: Path, group: Sequence[Result], output_dir: Path) -> Iterator[WrittenFile]:
     engine, problem, device = group[0].engine, group[0].problem, group[0].device
     pairs = {result.problem.tokens: pair_of(result.config) for result in group}
-    needs_down = _needs_down(group[0], output_dir)
     ups = {tokens: pair.up for tokens, pair in pairs.items()}
+    if not _needs_down(group[0], output_dir):
+        yield write_configs(engine, path, ups, problem, device)
+        return
+    down_path = engine.path(output_dir, problem, device, down=True)
+    downs = {tokens: pair.down for tokens, pair in pairs.items()}
+    legal = partial(_is_legal, group[0])
+    lacking_in_down = _lacking(_table(path) | ups, _table(down_path) | downs)
+    lacking_in_up = _lacking(_table(down_path) | downs, _table(path) | ups)
+    ups |= {tokens: c for tokens, c in lacking_in_up.items() if legal(c)}
+    downs |= {tokens: c for tokens, c in lacking_in_down.items() if legal(c)}
     yield write_configs(engine, path, ups, problem, device)
-    if needs_down:
-        down = engine.path(output_dir, problem, device, down=True)
-        downs = {tokens: pair.down for tokens, pair in pairs.items()}
-        yield write_configs(engine, down, downs, problem, device)
+    yield write_configs(engine, down_path, downs, problem, device)
+
+
+def _lacking(have: Mapping[int, Config], other: Mapping[int, Config]) -> dict[int, Config]:
+    """What the other file of a pair must say where it says nothing: the same, without TMA.
+
+    SGLang looks each file up by its own nearest key. Where one lacks a key it would take a
+    neighbour's, with another BLOCK_SIZE_M than the alignment that both GEMMs share.
+    """
+    return {
+        tokens: replace(config, use_tma=None)
+        for tokens, config in have.items()
+        if tokens not in other
+    }
+
+
+def _table(path: Path) -> dict[int, Config]:
+    return read_configs(path) if path.exists() else {}
+
+
+def _is_legal(result: Result, config: Config) -> bool:
+    return result.engine.why_illegal(result.problem, result.device, config) is None
 
 
 def _needs_down(result: Result, output_dir: Path) -> bool:

@@ -11,13 +11,15 @@ from pathlib import Path
 import numpy as np
 
 from autotune.devices import MeasurerOptions, open_measurer
-from autotune.kernels.config import Config
-from autotune.kernels.problem import Dtype, Problem
+from autotune.kernels.config import AnyConfig, Config, ConfigPair
+from autotune.kernels.problem import Dtype, Kernel, Problem
 
 PROBLEM = Problem(experts=16, top_k=4, hidden=1024, intermediate=512, tokens=64)
 FP8_BLOCK = replace(PROBLEM, dtype=Dtype.FP8_W8A8, block_shape=(128, 128))
+SEPARATE = replace(PROBLEM, kernel=Kernel.SEPARATE)
 TILES = Config(16, 64, 64, 1, 4, 3)
 MORE_TILES = Config(64, 64, 64, 8, 4, 3)
+PAIR = ConfigPair(replace(MORE_TILES, use_tma=False), Config(64, 128, 64, 1, 8, 3, use_tma=True))
 TOO_LARGE = Config(256, 256, 256, 1, 8, 5)
 """Two and a half megabytes of shared memory: no GPU has them."""
 
@@ -25,10 +27,11 @@ RECORDED = (TILES, MORE_TILES, Config(32, 64, 64, 1, 4, 3), Config(128, 64, 64, 
 STOPPED, FAILED = RECORDED[2], RECORDED[3]
 SAMPLES = 10
 
-COMPILED = (
+COMPILED: tuple[tuple[str, Problem, AnyConfig], ...] = (
     ("estimate:NVIDIA_H200", PROBLEM, TILES),
     ("estimate:NVIDIA_H200", PROBLEM, MORE_TILES),
     ("estimate:NVIDIA_H200", FP8_BLOCK, MORE_TILES),
+    ("estimate:NVIDIA_H200", SEPARATE, PAIR),
     ("estimate:AMD_Instinct_MI300X", PROBLEM, Config(32, 32, 64, 1, 4, 2, waves_per_eu=0)),
 )
 """Selector, problem, config: what tests find in the cache."""

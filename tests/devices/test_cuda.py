@@ -11,9 +11,10 @@ import torch
 from autotune.devices.cuda import CudaMeasurer, device_of
 from autotune.devices.options import MeasurerOptions
 from autotune.errors import DeviceError
-from autotune.kernels.config import Config
+from autotune.kernels.config import Config, ConfigPair
 from autotune.kernels.device import DeviceKind, Target
-from autotune.kernels.problem import Dtype, Problem
+from autotune.kernels.limits import why_no_tma
+from autotune.kernels.problem import Dtype, Kernel, Problem
 from autotune.studies.outcome import Outcome
 
 PROBLEM = Problem(experts=16, top_k=4, hidden=1024, intermediate=512, tokens=64)
@@ -64,10 +65,14 @@ def measurer() -> Iterator[CudaMeasurer]:
         replace(PROBLEM, dtype=Dtype.INT8_W8A8, per_channel_quant=True),
         replace(PROBLEM, dtype=Dtype.INT8_W8A16, per_channel_quant=True),
         replace(PROBLEM, dtype=Dtype.INT4_W4A16, block_shape=(0, 128)),
+        replace(PROBLEM, dtype=Dtype.INT4_W4A16, block_shape=(0, 128), zero_points=True),
+        replace(PROBLEM, dtype=Dtype.INT8_W8A16, block_shape=(0, 128), zero_points=True),
     ],
     ids=lambda problem: problem.name,
 )
-@pytest.mark.parametrize("config", [TILES, Config(64, 128, 64, 8, 8, 3)], ids=str)
+@pytest.mark.parametrize(
+    "config", [TILES, Config(64, 128, 64, 8, 8, 3), Config(16, 128, 128, 1, 8, 3)], ids=str
+)
 def test_measures_and_verifies(measurer: CudaMeasurer, problem: Problem, config: Config) -> None:
     result = measurer.measure(problem, config)
     assert result.outcome is Outcome.OK, result.reason
@@ -76,6 +81,43 @@ def test_measures_and_verifies(measurer: CudaMeasurer, problem: Problem, config:
     assert 1 < result.measurement.median_us < 10_000
     assert result.relative_error is not None
     assert result.relative_error > 0
+
+
+PLAIN, WITH_TMA = (Config(64, 128, 64, 8, 8, 3, use_tma=tma) for tma in (False, True))
+NARROW = Config(16, 64, 128, 1, 4, 4, use_tma=True)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(
+    "problem",
+    [
+        replace(PROBLEM, kernel=Kernel.SEPARATE),
+        replace(PROBLEM, kernel=Kernel.SEPARATE, dtype=Dtype.FP8_W8A8, block_shape=(128, 128)),
+        replace(PROBLEM, kernel=Kernel.SEPARATE, dtype=Dtype.FP16, ep_size=2, ep_rank=1),
+    ],
+    ids=lambda problem: problem.name,
+)
+@pytest.mark.parametrize(
+    "pair",
+    [
+        ConfigPair(PLAIN, replace(PLAIN, block_size_n=64)),
+        ConfigPair(WITH_TMA, PLAIN),
+        ConfigPair(PLAIN, WITH_TMA),
+        ConfigPair(WITH_TMA, replace(WITH_TMA, num_stages=2)),
+        ConfigPair(NARROW, NARROW),
+    ],
+    ids=str,
+)
+def test_pairs_with_and_without_tma(
+    measurer: CudaMeasurer, problem: Problem, pair: ConfigPair
+) -> None:
+    if why_no_tma(problem, measurer.device.target):
+        pytest.skip("this GPU has no TMA")
+    result = measurer.measure(problem, pair)
+    assert result.outcome is Outcome.OK, result.reason
+    assert result.measurement is not None
+    assert len(result.measurement.up_us) == len(result.measurement.down_us) == 4
+    assert min(result.measurement.up_us + result.measurement.down_us) > 1
 
 
 @pytest.mark.gpu
@@ -87,9 +129,9 @@ def test_gives_up_after_one_slow_sample(measurer: CudaMeasurer) -> None:
 
 
 @pytest.mark.gpu
-def test_too_much_shared_memory_is_an_outcome(measurer: CudaMeasurer) -> None:
+def test_too_much_shared_memory_is_known_before_compiling(measurer: CudaMeasurer) -> None:
     result = measurer.measure(PROBLEM, Config(128, 256, 128, 1, 8, 5))
-    assert result.outcome is Outcome.OUT_OF_RESOURCES
+    assert (result.outcome, result.compile_s) == (Outcome.INFEASIBLE, 0.0)
     assert "shared memory" in result.reason
     assert measurer.measure(PROBLEM, TILES).outcome is Outcome.OK
 

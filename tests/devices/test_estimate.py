@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -10,7 +11,9 @@ from measurer_cases import (  # type: ignore[import-not-found]
     COMPILED,
     FP8_BLOCK,
     MORE_TILES,
+    PAIR,
     PROBLEM,
+    SEPARATE,
     TILES,
 )
 
@@ -145,8 +148,7 @@ def test_neither_torch_nor_triton_is_imported_before_a_compile(compiled_dir: Pat
         "assert m.measure(PROBLEM, TILES).measurement\n"
         "print([name for name in ('torch', 'triton') if name in sys.modules])"
     )
-    here = Path(__file__).parent
-    env = {"PYTHONPATH": f"{here.parents[1]}:{here}", "PATH": ""}
+    env = {"PYTHONPATH": os.pathsep.join(sys.path), "PATH": ""}
     done = subprocess.run(
         [sys.executable, "-c", program], env=env, capture_output=True, text=True, check=False
     )
@@ -156,3 +158,36 @@ def test_neither_torch_nor_triton_is_imported_before_a_compile(compiled_dir: Pat
 def test_more_tiles_were_compiled(compiled_dir: Path) -> None:
     cache = CompileCache(compiled_dir / FILE_NAME, H200.target)
     assert isinstance(cache.get(binary_key(PROBLEM, MORE_TILES, "up")), Resources)
+
+
+def test_a_pair_is_timed_half_by_half(compiled_dir: Path) -> None:
+    measurer = EstimateMeasurer(H200, cache_dir=compiled_dir)
+    result = measurer.measure(SEPARATE, PAIR)
+    assert result.outcome is Outcome.OK
+    assert result.measurement is not None
+    up, down = result.measurement.up_us, result.measurement.down_us
+    assert len(up) == len(down) == 10
+    assert min(up) > 0
+    sums = tuple(u + d for u, d in zip(up, down, strict=True))
+    assert result.measurement.samples_us == sums
+    pruned = measurer.measure(SEPARATE, PAIR, stop_above_us=0.1)
+    assert pruned.outcome is Outcome.PRUNED
+    assert pruned.measurement is not None
+    assert pruned.measurement.up_us == up[:1]
+
+
+def test_it_says_which_half_failed(measurer: EstimateMeasurer, tmp_path: Path) -> None:
+    cache = CompileCache(tmp_path / FILE_NAME, H200.target)
+    cache.put(binary_key(SEPARATE, PAIR.up, "up"), Resources(64, 0, 1000))
+    cache.put(binary_key(SEPARATE, PAIR.down, "down"), "PassManager::run failed")
+    assert measurer.measure(SEPARATE, PAIR).failed_half == "down"
+    illegal = replace(PAIR, up=replace(PAIR.up, block_size_k=16, num_stages=1000))
+    assert measurer.measure(SEPARATE, illegal).failed_half == "up"
+    assert measurer.measure(SEPARATE, illegal).outcome is Outcome.INFEASIBLE
+
+
+def test_a_guess_for_pairs_is_the_sum_of_its_halves(measurer: EstimateMeasurer) -> None:
+    space = measurer.space(SEPARATE)
+    few = space.configs[:50]
+    pairs, singles = (measurer.prior_us(SEPARATE, c) for c in (few, tuple(p.up for p in few)))  # type: ignore[union-attr]
+    assert pairs == singles

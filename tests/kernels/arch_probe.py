@@ -1,5 +1,6 @@
-"""Compiles every dtype's smallest, typical and largest config for one target (argv: backend, arch)
-and prints as JSON which matrix instructions came out: run without TRITON_INTERPRET."""
+"""Compiles every dtype's smallest, typical and largest config for the targets of argv
+(80, gfx942, …) and prints as JSON which matrix instructions came out: run without
+TRITON_INTERPRET."""
 
 from __future__ import annotations
 
@@ -41,7 +42,7 @@ def configs(problem: Problem, device: Device) -> dict[str, Config]:
 
 def _fits(config: Config) -> bool:
     tile = config.block_size_m * config.block_size_n
-    return config.num_warps == 8 and config.block_size_k == 64 and tile <= 128 * 8 * 32
+    return config.num_warps == 8 and config.block_size_k == 32 and tile <= 128 * 8 * 32
 
 
 def _size(config: Config) -> tuple[int, ...]:
@@ -61,9 +62,9 @@ def describe(problem: Problem, config: Config, target: Target) -> dict[str, obje
     }
 
 
-def main(backend: str, arch: str) -> None:
-    warp_size = 64 if backend == "hip" else 32
-    target = Target(backend, int(arch) if arch.isdigit() else arch, warp_size)
+def describe_all(arch: str) -> dict[str, dict[str, object]]:
+    """By dtype and size."""
+    target = Target("cuda", int(arch)) if arch.isdigit() else Target("hip", arch, 64)
     device = Device(DeviceKind.ESTIMATE, arch, target, SHARED_BYTES[arch], "3.9.0")
     found: dict[str, dict[str, object]] = {}
     for dtype in Dtype:
@@ -75,8 +76,8 @@ def main(backend: str, arch: str) -> None:
             size: describe(problem, config, target)
             for size, config in configs(problem, device).items()
         }
-    json.dump(found, sys.stdout)
+    return found
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    json.dump({arch: describe_all(arch) for arch in sys.argv[1:]}, sys.stdout)

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,12 @@ import torch
 from moe_cases import TILES, inputs_of, problem_of
 
 from autotune.kernels import ahead
+from autotune.kernels.config import ConfigPair
 from autotune.kernels.device import Target
 from autotune.kernels.gemm import moe_gemm_kernel
+from autotune.kernels.limits import why_no_tma
 from autotune.kernels.moe import make_buffers, run_moe
-from autotune.kernels.problem import Dtype
+from autotune.kernels.problem import Dtype, Kernel
 
 PROBE = Path(__file__).parent / "ahead_probe.py"
 
@@ -128,24 +131,29 @@ def test_the_interpreter_cannot_compile(device: str) -> None:
 
 
 @pytest.mark.gpu
+@pytest.mark.parametrize("use_tma", [False, True])
 @pytest.mark.parametrize("dtype", [Dtype.BF16, Dtype.FP8_W8A8])
 def test_a_launch_finds_what_was_compiled_ahead(
-    dtype: Dtype, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    dtype: Dtype, use_tma: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     moe_gemm_kernel.device_caches.clear()  # what earlier tests launched
     major, minor = torch.cuda.get_device_capability()
-    inputs = inputs_of(problem_of(dtype, hidden=128, intermediate=64), "cuda")
+    target = Target("cuda", 10 * major + minor)
+    problem = problem_of(dtype, hidden=128, intermediate=64, kernel=Kernel.SEPARATE)
+    if dtype is Dtype.FP8_W8A8:
+        problem = replace(problem, block_shape=(64, 64))
+    if use_tma and why_no_tma(problem, target):
+        pytest.skip("this GPU has no TMA")
+    inputs, half = inputs_of(problem, "cuda"), replace(TILES, use_tma=use_tma)
     for which in ("up", "down"):
-        compiled = ahead.compile_gemm(
-            inputs.problem, TILES, Target("cuda", 10 * major + minor), which
-        )
+        compiled = ahead.compile_gemm(problem, half, target, which)
         assert isinstance(compiled, ahead.Compiled)
 
     def compiled_gemms() -> set[Path]:
         return set(tmp_path.rglob("moe_gemm_kernel.cubin"))
 
     before = compiled_gemms()
-    run_moe(inputs, make_buffers(inputs), TILES)
+    run_moe(inputs, make_buffers(inputs), ConfigPair(half, half))
     assert before
     assert compiled_gemms() == before

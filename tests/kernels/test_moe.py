@@ -9,7 +9,7 @@ from moe_cases import TILES, inputs_of, problem_of
 from autotune.kernels.config import ConfigPair
 from autotune.kernels.inputs import MoeInputs, make_routing
 from autotune.kernels.moe import make_buffers, run_moe
-from autotune.kernels.problem import Dtype
+from autotune.kernels.problem import Dtype, Kernel
 from autotune.kernels.twins import moe_twin
 from autotune.kernels.verify import verify
 
@@ -54,16 +54,22 @@ def test_down_must_share_block_size_m() -> None:
 
 
 @pytest.mark.gpu
+@pytest.mark.parametrize("use_tma", [False, True])
 @pytest.mark.parametrize("tokens", [1, 100])
-def test_a_graph_replays_the_call_for_another_routing(tokens: int) -> None:
-    problem = problem_of(Dtype.BF16, experts=16, top_k=4, hidden=512, intermediate=256)
+def test_a_graph_replays_the_call_for_another_routing(tokens: int, use_tma: bool) -> None:
+    if use_tma and torch.cuda.get_device_capability()[0] < 9:
+        pytest.skip("this GPU has no TMA")
+    problem = problem_of(
+        Dtype.BF16, experts=16, top_k=4, hidden=512, intermediate=256, kernel=Kernel.SEPARATE
+    )
     inputs = inputs_of(replace(problem, tokens=tokens), "cuda")
-    buffers = make_buffers(inputs)
-    run_moe(inputs, buffers, TILES)
+    buffers, half = make_buffers(inputs), replace(TILES, use_tma=use_tma)
+    pair = ConfigPair(half, half)
+    run_moe(inputs, buffers, pair)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
-        run_moe(inputs, buffers, TILES)
+        run_moe(inputs, buffers, pair)
     inputs.set_routing(make_routing(inputs.problem, 1, inputs.x.device))
     graph.replay()
     replayed = buffers.out.clone()
-    assert torch.equal(replayed, run_moe(inputs, buffers, TILES))
+    assert torch.equal(replayed, run_moe(inputs, buffers, pair))

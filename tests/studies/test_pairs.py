@@ -101,7 +101,7 @@ def test_the_surrogate_finds_both_halves(database: str, key: StudyKey, pairs: Pa
         make_sampler("surrogate", pairs, 3),
         {"model": "m"},
     )
-    for _ in range(40):
+    for _ in range(24):
         asked = ask(study, pairs)
         tell(study, asked, _result(asked.config), None)
     best = best_pairs(measured(study.trials))[0]

@@ -43,7 +43,12 @@ def lopsided(tmp_path: Path, landscape: Path) -> Path:
 @pytest.fixture
 def separate(settings: Make, lopsided: Path) -> Make:
     def make(**changes: object) -> RunSettings:
-        values = {"device": f"replay:{lopsided}", "kernel": Kernel.SEPARATE, "trials": 20}
+        values = {
+            "device": f"replay:{lopsided}",
+            "kernel": Kernel.SEPARATE,
+            "trials": 20,
+            "sampler": "random",
+        }
         return settings(**{**values, **changes})
 
     return make
@@ -76,7 +81,9 @@ def test_two_files_with_the_same_keys_and_one_for_vllm(separate: Make, database:
 def test_each_half_has_its_own_winner(separate: Make, database: str) -> None:
     results = {
         (result.engine.name, result.problem.tokens): result
-        for result in _run(separate(trials=40, model=_at(64, separate)), database).results
+        for result in _run(
+            separate(sampler="tpe", trials=40, model=_at(64, separate)), database
+        ).results
     }
     pair = results["sglang", 64].config
     assert isinstance(pair, ConfigPair)
@@ -163,3 +170,21 @@ def test_bench_says_which_engine_has_two_configs(separate: Make) -> None:
 def test_settings_keep_the_kernel(separate: Make) -> None:
     settings = separate()
     assert RunSettings.from_json(json.loads(json.dumps(settings.as_json()))) == settings
+
+
+@pytest.mark.parametrize("first", [Kernel.FUSED, Kernel.SEPARATE])
+def test_files_of_unlike_runs_keep_the_same_keys(
+    separate: Make, database: str, first: Kernel
+) -> None:
+    """Else an up and a down entry of unlike BLOCK_SIZE_M would meet: see SGLang's lookup."""
+    second = Kernel.SEPARATE if first is Kernel.FUSED else Kernel.FUSED
+    sglang = {"engines": ("sglang",), "trials": 12}
+    _run(separate(kernel=first, model=_at(1, separate), **sglang), database)
+    report = _run(separate(kernel=second, model=_at(64, separate), **sglang), database)
+    up, down = (file.path for file in report.files)
+    bodies = [json.loads(path.read_text()) for path in (up, down)]
+    assert bodies[0].keys() == bodies[1].keys() == {"1", "64"}
+    for path in (up, down):
+        report_of_file = check_file(path, ENGINES["sglang"])
+        assert report_of_file.ok
+        assert "pair" not in {finding.key for finding in report_of_file.findings}

@@ -12,6 +12,7 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
+from threadpoolctl import threadpool_limits
 
 from autotune.studies.record import MEASURED
 from autotune.studies.surrogate.candidates import Candidates
@@ -121,7 +122,8 @@ class SurrogateSampler(BaseSampler):
         """The last one is kept: whether to go on and with what are asked one after the other."""
         state = observed.fingerprint
         if self._last is None or self._last[0] != state:
-            belief = self._surrogate.believe(observed, unseen, self._rng(observed))
+            with threadpool_limits(limits=1):  # small matrices; the cores have better to do
+                belief = self._surrogate.believe(observed, unseen, self._rng(observed))
             self._last = (state, belief)
         return self._last[1]
 
