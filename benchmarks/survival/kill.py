@@ -58,7 +58,8 @@ def _arguments() -> argparse.Namespace:
 
 def _command(args: argparse.Namespace) -> list[str]:
     words = [sys.executable, "-m", "autotune", "run", "--quiet", "--model", args.model]
-    words += ["--device", args.device, "--trials", str(args.trials), "--batch-size"]
+    words += ["--device", args.device, "--trials", str(args.trials), "--stop-gain", "0"]
+    words += ["--batch-size"]
     return [*words, *args.batch_size]
 
 
@@ -96,8 +97,8 @@ def _verdict(studies: list[StoredStudy], trials: int, lost: int) -> int:
         hanging = states.count(optuna.trial.TrialState.RUNNING)
         running += hanging
         print(f"{study.name}: {len(study.measured)} of {trials} measured, {hanging} running")
-    short = sum(not study.is_finished for study in studies)
-    print(f"{lost} finished trials lost, {short} studies unfinished, {running} trials running")
+    short = sum(len(study.measured) != trials for study in studies)
+    print(f"{lost} finished trials lost, {short} studies short, {running} trials running")
     return int(bool(lost or short or running or not studies))
 
 
