@@ -26,7 +26,8 @@ times scatter by 0.2 to 6 %, medians of ten by a third of it."""
 _PRIOR_SD = 1.0
 _BOUND_SD = 4.0
 _ITERATIONS = 25
-"""Of L-BFGS from the last mode: more changed no race."""
+"""Of L-BFGS from the last mode. 60 find the same on convolution A100 (20 seeds, at 100 trials:
+0.89 both)."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ Rows = NDArray[np.int64]
 
 _TAIL = 1.0
 """Logarithm from which slowness is compressed: beyond 2.7 times the best, how much slower says
-little about the fast end. Medians of the recorded spaces lie at 1.5 to 3.3 times the best."""
+little about the fast end. The median candidate takes 3.3 times the best on convolution A100,
+2.6 on GEMM RTX 3090."""
 _COMPRESSION = 0.2
 _FAILED = 1.5
 """Logarithm above the best that a failed candidate counts as: its neighbours look slow, and

@@ -32,7 +32,8 @@ as likeness falls, up to ``_UNLIKE_ERROR``. (The static model: 0.14 to 0.19 on a
 _UNLIKE_ERROR = 0.3
 _HALF_BELIEVED = 0.03
 """Likeness of the nearest sibling at which its lesson counts half. Slope of measured on guessed
-slowness from another model: 0.7 to 0.9 at a likeness of 0.07 to 0.1, 0.1 at 0.02."""
+slowness from the other recorded model: 0.7 to 0.9 at a likeness of 0.05 to 0.06 (three spaces),
+0.07 at 0.02 (one). Chosen on these, so races on them flatter it."""
 
 
 @dataclass(frozen=True, slots=True)
