@@ -18,6 +18,7 @@ from rich.logging import RichHandler
 
 import autotune
 from autotune.commands.benching import bench_command
+from autotune.commands.dashboard import dashboard_command
 from autotune.commands.doctor import doctor_command
 from autotune.commands.flags import (
     add_device_flags,
@@ -33,6 +34,7 @@ from autotune.commands.inspecting import (
     status_command,
 )
 from autotune.commands.output import Output
+from autotune.commands.reporting import report_command
 from autotune.commands.tuning import resume_command, run_command
 from autotune.engines import ENGINES
 from autotune.errors import AutotuneError
@@ -90,8 +92,33 @@ def make_parser() -> argparse.ArgumentParser:
         command = _command(commands, name, function, words)
         add_storage_flag(command)
         command.add_argument("--model", help="only this model's studies")
+        if name != "export":
+            command.add_argument(
+                "--watch",
+                type=float,
+                nargs="?",
+                const=2.0,
+                metavar="S",
+                help="again every S seconds (2) until Ctrl-C; with --json a line each time",
+            )
         if name == "export":
             command.add_argument("--output-dir", type=Path, help="default: the run's own")
+
+    dashboard = _command(
+        commands, "dashboard", dashboard_command, "optuna-dashboard on the storage, on loopback"
+    )
+    add_storage_flag(dashboard)
+    dashboard.add_argument("--host", default="127.0.0.1", help="(127.0.0.1: this machine only)")
+    dashboard.add_argument("--port", type=int, default=8080, help="a free one if taken (8080)")
+    dashboard.add_argument(
+        "--artifacts", type=Path, metavar="DIR", help="pictures (default: beside the storage)"
+    )
+
+    report = _command(commands, "report", report_command, "one HTML page with plots, and PNGs")
+    add_storage_flag(report)
+    report.add_argument("--model", help="only this model's studies")
+    report.add_argument("--output-dir", type=Path, default=Path("report"), help="(report)")
+    report.add_argument("--compare", metavar="STORAGE", help="another storage, side by side")
 
     _command(commands, "models", models_command, "the built-in catalogue with its shapes")
 

@@ -1,39 +1,26 @@
-"""``doctor``: what this machine has, and what would stop a run."""
+"""``doctor``: what this machine has, and what would stop or spoil a run."""
 
 from __future__ import annotations
 
 import argparse
 import importlib.metadata
-import importlib.util
 import os
 import platform
-import shutil
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
+from autotune.commands.checks import Check, folder_check, gpu_checks, network_disk
 from autotune.commands.flags import cache_dir, device_selector
 from autotune.commands.output import Output
-from autotune.engines import ENGINES
+from autotune.engines import ENGINES, Engine
 from autotune.errors import StorageError
 from autotune.report.tables import rows_table
 from autotune.studies.storage import open_storage, sqlite_path, storage_url
 
-_MIN_FREE_BYTES = 2 << 30
-"""A compile cache of a whole run takes a few hundred MB; a full disk stops everything."""
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One line: ``state`` is ok, warning or error."""
-
-    what: str
-    state: str
-    detail: str
-
 
 def doctor_command(args: argparse.Namespace, output: Output) -> int:
-    """1 where something would stop a run."""
+    """1 where something would stop a run. ``docs/errors.md`` says what to do about each."""
     rows = [asdict(check) for check in _checks(args)]
     output.result({"checks": rows}, rows_table(rows))
     return int(any(row["state"] == "error" for row in rows))
@@ -42,17 +29,14 @@ def doctor_command(args: argparse.Namespace, output: Output) -> int:
 def _checks(args: argparse.Namespace) -> Iterator[Check]:
     yield Check("python", "ok", platform.python_version())
     yield from (_package(name) for name in ("torch", "triton", "optuna", "optuna-dashboard"))
-    yield Check("device", "ok", f"--device auto is {device_selector(args)}")
-    yield _folder("cache folder", cache_dir(args))
+    device = device_selector(args)
+    yield Check("device", "ok", f"--device {args.device} is {device}")
+    yield from gpu_checks(needed=device.startswith("cuda"))
+    yield folder_check("cache folder", cache_dir(args))
     triton_cache = Path(os.environ.get("TRITON_CACHE_DIR") or Path.home() / ".triton" / "cache")
-    yield _folder("Triton's cache", triton_cache)
+    yield folder_check("Triton's cache", triton_cache)
     yield _storage(args.storage)
-    for engine in ENGINES.values():
-        folder = engine.installed_config_folder()
-        installed = f"installed; its shipped configs are in {folder}" if folder else "not installed"
-        value = os.environ.get(engine.env_variable)
-        env = f"{engine.env_variable}={value}" if value else f"{engine.env_variable} is not set"
-        yield Check(engine.title, "ok", f"{installed}; {env}")
+    yield from (_engine(engine) for engine in ENGINES.values())
 
 
 def _package(name: str) -> Check:
@@ -62,17 +46,15 @@ def _package(name: str) -> Check:
         return Check(name, "error", f"not installed; try 'pip install {name}'")
 
 
-def _folder(what: str, folder: Path) -> Check:
-    existing = next(path for path in (folder, *folder.parents) if path.exists())
-    if not existing.is_dir() or not os.access(existing, os.W_OK):
-        return Check(what, "error", f"{folder} cannot be written")
-    free = shutil.disk_usage(existing).free
-    state = "warning" if free < _MIN_FREE_BYTES else "ok"
-    return Check(what, state, f"{folder}, {free / 2**30:.1f} GiB free")
-
-
 def _storage(url: str) -> Check:
     path = sqlite_path(storage_url(url))
+    if path is not None and (disk := network_disk(path)):
+        return Check(
+            "storage",
+            "warning",
+            f"{path} is on a network disk ({disk}), where SQLite's locks may not hold: use a local "
+            "disk, or a server's URL",
+        )
     if path is not None and not path.exists():
         return Check("storage", "ok", f"{path} will be made")
     try:
@@ -80,3 +62,26 @@ def _storage(url: str) -> Check:
     except StorageError as error:
         return Check("storage", "error", str(error))
     return Check("storage", "ok", f"{path or 'database'} opens")
+
+
+def _engine(engine: Engine) -> Check:
+    """Which version, and where it looks for config files. The engine is never imported."""
+    shipped = engine.installed_config_folder()
+    if shipped is None:
+        installed = "not installed here"
+    else:
+        installed = f"{_version(engine.name)} installed; its shipped configs are in {shipped}"
+    value = os.environ.get(engine.env_variable)
+    if not value:
+        return Check(engine.title, "ok", f"{installed}; {engine.env_variable} is not set")
+    env = f"{installed}; {engine.env_variable}={value}"
+    if not Path(value).is_dir():
+        return Check(engine.title, "warning", f"{env} is no folder: nothing is read there")
+    return Check(engine.title, "ok", f"{env}: it looks there first")
+
+
+def _version(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return "an unknown version"

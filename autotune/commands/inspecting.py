@@ -6,7 +6,10 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import Engine
+
 from autotune.commands.output import Output
+from autotune.commands.watching import Look, watch
 from autotune.engines import ENGINES, CheckReport, check_file
 from autotune.models import catalogue_shapes
 from autotune.report.tables import (
@@ -17,6 +20,7 @@ from autotune.report.tables import (
     status_row,
     status_table,
 )
+from autotune.studies.glance import glances, measured_studies
 from autotune.studies.storage import open_storage
 from autotune.studies.store import StoredStudy, stored_studies
 from autotune.tune.emit import write_files
@@ -26,16 +30,24 @@ from autotune.tune.stored import select, settings_of, stored_results
 
 def status_command(args: argparse.Namespace, output: Output) -> int:
     """How far everything is."""
-    rows = [status_row(study) for study in _studies(args)]
-    output.result({"studies": rows}, status_table(rows))
-    return 0
+
+    def look(engine: Engine) -> Look:
+        rows = [status_row(study) for study in select(glances(engine), args.model)]
+        return {"studies": rows}, status_table(rows)
+
+    return watch(args, output, look)
 
 
 def best_command(args: argparse.Namespace, output: Output) -> int:
     """The winners so far."""
-    results = [result for study in _studies(args) for result in stored_results(study)]
-    output.result({"results": [result_row(r) for r in results]}, results_table(results))
-    return 0
+
+    def look(engine: Engine) -> Look:
+        studies = select(measured_studies(engine), args.model)
+        results = [result for study in studies for result in stored_results(study)]
+        rows = [result_row(result) for result in results]
+        return {"results": rows}, results_table(rows)
+
+    return watch(args, output, look)
 
 
 def export_command(args: argparse.Namespace, output: Output) -> int:

@@ -9,7 +9,11 @@ from typing import Any
 from autotune.commands.flags import run_settings
 from autotune.commands.output import Output
 from autotune.engines import ENGINES, WrittenFile
-from autotune.report.progress import LiveDisplay, PlainDisplay, seconds_words
+from autotune.report.artifacts import artifact_folder
+from autotune.report.displays import Displays
+from autotune.report.keeper import NoteKeeper
+from autotune.report.live import LiveDisplay
+from autotune.report.progress import PlainDisplay, seconds_words
 from autotune.report.tables import result_row, results_table
 from autotune.settings import RunSettings
 from autotune.studies.storage import open_storage, public_url, storage_url
@@ -45,7 +49,7 @@ def resume_command(args: argparse.Namespace, output: Output) -> int:
 def _run_all(runs: Iterable[RunSettings], storage: str, output: Output) -> int:
     reports = []
     for settings in runs:
-        report = run(settings, storage, _display(output))
+        report = run(settings, storage, _display(settings, storage, output))
         reports.append((settings, report))
         if report.interrupted:
             break
@@ -57,9 +61,10 @@ def _run_all(runs: Iterable[RunSettings], storage: str, output: Output) -> int:
     return max(_exit_code(report) for _, report in reports)
 
 
-def _display(output: Output) -> Display:
+def _display(settings: RunSettings, storage: str, output: Output) -> Display:
     live = output.err.is_terminal and not output.quiet
-    return LiveDisplay(output.err) if live else PlainDisplay()
+    shown = LiveDisplay(output.err, timeout_s=settings.timeout_s) if live else PlainDisplay()
+    return Displays(shown, NoteKeeper(artifact_folder(storage)))
 
 
 def _summary(settings: RunSettings, report: RunReport) -> list[Any]:
@@ -68,7 +73,10 @@ def _summary(settings: RunSettings, report: RunReport) -> list[Any]:
     for name in settings.engines:
         engine = ENGINES[name]
         lines.append(f"{engine.title}: export {engine.env_variable}={engine.env_folder(folder)}")
-    return [results_table(report.results), "\n".join(lines)]
+        shipped = engine.installed_config_folder()
+        if shipped is not None:
+            lines.append(f"  or, for good, copy its files to {shipped}")
+    return [results_table(map(result_row, report.results)), "\n".join(lines)]
 
 
 def _notes(report: RunReport, storage: str, output: Output) -> None:

@@ -1,4 +1,4 @@
-"""What a run shows while it runs: a live table on a terminal, a line per study elsewhere.
+"""What a run shows where there is no terminal, and the words that ``live`` shares.
 
 Everything goes to stderr; stdout is for results.
 """
@@ -6,22 +6,18 @@ Everything goes to stderr; stdout is for results.
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Sequence
 
-from rich.console import Console, Group
-from rich.live import Live
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from autotune.kernels.config import AnyConfig
 from autotune.kernels.device import Device, DeviceKind
 from autotune.models import ModelShape
+from autotune.studies.history import Known
 from autotune.studies.outcome import TrialResult
 from autotune.tune.plan import Unit
 
 _log = logging.getLogger(__name__)
-_ROWS = 6
-"""Studies shown at once: those in work and the last that ended."""
 
 
 def device_line(device: Device) -> str:
@@ -36,75 +32,19 @@ def device_line(device: Device) -> str:
     )
 
 
-class LiveDisplay:
-    """Batch sizes, trials, best µs, speed-up and time left, redrawn a few times a second."""
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._bar = Progress(
-            TextColumn("[bold]{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("{task.fields[left]}"),
-            console=console,
-        )
-        self._live = Live(console=console, refresh_per_second=4, transient=True)
-        self._units: Sequence[Unit] = ()
-        self._began = time.monotonic()
-        self._at_start = 0
-
-    def started(self, shape: ModelShape, device: Device, units: Sequence[Unit]) -> None:
-        self._console.print(f"{shape.name}: {device_line(device)}")
-        self._units = units
-        self._at_start = sum(min(len(unit.entries), unit.target) for unit in units)
-        total = sum(unit.target for unit in units)
-        self._task = self._bar.add_task("trials", total=total, completed=self._at_start, left="")
-        self._began = time.monotonic()
-        self._live.start()
-        self._draw()
-
-    def trial_told(self, unit: Unit, result: TrialResult) -> None:
-        self._draw()
-
-    def unit_ended(self, unit: Unit) -> None:
-        self._draw()
-
-    def tick(self) -> None:
-        self._draw()
-
-    def close(self) -> None:
-        self._live.stop()
-
-    def _draw(self) -> None:
-        done = sum(min(len(u.entries), u.target) for u in self._units if not u.ended)
-        done += sum(u.target for u in self._units if u.ended)
-        self._bar.update(self._task, completed=done, left=self._time_left(done))
-        self._live.update(Group(study_table(self._shown()), self._bar))
-
-    def _time_left(self, done: int) -> str:
-        new = done - self._at_start
-        if not new:
-            return ""
-        rate = (time.monotonic() - self._began) / new
-        left = rate * (sum(unit.target for unit in self._units) - done)
-        return f"about {seconds_words(left)} left"
-
-    def _shown(self) -> list[Unit]:
-        busy = [unit for unit in self._units if unit.in_flight]
-        ended = [unit for unit in self._units if unit.entries and not unit.in_flight]
-        shown = ended[-(_ROWS - len(busy)) :] + busy if len(busy) < _ROWS else busy[:_ROWS]
-        return sorted(shown, key=lambda unit: unit.key.problem.tokens)
-
-
 class PlainDisplay:
     """A log line when a run starts and when a study ends: for files, pipes and --quiet."""
 
-    def started(self, shape: ModelShape, device: Device, units: Sequence[Unit]) -> None:
+    def started(
+        self, shape: ModelShape, device: Device, units: Sequence[Unit], known: Sequence[Known]
+    ) -> None:
         _log.info("%s: %s; %d studies", shape.name, device_line(device), len(units))
 
+    def trial_asked(self, unit: Unit, worker: int, config: AnyConfig) -> None:
+        pass
+
     def trial_told(self, unit: Unit, result: TrialResult) -> None:
-        _log.debug("%s: %s %s", unit.study.study_name, result.outcome.value, result.reason)
+        log_trial(unit, result)
 
     def unit_ended(self, unit: Unit) -> None:
         best = "nothing measured" if unit.best_us is None else f"best {unit.best_us:.1f} µs"
@@ -112,11 +52,21 @@ class PlainDisplay:
         count, name = len(unit.entries), unit.key.problem.tokens
         _log.info("batch size %d: %s%s, %d measurements", name, best, words, count)
 
+    def settling(self, unit: Unit) -> None:
+        pass
+
     def tick(self) -> None:
         pass
 
     def close(self) -> None:
         pass
+
+
+def log_trial(unit: Unit, result: TrialResult) -> None:
+    """What ``--verbose`` shows of each trial."""
+    median_us = result.measurement.median_us if result.measurement else None
+    words = _us(median_us) + (" µs" if median_us else result.reason)
+    _log.debug("%s: %s %s", unit.study.study_name, result.outcome.value, words)
 
 
 def study_table(units: Sequence[Unit]) -> Table:

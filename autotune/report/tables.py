@@ -7,9 +7,9 @@ from typing import Any
 
 from rich.table import Table
 
+from autotune.kernels.config import config_from_keys
 from autotune.models import ModelShape
-from autotune.studies.record import outcome_counts
-from autotune.studies.store import StoredStudy
+from autotune.studies.glance import Glance
 from autotune.tune.emit import Result
 
 Row = Mapping[str, Any]
@@ -18,12 +18,13 @@ Row = Mapping[str, Any]
 def result_row(result: Result) -> dict[str, Any]:
     """The config to write for one engine and batch size, and how it compares."""
     winner, default_us = result.winner, result.default_us
+    config = winner.config if winner else result.config
     return {
         "engine": result.engine.name,
         "E": result.problem.experts,
         "N": result.problem.intermediate,
         "batch_size": result.problem.tokens,
-        "config": result.config.as_keys(),
+        "config": config.as_keys(),
         "us": round(winner.median_us, 2) if winner else None,
         "default_us": round(default_us, 2) if default_us else None,
         "speedup": round(default_us / winner.median_us, 3) if winner and default_us else None,
@@ -33,13 +34,12 @@ def result_row(result: Result) -> dict[str, Any]:
     }
 
 
-def results_table(results: Iterable[Result]) -> Table:
-    """One line per engine and batch size."""
+def results_table(rows: Iterable[Row]) -> Table:
+    """One line for each ``result_row``."""
     table = Table(box=None, padding=(0, 1), header_style="bold")
     for name in ("engine", "batch size", "µs", "default µs", "speed-up", "config"):
         table.add_column(name, justify="left" if name in ("engine", "config") else "right")
-    for result in results:
-        row = result_row(result)
+    for row in rows:
         speedup = "" if row["speedup"] is None else f"{row['speedup']:.2f}×"
         note = " (kept)" if row["keeps_incumbent"] else ""
         table.add_row(
@@ -48,23 +48,22 @@ def results_table(results: Iterable[Result]) -> Table:
             _number(row["us"]),
             _number(row["default_us"]),
             speedup,
-            f"{result.config}{note}",
+            f"{config_from_keys(row['config'])}{note}",
         )
     return table
 
 
-def status_row(study: StoredStudy) -> dict[str, Any]:
+def status_row(study: Glance) -> dict[str, Any]:
     """How far one study is."""
-    times = [entry.median_us for entry in study.measured if entry.complete]
     return {
         "study": study.name,
         "model": study.attrs["model"],
-        "batch_size": study.key.problem.tokens,
-        "measurements": len(study.measured),
+        "batch_size": study.attrs["M"],
+        "measurements": study.measured,
         "target": study.target,
         "state": "finished" if study.is_finished else "unfinished",
-        "best_us": round(min(times), 2) if times else None,
-        "outcomes": outcome_counts(study.trials),
+        "best_us": round(study.best_us, 2) if study.best_us else None,
+        "outcomes": dict(study.outcomes),
         "ended": study.attrs.get("finished") or None,
     }
 

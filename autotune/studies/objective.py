@@ -109,6 +109,8 @@ def _attributes(result: TrialResult, default_us: float | None) -> dict[str, obje
         attributes["failed_half"] = result.failed_half
     if result.compile_s:
         attributes["compile_s"] = round(result.compile_s, 3)
+    if result.measure_s:
+        attributes["measure_s"] = round(result.measure_s, 3)
     if result.reason:
         attributes["reason"] = result.reason
     return attributes

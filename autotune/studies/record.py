@@ -3,7 +3,7 @@
 Trial user attributes (shown and filtered by the dashboard): ``outcome``, ``source`` (who proposed
 a warm start), ``speedup`` over the engine's default, ``samples_us``, for a pair also ``up_us`` and
 ``down_us`` (whose sums they are) and ``failed_half``, ``registers``, ``spill_bytes``,
-``shared_bytes``, ``compile_s``, ``reason``.
+``shared_bytes``, ``compile_s``, ``measure_s``, ``reason``.
 """
 
 from __future__ import annotations
@@ -81,12 +81,15 @@ def outcome_counts(trials: Iterable[FrozenTrial]) -> dict[str, int]:
     """Outcome (or Optuna state, where there is none) → number of trials."""
     counts: dict[str, int] = {}
     for trial in trials:
-        word = str(trial.user_attrs.get("outcome", _without_outcome(trial.state)))
+        word = outcome_word(trial.state, trial.user_attrs.get("outcome"))
         counts[word] = counts.get(word, 0) + 1
     return counts
 
 
-def _without_outcome(state: TrialState) -> str:
+def outcome_word(state: TrialState, outcome: str | None) -> str:
+    """What became of a trial, in one word; of one that says nothing, its state."""
+    if outcome is not None:
+        return outcome
     return _INTERRUPTED if state == TrialState.FAIL else state.name.lower()
 
 

@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import optuna
 import sqlalchemy
@@ -79,6 +80,32 @@ def open_storage(text: str, *, create: bool) -> RDBStorage:
 
 
 @contextmanager
+def reading(text: str) -> Iterator[sqlalchemy.Engine]:
+    """The database of a storage, for who only looks: a fifth of a second sooner than Optuna's
+    storage, which first checks its schema and loads what could migrate it.
+
+    Raises StorageError where it is missing or no storage.
+    """
+    url = storage_url(text)
+    path = sqlite_path(url)
+    if path is not None:
+        _check_file(path, create=False)
+    try:
+        engine = sqlalchemy.create_engine(url, **_engine_kwargs(path))
+        with engine.connect() as connection:
+            connection.execute(sqlalchemy.text("SELECT study_id FROM studies LIMIT 1"))
+    except (sqlalchemy.exc.SQLAlchemyError, ImportError, ValueError) as error:
+        raise StorageError(
+            f"{public_url(url)} cannot be read: {_root_cause(error)}. "
+            "Is it a storage of autotune? Try another --storage"
+        ) from error
+    try:
+        yield engine
+    finally:
+        engine.dispose()
+
+
+@contextmanager
 def run_lock(url: str) -> Iterator[None]:
     """Hold the storage for one run: a second one on this machine gets a StorageError.
 
@@ -120,7 +147,7 @@ def _check_file(path: Path, *, create: bool) -> None:
         raise StorageError(f"{writable} is not writable; a storage must be. Try another --storage")
 
 
-def _engine_kwargs(path: Path | None) -> dict[str, object]:
+def _engine_kwargs(path: Path | None) -> dict[str, Any]:
     return {"connect_args": {"timeout": _BUSY_TIMEOUT_S}} if path is not None else {}
 
 

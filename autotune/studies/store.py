@@ -57,7 +57,7 @@ def open_study(
         load_if_exists=True,
     )
     present = study.user_attrs
-    _check_layout(study.study_name, present)
+    check_layout(study.study_name, present)
     wanted = {**_columns(key), **attrs, "key": key.as_json(), "layout": LAYOUT}
     for name, value in wanted.items():  # layout last: a study without it is not whole, or not ours
         if name not in present or present[name] != value:
@@ -74,14 +74,15 @@ def stored_studies(storage: BaseStorage) -> list[StoredStudy]:
     for frozen in storage.get_all_studies():
         if "layout" not in frozen.user_attrs:
             continue
-        _check_layout(frozen.study_name, frozen.user_attrs)
+        check_layout(frozen.study_name, frozen.user_attrs)
         trials = storage.get_all_trials(frozen._study_id, deepcopy=False)
         key = StudyKey.from_json(frozen.user_attrs["key"])
         found.append(StoredStudy(frozen.study_name, key, frozen.user_attrs, tuple(trials)))
     return sorted(found, key=lambda study: study.name)
 
 
-def _check_layout(name: str, attrs: Mapping[str, Any]) -> None:
+def check_layout(name: str, attrs: Mapping[str, Any]) -> None:
+    """Raises StorageError where a newer autotune wrote the study."""
     layout = attrs.get("layout", LAYOUT)
     if layout > LAYOUT:
         raise StorageError(

@@ -37,7 +37,10 @@ class Result:
         finalists = [f for f in self.finalists if self._is_legal(f.config)]
         if finalists:
             return final_winner(finalists, known)
-        return choose_winner([e for e in self.entries if self._is_legal(e.config)], known)
+        ranked = sorted((e for e in self.entries if e.complete), key=lambda e: e.median_us)
+        best = next((e for e in ranked if self._is_legal(e.config)), None)
+        rivals = [e for e in ranked if e.config in known and self._is_legal(e.config)]
+        return choose_winner([best, *rivals], known) if best else None
 
     @property
     def default_us(self) -> float | None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import wait
 from typing import Protocol
 
+from autotune.kernels.config import AnyConfig
 from autotune.kernels.device import DeviceKind
 from autotune.studies.objective import Asked, abandon, ask, is_exhausted, tell
 from autotune.studies.outcome import Outcome, TrialResult
@@ -29,6 +30,9 @@ _FAILURES_IN_A_ROW = 40
 
 class Observer(Protocol):
     """Whoever wants to see what happens: a display, a log."""
+
+    def trial_asked(self, unit: Unit, worker: int, config: AnyConfig) -> None:
+        """A config went to the child of this number."""
 
     def trial_told(self, unit: Unit, result: TrialResult) -> None:
         """A trial ended."""
@@ -95,7 +99,7 @@ class Loop:
         return late or self._interrupt.requested
 
     def _ask_for_idle(self) -> None:
-        for child in self._children:
+        for worker, child in enumerate(self._children):
             unit = None if child in self._work else self._next_unit()
             if unit is None:
                 continue
@@ -105,6 +109,8 @@ class Loop:
             best = unit.best_us
             limit = best * _HOPELESS if best is not None else None
             child.submit("measure", unit.job.problem, asked.config, stop_above_us=limit)
+            for observer in self._observers:
+                observer.trial_asked(unit, worker, asked.config)
 
     def _next_unit(self) -> Unit | None:
         return next((u for u in self._units if self._has_room(u) and self._goes_on(u)), None)

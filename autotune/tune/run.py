@@ -17,6 +17,7 @@ from optuna.storages import BaseStorage
 from autotune.devices import open_measurer
 from autotune.engines import WrittenFile
 from autotune.errors import EngineFileError
+from autotune.kernels.config import AnyConfig
 from autotune.kernels.device import Device
 from autotune.models import ModelShape
 from autotune.settings import RunSettings
@@ -38,8 +39,13 @@ _log = logging.getLogger(__name__)
 class Display(Observer, Protocol):
     """An observer that also learns what is about to happen."""
 
-    def started(self, shape: ModelShape, device: Device, units: Sequence[Unit]) -> None:
-        """The studies are open; measuring begins."""
+    def started(
+        self, shape: ModelShape, device: Device, units: Sequence[Unit], known: Sequence[Known]
+    ) -> None:
+        """The studies are open; measuring begins. ``known`` are all that samplers learn from."""
+
+    def settling(self, unit: Unit) -> None:
+        """The loop is over, and this study's finalists are about to be measured again."""
 
     def close(self) -> None:
         """Nothing more will happen."""
@@ -78,10 +84,10 @@ def run(settings: RunSettings, storage_url: str, display: Display) -> RunReport:
         stack.enter_context(run_lock(storage_url))
         stack.callback(storage.remove_session)
         children = [_child(stack, settings) for _ in range(settings.jobs)]
-        device, units = _open(storage, children[0], jobs, settings)
+        device, units, known = _open(storage, children[0], jobs, settings)
         before = sum(len(unit.entries) for unit in units)
         stack.callback(display.close)
-        display.started(shape, device, units)
+        display.started(shape, device, units, known)
         writer = _Writer(units, files_dir(settings.output_dir, device))
         Loop(
             units,
@@ -94,6 +100,7 @@ def run(settings: RunSettings, storage_url: str, display: Display) -> RunReport:
         ).run()
         for unit in units:
             if not interrupt.requested:
+                display.settling(unit)
                 settle(unit, children[0], interrupt, settings.run_timeout_s)
         files = writer.write()
     return RunReport(
@@ -121,6 +128,9 @@ class _Writer(Observer):
     def write(self) -> list[WrittenFile]:
         return write_files(self.results(), self._output_dir)
 
+    def trial_asked(self, unit: Unit, worker: int, config: AnyConfig) -> None:
+        pass
+
     def trial_told(self, unit: Unit, result: TrialResult) -> None:
         pass
 
@@ -143,7 +153,7 @@ def _child(stack: ExitStack, settings: RunSettings) -> Child:
 
 def _open(
     storage: BaseStorage, child: Child, jobs: Sequence[Job], settings: RunSettings
-) -> tuple[Device, list[Unit]]:
+) -> tuple[Device, list[Unit], list[Known]]:
     measurer = RemoteMeasurer(child)
     units: list[Unit] = []
     known: list[Known] = [*stored_studies(storage)]
@@ -151,7 +161,7 @@ def _open(
         units.append(open_unit(storage, measurer, job, settings, known))
     own = {unit.key.study_name for unit in units}
     known[:] = [*(study for study in known if study.key.study_name not in own), *units]
-    return measurer.device, units
+    return measurer.device, units, known
 
 
 def _results(unit: Unit) -> list[Result]:

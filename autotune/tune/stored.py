@@ -2,23 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, Protocol, TypeVar
 
 from autotune.engines import ENGINES
 from autotune.errors import UsageError
 from autotune.settings import RunSettings
+from autotune.studies.history import Known
 from autotune.studies.store import StoredStudy
 from autotune.tune.emit import Result, results_of
 from autotune.tune.plan import Job
 from autotune.tune.settle import stored_finalists
 
 
-def settings_of(study: StoredStudy) -> RunSettings:
+class WithAttrs(Protocol):
+    """A study, however much of it was read."""
+
+    @property
+    def attrs(self) -> Mapping[str, Any]: ...
+
+
+class WithMeasured(WithAttrs, Known, Protocol):
+    """The same with its measurements."""
+
+
+Chosen = TypeVar("Chosen", bound=WithAttrs)
+
+
+def settings_of(study: WithAttrs) -> RunSettings:
     """The settings of the study's last run. Raises UsageError where they are not readable."""
     return RunSettings.from_json(study.attrs["settings"])
 
 
-def stored_results(study: StoredStudy, output_dir: Path | None = None) -> list[Result]:
+def stored_results(study: WithMeasured, output_dir: Path | None = None) -> list[Result]:
     """One result per engine, against the defaults and what ``output_dir`` holds today."""
     engines = tuple(ENGINES[name] for name in study.attrs["engines"])
     problem, device = study.key.problem, study.key.device
@@ -43,7 +60,7 @@ def unfinished_settings(studies: list[StoredStudy]) -> list[RunSettings]:
     return found
 
 
-def select(studies: list[StoredStudy], model: str | None) -> list[StoredStudy]:
+def select(studies: Sequence[Chosen], model: str | None) -> list[Chosen]:
     """The studies of one model, or all. Raises UsageError where there are none."""
     chosen = [s for s in studies if model is None or str(s.attrs["model"]).lower() == model.lower()]
     if not chosen:

@@ -10,9 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import scipy  # its modules load when first used, and take a quarter second
 from numpy.typing import NDArray
-from scipy.linalg import cho_solve, solve_triangular
-from scipy.optimize import minimize
 
 Floats = NDArray[np.float64]
 
@@ -54,8 +53,8 @@ class GaussianProcess:
         standard = (values - self._level) / scale
         parts = _Parts(at, theta, _squared_differences(at.smooth))
         self._factor = np.linalg.cholesky(parts.covariance)
-        self._weights = cho_solve((self._factor, True), standard)
-        inverse = cho_solve((self._factor, True), np.eye(len(values)))
+        self._weights = scipy.linalg.cho_solve((self._factor, True), standard)
+        inverse = scipy.linalg.cho_solve((self._factor, True), np.eye(len(values)))
         self._held_out_variance = 1 / np.diag(inverse)
 
     @property
@@ -76,7 +75,9 @@ class GaussianProcess:
         cross = amplitude * _matern(np.maximum(squared, 0))
         cross += _CONSTANT + (self._at.linear * weights) @ at.linear.T
         variance = amplitude + _CONSTANT + at.linear**2 @ weights
-        whitened = solve_triangular(self._factor, cross, lower=True, check_finite=False)
+        whitened = scipy.linalg.solve_triangular(
+            self._factor, cross, lower=True, check_finite=False
+        )
         left = np.maximum(variance - np.einsum("ij,ij->j", whitened, whitened), 1e-10)
         return cross.T @ self._weights * self._scale + self._level, np.sqrt(left) * self._scale
 
@@ -87,7 +88,7 @@ def fit_theta(at: Inputs, values: Floats, scale: float, start: Floats | None) ->
     target = _Target(at, (values - values.mean()) / scale, prior)
     bounds = [(mean - _BOUND_SD * _PRIOR_SD, mean + _BOUND_SD * _PRIOR_SD) for mean in prior]
     first = prior if start is None else start
-    found = minimize(
+    found = scipy.optimize.minimize(
         target, first, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": _ITERATIONS}
     )
     mode: Floats = found.x
@@ -114,7 +115,9 @@ class _Target:
             factor = np.linalg.cholesky(parts.covariance)
         except np.linalg.LinAlgError:
             return 1e10, np.zeros_like(theta)
-        inverse = cho_solve((factor, True), np.eye(len(self._values)), check_finite=False)
+        inverse = scipy.linalg.cho_solve(
+            (factor, True), np.eye(len(self._values)), check_finite=False
+        )
         alpha = inverse @ self._values
         fit = 0.5 * float(self._values @ alpha) + float(np.log(np.diag(factor)).sum())
         z = (theta - self._prior) / _PRIOR_SD

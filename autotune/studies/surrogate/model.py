@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import scipy  # its modules load when first used
 from numpy.typing import NDArray
-from scipy.special import ndtr
 
 from autotune.studies.surrogate.candidates import Candidates
 from autotune.studies.surrogate.gp import GaussianProcess, Inputs, fit_theta
@@ -188,7 +188,9 @@ def _improvement(lead: Floats, deviation: Floats) -> Floats:
     underflows, the order is still that of ``lead``."""
     z = lead / deviation
     density = np.exp(-0.5 * z**2) / np.sqrt(2 * np.pi)
-    gain: Floats = np.maximum(deviation * (z * ndtr(z) + density), 0) + _TINY * np.exp(lead)
+    gain: Floats = np.maximum(
+        deviation * (z * scipy.special.ndtr(z) + density), 0
+    ) + _TINY * np.exp(lead)
     return gain
 
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.ensemble import ExtraTreesRegressor
 
 from autotune.kernels.config import Config
 from autotune.kernels.device import Device
@@ -74,6 +73,8 @@ def _learnt(subject: Subject, siblings: Sequence[Sibling], seed: int) -> Floats:
     columns = [_columns(subject, s.problem, s.configs) for s in siblings]
     slowness = [_slowness(np.array(sibling.median_us)) for sibling in siblings]
     each = [np.full(len(s), weight) for s, weight in zip(slowness, weights, strict=True)]
+    from sklearn.ensemble import ExtraTreesRegressor  # takes a second: not for ``status``
+
     trees = ExtraTreesRegressor(_TREES, min_samples_leaf=2, max_features=0.7, random_state=seed)
     trees.fit(np.concatenate(columns), np.concatenate(slowness), np.concatenate(each))
     guess: Floats = trees.predict(_columns(subject, subject.problem, subject.configs))

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.ensemble import ExtraTreesRegressor
+
+if TYPE_CHECKING:
+    from sklearn.ensemble import ExtraTreesRegressor
 
 Floats = NDArray[np.float64]
 Columns = NDArray[np.float32]
@@ -41,6 +44,8 @@ class Trees:
 
 def fit_trees(columns: Columns, values: Floats, seed: int) -> Trees:
     """Bootstrapped extra trees over all columns."""
+    from sklearn.ensemble import ExtraTreesRegressor  # takes a second: not for ``status``
+
     forest = ExtraTreesRegressor(
         TREES, bootstrap=True, max_features=1.0, random_state=seed, n_jobs=1
     ).fit(columns, values)

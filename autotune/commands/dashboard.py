@@ -1,0 +1,106 @@
+"""``dashboard``: optuna-dashboard on a storage."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import socket
+import sys
+from pathlib import Path
+from socketserver import ThreadingMixIn
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+
+from optuna.storages import RDBStorage
+
+from autotune.commands.output import Output
+from autotune.errors import StorageError, UsageError
+from autotune.report.artifacts import artifact_folder, open_artifacts
+from autotune.report.refresh import refresh_notes
+from autotune.studies.storage import open_storage, public_url, run_lock, storage_url
+
+_log = logging.getLogger(__name__)
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    """One thread a request: a browser asks for several things at once."""
+
+    daemon_threads = True
+    allow_reuse_address = False
+
+
+class _QuietHandler(WSGIRequestHandler):
+    """Requests go to the debug log."""
+
+    def log_message(self, format: str, *args: Any) -> None:
+        _log.debug(format, *args)
+
+
+def dashboard_command(args: argparse.Namespace, output: Output) -> int:
+    """Serve until Ctrl-C. The address is the one line on stdout."""
+    import optuna_dashboard  # brings sklearn: not for ``status``
+
+    storage = open_storage(args.storage, create=False)
+    folder = args.artifacts or artifact_folder(args.storage)
+    _refresh(storage, args.storage, folder)
+    app = optuna_dashboard.wsgi(storage, artifact_store=_artifacts(folder))
+    with _serve(args.host, args.port, app) as server:
+        address = f"http://{_bracketed(args.host)}:{server.server_port}/dashboard/"
+        output.result({"url": address}, address)
+        sys.stdout.flush()
+        output.note(f"showing {public_url(storage_url(args.storage))}; Ctrl-C ends it")
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            output.note("stopped")
+    return 0
+
+
+def _refresh(storage: RDBStorage, url: str, folder: Path) -> None:
+    """Bring notes up to date, unless a run is in work and does so itself."""
+    try:
+        with run_lock(url):
+            refresh_notes(storage, folder)
+    except (StorageError, OSError) as error:
+        _log.debug("notes are left as they are: %s", error)
+
+
+def _artifacts(folder: Path) -> Any:
+    try:
+        return open_artifacts(folder)
+    except OSError as error:
+        _log.warning("no pictures: %s cannot be made: %s", folder, error.strerror)
+        return None
+
+
+def _serve(host: str, port: int, app: Any) -> WSGIServer:
+    """On ``port``, or a free one where that is taken. Raises UsageError for a host not ours."""
+    try:
+        return _make(host, port if _is_free(host, port) else 0, app)
+    except OSError as error:
+        raise UsageError(
+            f"--host {host} --port {port} cannot be listened on: {error.strerror or error}. "
+            "Try --host 127.0.0.1"
+        ) from error
+
+
+def _make(host: str, port: int, app: Any) -> WSGIServer:
+    family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+    server_class = type("_FamilyServer", (_Server,), {"address_family": family})
+    return make_server(host, port, app, server_class=server_class, handler_class=_QuietHandler)
+
+
+def _is_free(host: str, port: int) -> bool:
+    """False too where somebody listens on the port under another address of this machine."""
+    family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+    return True
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host

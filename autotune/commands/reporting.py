@@ -1,0 +1,39 @@
+"""``report``: one HTML page with plots, from storages alone."""
+
+from __future__ import annotations
+
+import argparse
+
+from autotune.commands.output import Output
+from autotune.errors import UsageError
+from autotune.studies.storage import open_storage
+from autotune.studies.store import StoredStudy, stored_studies
+from autotune.tune.stored import select
+
+
+def report_command(args: argparse.Namespace, output: Output) -> int:
+    """Write the page and its pictures; a storage in use may be read."""
+    from autotune.report.report import write_report  # matplotlib takes a second
+
+    studies = _studies(args.storage, args.model)
+    other = _studies(args.compare, args.model) if args.compare else []
+    try:
+        report = write_report(studies, args.output_dir, other)
+    except OSError as error:
+        raise UsageError(
+            f"--output-dir {args.output_dir} cannot be written: {error.strerror}. "
+            "Give a folder that you may write"
+        ) from error
+    output.result(
+        {"page": str(report.page), "pictures": [str(path) for path in report.pictures]},
+        f"wrote {report.page} and {len(report.pictures)} pictures beside it",
+    )
+    return 0
+
+
+def _studies(url: str, model: str | None) -> list[StoredStudy]:
+    storage = open_storage(url, create=False)
+    try:
+        return select(stored_studies(storage), model)
+    finally:
+        storage.remove_session()

@@ -1,0 +1,50 @@
+"""Several displays as one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from autotune.kernels.config import AnyConfig
+from autotune.kernels.device import Device
+from autotune.models import ModelShape
+from autotune.studies.history import Known
+from autotune.studies.outcome import TrialResult
+from autotune.tune.plan import Unit
+from autotune.tune.run import Display
+
+
+class Displays:
+    """Passes everything on, in order."""
+
+    def __init__(self, *displays: Display) -> None:
+        self._displays = displays
+
+    def started(
+        self, shape: ModelShape, device: Device, units: Sequence[Unit], known: Sequence[Known]
+    ) -> None:
+        for display in self._displays:
+            display.started(shape, device, units, known)
+
+    def trial_asked(self, unit: Unit, worker: int, config: AnyConfig) -> None:
+        for display in self._displays:
+            display.trial_asked(unit, worker, config)
+
+    def trial_told(self, unit: Unit, result: TrialResult) -> None:
+        for display in self._displays:
+            display.trial_told(unit, result)
+
+    def unit_ended(self, unit: Unit) -> None:
+        for display in self._displays:
+            display.unit_ended(unit)
+
+    def settling(self, unit: Unit) -> None:
+        for display in self._displays:
+            display.settling(unit)
+
+    def tick(self) -> None:
+        for display in self._displays:
+            display.tick()
+
+    def close(self) -> None:
+        for display in self._displays:
+            display.close()

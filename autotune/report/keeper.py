@@ -1,0 +1,147 @@
+"""Keeps each study's note, figures and picture in the storage as good as the study is."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import sqlalchemy.exc
+from optuna.exceptions import ExperimentalWarning, StorageInternalError
+from optuna.storages import BaseStorage
+from optuna.study import Study
+
+from autotune.devices.machine import facts
+from autotune.kernels.config import AnyConfig
+from autotune.kernels.device import Device
+from autotune.models import ModelShape
+from autotune.report.artifacts import hang_picture
+from autotune.report.notes import Subject, note
+from autotune.report.versions import MACHINE
+from autotune.studies.history import Known
+from autotune.studies.outcome import TrialResult
+from autotune.tune.emit import results_of
+from autotune.tune.plan import Unit
+
+_log = logging.getLogger(__name__)
+_EVERY = 10
+"""A study's note is written at its first measurement and every so many: about 15 ms each."""
+_TROUBLE = (StorageInternalError, sqlalchemy.exc.SQLAlchemyError, OSError)
+"""A note that cannot be written must not end a run: the trials themselves will tell."""
+
+
+class NoteKeeper:
+    """An observer of a run. ``folder`` takes the pictures."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._units: Sequence[Unit] = ()
+        self._known: Sequence[Known] = ()
+        self._written: dict[str, tuple[object, ...]] = {}
+
+    def started(
+        self, shape: ModelShape, device: Device, units: Sequence[Unit], known: Sequence[Known]
+    ) -> None:
+        self._units, self._known = units, known
+        self._written = {unit.study.study_name: _state(unit) for unit in units if unit.entries}
+        machine = facts(device)
+        for unit in units:
+            if unit.study.user_attrs.get(MACHINE) != machine:
+                unit.study.set_user_attr(MACHINE, machine)
+
+    def trial_asked(self, unit: Unit, worker: int, config: AnyConfig) -> None:
+        pass
+
+    def trial_told(self, unit: Unit, result: TrialResult) -> None:
+        if result.measurement and len(unit.entries) % _EVERY == 1:
+            self._write(unit, picture=False)
+
+    def unit_ended(self, unit: Unit) -> None:
+        self._write(unit, picture=True)
+
+    def settling(self, unit: Unit) -> None:
+        pass
+
+    def tick(self) -> None:
+        pass
+
+    def close(self) -> None:
+        """Once more for what the finalists changed."""
+        for unit in self._units:
+            self._write(unit, picture=True)
+
+    def _write(self, unit: Unit, *, picture: bool) -> None:
+        name, state = unit.study.study_name, (*_state(unit), picture)
+        if not unit.entries or self._written.get(name) in (state, (*state[:-1], True)):
+            return
+        try:
+            write_note(unit.study, subject_of(unit), self._known, self._folder if picture else None)
+        except _TROUBLE as error:
+            _log.warning("the note of %s could not be written: %s", name, error)
+        self._written[name] = state
+
+
+def write_note(study: Study, subject: Subject, known: Sequence[Known], folder: Path | None) -> None:
+    """Write note and figures, and with ``folder`` the best trial's picture."""
+    from optuna_dashboard import get_note, save_note  # brings sklearn: not for ``status``
+
+    picture = None
+    best_us, default_us = subject.best_us, subject.default_us
+    if best_us is not None:
+        _set(study, "best_us", round(best_us, 2))
+        if default_us is not None:
+            _set(study, "default_us", round(default_us, 2))
+            _set(study, "speedup", round(default_us / best_us, 4))
+        picture = _picture(study, subject, folder) if folder is not None else None
+    _name_objective(study)
+    text = note(subject, known, picture)
+    if get_note(study) != text:
+        save_note(study, text)
+
+
+def _name_objective(study: Study) -> None:
+    if study.metric_names is None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            study.set_metric_names(["µs"])
+
+
+def subject_of(unit: Unit) -> Subject:
+    """Of a study in work."""
+    attrs = unit.study.user_attrs
+    results = results_of(
+        unit.key.problem,
+        unit.key.device,
+        unit.job.engines,
+        entries=unit.entries,
+        incumbents=unit.incumbents,
+        finalists=unit.finalists,
+    )
+    return Subject(
+        key=unit.key,
+        model=str(attrs["model"]),
+        sampler=str(attrs["settings"]["sampler"]),
+        entries=unit.entries,
+        target=unit.target,
+        ended=unit.ended,
+        results=results,
+    )
+
+
+def _picture(study: Study, subject: Subject, folder: Path) -> str:
+    from autotune.report.study_chart import study_png  # matplotlib takes a second
+
+    best = min((e for e in subject.entries if e.complete), key=lambda entry: entry.median_us)
+    storage: BaseStorage = study._storage
+    trial_id = storage.get_trial_id_from_study_id_trial_number(study._study_id, best.trial_number)
+    return hang_picture(study_png(subject), folder, storage, study._study_id, trial_id)
+
+
+def _set(study: Study, name: str, value: float) -> None:
+    if study.user_attrs.get(name) != value:
+        study.set_user_attr(name, value)
+
+
+def _state(unit: Unit) -> tuple[object, ...]:
+    return len(unit.entries), len(unit.finalists), unit.ended

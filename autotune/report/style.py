@@ -1,0 +1,112 @@
+"""One style for every picture: colour-blind safe, readable in print, the same everywhere."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, NullLocator
+
+BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
+YELLOW, BLUE, VERMILION, PURPLE = "#F0E442", "#0072B2", "#D55E00", "#CC79A7"
+"""The palette of Okabe and Ito: distinct to every kind of colour vision, and in grey."""
+GREY = "#8A8A8A"
+
+OURS = BLUE
+ENGINE_COLOURS = {"sglang": VERMILION, "vllm": ORANGE}
+ENGINE_MARKERS = {"sglang": "s", "vllm": "^"}
+
+_RC: Any = {
+    "font.size": 9.5,
+    "axes.titlesize": 10.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#E4E4E4",
+    "grid.linewidth": 0.7,
+    "lines.linewidth": 1.8,
+    "lines.markersize": 4.5,
+    "legend.frameon": False,
+    "legend.fontsize": 8.5,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "autotune",
+}
+_PNG_DPI = 130
+_CROWDED = 10
+"""Batch sizes from which their labels are turned."""
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One chart: ``slug`` names its file, ``caption`` says what it shows and how to read it."""
+
+    slug: str
+    title: str
+    caption: str
+    figure: Figure
+
+    def png(self) -> bytes:
+        buffer = io.BytesIO()
+        self.figure.savefig(buffer, format="png", dpi=_PNG_DPI)
+        return buffer.getvalue()
+
+    def data_uri(self) -> str:
+        """An SVG for an ``img``: sharp in print, and closed in itself."""
+        buffer = io.BytesIO()
+        self.figure.savefig(buffer, format="svg", metadata={"Date": None})
+        return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+@contextmanager
+def styled() -> Iterator[None]:
+    """Everything that is drawn or saved within has the style."""
+    with matplotlib.rc_context(_RC):
+        yield
+
+
+def axes_row(
+    columns: int = 1,
+    *,
+    rows: int = 1,
+    height: float = 3.4,
+    layout: Literal["constrained"] | None = "constrained",
+) -> tuple[Figure, list[Axes]]:
+    """A figure as wide as the page with its axes, row by row. Needs no window system.
+
+    ``layout`` None is for who sets the margins: finding them takes half of drawing.
+    """
+    figure = Figure(figsize=(9.2, height), layout=layout)
+    FigureCanvasAgg(figure)
+    return figure, list(figure.subplots(rows, columns, squeeze=False).flat)
+
+
+def token_axis(axes: Axes, tokens: Iterable[int]) -> None:
+    """Batch sizes on a logarithmic x axis, each with its tick."""
+    sizes = sorted(set(tokens))
+    axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_locator(FixedLocator(sizes))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xticklabels([str(size) for size in sizes], fontsize=8)
+    if len(sizes) > _CROWDED:
+        axes.tick_params(axis="x", rotation=90)
+    axes.set_xlabel("batch size (tokens)")
+
+
+def category_axis(axes: Axes, labels: Iterable[object]) -> None:
+    """One tick for each label, at 0, 1, 2 …"""
+    words = [str(label) for label in labels]
+    axes.set_xticks(range(len(words)), words, fontsize=8)
+    if len(words) > _CROWDED:
+        axes.tick_params(axis="x", rotation=90)
+    axes.grid(visible=False, axis="x")

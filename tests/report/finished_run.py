@@ -1,0 +1,22 @@
+"""A finished run of a small recorded landscape."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from autotune.settings import RunSettings
+from autotune.studies.storage import open_storage
+from autotune.studies.store import StoredStudy, stored_studies
+
+
+@dataclass(frozen=True)
+class Finished:
+    """Where a run left everything."""
+
+    storage: str
+    artifacts: Path
+    settings: RunSettings
+
+    def studies(self) -> list[StoredStudy]:
+        return stored_studies(open_storage(self.storage, create=False))

@@ -1,0 +1,73 @@
+"""What a run leaves for the dashboard: notes, figures, pictures."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import optuna
+from finished_run import Finished  # type: ignore[import-not-found]
+from optuna.storages import RDBStorage
+from optuna_dashboard import get_note, save_note
+
+from autotune.report.keeper import NoteKeeper
+from autotune.report.refresh import refresh_notes
+from autotune.studies.storage import open_storage
+from autotune.tune.run import run
+
+_PNG = b"\x89PNG"
+
+
+def _loaded(finished: Finished, storage: RDBStorage) -> list[optuna.Study]:
+    return [optuna.load_study(study_name=s.name, storage=storage) for s in finished.studies()]
+
+
+def test_each_study_has_a_note_with_its_best_and_what_its_sampler_knew(finished: Finished) -> None:
+    storage = open_storage(finished.storage, create=False)
+    for stored, study in zip(finished.studies(), _loaded(finished, storage), strict=True):
+        text = get_note(study)
+        best = min((e for e in stored.measured if e.complete), key=lambda e: e.median_us)
+        assert f"{stored.key.problem.tokens} tokens" in text
+        assert f"`{best.config}`" in text
+        assert "Replayed" in text
+        assert "random sampler learns from this study alone" in text
+        assert "/artifacts/" in text
+        assert study.user_attrs["best_us"] == round(best.median_us, 2)
+        assert study.user_attrs["speedup"] >= 1
+        assert study.metric_names == ["µs"]
+
+
+def test_the_best_trial_alone_has_the_picture(finished: Finished) -> None:
+    storage = open_storage(finished.storage, create=False)
+    for study in _loaded(finished, storage):
+        attrs = storage.get_study_system_attrs(study._study_id)
+        metas = {k: json.loads(v) for k, v in attrs.items() if k.startswith("dashboard:artifacts:")}
+        [(key, meta)] = [(key, meta) for key, meta in metas.items() if meta]
+        assert key.split(":")[2] == str(study.best_trial._trial_id)
+        assert (finished.artifacts / meta["artifact_id"]).read_bytes().startswith(_PNG)
+
+
+def test_refreshing_writes_what_is_missing_and_nothing_twice(
+    finished: Finished, tmp_path: Path
+) -> None:
+    copy = tmp_path / "copy.db"
+    shutil.copy(finished.storage, copy)
+    storage = open_storage(str(copy), create=False)
+    studies = _loaded(finished, storage)
+    for study in studies:
+        save_note(study, "gone")
+    assert refresh_notes(storage, tmp_path / "artifacts") == len(studies)
+    notes = [get_note(study) for study in studies]
+    assert all("tokens" in text for text in notes)
+    attrs = [storage.get_study_system_attrs(study._study_id) for study in studies]
+    refresh_notes(storage, tmp_path / "artifacts")
+    assert [storage.get_study_system_attrs(study._study_id) for study in studies] == attrs
+
+
+def test_a_note_that_cannot_be_kept_does_not_end_a_run(finished: Finished, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    keeper = NoteKeeper(tmp_path / "file" / "artifacts")
+    report = run(finished.settings, str(tmp_path / "other.db"), keeper)
+    assert report.failed == {}
+    assert report.measured == 40

@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+from autotune.report.time_left import TimeLeft
+
+
+class _Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_nothing_is_said_without_a_pace() -> None:
+    left = TimeLeft(_Clock())
+    assert left.seconds is None
+    left.measured(10)
+    assert left.seconds is None
+
+
+def test_at_a_steady_pace_it_is_right_and_only_falls() -> None:
+    clock = _Clock()
+    left, shown = TimeLeft(clock), []
+    for done in range(1, 101):
+        clock.now = float(done)
+        left.measured(100 - done)
+        shown.append(left.seconds)
+    known = [seconds for seconds in shown if seconds is not None]
+    assert known == sorted(known, reverse=True)
+    assert abs(known[0] - 97) < 1
+    assert known[-1] == 0
+
+
+def test_it_falls_between_measurements_but_not_while_nothing_comes() -> None:
+    clock = _Clock()
+    left = TimeLeft(clock)
+    for done in range(1, 11):
+        clock.now = float(done)
+        left.measured(100 - done)
+    first = left.seconds
+    assert first is not None
+    clock.now += 2
+    assert left.seconds == first - 2
+    clock.now += 1000
+    assert left.seconds == first - 5  # five usual gaps
+
+
+def test_a_faster_pace_is_believed_soon() -> None:
+    clock = _Clock()
+    left = TimeLeft(clock)
+    for done in range(1, 101):
+        clock.now += 10.0 if done <= 20 else 1.0
+        left.measured(200 - done)
+    assert left.seconds is not None
+    assert 90 <= left.seconds <= 130
