@@ -137,10 +137,13 @@ def time_spent(layer: Layer) -> Picture:
 def _kinds(spent: list[Spent]) -> Iterator[tuple[str, str, NDArray[np.float64]]]:
     measured = np.array([one.measure_s for one in spent])
     rest = np.array([one.rest_s for one in spent])
+    verified = np.array([one.verify_s for one in spent])
     yield "compile", ORANGE, np.array([one.compile_s for one in spent])
+    if verified.any():
+        yield "verify", GREEN, verified
     if measured.any():
         yield "measure", BLUE, measured
-        yield "load, verify, wait", GREY, rest
+        yield "load, wait", GREY, rest
     else:
         yield "verify, measure, wait", BLUE, rest
 

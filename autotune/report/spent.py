@@ -7,35 +7,41 @@ from dataclasses import dataclass
 
 from optuna.trial import FrozenTrial
 
+_SAID = ("compile_s", "verify_s", "measure_s")
+"""Seconds that a trial has as user attributes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Spent:
     """Seconds of trials from ask to tell, added; trials side by side count each."""
 
     compile_s: float
+    verify_s: float
+    """The comparison with the eager twin. 0 where nothing is run."""
     measure_s: float
     """0 where trials do not say (``measure_s`` is younger than ``compile_s``)."""
     rest_s: float
-    """Loading, verifying and waiting; measuring too where trials do not say."""
+    """Loading and waiting; measuring too where trials do not say."""
 
     @property
     def total_s(self) -> float:
-        return self.compile_s + self.measure_s + self.rest_s
+        return self.compile_s + self.verify_s + self.measure_s + self.rest_s
 
 
 def spent_on(trials: Iterable[FrozenTrial]) -> Spent:
     """Trials that have ended; one that was interrupted counts as waiting."""
-    compile_s = measure_s = rest_s = 0.0
+    said = dict.fromkeys(_SAID, 0.0)
+    rest_s = 0.0
     for trial in trials:
         if trial.duration is None:
             continue
-        total = trial.duration.total_seconds()
-        compiling = min(float(trial.user_attrs.get("compile_s", 0.0)), total)
-        measuring = min(float(trial.user_attrs.get("measure_s", 0.0)), total - compiling)
-        compile_s += compiling
-        measure_s += measuring
-        rest_s += total - compiling - measuring
-    return Spent(compile_s, measure_s, rest_s)
+        left = trial.duration.total_seconds()
+        for name in _SAID:
+            seconds = min(float(trial.user_attrs.get(name, 0.0)), left)
+            said[name] += seconds
+            left -= seconds
+        rest_s += left
+    return Spent(**said, rest_s=rest_s)
 
 
 def wall_s(trials: Iterable[FrozenTrial]) -> float:

@@ -40,4 +40,6 @@ class TrialResult:
     relative_error: float | None = None
     """Largest error against the eager twin over the checked slice; None where not verified."""
     compile_s: float = 0.0
+    verify_s: float = 0.0
+    """Seconds of the comparison with the eager twin, and of the first launch."""
     measure_s: float = 0.0
