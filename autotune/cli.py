@@ -34,6 +34,7 @@ from autotune.commands.inspecting import (
     status_command,
 )
 from autotune.commands.output import Output
+from autotune.commands.recording import add_record_flags, record_command
 from autotune.commands.reporting import report_command
 from autotune.commands.tuning import resume_command, run_command
 from autotune.engines import ENGINES
@@ -83,6 +84,9 @@ def make_parser() -> argparse.ArgumentParser:
         help="six numbers a config: BLOCK_SIZE_M N K GROUP_SIZE_M num_warps num_stages",
     )
     bench.add_argument("--config-file", type=Path, nargs="+", metavar="F", help="engine files")
+
+    record = _command(commands, "record", record_command, "measure a whole space into one file")
+    add_record_flags(record)
 
     for name, function, words in (
         ("status", status_command, "how far everything is"),

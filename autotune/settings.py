@@ -102,3 +102,41 @@ class RunSettings:
         values["output_dir"] = Path(data["output_dir"])
         values["cache_dir"] = Path(data["cache_dir"])
         return cls(**values)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordSettings:
+    """Everything that ``record`` is started with."""
+
+    model: ModelSettings
+    device: str
+    """Selector: cuda, estimate:GPU or replay:FILE, never auto."""
+    output: Path | None = None
+    """None: named by device and problem, in the current folder."""
+    kernel: Kernel = Kernel.FUSED
+    engines: tuple[str, ...] = ("sglang", "vllm")
+    l2: str = "cold"
+    limit: int | None = None
+    """Configs of a space that are measured, chosen at random; None: all."""
+    timeout_s: float | None = None
+    run_timeout_s: float = 120.0
+    cache_dir: Path = Path(".cache")
+    jobs: int = 1
+    compile_jobs: int = 1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.output is not None and self.output.suffix != ".npz":
+            raise UsageError(f"--output {self.output}: a recording is an .npz file; name it so")
+        for flag, count in (("--jobs", self.jobs), ("--compile-jobs", self.compile_jobs)):
+            if count < 1:
+                raise UsageError(f"{flag} is {count}; it must be at least 1")
+        if self.limit is not None and self.limit < 1:
+            raise UsageError(f"--limit is {self.limit}; at least 1 config must be measured")
+        if self.timeout_s is not None and self.timeout_s <= 0:
+            raise UsageError(f"--timeout is {self.timeout_s} s; it must be above 0")
+
+    @property
+    def measurer_options(self) -> MeasurerOptions:
+        """What the measurer is opened with."""
+        return MeasurerOptions(cache_dir=self.cache_dir, cold_l2=self.l2 == "cold")

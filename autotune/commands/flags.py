@@ -137,8 +137,7 @@ def cache_dir(args: argparse.Namespace) -> Path:
 def run_settings(args: argparse.Namespace) -> RunSettings:
     """Raises UsageError for what cannot be."""
     device = device_selector(args)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    jobs = args.jobs if args.jobs is not None else _jobs(device, cores or 1)
+    jobs = args.jobs if args.jobs is not None else jobs_on(device)
     return RunSettings(
         model=model_settings(args),
         device=device,
@@ -157,6 +156,13 @@ def run_settings(args: argparse.Namespace) -> RunSettings:
     )
 
 
-def _jobs(device: str, cores: int) -> int:
+def cores() -> int:
+    """How many this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def jobs_on(device: str) -> int:
     """Estimates are compiles, one per core; a GPU must not be shared, a recording needs no help."""
-    return cores if device.startswith("estimate") else 1
+    return cores() if device.startswith("estimate") else 1

@@ -16,12 +16,12 @@ from typing import Any
 import torch
 from triton.runtime.errors import OutOfResources
 
+from autotune.devices.compiler import BinaryCompiler
 from autotune.devices.options import MeasurerOptions
 from autotune.devices.prior import static_us
 from autotune.devices.specs import known_spec
 from autotune.devices.versions import triton_version
 from autotune.errors import DeviceError
-from autotune.kernels.ahead import CompileFailure, resources_of
 from autotune.kernels.binary import BOTH
 from autotune.kernels.config import AnyConfig, ConfigPair, pair_of
 from autotune.kernels.device import Device, DeviceKind, Target
@@ -35,7 +35,7 @@ from autotune.kernels.inputs import (
     weights_key,
 )
 from autotune.kernels.limits import why_no_dtype
-from autotune.kernels.measurement import Measurement, Resources
+from autotune.kernels.measurement import Measurement, Resources, worse_of
 from autotune.kernels.moe import MoeBuffers, make_buffers, run_down, run_moe, run_up
 from autotune.kernels.problem import Problem
 from autotune.kernels.timing import CudaClock, GraphTimer, Timer
@@ -79,6 +79,7 @@ class CudaMeasurer:
         torch.backends.cuda.matmul.allow_tf32 = False  # the twin is true fp32
         properties = torch.cuda.get_device_properties(index)
         self._device = device_of(properties, cold_l2=options.cold_l2)
+        self._compiler = BinaryCompiler(options.cache_dir, self._device.target)
         self._seed, self._instances = options.seed, instances
         clock = CudaClock(properties.L2_cache_size)
         self._timer: Timer = GraphTimer(clock, warm=not options.cold_l2)
@@ -113,15 +114,14 @@ class CudaMeasurer:
             if reason is not None:
                 return TrialResult(Outcome.INFEASIBLE, reason=reason, failed_half=which)
         begin = time.perf_counter()
-        resources = resources_of(problem, config, self._device.target)
+        answers = {w: self._compiler.answer(problem, getattr(pair_of(config), w), w) for w in BOTH}
         compile_s = time.perf_counter() - begin
-        if isinstance(resources, CompileFailure):
-            return TrialResult(
-                Outcome.COMPILE_ERROR,
-                reason=resources.reason,
-                failed_half=resources.which,
-                compile_s=compile_s,
-            )
+        for which, answer in answers.items():
+            if isinstance(answer, str):
+                return TrialResult(
+                    Outcome.COMPILE_ERROR, reason=answer, failed_half=which, compile_s=compile_s
+                )
+        resources = worse_of(*(a for a in answers.values() if isinstance(a, Resources)))
         result = self._why_too_big(resources) or self._run(problem, config, stop_above_us)
         return replace(
             result,

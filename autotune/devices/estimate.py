@@ -7,14 +7,15 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from autotune.devices.compiled import FILE_NAME, CompileAnswer, CompileCache
+from autotune.devices.compiled import CompileAnswer
+from autotune.devices.compiler import BinaryCompiler
 from autotune.devices.prior import static_us
 from autotune.devices.rows import RoutedRows, routed_rows
 from autotune.devices.specs import GpuSpec
 from autotune.devices.time_model import REVISION, model_us, pairs_us
 from autotune.devices.versions import triton_version
 from autotune.errors import DeviceError
-from autotune.kernels.binary import BOTH, Which, binary_key
+from autotune.kernels.binary import BOTH, Which
 from autotune.kernels.config import AnyConfig, Config, ConfigPair, pair_of
 from autotune.kernels.device import Device, DeviceKind
 from autotune.kernels.limits import why_no_dtype
@@ -39,7 +40,7 @@ class EstimateMeasurer:
         """``cache_dir`` is shared by all processes; it is made when needed."""
         self.spec = spec
         self._seed = seed
-        self._cache = CompileCache(cache_dir / FILE_NAME, spec.target)
+        self._compiler = BinaryCompiler(cache_dir, spec.target)
         self._device = Device(
             kind=DeviceKind.ESTIMATE,
             name=spec.name,
@@ -76,7 +77,9 @@ class EstimateMeasurer:
             if reason is not None:
                 return TrialResult(Outcome.INFEASIBLE, reason=reason, failed_half=which)
         begin = time.perf_counter()
-        answers = {which: self._answer(problem, getattr(pair, which), which) for which in BOTH}
+        answers = {
+            which: self._compiler.answer(problem, getattr(pair, which), which) for which in BOTH
+        }
         compile_s = time.perf_counter() - begin
         for which, answer in answers.items():
             if failed := self._why_failed(answer):
@@ -96,7 +99,8 @@ class EstimateMeasurer:
         )
 
     def close(self) -> None:
-        """Nothing is held: the cache file is opened for each line."""
+        """See ``Measurer``."""
+        self._compiler.close()
 
     def _routings(self, problem: Problem, count: int) -> list[RoutedRows]:
         return [routed_rows(problem, instance, self._seed) for instance in range(count)]
@@ -105,7 +109,7 @@ class EstimateMeasurer:
         """The worse resources of up and down, or why one of them does not compile."""
         found: list[Resources] = []
         for which in BOTH:
-            answer = self._answer(problem, config, which)
+            answer = self._compiler.answer(problem, config, which)
             if isinstance(answer, str):
                 return answer
             found.append(answer)
@@ -134,23 +138,6 @@ class EstimateMeasurer:
         worst = worse_of(*resources.values())
         times = model_us(problem, [config], self.spec, routings, [worst])
         return Measurement(tuple(times[:, 0].tolist()), HOW)
-
-    def _answer(self, problem: Problem, config: Config, which: Which) -> CompileAnswer:
-        key = binary_key(problem, config, which)
-        known = self._cache.get(key)
-        if known is not None:
-            return known
-        answer = _compile(problem, config, self.spec, which)
-        self._cache.put(key, answer)
-        return answer
-
-
-def _compile(problem: Problem, config: Config, spec: GpuSpec, which: Which) -> CompileAnswer:
-    """Imports torch and Triton."""
-    from autotune.kernels.ahead import CompileFailure, compile_gemm
-
-    compiled = compile_gemm(problem, config, spec.target, which)
-    return compiled.reason if isinstance(compiled, CompileFailure) else compiled.resources
 
 
 def _judged(whole: Measurement, stop_above_us: float | None) -> tuple[Outcome, Measurement, str]:

@@ -9,17 +9,16 @@ from pathlib import Path
 
 from autotune.devices import open_measurer
 from autotune.engines import read_configs
-from autotune.errors import EngineFileError, UsageError
+from autotune.errors import EngineFileError
 from autotune.kernels.config import AnyConfig, Config
 from autotune.kernels.device import Device
 from autotune.kernels.limits import why_no_tma
 from autotune.kernels.problem import Kernel
-from autotune.models import ModelShape
 from autotune.settings import RunSettings
 from autotune.studies.outcome import Outcome, TrialResult
 from autotune.studies.pairs import completed_as_asked
 from autotune.tune.child import Child, ChildFault
-from autotune.tune.plan import Job, default_source, jobs_of, model_shape
+from autotune.tune.plan import Job, default_source, jobs_of_kernel, model_shape
 from autotune.tune.remote import RemoteMeasurer
 
 
@@ -45,24 +44,12 @@ def bench(
         device = RemoteMeasurer(child).device
         rows = [
             Timed(job.problem.tokens, source, config, _measure(child, job, config))
-            for job in _jobs(shape, settings)
+            for job in jobs_of_kernel(shape, settings.model, settings.engines, settings.kernel)
             for source, config in _candidates(job, device, configs, tables)
         ]
     finally:
         child.close()
     return device, rows
-
-
-def _jobs(shape: ModelShape, settings: RunSettings) -> list[Job]:
-    """Under separate kernels only those of engines that read a config for each GEMM."""
-    jobs = jobs_of(shape, settings.model, settings.engines, settings.kernel)
-    wanted = [job for job in jobs if job.problem.kernel is settings.kernel]
-    if not wanted:
-        raise UsageError(
-            f"--kernel {settings.kernel.value} with --engine {' '.join(settings.engines)}: "
-            "it reads one config for both GEMMs. Try --engine sglang, or --kernel fused"
-        )
-    return wanted
 
 
 def _candidates(

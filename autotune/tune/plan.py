@@ -163,6 +163,21 @@ def jobs_of(
     return jobs
 
 
+def jobs_of_kernel(
+    shape: ModelShape, settings: ModelSettings, engines: Sequence[str], kernel: Kernel
+) -> list[Job]:
+    """Those of ``jobs_of`` that have this kernel: for separate ones, of engines that read a config
+    for each GEMM. Raises UsageError where there is none."""
+    jobs = jobs_of(shape, settings, engines, kernel)
+    wanted = [job for job in jobs if job.problem.kernel is kernel]
+    if not wanted:
+        raise UsageError(
+            f"--kernel {kernel.value} with --engine {' '.join(engines)}: "
+            "it reads one config for both GEMMs. Try --engine sglang, or --kernel fused"
+        )
+    return wanted
+
+
 def files_dir(output_dir: Path, device: Device) -> Path:
     """Where files of this kind of device go: what was not measured says so in its folder."""
     folder = _FOLDER.get(device.kind)

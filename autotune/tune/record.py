@@ -1,0 +1,312 @@
+"""``record``: every config of a space, or a random part of it, into one file.
+
+Binaries first, in parallel, each once for all batch sizes; then times, batch size after batch
+size. A config that takes the process with it has that as its outcome.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import autotune
+from autotune.devices import open_measurer
+from autotune.devices.compiler import BinaryCompiler
+from autotune.devices.measurer import Measurer
+from autotune.kernels.binary import BOTH, binary_key
+from autotune.kernels.config import AnyConfig, pair_of
+from autotune.kernels.device import Device, DeviceKind
+from autotune.kernels.problem import Problem
+from autotune.settings import RecordSettings
+from autotune.studies.key import StudyKey
+from autotune.studies.outcome import Outcome, TrialResult
+from autotune.studies.pairs import completed_as_asked
+from autotune.studies.space import SearchSpace
+from autotune.tune.child import Child
+from autotune.tune.farm import Answer, Call, answers
+from autotune.tune.interrupt import Interrupt
+from autotune.tune.journal import Ledger
+from autotune.tune.plan import Job, jobs_of_kernel, model_shape
+from autotune.tune.remote import RemoteMeasurer
+
+HOPELESS = 5.0
+"""As in the loop: a first sample so many times the best ends a config."""
+_COMPILED = (DeviceKind.CUDA, DeviceKind.ESTIMATE)
+
+
+class RecordDisplay(Protocol):
+    """Whoever shows how far a recording is."""
+
+    def started(self, device: Device, path: Path) -> None:
+        """What is recorded, and where to."""
+
+    def phase(self, words: str, done: int, total: int) -> None:
+        """A part begins, of which ``done`` was there before."""
+
+    def step(self) -> None:
+        """One more of the part's total."""
+
+    def close(self) -> None:
+        """Nothing more will happen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """One problem, and the configs of its space that are to be measured, in this order."""
+
+    key: StudyKey
+    configs: tuple[AnyConfig, ...]
+    space_size: int
+
+
+@dataclass(frozen=True, slots=True)
+class StudyCount:
+    """What a recording holds of one problem."""
+
+    problem: Problem
+    wanted: int
+    space_size: int
+    outcomes: dict[str, int]
+    best: AnyConfig | None
+    best_us: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class RecordReport:
+    """How a recording ended."""
+
+    device: Device
+    path: Path
+    studies: tuple[StudyCount, ...]
+    measured: int
+    """New in this call."""
+    missing: int
+    interrupted: bool
+    seconds: float
+
+
+def record(settings: RecordSettings, display: RecordDisplay) -> RecordReport:
+    """Measure whatever ``settings`` names and the file does not hold yet.
+
+    Raises AutotuneError for what the user can mend.
+    """
+    began = time.monotonic()
+    shape = model_shape(settings.model)
+    jobs = jobs_of_kernel(shape, settings.model, settings.engines, settings.kernel)
+    with ExitStack() as stack:
+        interrupt = stack.enter_context(Interrupt())
+        measuring = _children(stack, _measurer(settings), settings.jobs)
+        measurer = RemoteMeasurer(measuring[0])
+        device = measurer.device
+        studies = [_study(measurer, job, settings) for job in jobs]
+        ledger = Ledger(settings.output or default_path(device, studies[0].key.problem))
+        stack.callback(ledger.close)
+        ledger.check_device(device)
+        stack.callback(display.close)
+        display.started(device, ledger.path)
+        deadline = None if settings.timeout_s is None else began + settings.timeout_s
+        recorder = _Recorder(ledger, display, interrupt, settings.run_timeout_s, deadline)
+        before = _count(ledger, studies)
+        if device.kind in _COMPILED:
+            recorder.compile(studies, partial(_compilers, device, settings))
+        for study in studies:
+            recorder.measure(study, measuring)
+            ledger.save(_versions(), is_whole=False)
+        missing = sum(len(_missing(ledger, study)) for study in studies)
+        ledger.save(_versions(), is_whole=not missing)
+        return RecordReport(
+            device=device,
+            path=ledger.path,
+            studies=tuple(_counts(ledger, study) for study in studies),
+            measured=_count(ledger, studies) - before,
+            missing=missing,
+            interrupted=interrupt.requested,
+            seconds=time.monotonic() - began,
+        )
+
+
+def default_path(device: Device, problem: Problem) -> Path:
+    """As moe_NVIDIA_H200_E=128,N=768_bf16.npz; estimates say so."""
+    kind = "" if device.kind is DeviceKind.CUDA else f"{device.kind.value}_"
+    name = device.name.replace(" ", "_")
+    kernel = "" if problem.kernel.value == "fused" else f"_{problem.kernel.value}"
+    sizes = f"E={problem.experts},N={problem.intermediate}"
+    return Path(f"{kind}moe_{name}_{sizes}_{problem.dtype.value}{kernel}.npz")
+
+
+class _Recorder:
+    """Runs calls on children and keeps what they answer."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        display: RecordDisplay,
+        interrupt: Interrupt,
+        run_timeout_s: float,
+        deadline: float | None,
+    ) -> None:
+        self._ledger = ledger
+        self._display = display
+        self._interrupt = interrupt
+        self._run_timeout_s = run_timeout_s
+        self._deadline = deadline
+
+    def compile(self, studies: Sequence[Study], open_children: Any) -> None:
+        """Every binary that a missing result needs. One that does not come is a result of each
+        config and problem that needs it."""
+        groups = _binary_groups(self._ledger, studies)
+        if not groups:
+            return
+        self._display.phase("compiling", 0, len(groups))
+        calls = (Call(group, "prepare", (group[0][0].key.problem, group[0][1])) for group in groups)
+        with ExitStack() as stack:
+            for answer in self._answers(open_children(stack, len(groups)), calls):
+                self._compiled(answer)
+                self._display.step()
+
+    def _compiled(self, answer: Answer[list[tuple[Study, AnyConfig]]]) -> None:
+        failure = _failure(answer, Outcome.COMPILE_TIMEOUT, self._run_timeout_s)
+        for study, config in answer.item:
+            if failure is not None:
+                self._ledger.add(study.key, config, failure)
+            elif config not in self._ledger.compile_s:
+                self._ledger.add_compile_s(config, answer.value)
+
+    def measure(self, study: Study, children: Sequence[Child]) -> None:
+        """Every config of the study that has no result."""
+        missing = _missing(self._ledger, study)
+        if not missing:
+            return
+        done, total = len(study.configs) - len(missing), len(study.configs)
+        self._display.phase(f"{study.key.problem.tokens} tokens", done, total)
+        best = _best_us(self._ledger, study)
+        calls = (
+            Call(config, "measure", (study.key.problem, config), best.limit()) for config in missing
+        )
+        for answer in self._answers(children, calls):
+            failure = _failure(answer, Outcome.RUN_TIMEOUT, self._run_timeout_s)
+            result = failure or cast(TrialResult, answer.value)
+            self._ledger.add(study.key, answer.item, result)
+            best.see(result)
+            self._display.step()
+
+    def _answers(self, children: Sequence[Child], calls: Iterator[Call[Any]]) -> Any:
+        return answers(children, calls, timeout_s=self._run_timeout_s, is_over=self._is_over)
+
+    def _is_over(self) -> bool:
+        late = self._deadline is not None and time.monotonic() > self._deadline
+        return late or self._interrupt.requested
+
+
+@dataclass(slots=True)
+class _Best:
+    """The fastest complete measurement so far."""
+
+    us: float | None = None
+
+    def see(self, result: TrialResult) -> None:
+        if result.outcome is Outcome.OK and result.measurement is not None:
+            us = result.measurement.median_us
+            self.us = us if self.us is None else min(self.us, us)
+
+    def limit(self) -> dict[str, Any]:
+        return {} if self.us is None else {"stop_above_us": HOPELESS * self.us}
+
+
+def _best_us(ledger: Ledger, study: Study) -> _Best:
+    best = _Best()
+    for result in ledger.results(study.key).values():
+        best.see(result)
+    return best
+
+
+def _study(measurer: Measurer, job: Job, settings: RecordSettings) -> Study:
+    """The engines' defaults, then the space in a random order, as far as ``--limit`` goes."""
+    space: SearchSpace = measurer.space(job.problem)
+    device = measurer.device
+    defaults = (
+        completed_as_asked(job.problem, device, engine.default_config(job.problem, device))
+        for engine in job.engines
+    )
+    order = random.Random(settings.seed).sample(space.configs, len(space.configs))
+    configs = dict.fromkeys(config for config in defaults if config in space)
+    configs |= dict.fromkeys(order[: settings.limit])
+    key = StudyKey(job.problem, device, space.fingerprint)
+    return Study(key, tuple(configs), len(space.configs))
+
+
+def _missing(ledger: Ledger, study: Study) -> list[AnyConfig]:
+    known = ledger.results(study.key)
+    return [config for config in study.configs if config not in known]
+
+
+def _binary_groups(ledger: Ledger, studies: Sequence[Study]) -> list[list[tuple[Study, AnyConfig]]]:
+    """What shares its binaries: a compile serves every batch size and every GROUP_SIZE_M."""
+    groups: dict[tuple[str, ...], list[tuple[Study, AnyConfig]]] = {}
+    for study in studies:
+        for config in _missing(ledger, study):
+            pair = pair_of(config)
+            problem = study.key.problem
+            keys = tuple(binary_key(problem, getattr(pair, which), which) for which in BOTH)
+            groups.setdefault(keys, []).append((study, config))
+    return list(groups.values())
+
+
+def _failure(answer: Answer[Any], timed_out: Outcome, limit_s: float) -> TrialResult | None:
+    if answer.timed_out:
+        return TrialResult(timed_out, reason=f"no answer in {limit_s:g} s")
+    if answer.fault is not None:
+        return TrialResult(Outcome.CRASHED, reason=answer.fault.reason)
+    return None
+
+
+def _measurer(settings: RecordSettings) -> Any:
+    return partial(open_measurer, settings.device, settings.measurer_options)
+
+
+def _compilers(
+    device: Device, settings: RecordSettings, stack: ExitStack, groups: int
+) -> list[Child]:
+    make = partial(BinaryCompiler, settings.cache_dir, device.target)
+    return _children(stack, make, min(settings.compile_jobs, groups))
+
+
+def _children(stack: ExitStack, make: Any, count: int) -> list[Child]:
+    children = [Child(make) for _ in range(count)]
+    for child in children:
+        stack.callback(child.close)
+    return children
+
+
+def _count(ledger: Ledger, studies: Collection[Study]) -> int:
+    return sum(len(study.configs) - len(_missing(ledger, study)) for study in studies)
+
+
+def _counts(ledger: Ledger, study: Study) -> StudyCount:
+    results = ledger.results(study.key)
+    outcomes: dict[str, int] = {}
+    for result in results.values():
+        outcomes[result.outcome.value] = outcomes.get(result.outcome.value, 0) + 1
+    whole = {c: r.measurement for c, r in results.items() if r.outcome is Outcome.OK}
+    medians = {config: m.median_us for config, m in whole.items() if m is not None}
+    best = min(medians, key=medians.__getitem__, default=None)
+    return StudyCount(
+        problem=study.key.problem,
+        wanted=len(study.configs),
+        space_size=study.space_size,
+        outcomes=dict(sorted(outcomes.items())),
+        best=best,
+        best_us=None if best is None else medians[best],
+    )
+
+
+def _versions() -> dict[str, str]:
+    names = ("triton", "torch", "numpy")
+    return {"autotune": autotune.__version__} | {name: metadata.version(name) for name in names}

@@ -1,0 +1,204 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from small_landscape import SHAPE  # type: ignore[import-not-found]
+
+from autotune.devices.recording import read_recording
+from autotune.errors import UsageError
+from autotune.kernels.device import Device
+from autotune.kernels.problem import Kernel
+from autotune.settings import ModelSettings, RecordSettings
+from autotune.studies.outcome import Outcome
+from autotune.tune.record import record
+
+ROOT = Path(__file__).parents[2]
+CONFIGS = 216
+
+
+class Counter:
+    """A display that counts."""
+
+    def __init__(self) -> None:
+        self.steps = 0
+
+    def started(self, device: Device, path: Path) -> None:
+        pass
+
+    def phase(self, words: str, done: int, total: int) -> None:
+        pass
+
+    def step(self) -> None:
+        self.steps += 1
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.fixture
+def wanted(landscape: Path, tmp_path: Path) -> Callable[..., RecordSettings]:
+    """Makes settings that record a replayed landscape; keyword arguments replace fields."""
+
+    def make(**changes: Any) -> RecordSettings:
+        values: dict[str, Any] = {
+            "model": ModelSettings(shape=SHAPE, batch_sizes=(1, 64)),
+            "device": f"replay:{landscape}",
+            "output": tmp_path / "recorded" / "out.npz",
+            "cache_dir": tmp_path / "cache",
+        }
+        return RecordSettings(**(values | changes))
+
+    return make
+
+
+def test_the_whole_space_is_recorded_as_it_is_measured(
+    wanted: Callable[..., RecordSettings], landscape: Path
+) -> None:
+    report = record(wanted(), Counter())
+    assert report.missing == 0
+    assert [study.problem.tokens for study in report.studies] == [1, 64]
+    assert report.measured == CONFIGS - 40 + CONFIGS  # what did not compile is in no space
+    recording = read_recording(report.path)
+    assert recording.device == report.device
+    truth = np.load(landscape)
+    row = truth["configs"].tolist().index([16, 64, 64, 8, 4, 3])
+    key = next(key for key in recording.studies if key.problem.tokens == 64)
+    config = next(c for c in recording.studies[key] if str(c) == "16x64x64 G8 w4 s3")
+    measurement = recording.studies[key][config].measurement
+    assert measurement
+    assert measurement.samples_us == pytest.approx(truth["M64"][row].sum(axis=0), rel=1e-4)
+
+
+def test_run_again_it_measures_nothing(wanted: Callable[..., RecordSettings]) -> None:
+    first = record(wanted(limit=20), Counter())
+    counter = Counter()
+    again = record(wanted(limit=20), counter)
+    assert (again.measured, counter.steps) == (0, 0)
+    assert [s.outcomes for s in again.studies] == [s.outcomes for s in first.studies]
+    assert [s.best for s in again.studies] == [s.best for s in first.studies]
+
+
+def test_more_configs_and_batch_sizes_are_added(wanted: Callable[..., RecordSettings]) -> None:
+    few = ModelSettings(shape=SHAPE, batch_sizes=(1,))
+    before = record(wanted(model=few, limit=10), Counter())
+    report = record(wanted(limit=30), Counter())
+    there = [sum(study.outcomes.values()) for study in report.studies]
+    assert min(there) >= 30
+    assert report.measured == sum(there) - before.measured
+    assert len(read_recording(report.path).studies) == 2
+
+
+def test_a_limit_is_a_random_part_that_a_seed_repeats(
+    wanted: Callable[..., RecordSettings], tmp_path: Path
+) -> None:
+    def part(name: str, seed: int) -> set[object]:
+        report = record(wanted(limit=15, seed=seed, output=tmp_path / name), Counter())
+        return set(next(iter(read_recording(report.path).studies.values())))
+
+    first = part("a.npz", 0)
+    assert first == part("b.npz", 0)
+    assert first != part("c.npz", 1)
+
+
+def test_hopeless_configs_are_stopped_early(
+    wanted: Callable[..., RecordSettings], landscape: Path
+) -> None:
+    arrays = dict(np.load(landscape))
+    arrays["M64"][::3] *= 50
+    np.savez(landscape, **arrays)
+    report = record(wanted(model=ModelSettings(shape=SHAPE, batch_sizes=(64,))), Counter())
+    assert report.studies[0].outcomes["pruned"] > CONFIGS / 4
+
+
+def test_pairs_have_samples_of_each_gemm(wanted: Callable[..., RecordSettings]) -> None:
+    report = record(wanted(kernel=Kernel.SEPARATE, limit=12), Counter())
+    for results in read_recording(report.path).studies.values():
+        for result in results.values():
+            assert result.outcome is Outcome.OK
+            assert result.measurement
+            assert len(result.measurement.up_us) == len(result.measurement.down_us) == 10
+
+
+def test_times_of_two_devices_never_mix(
+    wanted: Callable[..., RecordSettings], landscape: Path, tmp_path: Path
+) -> None:
+    record(wanted(limit=5), Counter())
+    arrays = dict(np.load(landscape))
+    arrays["M64"] += 1
+    np.savez(tmp_path / "other.npz", **arrays)
+    with pytest.raises(UsageError, match="was recorded on"):
+        record(wanted(limit=5, device=f"replay:{tmp_path / 'other.npz'}"), Counter())
+
+
+def test_a_deadline_leaves_what_is_there_and_the_rest_follows(
+    wanted: Callable[..., RecordSettings],
+) -> None:
+    report = record(wanted(timeout_s=1e-3), Counter())
+    assert report.missing == 2 * CONFIGS - 40
+    assert read_recording(report.path).studies == {}
+    assert record(wanted(), Counter()).missing == 0
+
+
+def test_a_kill_loses_at_most_what_was_in_hand(
+    wanted: Callable[..., RecordSettings], landscape: Path
+) -> None:
+    settings = wanted()
+    command = [sys.executable, "-m", "autotune", "record", "--shape", SHAPE]
+    command += ["--batch-size", "1", "64", "--device", f"replay:{landscape}"]
+    command += ["--output", str(settings.output)]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    journal = Path(f"{settings.output}.journal")
+    total = 2 * CONFIGS - 40
+    with subprocess.Popen(command, env=env, stderr=subprocess.DEVNULL) as process:
+        deadline = time.monotonic() + 60
+        while process.poll() is None and _kept(journal) < 5:
+            assert time.monotonic() < deadline
+            time.sleep(0.002)
+        process.send_signal(signal.SIGKILL)
+    kept = _kept(journal) if journal.exists() else total  # it was faster than the kill
+    with journal.open("ab") as file:
+        file.write(b'\n{"in": "torn')
+    report = record(settings, Counter())
+    assert kept >= 5
+    assert report.measured == total - kept
+    assert report.missing == 0
+    assert not journal.exists()
+
+
+def _kept(journal: Path) -> int:
+    return journal.read_bytes().count(b'"outcome"') if journal.exists() else 0
+
+
+def test_two_at_once_are_refused(wanted: Callable[..., RecordSettings]) -> None:
+    from autotune.tune.journal import Ledger
+
+    settings = wanted()
+    ledger = Ledger(settings.output)
+    with pytest.raises(UsageError, match="another process"):
+        record(settings, Counter())
+    ledger.close()
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"output": Path("out.json")}, r"\.npz"),
+        ({"limit": 0}, "--limit"),
+        ({"timeout_s": 0.0}, "--timeout"),
+        ({"compile_jobs": 0}, "--compile-jobs"),
+    ],
+)
+def test_what_cannot_be_is_refused(
+    wanted: Callable[..., RecordSettings], changes: dict[str, Any], complaint: str
+) -> None:
+    with pytest.raises(UsageError, match=complaint):
+        wanted(**changes)
