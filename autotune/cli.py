@@ -32,6 +32,7 @@ from autotune.commands.inspecting import (
     status_command,
 )
 from autotune.commands.output import Output
+from autotune.commands.process import hide_logins
 from autotune.commands.reporting import report_command
 from autotune.commands.storing import (
     backup_command,
@@ -53,6 +54,7 @@ def run_command_line(argv: Sequence[str]) -> int:
     args = make_parser().parse_args(argv)
     output = Output(as_json=args.json, quiet=args.quiet)
     _set_up_logging(output, verbose=args.verbose)
+    hide_logins(argv, [getattr(args, name, None) for name in ("storage", "compare")])
     try:
         return int(args.command(args, output))
     except AutotuneError as error:

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
+import io
 import os
 import secrets
 import shutil
 import sqlite3
+import warnings
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 import optuna
 import sqlalchemy
-from optuna.storages import RDBStorage
 
 from autotune.errors import MissingStorageError, StorageError
 from autotune.studies.address import StorageAddress, StorageKind
-from autotune.studies.database import engine_kwargs
+from autotune.studies.database import check_version, engine_kwargs, raw_storage
 from autotune.studies.journal import cut_torn_line
-from autotune.studies.schema import Schema, creating, is_older, schema_of
+from autotune.studies.schema import Age, Schema, creating, schema_of, version_of
 from autotune.studies.storage import checked_address, close_storage, explained, open_storage
 
 _PATIENCE_S = 60.0
@@ -81,47 +83,46 @@ def dump_tool(address: StorageAddress) -> str:
 def _upgraded(
     engine: sqlalchemy.Engine, text: str, address: StorageAddress, *, backed_up: bool
 ) -> tuple[str, Path | None]:
-    assert address.url is not None
-    url = address.url.render_as_string(hide_password=False)
     if schema_of(engine) is Schema.COMPLETE:
-        storage = _raw(url, address)
-        if storage.get_current_version() == storage.get_head_version():
-            return storage.get_head_version(), None
-        if not is_older(storage):
-            open_storage(text, create=False)  # raises, and says that it is newer
+        version, age = version_of(engine)
+        if age is Age.CURRENT:
+            return version, None
+        if age is Age.NEWER:
+            check_version(engine, address)  # raises
     if address.kind is StorageKind.SERVER and not backed_up:
         tool = dump_tool(address) or "your database's tools"
         raise StorageError(
             f"a backup comes first: make one of {address.public} with {tool}, then say --backed-up"
         )
     copy = back_up(text) if address.kind is StorageKind.SQLITE else None
-    with creating(engine, address.path):
-        storage = _raw(url, address)
-        storage.upgrade()
-    close_storage(open_storage(text, create=False))
-    return storage.get_head_version(), copy
+    with creating(engine, address.path), _hushed():
+        raw_storage(address, engine_kwargs(address)).upgrade()
+    check_version(engine, address)
+    return version_of(engine)[0], copy
 
 
-def _raw(url: str, address: StorageAddress) -> RDBStorage:
-    """Whatever version it has. Of an Optuna before 1.2, the version is noted in the database."""
-    return RDBStorage(
-        url,
-        engine_kwargs=engine_kwargs(address),
-        skip_compatibility_check=True,
-        skip_table_creation=True,
-    )
+@contextmanager
+def _hushed() -> Iterator[None]:
+    """Alembic tells every step on stderr, and Optuna warns of its own old names."""
+    with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _copy_sqlite(source: Path, fresh: Path) -> None:
-    with (
-        closing(sqlite3.connect(source, timeout=_PATIENCE_S)) as old,
-        closing(sqlite3.connect(fresh)) as new,
-    ):
-        old.backup(new)
-        found = new.execute("PRAGMA integrity_check").fetchone()[0]
+    try:
+        with (
+            closing(sqlite3.connect(source, timeout=_PATIENCE_S)) as old,
+            closing(sqlite3.connect(fresh)) as new,
+        ):
+            old.backup(new)
+            found = new.execute("PRAGMA integrity_check").fetchone()[0]
+    except sqlite3.Error as error:
+        found = str(error)
     if found != "ok":
         raise StorageError(
-            f"{source} is damaged, so is its copy: {found}. 'sqlite3 FILE .recover' may save more"
+            f"{source} cannot be copied: {found}. 'sqlite3 FILE .recover' may save what a damaged "
+            "one has"
         )
 
 

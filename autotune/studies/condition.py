@@ -13,12 +13,26 @@ from optuna.trial import TrialState
 
 from autotune.studies.address import StorageAddress, StorageKind
 from autotune.studies.database import engine_kwargs
-from autotune.studies.schema import Schema, schema_of
-from autotune.studies.storage import checked_address, close_storage, explained, open_storage
+from autotune.studies.schema import Age, Schema, schema_of, version_of
+from autotune.studies.storage import (
+    checked_address,
+    close_storage,
+    explained,
+    fault_words,
+    open_storage,
+)
 from autotune.studies.store import LAYOUT
 
 _STALE = datetime.timedelta(hours=1)
 """No trial takes so long: whoever had it is gone."""
+
+
+_MEND = "go on with a backup, or save what is there by 'sqlite3 FILE .recover'"
+_ADVICE = {
+    Age.CURRENT: "",
+    Age.OLDER: ", older than this one's: 'autotune storage upgrade'",
+    Age.NEWER: ", newer than this one: upgrade Optuna",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +54,10 @@ def condition(text: str) -> list[Finding]:
             engine = sa.create_engine(address.url, **engine_kwargs(address))
             try:
                 found += _of_database(engine, address)
+            except sa.exc.DatabaseError as error:
+                if address.kind is StorageKind.SERVER:
+                    raise
+                found.append(Finding("integrity", f"{fault_words(error)}; {_MEND}", fault=True))
             finally:
                 engine.dispose()
         if any(finding.fault for finding in found):
@@ -58,19 +76,20 @@ def _size(address: StorageAddress) -> str:
 def _of_database(engine: sa.Engine, address: StorageAddress) -> Iterator[Finding]:
     with engine.connect() as connection:
         if address.kind is StorageKind.SQLITE:
-            words = [row[0] for row in connection.exec_driver_sql("PRAGMA integrity_check")]
-            sound = words == ["ok"]
-            yield Finding("integrity", "ok" if sound else "; ".join(words[:5]), fault=not sound)
+            faults = [row[0] for row in connection.exec_driver_sql("PRAGMA integrity_check")]
+            sound = faults == ["ok"]
+            yield Finding("integrity", "; ".join(faults[:5]), fault=not sound)
             mode = connection.exec_driver_sql("PRAGMA journal_mode").scalar()
-            yield Finding("journal mode", f"{mode}", doubt=mode != "wal")
+            yield Finding("journal mode", f"{mode}")
     schema = schema_of(engine)
     if schema is not Schema.COMPLETE:
         yield Finding("schema", f"Optuna's tables: {schema.value}", fault=True)
         return
+    version, age = version_of(engine)
     with engine.connect() as connection:
-        version = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
         made_by = connection.exec_driver_sql("SELECT library_version FROM version_info").scalar()
-    yield Finding("schema", f"{version}, of Optuna {made_by}")
+    words = f"{version}, of Optuna {made_by}{_ADVICE[age]}"
+    yield Finding("schema", words, fault=age is not Age.CURRENT)
 
 
 def _of_studies(storage: BaseStorage) -> Iterator[Finding]:

@@ -12,7 +12,7 @@ from optuna.storages import RDBStorage
 
 from autotune.errors import MissingStorageError, StorageError
 from autotune.studies.address import StorageAddress
-from autotune.studies.schema import Schema, creating, is_older, schema_of
+from autotune.studies.schema import Age, Schema, creating, schema_of, version_of
 
 _BUSY_TIMEOUT_S = 60.0
 _CONNECT_TIMEOUT_S = 10
@@ -31,15 +31,14 @@ def open_database(address: StorageAddress, *, create: bool) -> RDBStorage:
     engine = sqlalchemy.create_engine(address.url, **kwargs)
     try:
         found = schema_of(engine)
-        if found is Schema.MISSING and not create:
-            raise missing(address)
-        if found is Schema.ANCIENT:
-            raise StorageError(_older(address, "before 1.2"))
-        if found is Schema.MISSING:
+        if found is Schema.MISSING and create:
             with creating(engine, address.path):
-                storage = _opened(address, kwargs, skip_table_creation=False)
+                storage = raw_storage(address, kwargs, create=True)
+        elif found is Schema.MISSING:
+            raise missing(address)
         else:
-            storage = _opened(address, kwargs, skip_table_creation=True)
+            check_version(engine, address)
+            storage = raw_storage(address, kwargs)
         if address.path is not None:
             _persist_wal(engine, address.path)
     finally:
@@ -50,35 +49,37 @@ def open_database(address: StorageAddress, *, create: bool) -> RDBStorage:
     return storage
 
 
-def _opened(
-    address: StorageAddress, kwargs: dict[str, Any], *, skip_table_creation: bool
+def raw_storage(
+    address: StorageAddress, kwargs: dict[str, Any], *, create: bool = False
 ) -> RDBStorage:
+    """Optuna's storage, whatever version its schema has. Of a schema that is not complete it
+    writes the version even without ``create``."""
     assert address.url is not None
-    url = address.url.render_as_string(hide_password=False)
-    storage = RDBStorage(
-        url,
+    return RDBStorage(
+        address.url.render_as_string(hide_password=False),
         engine_kwargs=kwargs,
         skip_compatibility_check=True,
-        skip_table_creation=skip_table_creation,
-    )
-    version = storage.get_current_version()
-    if version == storage.get_head_version():
-        return storage
-    if is_older(storage):
-        raise StorageError(_older(address, version))
-    raise StorageError(
-        f"{address.public} was written by a newer version of Optuna (schema {version}; this one "
-        f"knows {storage.get_head_version()}): nothing was changed. Upgrade Optuna, or use another "
-        "--storage"
+        skip_table_creation=not create,
     )
 
 
-def _older(address: StorageAddress, version: str) -> str:
-    return (
-        f"{address.public} was written by an older version of Optuna (schema {version}): nothing "
-        "was changed. Use 'autotune storage upgrade', which makes a backup first, or another "
-        "--storage"
-    )
+def check_version(engine: sqlalchemy.Engine, address: StorageAddress) -> None:
+    """Raises StorageError unless a schema that is there is this Optuna's."""
+    if schema_of(engine) is Schema.ANCIENT:
+        version, age = "from before Optuna 1.2", Age.OLDER
+    else:
+        version, age = version_of(engine)
+    if age is Age.OLDER:
+        raise StorageError(
+            f"{address.public} was written by an older version of Optuna (schema {version}): "
+            "nothing was changed. Use 'autotune storage upgrade', which makes a backup first, or "
+            "another --storage"
+        )
+    if age is Age.NEWER:
+        raise StorageError(
+            f"{address.public} was written by a newer version of Optuna (schema {version}): "
+            "nothing was changed. Upgrade Optuna, or use another --storage"
+        )
 
 
 def missing(address: StorageAddress) -> MissingStorageError:

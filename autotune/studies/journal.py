@@ -8,10 +8,25 @@ from pathlib import Path
 from typing import Any
 
 from optuna.exceptions import StorageInternalError
+from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.storages.journal._file import get_lock_file
 
+from autotune.errors import StorageError
+
 _CHUNK = 1 << 16
+
+
+def open_journal(path: Path) -> JournalStorage:
+    """Open, and make where it is missing. Raises StorageError for what is no journal, or damaged,
+    and OSError."""
+    try:
+        return JournalStorage(JournalFile(path))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        line = _first_bad_line(path)
+        where = f"line {line} cannot be read" if line else f"{error!r}"
+        keep = f". 'head -n {line - 1} {path} > NEW' keeps what is before it" if line > 1 else ""
+        raise StorageError(f"{path} is no journal of Optuna, or damaged: {where}{keep}") from error
 
 
 class JournalFile(JournalFileBackend):
@@ -61,3 +76,15 @@ def cut_torn_line(path: Path) -> int:
         if end < size:
             file.truncate(end)
     return size - end
+
+
+def _first_bad_line(path: Path) -> int:
+    """Counted from 1; 0 where every line is a JSON object."""
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                if not isinstance(json.loads(line), dict):
+                    return number
+            except ValueError:
+                return number
+    return 0

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import sqlalchemy as sa
-from optuna.storages import RDBStorage
+from optuna.storages import _rdb
 from optuna.storages._rdb.models import SCHEMA_VERSION
 
 from autotune.errors import StorageError
@@ -46,10 +46,25 @@ def schema_of(engine: sa.Engine) -> Schema:
     return Schema.MISSING if version in (None, SCHEMA_VERSION) else Schema.ANCIENT
 
 
-def is_older(storage: RDBStorage) -> bool:
-    """Whether this Optuna could upgrade the storage's schema."""
-    version = storage.get_current_version()
-    return version in storage.get_all_versions() and version != storage.get_head_version()
+class Age(enum.Enum):
+    """Of a complete schema, as this Optuna sees it."""
+
+    CURRENT = "current"
+    OLDER = "older"
+    NEWER = "newer"
+
+
+def version_of(engine: sa.Engine) -> tuple[str, Age]:
+    """The version of a complete schema. Raises SQLAlchemyError where it cannot be read."""
+    from alembic.script import ScriptDirectory  # a tenth of a second: not for ``status``
+
+    with engine.connect() as connection:
+        version = str(_first(connection, "SELECT version_num FROM {}"))
+    known = ScriptDirectory(str(Path(_rdb.__file__).parent / "alembic"))
+    if version == known.get_current_head():
+        return version, Age.CURRENT
+    revisions = {script.revision for script in known.walk_revisions()}
+    return version, Age.OLDER if version in revisions else Age.NEWER
 
 
 @contextmanager

@@ -14,13 +14,13 @@ import optuna
 import sqlalchemy
 import sqlalchemy.exc
 from optuna.exceptions import ExperimentalWarning, StorageInternalError
-from optuna.storages import BaseStorage, GrpcStorageProxy, JournalStorage, RDBStorage
+from optuna.storages import BaseStorage, GrpcStorageProxy, RDBStorage
 
 from autotune.errors import StorageError
 from autotune.studies.address import ALLOWED, StorageAddress, StorageKind, parse_address
 from autotune.studies.database import engine_kwargs, missing, open_database
 from autotune.studies.disks import network_disk
-from autotune.studies.journal import JournalFile
+from autotune.studies.journal import open_journal
 from autotune.studies.schema import Schema, schema_of
 
 _CONNECT_TIMEOUT_S = 10
@@ -62,7 +62,7 @@ def open_storage(text: str, *, create: bool) -> BaseStorage:
     with explained(address):
         if address.kind is StorageKind.JOURNAL:
             assert address.path is not None
-            return JournalStorage(JournalFile(address.path.absolute()))
+            return open_journal(address.path.absolute())
         if address.kind is StorageKind.GRPC:
             return _grpc(address)
         return open_database(address, create=create)
