@@ -7,6 +7,7 @@ import itertools
 import os
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -142,7 +143,7 @@ def _running(
         _wait(lambda: _answers(server), process, log)
         yield
     finally:
-        process.terminate()
+        process.send_signal(signal.SIGINT if server.first == "postgres" else signal.SIGTERM)
         try:
             process.wait(timeout=20)
         except subprocess.TimeoutExpired:
