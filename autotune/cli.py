@@ -12,8 +12,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import optuna
-import sqlalchemy.exc
 from rich.logging import RichHandler
 
 import autotune
@@ -34,11 +32,20 @@ from autotune.commands.inspecting import (
     status_command,
 )
 from autotune.commands.output import Output
+from autotune.commands.process import hide_logins
 from autotune.commands.recording import add_record_flags, record_command
 from autotune.commands.reporting import report_command
+from autotune.commands.storing import (
+    backup_command,
+    check_storage_command,
+    serve_command,
+    upgrade_command,
+)
 from autotune.commands.tuning import resume_command, run_command
 from autotune.engines import ENGINES
 from autotune.errors import AutotuneError
+from autotune.studies.address import GRPC_PORT
+from autotune.studies.storage import fault_words, storage_faults
 
 EXIT_FAILED, EXIT_INTERRUPTED = 1, 130
 
@@ -48,11 +55,12 @@ def run_command_line(argv: Sequence[str]) -> int:
     args = make_parser().parse_args(argv)
     output = Output(as_json=args.json, quiet=args.quiet)
     _set_up_logging(output, verbose=args.verbose)
+    hide_logins(argv, [getattr(args, name, None) for name in ("storage", "compare")])
     try:
         return int(args.command(args, output))
     except AutotuneError as error:
         return _fail(output, str(error), error.exit_code)
-    except (optuna.exceptions.StorageInternalError, sqlalchemy.exc.SQLAlchemyError) as error:
+    except storage_faults() as error:
         return _fail(output, _storage_words(error), EXIT_FAILED)
     except KeyboardInterrupt:
         return _fail(output, "interrupted", EXIT_INTERRUPTED)
@@ -131,10 +139,28 @@ def make_parser() -> argparse.ArgumentParser:
     check.add_argument("--engine", choices=tuple(ENGINES), required=True)
     check.add_argument("--triton-version", help="of the serving machine, as 3.6.0")
 
+    _add_storage_commands(commands)
+
     doctor = _command(commands, "doctor", doctor_command, "what this machine has")
     add_device_flags(doctor)
     add_storage_flag(doctor)
     return parser
+
+
+def _add_storage_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    words = "is the storage sound; copy, upgrade, serve it"
+    storage = commands.add_parser("storage", help=words, description=words)
+    actions = storage.add_subparsers(title="actions", required=True, metavar="ACTION")
+    check = _command(actions, "check", check_storage_command, "version, integrity, what is in it")
+    backup = _command(actions, "backup", backup_command, "copy it, also while a run goes on")
+    backup.add_argument("file", type=Path, nargs="?", help="default: beside it, with the time")
+    upgrade = _command(actions, "upgrade", upgrade_command, "an older Optuna's, after a backup")
+    upgrade.add_argument("--backed-up", action="store_true", help="a server's: I have a copy")
+    serve = _command(actions, "serve", serve_command, "by gRPC, to workers on other machines")
+    serve.add_argument("--host", default="127.0.0.1", help="(127.0.0.1: this machine only)")
+    serve.add_argument("--port", type=int, default=GRPC_PORT, help=f"({GRPC_PORT})")
+    for action in (check, backup, upgrade, serve):
+        add_storage_flag(action)
 
 
 def _add_tuning_flags(parser: argparse.ArgumentParser) -> None:
@@ -175,10 +201,13 @@ def _fail(output: Output, message: str, code: int) -> int:
 
 
 def _storage_words(error: BaseException) -> str:
-    cause: BaseException = error
-    while cause.__cause__ is not None:
-        cause = cause.__cause__
+    words = fault_words(error)
+    if "malformed" in words:
+        return (
+            f"the storage is damaged: {words}. 'autotune storage check' says more; go on with a "
+            "backup, or save what is there by 'sqlite3 FILE .recover'"
+        )
     return (
-        f"the storage failed: {cause}. Everything that was told to it is safe; "
+        f"the storage failed: {words}. Everything that was told to it is safe; "
         "mend the cause (a full disk, a lock held by another program) and run the same again"
     )

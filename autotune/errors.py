@@ -27,5 +27,9 @@ class StorageError(AutotuneError):
     """A storage that cannot be opened, is busy, or was written by a newer version."""
 
 
+class MissingStorageError(StorageError):
+    """A storage that nobody has made yet."""
+
+
 class EngineFileError(AutotuneError):
     """An engine config file that cannot be read, is illegal, or cannot be written."""

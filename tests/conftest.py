@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 
 from autotune.devices.detect import has_gpu
+
+if TYPE_CHECKING:
+    from servers import Server
 
 HAS_GPU = has_gpu()
 if not HAS_GPU:
@@ -36,3 +41,21 @@ def _interpreter_for_kernels_alone(
 def device() -> str:
     """PyTorch's name of where kernels run in this session."""
     return "cuda" if HAS_GPU else "cpu"
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Server]:
+    """A private PostgreSQL, or a skip."""
+    import servers
+
+    with servers.postgres() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[Server]:
+    """A private MariaDB, or a skip."""
+    import servers
+
+    with servers.mariadb() as server:
+        yield server

@@ -12,29 +12,6 @@ from autotune.devices.smi import Gpu, SmiFault, gpus, processes
 
 _MIN_FREE_BYTES = 2 << 30
 """A compile cache of a whole run takes a few hundred MB; a full disk stops everything."""
-_NETWORK = frozenset(
-    (
-        "nfs",
-        "nfs4",
-        "cifs",
-        "smb3",
-        "smbfs",
-        "lustre",
-        "beegfs",
-        "gpfs",
-        "ceph",
-        "afs",
-        "9p",
-        "glusterfs",
-        "pvfs2",
-        "wekafs",
-        "fuse.sshfs",
-        "fuse.glusterfs",
-        "fuse.ceph",
-    )
-)
-"""File systems whose locks between machines, or at all, are not SQLite's."""
-_MOUNTS = Path("/proc/self/mounts")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,16 +61,3 @@ def folder_check(what: str, folder: Path) -> Check:
     free = shutil.disk_usage(existing).free
     state = "warning" if free < _MIN_FREE_BYTES else "ok"
     return Check(what, state, f"{folder}, {free / 2**30:.1f} GiB free")
-
-
-def network_disk(path: Path, mounts: Path = _MOUNTS) -> str | None:
-    """The file system's type where it is one of a network; None for local and unknown ones."""
-    try:
-        lines = mounts.read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return None
-    kinds = {fields[1]: fields[2] for line in lines if len(fields := line.split()) > 2}
-    absolute = path.resolve()
-    mount = next((str(p) for p in (absolute, *absolute.parents) if str(p) in kinds), "/")
-    kind = kinds.get(mount, "")
-    return kind if kind in _NETWORK else None

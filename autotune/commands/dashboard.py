@@ -11,7 +11,7 @@ from socketserver import ThreadingMixIn
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
-from optuna.storages import RDBStorage
+from optuna.storages import BaseStorage
 
 from autotune.commands.output import Output
 from autotune.errors import StorageError, UsageError
@@ -56,7 +56,7 @@ def dashboard_command(args: argparse.Namespace, output: Output) -> int:
     return 0
 
 
-def _refresh(storage: RDBStorage, url: str, folder: Path) -> None:
+def _refresh(storage: BaseStorage, url: str, folder: Path) -> None:
     """Bring notes up to date, unless a run is in work and does so itself."""
     try:
         with run_lock(url):

@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-from autotune.commands.checks import Check, folder_check, gpu_checks, network_disk
+from autotune.commands.checks import Check, folder_check, gpu_checks
 from autotune.commands.flags import cache_dir, device_selector
 from autotune.commands.output import Output
 from autotune.engines import ENGINES, Engine
-from autotune.errors import StorageError
+from autotune.errors import MissingStorageError, StorageError
 from autotune.report.tables import rows_table
-from autotune.studies.storage import open_storage, sqlite_path, storage_url
+from autotune.studies.storage import close_storage, open_storage, public_url
 
 
 def doctor_command(args: argparse.Namespace, output: Output) -> int:
@@ -47,21 +47,13 @@ def _package(name: str) -> Check:
 
 
 def _storage(url: str) -> Check:
-    path = sqlite_path(storage_url(url))
-    if path is not None and (disk := network_disk(path)):
-        return Check(
-            "storage",
-            "warning",
-            f"{path} is on a network disk ({disk}), where SQLite's locks may not hold: use a local "
-            "disk, or a server's URL",
-        )
-    if path is not None and not path.exists():
-        return Check("storage", "ok", f"{path} will be made")
     try:
-        open_storage(url, create=False).remove_session()
+        close_storage(open_storage(url, create=False))
+    except MissingStorageError:
+        return Check("storage", "ok", f"{public_url(url)} will be made")
     except StorageError as error:
         return Check("storage", "error", str(error))
-    return Check("storage", "ok", f"{path or 'database'} opens")
+    return Check("storage", "ok", f"{public_url(url)} opens")
 
 
 def _engine(engine: Engine) -> Check:

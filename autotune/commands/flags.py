@@ -64,8 +64,13 @@ def add_device_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def add_storage_flag(parser: argparse.ArgumentParser) -> None:
+    """By default what AUTOTUNE_STORAGE says: other users see a command's words, not its
+    environment."""
     parser.add_argument(
-        "--storage", default=DEFAULT_STORAGE, help=f"database URL or file ({DEFAULT_STORAGE})"
+        "--storage",
+        default=os.environ.get("AUTOTUNE_STORAGE") or DEFAULT_STORAGE,
+        help="file, journal:FILE, grpc://HOST:PORT or a database's URL; by default what "
+        f"AUTOTUNE_STORAGE says, else {DEFAULT_STORAGE}",
     )
 
 

@@ -6,8 +6,6 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine
-
 from autotune.commands.output import Output
 from autotune.commands.watching import Look, watch
 from autotune.engines import ENGINES, CheckReport, check_file
@@ -20,8 +18,8 @@ from autotune.report.tables import (
     status_row,
     status_table,
 )
-from autotune.studies.glance import glances, measured_studies
-from autotune.studies.storage import open_storage
+from autotune.studies.glance import Source, glances, measured_studies
+from autotune.studies.storage import close_storage, open_storage
 from autotune.studies.store import StoredStudy, stored_studies
 from autotune.tune.emit import write_files
 from autotune.tune.plan import files_dir
@@ -31,8 +29,8 @@ from autotune.tune.stored import select, settings_of, stored_results
 def status_command(args: argparse.Namespace, output: Output) -> int:
     """How far everything is."""
 
-    def look(engine: Engine) -> Look:
-        rows = [status_row(study) for study in select(glances(engine), args.model)]
+    def look(source: Source) -> Look:
+        rows = [status_row(study) for study in select(glances(source), args.model)]
         return {"studies": rows}, status_table(rows)
 
     return watch(args, output, look)
@@ -41,8 +39,8 @@ def status_command(args: argparse.Namespace, output: Output) -> int:
 def best_command(args: argparse.Namespace, output: Output) -> int:
     """The winners so far."""
 
-    def look(engine: Engine) -> Look:
-        studies = select(measured_studies(engine), args.model)
+    def look(source: Source) -> Look:
+        studies = select(measured_studies(source), args.model)
         results = [result for study in studies for result in stored_results(study)]
         rows = [result_row(result) for result in results]
         return {"results": rows}, results_table(rows)
@@ -90,7 +88,7 @@ def _studies(args: argparse.Namespace) -> list[StoredStudy]:
     try:
         return select(stored_studies(storage), args.model)
     finally:
-        storage.remove_session()
+        close_storage(storage)
 
 
 def _by_output(studies: list[StoredStudy], given: Path | None) -> dict[Path, list[StoredStudy]]:

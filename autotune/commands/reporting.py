@@ -6,7 +6,7 @@ import argparse
 
 from autotune.commands.output import Output
 from autotune.errors import UsageError
-from autotune.studies.storage import open_storage
+from autotune.studies.storage import close_storage, open_storage
 from autotune.studies.store import StoredStudy, stored_studies
 from autotune.tune.stored import select
 
@@ -36,4 +36,4 @@ def _studies(url: str, model: str | None) -> list[StoredStudy]:
     try:
         return select(stored_studies(storage), model)
     finally:
-        storage.remove_session()
+        close_storage(storage)

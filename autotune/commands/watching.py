@@ -12,26 +12,26 @@ from typing import Any, NoReturn
 from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.text import Text
-from sqlalchemy import Engine
 
 from autotune.commands.output import Output
 from autotune.errors import UsageError
+from autotune.studies.glance import Source
 from autotune.studies.storage import reading
 
 Look = tuple[dict[str, Any], RenderableType]
 """What was seen: as JSON, and for people."""
 
 
-def watch(args: argparse.Namespace, output: Output, look: Callable[[Engine], Look]) -> int:
+def watch(args: argparse.Namespace, output: Output, look: Callable[[Source], Look]) -> int:
     """Print what ``look`` sees; with ``--watch`` until Ctrl-C, which is its ordinary end."""
     if args.watch is not None and args.watch <= 0:
         raise UsageError(f"--watch is {args.watch} s; it must be above 0")
-    with reading(args.storage) as engine:
+    with reading(args.storage) as source:
         if args.watch is None:
-            output.result(*look(engine))
+            output.result(*look(source))
             return 0
         try:
-            _again(args.watch, output, lambda: look(engine))
+            _again(args.watch, output, lambda: look(source))
         except KeyboardInterrupt:
             return 0
 

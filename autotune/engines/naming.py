@@ -16,7 +16,9 @@ _NAME = re.compile(
     r"(?:,per_channel_quant=(?P<per_channel>True|False))?"
     r"(?P<down>_down)?\.json"
 )
-_SEPARATOR = re.compile(r"[/\\\x00-\x1f\x7f]")
+_SLASH = re.compile(r"[/\\]")
+_MOST_BYTES = 128
+"""Of 255 that file systems take: the rest of a name is up to 110."""
 _RELEASE = re.compile(r"[0-9]+(?:\.[0-9]+)*")
 
 _NO_PART = (Dtype.BF16.value, Dtype.FP16.value)
@@ -101,13 +103,19 @@ def parse_name(name: str) -> NameParts | None:
 
 def checked_device(name: str) -> str:
     """``name``, where it can be a part of a file name. Raises EngineFileError otherwise."""
-    if name.strip("._ ") and len(name) <= 128 and not _SEPARATOR.search(name):
+    size = len(name.encode(errors="replace"))
+    if name.strip("._ ") and size <= _MOST_BYTES and name.isprintable() and not _SLASH.search(name):
         return name
     raise EngineFileError(
-        f"the device is called {name!r}, which cannot be part of a file name: no slashes, no "
-        "control characters and 128 characters at most are allowed. Check what the driver, the "
-        "replay file or --device says"
+        f"the device is called {shortened(name)}, which cannot be part of a file name: no slashes, "
+        f"no control characters and {_MOST_BYTES} bytes at most are allowed. Check what the "
+        "driver, the replay file or --device says"
     )
+
+
+def shortened(name: str) -> str:
+    """For messages: quoted, what cannot be printed escaped, and never a screenful."""
+    return ascii(name) if len(name) <= _MOST_BYTES else f"{name[:_MOST_BYTES]!a}…"
 
 
 def release(triton_version: str) -> str:
@@ -116,9 +124,9 @@ def release(triton_version: str) -> str:
     Raises EngineFileError for a text that does not begin with numbers.
     """
     match = _RELEASE.match(triton_version)
-    if match:
+    if match and len(match[0]) <= _MOST_BYTES:
         return match[0]
     raise EngineFileError(
-        f"the Triton version is {triton_version!r}; one like 3.6.0 is needed. Check the "
+        f"the Triton version is {shortened(triton_version)}; one like 3.6.0 is needed. Check the "
         "installation of triton, or the header of the replay file"
     )

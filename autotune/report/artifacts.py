@@ -10,7 +10,7 @@ from pathlib import Path
 from optuna.artifacts import FileSystemArtifactStore
 from optuna.storages import BaseStorage
 
-from autotune.studies.storage import sqlite_path, storage_url
+from autotune.studies.address import parse_address
 
 _PREFIX = "dashboard:artifacts:"
 """Where optuna-dashboard looks, in the study, for artifacts of trials that have ended: Optuna's
@@ -19,8 +19,8 @@ _NAME = "study.png"
 
 
 def artifact_folder(storage: str) -> Path:
-    """Beside a SQLite file; in the current folder for a server. Nothing is made."""
-    path = sqlite_path(storage_url(storage))
+    """Beside a storage that is a file; in the current folder for a server. Nothing is made."""
+    path = parse_address(storage).path
     return Path("autotune.artifacts") if path is None else path.with_suffix(".artifacts")
 
 

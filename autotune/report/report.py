@@ -18,6 +18,9 @@ from autotune.report.sections import layer_section
 from autotune.report.style import Picture, styled
 from autotune.studies.store import StoredStudy
 
+_MOST_LETTERS = 80
+"""Of a model's name in a file's name: file systems take 255 bytes."""
+
 
 @dataclass(frozen=True, slots=True)
 class WrittenReport:
@@ -82,4 +85,4 @@ def _title(layers: Sequence[Layer]) -> str:
 
 def _slug(number: int, layer: Layer) -> str:
     name = re.sub(r"[^A-Za-z0-9]+", "-", layer.model.rsplit("/", maxsplit=1)[-1]).strip("-")
-    return f"{number}-{name.lower() or 'layer'}"
+    return f"{number}-{name[:_MOST_LETTERS].lower() or 'layer'}"

@@ -1,7 +1,7 @@
 """A storage at a glance: a handful of queries, however many trials, while others write to it.
 
-``store.stored_studies`` reads every trial with all that hangs on it: at 10,000 trials that takes
-tens of seconds.
+``store.stored_studies`` reads every trial with all that hangs on it: from a database that takes
+tens of seconds at 10,000 trials. A journal or a gRPC server can be read in no other way.
 """
 
 from __future__ import annotations
@@ -13,14 +13,18 @@ from typing import Any
 
 import sqlalchemy as sa
 from optuna.distributions import json_to_distribution
+from optuna.storages import BaseStorage
 from optuna.storages._rdb import models
 from optuna.trial import TrialState
 
 from autotune.kernels.config import config_from_keys
 from autotune.studies.key import StudyKey
 from autotune.studies.outcome import Outcome
-from autotune.studies.record import MEASURED, Measured, outcome_word
-from autotune.studies.store import check_layout
+from autotune.studies.record import MEASURED, Measured, outcome_counts, outcome_word
+from autotune.studies.store import StoredStudy, check_layout, stored_studies
+
+Source = sa.Engine | BaseStorage
+"""What ``storage.reading`` gives."""
 
 _TRIAL: Any = models.TrialModel.__table__
 _VALUE: Any = models.TrialValueModel.__table__
@@ -51,9 +55,11 @@ class Glance:
         return bool(self.attrs.get("finished")) or self.measured >= self.target
 
 
-def glances(engine: sa.Engine) -> list[Glance]:
+def glances(source: Source) -> list[Glance]:
     """Every study of ours, by name; the same that ``stored_studies`` finds."""
-    with engine.connect() as connection:
+    if isinstance(source, BaseStorage):
+        return [_glance(study) for study in stored_studies(source)]
+    with source.connect() as connection:
         studies = _studies(connection)
         counts = _counts(connection)
         best = _best(connection)
@@ -79,9 +85,14 @@ class MeasuredStudy:
     measured: list[Measured]
 
 
-def measured_studies(engine: sa.Engine) -> list[MeasuredStudy]:
+def measured_studies(source: Source) -> list[MeasuredStudy]:
     """As ``glances``, with what ``record.measured`` finds in each."""
-    with engine.connect() as connection:
+    if isinstance(source, BaseStorage):
+        return [
+            MeasuredStudy(study.name, study.key, study.attrs, study.measured)
+            for study in stored_studies(source)
+        ]
+    with source.connect() as connection:
         studies = _studies(connection)
         params = _params(connection)
         entries: dict[int, list[Measured]] = {}
@@ -94,6 +105,13 @@ def measured_studies(engine: sa.Engine) -> list[MeasuredStudy]:
         MeasuredStudy(name, StudyKey.from_json(attrs["key"]), attrs, entries.get(study_id, []))
         for study_id, (name, attrs) in studies.items()
     ]
+
+
+def _glance(study: StoredStudy) -> Glance:
+    times = [entry.median_us for entry in study.measured if entry.complete]
+    outcomes = outcome_counts(study.trials)
+    best = min(times, default=None)
+    return Glance(study.name, study.attrs, len(study.measured), best, outcomes)
 
 
 def _told(connection: sa.Connection) -> Iterable[Any]:

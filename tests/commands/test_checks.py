@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from autotune.commands.checks import Check, folder_check, gpu_checks, network_disk
+from autotune.commands.checks import Check, folder_check, gpu_checks
 from autotune.devices import smi
 
 _TWO = """0, NVIDIA H200, 570.124.06, 1980, 1980, 0x0000000000000001
@@ -61,16 +61,6 @@ def test_a_driver_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.Mon
 def test_no_driver_is_no_error_where_none_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     assert _states(needed=False)["NVIDIA driver"].state == "ok"
-
-
-def test_a_network_disk_is_known_by_its_mount(tmp_path: Path) -> None:
-    share = tmp_path / "share"
-    (share / "deep").mkdir(parents=True)
-    mounts = tmp_path / "mounts"
-    mounts.write_text(f"/dev/sda / ext4 rw 0 0\nserver:/x {share} nfs4 rw 0 0\n")
-    assert network_disk(share / "deep" / "autotune.db", mounts) == "nfs4"
-    assert network_disk(tmp_path / "autotune.db", mounts) is None
-    assert network_disk(tmp_path / "autotune.db", tmp_path / "none") is None
 
 
 def test_a_folder_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:

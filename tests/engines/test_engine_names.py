@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 from engine_cases import H200, MI300X, SHIPPED, make_device, make_problem, needs_shipped
 
 from autotune.engines import ENGINES
 from autotune.engines.finding import assumed
+from autotune.errors import EngineFileError
 from autotune.kernels.problem import Dtype
 
 SGLANG, VLLM = ENGINES["sglang"], ENGINES["vllm"]
@@ -99,3 +103,44 @@ def test_vllm_replaces_slashes() -> None:
 
 def test_amd_devices_keep_their_name() -> None:
     assert SGLANG.device_name(MI300X) == VLLM.device_name(MI300X) == "AMD_Instinct_MI300X"
+
+
+BAD_NAMES = [
+    "../../etc/passwd",
+    "..",
+    ".",
+    "",
+    "   ",
+    "/root/.ssh/authorized_keys",
+    "GPU/../../../x",
+    "..\\..\\x",
+    "H200\0.json",
+    "H200\n/x",
+    "H200\u2028x",
+    "\u202eH200",
+    "\ud800",
+    "x" * 129,
+    "€" * 100,
+    "x" * 100_000,
+]
+
+
+@pytest.mark.parametrize("engine", sorted(ENGINES))
+@pytest.mark.parametrize("name", BAD_NAMES, ids=lambda name: ascii(name[:20]))
+def test_no_device_name_leads_out_of_the_output_folder(
+    tmp_path: Path, engine: str, name: str
+) -> None:
+    """Names come from drivers and from other people's recordings."""
+    for device in (make_device(name), replace(make_device("H200"), triton_version=f"3.6.0{name}")):
+        for problem in (make_problem(), make_problem(Dtype.FP8_W8A8, block_shape=(128, 128))):
+            try:
+                path = ENGINES[engine].path(tmp_path, problem, device)
+            except EngineFileError as error:
+                assert len(str(error)) < 1000
+                str(error).encode()
+                continue
+            assert path.resolve().is_relative_to(tmp_path / engine)
+            assert ".." not in path.parts
+            assert len(path.name.encode()) <= 255
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()

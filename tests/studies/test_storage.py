@@ -60,7 +60,8 @@ def test_an_unknown_url_never_shows_its_password(url: str) -> None:
 
 
 def test_public_url_hides_the_password() -> None:
-    assert public_url("postgresql://me:secret@host/db") == "postgresql://me:***@host/db"
+    assert public_url("postgresql://me:s@host/db") == "postgresql+psycopg://me:***@host/db"
+    assert public_url("a.db") == "a.db"
 
 
 def test_a_newer_optuna_schema_is_refused(database: str) -> None:
@@ -68,7 +69,7 @@ def test_a_newer_optuna_schema_is_refused(database: str) -> None:
     with storage.engine.begin() as connection:
         connection.execute(sqlalchemy.text("UPDATE alembic_version SET version_num = 'v99.0.0.a'"))
     storage.engine.dispose()
-    with pytest.raises(StorageError, match="another version of Optuna"):
+    with pytest.raises(StorageError, match="newer version of Optuna"):
         open_storage(database, create=True)
 
 

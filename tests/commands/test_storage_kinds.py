@@ -1,0 +1,192 @@
+"""The main job and what looks at it, on storages that are no SQLite file; and their passwords."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy
+from servers import PASSWORD, QUOTED, Server  # type: ignore[import-not-found]
+from small_landscape import SHAPE, save_landscape  # type: ignore[import-not-found]
+from storages import fresh_storage, served  # type: ignore[import-not-found]
+
+import autotune
+from autotune.cli import run_command_line
+from autotune.studies.storage import open_storage
+
+_PIECES = ("sesame", QUOTED)
+assert "sesame" in PASSWORD
+
+
+@dataclass
+class _User:
+    """Types commands in a folder, and keeps all that is printed."""
+
+    folder: Path
+    storage: str
+    said: list[str] = field(default_factory=list)
+
+    def types(self, *words: str, code: int = 0, storage: str | None = None) -> str:
+        out, err, back = io.StringIO(), io.StringIO(), Path.cwd()
+        os.chdir(self.folder)
+        try:
+            with redirect_stdout(out), redirect_stderr(err):
+                done = run_command_line([*words, "--storage", storage or self.storage])
+        finally:
+            os.chdir(back)
+        self.said += [out.getvalue(), err.getvalue()]
+        assert done == code, err.getvalue()
+        return out.getvalue()
+
+    def starts(self, *words: str, storage: str | None = None) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "autotune", *words, "--storage", storage or self.storage]
+        package = str(Path(autotune.__file__).parents[1])
+        return subprocess.Popen(
+            command,
+            cwd=self.folder,
+            env=os.environ | {"PYTHONPATH": package, "XDG_CACHE_HOME": str(self.folder / "cache")},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def tunes(self) -> dict[str, Any]:
+        words = ["run", "--shape", SHAPE, "--device", "replay:small.npz", "--batch-size", "64"]
+        more = ["--trials", "8", "--sampler", "random", "--verbose", "--json"]
+        return dict(json.loads(self.types(*words, *more)))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _title_stays() -> Iterator[None]:
+    """Commands that run in this process hide passwords in their own command line alone."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "setproctitle", None)  # as if it were not installed
+        yield
+
+
+def _user(folder: Path, storage: str) -> _User:
+    save_landscape(folder / "small.npz")
+    return _User(folder, storage)
+
+
+@contextmanager
+def _dashboard(user: _User) -> Iterator[tuple[str, int]]:
+    """Address and process id."""
+    server = user.starts("dashboard", "--port", "0", "--verbose")
+    assert server.stdout is not None
+    try:
+        yield server.stdout.readline().strip(), server.pid
+    finally:
+        server.send_signal(signal.SIGINT)
+        user.said += server.communicate(timeout=20)
+    assert server.returncode == 0
+
+
+@pytest.mark.parametrize("kind", ["journal", "grpc", "mariadb"])
+def test_the_main_job_and_its_winners(
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    with fresh_storage(kind, tmp_path, request) as storage:
+        user = _user(tmp_path, storage)
+        ran = user.tunes()
+        assert (ran["new_measurements"], ran["failed"], ran["unfinished"]) == (8, {}, 0)
+        [row] = json.loads(user.types("status", "--json"))["studies"]
+        assert (row["measurements"], row["state"]) == (8, "finished")
+        best = json.loads(user.types("best", "--json"))["results"]
+        assert [r["config"] for r in best] == [r["config"] for r in ran["results"]]
+        if kind == "journal":
+            with _dashboard(user) as (address, _):
+                url = address.replace("/dashboard/", "/api/studies")
+                with urllib.request.urlopen(url, timeout=20) as answer:
+                    assert len(json.load(answer)["study_summaries"]) == 1
+
+
+@pytest.fixture(scope="module")
+def on_postgres(
+    postgres: Server, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[_User, dict[str, Any]]:
+    """Somebody who did everything once, well and badly."""
+    user = _user(tmp_path_factory.mktemp("postgres"), postgres.new_url())
+    seen: dict[str, Any] = {"ran": user.tunes(), "again": user.tunes()}
+    for command in ("status", "best", "export", "doctor"):
+        seen[command] = json.loads(user.types(command, "--json"))
+    for words in (["report", "--compare", user.storage], ["storage", "check"], ["resume"]):
+        seen[words[0]] = user.types(*words)
+    user.types("storage", "backup", "copy.db")
+    with _dashboard(user) as (address, pid):
+        seen["shown"] = Path(f"/proc/{pid}/cmdline").read_text()
+        for path in ("dashboard/", "api/studies", "api/studies/1"):
+            with urllib.request.urlopen(address.replace("dashboard/", path), timeout=20) as answer:
+                seen[path] = answer.read().decode()
+    wrong = user.storage.replace(QUOTED, f"{QUOTED}x")
+    nowhere = user.storage.replace(f":{postgres.port}/", ":1/")
+    odd = user.storage.replace(QUOTED, PASSWORD)
+    for storage in (wrong, nowhere, odd):
+        for command in ("status", "resume", "dashboard"):
+            user.types(command, "--verbose", storage=storage, code=2)
+    return user, seen
+
+
+def test_every_command_works_on_postgresql(on_postgres: tuple[_User, dict[str, Any]]) -> None:
+    _, seen = on_postgres
+    assert [seen[run]["new_measurements"] for run in ("ran", "again")] == [8, 0]
+    [row] = seen["status"]["studies"]
+    assert (row["measurements"], row["state"]) == (8, "finished")
+    best = [r["config"] for r in seen["best"]["results"]]
+    assert best == [r["config"] for r in seen["ran"]["results"]]
+    assert seen["export"]["files"] == [file["path"] for file in seen["ran"]["files"]]
+    checks = {check["what"]: check["state"] for check in seen["doctor"]["checks"]}
+    assert checks["storage"] == "ok"
+    assert "report.html" in seen["report"]
+    assert "finalists" in seen["api/studies/1"].lower()  # the study's note
+
+
+def test_the_password_is_nowhere(on_postgres: tuple[_User, dict[str, Any]]) -> None:
+    user, seen = on_postgres
+    texts = [*user.said, seen["shown"], *(seen[p] for p in ("dashboard/", "api/studies/1"))]
+    texts += [path.read_bytes().decode("latin-1") for path in _files(user.folder)]
+    engine = sqlalchemy.create_engine(user.storage)
+    with engine.connect() as connection:
+        for table in sqlalchemy.inspect(engine).get_table_names():
+            texts += map(str, connection.exec_driver_sql(f"SELECT * FROM {table}"))
+    engine.dispose()
+    assert len(texts) > 100
+    assert [text[:200] for text in texts if any(piece in text for piece in _PIECES)] == []
+    assert sum("***" in text for text in user.said) > 5  # it was shown where it should be hidden
+
+
+def _files(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+def test_serving_says_where_and_ends_well(tmp_path: Path) -> None:
+    with served(tmp_path / "served.db") as url:
+        assert url.startswith("grpc://127.0.0.1:")
+        open_storage(url, create=False)
+        user = _user(tmp_path, url)
+        [port] = [word for word in url.split(":") if word.isdigit()]
+        process = user.starts("storage", "serve", "--port", port, storage="other.db")
+        _, err = process.communicate(timeout=20)
+        assert (process.returncode, "Is the port taken?" in err) == (2, True)
+    user.types("storage", "serve", storage="journal:other", code=2)
+
+
+def test_nobody_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("grpc", reason="no grpcio: the extra 'grpc' is not installed")
+    from autotune.errors import StorageError
+    from autotune.studies import storage
+
+    monkeypatch.setattr(storage, "_CONNECT_TIMEOUT_S", 0.3)
+    with pytest.raises(StorageError, match="storage serve"):
+        open_storage("grpc://127.0.0.1:1", create=True)
