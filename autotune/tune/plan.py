@@ -24,6 +24,7 @@ from autotune.studies.history import Known, siblings
 from autotune.studies.key import StudyKey
 from autotune.studies.objective import enqueue, fail_stale
 from autotune.studies.pairs import best_pairs, completed_as_asked
+from autotune.studies.pruning import Stop, stop_for
 from autotune.studies.record import Measured, measured
 from autotune.studies.samplers import make_sampler
 from autotune.studies.space import SearchSpace
@@ -129,6 +130,11 @@ class Unit:
         defaults = {c for name, c in self.incumbents.items() if name.endswith("default")}
         times = (m.median_us for m in self.entries if m.complete and m.config in defaults)
         return min(times, default=None)
+
+    def stop(self, config: AnyConfig) -> Stop | None:
+        """What ``config`` is given up against. Incumbents are measured to the end: they are the
+        rivals of the finals, and speed-ups are told over them."""
+        return None if config in self.incumbents.values() else stop_for(self.entries)
 
     @property
     def best_us(self) -> float | None:

@@ -20,14 +20,17 @@ import autotune
 from autotune.devices import open_measurer
 from autotune.devices.compiler import BinaryCompiler
 from autotune.devices.measurer import Measurer
+from autotune.devices.recording import columns_of
 from autotune.kernels.binary import BOTH, binary_key
 from autotune.kernels.config import AnyConfig, pair_of
 from autotune.kernels.device import Device, DeviceKind
+from autotune.kernels.measurement import Measurement
 from autotune.kernels.problem import Problem
 from autotune.settings import RecordSettings
 from autotune.studies.key import StudyKey
 from autotune.studies.outcome import Outcome, TrialResult
 from autotune.studies.pairs import completed_as_asked
+from autotune.studies.pruning import Stop
 from autotune.studies.space import SearchSpace
 from autotune.tune.child import Child
 from autotune.tune.farm import Answer, Call, answers
@@ -36,8 +39,6 @@ from autotune.tune.journal import Ledger
 from autotune.tune.plan import Job, jobs_of_kernel, model_shape
 from autotune.tune.remote import RemoteMeasurer
 
-HOPELESS = 5.0
-"""As in the loop: a first sample so many times the best ends a config."""
 _COMPILED = (DeviceKind.CUDA, DeviceKind.ESTIMATE)
 
 
@@ -186,9 +187,10 @@ class _Recorder:
             return
         done, total = len(study.configs) - len(missing), len(study.configs)
         self._display.phase(f"{study.key.problem.tokens} tokens", done, total)
-        best = _best_us(self._ledger, study)
+        best = _best_of(self._ledger, study)
         calls = (
-            Call(config, "measure", (study.key.problem, config), best.limit()) for config in missing
+            Call(config, "measure", (study.key.problem, config), {"stop": best.stop})
+            for config in missing
         )
         for answer in self._answers(children, calls):
             failure = _failure(answer, Outcome.RUN_TIMEOUT, self._run_timeout_s)
@@ -207,20 +209,24 @@ class _Recorder:
 
 @dataclass(slots=True)
 class _Best:
-    """The fastest complete measurement so far."""
+    """The fastest complete measurement so far; a recording stops what is hopeless, no more."""
 
-    us: float | None = None
+    measurement: Measurement | None = None
 
     def see(self, result: TrialResult) -> None:
-        if result.outcome is Outcome.OK and result.measurement is not None:
-            us = result.measurement.median_us
-            self.us = us if self.us is None else min(self.us, us)
+        new, old = result.measurement, self.measurement
+        if result.outcome is Outcome.OK and new is not None:
+            self.measurement = new if old is None or new.median_us < old.median_us else old
 
-    def limit(self) -> dict[str, Any]:
-        return {} if self.us is None else {"stop_above_us": HOPELESS * self.us}
+    @property
+    def stop(self) -> Stop | None:
+        if self.measurement is None:
+            return None
+        rows = zip(*columns_of(self.measurement), strict=True)
+        return Stop(tuple(rows), is_paired=False)
 
 
-def _best_us(ledger: Ledger, study: Study) -> _Best:
+def _best_of(ledger: Ledger, study: Study) -> _Best:
     best = _Best()
     for result in ledger.results(study.key).values():
         best.see(result)
