@@ -163,15 +163,18 @@ class CudaMeasurer:
     ) -> TrialResult:
         rows = self._gemm_samples(prepared, config) if isinstance(config, ConfigPair) else None
         samples = rows or ((us,) for us in self._layer_samples(prepared, config))
-        kept, why_pruned = taken(samples, len(prepared.routings), stop)
+        kept, cut = taken(samples, len(prepared.routings), stop)
         how = f"{self._timer.how}, {len(kept)} routings"
         columns = tuple(zip(*kept, strict=True))
-        return TrialResult(
-            outcome=Outcome.PRUNED if why_pruned else Outcome.OK,
-            reason=why_pruned,
-            measurement=Measurement.of_halves(*columns, how=f"GEMMs alone, {how}")
+        measurement = (
+            Measurement.of_halves(*columns, how=f"GEMMs alone, {how}")
             if len(columns) == 2
-            else Measurement(columns[0], how),
+            else Measurement(columns[0], how)
+        )
+        return TrialResult(
+            outcome=Outcome.PRUNED if cut else Outcome.OK,
+            measurement=replace(measurement, cut_us=cut.median_us if cut else None),
+            reason=cut.reason if cut else "",
             relative_error=verdict.relative_error,
         )
 

@@ -57,11 +57,12 @@ class ReplayMeasurer:
         if result.outcome is Outcome.OK:
             measurement = self._drawn(problem, config, measurement)
         rows = tuple(zip(*columns_of(measurement), strict=True))
-        kept, reason = taken(rows, len(rows), stop)
-        if not reason:
+        kept, cut = taken(rows, len(rows), stop)
+        if cut is None:
             return replace(result, measurement=measurement)
         short = measurement_of(tuple(zip(*kept, strict=True)), measurement.how)
-        return replace(result, outcome=Outcome.PRUNED, measurement=short, reason=reason)
+        short = replace(short, cut_us=cut.median_us)
+        return replace(result, outcome=Outcome.PRUNED, measurement=short, reason=cut.reason)
 
     def close(self) -> None:
         """Nothing is held."""

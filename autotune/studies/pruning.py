@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from statistics import fmean
+from statistics import fmean, median
 
 from autotune.studies.record import Measured
 
@@ -60,6 +60,11 @@ class Stop:
         many = f"{len(rows)} samples are" if len(rows) > 1 else "the first sample is"
         return f"{many} {' and '.join(f'{share:.1%}' for share in lost)} above the best's"
 
+    def whole_us(self, rows: Sequence[Row]) -> float:
+        """The median over all instances of a config with these first samples."""
+        ratios = [math.log(sum(a) / sum(b)) for a, b in zip(rows, self.best, strict=False)]
+        return median(map(sum, self.best)) * math.exp(fmean(ratios))
+
 
 def stop_for(entries: Iterable[Measured]) -> Stop | None:
     """Against the best complete entry; None where there is none."""
@@ -71,8 +76,17 @@ def stop_for(entries: Iterable[Measured]) -> Stop | None:
     return Stop(tuple(zip(*columns, strict=True)))
 
 
-def taken(rows: Iterable[Row], count: int, stop: Stop | None) -> tuple[tuple[Row, ...], str]:
-    """The first of ``count`` rows that ``stop`` wants to see, and why not the others.
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """Why no more samples were taken, and what all would have given."""
+
+    reason: str
+    median_us: float
+    """The best's median times the mean ratio to it."""
+
+
+def taken(rows: Iterable[Row], count: int, stop: Stop | None) -> tuple[tuple[Row, ...], Cut | None]:
+    """The first of ``count`` rows that ``stop`` wants to see; None where these are all.
 
     Reads no further than it must. With its last row a config is complete, whatever its time.
     """
@@ -80,9 +94,9 @@ def taken(rows: Iterable[Row], count: int, stop: Stop | None) -> tuple[tuple[Row
     for row in rows:
         found.append(row)
         reason = stop.why(found) if stop else ""
-        if reason and len(found) < count:
-            return tuple(found), reason
-    return tuple(found), ""
+        if stop and reason and len(found) < count:
+            return tuple(found), Cut(reason, stop.whole_us(found))
+    return tuple(found), None
 
 
 def _lost(samples: Sequence[float], best: Sequence[float]) -> float:
