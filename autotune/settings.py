@@ -58,6 +58,8 @@ class RunSettings:
     """A study ends early when its next trial is expected to save less than this share."""
     engines: tuple[str, ...] = ("sglang", "vllm")
     output_dir: Path = Path("configs")
+    warm_starts: tuple[Path, ...] = ()
+    """Engine files, or folders of them, whose configs are measured early."""
     cache_dir: Path = Path(".cache")
     jobs: int = 1
     seed: int = 0
@@ -82,6 +84,7 @@ class RunSettings:
         data = asdict(self)
         data["output_dir"] = str(self.output_dir)
         data["cache_dir"] = str(self.cache_dir)
+        data["warm_starts"] = [str(path) for path in self.warm_starts]
         data["kernel"] = self.kernel.value
         data["engines"] = list(self.engines)
         data["model"]["batch_sizes"] = list(self.model.batch_sizes)
@@ -101,6 +104,7 @@ class RunSettings:
         values["engines"] = tuple(data["engines"])
         values["output_dir"] = Path(data["output_dir"])
         values["cache_dir"] = Path(data["cache_dir"])
+        values["warm_starts"] = tuple(Path(path) for path in data.get("warm_starts", ()))
         return cls(**values)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from autotune.devices import auto_selector
 from autotune.engines import DEFAULT_TOKENS, ENGINES
+from autotune.errors import UsageError
 from autotune.kernels.problem import Dtype, Kernel
 from autotune.settings import ModelSettings, RunSettings
 from autotune.studies.samplers import SAMPLERS
@@ -96,6 +97,14 @@ def add_run_flags(parser: argparse.ArgumentParser) -> None:
         metavar="SHARE",
         help="end a study when the surrogate expects to save less (0.005 is 0.5 %%; 0: never)",
     )
+    group.add_argument(
+        "--warm-start",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="PATH",
+        help="engine files, or folders of them, whose configs are measured early",
+    )
     group.add_argument("--seed", type=int, default=0, help="of the sampler")
     group.add_argument(
         "--jobs", type=int, help="processes that estimate (default: one per core); 1 on a GPU"
@@ -155,10 +164,18 @@ def run_settings(args: argparse.Namespace) -> RunSettings:
         stop_gain=args.stop_gain,
         engines=tuple(ENGINES) if args.engine == "both" else (args.engine,),
         output_dir=args.output_dir.absolute(),
+        warm_starts=_warm_starts(args.warm_start),
         cache_dir=cache_dir(args),
         jobs=jobs,
         seed=args.seed,
     )
+
+
+def _warm_starts(paths: list[Path]) -> tuple[Path, ...]:
+    for path in paths:
+        if not path.exists():
+            raise UsageError(f"--warm-start {path}: there is no such file or folder")
+    return tuple(path.absolute() for path in paths)
 
 
 def cores() -> int:

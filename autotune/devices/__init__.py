@@ -34,7 +34,7 @@ def open_measurer(selector: str, options: MeasurerOptions) -> Measurer:
     if kind == "estimate" and argument:
         return _open_estimate(argument, options)
     if kind == "replay" and argument:
-        return _open_replay(argument)
+        return _open_replay(argument, options)
     if re.fullmatch(r"cuda(:\d+)?", selector):
         return _open_cuda(int(argument or 0), options)
     raise DeviceError(f"no device {selector!r}: {_ALLOWED}")
@@ -52,10 +52,10 @@ def _open_estimate(gpu: str, options: MeasurerOptions) -> Measurer:
     return EstimateMeasurer(find_spec(gpu), cache_dir=options.cache_dir, seed=options.seed)
 
 
-def _open_replay(path: str) -> Measurer:
+def _open_replay(path: str, options: MeasurerOptions) -> Measurer:
     from autotune.devices.replay import ReplayMeasurer
 
-    return ReplayMeasurer(Path(path))
+    return ReplayMeasurer(Path(path), seed=options.seed)
 
 
 def _open_cuda(index: int, options: MeasurerOptions) -> Measurer:

@@ -43,6 +43,7 @@ from autotune.kernels.twins import moe_twin
 from autotune.kernels.verify import Verdict, verify
 from autotune.studies.outcome import Outcome, TrialResult
 from autotune.studies.pairs import space_of
+from autotune.studies.pruning import Stop, taken
 from autotune.studies.space import SearchSpace, broken_rule
 
 INSTANCES = 10
@@ -106,7 +107,7 @@ class CudaMeasurer:
         return static_us(problem, configs, spec, self._seed) if spec else None
 
     def measure(
-        self, problem: Problem, config: AnyConfig, *, stop_above_us: float | None = None
+        self, problem: Problem, config: AnyConfig, *, stop: Stop | None = None
     ) -> TrialResult:
         """See ``Measurer``."""
         for which in BOTH:
@@ -122,7 +123,7 @@ class CudaMeasurer:
                     Outcome.COMPILE_ERROR, reason=answer, failed_half=which, compile_s=compile_s
                 )
         resources = worse_of(*(a for a in answers.values() if isinstance(a, Resources)))
-        result = self._why_too_big(resources) or self._run(problem, config, stop_above_us)
+        result = self._why_too_big(resources) or self._run(problem, config, stop)
         return replace(
             result,
             resources=resources,
@@ -142,7 +143,7 @@ class CudaMeasurer:
         reason = f"needs {need} bytes of shared memory; a block has {have}"
         return TrialResult(Outcome.OUT_OF_RESOURCES, reason=reason)
 
-    def _run(self, problem: Problem, config: AnyConfig, stop_above_us: float | None) -> TrialResult:
+    def _run(self, problem: Problem, config: AnyConfig, stop: Stop | None) -> TrialResult:
         try:
             prepared = self._prepare(problem)
             prepared.inputs.set_routing(prepared.routings[0])
@@ -151,7 +152,7 @@ class CudaMeasurer:
             verify_s = time.perf_counter() - begin
             if not verdict.is_right:
                 return replace(_wrong(verdict), verify_s=verify_s)
-            timed = self._timed(prepared, config, verdict, stop_above_us)
+            timed = self._timed(prepared, config, verdict, stop)
             return replace(timed, verify_s=verify_s)
         except OutOfResources as error:
             return TrialResult(Outcome.OUT_OF_RESOURCES, reason=str(error))
@@ -161,20 +162,22 @@ class CudaMeasurer:
             return TrialResult(Outcome.OUT_OF_RESOURCES, reason=reason)
 
     def _timed(
-        self, prepared: Prepared, config: AnyConfig, verdict: Verdict, stop_above_us: float | None
+        self, prepared: Prepared, config: AnyConfig, verdict: Verdict, stop: Stop | None
     ) -> TrialResult:
         rows = self._gemm_samples(prepared, config) if isinstance(config, ConfigPair) else None
         samples = rows or ((us,) for us in self._layer_samples(prepared, config))
-        first = next(samples)
-        is_given_up = stop_above_us is not None and sum(first) > stop_above_us
-        taken = (first,) if is_given_up else (first, *samples)
-        how = f"{self._timer.how}, {len(taken)} routings"
-        columns = tuple(zip(*taken, strict=True))
-        return TrialResult(
-            outcome=Outcome.PRUNED if is_given_up else Outcome.OK,
-            measurement=Measurement.of_halves(*columns, how=f"GEMMs alone, {how}")
+        kept, cut = taken(samples, len(prepared.routings), stop)
+        how = f"{self._timer.how}, {len(kept)} routings"
+        columns = tuple(zip(*kept, strict=True))
+        measurement = (
+            Measurement.of_halves(*columns, how=f"GEMMs alone, {how}")
             if len(columns) == 2
-            else Measurement(columns[0], how),
+            else Measurement(columns[0], how)
+        )
+        return TrialResult(
+            outcome=Outcome.PRUNED if cut else Outcome.OK,
+            measurement=replace(measurement, cut_us=cut.median_us if cut else None),
+            reason=cut.reason if cut else "",
             relative_error=verdict.relative_error,
         )
 

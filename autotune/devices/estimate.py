@@ -23,6 +23,7 @@ from autotune.kernels.measurement import Measurement, Resources, worse_of
 from autotune.kernels.problem import Problem
 from autotune.studies.outcome import Outcome, TrialResult
 from autotune.studies.pairs import space_of
+from autotune.studies.pruning import Stop
 from autotune.studies.space import SearchSpace, broken_rule
 
 HOW = "estimate"
@@ -66,11 +67,11 @@ class EstimateMeasurer:
         return static_us(problem, configs, self.spec, self._seed)
 
     def measure(
-        self, problem: Problem, config: AnyConfig, *, stop_above_us: float | None = None
+        self, problem: Problem, config: AnyConfig, *, stop: Stop | None = None
     ) -> TrialResult:
         """Compiles both GEMMs unless their binaries are known, then models one sample for each
         routing instance: of the layer, or of a pair's GEMMs alone. Nothing is verified: there
-        is nothing to run."""
+        is nothing to run, and nothing to save by stopping."""
         pair = pair_of(config)
         for which in BOTH:
             reason = broken_rule(problem, self.device, getattr(pair, which))
@@ -86,13 +87,9 @@ class EstimateMeasurer:
                 return replace(failed, failed_half=which, compile_s=compile_s)
         resources = {w: a for w, a in answers.items() if isinstance(a, Resources)}
         begin = time.perf_counter()
-        outcome, measurement, reason = _judged(
-            self._modelled(problem, config, resources), stop_above_us
-        )
         return TrialResult(
-            outcome,
-            measurement,
-            reason,
+            Outcome.OK,
+            self._modelled(problem, config, resources),
             resources=worse_of(*resources.values()),
             compile_s=compile_s,
             measure_s=time.perf_counter() - begin,
@@ -138,12 +135,3 @@ class EstimateMeasurer:
         worst = worse_of(*resources.values())
         times = model_us(problem, [config], self.spec, routings, [worst])
         return Measurement(tuple(times[:, 0].tolist()), HOW)
-
-
-def _judged(whole: Measurement, stop_above_us: float | None) -> tuple[Outcome, Measurement, str]:
-    first = whole.samples_us[0]
-    if stop_above_us is None or first <= stop_above_us:
-        return Outcome.OK, whole, ""
-    reason = f"first sample {first:.1f} µs is above {stop_above_us:.1f} µs"
-    short = Measurement(whole.samples_us[:1], whole.how, whole.up_us[:1], whole.down_us[:1])
-    return Outcome.PRUNED, short, reason

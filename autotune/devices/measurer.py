@@ -8,6 +8,7 @@ from autotune.kernels.config import AnyConfig
 from autotune.kernels.device import Device
 from autotune.kernels.problem import Problem
 from autotune.studies.outcome import TrialResult
+from autotune.studies.pruning import Stop
 from autotune.studies.space import SearchSpace
 
 
@@ -35,11 +36,11 @@ class Measurer(Protocol):
         Only the order matters: the first trials are the most promising."""
 
     def measure(
-        self, problem: Problem, config: AnyConfig, *, stop_above_us: float | None = None
+        self, problem: Problem, config: AnyConfig, *, stop: Stop | None = None
     ) -> TrialResult:
         """Compile if needed, verify if the device can, time.
 
-        A config whose first sample is above ``stop_above_us`` may be given up: outcome PRUNED.
+        A config that has lost to ``stop`` may be given up: outcome PRUNED, with what was taken.
         Expected failures come back as outcomes; an exception means that the measurer is broken.
         """
 

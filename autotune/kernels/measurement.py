@@ -42,6 +42,9 @@ class Measurement:
     """Of a pair of configs: the up GEMM alone; ``samples_us`` are then the sums with the down
     GEMM's. Empty for a config of both GEMMs."""
     down_us: tuple[float, ...] = ()
+    cut_us: float | None = None
+    """Of samples that were cut short: the median that all instances are believed to give, since
+    the first ones may be fast or slow for every config."""
 
     @classmethod
     def of_halves(
@@ -53,4 +56,5 @@ class Measurement:
 
     @property
     def median_us(self) -> float:
-        return median(self.samples_us)
+        """Over all instances."""
+        return median(self.samples_us) if self.cut_us is None else self.cut_us

@@ -14,12 +14,12 @@ from autotune.studies.key import StudyKey
 from autotune.studies.record import Measured
 
 FEWEST = 8
-"""Completed trials from which a sibling teaches: fewer do not tell its best from its worst."""
+"""Measured trials from which a sibling teaches: fewer do not tell its best from its worst."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sibling:
-    """The completed trials of one other study."""
+    """The measured trials of one other study. Those pruned are above its best."""
 
     problem: Problem
     configs: tuple[Config, ...]
@@ -49,7 +49,7 @@ def siblings(key: StudyKey, stored: Iterable[Known]) -> tuple[Sibling, ...]:
     """The studies whose times compare with those of ``key``, the most alike first.
 
     Same device, method, Triton version and kernel (fused or separate); the space may differ.
-    The study of ``key`` and studies with fewer than ``FEWEST`` completed trials are left out.
+    The study of ``key`` and studies with fewer than ``FEWEST`` measured trials are left out.
     """
     others = (study for study in stored if study.key.problem != key.problem)
     alike = (study for study in others if study.key.problem.kernel is key.problem.kernel)
@@ -89,15 +89,15 @@ def _log_rows(problem: Problem) -> float:
 
 
 def _sibling(problem: Problem, entries: list[Measured]) -> Sibling | None:
-    complete = [
+    known = [
         (entry.config, entry.median_us)
         for entry in entries
-        if entry.complete and isinstance(entry.config, Config)  # pairs teach nothing here
+        if isinstance(entry.config, Config)  # pairs teach nothing here
     ]
-    if len(complete) < FEWEST:
+    if len(known) < FEWEST or not any(entry.complete for entry in entries):
         return None
     return Sibling(
         problem,
-        tuple(config for config, _ in complete),
-        tuple(median_us for _, median_us in complete),
+        tuple(config for config, _ in known),
+        tuple(median_us for _, median_us in known),
     )

@@ -1,7 +1,7 @@
 """The results of a recording under way: one JSON object a line, each by a single write.
 
 A process may be killed at any moment: a line starts with its own line break, so a torn one
-spoils only itself. ``Ledger`` is the recording's file and its journal as one.
+spoils only itself. ``Logbook`` is the recording's file and its journal as one.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if sys.platform != "win32":
     import fcntl
 
 
-class Ledger:
+class Logbook:
     """Every result of ``path``: those in the file, those in its journal, and what is added."""
 
     def __init__(self, path: Path) -> None:

@@ -21,9 +21,6 @@ _log = logging.getLogger(__name__)
 _POLL_S = 0.2
 _LEAVE_S = 5.0
 """How long an interrupted run waits for the trials in flight."""
-_HOPELESS = 5.0
-"""A config whose first sample is so many times the best is given up. The recorded landscapes
-stop there too: nothing within 5 times of the best ever won."""
 _FAILURES_IN_A_ROW = 40
 """So many failures with nothing measured between them end a study: something else is wrong."""
 
@@ -106,9 +103,8 @@ class Loop:
             asked = ask(unit.study, unit.space)
             unit.in_flight += 1
             self._work[child] = _Work(unit, asked)
-            best = unit.best_us
-            limit = best * _HOPELESS if best is not None else None
-            child.submit("measure", unit.job.problem, asked.config, stop_above_us=limit)
+            stop = unit.stop(asked.config)
+            child.submit("measure", unit.job.problem, asked.config, stop=stop)
             for observer in self._observers:
                 observer.trial_asked(unit, worker, asked.config)
 

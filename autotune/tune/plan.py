@@ -24,11 +24,13 @@ from autotune.studies.history import Known, siblings
 from autotune.studies.key import StudyKey
 from autotune.studies.objective import enqueue, fail_stale
 from autotune.studies.pairs import best_pairs, completed_as_asked
+from autotune.studies.pruning import Stop, stop_for
 from autotune.studies.record import Measured, measured
 from autotune.studies.samplers import make_sampler
 from autotune.studies.space import SearchSpace
 from autotune.studies.store import open_study
 from autotune.studies.surrogate import SurrogateSampler
+from autotune.tune.warm import hints, shipped_config
 
 _FOLDER = {DeviceKind.ESTIMATE: "estimated", DeviceKind.REPLAY: "replayed"}
 CONVERGED = "converged"
@@ -46,12 +48,16 @@ class Job:
 
     def incumbents(self, device: Device, output_dir: Path) -> dict[str, AnyConfig]:
         """What a user has today, as the study's space has it: source in words → config, each
-        engine's default first."""
+        engine's default first, then what it ships (where it is installed), then the file."""
         problem = self.problem
         found = {}
         for engine in self.engines:
             default = engine.default_config(problem, device)
             found[default_source(engine)] = completed_as_asked(problem, device, default)
+        for engine in self.engines:
+            shipped = shipped_config(engine, problem, device)
+            if shipped is not None:
+                found[f"{engine.name} shipped"] = shipped
         for engine in self.engines:
             present = present_config(engine, problem, device, output_dir)
             if present is not None:
@@ -129,6 +135,11 @@ class Unit:
         defaults = {c for name, c in self.incumbents.items() if name.endswith("default")}
         times = (m.median_us for m in self.entries if m.complete and m.config in defaults)
         return min(times, default=None)
+
+    def stop(self, config: AnyConfig) -> Stop | None:
+        """What ``config`` is given up against. Incumbents are measured to the end: they are the
+        rivals of the finals, and speed-ups are told over them."""
+        return None if config in self.incumbents.values() else stop_for(self.entries)
 
     @property
     def best_us(self) -> float | None:
@@ -240,7 +251,8 @@ def open_unit(
     if len(entries) < unit.target and not unit.ended:
         starts = [(config, source) for source, config in incumbents.items()]
         count = settings.trials // _PRIOR_SHARE
-        enqueue(study, space, [*starts, *interrupted, *_favourites(prior, space, count)])
+        warm = hints(job.problem, device, job.engines, settings.warm_starts)
+        enqueue(study, space, [*starts, *interrupted, *warm, *_favourites(prior, space, count)])
     return unit
 
 

@@ -20,24 +20,25 @@ import autotune
 from autotune.devices import open_measurer
 from autotune.devices.compiler import BinaryCompiler
 from autotune.devices.measurer import Measurer
+from autotune.devices.recording import columns_of
 from autotune.kernels.binary import BOTH, binary_key
 from autotune.kernels.config import AnyConfig, pair_of
 from autotune.kernels.device import Device, DeviceKind
+from autotune.kernels.measurement import Measurement
 from autotune.kernels.problem import Problem
 from autotune.settings import RecordSettings
 from autotune.studies.key import StudyKey
 from autotune.studies.outcome import Outcome, TrialResult
 from autotune.studies.pairs import completed_as_asked
+from autotune.studies.pruning import Stop
 from autotune.studies.space import SearchSpace
 from autotune.tune.child import Child
 from autotune.tune.farm import Answer, Call, answers
 from autotune.tune.interrupt import Interrupt
-from autotune.tune.journal import Ledger
+from autotune.tune.journal import Logbook
 from autotune.tune.plan import Job, jobs_of_kernel, model_shape
 from autotune.tune.remote import RemoteMeasurer
 
-HOPELESS = 5.0
-"""As in the loop: a first sample so many times the best ends a config."""
 _COMPILED = (DeviceKind.CUDA, DeviceKind.ESTIMATE)
 
 
@@ -106,26 +107,26 @@ def record(settings: RecordSettings, display: RecordDisplay) -> RecordReport:
         measurer = RemoteMeasurer(measuring[0])
         device = measurer.device
         studies = [_study(measurer, job, settings) for job in jobs]
-        ledger = Ledger(settings.output or default_path(device, studies[0].key.problem))
-        stack.callback(ledger.close)
-        ledger.check_device(device)
+        logbook = Logbook(settings.output or default_path(device, studies[0].key.problem))
+        stack.callback(logbook.close)
+        logbook.check_device(device)
         stack.callback(display.close)
-        display.started(device, ledger.path)
+        display.started(device, logbook.path)
         deadline = None if settings.timeout_s is None else began + settings.timeout_s
-        recorder = _Recorder(ledger, display, interrupt, settings.run_timeout_s, deadline)
-        before = _count(ledger, studies)
+        recorder = _Recorder(logbook, display, interrupt, settings.run_timeout_s, deadline)
+        before = _count(logbook, studies)
         if device.kind in _COMPILED:
             recorder.compile(studies, partial(_compilers, device, settings))
         for study in studies:
             recorder.measure(study, measuring)
-            ledger.save(_versions(), is_whole=False)
-        missing = sum(len(_missing(ledger, study)) for study in studies)
-        ledger.save(_versions(), is_whole=not missing)
+            logbook.save(_versions(), is_whole=False)
+        missing = sum(len(_missing(logbook, study)) for study in studies)
+        logbook.save(_versions(), is_whole=not missing)
         return RecordReport(
             device=device,
-            path=ledger.path,
-            studies=tuple(_counts(ledger, study) for study in studies),
-            measured=_count(ledger, studies) - before,
+            path=logbook.path,
+            studies=tuple(_counts(logbook, study) for study in studies),
+            measured=_count(logbook, studies) - before,
             missing=missing,
             interrupted=interrupt.requested,
             seconds=time.monotonic() - began,
@@ -146,13 +147,13 @@ class _Recorder:
 
     def __init__(
         self,
-        ledger: Ledger,
+        logbook: Logbook,
         display: RecordDisplay,
         interrupt: Interrupt,
         run_timeout_s: float,
         deadline: float | None,
     ) -> None:
-        self._ledger = ledger
+        self._logbook = logbook
         self._display = display
         self._interrupt = interrupt
         self._run_timeout_s = run_timeout_s
@@ -161,7 +162,7 @@ class _Recorder:
     def compile(self, studies: Sequence[Study], open_children: Any) -> None:
         """Every binary that a missing result needs. One that does not come is a result of each
         config and problem that needs it."""
-        groups = _binary_groups(self._ledger, studies)
+        groups = _binary_groups(self._logbook, studies)
         if not groups:
             return
         self._display.phase("compiling", 0, len(groups))
@@ -175,25 +176,26 @@ class _Recorder:
         failure = _failure(answer, Outcome.COMPILE_TIMEOUT, self._run_timeout_s)
         for study, config in answer.item:
             if failure is not None:
-                self._ledger.add(study.key, config, failure)
-            elif config not in self._ledger.compile_s:
-                self._ledger.add_compile_s(config, answer.value)
+                self._logbook.add(study.key, config, failure)
+            elif config not in self._logbook.compile_s:
+                self._logbook.add_compile_s(config, answer.value)
 
     def measure(self, study: Study, children: Sequence[Child]) -> None:
         """Every config of the study that has no result."""
-        missing = _missing(self._ledger, study)
+        missing = _missing(self._logbook, study)
         if not missing:
             return
         done, total = len(study.configs) - len(missing), len(study.configs)
         self._display.phase(f"{study.key.problem.tokens} tokens", done, total)
-        best = _best_us(self._ledger, study)
+        best = _best_of(self._logbook, study)
         calls = (
-            Call(config, "measure", (study.key.problem, config), best.limit()) for config in missing
+            Call(config, "measure", (study.key.problem, config), {"stop": best.stop})
+            for config in missing
         )
         for answer in self._answers(children, calls):
             failure = _failure(answer, Outcome.RUN_TIMEOUT, self._run_timeout_s)
             result = failure or cast(TrialResult, answer.value)
-            self._ledger.add(study.key, answer.item, result)
+            self._logbook.add(study.key, answer.item, result)
             best.see(result)
             self._display.step()
 
@@ -207,22 +209,26 @@ class _Recorder:
 
 @dataclass(slots=True)
 class _Best:
-    """The fastest complete measurement so far."""
+    """The fastest complete measurement so far; a recording stops what is hopeless, no more."""
 
-    us: float | None = None
+    measurement: Measurement | None = None
 
     def see(self, result: TrialResult) -> None:
-        if result.outcome is Outcome.OK and result.measurement is not None:
-            us = result.measurement.median_us
-            self.us = us if self.us is None else min(self.us, us)
+        new, old = result.measurement, self.measurement
+        if result.outcome is Outcome.OK and new is not None:
+            self.measurement = new if old is None or new.median_us < old.median_us else old
 
-    def limit(self) -> dict[str, Any]:
-        return {} if self.us is None else {"stop_above_us": HOPELESS * self.us}
+    @property
+    def stop(self) -> Stop | None:
+        if self.measurement is None:
+            return None
+        rows = zip(*columns_of(self.measurement), strict=True)
+        return Stop(tuple(rows), is_paired=False)
 
 
-def _best_us(ledger: Ledger, study: Study) -> _Best:
+def _best_of(logbook: Logbook, study: Study) -> _Best:
     best = _Best()
-    for result in ledger.results(study.key).values():
+    for result in logbook.results(study.key).values():
         best.see(result)
     return best
 
@@ -242,16 +248,18 @@ def _study(measurer: Measurer, job: Job, settings: RecordSettings) -> Study:
     return Study(key, tuple(configs), len(space.configs))
 
 
-def _missing(ledger: Ledger, study: Study) -> list[AnyConfig]:
-    known = ledger.results(study.key)
+def _missing(logbook: Logbook, study: Study) -> list[AnyConfig]:
+    known = logbook.results(study.key)
     return [config for config in study.configs if config not in known]
 
 
-def _binary_groups(ledger: Ledger, studies: Sequence[Study]) -> list[list[tuple[Study, AnyConfig]]]:
+def _binary_groups(
+    logbook: Logbook, studies: Sequence[Study]
+) -> list[list[tuple[Study, AnyConfig]]]:
     """What shares its binaries: a compile serves every batch size and every GROUP_SIZE_M."""
     groups: dict[tuple[str, ...], list[tuple[Study, AnyConfig]]] = {}
     for study in studies:
-        for config in _missing(ledger, study):
+        for config in _missing(logbook, study):
             pair = pair_of(config)
             problem = study.key.problem
             keys = tuple(binary_key(problem, getattr(pair, which), which) for which in BOTH)
@@ -285,12 +293,12 @@ def _children(stack: ExitStack, make: Any, count: int) -> list[Child]:
     return children
 
 
-def _count(ledger: Ledger, studies: Collection[Study]) -> int:
-    return sum(len(study.configs) - len(_missing(ledger, study)) for study in studies)
+def _count(logbook: Logbook, studies: Collection[Study]) -> int:
+    return sum(len(study.configs) - len(_missing(logbook, study)) for study in studies)
 
 
-def _counts(ledger: Ledger, study: Study) -> StudyCount:
-    results = ledger.results(study.key)
+def _counts(logbook: Logbook, study: Study) -> StudyCount:
+    results = logbook.results(study.key)
     outcomes: dict[str, int] = {}
     for result in results.values():
         outcomes[result.outcome.value] = outcomes.get(result.outcome.value, 0) + 1

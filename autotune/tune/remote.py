@@ -9,6 +9,7 @@ from autotune.kernels.config import AnyConfig
 from autotune.kernels.device import Device
 from autotune.kernels.problem import Problem
 from autotune.studies.outcome import TrialResult
+from autotune.studies.pruning import Stop
 from autotune.studies.space import SearchSpace
 from autotune.tune.child import Child
 
@@ -32,10 +33,9 @@ class RemoteMeasurer:
         return cast("tuple[float, ...] | None", self._child.call("prior_us", problem, configs))
 
     def measure(
-        self, problem: Problem, config: AnyConfig, *, stop_above_us: float | None = None
+        self, problem: Problem, config: AnyConfig, *, stop: Stop | None = None
     ) -> TrialResult:
-        answer = self._child.call("measure", problem, config, stop_above_us=stop_above_us)
-        return cast(TrialResult, answer)
+        return cast(TrialResult, self._child.call("measure", problem, config, stop=stop))
 
     def close(self) -> None:
         self._child.close()

@@ -11,8 +11,14 @@ from pathlib import Path
 import numpy as np
 
 from autotune.devices import MeasurerOptions, open_measurer
+from autotune.devices.recording import Recording, write_recording
 from autotune.kernels.config import AnyConfig, Config, ConfigPair
+from autotune.kernels.device import Device, DeviceKind, Target
+from autotune.kernels.measurement import Measurement, Resources
 from autotune.kernels.problem import Dtype, Kernel, Problem
+from autotune.studies.key import StudyKey
+from autotune.studies.outcome import Outcome, TrialResult
+from autotune.studies.space import Space
 
 PROBLEM = Problem(experts=16, top_k=4, hidden=1024, intermediate=512, tokens=64)
 FP8_BLOCK = replace(PROBLEM, dtype=Dtype.FP8_W8A8, block_shape=(128, 128))
@@ -46,6 +52,23 @@ def save_landscape(path: Path) -> Path:
     times[RECORDED.index(STOPPED), :, 2:] = np.nan
     times[RECORDED.index(FAILED)] = np.nan
     np.savez(path, configs=np.hstack((rows, tails)).astype(np.int16), M64=times)
+    return path
+
+
+def save_recording(path: Path) -> Path:
+    """The same four configs in our own format, of a GPU; times of its own."""
+    rng = np.random.default_rng(1)
+    device = Device(DeviceKind.CUDA, "NVIDIA H200", Target("cuda", 90), 232448, "3.6.0", "layer")
+    results: dict[AnyConfig, TrialResult] = {}
+    for config in RECORDED:
+        ends = {STOPPED: (Outcome.PRUNED, 1), FAILED: (Outcome.COMPILE_ERROR, 0)}
+        outcome, count = ends.get(config, (Outcome.OK, SAMPLES))
+        samples = tuple(np.float32(us).item() for us in rng.uniform(40, 60, count))
+        measurement = Measurement(samples, "graph") if samples else None
+        reason = "" if outcome is Outcome.OK else "as recorded"
+        results[config] = TrialResult(outcome, measurement, reason, resources=Resources(64, 0, 512))
+    key = StudyKey(PROBLEM, device, Space(RECORDED).fingerprint)
+    write_recording(path, Recording({key: results}, {TILES: 1.5}, {"triton": "3.6.0"}))
     return path
 
 

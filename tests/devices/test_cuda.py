@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,10 +17,11 @@ from autotune.kernels.device import DeviceKind, Target
 from autotune.kernels.limits import why_no_tma
 from autotune.kernels.problem import Dtype, Kernel, Problem
 from autotune.studies.outcome import Outcome
+from autotune.studies.pruning import Stop
 
 PROBLEM = Problem(experts=16, top_k=4, hidden=1024, intermediate=512, tokens=64)
 TILES = Config(16, 64, 64, 1, 4, 3)
-OPTIONS = MeasurerOptions(cache_dir=Path("unused"))
+OPTIONS = MeasurerOptions(cache_dir=Path(tempfile.gettempdir()) / "autotune-tests")
 
 
 def test_a_missing_gpu_is_an_error_that_says_what_to_do() -> None:
@@ -122,7 +124,7 @@ def test_pairs_with_and_without_tma(
 
 @pytest.mark.gpu
 def test_gives_up_after_one_slow_sample(measurer: CudaMeasurer) -> None:
-    result = measurer.measure(PROBLEM, TILES, stop_above_us=0.1)
+    result = measurer.measure(PROBLEM, TILES, stop=Stop(((0.1,),)))
     assert result.outcome is Outcome.PRUNED
     assert result.measurement is not None
     assert len(result.measurement.samples_us) == 1

@@ -14,34 +14,47 @@ from measurer_cases import (  # type: ignore[import-not-found]
     TILES,
     TOO_LARGE,
     save_landscape,
+    save_recording,
 )
 
 from autotune.devices import MeasurerOptions, open_measurer
 from autotune.devices.measurer import Measurer
 from autotune.kernels.device import DeviceKind
 from autotune.studies.outcome import Outcome
+from autotune.studies.pruning import Stop
 
-KINDS = [
-    pytest.param(DeviceKind.ESTIMATE, id="estimate"),
-    pytest.param(DeviceKind.REPLAY, id="replay"),
-    pytest.param(DeviceKind.CUDA, id="cuda", marks=pytest.mark.gpu),
-]
+KINDS = {
+    "estimate": DeviceKind.ESTIMATE,
+    "landscape": DeviceKind.REPLAY,
+    "recording": DeviceKind.REPLAY,
+    "cuda": DeviceKind.CUDA,
+}
+SOURCES = [pytest.param(s, marks=pytest.mark.gpu if s == "cuda" else ()) for s in KINDS]
 
 
-@pytest.fixture(params=KINDS)
-def kind(request: pytest.FixtureRequest) -> DeviceKind:
+@pytest.fixture(params=SOURCES)
+def source(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
 @pytest.fixture
-def measurer(kind: DeviceKind, compiled_dir: Path, tmp_path: Path) -> Iterator[Measurer]:
-    landscape = save_landscape(tmp_path / "moe_h200_small.npz")
-    selectors = {
-        DeviceKind.ESTIMATE: "estimate:NVIDIA_H200",
-        DeviceKind.REPLAY: f"replay:{landscape}",
-        DeviceKind.CUDA: "cuda",
-    }
-    opened = open_measurer(selectors[kind], MeasurerOptions(cache_dir=compiled_dir))
+def kind(source: str) -> DeviceKind:
+    return KINDS[source]
+
+
+@pytest.fixture
+def selector(source: str, tmp_path: Path) -> str:
+    path = tmp_path / "moe_h200_small.npz"
+    if source == "landscape":
+        return f"replay:{save_landscape(path)}"
+    if source == "recording":
+        return f"replay:{save_recording(path)}"
+    return "cuda" if source == "cuda" else "estimate:NVIDIA_H200"
+
+
+@pytest.fixture
+def measurer(selector: str, compiled_dir: Path) -> Iterator[Measurer]:
+    opened = open_measurer(selector, MeasurerOptions(cache_dir=compiled_dir))
     yield opened
     opened.close()
 
@@ -75,14 +88,22 @@ def test_a_config_is_measured_on_every_instance(measurer: Measurer) -> None:
 
 
 def test_a_slow_config_may_be_given_up(measurer: Measurer) -> None:
-    result = measurer.measure(PROBLEM, TILES, stop_above_us=0.001)
+    result = measurer.measure(PROBLEM, TILES, stop=Stop(((0.001,),)))
     assert result.outcome in (Outcome.OK, Outcome.PRUNED)
     assert result.measurement
     assert len(result.measurement.samples_us) >= 1
+    assert (result.outcome is Outcome.PRUNED) == bool(result.reason)
+
+
+def test_a_config_is_not_given_up_against_itself(measurer: Measurer) -> None:
+    whole = measurer.measure(PROBLEM, TILES).measurement
+    assert whole
+    best = ((max(whole.samples_us),),) * len(whole.samples_us)
+    assert measurer.measure(PROBLEM, TILES, stop=Stop(best)).outcome is Outcome.OK
 
 
 def test_a_fast_config_is_not_given_up(measurer: Measurer) -> None:
-    assert measurer.measure(PROBLEM, TILES, stop_above_us=1e9).outcome is Outcome.OK
+    assert measurer.measure(PROBLEM, TILES, stop=Stop(((1e9,),) * 10)).outcome is Outcome.OK
 
 
 def test_what_cannot_run_is_an_outcome_with_a_reason(measurer: Measurer) -> None:
@@ -101,22 +122,19 @@ def test_a_measurement_can_be_repeated(measurer: Measurer, kind: DeviceKind) -> 
     first, second = (measurer.measure(PROBLEM, TILES).measurement for _ in range(2))
     assert first
     assert second
-    if kind is DeviceKind.CUDA:
-        assert first.median_us == pytest.approx(second.median_us, rel=0.5)
-    else:
+    if kind is DeviceKind.ESTIMATE:
         assert first == second
+    else:
+        assert first.median_us == pytest.approx(second.median_us, rel=0.5)
 
 
 def test_two_measurers_of_one_kind_name_the_same_device(
-    measurer: Measurer, kind: DeviceKind, compiled_dir: Path, tmp_path: Path
+    measurer: Measurer, kind: DeviceKind, selector: str, compiled_dir: Path
 ) -> None:
     if kind is DeviceKind.CUDA:
         pytest.skip("one context is enough")
-    selector = {
-        DeviceKind.ESTIMATE: "estimate:h200",
-        DeviceKind.REPLAY: f"replay:{tmp_path / 'moe_h200_small.npz'}",
-    }[kind]
-    other = open_measurer(selector, MeasurerOptions(cache_dir=compiled_dir))
+    other_name = {"estimate:NVIDIA_H200": "estimate:h200"}.get(selector, selector)
+    other = open_measurer(other_name, MeasurerOptions(cache_dir=compiled_dir))
     assert other.device == measurer.device
 
 

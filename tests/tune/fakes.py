@@ -11,6 +11,7 @@ from autotune.kernels.device import Device, DeviceKind, Target
 from autotune.kernels.measurement import Measurement
 from autotune.kernels.problem import Problem
 from autotune.studies.outcome import Outcome, TrialResult
+from autotune.studies.pruning import Stop
 from autotune.studies.space import Space
 
 FINE, ABORT, HANG, RAISE, REFUSE = 2, 3, 4, 5, 6
@@ -27,9 +28,7 @@ class FaultyMeasurer:
     def prior_us(self, problem: Problem, configs: tuple[Config, ...]) -> None:
         return None
 
-    def measure(
-        self, problem: Problem, config: Config, *, stop_above_us: float | None = None
-    ) -> TrialResult:
+    def measure(self, problem: Problem, config: Config, *, stop: Stop | None = None) -> TrialResult:
         if config.num_stages == ABORT:
             os.abort()
         if config.num_stages == HANG:
@@ -50,9 +49,7 @@ class NoisyMeasurer(FaultyMeasurer):
     def __init__(self) -> None:
         self._calls = 0
 
-    def measure(
-        self, problem: Problem, config: Config, *, stop_above_us: float | None = None
-    ) -> TrialResult:
+    def measure(self, problem: Problem, config: Config, *, stop: Stop | None = None) -> TrialResult:
         self._calls += 1
         if config.num_stages == ABORT:
             os.abort()

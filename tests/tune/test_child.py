@@ -14,6 +14,7 @@ from autotune.errors import DeviceError
 from autotune.kernels.config import Config
 from autotune.kernels.problem import Problem
 from autotune.studies.outcome import Outcome
+from autotune.studies.pruning import Stop
 from autotune.tune.child import Child, ChildFault
 
 PROBLEM = Problem(8, 2, 512, 256, 1)
@@ -37,7 +38,7 @@ def _measure(child: Child, stages: int) -> object:
 
 def test_an_answer(child: Child) -> None:
     assert child.call("device").name == "Faulty"
-    assert child.call("measure", PROBLEM, _config(FINE), stop_above_us=3.0).outcome == Outcome.OK
+    assert child.call("measure", PROBLEM, _config(FINE), stop=Stop(((3.0,),))).outcome == Outcome.OK
 
 
 def test_a_crash_in_c_is_a_fault_and_a_restart_goes_on(child: Child) -> None:

@@ -179,13 +179,13 @@ def _kept(journal: Path) -> int:
 
 
 def test_two_at_once_are_refused(wanted: Callable[..., RecordSettings]) -> None:
-    from autotune.tune.journal import Ledger
+    from autotune.tune.journal import Logbook
 
     settings = wanted()
-    ledger = Ledger(settings.output)
+    logbook = Logbook(settings.output)
     with pytest.raises(UsageError, match="another process"):
         record(settings, Counter())
-    ledger.close()
+    logbook.close()
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from autotune.engines import ENGINES
 from autotune.errors import DeviceError, EngineFileError, StorageError
 from autotune.report.progress import PlainDisplay
 from autotune.settings import ModelSettings, RunSettings
+from autotune.studies.record import MEASURED
 from autotune.studies.storage import open_storage, run_lock
 from autotune.studies.store import StoredStudy, stored_studies
 from autotune.tune.plan import files_dir
@@ -119,7 +120,7 @@ def test_trials_that_a_dead_run_left_are_asked_again(settings: Make, database: s
     trials = _stored(database)[0].trials
     assert trials[lost.number].state == TrialState.FAIL
     assert [t.state for t in trials if t.state == TrialState.RUNNING] == []
-    again = [t for t in trials if t.params == lost.params and t.state == TrialState.COMPLETE]
+    again = [t for t in trials if t.params == lost.params and t.state in MEASURED]
     assert len(again) == 1
     assert again[0].user_attrs["source"] == "interrupted"
 

@@ -1,0 +1,103 @@
+"""Do our kernels rank configs as SGLang's does? One recording against one landscape.
+
+    python benchmarks/gpu/agree.py benchmarks/landscapes/qwen3-30b-a3b_tp1_bf16_separate.npz \\
+        ../shared/landscapes/moe_h200_qwen3-30b-a3b_tp1_bf16.npz
+
+For each batch size that both have, over the configs that both measured completely:
+
+    spearman    rank correlation of the median times; over the fastest fifth (of theirs), too
+    ours there  what our best config costs on their kernel, over their best
+    theirs here what their best config costs on ours, over our best
+
+Their times are up + down GEMM. So are ours of a recording of separate kernels (of its pairs
+without TMA); a fused recording times the whole layer, which is said.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import spearmanr
+
+from autotune.devices.landscape import load_landscape
+from autotune.devices.recording import read_recording
+from autotune.kernels.config import AnyConfig, Config, pair_of
+from autotune.kernels.device import DeviceKind
+from autotune.studies.outcome import Outcome
+
+FEWEST = 5
+"""Common configs from which a correlation is printed."""
+Times = dict[int, dict[str, float]]
+"""Batch size → config in words → median µs."""
+
+
+def our_times(path: Path) -> tuple[Times, str]:
+    """The complete measurements without TMA, and how they were taken."""
+    recording = read_recording(path)
+    times: Times = {}
+    how = set()
+    for key, results in recording.studies.items():
+        for config, result in results.items():
+            alike = _without_tma(config)
+            if alike is None or result.outcome is not Outcome.OK or result.measurement is None:
+                continue
+            times.setdefault(key.problem.tokens, {})[str(alike)] = result.measurement.median_us
+            how.add(result.measurement.how)
+    kind = recording.device.kind
+    measured = "measured" if kind is DeviceKind.CUDA else f"NOT measured ({kind.value})"
+    device = recording.device
+    return times, f"{device.name}, Triton {device.triton_version}, {measured}: {' | '.join(how)}"
+
+
+def _without_tma(config: AnyConfig) -> Config | None:
+    pair = pair_of(config)
+    if pair.up != pair.down or pair.up.use_tma:
+        return None
+    return Config(*list(pair.up.as_keys().values())[:6])
+
+
+def their_times(path: Path) -> Times:
+    landscape = load_landscape(path)
+    times: Times = {}
+    for tokens in landscape.batch_sizes:
+        medians = zip(landscape.configs, landscape.median_us(tokens), strict=True)
+        times[tokens] = {str(config): float(us) for config, us in medians if np.isfinite(us)}
+    return times
+
+
+def row(tokens: int, ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> str:
+    """Both arrays are of the same configs."""
+    fast = theirs <= np.quantile(theirs, 0.2)
+    top = spearmanr(ours[fast], theirs[fast]).statistic if fast.sum() >= FEWEST else np.nan
+    there = theirs[ours.argmin()] / theirs.min() - 1
+    here = ours[theirs.argmin()] / ours.min() - 1
+    everyone = spearmanr(ours, theirs).statistic
+    level = np.median(ours / theirs)
+    return (f"{tokens:6} {len(ours):8} {everyone:9.3f} {top:9.3f} {there:11.2%} {here:12.2%} "
+            f"{ours.min():9.1f} {theirs.min():10.1f} {level:7.3f}")  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("ours", type=Path, help="written by record")
+    parser.add_argument("theirs", type=Path, help="moe_h200_*.npz")
+    args = parser.parse_args()
+    ours, how = our_times(args.ours)
+    theirs = their_times(args.theirs)
+    print(f"ours: {how}")
+    print(f"{'tokens':>6} {'configs':>8} {'spearman':>9} {'fastest':>9} {'ours there':>11} "
+          f"{'theirs here':>12} {'our best':>9} {'their best':>10} {'level':>7}")  # fmt: skip
+    for tokens in sorted(ours.keys() & theirs.keys()):
+        common = sorted(ours[tokens].keys() & theirs[tokens].keys())
+        if len(common) < FEWEST:
+            print(f"{tokens:6} {len(common):8} too few configs in common")
+            continue
+        pairs = ([times[tokens][config] for config in common] for times in (ours, theirs))
+        print(row(tokens, *(np.array(us) for us in pairs)))
+
+
+if __name__ == "__main__":
+    main()
