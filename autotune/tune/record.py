@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,10 @@ import autotune
 from autotune.devices import open_measurer
 from autotune.devices.compiler import BinaryCompiler
 from autotune.devices.measurer import Measurer
-from autotune.kernels.config import AnyConfig
+from autotune.devices.tapes import recorded_configs
+from autotune.devices.versions import package_version
+from autotune.errors import UsageError
+from autotune.kernels.config import AnyConfig, pair_of
 from autotune.kernels.device import Device, DeviceKind
 from autotune.kernels.problem import Problem
 from autotune.settings import RecordSettings
@@ -121,11 +123,23 @@ def _study(measurer: Measurer, job: Job, settings: RecordSettings) -> Study:
         completed_as_asked(job.problem, device, engine.default_config(job.problem, device))
         for engine in job.engines
     )
-    order = random.Random(settings.seed).sample(space.configs, len(space.configs))
+    among = _like(settings.like, job.problem, measurer) if settings.like else space.configs
+    order = random.Random(settings.seed).sample(among, len(among))
     configs = dict.fromkeys(config for config in defaults if config in space)
     configs |= dict.fromkeys(order[: settings.limit])
     key = StudyKey(job.problem, device, space.fingerprint)
     return Study(key, tuple(configs), len(space.configs))
+
+
+def _like(path: Path, problem: Problem, measurer: Measurer) -> Sequence[AnyConfig]:
+    """Raises UsageError where the space has none of the file's configs."""
+    space, device = measurer.space(problem), measurer.device
+    given = recorded_configs(path)
+    found = dict.fromkeys(completed_as_asked(problem, device, pair_of(c).up) for c in given)
+    known = [config for config in found if config in space]
+    if not known:
+        raise UsageError(f"--like {path}: none of its {len(given)} configs is in the space")
+    return known
 
 
 def _measurer(settings: RecordSettings) -> Any:
@@ -170,4 +184,4 @@ def _counts(logbook: Logbook, study: Study) -> StudyCount:
 
 def _versions() -> dict[str, str]:
     names = ("triton", "torch", "numpy")
-    return {"autotune": autotune.__version__} | {name: metadata.version(name) for name in names}
+    return {"autotune": autotune.__version__} | {name: package_version(name) for name in names}

@@ -125,6 +125,19 @@ def test_a_limit_is_a_random_part_that_a_seed_repeats(
     assert first != part("c.npz", 1)
 
 
+def test_the_configs_of_another_file_may_be_wanted(
+    wanted: Callable[..., RecordSettings], tmp_path: Path
+) -> None:
+    first = record(wanted(limit=8, output=tmp_path / "a.npz"), Counter())
+    second = record(wanted(like=first.path, seed=1, output=tmp_path / "b.npz"), Counter())
+    few, again = (read_recording(report.path).studies for report in (first, second))
+    assert few.keys() == again.keys()
+    assert all(set(few[key]) <= set(again[key]) for key in few)
+    assert all(len(again[key]) < 30 for key in again)
+    pairs = wanted(like=first.path, kernel=Kernel.SEPARATE, output=tmp_path / "c.npz")
+    assert record(pairs, Counter()).missing == 0
+
+
 def test_hopeless_configs_are_stopped_early(
     wanted: Callable[..., RecordSettings], landscape: Path
 ) -> None:
