@@ -120,6 +120,8 @@ class RecordSettings:
     kernel: Kernel = Kernel.FUSED
     engines: tuple[str, ...] = ("sglang", "vllm")
     l2: str = "cold"
+    like: Path | None = None
+    """A recording or landscape whose configs are measured, as far as the space has them."""
     limit: int | None = None
     """Configs of a space that are measured, chosen at random; None: all."""
     timeout_s: float | None = None

@@ -45,6 +45,9 @@ def add_record_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--limit", type=int, metavar="N", help="N random configs and the defaults (the whole space)"
     )
+    group.add_argument(
+        "--like", type=Path, metavar="FILE.npz", help="only the configs of this recording"
+    )
     group.add_argument("--seed", type=int, default=0, help="of what --limit chooses")
     group.add_argument("--timeout", type=float, metavar="S", help="seconds for all of it")
     group.add_argument(
@@ -80,6 +83,7 @@ def _settings(args: argparse.Namespace) -> RecordSettings:
         kernel=Kernel(args.kernel),
         engines=tuple(ENGINES) if args.engine == "both" else (args.engine,),
         l2=args.l2,
+        like=args.like,
         limit=args.limit,
         timeout_s=args.timeout,
         run_timeout_s=args.run_timeout,

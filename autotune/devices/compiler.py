@@ -3,13 +3,30 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from autotune.devices.compiled import FILE_NAME, CompileAnswer, CompileCache
 from autotune.kernels.binary import BOTH, Which, binary_key
 from autotune.kernels.config import AnyConfig, Config, pair_of
-from autotune.kernels.device import Target
+from autotune.kernels.device import Device, Target
+from autotune.kernels.measurement import Resources
+from autotune.kernels.occupancy import blocks_per_sm
 from autotune.kernels.problem import Problem
+
+
+def held_blocks(
+    config: AnyConfig, answers: Mapping[Which, CompileAnswer], device: Device
+) -> int | None:
+    """Blocks of an SM, the fewer of up and down; None where one did not compile."""
+    pair = pair_of(config)
+    warps: dict[Which, int] = {"up": pair.up.num_warps, "down": pair.down.num_warps}
+    held = [
+        blocks_per_sm(answer, warps[which], device) if isinstance(answer, Resources) else None
+        for which, answer in answers.items()
+    ]
+    known = [count for count in held if count is not None]
+    return min(known) if len(known) == len(held) else None
 
 
 class BinaryCompiler:

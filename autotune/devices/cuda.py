@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from triton.runtime.errors import OutOfResources
 
-from autotune.devices.compiler import BinaryCompiler
+from autotune.devices.compiler import BinaryCompiler, held_blocks
 from autotune.devices.options import MeasurerOptions
 from autotune.devices.prior import static_us
 from autotune.devices.specs import known_spec
@@ -127,6 +127,7 @@ class CudaMeasurer:
         return replace(
             result,
             resources=resources,
+            blocks_per_sm=held_blocks(config, answers, self._device),
             compile_s=compile_s,
             measure_s=time.perf_counter() - begin - compile_s - result.verify_s,
         )

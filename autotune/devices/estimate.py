@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from autotune.devices.compiled import CompileAnswer
-from autotune.devices.compiler import BinaryCompiler
+from autotune.devices.compiler import BinaryCompiler, held_blocks
 from autotune.devices.prior import static_us
 from autotune.devices.rows import RoutedRows, routed_rows
 from autotune.devices.specs import GpuSpec
@@ -91,6 +91,7 @@ class EstimateMeasurer:
             Outcome.OK,
             self._modelled(problem, config, resources),
             resources=worse_of(*resources.values()),
+            blocks_per_sm=held_blocks(config, answers, self.device),
             compile_s=compile_s,
             measure_s=time.perf_counter() - begin,
         )

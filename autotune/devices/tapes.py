@@ -49,6 +49,14 @@ def open_tape(path: Path) -> Tape:
     return RecordingTape(path) if is_recording(path) else LandscapeTape(path)
 
 
+def recorded_configs(path: Path) -> list[AnyConfig]:
+    """Every config of a file, whatever became of it. Raises DeviceError as ``open_tape`` does."""
+    if not is_recording(path):
+        return list(load_landscape(path).configs)
+    studies = read_recording(path).studies.values()
+    return list(dict.fromkeys(config for results in studies for config in results))
+
+
 @dataclass(frozen=True, slots=True)
 class _Halves:
     """A recording of pairs, taken apart: each GEMM's config → the result that timed it."""

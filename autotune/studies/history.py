@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from autotune.kernels.config import Config
@@ -15,6 +15,8 @@ from autotune.studies.record import Measured
 
 FEWEST = 8
 """Measured trials from which a sibling teaches: fewer do not tell its best from its worst."""
+
+_NEIGHBOURS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,14 @@ def siblings(key: StudyKey, stored: Iterable[Known]) -> tuple[Sibling, ...]:
     made = (_sibling(study.key.problem, study.measured) for study in same)
     found = [sibling for sibling in made if sibling is not None]
     return tuple(sorted(found, key=lambda s: -likeness(s.problem, key.problem)))
+
+
+def neighbours(key: StudyKey, stored: Iterable[Known]) -> list[Sibling]:
+    """Of the siblings those that differ in the batch size alone: the nearest two."""
+    tokens = key.problem.tokens
+    found = siblings(key, stored)
+    same = [s for s in found if replace(s.problem, tokens=tokens) == key.problem]
+    return same[:_NEIGHBOURS]
 
 
 def comparable(one: Device, other: Device) -> bool:

@@ -105,6 +105,8 @@ def _attributes(result: TrialResult, default_us: float | None) -> dict[str, obje
         attributes["registers"] = result.resources.registers
         attributes["spill_bytes"] = result.resources.spill_bytes
         attributes["shared_bytes"] = result.resources.shared_bytes
+    if result.blocks_per_sm is not None:
+        attributes["blocks_per_sm"] = result.blocks_per_sm
     if result.failed_half:
         attributes["failed_half"] = result.failed_half
     for name in ("compile_s", "verify_s", "measure_s"):

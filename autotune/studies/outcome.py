@@ -37,6 +37,8 @@ class TrialResult:
     failed_half: Which | None = None
     """The GEMM that the failure is about; None where it may be either."""
     resources: Resources | None = None
+    blocks_per_sm: int | None = None
+    """How many of its blocks an SM holds, the fewer of up and down; None where not known."""
     relative_error: float | None = None
     """Largest error against the eager twin over the checked slice; None where not verified."""
     compile_s: float = 0.0

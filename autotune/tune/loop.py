@@ -100,6 +100,7 @@ class Loop:
             unit = None if child in self._work else self._next_unit()
             if unit is None:
                 continue
+            unit.begin()
             asked = ask(unit.study, unit.space)
             unit.in_flight += 1
             self._work[child] = _Work(unit, asked)

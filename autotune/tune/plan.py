@@ -20,7 +20,7 @@ from autotune.kernels.routing import most_loaded_rank
 from autotune.models import ModelShape, Parallelism, load_shape, parse_shape, problem_of
 from autotune.settings import ModelSettings, RunSettings
 from autotune.studies.finalists import Finalist
-from autotune.studies.history import Known, siblings
+from autotune.studies.history import Known, neighbours, siblings
 from autotune.studies.key import StudyKey
 from autotune.studies.objective import enqueue, fail_stale
 from autotune.studies.pairs import best_pairs, completed_as_asked
@@ -78,6 +78,9 @@ class Unit:
     target: int
     entries: list[Measured]
     """What was measured so far, kept up by ``note``."""
+    known: Sequence[Known] = ()
+    """Studies to learn from; it may still grow."""
+    has_begun: bool = False
     finals: int = 0
     """Pairs put together from halves of different trials, measured beyond the target."""
     in_flight: int = 0
@@ -100,6 +103,17 @@ class Unit:
             return ""
         gain = sampler.expected_gain(self.study)
         return f"{CONVERGED}: {gain:.2%} expected of the next trial" if gain < stop_gain else ""
+
+    def begin(self) -> None:
+        """Queue, before the first trial of this run, the winners of the neighbouring batch sizes:
+        what was measured of them by now. The sampler learns from these studies, but it may take
+        many trials before it asks for just that config."""
+        if self.has_begun:
+            return
+        self.has_begun = True
+        near = neighbours(self.key, self.known)
+        starts = [(s.winner, f"best at {s.problem.tokens} tokens") for s in near]
+        enqueue(self.study, self.space, starts)
 
     @property
     def _is_queued(self) -> bool:
@@ -246,7 +260,7 @@ def open_unit(
     incumbents = job.incumbents(device, settings.output_dir)
     interrupted = [(config, "interrupted") for config in fail_stale(study, space)]
     entries = measured(study.get_trials(deepcopy=False))
-    unit = Unit(job, key, space, study, incumbents, settings.trials, entries)
+    unit = Unit(job, key, space, study, incumbents, settings.trials, entries, known)
     unit.ended = _kept_end(study, settings)
     if len(entries) < unit.target and not unit.ended:
         starts = [(config, source) for source, config in incumbents.items()]

@@ -8,63 +8,36 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from importlib import metadata
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any
 
 import autotune
 from autotune.devices import open_measurer
 from autotune.devices.compiler import BinaryCompiler
 from autotune.devices.measurer import Measurer
-from autotune.devices.recording import columns_of
-from autotune.kernels.binary import BOTH, binary_key
+from autotune.devices.tapes import recorded_configs
+from autotune.devices.versions import package_version
+from autotune.errors import UsageError
 from autotune.kernels.config import AnyConfig, pair_of
 from autotune.kernels.device import Device, DeviceKind
-from autotune.kernels.measurement import Measurement
 from autotune.kernels.problem import Problem
 from autotune.settings import RecordSettings
 from autotune.studies.key import StudyKey
-from autotune.studies.outcome import Outcome, TrialResult
+from autotune.studies.outcome import Outcome
 from autotune.studies.pairs import completed_as_asked
-from autotune.studies.pruning import Stop
 from autotune.studies.space import SearchSpace
 from autotune.tune.child import Child
-from autotune.tune.farm import Answer, Call, answers
 from autotune.tune.interrupt import Interrupt
 from autotune.tune.journal import Logbook
 from autotune.tune.plan import Job, jobs_of_kernel, model_shape
+from autotune.tune.recorder import RecordDisplay, Recorder, Study, missing_of
 from autotune.tune.remote import RemoteMeasurer
 
 _COMPILED = (DeviceKind.CUDA, DeviceKind.ESTIMATE)
-
-
-class RecordDisplay(Protocol):
-    """Whoever shows how far a recording is."""
-
-    def started(self, device: Device, path: Path) -> None:
-        """What is recorded, and where to."""
-
-    def phase(self, words: str, done: int, total: int) -> None:
-        """A part begins, of which ``done`` was there before."""
-
-    def step(self) -> None:
-        """One more of the part's total."""
-
-    def close(self) -> None:
-        """Nothing more will happen."""
-
-
-@dataclass(frozen=True, slots=True)
-class Study:
-    """One problem, and the configs of its space that are to be measured, in this order."""
-
-    key: StudyKey
-    configs: tuple[AnyConfig, ...]
-    space_size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,14 +86,14 @@ def record(settings: RecordSettings, display: RecordDisplay) -> RecordReport:
         stack.callback(display.close)
         display.started(device, logbook.path)
         deadline = None if settings.timeout_s is None else began + settings.timeout_s
-        recorder = _Recorder(logbook, display, interrupt, settings.run_timeout_s, deadline)
+        recorder = Recorder(logbook, display, interrupt, settings.run_timeout_s, deadline)
         before = _count(logbook, studies)
         if device.kind in _COMPILED:
             recorder.compile(studies, partial(_compilers, device, settings))
         for study in studies:
             recorder.measure(study, measuring)
             logbook.save(_versions(), is_whole=False)
-        missing = sum(len(_missing(logbook, study)) for study in studies)
+        missing = sum(len(missing_of(logbook, study)) for study in studies)
         logbook.save(_versions(), is_whole=not missing)
         return RecordReport(
             device=device,
@@ -142,97 +115,6 @@ def default_path(device: Device, problem: Problem) -> Path:
     return Path(f"{kind}moe_{name}_{sizes}_{problem.dtype.value}{kernel}.npz")
 
 
-class _Recorder:
-    """Runs calls on children and keeps what they answer."""
-
-    def __init__(
-        self,
-        logbook: Logbook,
-        display: RecordDisplay,
-        interrupt: Interrupt,
-        run_timeout_s: float,
-        deadline: float | None,
-    ) -> None:
-        self._logbook = logbook
-        self._display = display
-        self._interrupt = interrupt
-        self._run_timeout_s = run_timeout_s
-        self._deadline = deadline
-
-    def compile(self, studies: Sequence[Study], open_children: Any) -> None:
-        """Every binary that a missing result needs. One that does not come is a result of each
-        config and problem that needs it."""
-        groups = _binary_groups(self._logbook, studies)
-        if not groups:
-            return
-        self._display.phase("compiling", 0, len(groups))
-        calls = (Call(group, "prepare", (group[0][0].key.problem, group[0][1])) for group in groups)
-        with ExitStack() as stack:
-            for answer in self._answers(open_children(stack, len(groups)), calls):
-                self._compiled(answer)
-                self._display.step()
-
-    def _compiled(self, answer: Answer[list[tuple[Study, AnyConfig]]]) -> None:
-        failure = _failure(answer, Outcome.COMPILE_TIMEOUT, self._run_timeout_s)
-        for study, config in answer.item:
-            if failure is not None:
-                self._logbook.add(study.key, config, failure)
-            elif config not in self._logbook.compile_s:
-                self._logbook.add_compile_s(config, answer.value)
-
-    def measure(self, study: Study, children: Sequence[Child]) -> None:
-        """Every config of the study that has no result."""
-        missing = _missing(self._logbook, study)
-        if not missing:
-            return
-        done, total = len(study.configs) - len(missing), len(study.configs)
-        self._display.phase(f"{study.key.problem.tokens} tokens", done, total)
-        best = _best_of(self._logbook, study)
-        calls = (
-            Call(config, "measure", (study.key.problem, config), {"stop": best.stop})
-            for config in missing
-        )
-        for answer in self._answers(children, calls):
-            failure = _failure(answer, Outcome.RUN_TIMEOUT, self._run_timeout_s)
-            result = failure or cast(TrialResult, answer.value)
-            self._logbook.add(study.key, answer.item, result)
-            best.see(result)
-            self._display.step()
-
-    def _answers(self, children: Sequence[Child], calls: Iterator[Call[Any]]) -> Any:
-        return answers(children, calls, timeout_s=self._run_timeout_s, is_over=self._is_over)
-
-    def _is_over(self) -> bool:
-        late = self._deadline is not None and time.monotonic() > self._deadline
-        return late or self._interrupt.requested
-
-
-@dataclass(slots=True)
-class _Best:
-    """The fastest complete measurement so far; a recording stops what is hopeless, no more."""
-
-    measurement: Measurement | None = None
-
-    def see(self, result: TrialResult) -> None:
-        new, old = result.measurement, self.measurement
-        if result.outcome is Outcome.OK and new is not None:
-            self.measurement = new if old is None or new.median_us < old.median_us else old
-
-    @property
-    def stop(self) -> Stop | None:
-        if self.measurement is None:
-            return None
-        rows = zip(*columns_of(self.measurement), strict=True)
-        return Stop(tuple(rows), is_paired=False)
-
-
-def _best_of(logbook: Logbook, study: Study) -> _Best:
-    best = _Best()
-    for result in logbook.results(study.key).values():
-        best.see(result)
-    return best
-
-
 def _study(measurer: Measurer, job: Job, settings: RecordSettings) -> Study:
     """The engines' defaults, then the space in a random order, as far as ``--limit`` goes."""
     space: SearchSpace = measurer.space(job.problem)
@@ -241,38 +123,23 @@ def _study(measurer: Measurer, job: Job, settings: RecordSettings) -> Study:
         completed_as_asked(job.problem, device, engine.default_config(job.problem, device))
         for engine in job.engines
     )
-    order = random.Random(settings.seed).sample(space.configs, len(space.configs))
+    among = _like(settings.like, job.problem, measurer) if settings.like else space.configs
+    order = random.Random(settings.seed).sample(among, len(among))
     configs = dict.fromkeys(config for config in defaults if config in space)
     configs |= dict.fromkeys(order[: settings.limit])
     key = StudyKey(job.problem, device, space.fingerprint)
     return Study(key, tuple(configs), len(space.configs))
 
 
-def _missing(logbook: Logbook, study: Study) -> list[AnyConfig]:
-    known = logbook.results(study.key)
-    return [config for config in study.configs if config not in known]
-
-
-def _binary_groups(
-    logbook: Logbook, studies: Sequence[Study]
-) -> list[list[tuple[Study, AnyConfig]]]:
-    """What shares its binaries: a compile serves every batch size and every GROUP_SIZE_M."""
-    groups: dict[tuple[str, ...], list[tuple[Study, AnyConfig]]] = {}
-    for study in studies:
-        for config in _missing(logbook, study):
-            pair = pair_of(config)
-            problem = study.key.problem
-            keys = tuple(binary_key(problem, getattr(pair, which), which) for which in BOTH)
-            groups.setdefault(keys, []).append((study, config))
-    return list(groups.values())
-
-
-def _failure(answer: Answer[Any], timed_out: Outcome, limit_s: float) -> TrialResult | None:
-    if answer.timed_out:
-        return TrialResult(timed_out, reason=f"no answer in {limit_s:g} s")
-    if answer.fault is not None:
-        return TrialResult(Outcome.CRASHED, reason=answer.fault.reason)
-    return None
+def _like(path: Path, problem: Problem, measurer: Measurer) -> Sequence[AnyConfig]:
+    """Raises UsageError where the space has none of the file's configs."""
+    space, device = measurer.space(problem), measurer.device
+    given = recorded_configs(path)
+    found = dict.fromkeys(completed_as_asked(problem, device, pair_of(c).up) for c in given)
+    known = [config for config in found if config in space]
+    if not known:
+        raise UsageError(f"--like {path}: none of its {len(given)} configs is in the space")
+    return known
 
 
 def _measurer(settings: RecordSettings) -> Any:
@@ -294,7 +161,7 @@ def _children(stack: ExitStack, make: Any, count: int) -> list[Child]:
 
 
 def _count(logbook: Logbook, studies: Collection[Study]) -> int:
-    return sum(len(study.configs) - len(_missing(logbook, study)) for study in studies)
+    return sum(len(study.configs) - len(missing_of(logbook, study)) for study in studies)
 
 
 def _counts(logbook: Logbook, study: Study) -> StudyCount:
@@ -317,4 +184,4 @@ def _counts(logbook: Logbook, study: Study) -> StudyCount:
 
 def _versions() -> dict[str, str]:
     names = ("triton", "torch", "numpy")
-    return {"autotune": autotune.__version__} | {name: metadata.version(name) for name in names}
+    return {"autotune": autotune.__version__} | {name: package_version(name) for name in names}

@@ -1,6 +1,6 @@
 """Do our kernels rank configs as SGLang's does? One recording against one landscape.
 
-    python benchmarks/gpu/agree.py benchmarks/landscapes/qwen3-30b-a3b_tp1_bf16_separate.npz \\
+    python benchmarks/gpu/agree.py benchmarks/landscapes/qwen3-30b-a3b_tp1_bf16_twin.npz \\
         ../shared/landscapes/moe_h200_qwen3-30b-a3b_tp1_bf16.npz
 
 For each batch size that both have, over the configs that both measured completely:

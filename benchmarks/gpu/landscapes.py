@@ -2,10 +2,11 @@
 
     python benchmarks/gpu/landscapes.py --budget 540 --limit 600
 
-Each campaign is a ``python -m autotune record`` into one file under ``--output``; a file's name
-says its campaign. What of the budget a campaign does not use, the later ones get. Without
-``--limit`` whole spaces are recorded. ``--device estimate:NVIDIA_H200 --limit 4`` rehearses it
-without a GPU; such files say in their device that nothing was measured.
+Each campaign is a ``python -m autotune record`` into one file under ``--output``, named after it.
+What of the budget a campaign does not use, the later ones get. Without ``--limit`` whole spaces
+are recorded. ``--landscapes ../shared/landscapes`` adds a campaign with the very configs of a
+landscape of SGLang's kernel, which ``agree.py`` compares. ``--device estimate:NVIDIA_H200 --limit
+4`` rehearses it without a GPU; such files say in their device that nothing was measured.
 """
 
 from __future__ import annotations
@@ -46,7 +47,14 @@ CAMPAIGNS = (
     Campaign("mixtral-8x7b_tp2_bf16", _MIXTRAL, (16, 256, 2048)),
     Campaign("qwen3-30b-a3b_tp1_bf16_separate", (*_QWEN, *_SEPARATE), (16, 64, 256, 1024, 4096)),
 )
-"""The last one times each GEMM alone, with TMA and without: what SGLang's landscapes hold."""
+"""The last one times each GEMM alone, with TMA and without."""
+_RECORDED = "moe_h200_qwen3-30b-a3b_tp1_bf16.npz"
+
+
+def _twin(folder: Path) -> Campaign:
+    """The very configs of a landscape of SGLang's kernel, for ``agree.py``."""
+    flags = (*_QWEN, *_SEPARATE, "--like", str(folder / _RECORDED))
+    return Campaign("qwen3-30b-a3b_tp1_bf16_twin", flags, (16, 64, 256, 1024, 4096))
 
 
 def record(campaign: Campaign, args: argparse.Namespace, seconds: float | None) -> bool:
@@ -82,10 +90,16 @@ def main() -> int:
     parser.add_argument("--output", type=Path, default=HERE.parent / "landscapes")
     parser.add_argument("--budget", type=float, metavar="S", help="seconds for all of it")
     parser.add_argument("--limit", type=int, metavar="N", help="random configs of each space")
-    parser.add_argument("--only", nargs="+", choices=[c.name for c in CAMPAIGNS])
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="campaigns, by file name")
+    parser.add_argument(
+        "--landscapes", type=Path, metavar="DIR", help=f"of SGLang's kernel: with {_RECORDED}"
+    )
     parser.add_argument("--batch-size", type=int, nargs="+", help="instead of each campaign's")
     args = parser.parse_args()
-    chosen = [c for c in CAMPAIGNS if not args.only or c.name in args.only]
+    known = [*CAMPAIGNS, *([_twin(args.landscapes)] if args.landscapes else [])]
+    if unknown := set(args.only or ()) - {campaign.name for campaign in known}:
+        parser.error(f"no campaign {unknown}; there are {', '.join(c.name for c in known)}")
+    chosen = [c for c in known if not args.only or c.name in args.only]
     missing = run(chosen, args)
     for name in missing:
         print(f"{name} is not whole: the same command goes on")

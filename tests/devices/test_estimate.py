@@ -55,6 +55,7 @@ def test_compiled_configs_of_both_vendors_are_timed(
     assert result.resources
     assert 0 < result.resources.shared_bytes <= measurer.device.shared_bytes
     assert 16 <= result.resources.registers <= 512
+    assert (result.blocks_per_sm or 0) >= 1
 
 
 def test_a_compile_serves_every_batch_size_and_group_size(compiled_dir: Path) -> None:

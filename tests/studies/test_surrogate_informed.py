@@ -17,7 +17,7 @@ from autotune.kernels.config import Config
 from autotune.kernels.device import Device
 from autotune.kernels.measurement import Measurement
 from autotune.kernels.problem import Problem
-from autotune.studies.history import Sibling, comparable, likeness, siblings
+from autotune.studies.history import Sibling, comparable, likeness, neighbours, siblings
 from autotune.studies.key import StudyKey
 from autotune.studies.objective import ask, tell
 from autotune.studies.outcome import Outcome, TrialResult
@@ -93,6 +93,9 @@ def test_siblings_come_from_the_storage(
     found = siblings(key, stored_studies(storage))
     assert [s.problem for s in found] == [near, far]
     assert found[0].winner in space
+    assert [s.problem for s in neighbours(key, stored_studies(storage))] == [near, far]
+    wider = replace(key, problem=replace(problem, intermediate=2 * problem.intermediate))
+    assert neighbours(wider, stored_studies(storage)) == []
     assert not comparable(foreign, key.device)
 
 

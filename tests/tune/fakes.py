@@ -57,3 +57,17 @@ class NoisyMeasurer(FaultyMeasurer):
         own = 1 + 0.002 * ((self._calls * 7919) % 11 - 5) / 5
         us = 100.0 + config.group_size_m
         return TrialResult(Outcome.OK, Measurement(tuple(us * r * own for r in routings), "fake"))
+
+
+class FaultyCompiler:
+    """Dies or hangs for the configs that ``FaultyMeasurer`` does."""
+
+    def prepare(self, problem: Problem, config: Config) -> float:
+        if config.num_stages == ABORT:
+            os.abort()
+        if config.num_stages == HANG:
+            time.sleep(3600)
+        return 1.5
+
+    def close(self) -> None:
+        pass

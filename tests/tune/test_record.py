@@ -1,25 +1,41 @@
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from fakes import (  # type: ignore[import-not-found]
+    ABORT,
+    FINE,
+    HANG,
+    FaultyCompiler,
+    FaultyMeasurer,
+)
 from small_landscape import SHAPE  # type: ignore[import-not-found]
 
 from autotune.devices.recording import read_recording
 from autotune.errors import UsageError
+from autotune.kernels.config import Config
 from autotune.kernels.device import Device
-from autotune.kernels.problem import Kernel
+from autotune.kernels.problem import Kernel, Problem
 from autotune.settings import ModelSettings, RecordSettings
+from autotune.studies.key import StudyKey
 from autotune.studies.outcome import Outcome
+from autotune.tune.child import Child
+from autotune.tune.interrupt import Interrupt
+from autotune.tune.journal import Logbook
 from autotune.tune.record import record
+from autotune.tune.recorder import Recorder, Study, missing_of
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = 216
@@ -109,6 +125,19 @@ def test_a_limit_is_a_random_part_that_a_seed_repeats(
     assert first != part("c.npz", 1)
 
 
+def test_the_configs_of_another_file_may_be_wanted(
+    wanted: Callable[..., RecordSettings], tmp_path: Path
+) -> None:
+    first = record(wanted(limit=8, output=tmp_path / "a.npz"), Counter())
+    second = record(wanted(like=first.path, seed=1, output=tmp_path / "b.npz"), Counter())
+    few, again = (read_recording(report.path).studies for report in (first, second))
+    assert few.keys() == again.keys()
+    assert all(set(few[key]) <= set(again[key]) for key in few)
+    assert all(len(again[key]) < 30 for key in again)
+    pairs = wanted(like=first.path, kernel=Kernel.SEPARATE, output=tmp_path / "c.npz")
+    assert record(pairs, Counter()).missing == 0
+
+
 def test_hopeless_configs_are_stopped_early(
     wanted: Callable[..., RecordSettings], landscape: Path
 ) -> None:
@@ -179,13 +208,55 @@ def _kept(journal: Path) -> int:
 
 
 def test_two_at_once_are_refused(wanted: Callable[..., RecordSettings]) -> None:
-    from autotune.tune.journal import Logbook
-
     settings = wanted()
     logbook = Logbook(settings.output)
     with pytest.raises(UsageError, match="another process"):
         record(settings, Counter())
     logbook.close()
+
+
+def test_a_compile_serves_all_batch_sizes_and_its_failure_is_theirs(tmp_path: Path) -> None:
+    problem = Problem(experts=8, top_k=2, hidden=512, intermediate=256, tokens=1)
+    stages = (FINE, ABORT, HANG)
+    configs = [Config(16, 32, 64, group, 4, s) for s in stages for group in (1, 8)]
+    device = FaultyMeasurer.device
+    studies = [
+        Study(StudyKey(replace(problem, tokens=tokens), device, "0" * 12), tuple(configs), 6)
+        for tokens in (1, 64)
+    ]
+    logbook, counter = Logbook(tmp_path / "a.npz"), Counter()
+    recorder = Recorder(logbook, counter, Interrupt(), 4.0, None)
+
+    def children(stack: ExitStack, groups: int) -> list[Child]:
+        assert groups == len(stages)
+        child = Child(FaultyCompiler)  # type: ignore[arg-type]
+        stack.callback(child.close)
+        return [child]
+
+    recorder.compile(studies, children)
+    assert counter.steps == len(stages)
+    for study in studies:
+        outcomes = [r.outcome for r in logbook.results(study.key).values()]
+        assert outcomes == [Outcome.CRASHED] * 2 + [Outcome.COMPILE_TIMEOUT] * 2
+        assert missing_of(logbook, study) == configs[:2]
+    assert logbook.compile_s == dict.fromkeys(configs[:2], 1.5)
+    logbook.close()
+
+
+def test_the_command_says_what_was_recorded(
+    landscape: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from autotune.cli import run_command_line
+
+    command = ["record", "--shape", SHAPE, "--device", f"replay:{landscape}", "--batch-size", "64"]
+    command += ["--limit", "9", "--output", str(tmp_path / "a.npz"), "--json"]
+    assert run_command_line(command) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["missing"] == 0
+    assert said["studies"][0]["recorded"] >= 9
+    assert said["new_measurements"] == said["studies"][0]["recorded"]
+    assert run_command_line([*command, "--batch-size", "63"]) == 2
+    assert "63 was not recorded" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -125,6 +125,17 @@ def test_trials_that_a_dead_run_left_are_asked_again(settings: Make, database: s
     assert again[0].user_attrs["source"] == "interrupted"
 
 
+def test_the_best_of_a_neighbouring_batch_size_is_measured_early(
+    settings: Make, database: str
+) -> None:
+    _run(settings(trials=14), database)
+    first, second = sorted(_stored(database), key=lambda study: study.key.problem.tokens)
+    best = min(first.measured, key=lambda entry: entry.median_us).config
+    number = next(e.trial_number for e in second.measured if e.config == best)
+    assert number <= 4
+    assert "best at 1 tokens" in {t.user_attrs.get("source") for t in second.trials}
+
+
 def test_results_come_from_the_storage_alone(settings: Make, database: str) -> None:
     report = _run(settings(), database)
     again = [result for study in _stored(database) for result in stored_results(study)]
