@@ -1,6 +1,6 @@
 """How long ``status`` and ``best`` take on a storage of 10,000 trials, each from a fresh process.
 
-Usage: python benchmarks/watching/ten_thousand.py [--trials 10000] [--keep FILE]
+Usage: python benchmarks/watching/ten_thousand.py [--trials 10000] [--storage STORAGE]
 """
 
 from __future__ import annotations
@@ -13,14 +13,15 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 
 from optuna.distributions import CategoricalDistribution, distribution_to_json
 from optuna.samplers import RandomSampler
-from optuna.storages import RDBStorage
+from optuna.storages import BaseStorage, RDBStorage
 from optuna.storages._rdb import models
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from autotune.engines import DEFAULT_TOKENS
 from autotune.kernels.device import Device, DeviceKind, Target
@@ -45,30 +46,31 @@ _ROUNDS = 5
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trials", type=int, default=10_000)
-    parser.add_argument("--keep", type=Path, help="make the storage here and leave it")
+    parser.add_argument("--storage", help="fill this one, unless it is full, and leave it")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        path = args.keep or Path(folder) / "many.db"
-        if not path.exists():
-            fill(path, args.trials)
+        storage = args.storage or str(Path(folder) / "many.db")
+        fill(storage, args.trials)
         print(f"{args.trials} trials in {len(DEFAULT_TOKENS)} studies, {_ROUNDS} runs each")
         for command in ("--version", "status", "best", "status --json", "best --json"):
-            seconds = [timed(command.split(), path) for _ in range(_ROUNDS)]
+            seconds = [timed(command.split(), storage) for _ in range(_ROUNDS)]
             print(f"{command:14} median {median(seconds):.2f} s, worst {max(seconds):.2f} s")
 
 
-def timed(words: list[str], path: Path) -> float:
+def timed(words: list[str], storage: str) -> float:
     """Seconds from start to exit of one command."""
-    storage = [] if words[0] == "--version" else ["--storage", str(path)]
+    more = [] if words[0] == "--version" else ["--storage", storage]
     begin = time.perf_counter()
-    command = [sys.executable, "-m", "autotune", *words, *storage]
+    command = [sys.executable, "-m", "autotune", *words, *more]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     return time.perf_counter() - begin
 
 
-def fill(path: Path, trials: int) -> None:
-    """Studies of every batch size, their trials written straight into the tables."""
-    storage = open_storage(str(path), create=True)
+def fill(text: str, trials: int) -> None:
+    """Studies of every batch size; into a database, trials are written straight into the tables."""
+    storage = open_storage(text, create=True)
+    if storage.get_all_studies():
+        return
     sizes = [trials // len(DEFAULT_TOKENS)] * len(DEFAULT_TOKENS)
     sizes[0] += trials - sum(sizes)
     first = 1
@@ -77,7 +79,7 @@ def fill(path: Path, trials: int) -> None:
         first += size
 
 
-def _add_study(storage: RDBStorage, tokens: int, ids: range) -> None:
+def _add_study(storage: BaseStorage, tokens: int, ids: range) -> None:
     settings = RunSettings(
         model=ModelSettings(model="Qwen/Qwen3-30B-A3B"), device="cuda", output_dir=Path("/none")
     )
@@ -89,6 +91,10 @@ def _add_study(storage: RDBStorage, tokens: int, ids: range) -> None:
     }
     key = StudyKey(Problem(128, 8, 2048, 768, tokens), _DEVICE, "benchmark")
     study = open_study(storage, key, RandomSampler(), attrs)
+    if not isinstance(storage, RDBStorage):
+        for trial in _trials(study._study_id, ids):
+            storage.create_new_trial(study._study_id, template_trial=trial)
+        return
     with storage.engine.begin() as connection:
         for model, rows in _rows(study._study_id, ids).items():
             connection.execute(model.__table__.insert(), rows)
@@ -139,20 +145,36 @@ def _rows(study_id: int, ids: range) -> dict[type, list[dict[str, object]]]:
                     "distribution_json": texts[name],
                 }
             )
-        attrs = {
-            "outcome": "ok",
-            "samples_us": [round(us * rng.uniform(0.99, 1.01), 3) for _ in range(10)],
-            "registers": 128,
-            "spill_bytes": 0,
-            "shared_bytes": 65536,
-            "compile_s": 0.5,
-            "speedup": 1.0,
-        }
+        attrs = _attrs(us, rng)
         rows[models.TrialUserAttributeModel] += [
             {"trial_id": trial_id, "key": name, "value_json": json.dumps(value)}
             for name, value in attrs.items()
         ]
     return rows
+
+
+def _trials(study_id: int, ids: range) -> Iterator[FrozenTrial]:
+    rng = random.Random(study_id)
+    for _ in ids:
+        us = rng.uniform(100, 300)
+        yield create_trial(
+            value=us,
+            params={name: rng.choice(values) for name, values in _KNOBS.items()},
+            distributions={n: CategoricalDistribution(values) for n, values in _KNOBS.items()},
+            user_attrs=_attrs(us, rng),
+        )
+
+
+def _attrs(us: float, rng: random.Random) -> dict[str, object]:
+    return {
+        "outcome": "ok",
+        "samples_us": [round(us * rng.uniform(0.99, 1.01), 3) for _ in range(10)],
+        "registers": 128,
+        "spill_bytes": 0,
+        "shared_bytes": 65536,
+        "compile_s": 0.5,
+        "speedup": 1.0,
+    }
 
 
 if __name__ == "__main__":

@@ -121,7 +121,7 @@ def on_postgres(
     seen: dict[str, Any] = {"ran": user.tunes(), "again": user.tunes()}
     for command in ("status", "best", "export", "doctor"):
         seen[command] = json.loads(user.types(command, "--json"))
-    for words in (["report", "--compare", user.storage], ["storage", "check"], ["resume"]):
+    for words in (["report"], ["storage", "check"], ["resume"]):
         seen[words[0]] = user.types(*words)
     user.types("storage", "backup", "copy.db")
     with _dashboard(user) as (address, pid):
