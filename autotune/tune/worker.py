@@ -43,7 +43,7 @@ _HOPELESS = 5.0
 stop there too: nothing within 5 times of the best ever won."""
 _FAILURES_IN_A_ROW = 40
 """So many failures with nothing measured between them end a study: something else is wrong."""
-_MOST_AHEAD = 8
+_MOST_AHEAD = 12
 """Trials asked ahead of the running one, at most: what the sampler has not seen the results of."""
 _DEATHS = 2
 """A config that ended so many children is not tried again."""
