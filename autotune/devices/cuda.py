@@ -21,7 +21,7 @@ from autotune.devices.prior import static_us
 from autotune.devices.specs import known_spec
 from autotune.devices.versions import triton_version
 from autotune.errors import DeviceError
-from autotune.kernels.ahead import resources_of
+from autotune.kernels.ahead import CompileFailure, resources_of
 from autotune.kernels.binary import BOTH
 from autotune.kernels.config import AnyConfig, ConfigPair, pair_of
 from autotune.kernels.device import Device, DeviceKind, Target
@@ -35,13 +35,13 @@ from autotune.kernels.inputs import (
     weights_key,
 )
 from autotune.kernels.limits import why_no_dtype
-from autotune.kernels.measurement import CompileFailure, Measurement, Resources
+from autotune.kernels.measurement import Measurement, Resources
 from autotune.kernels.moe import MoeBuffers, make_buffers, run_down, run_moe, run_up
 from autotune.kernels.problem import Problem
 from autotune.kernels.timing import CudaClock, GraphTimer, Timer
 from autotune.kernels.twins import moe_twin
 from autotune.kernels.verify import Verdict, verify
-from autotune.studies.outcome import Outcome, TrialResult, failed_compile
+from autotune.studies.outcome import Outcome, TrialResult
 from autotune.studies.pairs import space_of
 from autotune.studies.space import SearchSpace, broken_rule
 
@@ -116,7 +116,12 @@ class CudaMeasurer:
         resources = resources_of(problem, config, self._device.target)
         compile_s = time.perf_counter() - begin
         if isinstance(resources, CompileFailure):
-            return failed_compile(resources, compile_s)
+            return TrialResult(
+                Outcome.COMPILE_ERROR,
+                reason=resources.reason,
+                failed_half=resources.which,
+                compile_s=compile_s,
+            )
         result = self._why_too_big(resources) or self._run(problem, config, stop_above_us)
         return replace(
             result,

@@ -18,7 +18,7 @@ from autotune.kernels.binary import BOTH, Which, binary_key
 from autotune.kernels.config import AnyConfig, Config, ConfigPair, pair_of
 from autotune.kernels.device import Device, DeviceKind
 from autotune.kernels.limits import why_no_dtype
-from autotune.kernels.measurement import CompileFailure, Measurement, Resources, worse_of
+from autotune.kernels.measurement import Measurement, Resources, worse_of
 from autotune.kernels.problem import Problem
 from autotune.studies.outcome import Outcome, TrialResult
 from autotune.studies.pairs import space_of
@@ -140,19 +140,17 @@ class EstimateMeasurer:
         known = self._cache.get(key)
         if known is not None:
             return known
-        result = _compile(problem, config, self.spec, which)
-        self._cache.keep(key, result)
-        return result if isinstance(result, Resources) else result.reason
+        answer = _compile(problem, config, self.spec, which)
+        self._cache.put(key, answer)
+        return answer
 
 
-def _compile(
-    problem: Problem, config: Config, spec: GpuSpec, which: Which
-) -> Resources | CompileFailure:
+def _compile(problem: Problem, config: Config, spec: GpuSpec, which: Which) -> CompileAnswer:
     """Imports torch and Triton."""
-    from autotune.kernels.ahead import compile_gemm
+    from autotune.kernels.ahead import CompileFailure, compile_gemm
 
     compiled = compile_gemm(problem, config, spec.target, which)
-    return compiled if isinstance(compiled, CompileFailure) else compiled.resources
+    return compiled.reason if isinstance(compiled, CompileFailure) else compiled.resources
 
 
 def _judged(whole: Measurement, stop_above_us: float | None) -> tuple[Outcome, Measurement, str]:

@@ -29,7 +29,7 @@ from autotune.kernels.config import AnyConfig
 from autotune.kernels.device import Target
 from autotune.kernels.measurement import CompileFailure, FailureCause, Resources
 from autotune.kernels.problem import Problem
-from autotune.tune.compiler import Compile, Compiler, Limits, triton_compiler
+from autotune.tune.compile_process import Compile, Compiler, Limits, triton_compiler
 from autotune.tune.orders import Answer, CompiledAhead, Orders
 from autotune.tune.processes import exit_words
 from autotune.tune.wishes import Binary

@@ -22,7 +22,6 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -141,8 +140,9 @@ class Chaos:
         unlike = {name for name, winner in _winners(studies).items() if winner != winners[name]}
         part = {study.name: left for study in studies if (left := self._unmeasured(study))}
         print(
-            f"{len(self._seen)} completed trials seen, {len(present)} at the end: {len(lost)} lost; "
-            f"{len(studies)} studies: {len(part)} not whole, {len(unlike)} with another winner; "
+            f"{len(self._seen)} completed trials seen, {len(present)} at the end, {len(lost)} "
+            f"lost; "
+            f"{len(studies)} studies, {len(part)} not whole, {len(unlike)} with another winner; "
             f"{len(running)} trials running"
         )
         for name, left in part.items():

@@ -29,7 +29,7 @@ from autotune.devices import replay
 from autotune.kernels.config import Config
 from autotune.kernels.device import Device, DeviceKind
 from autotune.kernels.measurement import CompileFailure, Resources
-from autotune.tune import compiler
+from autotune.tune import compile_process
 from autotune.tune.wishes import Binary
 
 FOLDER = Path(os.environ.get("CHAOS_FOLDER", "."))
@@ -76,7 +76,7 @@ def install() -> None:
     if os.environ.get("CHAOS_FAULTS") != "none":
         replay.ReplayMeasurer.measure = _measure  # type: ignore[method-assign]
     replay._device_of = _gpu
-    compiler.triton_compiler = lambda _target: _compile
+    compile_process.triton_compiler = lambda _target: _compile
 
 
 _recorded = replay.ReplayMeasurer.measure

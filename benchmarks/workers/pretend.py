@@ -1,6 +1,6 @@
 """autotune with a replayed GPU that takes its time, and keeps a log of what it did.
 
-    PRETEND_MS=15 PRETEND_LOG=gpu.log python benchmarks/workers/pretend.py run --device replay:FILE …
+    PRETEND_MS=15 PRETEND_LOG=gpu.log python benchmarks/workers/pretend.py run --device replay:F …
 
 Every process that it spawns imports this file as its main module, and with it the patch: a
 measurement sleeps for PRETEND_MS, as a CPU does while a GPU works, and then appends to PRETEND_LOG

@@ -15,7 +15,6 @@ import tempfile
 import time
 from collections import Counter
 from dataclasses import replace
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -79,11 +78,12 @@ def _measured(url: str, sampler: str, before: int) -> str:
     tokens = BATCH_SIZES[-1]
     counts = _Counts(storage.engine)
     asks, tells, cpus = _trials(studies[tokens], spaces[tokens], counts)
+    longest = max(ask + tell for ask, tell in zip(asks, tells, strict=True))
     rows = ", ".join(f"{n / MEASURED:.3g} {word}" for word, n in sorted(counts.found.items()))
     return (
         f"{sampler}, {before} trials before: ask {median(asks):.1f} ms + tell "
-        f"{median(tells):.1f} ms wall (longest sum {max(map(sum, zip(asks, tells, strict=True))):.0f}"
-        f"), {median(cpus):.1f} ms CPU; a trial writes {rows}"
+        f"{median(tells):.1f} ms wall (longest sum {longest:.0f} ms), {median(cpus):.1f} ms CPU; "
+        f"a trial writes {rows}"
     )
 
 

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from autotune.kernels.measurement import CompileFailure, Resources
-from autotune.tune.compiler import Compile
+from autotune.tune.compile_process import Compile
 from autotune.tune.wishes import Binary
 
 FINE, ABORT, HANG, RAISE, EAT, REFUSE, KILLED_ONCE, GRANDCHILD = range(2, 10)
