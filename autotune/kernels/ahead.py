@@ -32,10 +32,11 @@ from autotune.kernels.device import Target
 from autotune.kernels.elements import elements_of
 from autotune.kernels.gemm import moe_gemm_kernel
 from autotune.kernels.launch import gemm_descriptors, gemm_scalars
-from autotune.kernels.measurement import CompileFailure as CompileFailure
-from autotune.kernels.measurement import FailureCause, Resources, worse_of
+from autotune.kernels.measurement import CompileFailure, FailureCause, Resources, worse_of
 from autotune.kernels.problem import Problem
 from autotune.kernels.quiet import captured_stderr
+
+__all__ = ["COMPILER_ERRORS", "CompileFailure", "Compiled", "compile_gemm", "resources_of"]
 
 COMPILER_ERRORS = (TritonError, RuntimeError)
 """What Triton's compiler raises for a kernel it cannot compile: its own errors, and the
