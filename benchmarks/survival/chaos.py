@@ -135,18 +135,24 @@ class Chaos:
             for trial in study.trials
             if trial.state is TrialState.COMPLETE
         }
-        lost = [key for key, value in self._seen.items() if present.get(key) != value]
+        seen = {key: value for key, value in self._seen.items() if key[0] in winners}
+        lost = [key for key, value in seen.items() if present.get(key) != value]
         running = [t for s in studies for t in s.trials if t.state is TrialState.RUNNING]
         unlike = {name for name, winner in _winners(studies).items() if winner != winners[name]}
         part = {study.name: left for study in studies if (left := self._unmeasured(study))}
         print(
-            f"{len(self._seen)} completed trials seen, {len(present)} at the end, {len(lost)} "
+            f"{len(seen)} completed trials seen, {len(present)} at the end, {len(lost)} "
             f"lost; "
             f"{len(studies)} studies, {len(part)} not whole, {len(unlike)} with another winner; "
             f"{len(running)} trials running"
         )
-        for name, left in part.items():
-            print(f"{name}: not measured: {', '.join(map(str, left))}")
+        for name, number in lost:
+            print(
+                f"{name}: trial {number} was {seen[name, number]}, is {present.get((name, number))}"
+            )
+        for study in studies:
+            for config in part.get(study.name, ()):
+                print(f"{study.name}: not measured: {config}: {_history(study, config)}")
         whole = len(studies) == len(winners)
         return int(bool(lost or running or unlike or part or not whole))
 
@@ -167,8 +173,8 @@ class Chaos:
         words = [sys.executable, str(HERE / "faulty.py"), "run", "--quiet", "--shape", SHAPE]
         words += ["--device", f"replay:{self._recording}", "--workers", str(args.workers)]
         words += ["--trials", str(ALL), "--stop-gain", "0", "--storage", f"sqlite:///{database}"]
-        words += ["--run-timeout", str(args.run_timeout), "--compile-jobs", "2"]
-        words += ["--compile-timeout", str(args.compile_timeout)]
+        words += ["--run-timeout", str(args.run_timeout)]
+
         words += ["--output-dir", str(self._disk / output)]
         return [*words, "--batch-size", *map(str, self._sizes)]
 
@@ -275,6 +281,16 @@ def _completed(database: Path) -> Seen:
 
 def _studies(database: Path) -> list[StoredStudy]:
     return stored_studies(open_storage(f"sqlite:///{database}", create=False))
+
+
+def _history(study: StoredStudy, config: object) -> str:
+    trials = [trial for trial in study.trials if config_of(trial) == config]
+    words = (
+        f"{t.number} {t.state.name.lower()} {t.user_attrs.get('outcome', 'interrupted')} "
+        f"{t.user_attrs.get('reason', '')}"
+        for t in trials
+    )
+    return "; ".join(words) or "never asked"
 
 
 def _winners(studies: list[StoredStudy]) -> dict[str, object]:

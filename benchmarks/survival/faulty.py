@@ -32,7 +32,6 @@ from autotune.kernels.measurement import CompileFailure, Resources
 from autotune.tune import compile_process
 from autotune.tune.wishes import Binary
 
-FOLDER = Path(os.environ.get("CHAOS_FOLDER", "."))
 ORDERS = ("hang", "abort")
 _COMPILE_S = 0.02
 _AGES = 3600.0
@@ -61,10 +60,15 @@ def is_slow(config: Config) -> bool:
     return config.block_size_n == 64 and config.num_warps == 8
 
 
+def folder() -> Path:
+    """Where everybody meets."""
+    return Path(os.environ["CHAOS_FOLDER"])
+
+
 def log(name: str, *words: object) -> None:
     """Append a line by one write."""
     line = " ".join(map(str, words)) + "\n"
-    handle = os.open(FOLDER / name, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    handle = os.open(folder() / name, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     try:
         os.write(handle, line.encode())
     finally:
@@ -89,7 +93,7 @@ def _gpu(path: Path) -> Device:
 
 def _measure(self: replay.ReplayMeasurer, problem: Any, config: Any, **options: Any) -> Any:
     log("gpu.log", os.getpid(), config)
-    time.sleep(float((FOLDER / "measure_ms").read_text()) / 1000)
+    time.sleep(float((folder() / "measure_ms").read_text()) / 1000)
     fault = fault_of(problem.tokens, config) or _ordered(problem.tokens, config)
     if fault:
         log("faults.log", fault, "|", os.getpid(), f"M={problem.tokens}", config)
@@ -101,12 +105,12 @@ def _ordered(tokens: int, config: Config) -> str:
     """What chaos.py has ordered for the next measurement. A config is struck once: one that
     ends a child twice is rightly given up."""
     for kind in ORDERS:
-        if not (FOLDER / "orders" / kind).exists():
+        if not (folder() / "orders" / kind).exists():
             continue
-        mark = FOLDER / "struck" / f"{tokens} {config}"
+        mark = folder() / "struck" / f"{tokens} {config}"
         try:
             mark.touch(exist_ok=False)
-            (FOLDER / "orders" / kind).unlink()
+            (folder() / "orders" / kind).unlink()
         except OSError:
             return ""
         return "measurement hangs" if kind == "hang" else "measurement aborts"
