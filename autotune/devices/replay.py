@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -34,8 +35,10 @@ class ReplayMeasurer:
     is looked up; the rest of the problem is the caller's word.
     """
 
-    def __init__(self, path: Path) -> None:
-        """Raises DeviceError where ``path`` is no landscape."""
+    def __init__(self, path: Path, *, seconds: float = 0.0) -> None:
+        """Each measurement takes ``seconds``, as if there were a GPU to wait for. Raises
+        DeviceError where ``path`` is no landscape."""
+        self._seconds = seconds
         self.landscape: Landscape = load_landscape(path)
         self._device = _device_of(path)
         self._rows_of: dict[Problem, dict[Config, int]] = {}
@@ -58,6 +61,15 @@ class ReplayMeasurer:
         self, problem: Problem, config: AnyConfig, *, stop_above_us: float | None = None
     ) -> TrialResult:
         """The recorded samples. Where the recording itself stopped early: PRUNED."""
+        time.sleep(self._seconds)
+        return replace(self._recorded(problem, config, stop_above_us), measure_s=self._seconds)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def _recorded(
+        self, problem: Problem, config: AnyConfig, stop_above_us: float | None
+    ) -> TrialResult:
         tokens = self._known(problem.tokens)
         halves = (config.up, config.down) if isinstance(config, ConfigPair) else (config,)
         row_of = self._rows(problem)
@@ -71,9 +83,6 @@ class ReplayMeasurer:
             both = self.landscape.gemm_us[tokens]
             return _pair_result(both[rows[0], 0], both[rows[1], 1], stop_above_us)
         return _result(self._samples_of[tokens][rows[0]], stop_above_us)
-
-    def close(self) -> None:
-        """Nothing is held."""
 
     def _rows(self, problem: Problem) -> dict[Config, int]:
         """Row of each config, as the problem's space calls it: a recording names no key that
