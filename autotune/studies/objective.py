@@ -117,10 +117,9 @@ def _attributes(result: TrialResult, default_us: float | None) -> dict[str, obje
         attributes["shared_bytes"] = result.resources.shared_bytes
     if result.failed_half:
         attributes["failed_half"] = result.failed_half
-    if result.compile_s:
-        attributes["compile_s"] = round(result.compile_s, 3)
-    if result.measure_s:
-        attributes["measure_s"] = round(result.measure_s, 3)
+    for name in ("compile_s", "measure_s", "ahead_s"):
+        if seconds := getattr(result, name):
+            attributes[name] = round(seconds, 3)
     if result.reason:
         attributes["reason"] = result.reason
     return attributes

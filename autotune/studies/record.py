@@ -3,7 +3,7 @@
 Trial user attributes (shown and filtered by the dashboard): ``outcome``, ``source`` (who proposed
 a warm start), ``speedup`` over the engine's default, ``samples_us``, for a pair also ``up_us`` and
 ``down_us`` (whose sums they are) and ``failed_half``, ``registers``, ``spill_bytes``,
-``shared_bytes``, ``compile_s``, ``measure_s``, ``reason``.
+``shared_bytes``, ``compile_s``, ``measure_s``, ``ahead_s``, ``reason``.
 """
 
 from __future__ import annotations
