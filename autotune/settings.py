@@ -12,6 +12,8 @@ from autotune.engines import DEFAULT_TOKENS
 from autotune.errors import UsageError
 from autotune.kernels.problem import Kernel
 
+ALL_GPUS = "all"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSettings:
@@ -62,6 +64,9 @@ class RunSettings:
     """Engine files, or folders of them, whose configs are measured early."""
     cache_dir: Path = Path(".cache")
     jobs: int = 1
+    """Workers where no GPU is needed."""
+    gpus: str = ALL_GPUS
+    """Indices, as "0,1", that are workers' where the device is cuda; or "all"."""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -72,7 +77,20 @@ class RunSettings:
         if not 0 <= self.stop_gain < 1:
             raise UsageError(f"--stop-gain is {self.stop_gain}; it is a share: 0 (never) to 1")
         if self.jobs < 1:
-            raise UsageError(f"--jobs is {self.jobs}; it must be at least 1")
+            raise UsageError(f"--workers is {self.jobs}; it must be at least 1")
+        self._check_gpus()
+
+    def _check_gpus(self) -> None:
+        if self.gpus == ALL_GPUS:
+            return
+        numbers = self.gpus.split(",")
+        if not all(number.isdigit() for number in numbers) or len(set(numbers)) < len(numbers):
+            raise UsageError(f"--gpus {self.gpus!r}: give different indices as 0,1 or the word all")
+        if self.device != "cuda":
+            raise UsageError(
+                f"--gpus {self.gpus} with --device {self.device}: it chooses among those of "
+                "--device cuda; estimates and recordings take --workers N"
+            )
 
     @property
     def measurer_options(self) -> MeasurerOptions:

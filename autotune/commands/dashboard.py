@@ -17,7 +17,8 @@ from autotune.commands.output import Output
 from autotune.errors import StorageError, UsageError
 from autotune.report.artifacts import artifact_folder, open_artifacts
 from autotune.report.refresh import refresh_notes
-from autotune.studies.storage import open_storage, public_url, run_lock, storage_url
+from autotune.studies.lease import Census
+from autotune.studies.storage import open_storage, public_url, storage_url
 
 _log = logging.getLogger(__name__)
 
@@ -42,7 +43,7 @@ def dashboard_command(args: argparse.Namespace, output: Output) -> int:
 
     storage = open_storage(args.storage, create=False)
     folder = args.artifacts or artifact_folder(args.storage)
-    _refresh(storage, args.storage, folder)
+    _refresh(storage, folder)
     app = optuna_dashboard.wsgi(storage, artifact_store=_artifacts(folder))
     with _serve(args.host, args.port, app) as server:
         address = f"http://{_bracketed(args.host)}:{server.server_port}/dashboard/"
@@ -56,10 +57,10 @@ def dashboard_command(args: argparse.Namespace, output: Output) -> int:
     return 0
 
 
-def _refresh(storage: BaseStorage, url: str, folder: Path) -> None:
+def _refresh(storage: BaseStorage, folder: Path) -> None:
     """Bring notes up to date, unless a run is in work and does so itself."""
     try:
-        with run_lock(url):
+        if not Census(storage).living():
             refresh_notes(storage, folder)
     except (StorageError, OSError) as error:
         _log.debug("notes are left as they are: %s", error)

@@ -11,7 +11,7 @@ from autotune.devices import auto_selector
 from autotune.engines import DEFAULT_TOKENS, ENGINES
 from autotune.errors import UsageError
 from autotune.kernels.problem import Dtype, Kernel
-from autotune.settings import ModelSettings, RunSettings
+from autotune.settings import ALL_GPUS, ModelSettings, RunSettings
 from autotune.studies.samplers import SAMPLERS
 
 _log = logging.getLogger(__name__)
@@ -107,7 +107,17 @@ def add_run_flags(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--seed", type=int, default=0, help="of the sampler")
     group.add_argument(
-        "--jobs", type=int, help="processes that estimate (default: one per core); 1 on a GPU"
+        "--gpus",
+        default=ALL_GPUS,
+        metavar="0,1",
+        help="with --device cuda: a worker for each of these (all that are visible)",
+    )
+    group.add_argument(
+        "--workers",
+        "--jobs",
+        dest="jobs",
+        type=int,
+        help="without a GPU: workers that estimate (one per core) or replay (1)",
     )
     group = parser.add_argument_group("output")
     group.add_argument("--engine", choices=(*ENGINES, "both"), default="both")
@@ -151,6 +161,11 @@ def cache_dir(args: argparse.Namespace) -> Path:
 def run_settings(args: argparse.Namespace) -> RunSettings:
     """Raises UsageError for what cannot be."""
     device = device_selector(args)
+    if args.jobs is not None and device.startswith("cuda"):
+        raise UsageError(
+            f"--workers {args.jobs} with --device {device}: two workers on one GPU would disturb "
+            "each other's times, so each GPU has one. Choose GPUs with --gpus 0,1"
+        )
     jobs = args.jobs if args.jobs is not None else jobs_on(device)
     return RunSettings(
         model=model_settings(args),
@@ -167,6 +182,7 @@ def run_settings(args: argparse.Namespace) -> RunSettings:
         warm_starts=_warm_starts(args.warm_start),
         cache_dir=cache_dir(args),
         jobs=jobs,
+        gpus=args.gpus.replace(" ", ""),
         seed=args.seed,
     )
 

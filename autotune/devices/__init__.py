@@ -21,7 +21,8 @@ __all__ = ["DEFAULT_ESTIMATE", "MeasurerOptions", "auto_selector", "open_measure
 
 DEFAULT_ESTIMATE = "estimate:NVIDIA_H200"
 _ALLOWED = (
-    "allowed are cuda, cuda:INDEX, estimate:GPU (as estimate:NVIDIA_H200) and replay:FILE.npz"
+    "allowed are cuda, cuda:INDEX, estimate:GPU (as estimate:NVIDIA_H200) and replay:FILE.npz, "
+    "where replay:FILE.npz@15ms takes as long for each measurement"
 )
 
 
@@ -52,10 +53,13 @@ def _open_estimate(gpu: str, options: MeasurerOptions) -> Measurer:
     return EstimateMeasurer(find_spec(gpu), cache_dir=options.cache_dir, seed=options.seed)
 
 
-def _open_replay(path: str, options: MeasurerOptions) -> Measurer:
+def _open_replay(argument: str, options: MeasurerOptions) -> Measurer:
     from autotune.devices.replay import ReplayMeasurer
 
-    return ReplayMeasurer(Path(path), seed=options.seed)
+    slow = re.fullmatch(r"(.+)@(\d+(?:\.\d+)?)ms", argument)
+    if slow is None:
+        return ReplayMeasurer(Path(argument), seed=options.seed)
+    return ReplayMeasurer(Path(slow[1]), seed=options.seed, seconds=float(slow[2]) / 1e3)
 
 
 def _open_cuda(index: int, options: MeasurerOptions) -> Measurer:

@@ -17,7 +17,7 @@ from typing import Any
 from autotune.devices.versions import triton_version
 from autotune.kernels import binary
 from autotune.kernels.device import Target
-from autotune.kernels.measurement import Resources
+from autotune.kernels.measurement import CompileFailure, FailureCause, Resources
 
 CompileAnswer = Resources | str
 """The resources of a binary, or in one line why it does not compile."""
@@ -56,6 +56,16 @@ class CompileCache:
             os.write(descriptor, line)
         finally:
             os.close(descriptor)
+
+    def keep(self, binary_key: str, result: Resources | CompileFailure) -> None:
+        """Put what the compiler itself said, unless it is known. That it was ended, for want of
+        time or memory, may be otherwise on another day."""
+        if self.get(binary_key) is not None:
+            return
+        if isinstance(result, Resources):
+            self.put(binary_key, result)
+        elif result.cause is FailureCause.REFUSED:
+            self.put(binary_key, result.reason)
 
     def _read_news(self) -> None:
         """Takes in what the file has grown by, up to its last whole line."""

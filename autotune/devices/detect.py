@@ -3,12 +3,13 @@
 ``torch.cuda.is_available()`` takes seconds to import, and a process that has asked it cannot
 fork safely; a context takes 0.3 to 0.5 GB of device memory. The management library (NVML)
 needs neither, and fails cleanly where there is no driver. It does not look at
-CUDA_VISIBLE_DEVICES: who hides the GPUs names a device.
+CUDA_VISIBLE_DEVICES: see ``visible_gpus``.
 """
 
 from __future__ import annotations
 
 import ctypes
+import itertools
 from pathlib import Path
 
 _NVML = "libnvidia-ml.so.1"
@@ -19,6 +20,21 @@ _KFD_NODES = Path("/sys/class/kfd/kfd/topology/nodes")
 def has_gpu() -> bool:
     """True where a driver reports at least one NVIDIA or AMD compute GPU."""
     return nvidia_gpus() > 0 or amd_gpus(_KFD_NODES) > 0
+
+
+def visible_gpus(mask: str | None) -> int:
+    """How many GPUs PyTorch would number, from 0, under a driver's mask: as CUDA_VISIBLE_DEVICES,
+    indices or UUIDs of which those after the first invalid one are hidden. None: no mask."""
+    count = nvidia_gpus() or amd_gpus(_KFD_NODES)
+    if mask is None:
+        return count
+    words = [word.strip() for word in mask.split(",")]
+    names = itertools.takewhile(lambda word: _is_gpu(word, count), words)
+    return min(len(list(names)), count)
+
+
+def _is_gpu(word: str, count: int) -> bool:
+    return int(word) < count if word.isdigit() else word.startswith(("GPU-", "MIG-"))
 
 
 def nvidia_gpus() -> int:

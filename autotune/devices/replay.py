@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -28,10 +29,11 @@ class ReplayMeasurer:
     configs still compare pair by pair.
     """
 
-    def __init__(self, path: Path, *, seed: int = 0) -> None:
-        """Raises DeviceError where ``path`` is neither a landscape nor a recording."""
+    def __init__(self, path: Path, *, seed: int = 0, seconds: float = 0.0) -> None:
+        """Each measurement takes ``seconds``, as if there were a GPU to wait for. Raises
+        DeviceError where ``path`` is neither a landscape nor a recording."""
         self._tape = open_tape(path)
-        self._seed = seed
+        self._seed, self._seconds = seed, seconds
         self._times: Counter[tuple[Problem, AnyConfig]] = Counter()
 
     @property
@@ -50,6 +52,13 @@ class ReplayMeasurer:
         self, problem: Problem, config: AnyConfig, *, stop: Stop | None = None
     ) -> TrialResult:
         """See ``Measurer``. Where the recording itself stopped early: PRUNED."""
+        time.sleep(self._seconds)
+        return replace(self._measured(problem, config, stop), measure_s=self._seconds)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def _measured(self, problem: Problem, config: AnyConfig, stop: Stop | None) -> TrialResult:
         result = self._tape.result(problem, config)
         if result.measurement is None:
             return result
@@ -63,9 +72,6 @@ class ReplayMeasurer:
         short = measurement_of(tuple(zip(*kept, strict=True)), measurement.how)
         short = replace(short, cut_us=cut.median_us)
         return replace(result, outcome=Outcome.PRUNED, measurement=short, reason=cut.reason)
-
-    def close(self) -> None:
-        """Nothing is held."""
 
     def _drawn(self, problem: Problem, config: AnyConfig, whole: Measurement) -> Measurement:
         time = self._times[problem, config]

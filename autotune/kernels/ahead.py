@@ -27,13 +27,16 @@ from triton.tools.tensor_descriptor import TensorDescriptor
 
 from autotune.kernels.binary import BOTH, Which, binary_key, has_zero_points, launch_options
 from autotune.kernels.config import AnyConfig, Config, pair_of
+from autotune.kernels.cubin import usage_of_cubin
 from autotune.kernels.device import Target
 from autotune.kernels.elements import elements_of
 from autotune.kernels.gemm import moe_gemm_kernel
 from autotune.kernels.launch import gemm_descriptors, gemm_scalars
-from autotune.kernels.measurement import Resources, worse_of
+from autotune.kernels.measurement import CompileFailure, FailureCause, Resources, worse_of
 from autotune.kernels.problem import Problem
 from autotune.kernels.quiet import captured_stderr
+
+__all__ = ["COMPILER_ERRORS", "CompileFailure", "Compiled", "compile_gemm", "resources_of"]
 
 COMPILER_ERRORS = (TritonError, RuntimeError)
 """What Triton's compiler raises for a kernel it cannot compile: its own errors, and the
@@ -51,15 +54,6 @@ class Compiled:
     """Triton's own name of the cache entry."""
     seconds: float
     """Wall time; a few milliseconds where the entry was there already."""
-
-
-@dataclass(frozen=True, slots=True)
-class CompileFailure:
-    """Why the compiler gave up, in one line."""
-
-    reason: str
-    which: Which | None = None
-    """The GEMM, where both were compiled."""
 
 
 def compile_gemm(
@@ -83,7 +77,8 @@ def compile_gemm(
                 **launch_options(config),
             )
         except COMPILER_ERRORS as error:
-            return CompileFailure(_reason(error, dump()))
+            reason = _reason(error, dump())
+            return CompileFailure(reason, cause=_cause(reason))
     return Compiled(
         resources=_resources(kernel, target),
         assembly=kernel.asm["ptx" if target.backend == "cuda" else "amdgcn"],
@@ -160,17 +155,26 @@ def _descriptors(
 
 def _resources(kernel: Any, target: Target) -> Resources:
     if target.backend == "cuda":
-        registers, spill_bytes = _usage_of_cubin(kernel)
+        registers, spill_bytes = _usage_of_cubin(kernel.asm["cubin"])
     else:
         registers, spill_bytes = _usage_of_gcn(kernel.asm["amdgcn"])
     return Resources(registers, spill_bytes, shared_bytes=kernel.metadata.shared)
 
 
-def _usage_of_cubin(kernel: Any) -> tuple[int, int]:
-    """(registers, stack bytes) per thread, from the cuobjdump that comes with Triton."""
+def _usage_of_cubin(cubin: bytes) -> tuple[int, int]:
+    """(registers, stack bytes) per thread; where the cubin's layout is a new one, from the slow
+    cuobjdump that comes with Triton."""
+    try:
+        return usage_of_cubin(cubin)
+    except ValueError:
+        return usage_by_cuobjdump(cubin)
+
+
+def usage_by_cuobjdump(content: bytes) -> tuple[int, int]:
+    """(registers, stack bytes) per thread, as NVIDIA's tool says."""
     tool = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
     with tempfile.NamedTemporaryFile(suffix=".cubin") as cubin:
-        cubin.write(kernel.asm["cubin"])
+        cubin.write(content)
         cubin.flush()
         command = [str(tool), "-res-usage", cubin.name]
         text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
@@ -197,3 +201,12 @@ def _reason(error: Exception, dump: str) -> str:
     complaints = (line.strip() for line in dump.splitlines() if "error:" in line)
     complaint = next(complaints, "")
     return f"{head}: {complaint}" if complaint else head
+
+
+def _cause(reason: str) -> FailureCause:
+    """ptxas is a process of its own: that it was killed says nothing about the kernel."""
+    if re.search(r"memory (allocation|exhausted)|out of memory|bad_alloc", reason, re.IGNORECASE):
+        return FailureCause.MEMORY
+    if "`ptxas` raised" in reason or re.search(r"`ptxas` failed with error code -", reason):
+        return FailureCause.CRASH
+    return FailureCause.REFUSED

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 from statistics import median
+
+from autotune.kernels.binary import Which
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +28,26 @@ def worse_of(*kernels: Resources) -> Resources:
         spill_bytes=max(kernel.spill_bytes for kernel in kernels),
         shared_bytes=max(kernel.shared_bytes for kernel in kernels),
     )
+
+
+class FailureCause(str, Enum):
+    """Why there is no binary. Only the first says the same on another day."""
+
+    REFUSED = "refused"
+    """The compiler said no."""
+    TIMEOUT = "timeout"
+    MEMORY = "memory"
+    CRASH = "crash"
+
+
+@dataclass(frozen=True, slots=True)
+class CompileFailure:
+    """Why the compiler gave up, in one line."""
+
+    reason: str
+    which: Which | None = None
+    """The GEMM, where both were compiled."""
+    cause: FailureCause = FailureCause.REFUSED
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from optuna.storages import RDBStorage
 
 from autotune.errors import MissingStorageError, StorageError
 from autotune.studies.address import StorageAddress
+from autotune.studies.quick import QuickStorage
 from autotune.studies.schema import Age, Schema, creating, schema_of, version_of
 
 _BUSY_TIMEOUT_S = 60.0
@@ -55,7 +56,7 @@ def raw_storage(
     """Optuna's storage, whatever version its schema has. Of a schema that is not complete it
     writes the version even without ``create``."""
     assert address.url is not None
-    return RDBStorage(
+    return QuickStorage(
         address.url.render_as_string(hide_password=False),
         engine_kwargs=kwargs,
         skip_compatibility_check=True,

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from optuna.distributions import CategoricalDistribution
 from optuna.study import Study
-from optuna.trial import FrozenTrial, Trial, TrialState
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from autotune.kernels.config import AnyConfig, config_from_keys
+from autotune.studies.grouped import TrialEnd, finish
 from autotune.studies.outcome import Outcome, TrialResult
 from autotune.studies.record import taken_configs
 from autotune.studies.space import SearchSpace
@@ -19,9 +20,10 @@ _STATE = {Outcome.OK: TrialState.COMPLETE, Outcome.PRUNED: TrialState.PRUNED}
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A trial in work: the live Optuna handle and the config that it stands for."""
+    """A trial in work: where it is, and the config that it stands for."""
 
-    trial: Trial
+    trial_id: int
+    number: int
     config: AnyConfig
 
 
@@ -38,41 +40,49 @@ def is_exhausted(study: Study, space: SearchSpace) -> bool:
 
 
 def ask(study: Study, space: SearchSpace) -> Asked:
-    """The sampler's next config, or the next warm start that is waiting."""
+    """The sampler's next config, or the next warm start that is waiting. For who is alone with
+    the study; workers take theirs by ``claim.claim``."""
     trial = study.ask(dict(distributions(space)))
-    return Asked(trial, config_from_keys(trial.params))
+    return Asked(trial._trial_id, trial.number, config_from_keys(trial.params))
 
 
 def tell(study: Study, asked: Asked, result: TrialResult, default_us: float | None) -> FrozenTrial:
-    """Record a result. OK completes with the median in µs, PRUNED keeps what was measured, and
-    everything else fails with its reason; ``default_us`` is what the speed-up is over."""
-    trial = asked.trial
-    for name, value in _attributes(result, default_us).items():
-        trial.set_user_attr(name, value)
-    state = _STATE.get(result.outcome, TrialState.FAIL)
+    """Record a result; ``default_us`` is what the speed-up is over."""
+    finish(study, [ending(asked, result, default_us)])
+    return study._storage.get_trial(asked.trial_id)
+
+
+def ending(
+    asked: Asked, result: TrialResult, default_us: float | None, *, deaths: int = 0
+) -> TrialEnd:
+    """What a result means to a trial. OK completes with the median in µs, PRUNED keeps what was
+    measured, and everything else fails with its reason. ``deaths`` are the measuring processes
+    that this trial cost."""
+    attributes = _attributes(result, default_us)
+    if deaths:
+        attributes["deaths"] = deaths
     if result.measurement is None:
-        return study.tell(trial, state=TrialState.FAIL)
-    if state == TrialState.PRUNED:
-        trial.report(result.measurement.median_us, step=0)
-        return study.tell(trial, state=state)
-    return study.tell(trial, result.measurement.median_us)
+        return TrialEnd(asked.trial_id, TrialState.FAIL, None, attributes)
+    state = _STATE.get(result.outcome, TrialState.FAIL)
+    return TrialEnd(asked.trial_id, state, result.measurement.median_us, attributes)
 
 
-def abandon(study: Study, asked: Asked) -> None:
-    """Give up a trial that was interrupted: its config may be asked again."""
-    study.tell(asked.trial, state=TrialState.FAIL, skip_if_finished=True)
+def told(asked: Asked, space: SearchSpace, end: TrialEnd) -> FrozenTrial:
+    """The trial as a reader of the storage will see it, before it is written."""
+    trial = create_trial(
+        state=end.state,
+        value=end.value,
+        params=dict(asked.config.as_keys()),
+        distributions=dict(distributions(space)),
+        user_attrs=dict(end.user_attrs),
+    )
+    trial.number = asked.number
+    return trial
 
 
-def fail_stale(study: Study, space: SearchSpace) -> list[AnyConfig]:
-    """Fail the trials that a dead run left in RUNNING. Returns their configs, to be asked again.
-
-    Only for the holder of the storage's run lock: nobody else's trial may be in work.
-    """
-    stale = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-    for trial in stale:
-        study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
-    whole = (trial for trial in stale if trial.params.keys() == space.knobs.keys())
-    return [config_from_keys(trial.params) for trial in whole]
+def abandon(study: Study, *asked: Asked) -> None:
+    """Give up trials that were interrupted: their configs may be asked again."""
+    finish(study, [TrialEnd(each.trial_id, TrialState.FAIL) for each in asked])
 
 
 def enqueue(
@@ -109,7 +119,7 @@ def _attributes(result: TrialResult, default_us: float | None) -> dict[str, obje
         attributes["blocks_per_sm"] = result.blocks_per_sm
     if result.failed_half:
         attributes["failed_half"] = result.failed_half
-    for name in ("compile_s", "verify_s", "measure_s"):
+    for name in ("compile_s", "verify_s", "measure_s", "ahead_s"):
         if seconds := getattr(result, name):
             attributes[name] = round(seconds, 3)
     if result.reason:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from autotune.kernels.binary import Which
-from autotune.kernels.measurement import Measurement, Resources
+from autotune.kernels.measurement import CompileFailure, FailureCause, Measurement, Resources
 
 
 class Outcome(str, Enum):
@@ -42,6 +42,20 @@ class TrialResult:
     relative_error: float | None = None
     """Largest error against the eager twin over the checked slice; None where not verified."""
     compile_s: float = 0.0
+    """That the measuring process spent; little where the binary was in Triton's cache."""
     verify_s: float = 0.0
     """Seconds of the comparison with the eager twin, and of the first launch."""
     measure_s: float = 0.0
+    ahead_s: float = 0.0
+    """That the compile pool spent on it, while other configs were measured."""
+
+
+def failed_compile(failure: CompileFailure, compile_s: float = 0.0) -> TrialResult:
+    """The result of a config that has no binary."""
+    timed_out = failure.cause is FailureCause.TIMEOUT
+    return TrialResult(
+        Outcome.COMPILE_TIMEOUT if timed_out else Outcome.COMPILE_ERROR,
+        reason=failure.reason,
+        failed_half=failure.which,
+        compile_s=compile_s,
+    )

@@ -3,7 +3,8 @@
 Trial user attributes (shown and filtered by the dashboard): ``outcome``, ``source`` (who proposed
 a warm start), ``speedup`` over the engine's default, ``samples_us``, for a pair also ``up_us`` and
 ``down_us`` (whose sums they are) and ``failed_half``, ``registers``, ``spill_bytes``,
-``shared_bytes``, ``blocks_per_sm``, ``compile_s``, ``verify_s``, ``measure_s``, ``reason``.
+``shared_bytes``, ``blocks_per_sm``, ``compile_s``, ``verify_s``, ``measure_s``, ``ahead_s``,
+``reason``.
 """
 
 from __future__ import annotations

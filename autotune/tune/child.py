@@ -8,13 +8,16 @@ from __future__ import annotations
 import ctypes
 import multiprocessing
 import os
+import resource
 import signal
 import sys
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 from autotune.devices.measurer import Measurer
@@ -23,6 +26,7 @@ from autotune.errors import AutotuneError, DeviceError
 _CONTEXT = multiprocessing.get_context("spawn")
 _EXIT_GRACE_S = 2.0
 _PR_SET_PDEATHSIG = 1
+_PAGE_BYTES = resource.getpagesize()
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,25 +52,38 @@ class Child:
         return self._connection
 
     def submit(self, method: str, *args: Any, **kwargs: Any) -> None:
-        """Send a call; ``receive`` takes its answer. One call at a time."""
-        self._sent_at = time.monotonic()
-        try:
+        """Send a call; ``receive`` takes its answer. Several are served in their order, one after
+        the other without a pause; keep them few, since the pipe must hold them."""
+        if not self._unanswered:
+            self._since = time.monotonic()
+        self._unanswered += 1
+        with suppress(BrokenPipeError, OSError):  # receive() finds the pipe closed and says so
             self._connection.send((method, args, kwargs))
-        except (BrokenPipeError, OSError):
-            return  # receive() finds the pipe closed and says so
 
     @property
     def waited_s(self) -> float:
-        """Seconds since the call was sent."""
-        return time.monotonic() - self._sent_at
+        """Seconds that the oldest call without an answer has been served; 0 where there is none."""
+        return time.monotonic() - self._since if self._unanswered else 0.0
+
+    @property
+    def resident_bytes(self) -> int:
+        """Main memory of the process; 0 where the system does not say."""
+        try:
+            text = Path(f"/proc/{self._process.pid}/statm").read_text(encoding="ascii")
+        except OSError:
+            return 0
+        return int(text.split()[1]) * _PAGE_BYTES
 
     def receive(self) -> Any:
-        """The answer, or a ChildFault. Raises the AutotuneError that the measurer raised."""
+        """The answer to the oldest call, or a ChildFault. After one, restart: later calls are
+        lost. Raises the AutotuneError that the measurer raised."""
         try:
             answer = self._connection.recv()
         except (EOFError, OSError):
             self._process.join(_EXIT_GRACE_S)
-            return ChildFault(f"the process died ({_exit_words(self._process.exitcode)})")
+            return ChildFault(f"the process died ({exit_words(self._process.exitcode)})")
+        self._unanswered -= 1
+        self._since = time.monotonic()
         if isinstance(answer, AutotuneError):
             raise answer
         return answer
@@ -104,14 +121,15 @@ class Child:
         )
         self._process.start()
         theirs.close()
-        self._sent_at = time.monotonic()
+        self._unanswered = 0
+        self._since = time.monotonic()
 
 
 def _serve(pipe: Connection, open_measurer: Callable[[], Measurer], parent: int) -> None:
     """The child's main: one answer for each call, until the pipe closes or the parent dies."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the parent, which decides
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    _die_with(parent)
+    die_with(parent)
     measurer: Measurer | None = None
     try:
         while True:
@@ -137,7 +155,7 @@ def _invoke(measurer: Measurer, method: str, args: Any, kwargs: Any) -> Any:
     return attribute(*args, **kwargs) if callable(attribute) else attribute
 
 
-def _die_with(parent: int) -> None:
+def die_with(parent: int) -> None:
     """On Linux the kernel kills this process when its parent dies, also during a compile."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -145,7 +163,8 @@ def _die_with(parent: int) -> None:
         os._exit(1)
 
 
-def _exit_words(code: int | None) -> str:
+def exit_words(code: int | None) -> str:
+    """How a process ended."""
     if code is None:
         return "still ending"
     return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"

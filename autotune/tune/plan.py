@@ -6,11 +6,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import optuna
+from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
 from optuna.study import Study
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
-from autotune.devices.measurer import Measurer
 from autotune.engines import ENGINES, Engine, read_configs
 from autotune.errors import EngineFileError, UsageError
 from autotune.kernels.config import AnyConfig, Config
@@ -19,10 +20,13 @@ from autotune.kernels.problem import Dtype, Kernel, Problem
 from autotune.kernels.routing import most_loaded_rank
 from autotune.models import ModelShape, Parallelism, load_shape, parse_shape, problem_of
 from autotune.settings import ModelSettings, RunSettings
+from autotune.studies.claim import sweep
 from autotune.studies.finalists import Finalist
 from autotune.studies.history import Known, neighbours, siblings
 from autotune.studies.key import StudyKey
-from autotune.studies.objective import enqueue, fail_stale
+from autotune.studies.lease import Census
+from autotune.studies.ledger import BEST_HALVES, Ledger
+from autotune.studies.objective import enqueue
 from autotune.studies.pairs import best_pairs, completed_as_asked
 from autotune.studies.pruning import Stop, stop_for
 from autotune.studies.record import Measured, measured
@@ -65,6 +69,18 @@ class Job:
         return found
 
 
+@dataclass(frozen=True, slots=True)
+class UnitPlan:
+    """What a unit is made from beside its storage; other processes make the same from it."""
+
+    job: Job
+    key: StudyKey
+    space: SearchSpace
+    prior_us: tuple[float, ...] | None
+    """See ``Measurer``."""
+    incumbents: dict[str, AnyConfig]
+
+
 @dataclass(slots=True)
 class Unit:
     """A study in work: the live handle of one batch size."""
@@ -84,7 +100,7 @@ class Unit:
     finals: int = 0
     """Pairs put together from halves of different trials, measured beyond the target."""
     in_flight: int = 0
-    failures_in_a_row: int = 0
+    """Trials of it that are being measured, by the workers of this run."""
     finalists: list[Finalist] = field(default_factory=list)
     """What was measured again, interleaved; see ``tune.settle``."""
     ended: str = ""
@@ -133,15 +149,13 @@ class Unit:
         pairs = best_pairs(self.entries)
         if not pairs or self.finals >= 2 * len(pairs):
             return False
-        queued = enqueue(self.study, self.space, [(pair, "best halves") for pair in pairs])
+        queued = enqueue(self.study, self.space, [(pair, BEST_HALVES) for pair in pairs])
         self.finals += len(queued)
         return bool(queued)
 
-    def note(self, trial: FrozenTrial) -> None:
-        """Take in a trial that was just told."""
-        brought = measured([trial])
-        self.entries += brought
-        self.failures_in_a_row = 0 if brought else self.failures_in_a_row + 1
+    def refresh(self) -> None:
+        """Take in what everybody has measured."""
+        self.entries = measured(self.study.get_trials(deepcopy=False))
 
     @property
     def default_us(self) -> float | None:
@@ -235,39 +249,81 @@ def _entry(path: Path, tokens: int) -> Config | None:
         return None  # the writer deals with it, and says so
 
 
+def plan_unit(
+    job: Job,
+    device: Device,
+    space: SearchSpace,
+    prior_us: tuple[float, ...] | None,
+    output_dir: Path,
+) -> UnitPlan:
+    """``space`` and ``prior_us`` are what a Measurer says of the job's problem."""
+    key = StudyKey(job.problem, device, space.fingerprint)
+    return UnitPlan(job, key, space, prior_us, job.incumbents(device, output_dir))
+
+
 def open_unit(
     storage: BaseStorage,
-    measurer: Measurer,
-    job: Job,
+    plan: UnitPlan,
     settings: RunSettings,
     known: Sequence[Known] = (),
+    census: Census | None = None,
 ) -> Unit:
-    """Open the study, clear what a dead run left, and queue its warm starts.
+    """Make or find the study, give back what dead workers left, and queue its warm starts. Any
+    number of runs may do so at the same time.
 
     ``known`` are studies to learn from, this run's own among them; it may still grow.
     """
-    device, space = measurer.device, measurer.space(job.problem)
-    key = StudyKey(job.problem, device, space.fingerprint)
-    prior = measurer.prior_us(job.problem, space.configs)
-    sampler = make_sampler(
-        settings.sampler,
-        space,
-        settings.seed + job.problem.tokens,
-        history=lambda wanted: siblings(wanted, known),
-        prior_us=prior,
-    )
-    study = open_study(storage, key, sampler, _attributes(job, settings))
-    incumbents = job.incumbents(device, settings.output_dir)
-    interrupted = [(config, "interrupted") for config in fail_stale(study, space)]
-    entries = measured(study.get_trials(deepcopy=False))
-    unit = Unit(job, key, space, study, incumbents, settings.trials, entries, known)
-    unit.ended = _kept_end(study, settings)
-    if len(entries) < unit.target and not unit.ended:
-        starts = [(config, source) for source, config in incumbents.items()]
+    sampler = _sampler(plan, settings, known)
+    study = open_study(storage, plan.key, sampler, _attributes(plan.job, settings))
+    ended = _kept_end(study, settings)
+    ledger = Ledger(study)
+    ledger.read()
+    is_wanted = len(ledger.entries) < settings.trials and not ended
+    sweep(study, ledger, census or Census(storage), queue=is_wanted)
+    if is_wanted:
+        starts = [(config, source) for source, config in plan.incumbents.items()]
         count = settings.trials // _PRIOR_SHARE
-        warm = hints(job.problem, device, job.engines, settings.warm_starts)
-        enqueue(study, space, [*starts, *interrupted, *warm, *_favourites(prior, space, count)])
-    return unit
+        job = plan.job
+        warm = hints(job.problem, plan.key.device, job.engines, settings.warm_starts)
+        favourites = _favourites(plan.prior_us, plan.space, count)
+        enqueue(study, plan.space, [*starts, *warm, *favourites])
+    return _unit(plan, study, settings, known, ended)
+
+
+def join_unit(
+    storage: BaseStorage, plan: UnitPlan, settings: RunSettings, known: Sequence[Known] = ()
+) -> Unit:
+    """As ``open_unit``, of a study that is there: nothing is written."""
+    sampler = _sampler(plan, settings, known)
+    study = optuna.load_study(study_name=plan.key.study_name, storage=storage, sampler=sampler)
+    return _unit(plan, study, settings, known, str(study.user_attrs.get("finished", "")))
+
+
+def _sampler(plan: UnitPlan, settings: RunSettings, known: Sequence[Known]) -> BaseSampler:
+    return make_sampler(
+        settings.sampler,
+        plan.space,
+        settings.seed + plan.job.problem.tokens,
+        history=lambda wanted: siblings(wanted, known),
+        prior_us=plan.prior_us,
+    )
+
+
+def _unit(
+    plan: UnitPlan, study: Study, settings: RunSettings, known: Sequence[Known], ended: str
+) -> Unit:
+    entries = measured(study.get_trials(deepcopy=False))
+    return Unit(
+        plan.job,
+        plan.key,
+        plan.space,
+        study,
+        plan.incumbents,
+        settings.trials,
+        entries,
+        known,
+        ended=ended,
+    )
 
 
 def _kept_end(study: Study, settings: RunSettings) -> str:

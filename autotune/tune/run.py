@@ -8,30 +8,39 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 from optuna.storages import BaseStorage
 
-from autotune.devices import open_measurer
 from autotune.engines import WrittenFile
 from autotune.errors import EngineFileError
 from autotune.kernels.config import AnyConfig
-from autotune.kernels.device import Device
+from autotune.kernels.device import Device, DeviceKind
 from autotune.models import ModelShape
 from autotune.settings import RunSettings
 from autotune.studies.history import Known
+from autotune.studies.lease import Census
 from autotune.studies.outcome import TrialResult
-from autotune.studies.storage import open_storage, run_lock
-from autotune.studies.store import stored_studies
-from autotune.tune.child import Child
+from autotune.studies.patience import patiently
+from autotune.studies.storage import open_storage
+from autotune.tune.crew import Crew
 from autotune.tune.emit import Result, results_of, write_files
 from autotune.tune.interrupt import Interrupt
-from autotune.tune.loop import Loop, Observer
-from autotune.tune.plan import Job, Unit, files_dir, jobs_of, model_shape, open_unit
-from autotune.tune.remote import RemoteMeasurer
-from autotune.tune.settle import settle
+from autotune.tune.known import known_studies
+from autotune.tune.observing import Observer
+from autotune.tune.placing import orders_of
+from autotune.tune.plan import (
+    Job,
+    Unit,
+    UnitPlan,
+    files_dir,
+    jobs_of,
+    model_shape,
+    open_unit,
+    plan_unit,
+)
+from autotune.tune.watch import Watch
 
 _log = logging.getLogger(__name__)
 
@@ -66,42 +75,42 @@ class RunReport:
     unfinished: int
     """Studies that have not all their measurements."""
     seconds: float
+    busy: float | None = None
+    """Share of the time in which the devices verified and timed; None where nothing was."""
 
 
 def run(settings: RunSettings, storage_url: str, display: Display) -> RunReport:
     """Tune everything that ``settings`` names; whatever is in the storage is not done again.
 
-    Engine files are written whenever a study ends, and at the end. Raises AutotuneError for
-    what the user can mend.
+    Other runs on the same storage, here or elsewhere, join the same work. Engine files are written
+    whenever a study ends, and at the end. Raises AutotuneError for what the user can mend.
     """
     began = time.monotonic()
     shape = model_shape(settings.model)
     jobs = jobs_of(shape, settings.model, settings.engines, settings.kernel)
     _check_output(settings.output_dir)
+    orders = orders_of(settings, storage_url, _log.getEffectiveLevel())
     with ExitStack() as stack:
         interrupt = stack.enter_context(Interrupt())
         storage = open_storage(storage_url, create=True)
-        stack.enter_context(run_lock(storage_url))
         stack.callback(storage.remove_session)
-        children = [_child(stack, settings) for _ in range(settings.jobs)]
-        device, units, known = _open(storage, children[0], jobs, settings)
+        crew = Crew(orders)
+        stack.callback(crew.close)
+        device = crew.ready()
+        plans = _plans(crew, jobs, device, settings)
+        units, known = patiently(lambda: _open(storage, plans, settings))
         before = sum(len(unit.entries) for unit in units)
         stack.callback(display.close)
         display.started(shape, device, units, known)
         writer = _Writer(units, files_dir(settings.output_dir, device))
-        Loop(
-            units,
-            children,
-            [display, writer],
-            interrupt,
-            run_timeout_s=settings.run_timeout_s,
-            stop_gain=settings.stop_gain,
-            deadline=None if settings.timeout_s is None else began + settings.timeout_s,
-        ).run()
+        seconds = None if settings.timeout_s is None else began + settings.timeout_s
+        crew.begin(plans, settings, None if seconds is None else seconds - time.monotonic())
+        watch = Watch(units, [display, writer], display)
+        watch.work(crew, interrupt)
         for unit in units:
-            if not interrupt.requested:
-                display.settling(unit)
-                settle(unit, children[0], interrupt, settings.run_timeout_s)
+            patiently(unit.refresh)
+        if device.kind is DeviceKind.CUDA and not interrupt.requested:
+            watch.settle(crew, interrupt)
         files = writer.write()
     return RunReport(
         device=device,
@@ -112,6 +121,7 @@ def run(settings: RunSettings, storage_url: str, display: Display) -> RunReport:
         interrupted=interrupt.requested,
         unfinished=sum(not u.ended and len(u.entries) < u.target for u in units),
         seconds=time.monotonic() - began,
+        busy=watch.busy,
     )
 
 
@@ -145,23 +155,24 @@ class _Writer(Observer):
         pass
 
 
-def _child(stack: ExitStack, settings: RunSettings) -> Child:
-    child = Child(partial(open_measurer, settings.device, settings.measurer_options))
-    stack.callback(child.close)
-    return child
+def _plans(
+    crew: Crew, jobs: Sequence[Job], device: Device, settings: RunSettings
+) -> list[UnitPlan]:
+    spaces = crew.describe([job.problem for job in jobs])
+    return [
+        plan_unit(job, device, space, prior_us, settings.output_dir)
+        for job, (space, prior_us) in zip(jobs, spaces, strict=True)
+    ]
 
 
 def _open(
-    storage: BaseStorage, child: Child, jobs: Sequence[Job], settings: RunSettings
-) -> tuple[Device, list[Unit], list[Known]]:
-    measurer = RemoteMeasurer(child)
-    units: list[Unit] = []
-    known: list[Known] = [*stored_studies(storage)]
-    for job in jobs:
-        units.append(open_unit(storage, measurer, job, settings, known))
-    own = {unit.key.study_name for unit in units}
-    known[:] = [*(study for study in known if study.key.study_name not in own), *units]
-    return measurer.device, units, known
+    storage: BaseStorage, plans: Sequence[UnitPlan], settings: RunSettings
+) -> tuple[list[Unit], list[Known]]:
+    known: list[Known] = []
+    census = Census(storage)
+    units = [open_unit(storage, plan, settings, known, census) for plan in plans]
+    known += known_studies(storage, units)
+    return units, known
 
 
 def _results(unit: Unit) -> list[Result]:

@@ -5,19 +5,26 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 from autotune.kernels.config import AnyConfig
 from autotune.kernels.device import DeviceKind
 from autotune.studies.finalists import Finalist, as_json, from_json, is_settled, pick
 from autotune.studies.outcome import Outcome, TrialResult
 from autotune.tune.child import Child, ChildFault
-from autotune.tune.interrupt import Interrupt
 from autotune.tune.plan import Unit
 
 _log = logging.getLogger(__name__)
 
 MIN_ROUNDS, MAX_ROUNDS = 2, 6
 """Rounds of all finalists. Six of seven configs at 10 to 60 ms take 0.5 to 3 s a batch size."""
+
+
+class Leaving(Protocol):
+    """Says when to leave."""
+
+    @property
+    def requested(self) -> bool: ...
 
 
 def stored_finalists(attrs: Mapping[str, object], measured: int) -> list[Finalist]:
@@ -28,7 +35,7 @@ def stored_finalists(attrs: Mapping[str, object], measured: int) -> list[Finalis
     return from_json(stored["rows"])
 
 
-def settle(unit: Unit, child: Child, interrupt: Interrupt, run_timeout_s: float) -> None:
+def settle(unit: Unit, child: Child, interrupt: Leaving, run_timeout_s: float) -> None:
     """Set ``unit.finalists`` and the study's attribute; nothing where times are not measured here.
 
     A config that fails now is no finalist. An interruption leaves the unit as it was.

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from dataclasses import asdict, replace
+from pathlib import Path
 
-from autotune.kernels.ahead import Compiled, CompileFailure, compile_gemm, resources_of
+from autotune.kernels.ahead import (
+    Compiled,
+    compile_gemm,
+    resources_of,
+    usage_by_cuobjdump,
+)
 from autotune.kernels.binary import Which, binary_key
 from autotune.kernels.config import Config
+from autotune.kernels.cubin import usage_of_cubin
 from autotune.kernels.device import Target
 from autotune.kernels.gemm import moe_gemm_kernel
+from autotune.kernels.measurement import CompileFailure
 from autotune.kernels.problem import Dtype, Problem
 
 H200 = Target("cuda", 90)
@@ -49,6 +58,7 @@ CASES: dict[str, tuple[Problem, Config, Target, Which]] = {
     "too narrow to swap": (DEEPSEEK, replace(SWAPPED, block_size_n=32), H200, "up"),
     "int8": (replace(QWEN, dtype=Dtype.INT8_W8A8), WIDE, H200, "up"),
     "int8 weights": (replace(QWEN, dtype=Dtype.INT8_W8A16), WIDE, H200, "up"),
+    "spilling": (QWEN, Config(128, 128, 64, 1, 2, 2), H200, "up"),
     "Ampere": (QWEN, WIDE, Target("cuda", 80), "up"),
     "fp8 on Ampere": (DEEPSEEK, WIDE, Target("cuda", 80), "up"),
     "CDNA3": (QWEN, replace(WIDE, num_stages=2, waves_per_eu=2), Target("hip", "gfx942", 64), "up"),
@@ -75,6 +85,10 @@ def main() -> None:
     assert isinstance(again, Compiled)
     found["seconds again"] = again.seconds
     found["worst of both"] = asdict(resources_of(DEEPSEEK, WIDE, H200))
+    found["usage"] = [
+        {"read": usage_of_cubin(cubin), "said": usage_by_cuobjdump(cubin)}
+        for cubin in map(Path.read_bytes, Path(os.environ["TRITON_CACHE_DIR"]).rglob("*.cubin"))
+    ]
     memory = getattr(moe_gemm_kernel, "device_caches", None) or getattr(
         moe_gemm_kernel, "cache", {}
     )

@@ -9,10 +9,11 @@ import re
 import sys
 from dataclasses import replace
 
-from autotune.kernels.ahead import CompileFailure, compile_gemm
+from autotune.kernels.ahead import compile_gemm
 from autotune.kernels.config import Config
 from autotune.kernels.device import Device, DeviceKind, Target
 from autotune.kernels.limits import why_no_dtype
+from autotune.kernels.measurement import CompileFailure
 from autotune.kernels.problem import Dtype, Problem
 from autotune.studies.space import completed, moe_space
 

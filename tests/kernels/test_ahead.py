@@ -17,9 +17,11 @@ from moe_cases import TILES, inputs_of, problem_of
 
 from autotune.kernels import ahead
 from autotune.kernels.config import ConfigPair
+from autotune.kernels.cubin import usage_of_cubin
 from autotune.kernels.device import Target
 from autotune.kernels.gemm import moe_gemm_kernel
 from autotune.kernels.limits import why_no_tma
+from autotune.kernels.measurement import FailureCause
 from autotune.kernels.moe import make_buffers, run_moe
 from autotune.kernels.problem import Dtype, Kernel
 
@@ -106,6 +108,32 @@ def test_registers_are_read_on_both_vendors(found: dict[str, Any]) -> None:
     assert 16 <= found["wide"]["resources"]["registers"] <= 255
     assert 16 <= found["CDNA3"]["resources"]["registers"] <= 512
     assert found["wide"]["resources"]["spill_bytes"] == 0
+
+
+def test_a_cubin_says_what_nvidias_tool_reads_in_it(found: dict[str, Any]) -> None:
+    assert len(found["usage"]) > 10
+    assert [usage for usage in found["usage"] if usage["read"] != usage["said"]] == []
+    assert found["spilling"]["resources"]["spill_bytes"] > 0
+
+
+@pytest.mark.parametrize("content", [b"", b"\x7fELF\x02\x01", b"\x7fELF\x02\x01" + bytes(100)])
+def test_what_is_no_cubin_is_refused(content: bytes) -> None:
+    with pytest.raises(ValueError, match=r"cubin|section|ELF"):
+        usage_of_cubin(content)
+
+
+@pytest.mark.parametrize(
+    ("reason", "cause"),
+    [
+        ("`ptxas` failed with error code -9", FailureCause.CRASH),
+        ("`ptxas` raised SIGSEGV", FailureCause.CRASH),
+        ("ptxas fatal: Memory allocation failure", FailureCause.MEMORY),
+        ("Internal Triton PTX codegen error", FailureCause.REFUSED),
+        ("no shared memory of this kind", FailureCause.REFUSED),
+    ],
+)
+def test_that_ptxas_was_ended_says_nothing_of_the_kernel(reason: str, cause: FailureCause) -> None:
+    assert ahead._cause(reason) is cause
 
 
 def test_the_worse_of_both_gemms_counts(found: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ from optuna.trial import TrialState
 from autotune.kernels.config import Config
 from autotune.kernels.measurement import Measurement, Resources
 from autotune.studies.key import StudyKey
-from autotune.studies.objective import abandon, ask, enqueue, fail_stale, is_exhausted, tell
+from autotune.studies.objective import abandon, ask, enqueue, is_exhausted, tell
 from autotune.studies.outcome import Outcome, TrialResult
 from autotune.studies.record import measured, outcome_counts, taken_configs
 from autotune.studies.samplers import SAMPLERS
@@ -73,14 +73,6 @@ def test_an_abandoned_config_may_be_asked_again(study: Study, space: Space) -> N
     abandon(study, asked)
     assert taken_configs(study.get_trials()) == set()
     assert outcome_counts(study.trials) == {"interrupted": 1}
-
-
-def test_stale_trials_are_failed_and_given_back(study: Study, space: Space) -> None:
-    asked = ask(study, space)
-    study.ask()  # killed before its parameters were written
-    assert fail_stale(study, space) == [asked.config]
-    assert all(trial.state == TrialState.FAIL for trial in study.trials)
-    assert fail_stale(study, space) == []
 
 
 def test_warm_starts_are_queued_once_and_only_if_feasible(study: Study, space: Space) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from pathlib import Path
 
 from autotune.errors import DeviceError
 from autotune.kernels.config import Config
@@ -71,3 +72,28 @@ class FaultyCompiler:
 
     def close(self) -> None:
         pass
+
+
+class UnluckyMeasurer(FaultyMeasurer):
+    """What happens to a config happens once: the folder remembers. The other process is killed."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def measure(self, problem: Problem, config: Config, *, stop: Stop | None = None) -> TrialResult:
+        mark = self._folder / str(config)
+        if config.num_stages == FINE or mark.exists():
+            return TrialResult(Outcome.OK, Measurement((1.0,), "fake"))
+        mark.touch()
+        return super().measure(problem, config, stop=stop)
+
+
+class GreedyMeasurer(FaultyMeasurer):
+    """Takes 40 MB more with each measurement, and says which process it is."""
+
+    def __init__(self) -> None:
+        self._kept: list[bytes] = []
+
+    def measure(self, problem: Problem, config: Config, *, stop: Stop | None = None) -> TrialResult:
+        self._kept.append(bytes(1) * (40 << 20))
+        return TrialResult(Outcome.OK, Measurement((float(os.getpid()),), "fake"))

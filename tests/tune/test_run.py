@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from threading import Timer
 
 import optuna
 import pytest
@@ -10,11 +11,13 @@ from optuna.trial import TrialState
 from small_landscape import SHAPE  # type: ignore[import-not-found]
 
 from autotune.engines import ENGINES
-from autotune.errors import DeviceError, EngineFileError, StorageError
+from autotune.errors import DeviceError, EngineFileError
 from autotune.report.progress import PlainDisplay
 from autotune.settings import ModelSettings, RunSettings
+from autotune.studies.grouped import TrialEnd, begin, finish
+from autotune.studies.lease import Lease
 from autotune.studies.record import MEASURED
-from autotune.studies.storage import open_storage, run_lock
+from autotune.studies.storage import open_storage
 from autotune.studies.store import StoredStudy, stored_studies
 from autotune.tune.plan import files_dir
 from autotune.tune.run import RunReport, run
@@ -157,9 +160,25 @@ def test_an_output_folder_that_cannot_be_written_is_found_at_once(
     assert not Path(database.removeprefix("sqlite:///")).exists()
 
 
-def test_a_storage_in_use_is_refused(settings: Make, database: str) -> None:
-    with run_lock(database), pytest.raises(StorageError, match="in use by another run"):
-        _run(settings(), database)
+def test_a_storage_in_use_is_joined(settings: Make, database: str) -> None:
+    """Another run has one of the configs in work: it is not measured here too."""
+    _run(settings(trials=5), database)
+    study = optuna.load_study(
+        study_name=_stored(database)[0].name, storage=open_storage(database, create=False)
+    )
+    with Lease(open_storage(database, create=False), "elsewhere") as other:
+        [place] = begin(
+            study,
+            study.trials[0].distributions,
+            [dict(study.trials[0].params) | {"num_stages": 4, "num_warps": 8}],
+            other.worker,
+        )
+        stopped = Timer(6.0, lambda: finish(study, [TrialEnd(place.trial_id, TrialState.FAIL)]))
+        stopped.start()
+        assert _run(settings(trials=6), database).measured == 2
+    trials = study.get_trials()
+    assert trials[place.number].state == TrialState.FAIL
+    assert max(trial.number for trial in trials if trial.value is not None) > place.number
 
 
 def test_a_batch_size_that_was_not_recorded(settings: Make, database: str) -> None:

@@ -1,0 +1,216 @@
+"""A worker's process: opens its device, and does what its parent asks until the link closes."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import signal
+import threading
+import time
+import traceback
+from collections.abc import Sequence
+from contextlib import ExitStack
+from functools import partial
+from multiprocessing.connection import Connection
+from typing import Any
+
+from optuna.storages import BaseStorage
+
+from autotune.devices import open_measurer
+from autotune.errors import AutotuneError
+from autotune.kernels.device import DeviceKind
+from autotune.settings import RunSettings
+from autotune.studies.history import Known
+from autotune.studies.lease import Census, Lease
+from autotune.studies.patience import patiently
+from autotune.studies.storage import open_storage
+from autotune.tune.child import Child, die_with
+from autotune.tune.known import known_studies
+from autotune.tune.messages import (
+    Begin,
+    Broken,
+    Describe,
+    Described,
+    Done,
+    Leave,
+    Link,
+    Order,
+    Ready,
+    Refused,
+    Said,
+    Settle,
+    Settled,
+)
+from autotune.tune.plan import Unit, UnitPlan, join_unit
+from autotune.tune.remote import RemoteMeasurer
+from autotune.tune.settle import settle
+from autotune.tune.worker import Limits, Worker
+
+_CONTEXT = multiprocessing.get_context("spawn")
+
+
+class Overseer:
+    """A worker's view of its parent: takes reports, brings orders, may ask to leave."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._lock = threading.Lock()
+        self._waiting: list[Any] = []
+        self._leave_at: float | None = None
+
+    def leave(self) -> None:
+        """As if the parent had asked for it."""
+        self._leave_at = self._leave_at or time.monotonic()
+
+    @property
+    def requested(self) -> bool:
+        """True once the parent has asked to leave, or is gone."""
+        try:
+            while self._leave_at is None and self._link.poll():
+                self._take(self._link.recv())
+        except (EOFError, OSError):
+            self.leave()
+        return self._leave_at is not None
+
+    @property
+    def since_s(self) -> float:
+        """Seconds since then."""
+        return 0.0 if self._leave_at is None else time.monotonic() - self._leave_at
+
+    def send(self, message: object) -> None:
+        """Thread-safe. A parent that is gone hears nothing."""
+        try:
+            with self._lock:
+                self._link.send(message)
+        except OSError:
+            self.leave()
+
+    def next(self) -> Any:
+        """The next order; None when it is time to end."""
+        while not self._waiting and self._leave_at is None:
+            try:
+                if self._link.poll(1.0):  # returns, so that a signal's handler is heard
+                    self._take(self._link.recv())
+            except (EOFError, OSError):
+                return None
+        return self._waiting.pop(0) if self._waiting and self._leave_at is None else None
+
+    def _take(self, message: object) -> None:
+        if isinstance(message, Leave):
+            self.leave()
+        else:
+            self._waiting.append(message)
+
+
+def start_worker(order: Order) -> tuple[Connection, multiprocessing.process.BaseProcess]:
+    """A worker in a process of its own on this machine, and the link to it. It dies with us."""
+    ours, theirs = _CONTEXT.Pipe()
+    process = _CONTEXT.Process(target=_main, args=(theirs, order, os.getpid()))
+    process.start()
+    theirs.close()
+    return ours, process
+
+
+def serve(link: Link, order: Order, overseer: Overseer | None = None) -> None:
+    """Be a worker until the parent says that it is enough, or is gone. See ``messages``.
+
+    For launchers: this may run anywhere that reaches the order's storage, in the main thread of a
+    process that does nothing else.
+    """
+    overseer = overseer or Overseer(link)
+    log = logging.getLogger("autotune")
+    log.handlers = [_Reporter(overseer)]
+    log.setLevel(order.log_level)
+    log.propagate = False
+    try:
+        with ExitStack() as stack:
+            _Service(order, overseer, stack).run()
+    except AutotuneError as error:
+        overseer.send(Refused(error))
+    except Exception:  # noqa: BLE001  the process's edge: the parent decides
+        overseer.send(Broken(traceback.format_exc()))
+
+
+class _Service:
+    """What a worker holds from its first order to its last."""
+
+    def __init__(self, order: Order, overseer: Overseer, stack: ExitStack) -> None:
+        self._order = order
+        self._overseer = overseer
+        self._stack = stack
+        self._child = Child(partial(open_measurer, order.device, order.options))
+        stack.callback(self._child.close)
+        self._measurer = RemoteMeasurer(self._child)
+        self._units: list[Unit] = []
+        self._settings: RunSettings | None = None
+
+    def run(self) -> None:
+        self._overseer.send(Ready(self._measurer.device))
+        while (message := self._overseer.next()) is not None:
+            if isinstance(message, Describe):
+                self._describe(message)
+            elif isinstance(message, Begin):
+                self._work(message)
+            elif isinstance(message, Settle):
+                self._settle(message.position)
+
+    def _describe(self, message: Describe) -> None:
+        spaces = [(problem, self._measurer.space(problem)) for problem in message.problems]
+        described = tuple(
+            (space, self._measurer.prior_us(problem, space.configs)) for problem, space in spaces
+        )
+        self._overseer.send(Described(described))
+
+    def _work(self, begin: Begin) -> None:
+        deadline = None if begin.seconds is None else time.monotonic() + begin.seconds
+        self._settings = settings = begin.settings
+        storage = patiently(lambda: open_storage(self._order.storage, create=False))
+        self._stack.callback(storage.remove_session)
+        self._units = patiently(lambda: _join(storage, begin.plans, settings))
+        with Lease(storage, self._order.device) as lease:
+            worker = Worker(
+                self._units,
+                self._child,
+                lease=lease,
+                census=Census(storage),
+                parent=self._overseer,
+                limits=Limits(settings.run_timeout_s, settings.stop_gain, deadline),
+                start_at=self._order.number,
+            )
+            self._overseer.send(Done(worker.run()))
+
+    def _settle(self, position: int) -> None:
+        assert self._settings is not None
+        unit = self._units[position]
+        if unit.key.device.kind is DeviceKind.CUDA:
+            patiently(unit.refresh)
+            settle(unit, self._child, self._overseer, self._settings.run_timeout_s)
+        self._overseer.send(Settled(position, tuple(unit.finalists)))
+
+
+class _Reporter(logging.Handler):
+    """Log lines go to the parent, whose display they must not tear."""
+
+    def __init__(self, overseer: Overseer) -> None:
+        super().__init__()
+        self._overseer = overseer
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._overseer.send(Said(record.levelno, record.getMessage()))
+
+
+def _join(storage: BaseStorage, plans: Sequence[UnitPlan], settings: RunSettings) -> list[Unit]:
+    known: list[Known] = []
+    units = [join_unit(storage, plan, settings, known) for plan in plans]
+    known += known_studies(storage, units)
+    return units
+
+
+def _main(link: Connection, order: Order, parent: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the parent, which decides
+    die_with(parent)
+    overseer = Overseer(link)
+    signal.signal(signal.SIGTERM, lambda *_: overseer.leave())
+    serve(link, order, overseer)
+    link.close()

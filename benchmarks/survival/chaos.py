@@ -1,0 +1,369 @@
+"""Injects faults into a run until it has had enough of them: is anything lost, stuck or different?
+
+    python benchmarks/survival/chaos.py [--faults 200] [--seed 0] [--studies 18] [--workers 2]
+
+A run without faults comes first. Then the same run goes through kill -9 of measuring children,
+workers, compile processes and the whole run (which is then resumed); measurements that hang or
+abort in C; configs that always abort or read address 0; compilers that hang, crash, raise or eat
+memory; the database locked by another process; and, as root, a full disk. Every study measures its
+whole space, so that the winner does not depend on what the sampler had seen when a fault came.
+
+Prints each kind's count. Exits with 1 where a trial that a reader once saw completed is missing or
+changed at the end, a study is not whole, a trial hangs, or a winner is another than without faults.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent / "workers"))
+
+from faulty import compile_fault_of, fault_of, log  # noqa: E402
+from optuna.trial import TrialState  # noqa: E402
+from pretend import BATCH_SIZES, SHAPE, save_landscape  # noqa: E402
+
+from autotune.studies.record import config_of  # noqa: E402
+from autotune.studies.storage import open_storage  # noqa: E402
+from autotune.studies.store import StoredStudy, stored_studies  # noqa: E402
+
+ALL = 10_000
+"""More trials than the space has configs."""
+SLOW_MS, FAST_MS = 300, 2
+DISK_MIB = 64
+KILLS = {"kill child": 5, "kill worker": 5, "kill compiler": 3, "kill run": 2}
+ORDERED = {"hang": 3, "abort": 4}
+"""Kind → how often among others."""
+Seen = dict[tuple[str, int], float]
+
+
+def main() -> int:
+    args = _arguments()
+    with tempfile.TemporaryDirectory() as name, _disk(Path(name) / "disk", args) as is_small:
+        chaos = Chaos(Path(name), args, is_small=is_small)
+        winners = chaos.run_without_faults()
+        chaos.run_with_faults()
+        return chaos.verdict(winners)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--faults", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--studies", type=int, default=18, help="at most 18")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--every", type=float, default=2.0, help="seconds between faults")
+    parser.add_argument("--locks", type=int, default=3, help="times the database is locked")
+    parser.add_argument("--lock-s", type=float, default=20.0)
+    parser.add_argument("--fulls", type=int, default=3, help="times the disk is full")
+    parser.add_argument("--full-s", type=float, default=10.0)
+    parser.add_argument("--run-timeout", type=float, default=4.0)
+    parser.add_argument("--compile-timeout", type=float, default=2.0)
+    return parser.parse_args()
+
+
+class Chaos:
+    """A run, what is done to it, and what was seen of it."""
+
+    def __init__(self, folder: Path, args: argparse.Namespace, *, is_small: bool) -> None:
+        self._folder, self._disk, self._args = folder, folder / "disk", args
+        self._random = random.Random(args.seed)
+        self._sizes = BATCH_SIZES[: args.studies]
+        self._recording = save_landscape(folder / "pretended.npz", self._sizes, small=True)
+        for name in ("orders", "struck"):
+            (folder / name).mkdir()
+        os.environ["CHAOS_FOLDER"] = str(folder)
+        self._database = self._disk / "chaos.db"
+        self._seen: Seen = {}
+        self._run: subprocess.Popen[bytes] | None = None
+        self._starts = 0
+        rare = ["lock database"] * args.locks + ["fill disk"] * args.fulls * is_small
+        self._random.shuffle(rare)
+        self._rare = [
+            (args.faults * (place + 1) // (len(rare) + 1), kind) for place, kind in enumerate(rare)
+        ]
+
+    def run_without_faults(self) -> dict[str, object]:
+        """Study → its winner."""
+        self._pace(FAST_MS)
+        database = self._disk / "calm.db"
+        begin = time.monotonic()
+        subprocess.run(
+            self._command(database, "calm"),
+            env=os.environ | {"CHAOS_FAULTS": "none"},
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
+        print(f"without faults: {time.monotonic() - begin:.0f} s", flush=True)
+        return _winners(_studies(database))
+
+    def run_with_faults(self) -> None:
+        """Return when the run has had its faults and is done."""
+        self._pace(SLOW_MS)
+        begin = time.monotonic()
+        self._start()
+        while self._is_going() and not self._is_enough():
+            self._do(self._next())
+            time.sleep(self._random.uniform(0.2, 1.8) * self._args.every)
+            self._look()
+        self._pace(FAST_MS)
+        while self._is_going(may_end=True):
+            time.sleep(0.5)
+            self._look()
+        print(f"with faults: {time.monotonic() - begin:.0f} s, {self._starts} starts", flush=True)
+
+    def verdict(self, winners: dict[str, object]) -> int:
+        """Prints what was found; 1 where something is wrong."""
+        studies = _studies(self._database)
+        for kind, count in sorted(self._counts().items()):
+            print(f"{count:5d} × {kind}")
+        present = {
+            (study.name, trial.number): trial.value
+            for study in studies
+            for trial in study.trials
+            if trial.state is TrialState.COMPLETE
+        }
+        seen = {key: value for key, value in self._seen.items() if key[0] in winners}
+        lost = [key for key, value in seen.items() if present.get(key) != value]
+        running = [t for s in studies for t in s.trials if t.state is TrialState.RUNNING]
+        unlike = {name for name, winner in _winners(studies).items() if winner != winners[name]}
+        part = {study.name: left for study in studies if (left := self._unmeasured(study))}
+        print(
+            f"{len(seen)} completed trials seen, {len(present)} at the end, {len(lost)} "
+            f"lost; "
+            f"{len(studies)} studies, {len(part)} not whole, {len(unlike)} with another winner; "
+            f"{len(running)} trials running"
+        )
+        for name, number in lost:
+            print(
+                f"{name}: trial {number} was {seen[name, number]}, is {present.get((name, number))}"
+            )
+        for study in studies:
+            for config in part.get(study.name, ()):
+                print(f"{study.name}: not measured: {config}: {_history(study, config)}")
+        whole = len(studies) == len(winners)
+        return int(bool(lost or running or unlike or part or not whole))
+
+    def _unmeasured(self, study: StoredStudy) -> list[object]:
+        """Configs without a time that should have one."""
+        have = {config_of(t) for t in study.trials if t.state is TrialState.COMPLETE}
+        tokens = study.key.problem.tokens
+        return [
+            config
+            for config in _all_configs(self._recording)
+            if config not in have and not fault_of(tokens, config) and not compile_fault_of(config)
+        ]
+
+    # Running it.
+
+    def _command(self, database: Path, output: str) -> list[str]:
+        args = self._args
+        words = [sys.executable, str(HERE / "faulty.py"), "run", "--quiet", "--shape", SHAPE]
+        words += ["--device", f"replay:{self._recording}", "--workers", str(args.workers)]
+        words += ["--trials", str(ALL), "--stop-gain", "0", "--storage", f"sqlite:///{database}"]
+        words += ["--run-timeout", str(args.run_timeout)]
+
+        words += ["--output-dir", str(self._disk / output)]
+        return [*words, "--batch-size", *map(str, self._sizes)]
+
+    def _start(self) -> None:
+        command = self._command(self._database, "files")
+        if self._database.exists() and self._seen:
+            command = [sys.executable, str(HERE / "faulty.py"), "resume", "--quiet"]
+            command += ["--storage", f"sqlite:///{self._database}"]
+        messages = (self._folder / "messages.log").open("ab")
+        with messages:
+            self._run = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=messages)
+        self._starts += 1
+
+    def _is_going(self, *, may_end: bool = False) -> bool:
+        """Starts it again where it was ended, or ended itself in want of a disk."""
+        assert self._run is not None
+        code = self._run.poll()
+        if code is None:
+            return True
+        if code == 0:
+            if not may_end:
+                print("the run is done before its faults: ask for more studies or fewer faults")
+            return False
+        if self._starts > 10 + self._args.faults:
+            raise SystemExit((self._folder / "messages.log").read_text()[-3000:])
+        time.sleep(0.5)
+        self._start()
+        return True
+
+    def _pace(self, measure_ms: float) -> None:
+        path = self._folder / "measure_ms"
+        path.with_suffix(".new").write_text(str(measure_ms))
+        path.with_suffix(".new").replace(path)
+
+    # Doing it harm.
+
+    def _is_enough(self) -> bool:
+        return not self._rare and self._count >= self._args.faults
+
+    def _next(self) -> str:
+        if self._rare and self._count >= self._rare[0][0]:
+            return self._rare.pop(0)[1]
+        kinds = KILLS | ORDERED
+        return self._random.choices(list(kinds), list(kinds.values()))[0]
+
+    def _do(self, kind: str) -> None:
+        if kind in ORDERED:
+            (self._folder / "orders" / kind).touch()
+            return
+        harm: dict[str, Callable[[], bool]] = {
+            "kill child": lambda: _kill(self._child()),
+            "kill worker": lambda: _kill(self._worker()),
+            "kill compiler": lambda: _kill(self._newest("compile.log")),
+            "kill run": lambda: _kill(self._run.pid if self._run else None),
+            "lock database": lambda: _lock(self._database, self._args.lock_s),
+            "fill disk": lambda: _fill(self._disk, self._args.full_s),
+        }
+        if harm[kind]():
+            log("faults.log", kind, "|")
+
+    def _child(self) -> int | None:
+        return self._newest("gpu.log")
+
+    def _worker(self) -> int | None:
+        child = self._child()
+        parent = _parent(child) if child else None
+        return None if self._run is None or parent == self._run.pid else parent
+
+    def _newest(self, name: str) -> int | None:
+        """A living process of this run that wrote to the log."""
+        path = self._folder / name
+        lines = path.read_text().splitlines()[-20:] if path.exists() else []
+        alive = {pid for line in lines if _parent(pid := int(line.split()[0])) not in (None, 1)}
+        return self._random.choice(sorted(alive)) if alive else None
+
+    # Looking at it.
+
+    @property
+    def _count(self) -> int:
+        return sum(self._counts().values())
+
+    def _counts(self) -> Counter[str]:
+        path = self._folder / "faults.log"
+        lines = path.read_text().splitlines() if path.exists() else []
+        return Counter(line.split(" |")[0] for line in lines)
+
+    def _look(self) -> None:
+        """As any reader would: what is completed by now."""
+        with suppress(sqlite3.Error):
+            self._seen |= _completed(self._database)
+
+
+def _completed(database: Path) -> Seen:
+    query = (
+        "SELECT study_name, number, value FROM trials JOIN studies USING (study_id) "
+        "JOIN trial_values USING (trial_id) WHERE state = 'COMPLETE'"
+    )
+    reader = sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=1)
+    try:
+        return {(name, number): value for name, number, value in reader.execute(query)}
+    finally:
+        reader.close()
+
+
+def _studies(database: Path) -> list[StoredStudy]:
+    return stored_studies(open_storage(f"sqlite:///{database}", create=False))
+
+
+def _history(study: StoredStudy, config: object) -> str:
+    trials = [trial for trial in study.trials if config_of(trial) == config]
+    words = (
+        f"{t.number} {t.state.name.lower()} {t.user_attrs.get('outcome', 'interrupted')} "
+        f"{t.user_attrs.get('reason', '')}"
+        for t in trials
+    )
+    return "; ".join(words) or "never asked"
+
+
+def _winners(studies: list[StoredStudy]) -> dict[str, object]:
+    return {
+        study.name: min(study.measured, key=lambda entry: entry.median_us).config
+        for study in studies
+    }
+
+
+def _all_configs(recording: Path) -> list[object]:
+    from autotune.devices.replay import ReplayMeasurer
+    from autotune.kernels.problem import Problem
+
+    return list(ReplayMeasurer(recording)._rows(Problem(8, 2, 512, 256, 1)))
+
+
+def _kill(pid: int | None) -> bool:
+    if pid is None:
+        return False
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def _parent(pid: int) -> int | None:
+    """None where the process is gone."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    except OSError:
+        return None
+    return None if fields[0] in "ZX" else int(fields[1])
+
+
+def _lock(database: Path, seconds: float) -> bool:
+    other = sqlite3.connect(database, isolation_level=None, timeout=30)
+    try:
+        other.execute("BEGIN EXCLUSIVE")
+        time.sleep(seconds)
+        other.execute("ROLLBACK")
+    finally:
+        other.close()
+    return True
+
+
+def _fill(disk: Path, seconds: float) -> bool:
+    ballast = disk / "ballast"
+    try:
+        with ballast.open("wb", buffering=0) as file, suppress(OSError):
+            while True:
+                file.write(bytes(4096))
+        time.sleep(seconds)
+    finally:
+        ballast.unlink()
+    return True
+
+
+@contextmanager
+def _disk(mount: Path, args: argparse.Namespace) -> Iterator[bool]:
+    """A small disk of its own, where we may mount one: whether it is small."""
+    mount.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", f"size={DISK_MIB}M", "tmpfs", str(mount)]
+    wanted = args.fulls > 0
+    mounted = wanted and subprocess.run(command, check=False, capture_output=True).returncode == 0
+    if wanted and not mounted:
+        print("no disk can be mounted here: none will be full (try as root)")
+    try:
+        yield mounted
+    finally:
+        if mounted:
+            subprocess.run(["umount", "--lazy", str(mount)], check=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

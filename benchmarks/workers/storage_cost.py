@@ -1,0 +1,169 @@
+"""What a trial costs the storage: CPU, wall time, rows, statements, commits.
+
+    python benchmarks/workers/storage_cost.py [--before 0 10000] [--storage URL]
+
+For each count of ``--before``, an empty storage gets so many trials, spread over 18 studies as a
+run would leave them, and then the trials that are measured here, one after the other in one study:
+read the study, ask, tell. "random" is the storage's part; "surrogate" adds our sampler's own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import replace
+from statistics import median
+from typing import Any
+
+import sqlalchemy
+import sqlalchemy.event
+from optuna.study import Study
+from pretend import BATCH_SIZES
+
+from autotune.kernels.device import Device, DeviceKind, Target
+from autotune.kernels.measurement import Measurement, Resources
+from autotune.kernels.problem import Problem
+from autotune.studies.claim import claim
+from autotune.studies.grouped import begin, finish
+from autotune.studies.history import siblings
+from autotune.studies.key import StudyKey
+from autotune.studies.ledger import Ledger
+from autotune.studies.objective import Asked, distributions, ending
+from autotune.studies.outcome import Outcome, TrialResult
+from autotune.studies.samplers import make_sampler
+from autotune.studies.space import Space, moe_space
+from autotune.studies.storage import open_storage
+from autotune.studies.store import open_study, stored_studies
+
+PROBLEM = Problem(experts=128, top_k=8, hidden=2048, intermediate=768, tokens=1)
+DEVICE = Device(DeviceKind.ESTIMATE, "NVIDIA H200", Target("cuda", 90), 232448, "3.6.0")
+MEASURED, WARM_UP = 60, 20
+BATCH = 100
+
+
+def main() -> int:
+    args = _arguments()
+    for sampler in args.sampler:
+        for before in args.before:
+            with tempfile.TemporaryDirectory() as name:
+                storage = args.storage or f"sqlite:///{name}/autotune.db"
+                print(_measured(storage, sampler, before), flush=True)
+    return 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--before", type=int, nargs="+", default=[0, 10_000])
+    parser.add_argument("--sampler", nargs="+", default=["random", "surrogate"])
+    parser.add_argument("--storage", help="a database that may be filled; give one count with it")
+    return parser.parse_args()
+
+
+def _measured(url: str, sampler: str, before: int) -> str:
+    storage = open_storage(url, create=True)
+    spaces = {m: moe_space(replace(PROBLEM, tokens=m), DEVICE) for m in BATCH_SIZES}
+    known: list[Any] = []
+    studies = {}
+    for tokens, space in spaces.items():
+        key = StudyKey(replace(PROBLEM, tokens=tokens), DEVICE, space.fingerprint)
+        chosen = make_sampler(
+            sampler, space, tokens, history=lambda wanted: siblings(wanted, known), prior_us=None
+        )
+        studies[tokens] = open_study(storage, key, chosen, {})
+        _fill(studies[tokens], space, before // len(BATCH_SIZES))
+    known += stored_studies(storage)
+    tokens = BATCH_SIZES[-1]
+    counts = _Counts(storage.engine)
+    asks, tells, cpus = _trials(studies[tokens], spaces[tokens], counts)
+    longest = max(ask + tell for ask, tell in zip(asks, tells, strict=True))
+    rows = ", ".join(f"{n / MEASURED:.3g} {word}" for word, n in sorted(counts.found.items()))
+    return (
+        f"{sampler}, {before} trials before: ask {median(asks):.1f} ms + tell "
+        f"{median(tells):.1f} ms wall (longest sum {longest:.0f} ms), {median(cpus):.1f} ms CPU; "
+        f"a trial writes {rows}"
+    )
+
+
+def _trials(
+    study: Study, space: Space, counts: _Counts
+) -> tuple[list[float], list[float], list[float]]:
+    """Milliseconds of asking, telling, and of CPU for both, of each trial."""
+    ledger = Ledger(study)
+    asks, tells, cpus = [], [], []
+    for number in range(WARM_UP + MEASURED):
+        if number == WARM_UP:
+            counts.found.clear()
+            asks, tells, cpus = [], [], []
+        cpu, begun = time.process_time(), time.perf_counter()
+        ledger.read()
+        (asked,) = claim(study, space, ledger, "benchmark", count=1, goal=100_000)
+        half = time.perf_counter()
+        finish(study, [ending(asked, _result(number), 1000.0)])
+        tells.append(1000 * (time.perf_counter() - half))
+        asks.append(1000 * (half - begun))
+        cpus.append(1000 * (time.process_time() - cpu))
+    return asks, tells, cpus
+
+
+def _fill(study: Study, space: Space, count: int) -> None:
+    configs = space.configs[:count]
+    for first in range(0, len(configs), BATCH):
+        part = configs[first : first + BATCH]
+        places = begin(study, distributions(space), [c.as_keys() for c in part], "benchmark")
+        asked = [Asked(p.trial_id, p.number, c) for p, c in zip(places, part, strict=True)]
+        finish(study, [ending(each, _result(each.number), 1000.0) for each in asked])
+
+
+def _result(number: int) -> TrialResult:
+    samples = tuple(500.0 + (number * 7919 + i) % 101 for i in range(10))
+    return TrialResult(
+        Outcome.OK,
+        Measurement(samples, "benchmark"),
+        resources=Resources(128, 0, 98304),
+        relative_error=0.001,
+        compile_s=0.004,
+        measure_s=0.015,
+    )
+
+
+class _Counts:
+    """What an engine writes: commits with something in them, statements, rows."""
+
+    def __init__(self, engine: sqlalchemy.Engine) -> None:
+        self.found: Counter[str] = Counter()
+        sqlalchemy.event.listen(engine, "commit", self._on_commit)
+        sqlalchemy.event.listen(engine, "before_cursor_execute", self._on_execute)
+
+    def _on_commit(self, connection: Any) -> None:
+        if connection.info.pop("has_written", False):
+            self.found["commits"] += 1
+
+    def _on_execute(
+        self,
+        connection: Any,
+        _cursor: Any,
+        statement: str,
+        parameters: Any,
+        _context: Any,
+        many: bool,
+    ) -> None:
+        word = statement.split(None, 1)[0].upper()
+        if word in ("INSERT", "UPDATE", "DELETE"):
+            connection.info["has_written"] = True
+            self.found["writing statements"] += 1
+            self.found["rows"] += self._rows(statement, parameters, many=many)
+
+    @staticmethod
+    def _rows(statement: str, parameters: Any, *, many: bool) -> int:
+        """A statement run many times, or with many tuples of values, writes as many rows."""
+        if many:
+            return len(parameters)
+        values = statement.partition("VALUES")[2].count("(")
+        return max(values, 1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,148 @@
+"""A whole run of several workers on a pretended GPU each: what it loses, and what it costs.
+
+    python benchmarks/workers/workers.py --workers 8 --measure-ms 15 --studies 18 --trials 60
+        [--storage postgresql+psycopg://…]
+
+Prints the counts of every kind of trial, trials per second, the share of the time in which the
+pretended GPUs were busy, and CPU time for a trial. Exits with 1 where a trial was lost, doubled
+or left running, or where the database's locks reached the user.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+from optuna.trial import TrialState
+from pretend import BATCH_SIZES, SHAPE, save_landscape
+
+from autotune.studies.record import config_of
+from autotune.studies.storage import open_storage
+from autotune.studies.store import StoredStudy, stored_studies
+
+HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """One run, seen from outside."""
+
+    code: int
+    messages: str
+    wall_s: float
+    cpu_s: float
+    """User and system time of all its processes."""
+
+
+def main() -> int:
+    args = _arguments()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        storage = args.storage or f"sqlite:///{folder}/autotune.db"
+        ran = _run(folder, storage, args)
+        if not (folder / "gpu.log").exists():
+            print(f"nothing was measured; exit code {ran.code}\n{ran.messages}")
+            return 1
+        studies = stored_studies(open_storage(storage, create=False))
+        spans = _spans(folder / "gpu.log")
+        _print_costs(ran, spans, args)
+        return _verdict(ran, studies, args)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--workers", type=int, default=8)
+    parser.add_argument("--measure-ms", type=float, default=15.0)
+    parser.add_argument("--studies", type=int, default=18, help="at most 18")
+    parser.add_argument("--trials", type=int, default=60)
+    parser.add_argument("--sampler", default="surrogate")
+    parser.add_argument("--storage", help="an empty database; a SQLite file by default")
+    parser.add_argument("--verbose", action="store_true", help="print what the run said")
+    return parser.parse_args()
+
+
+def _run(folder: Path, storage: str, args: argparse.Namespace) -> Ran:
+    sizes = BATCH_SIZES[: args.studies]
+    recording = save_landscape(folder / "pretended.npz", sizes)
+    command = [sys.executable, str(HERE / "pretend.py"), "run", "--shape", SHAPE, "--quiet"]
+    command += ["--device", f"replay:{recording}", "--workers", str(args.workers)]
+    command += ["--trials", str(args.trials), "--stop-gain", "0", "--sampler", args.sampler]
+    command += ["--storage", storage, "--output-dir", str(folder / "configs")]
+    command += ["--batch-size", *map(str, sizes)]
+    environment = {"PRETEND_MS": str(args.measure_ms), "PRETEND_LOG": str(folder / "gpu.log")}
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    begin = time.monotonic()
+    ended = subprocess.run(
+        command,
+        env=os.environ | environment,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    wall_s = time.monotonic() - begin
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    if args.verbose:
+        print(ended.stdout, ended.stderr, sep="\n")
+    return Ran(ended.returncode, ended.stderr, wall_s, cpu_s)
+
+
+def _spans(log: Path) -> dict[int, list[tuple[float, float]]]:
+    """Process of a pretended GPU → (begin, end) of its measurements."""
+    spans: dict[int, list[tuple[float, float]]] = defaultdict(list)
+    for line in log.read_text().splitlines():
+        pid, begin, end, *_ = line.split()
+        spans[int(pid)].append((float(begin), float(end)))
+    return spans
+
+
+def _print_costs(
+    ran: Ran, spans: dict[int, list[tuple[float, float]]], args: argparse.Namespace
+) -> None:
+    count = sum(map(len, spans.values()))
+    first = min(begin for some in spans.values() for begin, _ in some)
+    last = max(end for some in spans.values() for _, end in some)
+    busy = sum(end - begin for some in spans.values() for begin, end in some)
+    print(
+        f"{args.workers} workers, {args.measure_ms:g} ms a measurement, {os.cpu_count()} cores: "
+        f"{count} measurements in {last - first:.1f} s ({ran.wall_s:.1f} s with start and end), "
+        f"{count / (last - first):.1f} a second"
+    )
+    share = busy / (last - first) / args.workers
+    print(f"pretended GPUs busy {share:.1%} from the first measurement to the last")
+    print(f"CPU {1000 * ran.cpu_s / count:.1f} ms a trial, all processes, start included")
+
+
+def _verdict(ran: Ran, studies: list[StoredStudy], args: argparse.Namespace) -> int:
+    states: Counter[str] = Counter()
+    doubled = short = 0
+    for study in studies:
+        states.update(trial.state.name.lower() for trial in study.trials)
+        done = [config_of(trial) for trial in study.trials if trial.state is TrialState.COMPLETE]
+        doubled += len(done) - len(set(done))
+        short += len(study.measured) < args.trials
+    extra = sum(len(study.measured) for study in studies) - args.trials * len(studies)
+    is_locked = "locked" in ran.messages
+    print(
+        f"{len(studies)} studies, trials {dict(states)}; {short} studies short of "
+        f"{args.trials}, {extra} more than asked for, {doubled} configs completed twice, "
+        f"{states['running']} left running; exit code {ran.code}"
+        + ("; 'locked' in what the user sees" if is_locked else "")
+    )
+    if ran.code:
+        print(ran.messages[-3000:])
+    wrong = ran.code or short or doubled or states["running"] or is_locked
+    return int(bool(wrong or len(studies) != args.studies))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,55 @@
+"""Compilers that misbehave on command: the binary's num_stages says how."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from autotune.kernels.measurement import CompileFailure, Resources
+from autotune.tune.compile_process import Compile
+from autotune.tune.wishes import Binary
+
+FINE, ABORT, HANG, RAISE, EAT, REFUSE, KILLED_ONCE, GRANDCHILD = range(2, 10)
+SOME = Resources(registers=32, spill_bytes=0, shared_bytes=1024)
+
+
+def faulty_compiler(folder: Path) -> Compile:
+    """Notes each compile in ``folder``/log as (process, BLOCK_SIZE_M) in one line."""
+
+    def compile_binary(binary: Binary) -> Resources | CompileFailure:
+        with (folder / "log").open("a") as log:
+            log.write(f"{os.getpid()} {binary.config.block_size_m}\n")
+        return _behave(binary.config.num_stages, folder)
+
+    return compile_binary
+
+
+def broken_compiler(folder: Path) -> Compile:
+    """Does not even start."""
+    with (folder / "log").open("a") as log:
+        log.write(f"{os.getpid()} 0\n")
+    os.abort()
+
+
+def _behave(how: int, folder: Path) -> Resources | CompileFailure:
+    if how == ABORT:
+        os.abort()
+    if how == HANG:
+        time.sleep(3600)
+    if how == RAISE:
+        raise ValueError("a bug of ours\nand more")
+    if how == EAT:
+        assert [b"\1" * 2**24 for _ in range(64)]  # 1 GiB
+    if how == REFUSE:
+        return CompileFailure("error: no such dot")
+    if how == KILLED_ONCE and not (folder / "killed").exists():
+        (folder / "killed").touch()
+        os.kill(os.getpid(), 9)
+    if how == GRANDCHILD:
+        ptxas = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3600)"])
+        (folder / "grandchild").write_text(str(ptxas.pid))
+        ptxas.wait()
+    return SOME
