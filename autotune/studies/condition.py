@@ -27,6 +27,7 @@ _STALE = datetime.timedelta(hours=1)
 """No trial takes so long: whoever had it is gone."""
 
 
+_RUNNING = TrialState.RUNNING
 _MEND = "go on with a backup, or save what is there by 'sqlite3 FILE .recover'"
 _ADVICE = {
     Age.CURRENT: "",
@@ -101,21 +102,22 @@ def _of_studies(storage: BaseStorage) -> Iterator[Finding]:
     words = f"{detail or 'none of ours'}{f', {others} of others' if others else ''}"
     yield Finding("studies", words, fault=bool(newer))
     states: Counter[TrialState] = Counter()
-    oldest: datetime.datetime | None = None
+    begun: list[datetime.datetime] = []  # of ours: other people's trials are their affair
     for study in studies:
-        for trial in storage.get_all_trials(study._study_id, deepcopy=False):
-            states[trial.state] += 1
-            if trial.state == TrialState.RUNNING and trial.datetime_start is not None:
-                oldest = min(oldest or trial.datetime_start, trial.datetime_start)
+        trials = storage.get_all_trials(study._study_id, deepcopy=False)
+        states.update(trial.state for trial in trials)
+        if "layout" in study.user_attrs:
+            begun += [t.datetime_start for t in trials if t.state == _RUNNING and t.datetime_start]
     words = ", ".join(f"{n} {state.name.lower()}" for state, n in sorted(states.items()))
     yield Finding("trials", words or "none")
-    yield _in_work(states[TrialState.RUNNING], oldest)
+    yield _in_work(begun)
 
 
-def _in_work(count: int, oldest: datetime.datetime | None) -> Finding:
-    if oldest is None:
+def _in_work(begun: list[datetime.datetime]) -> Finding:
+    if not begun:
         return Finding("in work", "nothing")
+    oldest = min(begun)
     stale = datetime.datetime.now() - oldest > _STALE
-    words = f"{count} trials, the oldest since {oldest:%Y-%m-%d %H:%M:%S}"
+    words = f"{len(begun)} trials, the oldest since {oldest:%Y-%m-%d %H:%M:%S}"
     more = ": left by a dead run, the next one asks it again" if stale else ""
     return Finding("in work", words + more, doubt=stale)

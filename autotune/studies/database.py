@@ -101,8 +101,8 @@ def engine_kwargs(address: StorageAddress) -> dict[str, Any]:
     connect = {"connect_timeout": _CONNECT_TIMEOUT_S} if driver in _DRIVERS_WITH_TIMEOUT else {}
     return {
         "pool_pre_ping": True,
-        "pool_size": 1,
-        "max_overflow": 9,
+        "pool_size": 2,
+        "max_overflow": 8,
         "hide_parameters": True,
         "connect_args": connect,
     }

@@ -11,6 +11,7 @@ that every node runs this version; torch, Triton and Optuna must be installed th
 from __future__ import annotations
 
 import logging
+import signal
 import socket
 import threading
 from collections.abc import Callable, Collection, Iterator
@@ -173,6 +174,7 @@ class RayProcess:
                     self.exitcode = exitcode
                     break
         except (self._ray.exceptions.RayError, OSError) as error:
+            self.exitcode = -signal.SIGKILL  # as far as Ray tells
             if not self._ended.is_set():
                 _log.warning("a worker's node is lost: %s", str(error).splitlines()[0])
         finally:

@@ -44,7 +44,7 @@ def storage(tmp_path: Path) -> str:
         for result in results:
             tell(study, ask(study, _SPACE), result, default_us=6.0)
         ask(study, _SPACE)
-        study.tell(ask(study, _SPACE).trial, state=TrialState.FAIL)
+        study.tell(study.ask(), state=TrialState.FAIL)
     foreign = optuna.create_study(storage=opened, study_name="foreign")
     foreign.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=2)
     return url

@@ -56,7 +56,7 @@ def test_what_was_told_is_there_when_opened_again(storage: str) -> None:
     for result in _RESULTS:
         tell(study, ask(study, _SPACE), result, default_us=6.0)
     ask(study, _SPACE)
-    study.tell(ask(study, _SPACE).trial, state=TrialState.FAIL)
+    study.tell(study.ask(), state=TrialState.FAIL)
     study.set_user_attr("note", {"of": ["µs", 1.5, None, True], "long": "x" * 30_000})
     close_storage(opened)
 
