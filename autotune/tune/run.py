@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Protocol
 
 from optuna.storages import BaseStorage
+from optuna.trial import TrialState
 
+from autotune.devices.compiled import FILE_NAME, CompileCache
 from autotune.engines import WrittenFile
 from autotune.errors import EngineFileError
 from autotune.kernels.config import AnyConfig
@@ -23,7 +25,9 @@ from autotune.studies.history import Known
 from autotune.studies.lease import Census
 from autotune.studies.outcome import TrialResult
 from autotune.studies.patience import patiently
+from autotune.studies.record import asked_config
 from autotune.studies.storage import open_storage
+from autotune.tune.compile_pool import CompilePool, PoolSpent, default_jobs
 from autotune.tune.crew import Crew
 from autotune.tune.emit import Result, results_of, write_files
 from autotune.tune.interrupt import Interrupt
@@ -77,6 +81,8 @@ class RunReport:
     seconds: float
     busy: float | None = None
     """Share of the time in which the devices verified and timed; None where nothing was."""
+    compiled: PoolSpent | None = None
+    """What was compiled ahead; None where there is no pool."""
 
 
 def run(settings: RunSettings, storage_url: str, display: Display) -> RunReport:
@@ -94,9 +100,11 @@ def run(settings: RunSettings, storage_url: str, display: Display) -> RunReport:
         interrupt = stack.enter_context(Interrupt())
         storage = open_storage(storage_url, create=True)
         stack.callback(storage.remove_session)
-        crew = Crew(orders)
+        is_pooled = settings.device.startswith("cuda") and settings.compile_jobs != 0
+        crew = Crew(orders, is_pooled=is_pooled)
         stack.callback(crew.close)
         device = crew.ready()
+        pool = _pool(stack, device, settings, len(orders)) if is_pooled else None
         plans = _plans(crew, jobs, device, settings)
         units, known = patiently(lambda: _open(storage, plans, settings))
         before = sum(len(unit.entries) for unit in units)
@@ -105,6 +113,9 @@ def run(settings: RunSettings, storage_url: str, display: Display) -> RunReport:
         writer = _Writer(units, files_dir(settings.output_dir, device))
         seconds = None if settings.timeout_s is None else began + settings.timeout_s
         crew.begin(plans, settings, None if seconds is None else seconds - time.monotonic())
+        if pool is not None:
+            _wish(pool, units)
+            crew.compile_with(pool)
         watch = Watch(units, [display, writer], display)
         watch.work(crew, interrupt)
         for unit in units:
@@ -122,6 +133,7 @@ def run(settings: RunSettings, storage_url: str, display: Display) -> RunReport:
         unfinished=sum(not u.ended and len(u.entries) < u.target for u in units),
         seconds=time.monotonic() - began,
         busy=watch.busy,
+        compiled=pool.spent if pool else None,
     )
 
 
@@ -163,6 +175,22 @@ def _plans(
         plan_unit(job, device, space, prior_us, settings.output_dir)
         for job, (space, prior_us) in zip(jobs, spaces, strict=True)
     ]
+
+
+def _pool(stack: ExitStack, device: Device, settings: RunSettings, gpus: int) -> CompilePool:
+    jobs = settings.compile_jobs or default_jobs(gpus)
+    cache = CompileCache(settings.cache_dir / FILE_NAME, device.target)
+    pool = CompilePool(device.target, jobs, timeout_s=settings.compile_timeout_s, cache=cache)
+    stack.callback(pool.close)
+    return pool
+
+
+def _wish(pool: CompilePool, units: Sequence[Unit]) -> None:
+    """What every study measures first."""
+    for unit in units:
+        queued = unit.study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+        configs = [config for trial in queued if (config := asked_config(trial)) in unit.space]
+        pool.want(unit.job.problem, [config for config in configs if config is not None])
 
 
 def _open(

@@ -25,7 +25,7 @@ from autotune.studies.history import Known
 from autotune.studies.lease import Census, Lease
 from autotune.studies.patience import patiently
 from autotune.studies.storage import open_storage
-from autotune.tune.child import Child, die_with
+from autotune.tune.child import Child
 from autotune.tune.known import known_studies
 from autotune.tune.messages import (
     Begin,
@@ -43,6 +43,8 @@ from autotune.tune.messages import (
     Settled,
 )
 from autotune.tune.plan import Unit, UnitPlan, join_unit
+from autotune.tune.pool_service import RemotePool
+from autotune.tune.processes import die_with
 from autotune.tune.remote import RemoteMeasurer
 from autotune.tune.settle import settle
 from autotune.tune.worker import Limits, Worker
@@ -109,6 +111,8 @@ def start_worker(order: Order) -> tuple[Connection, multiprocessing.process.Base
     process = _CONTEXT.Process(target=_main, args=(theirs, order, os.getpid()))
     process.start()
     theirs.close()
+    if order.pool is not None:
+        order.pool.close()  # the worker has its own copy
     return ours, process
 
 
@@ -142,6 +146,7 @@ class _Service:
         self._child = Child(partial(open_measurer, order.device, order.options))
         stack.callback(self._child.close)
         self._measurer = RemoteMeasurer(self._child)
+        self._pool = None if order.pool is None else RemotePool(order.pool)
         self._units: list[Unit] = []
         self._settings: RunSettings | None = None
 
@@ -176,6 +181,7 @@ class _Service:
                 census=Census(storage),
                 parent=self._overseer,
                 limits=Limits(settings.run_timeout_s, settings.stop_gain, deadline),
+                pool=self._pool,
                 start_at=self._order.number,
             )
             self._overseer.send(Done(worker.run()))
