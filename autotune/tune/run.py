@@ -8,11 +8,13 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 from optuna.storages import BaseStorage
 
+from autotune.devices.compiled import FILE_NAME, CompileCache
 from autotune.engines import WrittenFile
 from autotune.errors import EngineFileError
 from autotune.kernels.config import AnyConfig
@@ -24,6 +26,7 @@ from autotune.studies.lease import Census
 from autotune.studies.outcome import TrialResult
 from autotune.studies.patience import patiently
 from autotune.studies.storage import open_storage
+from autotune.tune.compile_pool import CompilePool, PoolSpent, default_jobs
 from autotune.tune.crew import Crew
 from autotune.tune.emit import Result, results_of, write_files
 from autotune.tune.interrupt import Interrupt
@@ -40,6 +43,8 @@ from autotune.tune.plan import (
     open_unit,
     plan_unit,
 )
+from autotune.tune.pool_service import PoolHost, compiles_ahead
+from autotune.tune.serving import start_worker
 from autotune.tune.watch import Watch
 
 _log = logging.getLogger(__name__)
@@ -77,6 +82,8 @@ class RunReport:
     seconds: float
     busy: float | None = None
     """Share of the time in which the devices verified and timed; None where nothing was."""
+    ahead: PoolSpent | None = None
+    """What was compiled ahead of the devices; None without a compile pool."""
 
 
 def run(settings: RunSettings, storage_url: str, display: Display) -> RunReport:
@@ -94,9 +101,12 @@ def run(settings: RunSettings, storage_url: str, display: Display) -> RunReport:
         interrupt = stack.enter_context(Interrupt())
         storage = open_storage(storage_url, create=True)
         stack.callback(storage.remove_session)
-        crew = Crew(orders)
+        host = PoolHost()
+        stack.callback(host.close)
+        crew = Crew(orders, partial(start_worker, host=host))
         stack.callback(crew.close)
         device = crew.ready()
+        pool = _compile_pool(host, device, settings, len(orders))
         plans = _plans(crew, jobs, device, settings)
         units, known = patiently(lambda: _open(storage, plans, settings))
         before = sum(len(unit.entries) for unit in units)
@@ -122,6 +132,7 @@ def run(settings: RunSettings, storage_url: str, display: Display) -> RunReport:
         unfinished=sum(not u.ended and len(u.entries) < u.target for u in units),
         seconds=time.monotonic() - began,
         busy=watch.busy,
+        ahead=pool.spent if pool is not None else None,
     )
 
 
@@ -153,6 +164,19 @@ class _Writer(Observer):
 
     def tick(self) -> None:
         pass
+
+
+def _compile_pool(
+    host: PoolHost, device: Device, settings: RunSettings, gpus: int
+) -> CompilePool | None:
+    jobs = default_jobs(gpus) if settings.compile_jobs is None else settings.compile_jobs
+    if not compiles_ahead(device) or not jobs:
+        host.close()
+        return None
+    cache = CompileCache(settings.cache_dir / FILE_NAME, device.target)
+    pool = CompilePool(device.target, jobs, timeout_s=settings.compile_timeout_s, cache=cache)
+    host.open(pool)
+    return pool
 
 
 def _plans(

@@ -12,22 +12,27 @@ import math
 import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import wait
 from typing import Protocol
 
+from autotune.kernels.config import AnyConfig, config_from_keys
 from autotune.kernels.device import DeviceKind
+from autotune.kernels.measurement import CompileFailure
 from autotune.studies.claim import claim, sweep
 from autotune.studies.grouped import Tally, tallies
 from autotune.studies.lease import Census, Lease
 from autotune.studies.ledger import Ledger
 from autotune.studies.objective import Asked, abandon, ending, told
-from autotune.studies.outcome import Outcome, TrialResult
+from autotune.studies.outcome import Outcome, TrialResult, failed_compile
 from autotune.studies.patience import patiently
 from autotune.studies.record import asked_config, measured
+from autotune.tune.antechamber import Antechamber
 from autotune.tune.child import Child, ChildFault
 from autotune.tune.messages import Over, Spent, Started, Told
+from autotune.tune.orders import CompiledAhead
 from autotune.tune.plan import Unit
+from autotune.tune.pool_service import Compiling
 from autotune.tune.teller import Ending, Teller
 
 _log = logging.getLogger(__name__)
@@ -45,6 +50,8 @@ _FAILURES_IN_A_ROW = 40
 """So many failures with nothing measured between them end a study: something else is wrong."""
 _MOST_AHEAD = 8
 """Trials asked ahead of the running one, at most: what the sampler has not seen the results of."""
+_WISHES = 24
+"""So many likely configs are compiled ahead of being asked for: some seconds' work of a pool."""
 _DEATHS = 2
 """A config that ended so many children is not tried again."""
 GROWTH_BYTES = 4 * 2**30
@@ -80,11 +87,13 @@ class Limits:
 
 @dataclass(slots=True)
 class _Flight:
-    """A trial in the child's queue."""
+    """A trial being compiled, or in the child's queue."""
 
     position: int
     asked: Asked
     deaths: int = 0
+    ahead_s: float = 0.0
+    """What the compile pool spent on it."""
 
 
 class Worker:
@@ -100,8 +109,10 @@ class Worker:
         parent: Parent,
         limits: Limits,
         start_at: int = 0,
+        compiling: Compiling | None = None,
     ) -> None:
-        """``start_at`` is the unit that it takes where all have equally many workers."""
+        """``start_at`` is the unit that it takes where all have equally many workers. The child
+        gets a config when ``compiling`` has compiled it; where that is None, it compiles."""
         self._units = units
         self._child = child
         self._lease = lease
@@ -111,6 +122,9 @@ class Worker:
         self._ledgers = [Ledger(unit.study) for unit in units]
         self._here = start_at % max(len(units), 1)
         self._flights: deque[_Flight] = deque()
+        self._compiling: Antechamber[_Flight] | None = None
+        if compiling is not None:
+            self._compiling = Antechamber(compiling)
         self._untold: set[int] = set()
         self._over: set[int] = set()
         self._teller = Teller()
@@ -139,7 +153,7 @@ class Worker:
         if not self._is_leaving:
             self._sweep()
             self._ask_ahead()
-        if self._flights:
+        if self._flights or (self._compiling and not self._is_leaving):
             self._collect()
             return self._parent.since_s <= LEAVE_S
         if self._is_leaving or len(self._over) == len(self._units):
@@ -156,6 +170,8 @@ class Worker:
         """Keep the child's queue so long that it does not run dry while we ask."""
         low = self._low_water
         if len(self._flights) > low or self._is_bloated:
+            return
+        if self._compiling is not None and len(self._compiling) >= _MOST_AHEAD:
             return
         began = time.monotonic()
         position = patiently(self._find_room)
@@ -176,6 +192,8 @@ class Worker:
         for each in asked:
             self._untold.add(each.trial_id)
             self._submit(_Flight(position, each))
+        if self._compiling is not None:
+            self._compiling.want(unit.job.problem, _likely(unit, ledger))
         if asked:
             self._ask_s = _smoothed(self._ask_s, time.monotonic() - began)
 
@@ -259,7 +277,7 @@ class Worker:
         names = self._lease.names
         for position, tally in enumerate(counts):
             unit, ledger = self._units[position], self._ledgers[position]
-            mine = sum(f.position == position for f in self._flights)
+            mine = sum(f.position == position for f in self._in_work)
             if tally.running <= mine and tally.workers <= set(names):
                 continue
             ledger.read()
@@ -275,7 +293,27 @@ class Worker:
             if found and is_wanted:
                 self._over.discard(position)
 
+    @property
+    def _in_work(self) -> list[_Flight]:
+        return [*self._flights, *(self._compiling.items() if self._compiling else ())]
+
     def _submit(self, flight: _Flight) -> None:
+        if self._compiling is None:
+            self._enqueue(flight)
+        else:
+            problem = self._units[flight.position].job.problem
+            self._compiling.add(flight, problem, flight.asked.config)
+
+    def _take_compiled(self) -> None:
+        for flight, ahead in self._compiling.compiled() if self._compiling is not None else ():
+            flight.ahead_s = ahead.seconds if ahead is not None else 0.0
+            failure = _failure(ahead)
+            if failure is None:
+                self._enqueue(flight)
+            else:
+                self._tell(flight, failed_compile(failure))
+
+    def _enqueue(self, flight: _Flight) -> None:
         self._flights.append(flight)
         if len(self._flights) == 1:
             self._announce()
@@ -295,10 +333,11 @@ class Worker:
 
     def _collect(self) -> None:
         """Take in all answers that are there; wait a little for the first."""
-        ready = wait([self._child.connection], timeout=_POLL_S)
-        while ready and self._flights:
+        bell = [self._compiling.bell] if self._compiling is not None else []
+        wait([self._child.connection, *bell] if self._flights else bell, timeout=_POLL_S)
+        self._take_compiled()
+        while self._flights and wait([self._child.connection], timeout=0):
             self._receive()
-            ready = wait([self._child.connection], timeout=0)
         if self._child.waited_s > self._limits.run_timeout_s:
             self._on_death(self._timed_out())
 
@@ -348,6 +387,7 @@ class Worker:
 
     def _tell(self, flight: _Flight, result: TrialResult) -> None:
         position, asked = flight.position, flight.asked
+        result = replace(result, ahead_s=flight.ahead_s)
         unit = self._units[position]
         end = ending(asked, result, unit.default_us, deaths=flight.deaths)
         entry = next(iter(measured([told(asked, unit.space, end)])), None)
@@ -365,13 +405,14 @@ class Worker:
         time.sleep(_REST_S if self._teller.is_idle else 0.01)
 
     def _abandon_rest(self) -> None:
-        if not self._flights:
-            return
-        self._child.kill()
         by_unit: dict[int, list[Asked]] = {}
-        for flight in self._flights:
+        for flight in self._in_work:
             by_unit.setdefault(flight.position, []).append(flight.asked)
+        if self._flights:
+            self._child.kill()
         self._flights.clear()
+        if self._compiling is not None:
+            self._compiling.clear()
         for position, asked in by_unit.items():
             abandon(self._units[position].study, *asked)
 
@@ -380,6 +421,21 @@ def _room(unit: Unit, ledger: Ledger) -> int:
     """Measurements that are wanted and not in work."""
     goal = unit.target + ledger.finals
     return max(goal - len(ledger.entries) - len(ledger.running), 0)
+
+
+def _failure(ahead: CompiledAhead | None) -> CompileFailure | None:
+    found = ahead.result if ahead is not None else None
+    return found if isinstance(found, CompileFailure) else None
+
+
+def _likely(unit: Unit, ledger: Ledger) -> list[AnyConfig]:
+    """What will be asked next: what is queued, then what the sampler thinks best, where it says."""
+    queued = [config for trial in ledger.waiting if (config := asked_config(trial)) is not None]
+    likely = getattr(unit.study.sampler, "likely", None)
+    if likely is None or len(queued) >= _WISHES:
+        return queued[:_WISHES]
+    params = likely(unit.study, _WISHES - len(queued))
+    return [*queued, *(config_from_keys(each) for each in params)]
 
 
 def _queued(unit: Unit, ledger: Ledger) -> bool:
