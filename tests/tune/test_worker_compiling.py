@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from compilers import ABORT, EAT, FINE, HANG, RAISE, faulty_compiler  # type: ignore[import-not-found]
+from compilers import ABORT, FINE, HANG, RAISE, faulty_compiler  # type: ignore[import-not-found]
 from fakes import FaultyMeasurer  # type: ignore[import-not-found]
 from test_worker import Recorder, _unit  # type: ignore[import-not-found]
 
@@ -64,7 +64,7 @@ def _worker(
 
 def _pool(folder: Path, **options: float) -> CompilePool:
     opened = partial(faulty_compiler, folder)
-    limits = {"timeout_s": 0.7, "memory_bytes": 2**28, **options}
+    limits = {"timeout_s": 4.0, **options}
     return CompilePool(Target("cuda", 90), 2, open_compiler=opened, **limits)  # type: ignore[arg-type]
 
 
@@ -75,14 +75,14 @@ def _space(*hows: int) -> Space:
 def test_what_does_not_compile_never_reaches_the_device(
     stack: ExitStack, database: str, tmp_path: Path
 ) -> None:
-    unit = _unit(database, _space(FINE, ABORT, HANG, RAISE, EAT), target=100)
+    unit = _unit(database, _space(FINE, ABORT, HANG, RAISE), target=100)
     pool = _pool(tmp_path)
     _worker(stack, database, unit, pool, Recorder()).run()
     counts = outcome_counts(unit.study.trials)
-    assert counts == {"ok": 4, "compile error": 12, "compile timeout": 4}
+    assert counts == {"ok": 4, "compile error": 8, "compile timeout": 4}
     assert unit.ended == "every config of the space was tried"
     compiles = (tmp_path / "log").read_text().splitlines()
-    assert len(compiles) == pool.spent.binaries == 10  # GROUP_SIZE_M shares them
+    assert len(compiles) == pool.spent.binaries == 8  # GROUP_SIZE_M shares them
     charged = sum(trial.user_attrs.get("ahead_s", 0.0) for trial in unit.study.trials)
     assert charged == pytest.approx(pool.spent.seconds, abs=0.02)
 
