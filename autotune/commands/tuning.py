@@ -9,6 +9,7 @@ from typing import Any
 from autotune.commands.flags import run_settings
 from autotune.commands.output import Output
 from autotune.engines import ENGINES, WrittenFile
+from autotune.kernels.device import DeviceKind
 from autotune.report.artifacts import artifact_folder
 from autotune.report.displays import Displays
 from autotune.report.keeper import NoteKeeper
@@ -84,7 +85,10 @@ def _notes(report: RunReport, storage: str, output: Output) -> None:
         output.note(f"note: {note}")
     for name, reason in report.failed.items():
         output.note(f"no winner for {name}: {reason}; its entry is what you had, or the default")
-    output.note(f"{report.measured} new measurements in {seconds_words(report.seconds)}")
+    busy = ""
+    if report.busy is not None and report.device.kind is DeviceKind.CUDA:
+        busy = f"; GPUs verified and timed {report.busy:.0%} of their time"
+    output.note(f"{report.measured} new measurements in {seconds_words(report.seconds)}{busy}")
     if report.unfinished:
         why = "interrupted" if report.interrupted else "time is up"
         url = public_url(storage_url(storage))
@@ -111,6 +115,7 @@ def _report_json(report: RunReport) -> dict[str, Any]:
         "unfinished": report.unfinished,
         "interrupted": report.interrupted,
         "seconds": round(report.seconds, 1),
+        "device_busy": None if report.busy is None else round(report.busy, 3),
     }
 
 

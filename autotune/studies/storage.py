@@ -18,6 +18,7 @@ from optuna.storages import RDBStorage
 from sqlalchemy.engine import make_url
 
 from autotune.errors import StorageError
+from autotune.studies.quick import QuickStorage
 
 _BUSY_TIMEOUT_S = 60.0
 _SQLITE_PREFIX = "sqlite:///"
@@ -55,7 +56,7 @@ def open_storage(text: str, *, create: bool) -> RDBStorage:
     if path is not None:
         _check_file(path, create=create)
     try:
-        storage = RDBStorage(url, engine_kwargs=_engine_kwargs(path))
+        storage = QuickStorage(url, engine_kwargs=_engine_kwargs(path))
         if path is not None:
             _use_wal(storage)
     except (sqlalchemy.exc.NoSuchModuleError, sqlalchemy.exc.ArgumentError, ValueError) as error:

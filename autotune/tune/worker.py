@@ -48,7 +48,7 @@ _HOPELESS = 5.0
 stop there too: nothing within 5 times of the best ever won."""
 _FAILURES_IN_A_ROW = 40
 """So many failures with nothing measured between them end a study: something else is wrong."""
-_MOST_AHEAD = 8
+_MOST_AHEAD = 12
 """Trials asked ahead of the running one, at most: what the sampler has not seen the results of."""
 _WISHES = 24
 """So many likely configs are compiled ahead of being asked for: some seconds' work of a pool."""
