@@ -9,7 +9,6 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
 from multiprocessing.connection import Connection
@@ -42,7 +41,7 @@ from autotune.tune.messages import (
     Settle,
     Settled,
 )
-from autotune.tune.plan import Unit, UnitPlan, join_unit
+from autotune.tune.plan import Unit, join_unit
 from autotune.tune.pool_service import Compiling, PoolHost, RemotePool, compiles_ahead
 from autotune.tune.processes import die_with
 from autotune.tune.remote import RemoteMeasurer
@@ -184,7 +183,7 @@ class _Service:
         self._settings = settings = begin.settings
         storage = patiently(lambda: open_storage(self._order.storage, create=False))
         self._stack.callback(storage.remove_session)
-        self._units = patiently(lambda: _join(storage, begin.plans, settings))
+        self._units = patiently(lambda: _join(storage, begin, self._order.number))
         with Lease(storage, self._order.device) as lease:
             worker = Worker(
                 self._units,
@@ -218,9 +217,9 @@ class _Reporter(logging.Handler):
         self._overseer.send(Said(record.levelno, record.getMessage()))
 
 
-def _join(storage: BaseStorage, plans: Sequence[UnitPlan], settings: RunSettings) -> list[Unit]:
+def _join(storage: BaseStorage, begin: Begin, worker: int) -> list[Unit]:
     known: list[Known] = []
-    units = [join_unit(storage, plan, settings, known) for plan in plans]
+    units = [join_unit(storage, plan, begin.settings, known, worker=worker) for plan in begin.plans]
     known += known_studies(storage, units)
     return units
 
