@@ -189,7 +189,7 @@ class _Service:
                 self._units,
                 self._child,
                 lease=lease,
-                census=Census(storage),
+                census=patiently(lambda: Census(storage)),
                 parent=self._overseer,
                 limits=Limits(settings.run_timeout_s, settings.stop_gain, deadline),
                 start_at=self._order.number,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from typing import Protocol
@@ -21,7 +22,7 @@ from autotune.studies.claim import claim
 from autotune.studies.lease import Census, Lease
 from autotune.studies.objective import abandon, ending, told
 from autotune.studies.outcome import Outcome, TrialResult, failed_compile
-from autotune.studies.patience import patiently
+from autotune.studies.patience import patiently, trouble
 from autotune.studies.record import measured
 from autotune.tune.antechamber import Antechamber
 from autotune.tune.child import Child
@@ -249,7 +250,9 @@ class Worker:
         self._parent.send(Over(position, unit.ended))
 
     def _give_up(self, flights: Sequence[Flight]) -> None:
-        """Their configs may be asked again."""
+        """Their configs may be asked again. A storage that fails now is told nothing: whoever
+        comes next sees that we are gone."""
         for flight in flights:
-            abandon(self._units[flight.position].study, flight.asked)
+            with suppress(*trouble()):
+                abandon(self._units[flight.position].study, flight.asked)
             self._rooms.ended(flight.asked.trial_id)
