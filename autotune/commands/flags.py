@@ -119,6 +119,15 @@ def add_run_flags(parser: argparse.ArgumentParser) -> None:
         type=int,
         help="without a GPU: workers that estimate (one per core) or replay (1)",
     )
+    group.add_argument(
+        "--compile-jobs",
+        type=int,
+        metavar="N",
+        help="with --device cuda: processes that compile ahead (cores less GPUs; 0: none)",
+    )
+    group.add_argument(
+        "--compile-timeout", type=float, default=60.0, metavar="S", help="for one compile (60)"
+    )
     group = parser.add_argument_group("output")
     group.add_argument("--engine", choices=(*ENGINES, "both"), default="both")
     group.add_argument("--output-dir", type=Path, default=Path("configs"))
@@ -182,6 +191,8 @@ def run_settings(args: argparse.Namespace) -> RunSettings:
         warm_starts=_warm_starts(args.warm_start),
         cache_dir=cache_dir(args),
         jobs=jobs,
+        compile_jobs=args.compile_jobs,
+        compile_timeout_s=args.compile_timeout,
         gpus=args.gpus.replace(" ", ""),
         seed=args.seed,
     )

@@ -15,7 +15,6 @@ from autotune.kernels.device import Device
 from autotune.kernels.problem import Problem
 from autotune.settings import RunSettings
 from autotune.studies.space import SearchSpace
-from autotune.tune.child import exit_words
 from autotune.tune.messages import (
     Begin,
     Broken,
@@ -32,6 +31,7 @@ from autotune.tune.messages import (
     Told,
 )
 from autotune.tune.plan import UnitPlan
+from autotune.tune.processes import exit_words
 from autotune.tune.serving import start_worker
 
 _log = logging.getLogger(__name__)

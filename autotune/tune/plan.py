@@ -39,6 +39,8 @@ from autotune.tune.warm import hints, shipped_config
 _FOLDER = {DeviceKind.ESTIMATE: "estimated", DeviceKind.REPLAY: "replayed"}
 CONVERGED = "converged"
 """How the reason of a study begins that its sampler ended."""
+_SEEDS_APART = 100_003
+"""Between two workers; more than batch sizes, which are added too."""
 _PRIOR_SHARE = 10
 """One in so many of a study's measurements starts from the static model's favourites."""
 
@@ -291,9 +293,16 @@ def open_unit(
 
 
 def join_unit(
-    storage: BaseStorage, plan: UnitPlan, settings: RunSettings, known: Sequence[Known] = ()
+    storage: BaseStorage,
+    plan: UnitPlan,
+    settings: RunSettings,
+    known: Sequence[Known] = (),
+    *,
+    worker: int = 0,
 ) -> Unit:
-    """As ``open_unit``, of a study that is there: nothing is written."""
+    """As ``open_unit``, of a study that is there: nothing is written. Workers of different numbers
+    draw different random numbers: two that share a study must not want the same."""
+    settings = replace(settings, seed=settings.seed + _SEEDS_APART * worker)
     sampler = _sampler(plan, settings, known)
     study = optuna.load_study(study_name=plan.key.study_name, storage=storage, sampler=sampler)
     return _unit(plan, study, settings, known, str(study.user_attrs.get("finished", "")))

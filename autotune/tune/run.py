@@ -8,11 +8,14 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 from optuna.storages import BaseStorage
+from optuna.trial import TrialState
 
+from autotune.devices.compiled import FILE_NAME, CompileCache
 from autotune.engines import WrittenFile
 from autotune.errors import EngineFileError
 from autotune.kernels.config import AnyConfig
@@ -23,7 +26,9 @@ from autotune.studies.history import Known
 from autotune.studies.lease import Census
 from autotune.studies.outcome import TrialResult
 from autotune.studies.patience import patiently
+from autotune.studies.record import asked_config
 from autotune.studies.storage import open_storage
+from autotune.tune.compile_pool import CompilePool, PoolSpent, default_jobs
 from autotune.tune.crew import Crew
 from autotune.tune.emit import Result, results_of, write_files
 from autotune.tune.interrupt import Interrupt
@@ -40,6 +45,8 @@ from autotune.tune.plan import (
     open_unit,
     plan_unit,
 )
+from autotune.tune.pool_service import PoolHost, compiles_ahead
+from autotune.tune.serving import start_worker
 from autotune.tune.watch import Watch
 
 _log = logging.getLogger(__name__)
@@ -77,6 +84,8 @@ class RunReport:
     seconds: float
     busy: float | None = None
     """Share of the time in which the devices verified and timed; None where nothing was."""
+    ahead: PoolSpent | None = None
+    """What was compiled ahead of the devices; None without a compile pool."""
 
 
 def run(settings: RunSettings, storage_url: str, display: Display) -> RunReport:
@@ -94,9 +103,12 @@ def run(settings: RunSettings, storage_url: str, display: Display) -> RunReport:
         interrupt = stack.enter_context(Interrupt())
         storage = open_storage(storage_url, create=True)
         stack.callback(storage.remove_session)
-        crew = Crew(orders)
+        host = PoolHost()
+        stack.callback(host.close)
+        crew = Crew(orders, partial(start_worker, host=host))
         stack.callback(crew.close)
         device = crew.ready()
+        pool = _compile_pool(host, device, settings, len(orders))
         plans = _plans(crew, jobs, device, settings)
         units, known = patiently(lambda: _open(storage, plans, settings))
         before = sum(len(unit.entries) for unit in units)
@@ -105,6 +117,8 @@ def run(settings: RunSettings, storage_url: str, display: Display) -> RunReport:
         writer = _Writer(units, files_dir(settings.output_dir, device))
         seconds = None if settings.timeout_s is None else began + settings.timeout_s
         crew.begin(plans, settings, None if seconds is None else seconds - time.monotonic())
+        if pool is not None:
+            _wish(pool, units)
         watch = Watch(units, [display, writer], display)
         watch.work(crew, interrupt)
         for unit in units:
@@ -122,6 +136,7 @@ def run(settings: RunSettings, storage_url: str, display: Display) -> RunReport:
         unfinished=sum(not u.ended and len(u.entries) < u.target for u in units),
         seconds=time.monotonic() - began,
         busy=watch.busy,
+        ahead=pool.spent if pool is not None else None,
     )
 
 
@@ -155,6 +170,19 @@ class _Writer(Observer):
         pass
 
 
+def _compile_pool(
+    host: PoolHost, device: Device, settings: RunSettings, gpus: int
+) -> CompilePool | None:
+    jobs = default_jobs(gpus) if settings.compile_jobs is None else settings.compile_jobs
+    if not compiles_ahead(device) or not jobs:
+        host.close()
+        return None
+    cache = CompileCache(settings.cache_dir / FILE_NAME, device.target)
+    pool = CompilePool(device.target, jobs, timeout_s=settings.compile_timeout_s, cache=cache)
+    host.open(pool)
+    return pool
+
+
 def _plans(
     crew: Crew, jobs: Sequence[Job], device: Device, settings: RunSettings
 ) -> list[UnitPlan]:
@@ -163,6 +191,14 @@ def _plans(
         plan_unit(job, device, space, prior_us, settings.output_dir)
         for job, (space, prior_us) in zip(jobs, spaces, strict=True)
     ]
+
+
+def _wish(pool: CompilePool, units: Sequence[Unit]) -> None:
+    """What every study measures first."""
+    for unit in units:
+        queued = unit.study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+        configs = (config for trial in queued if (config := asked_config(trial)) is not None)
+        pool.want(unit.job.problem, [config for config in configs if config in unit.space])
 
 
 def _open(

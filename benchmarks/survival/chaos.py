@@ -32,8 +32,8 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "workers"))
 
 from faulty import compile_fault_of, fault_of, log  # noqa: E402
+from landscape import BATCH_SIZES, SHAPE, save_landscape  # noqa: E402
 from optuna.trial import TrialState  # noqa: E402
-from pretend import BATCH_SIZES, SHAPE, save_landscape  # noqa: E402
 
 from autotune.studies.record import config_of  # noqa: E402
 from autotune.studies.storage import open_storage  # noqa: E402

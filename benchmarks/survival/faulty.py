@@ -39,7 +39,7 @@ _AGES = 3600.0
 
 def fault_of(tokens: int, config: Config) -> str:
     """How measuring this config always ends, where it does not end well. None of them is near
-    the fastest of the recording (pretend.save_landscape)."""
+    the fastest of the recording (landscape.save_landscape)."""
     if not is_slow(config) or config.num_stages != 2 or config.group_size_m != 16:
         return ""
     if tokens % 3 or config.block_size_k != 64:

@@ -20,8 +20,8 @@ from typing import Any
 
 import sqlalchemy
 import sqlalchemy.event
+from landscape import BATCH_SIZES
 from optuna.study import Study
-from pretend import BATCH_SIZES
 
 from autotune.kernels.device import Device, DeviceKind, Target
 from autotune.kernels.measurement import Measurement, Resources

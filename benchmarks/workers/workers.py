@@ -17,18 +17,17 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter, defaultdict
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from optuna.trial import TrialState
-from pretend import BATCH_SIZES, SHAPE, save_landscape
+from landscape import BATCH_SIZES, SHAPE, save_landscape
+from optuna.trial import FrozenTrial, TrialState
 
-from autotune.studies.record import config_of
+from autotune.studies.record import MEASURED, config_of
 from autotune.studies.storage import open_storage
 from autotune.studies.store import StoredStudy, stored_studies
-
-HERE = Path(__file__).parent
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +47,8 @@ def main() -> int:
         folder = Path(name)
         storage = args.storage or f"sqlite:///{folder}/autotune.db"
         ran = _run(folder, storage, args)
-        if not (folder / "gpu.log").exists():
-            print(f"nothing was measured; exit code {ran.code}\n{ran.messages}")
-            return 1
         studies = stored_studies(open_storage(storage, create=False))
-        spans = _spans(folder / "gpu.log")
-        _print_costs(ran, spans, args)
+        _print_costs(ran, [trial for study in studies for trial in study.trials], args)
         return _verdict(ran, studies, args)
 
 
@@ -72,17 +67,20 @@ def _arguments() -> argparse.Namespace:
 def _run(folder: Path, storage: str, args: argparse.Namespace) -> Ran:
     sizes = BATCH_SIZES[: args.studies]
     recording = save_landscape(folder / "pretended.npz", sizes)
-    command = [sys.executable, str(HERE / "pretend.py"), "run", "--shape", SHAPE, "--quiet"]
-    command += ["--device", f"replay:{recording}", "--workers", str(args.workers)]
+    command = [sys.executable, "-m", "autotune", "run", "--shape", SHAPE, "--quiet"]
+    command += [
+        "--device",
+        f"replay:{recording}@{args.measure_ms:g}ms",
+        "--workers",
+        str(args.workers),
+    ]
     command += ["--trials", str(args.trials), "--stop-gain", "0", "--sampler", args.sampler]
     command += ["--storage", storage, "--output-dir", str(folder / "configs")]
     command += ["--batch-size", *map(str, sizes)]
-    environment = {"PRETEND_MS": str(args.measure_ms), "PRETEND_LOG": str(folder / "gpu.log")}
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     begin = time.monotonic()
     ended = subprocess.run(
         command,
-        env=os.environ | environment,
         cwd=folder,
         capture_output=True,
         text=True,
@@ -96,30 +94,23 @@ def _run(folder: Path, storage: str, args: argparse.Namespace) -> Ran:
     return Ran(ended.returncode, ended.stderr, wall_s, cpu_s)
 
 
-def _spans(log: Path) -> dict[int, list[tuple[float, float]]]:
-    """Process of a pretended GPU → (begin, end) of its measurements."""
-    spans: dict[int, list[tuple[float, float]]] = defaultdict(list)
-    for line in log.read_text().splitlines():
-        pid, begin, end, *_ = line.split()
-        spans[int(pid)].append((float(begin), float(end)))
-    return spans
-
-
-def _print_costs(
-    ran: Ran, spans: dict[int, list[tuple[float, float]]], args: argparse.Namespace
-) -> None:
-    count = sum(map(len, spans.values()))
-    first = min(begin for some in spans.values() for begin, _ in some)
-    last = max(end for some in spans.values() for _, end in some)
-    busy = sum(end - begin for some in spans.values() for begin, end in some)
+def _print_costs(ran: Ran, trials: Sequence[FrozenTrial], args: argparse.Namespace) -> None:
+    count = sum(trial.state in MEASURED for trial in trials)
+    spans = [
+        (trial.datetime_start, trial.datetime_complete)
+        for trial in trials
+        if trial.datetime_start and trial.datetime_complete
+    ]
+    span_s = (max(end for _, end in spans) - min(start for start, _ in spans)).total_seconds()
+    busy_s = sum(trial.user_attrs.get("measure_s", 0.0) for trial in trials)
     print(
-        f"{args.workers} workers, {args.measure_ms:g} ms a measurement, {os.cpu_count()} cores: "
-        f"{count} measurements in {last - first:.1f} s ({ran.wall_s:.1f} s with start and end), "
-        f"{count / (last - first):.1f} a second"
+        f"{args.workers} workers, {args.measure_ms:g} ms a measurement, {os.cpu_count()} cores "
+        f"(load {os.getloadavg()[0]:.1f}): {count} measurements in {span_s:.1f} s "
+        f"({ran.wall_s:.1f} s with start and end), {count / span_s:.1f} a second"
     )
-    share = busy / (last - first) / args.workers
-    print(f"pretended GPUs busy {share:.1%} from the first measurement to the last")
-    print(f"CPU {1000 * ran.cpu_s / count:.1f} ms a trial, all processes, start included")
+    share = busy_s / span_s / args.workers
+    print(f"pretended GPUs busy {share:.1%} from the first trial to the last")
+    print(f"CPU {1000 * ran.cpu_s / count:.1f} ms a trial, all processes, start and end included")
 
 
 def _verdict(ran: Ran, studies: list[StoredStudy], args: argparse.Namespace) -> int:

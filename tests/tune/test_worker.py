@@ -122,7 +122,7 @@ def test_a_config_that_was_unlucky_once_is_measured(
 def test_nothing_but_failures_ends_a_study(
     make: Make, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("autotune.tune.worker._FAILURES_IN_A_ROW", 3)
+    monkeypatch.setattr("autotune.tune.rooms._FAILURES_IN_A_ROW", 3)
     unit = _unit(database, _space(RAISE, count=20), target=20)
     make([unit], FaultyMeasurer, Recorder()).run()
     assert 3 <= outcome_counts(unit.study.trials)["crashed"] <= 5  # two more may be in flight
