@@ -35,6 +35,12 @@ from autotune.commands.inspecting import (
 )
 from autotune.commands.output import Output
 from autotune.commands.reporting import report_command
+from autotune.commands.routing import (
+    add_capture_flags,
+    add_stats_flags,
+    capture_command,
+    stats_command,
+)
 from autotune.commands.tuning import resume_command, run_command
 from autotune.engines import ENGINES
 from autotune.errors import AutotuneError
@@ -119,6 +125,16 @@ def make_parser() -> argparse.ArgumentParser:
     report.add_argument("--model", help="only this model's studies")
     report.add_argument("--output-dir", type=Path, default=Path("report"), help="(report)")
     report.add_argument("--compare", metavar="STORAGE", help="another storage, side by side")
+
+    capture = _command(
+        commands, "capture-routing", capture_command, "record which experts a model chooses"
+    )
+    add_capture_flags(capture)
+
+    stats = _command(
+        commands, "routing-stats", stats_command, "load and padding of a recorded routing"
+    )
+    add_stats_flags(stats)
 
     _command(commands, "models", models_command, "the built-in catalogue with its shapes")
 

@@ -27,6 +27,10 @@ class ModelSettings:
     per_channel_quant: bool = False
     disable_shared_experts_fusion: bool = False
     batch_sizes: tuple[int, ...] = DEFAULT_TOKENS
+    routing: str = "uniform"
+    """One or, with commas, several; a recording by its digest (see kernels.routing)."""
+    topk_ids_dir: str | None = None
+    """Where the recording lies."""
 
     def __post_init__(self) -> None:
         if (self.model is None) == (self.shape is None):
@@ -75,7 +79,12 @@ class RunSettings:
     @property
     def measurer_options(self) -> MeasurerOptions:
         """What the measurer is opened with."""
-        return MeasurerOptions(cache_dir=self.cache_dir, cold_l2=self.l2 == "cold")
+        folder = self.model.topk_ids_dir
+        return MeasurerOptions(
+            cache_dir=self.cache_dir,
+            cold_l2=self.l2 == "cold",
+            topk_ids_dir=Path(folder) if folder else None,
+        )
 
     def as_json(self) -> dict[str, Any]:
         """Only JSON types; ``from_json`` is its inverse."""

@@ -7,10 +7,12 @@ child is started afresh.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 from typing import Any
 
 import torch
@@ -35,9 +37,10 @@ from autotune.kernels.inputs import (
     weights_key,
 )
 from autotune.kernels.limits import why_no_dtype
-from autotune.kernels.measurement import Measurement, Resources
+from autotune.kernels.measurement import Measurement, Resources, typical_us
 from autotune.kernels.moe import MoeBuffers, make_buffers, run_down, run_moe, run_up
 from autotune.kernels.problem import Problem
+from autotune.kernels.routing import instances_of
 from autotune.kernels.timing import CudaClock, GraphTimer, Timer
 from autotune.kernels.twins import moe_twin
 from autotune.kernels.verify import Verdict, verify
@@ -162,16 +165,20 @@ class CudaMeasurer:
     ) -> TrialResult:
         rows = self._gemm_samples(prepared, config) if isinstance(config, ConfigPair) else None
         samples = rows or ((us,) for us in self._layer_samples(prepared, config))
-        first = next(samples)
-        is_given_up = stop_above_us is not None and sum(first) > stop_above_us
-        taken = (first,) if is_given_up else (first, *samples)
+        routings = len(prepared.inputs.problem.routings)
+        first = tuple(islice(samples, routings))
+        limit = math.inf if stop_above_us is None else stop_above_us
+        is_given_up = typical_us([sum(each) for each in first], routings) > limit
+        taken = first if is_given_up else (*first, *samples)
         how = f"{self._timer.how}, {len(taken)} routings"
         columns = tuple(zip(*taken, strict=True))
         return TrialResult(
             outcome=Outcome.PRUNED if is_given_up else Outcome.OK,
-            measurement=Measurement.of_halves(*columns, how=f"GEMMs alone, {how}")
+            measurement=Measurement.of_halves(
+                *columns, how=f"GEMMs alone, {how}", routings=routings
+            )
             if len(columns) == 2
-            else Measurement(columns[0], how),
+            else Measurement(columns[0], how, routings=routings),
             relative_error=verdict.relative_error,
         )
 
@@ -209,7 +216,7 @@ class CudaMeasurer:
         inputs = make_inputs(problem, self._weights[1], self._device.target, seed=self._seed)
         routings = tuple(
             make_routing(problem, instance, inputs.x.device, self._seed)
-            for instance in range(self._instances)
+            for instance in range(instances_of(problem, self._instances))
         )
         prepared = Prepared(inputs, make_buffers(inputs), routings, moe_twin(inputs))
         self._prepared = problem, prepared

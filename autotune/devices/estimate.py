@@ -20,6 +20,7 @@ from autotune.kernels.device import Device, DeviceKind
 from autotune.kernels.limits import why_no_dtype
 from autotune.kernels.measurement import Measurement, Resources, worse_of
 from autotune.kernels.problem import Problem
+from autotune.kernels.routing import instances_of
 from autotune.studies.outcome import Outcome, TrialResult
 from autotune.studies.pairs import space_of
 from autotune.studies.space import SearchSpace, broken_rule
@@ -126,14 +127,15 @@ class EstimateMeasurer:
     def _modelled(
         self, problem: Problem, config: AnyConfig, resources: Mapping[Which, Resources]
     ) -> Measurement:
-        routings = self._routings(problem, INSTANCES)
+        routings = self._routings(problem, instances_of(problem, INSTANCES))
+        kinds = len(problem.routings)
         if isinstance(config, ConfigPair):
             both = pairs_us(problem, [config], self.spec, routings, resources)[:, :, 0]
             up, down = (tuple(half.tolist()) for half in both.T)
-            return Measurement.of_halves(up, down, HOW)
+            return Measurement.of_halves(up, down, HOW, kinds)
         worst = worse_of(*resources.values())
         times = model_us(problem, [config], self.spec, routings, [worst])
-        return Measurement(tuple(times[:, 0].tolist()), HOW)
+        return Measurement(tuple(times[:, 0].tolist()), HOW, routings=kinds)
 
     def _answer(self, problem: Problem, config: Config, which: Which) -> CompileAnswer:
         key = binary_key(problem, config, which)
@@ -154,9 +156,8 @@ def _compile(problem: Problem, config: Config, spec: GpuSpec, which: Which) -> C
 
 
 def _judged(whole: Measurement, stop_above_us: float | None) -> tuple[Outcome, Measurement, str]:
-    first = whole.samples_us[0]
-    if stop_above_us is None or first <= stop_above_us:
+    short = whole.first(whole.routings)
+    if stop_above_us is None or short.median_us <= stop_above_us:
         return Outcome.OK, whole, ""
-    reason = f"first sample {first:.1f} µs is above {stop_above_us:.1f} µs"
-    short = Measurement(whole.samples_us[:1], whole.how, whole.up_us[:1], whole.down_us[:1])
+    reason = f"first sample {short.median_us:.1f} µs is above {stop_above_us:.1f} µs"
     return Outcome.PRUNED, short, reason

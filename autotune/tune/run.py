@@ -25,6 +25,7 @@ from autotune.studies.history import Known
 from autotune.studies.outcome import TrialResult
 from autotune.studies.storage import open_storage, run_lock
 from autotune.studies.store import stored_studies
+from autotune.tune.across import cross
 from autotune.tune.child import Child
 from autotune.tune.emit import Result, results_of, write_files
 from autotune.tune.interrupt import Interrupt
@@ -102,6 +103,7 @@ def run(settings: RunSettings, storage_url: str, display: Display) -> RunReport:
             if not interrupt.requested:
                 display.settling(unit)
                 settle(unit, children[0], interrupt, settings.run_timeout_s)
+                cross(unit, known, children[0], interrupt, settings.run_timeout_s)
         files = writer.write()
     return RunReport(
         device=device,
