@@ -14,7 +14,7 @@ from autotune.kernels.expert_load import ExpertLoad, expert_loads
 from autotune.kernels.problem import Problem
 from autotune.kernels.recording import Recording, make_known
 from autotune.kernels.routing import most_loaded_rank
-from autotune.report.style import BLUE, GREY, ORANGE, Picture, axes_row
+from autotune.report.style import BLUE, GREY, ORANGE, Picture, axes_row, token_axis
 
 BLOCKS = (16, 32, 64, 128, 256)
 _INSTANCES, _SEED = 10, 0
@@ -130,10 +130,10 @@ def stats_picture(stats: RoutingStats) -> Picture:
             label = "uniform" if is_uniform else "recorded"
             factors = [each.factors[place] for each in found]
             right.plot(sizes, factors, color=colour, alpha=shade, label=f"{label}, {block}")
-    right.set_xscale("log", base=2)
+    token_axis(right, sizes)
     right.set_yscale("log", base=2)
+    right.yaxis.set_major_formatter("{x:g}")
     right.set_title("Rows after padding over rows before")
-    right.set_xlabel("batch size (tokens)")
     right.legend(ncols=2, title="routing, BLOCK_SIZE_M", fontsize=7)
     return Picture(
         "routing",

@@ -16,7 +16,7 @@ from autotune.tune.across import Crossing, crossings_of
 _EXPLAINED = (
     "How much slower a layer is whose configs were tuned under one routing and met another, "
     "against the configs tuned under that one, both measured side by side: mean over batch sizes, "
-    "and the worst. The same configs or none measured leave a dash."
+    "and the worst. A dash: not measured."
 )
 
 
