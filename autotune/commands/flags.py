@@ -11,7 +11,7 @@ from autotune.devices import auto_selector
 from autotune.engines import DEFAULT_TOKENS, ENGINES
 from autotune.errors import UsageError
 from autotune.kernels.problem import Dtype, Kernel
-from autotune.kernels.recording import RECORDED
+from autotune.kernels.recording import RECORDED, make_known
 from autotune.kernels.topk_files import read_recording
 from autotune.settings import ModelSettings, RunSettings
 from autotune.studies.samplers import SAMPLERS
@@ -132,7 +132,10 @@ def model_settings(args: argparse.Namespace) -> ModelSettings:
 
 def named_routing(routing: str | None, folder: Path | None) -> str:
     """``routing``, or what the other flag means without it, with the recording's digest in place
-    of ``recorded``. Raises UsageError where only one of the two flags speaks of a recording."""
+    of ``recorded``; it is made known.
+
+    Raises UsageError where only one of the two flags speaks of a recording.
+    """
     names = (routing or (RECORDED if folder else "uniform")).split(",")
     if (RECORDED in names) != (folder is not None):
         raise UsageError(
@@ -143,6 +146,7 @@ def named_routing(routing: str | None, folder: Path | None) -> str:
         )
     if folder is not None:
         recording = read_recording(folder)
+        make_known(recording)
         names = [recording.routing if name == RECORDED else name for name in names]
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:

@@ -8,7 +8,13 @@ from itertools import pairwise
 from pathlib import Path
 
 from autotune.errors import UsageError
-from autotune.kernels.recording import RECORDED, Recording, make_known
+from autotune.kernels.recording import (
+    RECORDED,
+    Recording,
+    is_known,
+    known_recording,
+    make_known,
+)
 from autotune.kernels.topk_files import read_recording
 from autotune.models.shape import ModelShape
 
@@ -25,21 +31,11 @@ def routing_of(shape: ModelShape, routing: str, folder: str | None, tokens: int)
     ``routing`` names or is not of this model.
     """
     names = [_grouped(shape, name) if name == GROUPED else name for name in routing.split(",")]
-    if folder is not None:
-        recording = _read(folder)
-        for name in names:
-            if name.startswith(RECORDED) and name != recording.routing:
-                raise UsageError(
-                    f"--topk-ids-dir {folder} holds {recording.routing}, but this was started "
-                    f"with {name}. Bring that recording back, or start anew with this one"
-                )
-        check_recording(shape, recording)
-        make_known(recording)
-        if tokens > recording.fewest_rows:
-            _say(
-                f"{recording.origin} has {recording.fewest_rows} tokens: larger batch sizes "
-                "repeat some of them"
-            )
+    for name in names:
+        if name.startswith(RECORDED):
+            recording = _recording(name, folder)
+            check_recording(shape, recording)
+            _say_if_short(recording, tokens)
     return ",".join(names)
 
 
@@ -77,10 +73,25 @@ def missing_layers(layers: list[int], first: int, last: int) -> list[int]:
     return sorted(expected - set(layers))
 
 
-@cache
-def _read(folder: str) -> Recording:
-    """Once a process: every batch size asks for it."""
-    return read_recording(Path(folder))
+def _recording(routing: str, folder: str | None) -> Recording:
+    """The one that ``routing`` names; read where this process does not know it yet."""
+    if folder is not None and not is_known(routing):
+        found = read_recording(Path(folder))
+        if found.routing != routing:
+            raise UsageError(
+                f"--topk-ids-dir {folder} holds {found.routing}, but this was started with "
+                f"{routing}. Bring that recording back, or start anew with this one"
+            )
+        make_known(found)
+    return known_recording(routing)
+
+
+def _say_if_short(recording: Recording, tokens: int) -> None:
+    if tokens > recording.fewest_rows:
+        _say(
+            f"{recording.origin} has {recording.fewest_rows} tokens: larger batch sizes repeat "
+            "some of them"
+        )
 
 
 @cache

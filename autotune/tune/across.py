@@ -14,7 +14,7 @@ from typing import Any
 
 from autotune.kernels.config import AnyConfig
 from autotune.kernels.problem import Problem
-from autotune.kernels.routing import drawable
+from autotune.kernels.recording import RECORDED
 from autotune.studies.history import Known, comparable
 from autotune.studies.key import StudyKey
 from autotune.studies.outcome import Outcome
@@ -68,6 +68,7 @@ def cross(
         for rival in rivals
         if rival is not None and not interrupt.requested
         for there, here in permutations((own, rival))
+        if _is_measurable(here.problem, unit.key.problem)
         if (crossing := _crossing(there, here, stored, child, run_timeout_s)) is not None
     ]
     if crossings != stored:
@@ -105,14 +106,18 @@ def _side(study: Known) -> _Side | None:
     return _Side(study.key.problem, best.config) if best else None
 
 
+def _is_measurable(problem: Problem, own: Problem) -> bool:
+    """False for a mean over several routings, which is none of its own, and for a recording that
+    the child was not given: it knows the one of the problem that it was started for."""
+    return problem.routing in own.routings or (
+        len(problem.routings) == 1 and not problem.routing.startswith(RECORDED)
+    )
+
+
 def _crossing(
     there: _Side, here: _Side, stored: Iterable[Crossing], child: Child, run_timeout_s: float
 ) -> Crossing | None:
     """``there``'s winner measured beside ``here``'s, unless that was done before."""
-    if len(here.problem.routings) > 1:
-        return None  # a mean over several is no routing of its own
-    if here.problem != drawable(here.problem):
-        return None
     names = there.problem.routing, here.problem.routing
     configs = str(there.config), str(here.config)
     known = (c for c in stored if (c.tuned, c.measured, c.configs) == (*names, configs))

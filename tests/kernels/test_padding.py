@@ -13,9 +13,10 @@ from autotune.kernels.launch import padded_slots
 from autotune.kernels.problem import Problem
 from autotune.kernels.recording import LayerRows, Recording
 from autotune.kernels.routing import most_loaded_rank, topk_ids
-from autotune.report.routing_stats import BLOCKS, Layout, routing_stats
+from autotune.report import routing_stats
+from autotune.report.routing_stats import BLOCKS, Layout
 
-EXPERTS, TOP_K, INSTANCES = 8, 2, 10
+EXPERTS, TOP_K, INSTANCES = 8, 2, 2
 
 
 def _recording() -> Recording:
@@ -35,8 +36,12 @@ def _rows(ids: torch.Tensor, problem: Problem, block: int) -> int:
 
 
 @pytest.mark.parametrize("ep_size", [1, 2])
-def test_padding_is_what_the_alignment_kernel_does(ep_size: int, device: str) -> None:
-    stats = routing_stats(_recording(), Layout(EXPERTS, TOP_K, ep_size), [5, 70])
+def test_padding_is_what_the_alignment_kernel_does(
+    ep_size: int, device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(routing_stats, "_INSTANCES", INSTANCES)
+    layout = Layout(EXPERTS, TOP_K, ep_size)
+    stats = routing_stats.routing_stats(_recording(), layout, [70])
     for padding in stats.paddings:
         problem = Problem(EXPERTS // ep_size, TOP_K, 16, 16, padding.tokens, ep_size=ep_size)
         problem = replace(problem, routing=padding.routing)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from autotune.errors import UsageError
+from autotune.kernels import recording as recording_file
 from autotune.kernels.recording import LayerRows, Recording, is_known
 from autotune.kernels.topk_files import write_recording
 from autotune.models import ModelShape, load_shape, routing_of
@@ -20,8 +21,8 @@ SHAPE = ModelShape("tiny", "", 8, 2, 64, 64, layers=6, first_dense_layers=1)
 
 
 @pytest.fixture(autouse=True)
-def _forget() -> None:
-    routings_file._read.cache_clear()
+def _forget(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recording_file, "_known", {})
     routings_file._say.cache_clear()
 
 
