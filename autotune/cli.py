@@ -109,6 +109,7 @@ def make_parser() -> argparse.ArgumentParser:
             )
         if name == "export":
             command.add_argument("--output-dir", type=Path, help="default: the run's own")
+            command.add_argument("--routing", help="whose winners, where there are several")
 
     dashboard = _command(
         commands, "dashboard", dashboard_command, "optuna-dashboard on the storage, on loopback"

@@ -20,7 +20,7 @@ from autotune.kernels.distributions import Size
 RECORDED = "recorded"
 DECODE_TOKENS = 256
 """Up to so many tokens a batch is taken for decoding, one token of each of many sequences; above,
-for prefill, consecutive tokens. The engines capture decode graphs up to 160 to 512."""
+for prefill, consecutive tokens. A convention: the size of a batch does not say which it is."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -73,10 +73,12 @@ def record(model: Any, sequences: Iterable[Sequence[int]]) -> dict[int, LayerRow
         table = ids.detach().to("cpu", torch.int32).numpy()
         chosen.setdefault(layer, []).append(table)
 
+    # Of an offloaded model the first weights may be nowhere; its hooks then move the ids.
+    device = "cpu" if model.device.type == "meta" else model.device
     lengths = []
     with watching(model, take), torch.inference_mode():
         for sequence in sequences:
-            ids = torch.tensor([list(sequence)], device=model.device)
+            ids = torch.tensor([list(sequence)], device=device)
             try:
                 model(input_ids=ids, use_cache=False, logits_to_keep=1)
             except (RuntimeError, ValueError, NotImplementedError, ImportError) as error:
@@ -153,8 +155,8 @@ def _load(name: str, offload: str) -> tuple[Any, Any]:
 
 
 def _failed(name: str, error: Exception) -> ModelError:
-    first = next(iter(str(error).strip().splitlines()), type(error).__name__)
-    return ModelError(f"transformers cannot run {name}: {first} {_NO_MODEL}")
+    first = next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(". ")
+    return ModelError(f"transformers cannot run {name}: {first}. {_NO_MODEL}")
 
 
 def _sequences(tokenizer: Any, texts: Iterable[str], tokens: int) -> Iterator[list[int]]:

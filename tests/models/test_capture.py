@@ -230,6 +230,20 @@ def test_from_a_checkpoint_to_a_folder_that_is_read_back(
     assert "the texts hold 34 tokens, not 1000" in caplog.text
 
 
+def test_a_model_that_does_not_fit_is_offloaded(checkpoint: Path, tmp_path: Path) -> None:
+    load = transformers.MixtralForCausalLM.from_pretrained
+    whole = record(load(checkpoint), SEQUENCES)
+    offloaded = load(
+        checkpoint,
+        device_map="auto",
+        max_memory={"cpu": "60KB"},
+        offload_folder=tmp_path / "offload",
+    )
+    assert "disk" in offloaded.hf_device_map.values()
+    for layer, rows in record(offloaded, SEQUENCES).items():
+        assert np.array_equal(rows.ids, whole[layer].ids)
+
+
 def test_what_transformers_cannot_run(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="transformers cannot run"):
         capture(str(tmp_path), ["text"], 8)

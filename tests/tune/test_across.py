@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from small_landscape import SHAPE  # type: ignore[import-not-found]
 
+from autotune.errors import UsageError
 from autotune.report.layers import layers_of
 from autotune.report.progress import PlainDisplay
 from autotune.report.report import write_report
@@ -18,6 +19,7 @@ from autotune.studies.storage import open_storage
 from autotune.studies.store import StoredStudy, stored_studies
 from autotune.tune.across import Crossing, crossings_of
 from autotune.tune.run import run
+from autotune.tune.stored import of_one_routing
 
 Make = Callable[..., RunSettings]
 
@@ -58,6 +60,12 @@ def test_winners_meet_each_others_routing(
     both = {c.measured for c in _crossings(database) if c.tuned == "uniform,zipf:1"}
     assert both == {"uniform", "zipf:1"}  # and never under a mean over several
     assert {c.measured for c in _crossings(database)} == both
+    with pytest.raises(UsageError, match="winners for uniform and .* Say which with --routing"):
+        of_one_routing(_studies(database), None)
+    [study] = of_one_routing(_studies(database), "zipf")
+    assert study.key.problem.routing == "zipf:1"
+    with pytest.raises(UsageError, match="no study has --routing worst"):
+        of_one_routing(_studies(database), "worst")
     page = write_report(_studies(database), tmp_path / "report").page.read_text()
     assert page.count("measured under") == 2
 
