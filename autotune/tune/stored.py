@@ -74,7 +74,7 @@ def select(studies: Sequence[Chosen], model: str | None) -> list[Chosen]:
 
 
 def of_one_routing(studies: Sequence[StoredStudy], routing: str | None) -> list[StoredStudy]:
-    """Those of ``routing`` (``recorded`` is any recording), or all.
+    """Those of ``routing``, or all. A name without its numbers or digest will do.
 
     Raises UsageError where it has none, and where two routings have winners for one entry of a
     file: the engines' files do not know routing.
@@ -83,11 +83,7 @@ def of_one_routing(studies: Sequence[StoredStudy], routing: str | None) -> list[
     chosen = []
     for study in studies:
         problem = study.key.problem
-        if (
-            routing is None
-            or problem.routing == routing
-            or problem.routing.startswith(f"{routing}:")
-        ):
+        if routing is None or _is_named(problem.routings, routing.split(",")):
             chosen.append(study)
             entry = (replace(problem, routing="", ep_rank=0), study.key.device)
             found.setdefault(entry, set()).add(problem.routing)
@@ -101,3 +97,10 @@ def of_one_routing(studies: Sequence[StoredStudy], routing: str | None) -> list[
             f"Say which with --routing; there are {known}"
         )
     return chosen
+
+
+def _is_named(routings: Sequence[str], names: Sequence[str]) -> bool:
+    return len(routings) == len(names) and all(
+        routing == name or routing.startswith(f"{name}:")
+        for routing, name in zip(routings, names, strict=True)
+    )

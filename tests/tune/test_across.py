@@ -60,10 +60,12 @@ def test_winners_meet_each_others_routing(
     both = {c.measured for c in _crossings(database) if c.tuned == "uniform,zipf:1"}
     assert both == {"uniform", "zipf:1"}  # and never under a mean over several
     assert {c.measured for c in _crossings(database)} == both
-    with pytest.raises(UsageError, match="winners for uniform and .* Say which with --routing"):
+    with pytest.raises(UsageError, match=r"winners for uniform and .* Say which with --routing"):
         of_one_routing(_studies(database), None)
     [study] = of_one_routing(_studies(database), "zipf")
     assert study.key.problem.routing == "zipf:1"
+    [study] = of_one_routing(_studies(database), "uniform,zipf")
+    assert study.key.problem.routing == "uniform,zipf:1"
     with pytest.raises(UsageError, match="no study has --routing worst"):
         of_one_routing(_studies(database), "worst")
     page = write_report(_studies(database), tmp_path / "report").page.read_text()
