@@ -98,15 +98,20 @@ def test_bench_shows_the_time_under_each_routing(
     assert row["us"] == pytest.approx((row["worst us"] * row[digest]) ** 0.5, rel=1e-3)
 
 
-def test_routing_stats(recorded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    plot = tmp_path / "plot.png"
+def test_routing_stats(
+    recorded: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
     words = ["routing-stats", str(recorded), "--ep-size", "2", "--batch-size", "1", "64"]
-    data = _json(capsys, *words, "--plot", str(plot))
+    data = _json(capsys, *words)
     assert (data["experts"], data["top_k"]) == (8, 2)
     assert [row["layer"] for row in data["layers"]] == [0, 1]
     assert {row["slowest_rank"] for row in data["layers"]} == {1}
     assert len(data["padding"]) == 4
-    assert plot.read_bytes().startswith(b"\x89PNG")
+    assert Path("routing-stats.png").read_bytes().startswith(b"\x89PNG")
     assert run_command_line([*words, "--model", "mistralai/Mixtral-8x7B-v0.1"]) == 0
     assert run_command_line([*words, "--model", "Qwen/Qwen3-30B-A3B"]) == 2
     assert run_command_line([*words, "--plot", str(tmp_path / "no" / "plot.png")]) == 2
