@@ -136,7 +136,8 @@ def named_routing(routing: str | None, folder: Path | None) -> str:
 
     Raises UsageError where only one of the two flags speaks of a recording.
     """
-    names = (routing or (RECORDED if folder else "uniform")).split(",")
+    given = routing or (RECORDED if folder else "uniform")
+    names = [name.strip() for name in given.split(",")]
     if (RECORDED in names) != (folder is not None):
         raise UsageError(
             f"--routing {routing} needs --topk-ids-dir with the folder of the recording"

@@ -7,6 +7,7 @@ is loaded layer by layer from CPU memory or disk (accelerate). No code of a chec
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import logging
 import tempfile
@@ -44,22 +45,19 @@ def capture(name: str, texts: Sequence[str], tokens: int) -> Recording:
     """
     with tempfile.TemporaryDirectory() as offload:
         model, tokenizer = _load(name, offload)
-        sequences = list(_sequences(tokenizer, texts, tokens))
+        longest = getattr(model.config.get_text_config(), "max_position_embeddings", LONGEST)
+        sequences = list(_sequences(tokenizer, texts, tokens, min(longest, LONGEST)))
         layers = record(model, sequences)
     total = sum(map(len, sequences))
     if total < tokens:
         logger.warning("the texts hold %d tokens, not %d: that is what is recorded", total, tokens)
-    shape = shape_of_config(name, model.config.to_dict())
     notes = {
         "model": name,
-        "experts": str(shape.experts),
         "prompts_sha256": hashlib.sha256("\0".join(texts).encode()).hexdigest(),
         "sequences": str(len(sequences)),
         "tokens": str(total),
     }
-    recording = Recording(layers, name, notes)
-    recording.check(shape.experts, shape.top_k)
-    return recording
+    return Recording(layers, name, notes | _sizes(name, model))
 
 
 def record(model: Any, sequences: Iterable[Sequence[int]]) -> dict[int, LayerRows]:
@@ -75,12 +73,15 @@ def record(model: Any, sequences: Iterable[Sequence[int]]) -> dict[int, LayerRow
 
     # Of an offloaded model the first weights may be nowhere; its hooks then move the ids.
     device = "cpu" if model.device.type == "meta" else model.device
+    # Logits of every token may be larger than the layers.
+    takes_short = "logits_to_keep" in inspect.signature(model.forward).parameters
+    short = {"logits_to_keep": 1} if takes_short else {}
     lengths = []
     with watching(model, take), torch.inference_mode():
         for sequence in sequences:
             ids = torch.tensor([list(sequence)], device=device)
             try:
-                model(input_ids=ids, use_cache=False, logits_to_keep=1)
+                model(input_ids=ids, use_cache=False, **short)
             except (RuntimeError, ValueError, NotImplementedError, ImportError) as error:
                 raise _failed(type(model).__name__, error) from error
             lengths.append(len(sequence))
@@ -154,16 +155,27 @@ def _load(name: str, offload: str) -> tuple[Any, Any]:
     return model.eval(), tokenizer
 
 
+def _sizes(name: str, model: Any) -> dict[str, str]:
+    """How many experts the config names; nothing where it does not say so in a known way."""
+    try:
+        return {"experts": str(shape_of_config(name, model.config.to_dict()).experts)}
+    except ModelError:
+        return {}
+
+
 def _failed(name: str, error: Exception) -> ModelError:
     first = next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(". ")
     return ModelError(f"transformers cannot run {name}: {first}. {_NO_MODEL}")
 
 
-def _sequences(tokenizer: Any, texts: Iterable[str], tokens: int) -> Iterator[list[int]]:
-    """Token ids of each text until there are ``tokens`` in all; the last one is cut to fit."""
+def _sequences(
+    tokenizer: Any, texts: Iterable[str], tokens: int, longest: int
+) -> Iterator[list[int]]:
+    """Token ids of each text, cut to ``longest``, until there are ``tokens`` in all; the last one
+    is cut to fit."""
     left = tokens
     for text in texts:
-        encoded = tokenizer(text, truncation=True, max_length=min(LONGEST, left))
+        encoded = tokenizer(text, truncation=True, max_length=min(longest, left))
         ids: list[int] = encoded["input_ids"]
         if ids:
             yield ids

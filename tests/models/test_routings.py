@@ -40,6 +40,8 @@ def test_a_models_own_groups() -> None:
     assert routing_of(v3, "grouped,uniform", None, 1) == "grouped:8:4,uniform"
     assert routing_of(load_shape("deepseek-ai/DeepSeek-V2"), "grouped", None, 1) == "grouped:8:3"
     assert routing_of(v3, "grouped:16:2", None, 1) == "grouped:16:2"
+    with pytest.raises(UsageError, match="unknown routing 'even'"):
+        routing_of(v3, "uniform,even", None, 1)
     with pytest.raises(UsageError, match="no n_group and topk_group"):
         routing_of(load_shape("Qwen/Qwen3-30B-A3B"), "grouped", None, 1)
 
