@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -247,6 +248,13 @@ def test_a_model_that_does_not_fit_is_offloaded(checkpoint: Path, tmp_path: Path
 def test_what_transformers_cannot_run(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="transformers cannot run"):
         capture(str(tmp_path), ["text"], 8)
+
+
+@pytest.mark.parametrize("missing", ["transformers", "accelerate"])
+def test_a_missing_library_names_the_extra(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, missing, None)
+    with pytest.raises(ModelError, match=rf"{missing}.*moe-autotune\[capture\]"):
+        capture("any", ["text"], 8)
 
 
 WRONG: list[tuple[str, str, str]] = [
