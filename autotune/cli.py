@@ -35,6 +35,12 @@ from autotune.commands.output import Output
 from autotune.commands.process import hide_logins
 from autotune.commands.recording import add_record_flags, record_command
 from autotune.commands.reporting import report_command
+from autotune.commands.routing import (
+    add_capture_flags,
+    add_stats_flags,
+    capture_command,
+    stats_command,
+)
 from autotune.commands.storing import (
     backup_command,
     check_storage_command,
@@ -115,6 +121,7 @@ def make_parser() -> argparse.ArgumentParser:
             )
         if name == "export":
             command.add_argument("--output-dir", type=Path, help="default: the run's own")
+            command.add_argument("--routing", help="whose winners, where there are several")
 
     dashboard = _command(
         commands, "dashboard", dashboard_command, "optuna-dashboard on the storage, on loopback"
@@ -131,6 +138,16 @@ def make_parser() -> argparse.ArgumentParser:
     report.add_argument("--model", help="only this model's studies")
     report.add_argument("--output-dir", type=Path, default=Path("report"), help="(report)")
     report.add_argument("--compare", metavar="STORAGE", help="another storage, side by side")
+
+    capture = _command(
+        commands, "capture-routing", capture_command, "record which experts a model chooses"
+    )
+    add_capture_flags(capture)
+
+    stats = _command(
+        commands, "routing-stats", stats_command, "load and padding of a recorded routing"
+    )
+    add_stats_flags(stats)
 
     _command(commands, "models", models_command, "the built-in catalogue with its shapes")
 

@@ -29,6 +29,10 @@ class ModelSettings:
     per_channel_quant: bool = False
     disable_shared_experts_fusion: bool = False
     batch_sizes: tuple[int, ...] = DEFAULT_TOKENS
+    routing: str = "uniform"
+    """One or, with commas, several; a recording by its digest (see kernels.routing)."""
+    topk_ids_dir: str | None = None
+    """Where the recording lies."""
 
     def __post_init__(self) -> None:
         if (self.model is None) == (self.shape is None):
@@ -102,7 +106,12 @@ class RunSettings:
     @property
     def measurer_options(self) -> MeasurerOptions:
         """What the measurer is opened with."""
-        return MeasurerOptions(cache_dir=self.cache_dir, cold_l2=self.l2 == "cold")
+        folder = self.model.topk_ids_dir
+        return MeasurerOptions(
+            cache_dir=self.cache_dir,
+            cold_l2=self.l2 == "cold",
+            topk_ids_dir=Path(folder) if folder else None,
+        )
 
     def as_json(self) -> dict[str, Any]:
         """Only JSON types; ``from_json`` is its inverse."""
@@ -162,6 +171,11 @@ class RecordSettings:
         for flag, count in (("--jobs", self.jobs), ("--compile-jobs", self.compile_jobs)):
             if count < 1:
                 raise UsageError(f"{flag} is {count}; it must be at least 1")
+        if "," in self.model.routing:
+            raise UsageError(
+                f"--routing {self.model.routing}: a recording is of one routing. Record each "
+                "into a file of its own"
+            )
         if self.limit is not None and self.limit < 1:
             raise UsageError(f"--limit is {self.limit}; at least 1 config must be measured")
         if self.timeout_s is not None and self.timeout_s <= 0:
@@ -170,4 +184,9 @@ class RecordSettings:
     @property
     def measurer_options(self) -> MeasurerOptions:
         """What the measurer is opened with."""
-        return MeasurerOptions(cache_dir=self.cache_dir, cold_l2=self.l2 == "cold")
+        folder = self.model.topk_ids_dir
+        return MeasurerOptions(
+            cache_dir=self.cache_dir,
+            cold_l2=self.l2 == "cold",
+            topk_ids_dir=Path(folder) if folder else None,
+        )

@@ -11,6 +11,8 @@ from autotune.devices import auto_selector
 from autotune.engines import DEFAULT_TOKENS, ENGINES
 from autotune.errors import UsageError
 from autotune.kernels.problem import Dtype, Kernel
+from autotune.kernels.recording import RECORDED, make_known
+from autotune.kernels.topk_files import read_recording
 from autotune.settings import ALL_GPUS, ModelSettings, RunSettings
 from autotune.studies.samplers import SAMPLERS
 
@@ -46,6 +48,15 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
         default=list(DEFAULT_TOKENS),
         metavar="N",
         help="default: the engines' 18, from 1 to 4096",
+    )
+    group.add_argument(
+        "--routing",
+        metavar="R[,R…]",
+        help="uniform (default), zipf:A, dirichlet:C, balanced, worst, grouped[:G:T], recorded; "
+        "several: the config with the best mean over all",
+    )
+    group.add_argument(
+        "--topk-ids-dir", type=Path, metavar="D", help="the recording (see capture-routing)"
     )
 
 
@@ -146,7 +157,34 @@ def model_settings(args: argparse.Namespace) -> ModelSettings:
         per_channel_quant=args.per_channel_quant,
         disable_shared_experts_fusion=args.disable_shared_experts_fusion,
         batch_sizes=tuple(args.batch_size),
+        routing=named_routing(args.routing, args.topk_ids_dir),
+        topk_ids_dir=str(args.topk_ids_dir.absolute()) if args.topk_ids_dir else None,
     )
+
+
+def named_routing(routing: str | None, folder: Path | None) -> str:
+    """``routing``, or what the other flag means without it, with the recording's digest in place
+    of ``recorded``; it is made known.
+
+    Raises UsageError where only one of the two flags speaks of a recording.
+    """
+    given = routing or (RECORDED if folder else "uniform")
+    names = [name.strip() for name in given.split(",")]
+    if (RECORDED in names) != (folder is not None):
+        raise UsageError(
+            f"--routing {routing} needs --topk-ids-dir with the folder of the recording"
+            if folder is None
+            else f"--topk-ids-dir {folder} is not used by --routing {routing}. "
+            f"Try --routing {routing},{RECORDED}"
+        )
+    if folder is not None:
+        recording = read_recording(folder)
+        make_known(recording)
+        names = [recording.routing if name == RECORDED else name for name in names]
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise UsageError(f"--routing {routing}: {', '.join(repeated)} is there twice")
+    return ",".join(names)
 
 
 def device_selector(args: argparse.Namespace) -> str:

@@ -23,7 +23,7 @@ from autotune.studies.storage import close_storage, open_storage
 from autotune.studies.store import StoredStudy, stored_studies
 from autotune.tune.emit import write_files
 from autotune.tune.plan import files_dir
-from autotune.tune.stored import select, settings_of, stored_results
+from autotune.tune.stored import of_one_routing, select, settings_of, stored_results
 
 
 def status_command(args: argparse.Namespace, output: Output) -> int:
@@ -51,7 +51,8 @@ def best_command(args: argparse.Namespace, output: Output) -> int:
 def export_command(args: argparse.Namespace, output: Output) -> int:
     """Write the engine files again, from the storage alone."""
     written = []
-    for folder, studies in _by_output(_studies(args), args.output_dir).items():
+    chosen = of_one_routing(_studies(args), args.routing)
+    for folder, studies in _by_output(chosen, args.output_dir).items():
         results = [r for study in studies for r in stored_results(study, folder)]
         for kind_folder in {files_dir(folder, r.device) for r in results}:
             mine = [r for r in results if files_dir(folder, r.device) == kind_folder]

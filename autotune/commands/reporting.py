@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
+from pathlib import Path
 
 from autotune.commands.output import Output
 from autotune.errors import UsageError
+from autotune.kernels.recording import make_known
+from autotune.kernels.topk_files import read_recording
 from autotune.studies.storage import close_storage, open_storage
 from autotune.studies.store import StoredStudy, stored_studies
-from autotune.tune.stored import select
+from autotune.tune.stored import select, settings_of
 
 
 def report_command(args: argparse.Namespace, output: Output) -> int:
@@ -17,6 +21,7 @@ def report_command(args: argparse.Namespace, output: Output) -> int:
 
     studies = _studies(args.storage, args.model)
     other = _studies(args.compare, args.model) if args.compare else []
+    _bring_recordings([*studies, *other], output)
     try:
         report = write_report(studies, args.output_dir, other)
     except OSError as error:
@@ -29,6 +34,16 @@ def report_command(args: argparse.Namespace, output: Output) -> int:
         f"wrote {report.page} and {len(report.pictures)} pictures beside it",
     )
     return 0
+
+
+def _bring_recordings(studies: Iterable[StoredStudy], output: Output) -> None:
+    """What was tuned on may be gone; then what follows from it is left out."""
+    folders = {settings_of(study).model.topk_ids_dir for study in studies}
+    for folder in sorted(folder for folder in folders if folder):
+        try:
+            make_known(read_recording(Path(folder)))
+        except UsageError as error:
+            output.note(f"note: no roofline of recorded routing: {error}")
 
 
 def _studies(url: str, model: str | None) -> list[StoredStudy]:

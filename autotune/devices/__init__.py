@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 from autotune.devices.detect import has_gpu
 from autotune.devices.options import MeasurerOptions
 from autotune.errors import DeviceError
+from autotune.kernels.recording import make_known
+from autotune.kernels.topk_files import read_recording
 
 if TYPE_CHECKING:
     from autotune.devices.measurer import Measurer
@@ -29,8 +31,11 @@ _ALLOWED = (
 def open_measurer(selector: str, options: MeasurerOptions) -> Measurer:
     """The measurer that ``selector`` names; see ``Measurer`` for what it promises.
 
-    Raises DeviceError for an unknown selector, GPU or file, and where there is no such GPU.
+    Raises DeviceError for an unknown selector, GPU or file, and where there is no such GPU;
+    UsageError where the recording cannot be read.
     """
+    if options.topk_ids_dir is not None:
+        make_known(read_recording(options.topk_ids_dir))
     kind, _, argument = selector.partition(":")
     if kind == "estimate" and argument:
         return _open_estimate(argument, options)

@@ -38,6 +38,7 @@ from autotune.kernels.limits import why_no_dtype
 from autotune.kernels.measurement import Measurement, Resources, worse_of
 from autotune.kernels.moe import MoeBuffers, make_buffers, run_down, run_moe, run_up
 from autotune.kernels.problem import Problem
+from autotune.kernels.routing import instances_of
 from autotune.kernels.timing import CudaClock, GraphTimer, Timer
 from autotune.kernels.twins import moe_twin
 from autotune.kernels.verify import Verdict, verify
@@ -198,10 +199,11 @@ class CudaMeasurer:
         kept, cut = taken(samples, len(prepared.routings), stop)
         how = f"{self._timer.how}, {len(kept)} routings"
         columns = tuple(zip(*kept, strict=True))
+        kinds = len(prepared.inputs.problem.routings)
         measurement = (
-            Measurement.of_halves(*columns, how=f"GEMMs alone, {how}")
+            Measurement.of_halves(*columns, how=f"GEMMs alone, {how}", routings=kinds)
             if len(columns) == 2
-            else Measurement(columns[0], how)
+            else Measurement(columns[0], how, routings=kinds)
         )
         return TrialResult(
             outcome=Outcome.PRUNED if cut else Outcome.OK,
@@ -234,7 +236,8 @@ class CudaMeasurer:
 
     def _count(self, problem: Problem) -> int:
         """Routing instances of a problem."""
-        return max(self._instances // 2, 1) if problem in self._halved else self._instances
+        halved = problem in self._halved
+        return instances_of(problem, max(self._instances // 2, 1) if halved else self._instances)
 
     def _prepare(self, problem: Problem) -> Prepared:
         if self._prepared and self._prepared[0] == problem:

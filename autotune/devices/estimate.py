@@ -21,6 +21,7 @@ from autotune.kernels.device import Device, DeviceKind
 from autotune.kernels.limits import why_no_dtype
 from autotune.kernels.measurement import Measurement, Resources, worse_of
 from autotune.kernels.problem import Problem
+from autotune.kernels.routing import instances_of
 from autotune.studies.outcome import Outcome, TrialResult
 from autotune.studies.pairs import space_of
 from autotune.studies.pruning import Stop
@@ -128,11 +129,12 @@ class EstimateMeasurer:
     def _modelled(
         self, problem: Problem, config: AnyConfig, resources: Mapping[Which, Resources]
     ) -> Measurement:
-        routings = self._routings(problem, INSTANCES)
+        routings = self._routings(problem, instances_of(problem, INSTANCES))
+        kinds = len(problem.routings)
         if isinstance(config, ConfigPair):
             both = pairs_us(problem, [config], self.spec, routings, resources)[:, :, 0]
             up, down = (tuple(half.tolist()) for half in both.T)
-            return Measurement.of_halves(up, down, HOW)
+            return Measurement.of_halves(up, down, HOW, kinds)
         worst = worse_of(*resources.values())
         times = model_us(problem, [config], self.spec, routings, [worst])
-        return Measurement(tuple(times[:, 0].tolist()), HOW)
+        return Measurement(tuple(times[:, 0].tolist()), HOW, routings=kinds)

@@ -14,5 +14,7 @@ class MeasurerOptions:
     """Where compile results are kept; created when first needed."""
     cold_l2: bool = True
     """Empty the L2 cache before every timed launch."""
+    topk_ids_dir: Path | None = None
+    """The recording that problems may ask for."""
     seed: int = 0
     """Of the routing instances and the inputs; of a replay, which samples are drawn."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
-from statistics import median
+from statistics import geometric_mean, median
 
 from autotune.kernels.binary import Which
 
@@ -50,6 +51,21 @@ class CompileFailure:
     cause: FailureCause = FailureCause.REFUSED
 
 
+def typical_us(samples: Sequence[float], routings: int = 1) -> float:
+    """The median in µs; of several routings, the geometric mean of their medians.
+
+    Sample i is of routing i modulo ``routings``. The smallest geometric mean of times is also
+    the smallest mean relative loss, on a log scale, whatever time each routing is related to.
+    """
+    medians = routing_us(samples, routings)
+    return geometric_mean(medians) if len(medians) > 1 else medians[0]
+
+
+def routing_us(samples: Sequence[float], routings: int) -> tuple[float, ...]:
+    """Median µs under each of the routings that has a sample."""
+    return tuple(median(samples[start::routings]) for start in range(min(routings, len(samples))))
+
+
 @dataclass(frozen=True, slots=True)
 class Measurement:
     """Times of one config on one problem.
@@ -65,19 +81,28 @@ class Measurement:
     """Of a pair of configs: the up GEMM alone; ``samples_us`` are then the sums with the down
     GEMM's. Empty for a config of both GEMMs."""
     down_us: tuple[float, ...] = ()
+    routings: int = 1
+    """How many routings the instances are of, in turn."""
     cut_us: float | None = None
     """Of samples that were cut short: the median that all instances are believed to give, since
     the first ones may be fast or slow for every config."""
 
     @classmethod
     def of_halves(
-        cls, up_us: tuple[float, ...], down_us: tuple[float, ...], how: str
+        cls, up_us: tuple[float, ...], down_us: tuple[float, ...], how: str, routings: int = 1
     ) -> Measurement:
         """Of a pair: sample i of both GEMMs is routing instance i."""
         sums = tuple(up + down for up, down in zip(up_us, down_us, strict=True))
-        return cls(sums, how, up_us, down_us)
+        return cls(sums, how, up_us, down_us, routings)
+
+    def first(self, count: int) -> Measurement:
+        """The same with so many samples."""
+        up, down = self.up_us[:count], self.down_us[:count]
+        return Measurement(self.samples_us[:count], self.how, up, down, self.routings)
 
     @property
     def median_us(self) -> float:
-        """Over all instances."""
-        return median(self.samples_us) if self.cut_us is None else self.cut_us
+        """Over all instances; see ``typical_us``."""
+        if self.cut_us is not None:
+            return self.cut_us
+        return typical_us(self.samples_us, self.routings)

@@ -74,8 +74,13 @@ class Problem:
     fused_shared_experts: int = 0
     """How many of ``experts`` (the last ones) are shared experts that every token visits."""
     routing: str = "uniform"
-    """Name of the routing distribution (see kernels.routing)."""
+    """Names of one routing or, with commas, several (see kernels.routing)."""
     kernel: Kernel = Kernel.FUSED
+
+    @property
+    def routings(self) -> tuple[str, ...]:
+        """The routings that a config is timed under, in turn."""
+        return tuple(self.routing.split(","))
 
     @property
     def name(self) -> str:
@@ -85,7 +90,8 @@ class Problem:
         quant += " zero-points" if self.zero_points else ""
         parallel = f" EP{self.ep_size}.{self.ep_rank}" if self.ep_size > 1 else ""
         kernel = " separate" if self.kernel is Kernel.SEPARATE else ""
+        routing = "" if self.routing == "uniform" else f" {self.routing}"
         return (
             f"E={self.experts},N={self.intermediate},H={self.hidden},topk={self.top_k} "
-            f"{self.dtype.value}{quant}{parallel}{kernel} M={self.tokens:05d}"
+            f"{self.dtype.value}{quant}{parallel}{kernel}{routing} M={self.tokens:05d}"
         )

@@ -1,7 +1,9 @@
 """Which experts each token visits: seeded, so that every config meets the same instances.
 
-Under expert parallelism tokens are routed over all ranks' experts and only this rank's are
-kept, as in serving; the rest are -1 and dropped at alignment.
+A problem names one routing (see ``distributions`` and ``recording``), or several with commas
+between them: instance i is then of routing i modulo their number. Under expert parallelism tokens
+are routed over all ranks' experts and only this rank's are kept, as in serving; the rest are -1
+and dropped at alignment.
 """
 
 from __future__ import annotations
@@ -12,8 +14,9 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from autotune.errors import UsageError
+from autotune.kernels.distributions import Size, gates
 from autotune.kernels.problem import Problem
+from autotune.kernels.recording import RECORDED, is_known, known_recording
 
 RANK_INSTANCES = 10
 """As many as are measured: of 8 ranks at 64 tokens the most loaded has about a tenth more rows
@@ -39,24 +42,38 @@ def topk_ids(problem: Problem, instance: int, seed: int = 0) -> Ids:
 
 
 def route(problem: Problem, instance: int, seed: int = 0) -> Routing:
-    """Instance ``instance`` of the problem's routing distribution.
+    """Instance ``instance`` of the problem's routing, or of its routings in turn.
 
-    ``uniform``: the top-k of softmaxed normal gates, without repeats, as the engines' scripts
-    draw them. ``zipf:A``: the r-th most popular expert is drawn with probability ∝ r^-A, the
-    order of popularity being another one in each instance. Fused shared experts, the last ids,
-    are visited by every token with weight 1. Raises UsageError for an unknown distribution.
+    Fused shared experts, the last ids, are visited by every token with weight 1. Raises
+    UsageError for an unknown routing, and for a recording that is not at hand or does not fit.
     """
-    rng = np.random.default_rng((seed, instance))
+    routings = problem.routings
+    turn, routing = instance // len(routings), routings[instance % len(routings)]
     shared = problem.fused_shared_experts
     local_experts = problem.experts - shared
-    gates = _gates(problem, rng, local_experts * problem.ep_size)
-    ids, weights = _top(gates, problem.top_k - shared)
+    size = Size(problem.tokens, local_experts * problem.ep_size, problem.top_k - shared)
+    ids, weights = _routed(routing, size, turn, seed)
     ids = _local(ids, local_experts, problem.ep_rank)
     every = np.tile(np.arange(local_experts, problem.experts), (problem.tokens, 1))
     return Routing(
         ids=np.ascontiguousarray(np.hstack((ids, every)), dtype=np.int32),
         weights=np.hstack((weights, np.ones(every.shape))).astype(np.float32),
     )
+
+
+def instances_of(problem: Problem, at_least: int) -> int:
+    """How many instances a measurement needs, so that each of the routings has as many."""
+    count = len(problem.routings)
+    return -(-at_least // count) * count
+
+
+def drawable(problem: Problem) -> Problem:
+    """The problem, with uniform in place of recordings that are not at hand."""
+    routings = (
+        "uniform" if routing.startswith(RECORDED) and not is_known(routing) else routing
+        for routing in problem.routings
+    )
+    return replace(problem, routing=",".join(routings))
 
 
 @lru_cache(maxsize=64)
@@ -73,35 +90,23 @@ def most_loaded_rank(problem: Problem, instances: int = RANK_INSTANCES, seed: in
         ep_size=1,
         ep_rank=0,
     )
-    for instance in range(instances):
+    for instance in range(instances_of(problem, instances)):
         ranks = topk_ids(whole, instance, seed) // local_experts
         rows += np.bincount(ranks.ravel(), minlength=problem.ep_size)
     return int(np.argmax(rows))
 
 
-def _gates(problem: Problem, rng: np.random.Generator, experts: int) -> NDArray[np.float64]:
-    """[M, experts] log-scores; the top-k of a row are its experts."""
-    name, _, exponent = problem.routing.partition(":")
-    if name == "uniform" and not exponent:
-        return rng.standard_normal((problem.tokens, experts))
-    if name == "zipf":
-        popularity = -_exponent(exponent, problem.routing) * np.log(np.arange(1, experts + 1))
-        # Top-k of log-probabilities with Gumbel noise is a draw without replacement.
-        return rng.permutation(popularity) + rng.gumbel(size=(problem.tokens, experts))
-    raise UsageError(
-        f"unknown routing {problem.routing!r}; allowed are 'uniform' and 'zipf:A' with a number "
-        "A of 0 or more, for example zipf:1.2"
-    )
-
-
-def _exponent(text: str, routing: str) -> float:
-    try:
-        exponent = float(text)
-    except ValueError:
-        exponent = -1.0
-    if not 0 <= exponent < np.inf:
-        raise UsageError(f"routing {routing!r}: write zipf:A with a number A of 0 or more")
-    return exponent
+def _routed(
+    routing: str, size: Size, instance: int, seed: int
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """(global ids, weights) of the routed experts."""
+    rng = np.random.default_rng((seed, instance))
+    if not routing.startswith(RECORDED):
+        return _top(gates(routing, rng, size), size.top_k)
+    ids = known_recording(routing).draw(size, instance, seed)
+    # Recordings hold no weights, and times do not depend on them.
+    _, weights = _top(rng.standard_normal((size.tokens, size.top_k)), size.top_k)
+    return ids.astype(np.int64), weights
 
 
 def _top(gates: NDArray[np.float64], k: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

@@ -4,6 +4,7 @@ from autotune.models.listing import catalogue_shapes
 from autotune.models.load import load_shape
 from autotune.models.parse import parse_shape
 from autotune.models.problems import Parallelism, problem_of
+from autotune.models.routings import routing_of
 from autotune.models.shape import ModelShape, WeightQuantization
 
 __all__ = [
@@ -14,4 +15,5 @@ __all__ = [
     "load_shape",
     "parse_shape",
     "problem_of",
+    "routing_of",
 ]

@@ -41,6 +41,8 @@ class FieldNames:
 
 LAYERS = ("num_hidden_layers", "n_layers", "num_layers")
 FIRST_DENSE_LAYERS = ("first_k_dense_replace",)
+EXPERT_GROUPS = ("n_group",)
+TOP_K_GROUPS = ("topk_group",)
 SHARED_EXPERTS = ("n_shared_experts", "num_shared_experts")
 
 _MIXTRAL = FieldNames(("num_local_experts",), intermediate=("intermediate_size",))

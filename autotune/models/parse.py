@@ -59,6 +59,8 @@ def shape_of_config(name: str, config: Config) -> ModelShape:
         intermediate=sizes.intermediate,
         layers=fields.read_int(config, fields.LAYERS) or 0,
         first_dense_layers=fields.read_int(config, fields.FIRST_DENSE_LAYERS) or 0,
+        expert_groups=fields.read_int(config, fields.EXPERT_GROUPS) or 0,
+        top_k_groups=fields.read_int(config, fields.TOP_K_GROUPS) or 0,
         dtype=_dtype_of(config),
         quantization=read_quantization(config),
         fused_shared_experts=_fused_shared_experts(family, config),

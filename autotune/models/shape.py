@@ -43,6 +43,10 @@ class ModelShape:
     """Hidden layers of the model; 0 where the config does not say."""
     first_dense_layers: int = 0
     """How many leading layers have no experts."""
+    expert_groups: int = 0
+    """Groups that routing chooses among before it chooses experts; 0 where it does not."""
+    top_k_groups: int = 0
+    """How many of the groups a token keeps."""
     dtype: Dtype = Dtype.BF16
     """The unquantised dtype of the checkpoint: bf16, fp16 or fp32."""
     quantization: WeightQuantization | None = None

@@ -10,6 +10,7 @@ from autotune.engines import ENGINES
 from autotune.kernels.config import AnyConfig, pair_of
 from autotune.kernels.device import Device, DeviceKind
 from autotune.kernels.problem import Problem
+from autotune.kernels.routing import drawable
 from autotune.studies.finalists import Finalist
 from autotune.studies.record import Measured
 from autotune.studies.store import StoredStudy
@@ -86,6 +87,11 @@ class Layer:
         """ "Qwen/Qwen3-30B-A3B: E=128,N=768,H=2048,topk=8 bf16, measured on NVIDIA H200"."""
         shape = self.problem.name.rsplit(" M=", maxsplit=1)[0]
         return f"{self.model}: {shape}, {_KIND_WORDS[self.device.kind]} {self.device.name}"
+
+    @property
+    def is_drawable(self) -> bool:
+        """True where the routing of its problems can be drawn here."""
+        return self.problem == drawable(self.problem)
 
     @property
     def is_measured(self) -> bool:

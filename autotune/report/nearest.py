@@ -12,6 +12,7 @@ from autotune.devices.specs import known_spec
 from autotune.devices.time_model import model_us
 from autotune.errors import DeviceError
 from autotune.kernels.config import AnyConfig, Config
+from autotune.kernels.routing import drawable
 from autotune.report.layers import Layer, Point, result_for, time_of
 
 _ROUTINGS, _SEED = 3, 0
@@ -65,6 +66,8 @@ def _measured(point: Point, engine: str, own: AnyConfig, foreign: AnyConfig) -> 
 def _modelled(point: Point, own: AnyConfig, foreign: AnyConfig) -> float | None:
     spec = known_spec(point.study.key.device.name)
     if spec is None or not isinstance(own, Config) or not isinstance(foreign, Config):
+        return None
+    if point.problem != drawable(point.problem):
         return None
     rows = [routed_rows(point.problem, instance, _SEED) for instance in range(_ROUTINGS)]
     try:

@@ -9,7 +9,7 @@ from autotune.engines import ENGINES
 from autotune.kernels.config import AnyConfig
 from autotune.kernels.device import DeviceKind
 from autotune.report.layers import time_of
-from autotune.studies.finalists import Finalist, ratio
+from autotune.studies.finalists import Finalist
 from autotune.studies.history import Known, likeness, siblings
 from autotune.studies.key import StudyKey
 from autotune.studies.record import Measured
@@ -116,9 +116,9 @@ def _finalists(subject: Subject) -> Iterator[str]:
 
 
 def _behind(finalist: Finalist, best: Finalist) -> str:
-    if finalist is best or len(finalist.samples_us) < 2:
+    if finalist is best or len(finalist.samples_us) < 2 * finalist.routings:
         return "1"
-    behind = ratio(finalist.samples_us, best.samples_us)
+    behind = finalist.over(best)
     return f"{behind.middle:.3f} ({behind.low:.3f} to {behind.high:.3f})"
 
 

@@ -13,6 +13,7 @@ from autotune.report import html
 from autotune.report.compare import Sides, compare_charts, compare_section, sides_of
 from autotune.report.layers import Layer, layers_of
 from autotune.report.result_charts import result_charts
+from autotune.report.routings import routings_section
 from autotune.report.search_charts import search_charts
 from autotune.report.sections import layer_section
 from autotune.report.style import Picture, styled
@@ -48,6 +49,7 @@ def write_report(
     """
     layers = layers_of(studies)
     with styled():
+        across = routings_section(layers)
         parts = list(_parts(layers, sides_of(layers, layers_of(other)) if other else []))
         folder.mkdir(parents=True, exist_ok=True)
         pictures = []
@@ -57,7 +59,7 @@ def write_report(
                 path.write_bytes(picture.png())
                 pictures.append(path)
     page = folder / "report.html"
-    write_text(page, html.page(_title(layers), _body(parts)))
+    write_text(page, html.page(_title(layers), [*_body(parts), across]))
     return WrittenReport(page, tuple(pictures))
 
 

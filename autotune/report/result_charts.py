@@ -55,9 +55,10 @@ def result_charts(layer: Layer) -> Iterator[Picture]:
 
 
 def rooflines_of(layer: Layer) -> dict[int, Roofline]:
-    """Batch size → roofline; empty where the device's ceilings are not known."""
+    """Batch size → roofline; empty where the device's ceilings are not known, or the recording
+    that was tuned on is not at hand."""
     spec = known_spec(layer.device.name)
-    if spec is None:
+    if spec is None or not layer.is_drawable:
         return {}
     try:
         return {point.tokens: roofline(point.problem, spec) for point in layer.points}

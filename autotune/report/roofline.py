@@ -9,6 +9,7 @@ from statistics import fmean
 from autotune.devices.rows import RoutedRows, routed_rows
 from autotune.devices.specs import GpuSpec
 from autotune.kernels.problem import Problem
+from autotune.kernels.routing import instances_of
 
 _ROUTINGS, _SEED = 10, 0
 """The routing instances that a measurement is made of."""
@@ -42,7 +43,8 @@ class Roofline:
 
 def work_of(problem: Problem) -> Work:
     """Weights of the experts that got a token, the layer's input and output; both GEMMs' FLOPs."""
-    rows = [routed_rows(problem, instance, _SEED) for instance in range(_ROUTINGS)]
+    count = instances_of(problem, _ROUTINGS)
+    rows = [routed_rows(problem, instance, _SEED) for instance in range(count)]
     return Work(bytes=_bytes(problem, rows), flops=_flops(problem, rows))
 
 

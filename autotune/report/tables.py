@@ -24,6 +24,7 @@ def result_row(result: Result) -> dict[str, Any]:
         "E": result.problem.experts,
         "N": result.problem.intermediate,
         "batch_size": result.problem.tokens,
+        "routing": result.problem.routing,
         "config": config.as_keys(),
         "us": round(winner.median_us, 2) if winner else None,
         "default_us": round(default_us, 2) if default_us else None,

@@ -9,10 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean, median, stdev
+from statistics import fmean
 from typing import Any
 
 from autotune.kernels.config import AnyConfig, config_from_keys
+from autotune.kernels.measurement import typical_us
 from autotune.studies.record import Measured
 from autotune.studies.winner import Winner
 
@@ -39,10 +40,16 @@ class Finalist:
 
     config: AnyConfig
     samples_us: tuple[float, ...]
+    routings: int = 1
+    """As of a ``Measurement``."""
 
     @property
     def median_us(self) -> float:
-        return median(self.samples_us)
+        return typical_us(self.samples_us, self.routings)
+
+    def over(self, rival: Finalist) -> Ratio:
+        """Our time over the rival's; see ``ratio``."""
+        return ratio(self.samples_us, rival.samples_us, self.routings)
 
 
 def pick(entries: Iterable[Measured], incumbents: Collection[AnyConfig]) -> list[AnyConfig]:
@@ -52,22 +59,26 @@ def pick(entries: Iterable[Measured], incumbents: Collection[AnyConfig]) -> list
     return best + [e.config for e in complete[FINALISTS:] if e.config in incumbents]
 
 
-def ratio(samples: Sequence[float], rival: Sequence[float]) -> Ratio:
+def ratio(samples: Sequence[float], rival: Sequence[float], routings: int = 1) -> Ratio:
     """Geometric mean of the paired ratios; the interval is Student's on their logarithms.
 
-    Raises ValueError where there are fewer than two pairs.
+    Of several routings, taken in turn, each has its own mean: that a config gains more under one
+    than under another is no noise. Raises ValueError where one has fewer than two pairs.
     """
     logs = [math.log(ours / theirs) for ours, theirs in zip(samples, rival, strict=False)]
-    if len(logs) < _MIN_PAIRS:
+    if len(logs) < _MIN_PAIRS * routings:
         raise ValueError(f"{len(logs)} pairs of samples; an interval needs {_MIN_PAIRS}")
-    middle, half = fmean(logs), _STUDENT_95 * stdev(logs) / math.sqrt(len(logs))
+    means = [fmean(logs[start::routings]) for start in range(routings)]
+    apart = math.fsum((log - means[i % routings]) ** 2 for i, log in enumerate(logs))
+    deviation = math.sqrt(apart / (len(logs) - routings))
+    middle, half = fmean(logs), _STUDENT_95 * deviation / math.sqrt(len(logs))
     return Ratio(math.exp(middle), math.exp(middle - half), math.exp(middle + half))
 
 
 def is_settled(finalists: Sequence[Finalist]) -> bool:
     """True where the fastest is faster than each other one, or as good as even, with certainty."""
     best = min(finalists, key=lambda finalist: finalist.median_us)
-    others = (ratio(best.samples_us, f.samples_us) for f in finalists if f is not best)
+    others = [best.over(finalist) for finalist in finalists if finalist is not best]
     return all(r.high < 1 or (r.low > 1 - _EVEN and r.high < 1 + _EVEN) for r in others)
 
 
@@ -81,7 +92,7 @@ def final_winner(finalists: Sequence[Finalist], incumbents: Collection[AnyConfig
     rival = min(rivals, key=lambda finalist: finalist.median_us, default=None)
     if rival is None:
         return Winner(best.config, best.median_us, None, is_incumbent=False)
-    gain = ratio(best.samples_us, rival.samples_us)
+    gain = best.over(rival)
     if best is rival or gain.high >= 1:
         return Winner(rival.config, rival.median_us, rival.median_us, is_incumbent=True)
     low, high = 1 / gain.high, 1 / gain.low
@@ -97,11 +108,18 @@ def final_winner(finalists: Sequence[Finalist], incumbents: Collection[AnyConfig
 def as_json(finalists: Iterable[Finalist]) -> list[dict[str, Any]]:
     """For a study's user attribute; ``from_json`` is its inverse."""
     return [
-        {"config": f.config.as_keys(), "samples_us": [round(us, 3) for us in f.samples_us]}
+        {
+            "config": f.config.as_keys(),
+            "samples_us": [round(us, 3) for us in f.samples_us],
+            "routings": f.routings,
+        }
         for f in finalists
     ]
 
 
 def from_json(rows: Iterable[Mapping[str, Any]]) -> list[Finalist]:
     """Raises KeyError or TypeError where a field is missing or unknown."""
-    return [Finalist(config_from_keys(r["config"]), tuple(r["samples_us"])) for r in rows]
+    return [
+        Finalist(config_from_keys(row["config"]), tuple(row["samples_us"]), row.get("routings", 1))
+        for row in rows
+    ]

@@ -109,6 +109,8 @@ def _attributes(result: TrialResult, default_us: float | None) -> dict[str, obje
         for name in ("up_us", "down_us"):
             if samples := getattr(result.measurement, name):
                 attributes[name] = [round(us, 3) for us in samples]
+        if result.measurement.routings > 1:
+            attributes["routings"] = result.measurement.routings
         if default_us is not None:
             attributes["speedup"] = round(default_us / result.measurement.median_us, 4)
     if result.resources is not None:

@@ -9,7 +9,6 @@ knows there. So each half has every second trial from its sampler, the others fr
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from statistics import median
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from autotune.kernels.binary import Which
 from autotune.kernels.config import BLOCK_SIZE_M, Config, ConfigPair
+from autotune.kernels.measurement import typical_us
 from autotune.studies.pairs import PairSpace, half_times
 from autotune.studies.record import MEASURED, asked_config, measured, taken_configs
 from autotune.studies.space import Space
@@ -147,7 +147,7 @@ def _half_trial(
         state=state,
         params=params,
         distributions=dict(distributions),
-        value=median(samples) if is_measured else None,
+        value=typical_us(samples, trial.user_attrs.get("routings", 1)) if is_measured else None,
         user_attrs={k: v for k, v in trial.user_attrs.items() if k == "outcome"},
     )
 

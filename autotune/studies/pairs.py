@@ -10,7 +10,6 @@ import hashlib
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from statistics import median
 
 from autotune.kernels.binary import BOTH, Which
 from autotune.kernels.config import (
@@ -23,6 +22,7 @@ from autotune.kernels.config import (
     pair_of,
 )
 from autotune.kernels.device import Device
+from autotune.kernels.measurement import typical_us
 from autotune.kernels.problem import Kernel, Problem
 from autotune.studies.record import Measured
 from autotune.studies.space import SearchSpace, Space, completed, moe_space
@@ -108,7 +108,7 @@ def completed_as_asked(
 
 @dataclass(frozen=True, slots=True)
 class HalfTime:
-    """One GEMM's config, and the median of its samples in some trial."""
+    """One GEMM's config, and its typical time in some trial."""
 
     config: Config
     median_us: float
@@ -120,7 +120,9 @@ def half_times(entries: Iterable[Measured], which: Which) -> list[HalfTime]:
     for entry in entries:
         samples = entry.up_us if which == "up" else entry.down_us
         if entry.complete and samples and isinstance(entry.config, ConfigPair):
-            found.append(HalfTime(getattr(entry.config, which), median(samples)))
+            found.append(
+                HalfTime(getattr(entry.config, which), typical_us(samples, entry.routings))
+            )
     return found
 
 

@@ -16,8 +16,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from statistics import fmean, median
+from statistics import fmean
 
+from autotune.kernels.measurement import typical_us
 from autotune.studies.record import Measured
 
 _HOPELESS = 5.0
@@ -40,6 +41,8 @@ class Stop:
 
     best: tuple[Row, ...]
     """The best config's samples by instance."""
+    routings: int = 1
+    """As of a ``Measurement``."""
     is_paired: bool = True
     """False: give up hopeless configs alone."""
 
@@ -61,9 +64,10 @@ class Stop:
         return f"{many} {' and '.join(f'{share:.1%}' for share in lost)} above the best's"
 
     def whole_us(self, rows: Sequence[Row]) -> float:
-        """The median over all instances of a config with these first samples."""
+        """What all instances would give of a config with these first samples."""
         ratios = [math.log(sum(a) / sum(b)) for a, b in zip(rows, self.best, strict=False)]
-        return median(map(sum, self.best)) * math.exp(fmean(ratios))
+        typical = typical_us([sum(row) for row in self.best], self.routings)
+        return typical * math.exp(fmean(ratios))
 
 
 def stop_for(entries: Iterable[Measured]) -> Stop | None:
@@ -73,7 +77,7 @@ def stop_for(entries: Iterable[Measured]) -> Stop | None:
     if best is None:
         return None
     columns = (best.up_us, best.down_us) if best.up_us else (best.samples_us,)
-    return Stop(tuple(zip(*columns, strict=True)))
+    return Stop(tuple(zip(*columns, strict=True)), best.routings)
 
 
 @dataclass(frozen=True, slots=True)

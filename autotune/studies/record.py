@@ -1,10 +1,10 @@
 """What we keep in a study beside Optuna's own fields, and reading it back.
 
 Trial user attributes (shown and filtered by the dashboard): ``outcome``, ``source`` (who proposed
-a warm start), ``speedup`` over the engine's default, ``samples_us``, for a pair also ``up_us`` and
-``down_us`` (whose sums they are) and ``failed_half``, ``registers``, ``spill_bytes``,
-``shared_bytes``, ``blocks_per_sm``, ``compile_s``, ``verify_s``, ``measure_s``, ``ahead_s``,
-``reason``.
+a warm start), ``speedup`` over the engine's default, ``samples_us``, ``routings`` (how many they
+are of, in turn; left out for one), for a pair also ``up_us`` and ``down_us`` (whose sums they
+are) and ``failed_half``, ``registers``, ``spill_bytes``, ``shared_bytes``,
+``blocks_per_sm``, ``compile_s``, ``verify_s``, ``measure_s``, ``ahead_s``, ``reason``.
 """
 
 from __future__ import annotations
@@ -41,6 +41,8 @@ class Measured:
     up_us: tuple[float, ...] = ()
     """A pair's up GEMM alone; empty for a config of both."""
     down_us: tuple[float, ...] = ()
+    routings: int = 1
+    """As of a ``Measurement``."""
 
 
 def config_of(trial: FrozenTrial) -> AnyConfig | None:
@@ -101,4 +103,5 @@ def _measured(trial: FrozenTrial) -> Measured | None:
         return None
     ok = attrs.get("outcome") == Outcome.OK.value
     halves = tuple(attrs.get("up_us", ())), tuple(attrs.get("down_us", ()))
-    return Measured(config, tuple(samples), trial.value, trial.number, ok, *halves)
+    kinds = attrs.get("routings", 1)
+    return Measured(config, tuple(samples), trial.value, trial.number, ok, *halves, kinds)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from autotune.kernels.config import AnyConfig
+from autotune.kernels.measurement import routing_us, typical_us
 from autotune.studies.record import Measured
 
 _MAD_TO_SIGMA = 1.4826
@@ -32,9 +33,11 @@ class Winner:
         return self.incumbent_us / self.median_us if self.incumbent_us else None
 
 
-def choose_winner(entries: Sequence[Measured], incumbents: Iterable[AnyConfig]) -> Winner | None:
+def choose_winner(
+    entries: Sequence[Measured], incumbents: Iterable[AnyConfig], routings: int = 1
+) -> Winner | None:
     """The fastest complete entry if it beats every incumbent by more than the noise, else the
-    fastest incumbent.
+    fastest incumbent. ``routings`` as of a ``Measurement``.
 
     Incumbents that were not measured (they cannot run here) do not count. None where nothing
     was measured completely.
@@ -48,18 +51,20 @@ def choose_winner(entries: Sequence[Measured], incumbents: Iterable[AnyConfig]) 
     rival = min(rivals, key=lambda entry: entry.median_us, default=None)
     if rival is None:
         return Winner(best.config, best.median_us, None, is_incumbent=False)
-    if best.config == rival.config or not beats(best.samples_us, rival.samples_us):
+    if best.config == rival.config or not beats(best.samples_us, rival.samples_us, routings):
         return Winner(rival.config, rival.median_us, rival.median_us, is_incumbent=True)
     return Winner(best.config, best.median_us, rival.median_us, is_incumbent=False)
 
 
-def beats(samples: Sequence[float], rival: Sequence[float]) -> bool:
+def beats(samples: Sequence[float], rival: Sequence[float], routings: int = 1) -> bool:
     """True where ``samples`` are faster than ``rival`` by more than the noise of their ratios.
 
     Both hold one sample per routing instance, in the same order. Noise is the standard error of
-    the median ratio, from the median absolute deviation.
+    the median ratio, from the median absolute deviation; of several routings, each from its own
+    median.
     """
     ratios = [ours / theirs for ours, theirs in zip(samples, rival, strict=False)]
-    middle = median(ratios)
-    spread = median(abs(ratio - middle) for ratio in ratios) * _MAD_TO_SIGMA
+    medians, middle = routing_us(ratios, routings), typical_us(ratios, routings)
+    apart = (abs(ratio - medians[i % routings]) for i, ratio in enumerate(ratios))
+    spread = median(apart) * _MAD_TO_SIGMA
     return middle + 2 * spread / math.sqrt(len(ratios)) < 1.0

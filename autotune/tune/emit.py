@@ -40,7 +40,8 @@ class Result:
         ranked = sorted((e for e in self.entries if e.complete), key=lambda e: e.median_us)
         best = next((e for e in ranked if self._is_legal(e.config)), None)
         rivals = [e for e in ranked if e.config in known and self._is_legal(e.config)]
-        return choose_winner([best, *rivals], known) if best else None
+        kinds = len(self.problem.routings)
+        return choose_winner([best, *rivals], known, kinds) if best else None
 
     @property
     def default_us(self) -> float | None:

@@ -18,7 +18,14 @@ from autotune.kernels.config import AnyConfig, Config
 from autotune.kernels.device import Device, DeviceKind
 from autotune.kernels.problem import Dtype, Kernel, Problem
 from autotune.kernels.routing import most_loaded_rank
-from autotune.models import ModelShape, Parallelism, load_shape, parse_shape, problem_of
+from autotune.models import (
+    ModelShape,
+    Parallelism,
+    load_shape,
+    parse_shape,
+    problem_of,
+    routing_of,
+)
 from autotune.settings import ModelSettings, RunSettings
 from autotune.studies.claim import sweep
 from autotune.studies.finalists import Finalist
@@ -370,7 +377,7 @@ def _problem(shape: ModelShape, settings: ModelSettings, engine: Engine, tokens:
         fuse_shared_experts=engine.fuses_shared_experts
         and not settings.disable_shared_experts_fusion,
         tokens=tokens,
-        routing="uniform",
+        routing=routing_of(shape, settings.routing, settings.topk_ids_dir, tokens),
     )
     if settings.ep_rank is None and problem.ep_size > 1:
         return replace(problem, ep_rank=most_loaded_rank(problem))

@@ -19,7 +19,7 @@ from autotune.devices.compiled import FILE_NAME, CompileCache
 from autotune.engines import WrittenFile
 from autotune.errors import EngineFileError
 from autotune.kernels.config import AnyConfig
-from autotune.kernels.device import Device, DeviceKind
+from autotune.kernels.device import Device
 from autotune.models import ModelShape
 from autotune.settings import RunSettings
 from autotune.studies.history import Known
@@ -123,7 +123,7 @@ def run(settings: RunSettings, storage_url: str, display: Display) -> RunReport:
         watch.work(crew, interrupt)
         for unit in units:
             patiently(unit.refresh)
-        if device.kind is DeviceKind.CUDA and not interrupt.requested:
+        if not interrupt.requested:
             watch.settle(crew, interrupt)
         files = writer.write()
     return RunReport(

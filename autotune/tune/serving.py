@@ -18,12 +18,12 @@ from optuna.storages import BaseStorage
 
 from autotune.devices import open_measurer
 from autotune.errors import AutotuneError
-from autotune.kernels.device import DeviceKind
 from autotune.settings import RunSettings
 from autotune.studies.history import Known
 from autotune.studies.lease import Census, Lease
 from autotune.studies.patience import patiently
 from autotune.studies.storage import open_storage
+from autotune.tune.across import cross
 from autotune.tune.child import Child
 from autotune.tune.known import known_studies
 from autotune.tune.messages import (
@@ -200,9 +200,10 @@ class _Service:
     def _settle(self, position: int) -> None:
         assert self._settings is not None
         unit = self._units[position]
-        if unit.key.device.kind is DeviceKind.CUDA:
-            patiently(unit.refresh)
-            settle(unit, self._child, self._overseer, self._settings.run_timeout_s)
+        patiently(unit.refresh)
+        run_timeout_s = self._settings.run_timeout_s
+        settle(unit, self._child, self._overseer, run_timeout_s)
+        cross(unit, unit.known, self._child, self._overseer, run_timeout_s)
         self._overseer.send(Settled(position, tuple(unit.finalists)))
 
 

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from autotune.kernels.config import AnyConfig
 from autotune.kernels.device import DeviceKind
+from autotune.kernels.problem import Problem
 from autotune.studies.finalists import Finalist, as_json, from_json, is_settled, pick
 from autotune.studies.outcome import Outcome, TrialResult
 from autotune.studies.patience import patiently
@@ -54,7 +55,7 @@ def settle(unit: Unit, child: Child, interrupt: Leaving, run_timeout_s: float) -
         for config in order.sample(list(samples), len(samples)):
             if interrupt.requested:
                 return
-            result = _measure(unit, child, config, run_timeout_s)
+            result = measure_on(child, unit.job.problem, config, run_timeout_s)
             if result.outcome is Outcome.OK and result.measurement:
                 new[config] = result.measurement.samples_us
             else:
@@ -63,7 +64,8 @@ def settle(unit: Unit, child: Child, interrupt: Leaving, run_timeout_s: float) -
         fewest = min(map(len, new.values()), default=0)  # memory may have run out on the way
         for config, us in new.items():
             samples[config] += us[:fewest]
-        finalists = [Finalist(config, tuple(us)) for config, us in samples.items()]
+        kinds = len(unit.key.problem.routings)
+        finalists = [Finalist(config, tuple(us), kinds) for config, us in samples.items()]
         if number + 1 >= MIN_ROUNDS and (len(finalists) <= 1 or is_settled(finalists)):
             break
     _keep(unit, finalists)
@@ -75,8 +77,9 @@ def _keep(unit: Unit, finalists: Sequence[Finalist]) -> None:
     patiently(lambda: unit.study.set_user_attr("finalists", value))
 
 
-def _measure(unit: Unit, child: Child, config: AnyConfig, timeout_s: float) -> TrialResult:
-    child.submit("measure", unit.job.problem, config)
+def measure_on(child: Child, problem: Problem, config: AnyConfig, timeout_s: float) -> TrialResult:
+    """One measurement outside of a trial; a child that dies or hangs is started again."""
+    child.submit("measure", problem, config)
     if not child.connection.poll(timeout_s):
         child.restart()
         return TrialResult(Outcome.RUN_TIMEOUT, reason=f"no answer in {timeout_s:g} s")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from autotune.engines import ENGINES
 from autotune.errors import UsageError
+from autotune.kernels.device import Device
+from autotune.kernels.problem import Problem
 from autotune.settings import RunSettings
 from autotune.studies.history import Known
 from autotune.studies.store import StoredStudy
@@ -68,3 +71,36 @@ def select(studies: Sequence[Chosen], model: str | None) -> list[Chosen]:
         what = f"for --model {model}; it knows {', '.join(known)}" if known else "at all"
         raise UsageError(f"the storage has no studies {what}")
     return chosen
+
+
+def of_one_routing(studies: Sequence[StoredStudy], routing: str | None) -> list[StoredStudy]:
+    """Those of ``routing``, or all. A name without its numbers or digest will do.
+
+    Raises UsageError where it has none, and where two routings have winners for one entry of a
+    file: the engines' files do not know routing.
+    """
+    found: dict[tuple[Problem, Device], set[str]] = {}
+    chosen = []
+    for study in studies:
+        problem = study.key.problem
+        if routing is None or _is_named(problem.routings, routing.split(",")):
+            chosen.append(study)
+            entry = (replace(problem, routing="", ep_rank=0), study.key.device)
+            found.setdefault(entry, set()).add(problem.routing)
+    known = ", ".join(sorted({study.key.problem.routing for study in studies}))
+    if not chosen:
+        raise UsageError(f"no study has --routing {routing}; there are {known}")
+    several = next((names for names in found.values() if len(names) > 1), None)
+    if several is not None:
+        raise UsageError(
+            f"one file cannot hold the winners for {' and '.join(sorted(several))}. "
+            f"Say which with --routing; there are {known}"
+        )
+    return chosen
+
+
+def _is_named(routings: Sequence[str], names: Sequence[str]) -> bool:
+    return len(routings) == len(names) and all(
+        routing == name or routing.startswith(f"{name}:")
+        for routing, name in zip(routings, names, strict=True)
+    )

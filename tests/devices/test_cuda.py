@@ -165,6 +165,20 @@ def test_pairs_with_and_without_tma(
 
 
 @pytest.mark.gpu
+@pytest.mark.parametrize("kernel", list(Kernel))
+def test_several_routings_take_turns(measurer: CudaMeasurer, kernel: Kernel) -> None:
+    problem = replace(PROBLEM, kernel=kernel, routing="uniform,worst,dirichlet:0.3")
+    config = ConfigPair(TILES, TILES) if kernel is Kernel.SEPARATE else TILES
+    result = measurer.measure(problem, config)
+    assert result.outcome is Outcome.OK, result.reason
+    assert result.measurement is not None
+    assert (len(result.measurement.samples_us), result.measurement.routings) == (6, 3)
+    given_up = measurer.measure(problem, config, stop_above_us=0.1)
+    assert given_up.measurement is not None
+    assert len(given_up.measurement.samples_us) == 3
+
+
+@pytest.mark.gpu
 def test_gives_up_after_one_slow_sample(measurer: CudaMeasurer) -> None:
     result = measurer.measure(PROBLEM, TILES, stop=Stop(((0.1,),)))
     assert result.outcome is Outcome.PRUNED

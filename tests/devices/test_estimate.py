@@ -101,6 +101,25 @@ def test_instances_differ_by_their_routing(measurer: EstimateMeasurer, tmp_path:
     assert len(set(measurement.samples_us)) > 1
 
 
+def test_several_routings_take_turns(measurer: EstimateMeasurer, tmp_path: Path) -> None:
+    answer = Resources(registers=64, spill_bytes=0, shared_bytes=20_000)
+    names = ("uniform", "zipf:1", "worst")
+    put(tmp_path, answer)
+    both = replace(PROBLEM, routing=",".join(names))
+    measurement = measurer.measure(both, TILES).measurement
+    assert measurement
+    assert (len(measurement.samples_us), measurement.routings) == (12, 3)
+    for turn, name in enumerate(names):
+        alone = measurer.measure(replace(PROBLEM, routing=name), TILES).measurement
+        assert alone
+        assert measurement.samples_us[turn::3] == pytest.approx(alone.samples_us[:4])
+    limit = measurement.first(3).median_us
+    assert measurer.measure(both, TILES, stop_above_us=limit * 1.01).outcome is Outcome.OK
+    given_up = measurer.measure(both, TILES, stop_above_us=limit * 0.99)
+    assert given_up.outcome is Outcome.PRUNED
+    assert given_up.measurement == measurement.first(3)
+
+
 @pytest.mark.parametrize("gpu", ["NVIDIA A100-SXM4-80GB"])
 def test_a_dtype_that_the_gpu_lacks_is_refused(tmp_path: Path, gpu: str) -> None:
     measurer = EstimateMeasurer(find_spec(gpu), cache_dir=tmp_path)

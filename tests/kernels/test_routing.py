@@ -5,9 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from moe_cases import problem_of
+from numpy.typing import NDArray
 
 from autotune.errors import UsageError
-from autotune.kernels.routing import route, topk_ids
+from autotune.kernels.routing import instances_of, route, topk_ids
 
 WIDE = problem_of(experts=64, top_k=8, tokens=500)
 
@@ -66,7 +67,78 @@ def test_zipf_prefers_few_experts_others_in_each_instance() -> None:
     assert counts[0].argmax() != counts[1].argmax()
 
 
-@pytest.mark.parametrize("routing", ["zipf", "zipf:x", "zipf:-1", "zipf:nan", "even", "uniform:2"])
-def test_an_unknown_routing_is_named(routing: str) -> None:
-    with pytest.raises(UsageError, match="zipf:A"):
-        route(replace(WIDE, routing=routing), 0)
+def test_the_smaller_c_of_dirichlet_the_less_even() -> None:
+    most = [_counts(f"dirichlet:{c}").max() for c in (0.1, 1.0, 100.0)]
+    assert most[0] > 1.5 * most[1] > 2 * most[2]
+
+
+def test_balanced_gives_every_expert_as_many_rows() -> None:
+    assert np.ptp(_counts("balanced")) <= 1  # 4,000 slots for 64 experts
+    few = topk_ids(replace(WIDE, routing="balanced", tokens=5), 0)
+    assert len(set(few.ravel().tolist())) == 40
+
+
+def test_worst_sends_all_tokens_to_the_same_experts() -> None:
+    ids = topk_ids(replace(WIDE, routing="worst"), 0)
+    assert len(set(ids.ravel().tolist())) == 8
+    assert set(ids.ravel().tolist()) != set(topk_ids(replace(WIDE, routing="worst"), 1).ravel())
+
+
+def test_grouped_keeps_a_token_within_its_groups() -> None:
+    ids = topk_ids(replace(WIDE, routing="grouped:8:2"), 0)
+    assert max(len(set(row)) for row in (ids // 8).tolist()) == 2
+    assert set((ids // 8).ravel().tolist()) == set(range(8))
+
+
+@pytest.mark.parametrize(
+    "routing", ["uniform", "zipf:1.2", "dirichlet:0.01", "balanced", "worst", "grouped:8:4"]
+)
+def test_every_distribution_is_seeded_and_distinct(routing: str) -> None:
+    problem = replace(WIDE, routing=routing, tokens=64)
+    instances = [route(problem, instance, seed=3) for instance in range(3)]
+    for instance, drawn in enumerate(instances):
+        again = route(problem, instance, seed=3)
+        assert np.array_equal(drawn.ids, again.ids)
+        assert np.array_equal(drawn.weights, again.weights)
+        assert all(len(set(row)) == 8 for row in drawn.ids.tolist())
+        assert 0 <= drawn.ids.min() <= drawn.ids.max() < 64
+        np.testing.assert_allclose(drawn.weights.sum(axis=1), 1, rtol=1e-5)
+    assert not np.array_equal(instances[0].ids, instances[1].ids)
+
+
+def test_several_routings_take_turns() -> None:
+    both = replace(WIDE, routing="uniform,worst")
+    for instance in range(4):
+        alone = replace(WIDE, routing=("uniform", "worst")[instance % 2])
+        assert np.array_equal(topk_ids(both, instance), topk_ids(alone, instance // 2))
+    assert instances_of(both, 9) == 10
+    assert instances_of(WIDE, 9) == 9
+
+
+@pytest.mark.parametrize(
+    ("routing", "words"),
+    [
+        ("zipf", "write zipf:A with numbers"),
+        ("zipf:x", "write zipf:A"),
+        ("zipf:-1", "write zipf:A"),
+        ("zipf:nan", "write zipf:A"),
+        ("even", "allowed are uniform, zipf:A"),
+        ("", "allowed are uniform, zipf:A"),
+        ("uniform:2", "write uniform without a number"),
+        ("dirichlet:0", "above 0"),
+        ("grouped:7:2", "7 groups do not divide 64"),
+        ("grouped:8:9", "cannot keep 9 of 8"),
+        ("grouped:16:1", "hold fewer than 8"),
+        ("grouped:8.5:2", "whole numbers"),
+        ("recorded:0123", "Give --topk-ids-dir"),
+        ("uniform,even", "allowed are uniform, zipf:A"),
+    ],
+)
+def test_an_unknown_routing_is_named(routing: str, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        for instance in range(2):
+            route(replace(WIDE, routing=routing), instance)
+
+
+def _counts(routing: str) -> NDArray[np.int64]:
+    return np.bincount(topk_ids(replace(WIDE, routing=routing), 0).ravel(), minlength=64)

@@ -87,3 +87,19 @@ def test_without_an_incumbent_the_fastest_wins_and_without_any_nobody() -> None:
 def test_json_and_back() -> None:
     finalists = [Finalist(CONFIGS[0], (1.0, 2.5)), Finalist(CONFIGS[1], (3.125, 4.0))]
     assert from_json(json.loads(json.dumps(as_json(finalists)))) == finalists
+
+
+def test_a_gain_that_differs_between_routings_is_no_noise() -> None:
+    """5 % under one, 20 % under the other, with hardly any noise in either."""
+    rival = Finalist(DEFAULT, (100.0, 300.0) * 10, routings=2)
+    gains = [(0.95 + 0.001 * (i % 3), 0.8 + 0.001 * (i % 3)) for i in range(10)]
+    ours = tuple(us for one, two in gains for us in (100 * one, 300 * two))
+    best = Finalist(CONFIGS[0], ours, routings=2)
+    found = best.over(rival)
+    assert found.middle == pytest.approx((0.951 * 0.801) ** 0.5, rel=2e-3)
+    assert found.high - found.low < 0.01
+    assert ratio(best.samples_us, rival.samples_us).high - found.middle > 0.03
+    assert best.median_us == pytest.approx((95.1 * 240.3) ** 0.5, rel=1e-3)
+    assert from_json(json.loads(json.dumps(as_json([best])))) == [
+        Finalist(CONFIGS[0], tuple(round(us, 3) for us in ours), 2)
+    ]

@@ -47,6 +47,14 @@ def test_ok_completes_with_the_median(study: Study, space: Space) -> None:
     assert (entry.samples_us, entry.median_us, entry.complete) == ((3.0, 1.0, 2.0), 2.0, True)
 
 
+def test_several_routings_complete_with_their_geometric_mean(study: Study, space: Space) -> None:
+    both = Measurement((1.0, 100.0, 1.0, 400.0), "test", routings=2)
+    trial = tell(study, ask(study, space), replace(OK, measurement=both), default_us=None)
+    assert trial.value == pytest.approx(250.0**0.5)
+    [entry] = measured(study.trials)
+    assert entry.routings == 2
+
+
 def test_pruned_keeps_what_was_measured(study: Study, space: Space) -> None:
     result = replace(OK, outcome=Outcome.PRUNED, measurement=Measurement((50.0,), "test"))
     trial = tell(study, ask(study, space), result, default_us=None)

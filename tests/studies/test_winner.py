@@ -55,3 +55,10 @@ def test_beats_compares_routing_by_routing() -> None:
     assert beats([99.0, 198.0, 297.0], slow)
     assert not beats(slow, slow)
     assert not beats([101.0, 202.0, 303.0], slow)
+
+
+def test_beats_takes_each_routing_by_itself() -> None:
+    rival = [100.0, 300.0] * 5
+    better = [90.0, 297.0] * 5  # 10 % under one routing, 1 % under the other
+    assert beats(better, rival, 2)
+    assert not beats([120.0, 297.0] * 5, rival, 2)  # on the whole it loses

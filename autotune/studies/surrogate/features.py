@@ -6,7 +6,7 @@ Logarithms (base 2) of counts, bytes and operations: no constant is fitted to ti
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 import numpy as np
@@ -16,7 +16,7 @@ from autotune.kernels.config import Config
 from autotune.kernels.device import Device
 from autotune.kernels.limits import shared_bytes
 from autotune.kernels.problem import Problem
-from autotune.kernels.routing import topk_ids
+from autotune.kernels.routing import drawable, topk_ids
 
 Floats = NDArray[np.float64]
 
@@ -30,7 +30,6 @@ _WARPS = 64
 _MOST_REGISTERS = 255
 _ADDRESSING = 60
 """Registers of a thread beside its accumulators, roughly: pointers, masks and operands."""
-_DRAWN = ("uniform", "zipf")
 
 
 def features(problem: Problem, device: Device, configs: Sequence[Config], sms: int = SMS) -> Floats:
@@ -161,8 +160,7 @@ class _Table:
 
 @lru_cache(maxsize=64)
 def rows_per_expert(problem: Problem) -> NDArray[np.int64]:
-    """[E] rows of each local expert in routing instance 0. A routing that is not drawn here
-    (recorded from a model) is taken as uniform."""
-    drawn = problem.routing.partition(":")[0] in _DRAWN
-    ids = topk_ids(problem if drawn else replace(problem, routing="uniform"), 0)
+    """[E] rows of each local expert in routing instance 0. A recording that is not at hand here
+    is taken as uniform."""
+    ids = topk_ids(drawable(problem), 0)
     return np.bincount(ids[ids >= 0], minlength=problem.experts)

@@ -1,0 +1,135 @@
+"""``capture-routing`` and ``routing-stats``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from autotune.commands.output import Output
+from autotune.engines import DEFAULT_TOKENS
+from autotune.errors import UsageError
+from autotune.kernels.recording import Recording
+from autotune.kernels.topk_files import read_recording, write_recording
+from autotune.models import ModelShape, load_shape, parse_shape
+from autotune.models.routings import check_recording
+
+_FEWEST = 4096
+"""The engines' tool reads as many rows of a file as its largest batch size."""
+
+
+def add_capture_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", required=True, help="folder of a checkpoint, or Hub name")
+    parser.add_argument(
+        "--prompts",
+        type=Path,
+        metavar="FILE",
+        help="a text a line, or .jsonl with prompt or text (default: topics of Python's help)",
+    )
+    parser.add_argument("--tokens", type=int, default=8192, help="rows of each layer (8192)")
+    parser.add_argument("--output-dir", type=Path, default=Path("topk_ids"), help="(topk_ids)")
+
+
+def add_stats_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", type=Path, metavar="D", help="what capture-routing wrote")
+    parser.add_argument("--model", help="of which it was recorded (default: as the ids say)")
+    parser.add_argument("--shape", help="instead of --model: E=8,topk=2,hidden=4096,…")
+    parser.add_argument("--ep-size", "--ep", type=int, default=1, help="expert parallel size")
+    parser.add_argument(
+        "--batch-size", type=int, nargs="+", default=list(DEFAULT_TOKENS), metavar="N"
+    )
+    parser.add_argument(
+        "--plot", type=Path, default=Path("routing-stats.png"), metavar="FILE", help="PNG"
+    )
+
+
+def capture_command(args: argparse.Namespace, output: Output) -> int:
+    """Run a model over texts and write which experts it chose."""
+    from autotune.models.capture import capture, texts_of
+
+    if args.tokens < 1:
+        raise UsageError(f"--tokens is {args.tokens}; at least 1 token must be recorded")
+    if args.tokens < _FEWEST:
+        output.note(
+            f"note: the engines' own tool needs {_FEWEST} tokens; --topk-ids-dir here does not"
+        )
+    recording = capture(args.model, texts_of(args.prompts), args.tokens)
+    files = write_recording(recording, args.output_dir)
+    rows = recording.fewest_rows
+    data = {
+        "folder": str(args.output_dir),
+        "routing": recording.routing,
+        "layers": sorted(recording.layers),
+        "tokens": rows,
+        "top_k": recording.columns,
+        "files": [str(file) for file in files],
+    }
+    output.result(
+        data,
+        f"wrote {rows} tokens of {len(recording.layers)} MoE layers to {args.output_dir} "
+        f"({len(files)} files, {recording.routing})\n"
+        f"next: autotune run --model {args.model} --topk-ids-dir {args.output_dir}",
+    )
+    return 0
+
+
+def stats_command(args: argparse.Namespace, output: Output) -> int:
+    """Load, entropy, padding and the slowest rank of a recording."""
+    from autotune.report.routing_stats import (
+        Layout,
+        load_rows,
+        padding_rows,
+        routing_stats,
+        stats_picture,
+    )
+    from autotune.report.style import styled
+    from autotune.report.tables import rows_table
+
+    recording = read_recording(args.folder)
+    experts, top_k = _sizes(args, recording, output)
+    stats = routing_stats(recording, Layout(experts, top_k, args.ep_size), args.batch_size)
+    loads, paddings = list(load_rows(stats)), list(padding_rows(stats))
+    with styled():
+        png = stats_picture(stats).png()
+    try:
+        args.plot.write_bytes(png)
+    except OSError as error:
+        raise UsageError(f"--plot {args.plot} cannot be written: {error.strerror}") from error
+    data: dict[str, Any] = {
+        "routing": recording.routing,
+        "notes": dict(recording.notes),
+        "experts": experts,
+        "top_k": top_k,
+        "ep_size": args.ep_size,
+        "layers": loads,
+        "padding": paddings,
+        "plot": str(args.plot),
+    }
+    output.result(
+        data,
+        f"{recording.origin}: {recording.routing}, {experts} experts, top-k {top_k}",
+        rows_table(loads),
+        "\nrows after padding over rows before:",
+        rows_table(paddings),
+        f"wrote {args.plot}",
+    )
+    return 0
+
+
+def _sizes(args: argparse.Namespace, recording: Recording, output: Output) -> tuple[int, int]:
+    """(experts, top-k): of the model, else as the ids have them."""
+    if args.model and args.shape:
+        raise UsageError("give either --model NAME or --shape E=..,topk=..,hidden=..,…")
+    shape: ModelShape | None = None
+    if args.model:
+        shape = load_shape(args.model)
+    elif args.shape:
+        shape = parse_shape(args.shape)
+    elif "experts" in recording.notes:
+        return int(recording.notes["experts"]), recording.columns
+    if shape is not None:
+        check_recording(shape, recording)
+        return shape.experts, shape.top_k
+    experts = 1 + max(int(rows.ids.max()) for rows in recording.layers.values())
+    output.note(f"note: taken to have {experts} experts, the largest id and one; --model knows")
+    return experts, recording.columns

@@ -1,0 +1,152 @@
+"""How expert popularity may be spread: names, as ``--routing`` takes them, to ids.
+
+    uniform         the top-k of normal gates, as the engines' scripts draw them
+    zipf:A          the r-th most popular expert is drawn with probability ∝ r^-A
+    dirichlet:C     popularities drawn from a symmetric Dirichlet(C): the smaller C, the less even
+    balanced        every expert gets as many rows as any other, give or take one
+    worst           all tokens visit the same experts
+    grouped:G:T     top-k within the best T of G groups of experts, ranked by the sum of their two
+                    best gates, as DeepSeek-V3 routes
+
+Which experts are popular is another draw in each instance. A token's experts are distinct.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autotune.errors import UsageError
+
+Gates = NDArray[np.float64]
+"""[M, experts] log-scores; the top-k of a row are its experts."""
+Numbers = tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """What is drawn: ``tokens`` rows of ``top_k`` out of ``experts``."""
+
+    tokens: int
+    experts: int
+    top_k: int
+
+
+@dataclass(frozen=True, slots=True)
+class Distribution:
+    """One name of the table."""
+
+    form: str
+    """How it is written."""
+    gates: Callable[[np.random.Generator, Size, Numbers], Gates]
+    numbers: int = 0
+    """How many numbers stand after the name."""
+    why_not: Callable[[Size, Numbers], str | None] = lambda _size, _numbers: None
+
+
+def gates(routing: str, rng: np.random.Generator, size: Size) -> Gates:
+    """Raises UsageError for an unknown name, or numbers that cannot be."""
+    distribution, numbers = parsed(routing)
+    reason = distribution.why_not(size, numbers)
+    if reason is not None:
+        raise UsageError(f"routing {routing!r}: {reason}")
+    return distribution.gates(rng, size, numbers)
+
+
+def parsed(routing: str) -> tuple[Distribution, Numbers]:
+    """The distribution that is named, and its numbers. Raises UsageError."""
+    name, *texts = routing.split(":")
+    distribution = DISTRIBUTIONS.get(name)
+    if distribution is None:
+        forms = ", ".join(each.form for each in DISTRIBUTIONS.values())
+        raise UsageError(
+            f"unknown routing {routing!r}; allowed are {forms}, and with --topk-ids-dir recorded. "
+            "Try zipf:1.2"
+        )
+    try:
+        numbers = tuple(float(text) for text in texts)
+    except ValueError:
+        numbers = ()
+    if len(numbers) != distribution.numbers or not all(0 <= n < math.inf for n in numbers):
+        more = " with numbers of 0 or more" if distribution.numbers else " without a number"
+        raise UsageError(f"routing {routing!r}: write {distribution.form}{more}")
+    return distribution, numbers
+
+
+def _uniform(rng: np.random.Generator, size: Size, _: Numbers) -> Gates:
+    return rng.standard_normal((size.tokens, size.experts))
+
+
+def _zipf(rng: np.random.Generator, size: Size, numbers: Numbers) -> Gates:
+    popularity = -numbers[0] * np.log(np.arange(1, size.experts + 1))
+    return _drawn(rng, size, rng.permutation(popularity))
+
+
+def _dirichlet(rng: np.random.Generator, size: Size, numbers: Numbers) -> Gates:
+    # Gamma draws, normalised, are a Dirichlet draw; the smallest may underflow to 0.
+    shares = rng.gamma(numbers[0], size=size.experts)
+    return _drawn(rng, size, np.log(np.maximum(shares, np.finfo(float).tiny)))
+
+
+def _drawn(rng: np.random.Generator, size: Size, log_popularity: Gates) -> Gates:
+    """Top-k of log-probabilities with Gumbel noise is a draw without replacement."""
+    noise: Gates = rng.gumbel(size=(size.tokens, size.experts))
+    return log_popularity + noise
+
+
+def _balanced(rng: np.random.Generator, size: Size, _: Numbers) -> Gates:
+    slots = np.arange(size.tokens * size.top_k).reshape(size.tokens, size.top_k)
+    ids = rng.permutation(size.experts)[slots % size.experts]
+    return _chosen(rng, size, rng.permutation(ids))
+
+
+def _worst(rng: np.random.Generator, size: Size, _: Numbers) -> Gates:
+    ids = rng.permutation(size.experts)[: size.top_k]
+    return _chosen(rng, size, np.tile(ids, (size.tokens, 1)))
+
+
+def _chosen(rng: np.random.Generator, size: Size, ids: NDArray[np.int64]) -> Gates:
+    """Gates of which the top-k are ``ids`` [M, top_k]."""
+    table = np.full((size.tokens, size.experts), -np.inf)
+    np.put_along_axis(table, ids, rng.standard_normal(ids.shape), axis=1)
+    return table
+
+
+def _grouped(rng: np.random.Generator, size: Size, numbers: Numbers) -> Gates:
+    groups, kept = (int(number) for number in numbers)
+    table = rng.standard_normal((size.tokens, groups, size.experts // groups))
+    scores = np.sort(table, axis=2)[:, :, -2:].sum(axis=2)
+    dropped = np.argsort(-scores, axis=1)[:, kept:]
+    np.put_along_axis(table, dropped[:, :, None], -np.inf, axis=1)
+    return table.reshape(size.tokens, size.experts)
+
+
+def _why_not_grouped(size: Size, numbers: Numbers) -> str | None:
+    if not all(number.is_integer() and number >= 1 for number in numbers):
+        return "G and T of grouped:G:T are whole numbers from 1"
+    groups, kept = (int(number) for number in numbers)
+    if size.experts % groups:
+        return f"{groups} groups do not divide {size.experts} experts"
+    if kept > groups:
+        return f"a token cannot keep {kept} of {groups} groups"
+    if kept * (size.experts // groups) < size.top_k:
+        return f"{kept} groups of {size.experts // groups} experts hold fewer than {size.top_k}"
+    return None
+
+
+def _why_not_dirichlet(_: Size, numbers: Numbers) -> str | None:
+    return None if numbers[0] > 0 else "C of dirichlet:C is above 0. Try dirichlet:0.5"
+
+
+DISTRIBUTIONS: Mapping[str, Distribution] = {
+    "uniform": Distribution("uniform", _uniform),
+    "zipf": Distribution("zipf:A", _zipf, 1),
+    "dirichlet": Distribution("dirichlet:C", _dirichlet, 1, _why_not_dirichlet),
+    "balanced": Distribution("balanced", _balanced),
+    "worst": Distribution("worst", _worst),
+    "grouped": Distribution("grouped:G:T", _grouped, 2, _why_not_grouped),
+}

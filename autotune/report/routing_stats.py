@@ -1,0 +1,143 @@
+"""What a recording says: load of experts and ranks, and what padding to BLOCK_SIZE_M costs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from autotune.devices.rows import routed_rows
+from autotune.errors import UsageError
+from autotune.kernels.expert_load import ExpertLoad, expert_loads
+from autotune.kernels.problem import Problem
+from autotune.kernels.recording import Recording, make_known
+from autotune.kernels.routing import most_loaded_rank
+from autotune.report.style import BLUE, GREY, ORANGE, Picture, axes_row, token_axis
+
+BLOCKS = (16, 32, 64, 128, 256)
+_INSTANCES, _SEED = 10, 0
+"""The routing instances that a measurement is made of."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Whose experts the recorded ids are."""
+
+    experts: int
+    top_k: int
+    ep_size: int = 1
+
+    def __post_init__(self) -> None:
+        if self.ep_size < 1 or self.experts % self.ep_size:
+            raise UsageError(
+                f"--ep-size {self.ep_size} does not divide {self.experts} experts. Try --ep-size 1"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Padding:
+    """Of one batch size under one routing, mean over the instances; under expert parallelism of
+    the most loaded rank."""
+
+    tokens: int
+    routing: str
+    factors: tuple[float, ...]
+    """Rows after padding over rows before, for each of BLOCKS."""
+
+
+@dataclass(frozen=True, slots=True)
+class RoutingStats:
+    """Everything that ``routing-stats`` shows."""
+
+    layout: Layout
+    loads: list[ExpertLoad]
+    paddings: list[Padding]
+
+
+def routing_stats(recording: Recording, layout: Layout, batch_sizes: Sequence[int]) -> RoutingStats:
+    """Raises UsageError where the recording is not of this layout. It is made known."""
+    loads = expert_loads(recording, layout.experts, layout.top_k)
+    make_known(recording)
+    names = ("uniform", recording.routing)
+    paddings = [padding(layout, tokens, name) for tokens in batch_sizes for name in names]
+    return RoutingStats(layout, loads, paddings)
+
+
+def padding(layout: Layout, tokens: int, routing: str) -> Padding:
+    """As the alignment kernel pads: each expert's rows are rounded up."""
+    problem = Problem(
+        experts=layout.experts // layout.ep_size,
+        top_k=layout.top_k,
+        hidden=1,
+        intermediate=1,
+        tokens=tokens,
+        ep_size=layout.ep_size,
+        routing=routing,
+    )
+    problem = replace(problem, ep_rank=most_loaded_rank(problem))
+    instances = [routed_rows(problem, instance, _SEED) for instance in range(_INSTANCES)]
+    blocks = np.array(BLOCKS, dtype=float)
+    padded = sum(instance.blocks(blocks) * blocks for instance in instances)
+    rows = sum(instance.total for instance in instances)
+    return Padding(tokens, routing, tuple((padded / max(rows, 1)).tolist()))
+
+
+def load_rows(stats: RoutingStats) -> Iterator[dict[str, Any]]:
+    """One for each layer, for people and for --json."""
+    for load in stats.loads:
+        row: dict[str, Any] = {
+            "layer": load.layer,
+            "tokens": load.tokens,
+            "busiest_over_mean": round(load.busiest, 2),
+            "idle_experts": load.idle,
+            "entropy": round(load.entropy, 4),
+        }
+        if stats.layout.ep_size > 1:
+            rank, share = load.slowest_rank(stats.layout.ep_size)
+            row |= {"slowest_rank": rank, "slowest_over_mean": round(share, 3)}
+        yield row
+
+
+def padding_rows(stats: RoutingStats) -> Iterator[dict[str, Any]]:
+    """One for each batch size and routing: rows after padding over rows before."""
+    for each in stats.paddings:
+        factors = {
+            f"BLOCK_SIZE_M={block}": round(factor, 2)
+            for block, factor in zip(BLOCKS, each.factors, strict=True)
+        }
+        yield {"batch_size": each.tokens, "routing": each.routing, **factors}
+
+
+def stats_picture(stats: RoutingStats) -> Picture:
+    """Loads of every layer, sorted, and the padding of every batch size."""
+    figure, [left, right] = axes_row(2)
+    shares = np.array([np.sort(load.rows)[::-1] / load.rows.mean() for load in stats.loads])
+    places = np.arange(1, stats.layout.experts + 1)
+    left.plot(places, shares.T, color=BLUE, alpha=0.25, linewidth=0.8)
+    left.plot(places, shares.mean(axis=0), color=BLUE, label="mean over layers")
+    left.axhline(1, color=GREY, linestyle="--", label="even")
+    left.set_title("Load of experts, the busiest first")
+    left.set_xlabel("expert, by rank within its layer")
+    left.set_ylabel("rows over the mean")
+    left.legend()
+    sizes = [each.tokens for each in stats.paddings if each.routing == "uniform"]
+    for colour, is_uniform in ((BLUE, False), (ORANGE, True)):
+        found = [p for p in stats.paddings if (p.routing == "uniform") == is_uniform]
+        for place, block in enumerate(BLOCKS):
+            shade = 1 - 0.17 * (len(BLOCKS) - 1 - place)
+            label = "uniform" if is_uniform else "recorded"
+            factors = [each.factors[place] for each in found]
+            right.plot(sizes, factors, color=colour, alpha=shade, label=f"{label}, {block}")
+    token_axis(right, sizes)
+    right.set_yscale("log", base=2)
+    right.yaxis.set_major_formatter("{x:g}")
+    right.set_title("Rows after padding over rows before")
+    right.legend(ncols=2, title="routing, BLOCK_SIZE_M", fontsize=7)
+    return Picture(
+        "routing",
+        "Recorded routing",
+        "How unevenly experts are loaded, and what padding to BLOCK_SIZE_M costs.",
+        figure,
+    )

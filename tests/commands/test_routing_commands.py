@@ -1,0 +1,147 @@
+"""Routing from the command line: recorded, several at once, statistics."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from small_landscape import SHAPE  # type: ignore[import-not-found]
+
+from autotune.cli import run_command_line
+from autotune.commands.flags import named_routing
+from autotune.errors import UsageError
+from autotune.kernels import recording as recording_file
+from autotune.kernels.recording import LayerRows, Recording
+from autotune.kernels.topk_files import COMPACT, write_recording
+from autotune.studies.storage import open_storage
+from autotune.studies.store import stored_studies
+
+
+@pytest.fixture
+def recorded(tmp_path: Path) -> Path:
+    """Two layers of 8 experts, top-k 2; half of the rows visit experts 6 and 7."""
+    rng = np.random.default_rng(0)
+    ids = np.stack([rng.permutation(8)[:2] for _ in range(120)]).astype(np.int32)
+    ids[::2] = [6, 7]
+    rows = LayerRows(ids, (np.arange(120) // 30).astype(np.int32))
+    write_recording(Recording({0: rows, 1: rows}, "test"), tmp_path / "ids")
+    return tmp_path / "ids"
+
+
+def _json(capsys: pytest.CaptureFixture[str], *words: str, code: int = 0) -> Any:
+    capsys.readouterr()
+    assert run_command_line([*words, "--json"]) == code
+    return json.loads(capsys.readouterr().out)
+
+
+@pytest.fixture
+def run_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    monkeypatch.chdir(tmp_path)
+    sizes = ["--shape", "E=8,topk=2,hidden=256,intermediate=128", "--batch-size", "16"]
+    device = ["--device", "estimate:NVIDIA_H200", "--jobs", "1", "--cache-dir", "cache"]
+    return ["run", *sizes, *device, "--trials", "2", "--engine", "sglang"]
+
+
+def test_separate_kernels_on_recorded_routing_with_expert_parallelism(
+    run_words: list[str], recorded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [*run_words, "--kernel", "separate", "--ep-size", "2", "--topk-ids-dir", str(recorded)]
+    first = _json(capsys, *words)
+    assert first["new_measurements"] == 2
+    names = [Path(file["path"]).name for file in first["files"]]
+    assert sorted(names) == [
+        "E=4,N=128,device_name=NVIDIA_H200.json",
+        "E=4,N=128,device_name=NVIDIA_H200_down.json",
+    ]
+    [study] = stored_studies(open_storage("autotune.db", create=False))
+    problem = study.key.problem
+    assert problem.routing.startswith("recorded:")
+    assert (problem.ep_size, problem.ep_rank) == (2, 1)  # the rank of experts 6 and 7
+
+    moved = recorded.rename(tmp_path / "moved")  # elsewhere it is the same recording
+    words[-1] = str(moved)
+    assert _json(capsys, *words)["new_measurements"] == 0
+
+    (moved / COMPACT).unlink()  # without the sequences it is another one
+    assert _json(capsys, *words)["new_measurements"] == 2
+    assert len(stored_studies(open_storage("autotune.db", create=False))) == 2
+
+
+def test_resume_wants_the_same_recording(
+    landscape: Path,
+    recorded: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ["run", "--shape", SHAPE, "--device", f"replay:{landscape}", "--batch-size", "1"]
+    words += ["--topk-ids-dir", str(recorded), "--sampler", "random", "--trials", "6"]
+    assert run_command_line([*words, "--timeout", "0.001"]) == 1  # nothing measured yet
+    monkeypatch.setattr(recording_file, "_known", {})  # as in another process
+    (recorded / COMPACT).unlink()
+    capsys.readouterr()
+    assert run_command_line(["resume"]) == 2
+    assert "Bring that recording back" in capsys.readouterr().err.replace("\n", " ")
+
+
+def test_bench_shows_the_time_under_each_routing(
+    run_words: list[str], recorded: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["bench", *run_words[1:], "--configs", "16", "32", "64", "1", "4", "3"]
+    words += ["--routing", "worst,recorded", "--topk-ids-dir", str(recorded)]
+    [row] = _json(capsys, *words)["rows"]
+    digest = next(key for key in row if key.startswith("recorded:"))
+    assert row["us"] == pytest.approx((row["worst us"] * row[digest]) ** 0.5, rel=1e-3)
+
+
+def test_routing_stats(
+    recorded: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ["routing-stats", str(recorded), "--ep-size", "2", "--batch-size", "1", "64"]
+    data = _json(capsys, *words)
+    assert (data["experts"], data["top_k"]) == (8, 2)
+    assert [row["layer"] for row in data["layers"]] == [0, 1]
+    assert {row["slowest_rank"] for row in data["layers"]} == {1}
+    assert len(data["padding"]) == 4
+    assert Path("routing-stats.png").read_bytes().startswith(b"\x89PNG")
+    assert run_command_line([*words, "--model", "mistralai/Mixtral-8x7B-v0.1"]) == 0
+    assert run_command_line([*words, "--model", "Qwen/Qwen3-30B-A3B"]) == 2
+    assert run_command_line([*words, "--plot", str(tmp_path / "no" / "plot.png")]) == 2
+
+
+def test_what_routing_flags_mean(recorded: Path) -> None:
+    assert named_routing(None, None) == "uniform"
+    assert named_routing("zipf:1.2,worst", None) == "zipf:1.2,worst"
+    digest = named_routing(None, recorded)
+    assert digest.startswith("recorded:")
+    assert named_routing("uniform,recorded", recorded) == f"uniform,{digest}"
+
+
+@pytest.mark.parametrize(
+    ("routing", "has_folder", "words"),
+    [
+        ("recorded", False, "needs --topk-ids-dir"),
+        ("uniform", True, "Try --routing uniform,recorded"),
+        ("uniform,uniform", False, "uniform is there twice"),
+    ],
+)
+def test_flags_that_contradict_each_other(
+    routing: str, has_folder: bool, words: str, recorded: Path
+) -> None:
+    with pytest.raises(UsageError, match=words):
+        named_routing(routing, recorded if has_folder else None)
+
+
+def test_an_unknown_routing_is_an_error_before_anything_runs(
+    run_words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command_line([*run_words, "--routing", "zipf"]) == 2
+    assert "write zipf:A" in capsys.readouterr().err

@@ -1,0 +1,281 @@
+"""Small random models of transformers: what is recorded is what their own routers chose."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from autotune.errors import ModelError, UsageError
+from autotune.kernels.topk_files import read_recording, write_recording
+from autotune.models.capture import capture, record, texts_of
+
+transformers = pytest.importorskip("transformers", minversion="5.0")
+
+SIZES: dict[str, Any] = {
+    "vocab_size": 64,
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 128,
+    "intermediate_size": 32,
+    "num_experts_per_tok": 2,
+    "bos_token_id": None,
+    "eos_token_id": None,
+    "pad_token_id": None,
+}
+LOCAL = {"num_local_experts": 8}
+QWEN = {"num_experts": 8, "moe_intermediate_size": 16, "head_dim": 8}
+DEEPSEEK = {
+    "n_routed_experts": 8,
+    "moe_intermediate_size": 16,
+    "n_shared_experts": 1,
+    "first_k_dense_replace": 1,
+    "n_group": 4,
+    "topk_group": 2,
+}
+LATENT = {
+    "num_key_value_heads": 4,
+    "kv_lora_rank": 16,
+    "q_lora_rank": 16,
+    "qk_rope_head_dim": 8,
+    "qk_nope_head_dim": 8,
+    "v_head_dim": 8,
+}
+SHARED = {"shared_expert_intermediate_size": 16}
+LINEAR = {
+    "linear_num_value_heads": 4,
+    "linear_num_key_heads": 2,
+    "linear_key_head_dim": 8,
+    "linear_value_head_dim": 8,
+}
+HYBRID = {
+    "num_hidden_layers": 4,
+    "attn_layer_period": 2,
+    "attn_layer_offset": 1,
+    "expert_layer_period": 2,
+    "expert_layer_offset": 1,
+    "mamba_d_state": 8,
+    "mamba_dt_rank": 4,
+}
+ROPE = {"rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [2, 1, 1]}}
+
+# Family → its sizes beside SIZES, and its layers with experts.
+FAMILIES: dict[str, tuple[dict[str, Any], list[int]]] = {
+    "Mixtral": (LOCAL, [0, 1]),
+    "Qwen2Moe": (QWEN | SHARED, [0, 1]),
+    "Qwen3Moe": (QWEN, [0, 1]),
+    "Qwen3Next": (QWEN | SHARED | LINEAR, [0, 1]),
+    "Olmoe": ({"num_experts": 8}, [0, 1]),
+    "GptOss": (LOCAL | {"head_dim": 8}, [0, 1]),
+    "DeepseekV2": (DEEPSEEK | LATENT | {"topk_method": "group_limited_greedy"}, [1]),
+    "DeepseekV3": (DEEPSEEK | LATENT, [1]),
+    "Glm4Moe": (DEEPSEEK | {"head_dim": 8}, [1]),
+    "Jamba": ({"num_experts": 8} | HYBRID, [1, 3]),
+    "MiniMaxM2": (LOCAL | {"head_dim": 8, "rotary_dim": 8}, [0, 1]),
+    "Phimoe": (LOCAL, [0, 1]),
+}
+SEQUENCES = [[1, 5, 9, 13, 2, 6, 10], [63, 0, 31, 17, 40]]
+
+
+def _model(family: str) -> Any:
+    torch.manual_seed(0)
+    if family == "Dbrx":
+        config = transformers.DbrxConfig(
+            d_model=32,
+            n_heads=4,
+            n_layers=2,
+            max_seq_len=128,
+            vocab_size=64,
+            attn_config={"kv_n_heads": 2, "clip_qkv": 8, "rope_theta": 10000.0},
+            ffn_config={
+                "hidden_size": 32,
+                "ffn_hidden_size": 32,
+                "moe_num_experts": 8,
+                "moe_top_k": 2,
+            },
+        )
+        return transformers.DbrxForCausalLM(config).eval()
+    if family == "Llama4":
+        more = {
+            "num_experts_per_tok": 1,
+            "interleave_moe_layer_step": 2,
+            "intermediate_size_mlp": 32,
+        }
+        config = transformers.Llama4TextConfig(**(SIZES | LOCAL | more | {"head_dim": 8}))
+        return transformers.Llama4ForCausalLM(config).eval()
+    if family == "Qwen3VLMoe":
+        vision = {
+            "depth": 1,
+            "hidden_size": 16,
+            "intermediate_size": 16,
+            "num_heads": 2,
+            "out_hidden_size": 32,
+            "deepstack_visual_indexes": [0],
+        }
+        config = transformers.Qwen3VLMoeConfig(
+            text_config=SIZES | QWEN | ROPE, vision_config=vision
+        )
+        return transformers.Qwen3VLMoeForConditionalGeneration(config).eval()
+    config = getattr(transformers, f"{family}Config")(**(SIZES | FAMILIES[family][0]))
+    return getattr(transformers, f"{family}ForCausalLM")(config).eval()
+
+
+LAYERS = {family: layers for family, (_, layers) in FAMILIES.items()}
+LAYERS |= {"Dbrx": [0, 1], "Llama4": [1], "Qwen3VLMoe": [0, 1]}
+
+
+def _gates(model: Any) -> dict[int, torch.nn.Module]:
+    """Layer → the module with the router's weight, found by its name and not by what is tested."""
+    found = {}
+    for name, module in model.named_modules():
+        if name.split(".")[-1] in ("gate", "router"):
+            layer = next(int(part) for part in name.split(".") if part.isdigit())
+            found[layer] = module
+    return found
+
+
+def _grouped(scores: torch.Tensor, best: int) -> torch.Tensor:
+    """Scores of the two best of four groups of two experts; the rest are as low as can be."""
+    groups = scores.view(-1, 4, 2)
+    kept = groups.topk(best, dim=-1).values.sum(-1).topk(2, dim=-1).indices
+    mask = torch.zeros(len(scores), 4).scatter_(1, kept, 1).bool()
+    return scores.masked_fill(~mask.repeat_interleave(2, 1), -torch.inf)
+
+
+def _chosen(family: str, gate: Any, hidden: torch.Tensor) -> torch.Tensor:
+    """What the published router of the family chooses for ``hidden`` [tokens, H]: written anew."""
+    hidden = hidden.reshape(-1, hidden.shape[-1])
+    linear = getattr(gate, "layer", gate)
+    logits = torch.nn.functional.linear(hidden, linear.weight, getattr(linear, "bias", None))
+    if family in ("DeepseekV3", "Glm4Moe"):
+        scores = logits.sigmoid() + gate.e_score_correction_bias
+        logits = _grouped(scores, best=2)
+    elif family == "DeepseekV2":
+        logits = _grouped(logits.softmax(-1), best=1)
+    elif family == "MiniMaxM2":
+        logits = logits.sigmoid() + getattr(gate, "e_score_correction_bias", 0)
+    return logits.topk(1 if family == "Llama4" else 2, dim=-1).indices
+
+
+@pytest.mark.parametrize("family", sorted(LAYERS))
+def test_ids_are_what_the_models_router_chose(family: str, tmp_path: Path) -> None:
+    model = _model(family)
+    gates = _gates(model)
+    expected: dict[int, list[torch.Tensor]] = {layer: [] for layer in gates}
+    for layer, gate in gates.items():
+
+        def note(module: Any, args: Any, output: Any, layer: int = layer) -> None:
+            expected[layer].append(_chosen(family, module, args[0]))
+
+        gate.register_forward_hook(note)
+    layers = record(model, SEQUENCES)
+    assert sorted(layers) == LAYERS[family] == sorted(gates)
+    for layer, rows in layers.items():
+        assert rows.ids.dtype == np.int32
+        assert rows.sequences.tolist() == [0] * 7 + [1] * 5
+        theirs = torch.cat(expected[layer]).numpy()
+        assert np.array_equal(np.sort(rows.ids, axis=1), np.sort(theirs, axis=1))
+        assert len(np.unique(rows.ids)) > 2
+
+
+def test_ids_agree_with_output_router_logits() -> None:
+    model = _model("Mixtral")
+    layers = record(model, SEQUENCES[:1])
+    with torch.inference_mode():
+        outputs = model(input_ids=torch.tensor(SEQUENCES[:1]), output_router_logits=True)
+    for layer, logits in enumerate(outputs.router_logits):
+        assert layers[layer].ids.tolist() == logits.topk(2, dim=-1).indices.tolist()
+
+
+def test_a_dense_model_is_refused_and_left_without_hooks() -> None:
+    sizes = {key: value for key, value in SIZES.items() if key != "num_experts_per_tok"}
+    model = transformers.LlamaForCausalLM(transformers.LlamaConfig(**sizes))
+    with pytest.raises(ModelError, match=r"no module here says .* Known are .* Llama4Router"):
+        record(model, SEQUENCES)
+    mixtral = _model("Mixtral")
+    record(mixtral, SEQUENCES)
+    assert not any(module._forward_pre_hooks for module in mixtral.modules())
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    """A tiny Mixtral with a tokenizer of single characters."""
+    tokenizers = pytest.importorskip("tokenizers")
+    folder = tmp_path / "tiny"
+    _model("Mixtral").save_pretrained(folder)
+    words = {"?": 0} | {chr(code): code - 32 for code in range(33, 96)}
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.WordLevel(words, unk_token="?"))
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Split("", "isolated")
+    wrapped = transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="?")
+    wrapped.save_pretrained(folder)
+    return folder
+
+
+def test_from_a_checkpoint_to_a_folder_that_is_read_back(
+    checkpoint: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    texts = ["THE FIRST TEXT", "A SECOND ONE", "AND MORE"]
+    recording = capture(str(checkpoint), texts, tokens=20)
+    assert recording.notes["experts"] == "8"
+    assert recording.layers[0].sequences.tolist() == [0] * 14 + [1] * 6
+    write_recording(recording, tmp_path / "ids")
+    assert read_recording(tmp_path / "ids").digest == recording.digest
+    assert not caplog.records
+    assert capture(str(checkpoint), texts, tokens=1000).fewest_rows == 34
+    assert "the texts hold 34 tokens, not 1000" in caplog.text
+
+
+def test_a_model_that_does_not_fit_is_offloaded(checkpoint: Path, tmp_path: Path) -> None:
+    load = transformers.MixtralForCausalLM.from_pretrained
+    whole = record(load(checkpoint), SEQUENCES)
+    offloaded = load(
+        checkpoint,
+        device_map="auto",
+        max_memory={"cpu": "60KB"},
+        offload_folder=tmp_path / "offload",
+    )
+    assert "disk" in offloaded.hf_device_map.values()
+    for layer, rows in record(offloaded, SEQUENCES).items():
+        assert np.array_equal(rows.ids, whole[layer].ids)
+
+
+def test_what_transformers_cannot_run(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="transformers cannot run"):
+        capture(str(tmp_path), ["text"], 8)
+
+
+@pytest.mark.parametrize("missing", ["transformers", "accelerate"])
+def test_a_missing_library_names_the_extra(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, missing, None)
+    with pytest.raises(ModelError, match=rf"{missing}.*moe-autotune\[capture\]"):
+        capture("any", ["text"], 8)
+
+
+WRONG: list[tuple[str, str, str]] = [
+    ("a.txt", "\n", "is empty"),
+    ("a.jsonl", '{"question": "?"}', '"prompt" or "text"'),
+    ("a.jsonl", "{", '"prompt" or "text"'),
+]
+
+
+@pytest.mark.parametrize(("name", "content", "words"), WRONG)
+def test_prompts_that_cannot_be_read(name: str, content: str, words: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(UsageError, match=words):
+        texts_of(tmp_path / name)
+    with pytest.raises(UsageError, match="cannot be read"):
+        texts_of(tmp_path / "missing")
+
+
+def test_prompts_in_every_form(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("one\n\ntwo\n")
+    (tmp_path / "a.jsonl").write_text('"one"\n{"prompt": "two"}\n{"text": "three"}\n')
+    assert texts_of(tmp_path / "a.txt") == ["one", "two"]
+    assert texts_of(tmp_path / "a.jsonl") == ["one", "two", "three"]
+    assert sum(map(len, texts_of(None))) > 100_000
