@@ -59,6 +59,17 @@ def _open_replay(path: str) -> Measurer:
 
 
 def _open_cuda(index: int, options: MeasurerOptions) -> Measurer:
+    if options.provider != "autotune":
+        return _open_engine_kernel(index, options)
     from autotune.devices.cuda import CudaMeasurer
 
     return CudaMeasurer(index, options)
+
+
+def _open_engine_kernel(index: int, options: MeasurerOptions) -> Measurer:
+    from autotune.devices.engine_kernel import EngineMeasurer
+    from autotune.devices.provider import ProviderTimer
+
+    timer = ProviderTimer(options.provider, index, options)
+    assert timer.device is not None
+    return EngineMeasurer(timer, timer.device, options)

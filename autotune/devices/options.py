@@ -16,3 +16,5 @@ class MeasurerOptions:
     """Empty the L2 cache before every timed launch."""
     seed: int = 0
     """Of the routing instances and the inputs."""
+    provider: str = "autotune"
+    """Whose kernel is measured on a GPU; see ``providers``."""

@@ -83,7 +83,7 @@ def compile_gemm(
                 **launch_options(config),
             )
         except COMPILER_ERRORS as error:
-            return CompileFailure(_reason(error, dump()))
+            return failure_of(error, dump())
     return Compiled(
         resources=_resources(kernel, target),
         assembly=kernel.asm["ptx" if target.backend == "cuda" else "amdgcn"],
@@ -188,6 +188,11 @@ def _number(pattern: str, text: str) -> int:
     if match is None:
         raise ValueError(f"no {pattern} in {text[:200]!r}")
     return int(match[1])
+
+
+def failure_of(error: Exception, dump: str) -> CompileFailure:
+    """What one of COMPILER_ERRORS, and what the compiler wrote meanwhile, come to."""
+    return CompileFailure(_reason(error, dump))
 
 
 def _reason(error: Exception, dump: str) -> str:
