@@ -18,6 +18,7 @@ from rich.logging import RichHandler
 
 import autotune
 from autotune.commands.benching import bench_command
+from autotune.commands.comparing import add_compare_flags, compare_command
 from autotune.commands.dashboard import dashboard_command
 from autotune.commands.doctor import doctor_command
 from autotune.commands.flags import (
@@ -83,6 +84,9 @@ def make_parser() -> argparse.ArgumentParser:
         help="six numbers a config: BLOCK_SIZE_M N K GROUP_SIZE_M num_warps num_stages",
     )
     bench.add_argument("--config-file", type=Path, nargs="+", metavar="F", help="engine files")
+
+    words = "kernels side by side: ours, SGLang's, vLLM's, PyTorch's; plots and data"
+    add_compare_flags(_command(commands, "compare", compare_command, words))
 
     for name, function, words in (
         ("status", status_command, "how far everything is"),

@@ -18,7 +18,9 @@ _log = logging.getLogger(__name__)
 DEFAULT_STORAGE = "sqlite:///autotune.db"
 
 
-def add_model_flags(parser: argparse.ArgumentParser) -> None:
+def add_model_flags(
+    parser: argparse.ArgumentParser, sizes_help: str = "default: the engines' 18, from 1 to 4096"
+) -> None:
     """Which layer: the flags of the engines' scripts, with their defaults."""
     group = parser.add_argument_group("model")
     group.add_argument(
@@ -44,7 +46,7 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=list(DEFAULT_TOKENS),
         metavar="N",
-        help="default: the engines' 18, from 1 to 4096",
+        help=sizes_help,
     )
 
 

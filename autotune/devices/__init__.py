@@ -68,8 +68,8 @@ def _open_cuda(index: int, options: MeasurerOptions) -> Measurer:
 
 def _open_engine_kernel(index: int, options: MeasurerOptions) -> Measurer:
     from autotune.devices.engine_kernel import EngineMeasurer
-    from autotune.devices.provider import ProviderTimer
+    from autotune.devices.provider import ProviderTimers
 
-    timer = ProviderTimer(options.provider, index, options)
-    assert timer.device is not None
-    return EngineMeasurer(timer, timer.device, options)
+    timers = ProviderTimers(index, options)
+    assert timers.device is not None
+    return EngineMeasurer(timers.timer(options.provider), timers.device, options)

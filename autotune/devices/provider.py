@@ -48,26 +48,39 @@ class _Prepared:
     """Of the first routing instance, by the eager twin."""
 
 
-class ProviderTimer:
-    """Verifies and times one provider's layer on a GPU, or on the CPU."""
+class Bench:
+    """A GPU, or the CPU, and the weights that the providers of this process share."""
 
-    def __init__(
-        self, provider: str, index: int | None, options: MeasurerOptions, instances: int = INSTANCES
-    ) -> None:
-        """GPU ``index``, None for the CPU. Raises DeviceError where there is no such GPU, and as
-        ``open_provider`` does."""
-        self._cold, self._seed, self._instances = options.cold_l2, options.seed, instances
-        self._device = None if index is None else _take_gpu(index, cold_l2=options.cold_l2)
-        self._place = Place(f"cuda:{index}", self._device.target) if self._device else _CPU
-        self._clock = _clock(index)
-        self._provider: Provider = open_provider(provider, self._place)
+    def __init__(self, index: int | None, options: MeasurerOptions, instances: int) -> None:
+        self.cold, self.seed, self.instances = options.cold_l2, options.seed, instances
+        self.device = None if index is None else _take_gpu(index, cold_l2=options.cold_l2)
+        self.place = Place(f"cuda:{index}", self.device.target) if self.device else _CPU
+        self.clock = _clock(index)
         self._weights: tuple[Problem, MoeWeights] | None = None
-        self._prepared: tuple[Problem, _Prepared] | None = None
 
-    @property
-    def device(self) -> Device | None:
-        """The GPU; None on the CPU."""
-        return self._device
+    def weights(self, problem: Problem) -> MoeWeights:
+        """Those of the problem; they outlive a change of its tokens."""
+        key = weights_key(problem)
+        if self._weights is None or self._weights[0] != key:
+            self.release()
+            place = self.place
+            self._weights = key, make_weights(problem, place.target, place.name, self.seed)
+        return self._weights[1]
+
+    def release(self) -> None:
+        self._weights = None
+        if self.place.is_gpu:
+            torch.cuda.empty_cache()
+
+
+class ProviderTimer:
+    """Verifies and times one provider's layer."""
+
+    def __init__(self, provider: str, bench: Bench) -> None:
+        """Raises as ``open_provider`` does."""
+        self._bench = bench
+        self._provider: Provider = open_provider(provider, bench.place)
+        self._prepared: tuple[Problem, _Prepared] | None = None
 
     @property
     def version(self) -> str:
@@ -150,26 +163,25 @@ class ProviderTimer:
         return self._timer(layer).samples(call, instances)
 
     def _timer(self, layer: Layer) -> Timer:
-        kind = GraphTimer if self._place.is_gpu and layer.is_capturable else EventTimer
-        return kind(self._clock, warm=not self._cold)
+        bench = self._bench
+        kind = GraphTimer if bench.place.is_gpu and layer.is_capturable else EventTimer
+        return kind(bench.clock, warm=not bench.cold)
 
     def _how(self, layer: Layer) -> str:
-        if self._place.is_gpu:
+        if self._bench.place.is_gpu:
             return self._timer(layer).how
-        return f"the host's clock, {'cold' if self._cold else 'warm'} caches, CPU"
+        return f"CPU, the host's clock, {'cold' if self._bench.cold else 'warm'} caches"
 
     def _prepare(self, problem: Problem) -> _Prepared:
         if self._prepared and self._prepared[0] == problem:
             return self._prepared[1]
         self._prepared = None
-        key, place = weights_key(problem), self._place
-        if self._weights is None or self._weights[0] != key:
-            self._weights = None
-            self._weights = key, make_weights(problem, place.target, place.name, self._seed)
-        inputs = make_inputs(problem, self._weights[1], place.target, seed=self._seed)
+        bench = self._bench
+        weights = bench.weights(problem)
+        inputs = make_inputs(problem, weights, bench.place.target, seed=bench.seed)
         routings = tuple(
-            make_routing(problem, instance, inputs.x.device, self._seed)
-            for instance in range(self._instances)
+            make_routing(problem, instance, inputs.x.device, bench.seed)
+            for instance in range(bench.instances)
         )
         layer = self._provider.prepare(inputs)
         prepared = _Prepared(inputs, layer, routings, moe_twin(inputs))
@@ -177,9 +189,43 @@ class ProviderTimer:
         return prepared
 
     def _release(self) -> None:
-        self._prepared = self._weights = None
-        if self._place.is_gpu:
-            torch.cuda.empty_cache()
+        self._prepared = None
+        self._bench.release()
+
+
+class ProviderTimers:
+    """What a child process answers with: timers of several providers, opened when first named."""
+
+    def __init__(
+        self, index: int | None, options: MeasurerOptions, instances: int = INSTANCES
+    ) -> None:
+        """GPU ``index``, None for the CPU. Raises DeviceError where there is no such GPU."""
+        self._bench = Bench(index, options, instances)
+        self._timers: dict[str, ProviderTimer] = {}
+
+    @property
+    def device(self) -> Device | None:
+        """The GPU; None on the CPU."""
+        return self._bench.device
+
+    def about(self, provider: str) -> tuple[str, str]:
+        """Its version, and what a timed call of it does. Raises as ``open_provider`` does."""
+        timer = self.timer(provider)
+        return timer.version, timer.does
+
+    def measure(self, provider: str, problem: Problem, config: AnyConfig | None) -> TrialResult:
+        """See ``ProviderTimer``."""
+        return self.timer(provider).measure(problem, config)
+
+    def timer(self, provider: str) -> ProviderTimer:
+        """See ``ProviderTimer``."""
+        if provider not in self._timers:
+            self._timers[provider] = ProviderTimer(provider, self._bench)
+        return self._timers[provider]
+
+    def close(self) -> None:
+        for timer in self._timers.values():
+            timer.close()
 
 
 def _take_gpu(index: int, *, cold_l2: bool) -> Device:

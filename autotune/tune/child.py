@@ -15,9 +15,8 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, Protocol
 
-from autotune.devices.measurer import Measurer
 from autotune.errors import AutotuneError, DeviceError
 
 _CONTEXT = multiprocessing.get_context("spawn")
@@ -34,10 +33,17 @@ class ChildFault:
     """The traceback, for the log."""
 
 
+class Closable(Protocol):
+    """What a child holds: a measurer, or the timers of providers."""
+
+    def close(self) -> None:
+        """Release the device."""
+
+
 class Child:
     """Handle of one measuring process; started at once, restarted by ``restart``."""
 
-    def __init__(self, open_measurer: Callable[[], Measurer]) -> None:
+    def __init__(self, open_measurer: Callable[[], Closable]) -> None:
         """``open_measurer`` is pickled into the child and called there."""
         self._open_measurer = open_measurer
         self._start()
@@ -107,12 +113,12 @@ class Child:
         self._sent_at = time.monotonic()
 
 
-def _serve(pipe: Connection, open_measurer: Callable[[], Measurer], parent: int) -> None:
+def _serve(pipe: Connection, open_measurer: Callable[[], Closable], parent: int) -> None:
     """The child's main: one answer for each call, until the pipe closes or the parent dies."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the parent, which decides
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     _die_with(parent)
-    measurer: Measurer | None = None
+    measurer: Closable | None = None
     try:
         while True:
             method, args, kwargs = pipe.recv()
@@ -132,7 +138,7 @@ def _serve(pipe: Connection, open_measurer: Callable[[], Measurer], parent: int)
             measurer.close()
 
 
-def _invoke(measurer: Measurer, method: str, args: Any, kwargs: Any) -> Any:
+def _invoke(measurer: Closable, method: str, args: Any, kwargs: Any) -> Any:
     attribute = getattr(measurer, method)
     return attribute(*args, **kwargs) if callable(attribute) else attribute
 

@@ -9,10 +9,11 @@ from collections.abc import Mapping, Sequence
 from autotune.kernels.config import AnyConfig
 from autotune.kernels.device import DeviceKind
 from autotune.studies.finalists import Finalist, as_json, from_json, is_settled, pick
-from autotune.studies.outcome import Outcome, TrialResult
-from autotune.tune.child import Child, ChildFault
+from autotune.studies.outcome import Outcome
+from autotune.tune.child import Child
 from autotune.tune.interrupt import Interrupt
 from autotune.tune.plan import Unit
+from autotune.tune.remote import measure_in
 
 _log = logging.getLogger(__name__)
 
@@ -45,7 +46,7 @@ def settle(unit: Unit, child: Child, interrupt: Interrupt, run_timeout_s: float)
         for config in order.sample(list(samples), len(samples)):
             if interrupt.requested:
                 return
-            result = _measure(unit, child, config, run_timeout_s)
+            result = measure_in(child, run_timeout_s, unit.job.problem, config)
             if result.outcome is Outcome.OK and result.measurement:
                 samples[config] += result.measurement.samples_us
             else:
@@ -61,16 +62,3 @@ def _keep(unit: Unit, finalists: Sequence[Finalist]) -> None:
     unit.finalists = list(finalists)
     value = {"measured": len(unit.entries), "rows": as_json(finalists)}
     unit.study.set_user_attr("finalists", value)
-
-
-def _measure(unit: Unit, child: Child, config: AnyConfig, timeout_s: float) -> TrialResult:
-    child.submit("measure", unit.job.problem, config)
-    if not child.connection.poll(timeout_s):
-        child.restart()
-        return TrialResult(Outcome.RUN_TIMEOUT, reason=f"no answer in {timeout_s:g} s")
-    answer = child.receive()
-    if isinstance(answer, ChildFault):
-        child.restart()
-        return TrialResult(Outcome.CRASHED, reason=answer.reason)
-    assert isinstance(answer, TrialResult)
-    return answer
