@@ -19,6 +19,7 @@ from rich.logging import RichHandler
 import autotune
 from autotune.commands.benching import bench_command
 from autotune.commands.comparing import add_compare_flags, compare_command
+from autotune.commands.converting import add_convert_flags, convert_command
 from autotune.commands.dashboard import dashboard_command
 from autotune.commands.doctor import doctor_command
 from autotune.commands.flags import (
@@ -83,7 +84,14 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="N",
         help="six numbers a config: BLOCK_SIZE_M N K GROUP_SIZE_M num_warps num_stages",
     )
-    bench.add_argument("--config-file", type=Path, nargs="+", metavar="F", help="engine files")
+    bench.add_argument(
+        "--config-file",
+        type=Path,
+        nargs="+",
+        action="extend",
+        metavar="F",
+        help="engine files; two and more are measured in turns, and compared with the first",
+    )
 
     words = "kernels side by side: ours, SGLang's, vLLM's, PyTorch's; plots and data"
     add_compare_flags(_command(commands, "compare", compare_command, words))
@@ -130,6 +138,9 @@ def make_parser() -> argparse.ArgumentParser:
     check.add_argument("file", type=Path, nargs="+")
     check.add_argument("--engine", choices=tuple(ENGINES), required=True)
     check.add_argument("--triton-version", help="of the serving machine, as 3.6.0")
+
+    words = "an engine's file made legal for another, with every change listed"
+    add_convert_flags(_command(commands, "convert", convert_command, words))
 
     doctor = _command(commands, "doctor", doctor_command, "what this machine has")
     add_device_flags(doctor)

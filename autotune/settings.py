@@ -49,6 +49,8 @@ class RunSettings:
     device: str
     """Selector: cuda, estimate:GPU or replay:FILE, never auto."""
     kernel: Kernel = Kernel.FUSED
+    provider: str = "autotune"
+    """Whose kernel is measured: ours, or an installed engine's own."""
     l2: str = "cold"
     trials: int = 60
     timeout_s: float | None = None
@@ -71,11 +73,33 @@ class RunSettings:
             raise UsageError(f"--stop-gain is {self.stop_gain}; it is a share: 0 (never) to 1")
         if self.jobs < 1:
             raise UsageError(f"--jobs is {self.jobs}; it must be at least 1")
+        if self.provider != "autotune":
+            self._check_provider()
+
+    def _check_provider(self) -> None:
+        """An engine's own kernel is measured on a GPU, for that engine's files alone."""
+        flag = f"--provider {self.provider}"
+        if not self.device.startswith("cuda"):
+            raise UsageError(
+                f"{flag} with --device {self.device}: an engine's own kernel is measured on a GPU. "
+                "Leave --provider out to estimate, or run where a GPU is"
+            )
+        if self.kernel is not Kernel.FUSED:
+            raise UsageError(
+                f"{flag} with --kernel {self.kernel.value}: an engine's launch takes one config "
+                "for both GEMMs. Leave one of them out"
+            )
+        if self.engines != (self.provider,):
+            raise UsageError(
+                f"{flag} with --engine {' '.join(self.engines)}: what is measured with its kernel "
+                f"is for its files alone. Try --engine {self.provider}"
+            )
 
     @property
     def measurer_options(self) -> MeasurerOptions:
         """What the measurer is opened with."""
-        return MeasurerOptions(cache_dir=self.cache_dir, cold_l2=self.l2 == "cold")
+        cold = self.l2 == "cold"
+        return MeasurerOptions(cache_dir=self.cache_dir, cold_l2=cold, provider=self.provider)
 
     def as_json(self) -> dict[str, Any]:
         """Only JSON types; ``from_json`` is its inverse."""

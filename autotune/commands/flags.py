@@ -10,6 +10,7 @@ from pathlib import Path
 from autotune.devices import auto_selector
 from autotune.engines import DEFAULT_TOKENS, ENGINES
 from autotune.kernels.problem import Dtype, Kernel
+from autotune.providers import TUNABLE
 from autotune.settings import ModelSettings, RunSettings
 from autotune.studies.samplers import SAMPLERS
 
@@ -85,6 +86,12 @@ def add_run_flags(parser: argparse.ArgumentParser) -> None:
         default=Kernel.FUSED.value,
         help="one config for both GEMMs, or one for each where the engine reads two",
     )
+    group.add_argument(
+        "--provider",
+        choices=TUNABLE,
+        default=TUNABLE[0],
+        help="whose kernel is measured: ours, or an installed engine's own, for its files alone",
+    )
     group.add_argument("--sampler", choices=sorted(SAMPLERS), default="surrogate")
     group.add_argument(
         "--stop-gain",
@@ -151,12 +158,20 @@ def run_settings(args: argparse.Namespace) -> RunSettings:
         run_timeout_s=args.run_timeout,
         sampler=args.sampler,
         stop_gain=args.stop_gain,
-        engines=tuple(ENGINES) if args.engine == "both" else (args.engine,),
+        engines=_engines(args),
+        provider=args.provider,
         output_dir=args.output_dir.absolute(),
         cache_dir=cache_dir(args),
         jobs=jobs,
         seed=args.seed,
     )
+
+
+def _engines(args: argparse.Namespace) -> tuple[str, ...]:
+    """Of "both", an engine's own kernel speaks for that engine."""
+    if args.engine != "both":
+        return (args.engine,)
+    return (args.provider,) if args.provider in ENGINES else tuple(ENGINES)
 
 
 def _jobs(device: str, cores: int) -> int:
