@@ -96,7 +96,7 @@ class TorchCompile:
     does = "torch.compile of the sorted and grouped layer; integer weights become real in the call"
 
     def __init__(self, place: Place) -> None:
-        self._place = place
+        self._place, self._has_compiled = place, False
 
     def why_not(self, problem: Problem) -> str | None:
         if problem.dtype in _QUANTISED_ACTIVATIONS:
@@ -115,13 +115,15 @@ class TorchCompile:
         return None
 
     def prepare(self, inputs: MoeInputs) -> _TorchLayer:
+        self._has_compiled = True
         torch._dynamo.reset()  # its limit of recompilations would fall back to eager, in silence
         grouped = _why_not_grouped(inputs.problem) is None
         call = _caller(grouped_layer if grouped else gathered_layer, inputs)
         return _TorchLayer(inputs, torch.compile(call, dynamic=False), is_capturable=True)
 
     def close(self) -> None:
-        torch._dynamo.reset()
+        if self._has_compiled:
+            torch._dynamo.reset()
 
 
 def _caller(layer: Callable[..., Tensor], inputs: MoeInputs) -> Callable[[], Tensor]:

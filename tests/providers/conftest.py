@@ -25,7 +25,6 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
         return root
 
     _forget()
-    monkeypatch.setattr(sys, "path", list(sys.path))
     yield write
     _forget()
 
@@ -33,6 +32,12 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
 def _forget() -> None:
     for name in [n for n in sys.modules if n.partition(".")[0] in _OF_ENGINES]:
         del sys.modules[name]
+
+
+@pytest.fixture(autouse=True)
+def _import_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Opening an engine takes folders off the path; other tests need them."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
 
 
 @pytest.fixture(autouse=True)

@@ -40,8 +40,9 @@ CASES = [
 ]
 NAMES = ["autotune", *(f"{e} {v}" for e, vs in VERSIONS.items() for v in vs)]
 NAMES += [name for name in PROVIDERS if name.startswith("torch")]
-COMPILED = (CASES[3], CASES[-1])
-"""What ``torch-compile`` is tested on: compiling takes seconds a case."""
+COMPILED = CASES[-1]
+"""What ``torch-compile`` is tested on here, bf16 being left to the tests of ``compare``: compiling
+takes seconds a case."""
 
 
 @pytest.fixture(params=NAMES)
@@ -69,7 +70,7 @@ def problem(request: pytest.FixtureRequest, provider: Provider) -> Problem:
         pytest.skip(reason)
     if provider.name == "autotune" and case.dtype not in (Dtype.FP16, Dtype.FP32):
         pytest.skip("the interpreter computes bf16 dots wrongly (Triton 3.9)")
-    if provider.name == "torch-compile" and case not in COMPILED:
+    if provider.name == "torch-compile" and case is not COMPILED:
         pytest.skip("compiling takes seconds")
     return case
 

@@ -84,8 +84,10 @@ def test_the_current_folder_never_shadows_the_packages_of_an_engine(tmp_path: Pa
         (tmp_path / "work" / name).mkdir(parents=True)
         (tmp_path / "work" / name / "__init__.py").touch()
     code = (
+        "import sys\n"
         "from autotune.kernels.device import Target\n"
         "from autotune.providers import Place, open_provider\n"
+        "assert 'torch' not in sys.modules\n"
         "print(open_provider('sglang', Place('cpu', Target('cuda', 90))).version)\n"
         "import kernels; print(kernels.HUB)\n"
     )
