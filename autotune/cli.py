@@ -16,6 +16,8 @@ from rich.logging import RichHandler
 
 import autotune
 from autotune.commands.benching import bench_command
+from autotune.commands.comparing import add_compare_flags, compare_command
+from autotune.commands.converting import add_convert_flags, convert_command
 from autotune.commands.dashboard import dashboard_command
 from autotune.commands.doctor import doctor_command
 from autotune.commands.flags import (
@@ -97,7 +99,17 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="N",
         help="six numbers a config: BLOCK_SIZE_M N K GROUP_SIZE_M num_warps num_stages",
     )
-    bench.add_argument("--config-file", type=Path, nargs="+", metavar="F", help="engine files")
+    bench.add_argument(
+        "--config-file",
+        type=Path,
+        nargs="+",
+        action="extend",
+        metavar="F",
+        help="engine files; two and more are measured in turns, and compared with the first",
+    )
+
+    words = "kernels side by side: ours, SGLang's, vLLM's, PyTorch's; plots and data"
+    add_compare_flags(_command(commands, "compare", compare_command, words))
 
     record = _command(commands, "record", record_command, "measure a whole space into one file")
     add_record_flags(record)
@@ -157,6 +169,9 @@ def make_parser() -> argparse.ArgumentParser:
     check.add_argument("--triton-version", help="of the serving machine, as 3.6.0")
 
     _add_storage_commands(commands)
+
+    words = "an engine's file made legal for another, with every change listed"
+    add_convert_flags(_command(commands, "convert", convert_command, words))
 
     doctor = _command(commands, "doctor", doctor_command, "what this machine has")
     add_device_flags(doctor)

@@ -33,3 +33,11 @@ class MissingStorageError(StorageError):
 
 class EngineFileError(AutotuneError):
     """An engine config file that cannot be read, is illegal, or cannot be written."""
+
+
+class ProviderError(AutotuneError):
+    """An implementation to compare with that is of an unknown version, or cannot be used."""
+
+
+class MissingProvider(ProviderError):  # noqa: N818  said of a choice, not of a failure
+    """An implementation that is not installed."""

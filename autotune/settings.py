@@ -55,6 +55,8 @@ class RunSettings:
     device: str
     """Selector: cuda, estimate:GPU or replay:FILE, never auto."""
     kernel: Kernel = Kernel.FUSED
+    provider: str = "autotune"
+    """Whose kernel is measured: ours, or an installed engine's own."""
     l2: str = "cold"
     trials: int = 60
     timeout_s: float | None = None
@@ -90,6 +92,8 @@ class RunSettings:
         if self.compile_timeout_s <= 0:
             raise UsageError(f"--compile-timeout is {self.compile_timeout_s} s; it must be above 0")
         self._check_gpus()
+        if self.provider != "autotune":
+            self._check_provider()
 
     def _check_gpus(self) -> None:
         if self.gpus == ALL_GPUS:
@@ -103,6 +107,25 @@ class RunSettings:
                 "--device cuda; estimates and recordings take --workers N"
             )
 
+    def _check_provider(self) -> None:
+        """An engine's own kernel is measured on a GPU, for that engine's files alone."""
+        flag = f"--provider {self.provider}"
+        if not self.device.startswith("cuda"):
+            raise UsageError(
+                f"{flag} with --device {self.device}: an engine's own kernel is measured on a GPU. "
+                "Leave --provider out to estimate, or run where a GPU is"
+            )
+        if self.kernel is not Kernel.FUSED:
+            raise UsageError(
+                f"{flag} with --kernel {self.kernel.value}: an engine's launch takes one config "
+                "for both GEMMs. Leave one of them out"
+            )
+        if self.engines != (self.provider,):
+            raise UsageError(
+                f"{flag} with --engine {' '.join(self.engines)}: what is measured with its kernel "
+                f"is for its files alone. Try --engine {self.provider}"
+            )
+
     @property
     def measurer_options(self) -> MeasurerOptions:
         """What the measurer is opened with."""
@@ -111,6 +134,7 @@ class RunSettings:
             cache_dir=self.cache_dir,
             cold_l2=self.l2 == "cold",
             topk_ids_dir=Path(folder) if folder else None,
+            provider=self.provider,
         )
 
     def as_json(self) -> dict[str, Any]:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import math
+from collections import Counter
+from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from autotune.commands.flags import run_settings
@@ -13,21 +17,77 @@ from autotune.kernels.measurement import Measurement, routing_us, typical_us
 from autotune.report.progress import device_line
 from autotune.report.tables import rows_table
 from autotune.studies.outcome import Outcome
-from autotune.tune.bench import Timed, bench
+from autotune.tune.bench import Timed, bench, bench_files
+from autotune.tune.side_by_side import Entry, Row
 
 _KEYS = ("BLOCK_SIZE_M", "BLOCK_SIZE_N", "BLOCK_SIZE_K", "GROUP_SIZE_M", "num_warps", "num_stages")
 
 
 def bench_command(args: argparse.Namespace, output: Output) -> int:
     """Time given configs. 1 where any could not be measured."""
-    configs = parse_configs(args.configs or [])
+    configs, files = parse_configs(args.configs or []), list(dict.fromkeys(args.config_file or []))
+    if len(files) > 1 and not configs:
+        return _bench_files(args, files, output)
     settings = run_settings(args)
-    device, rows = bench(settings, configs, args.config_file or [])
+    device, rows = bench(settings, configs, files)
     output.note(device_line(device))
     names = settings.model.routing.split(",")
     data = [_row(row, names if len(names) > 1 else []) for row in rows]
     output.result({"device": device.name, "rows": data}, rows_table(data))
     return int(any(row.result.outcome != Outcome.OK for row in rows))
+
+
+def _bench_files(args: argparse.Namespace, files: list[Path], output: Output) -> int:
+    device, rows = bench_files(run_settings(args), files)
+    output.note(device_line(device))
+    data = [_file_row(row, entry, files) for row in rows for entry in row.entries]
+    shown = [{key: _shown(row[key]) for key in row if key != "reason"} for row in data]
+    summary = _summary(rows, files)
+    document = {"device": device.name, "files": list(map(str, files)), "rows": data}
+    output.result(document | {"summary": summary}, rows_table(shown), "\n".join(summary))
+    for entry in (entry for row in rows for entry in row.entries if entry.reason):
+        output.note(f"{entry.source}: {entry.config}: {entry.reason}")
+    return int(any(row["us"] is None for row in data))
+
+
+def _file_row(row: Row, entry: Entry, files: list[Path]) -> dict[str, Any]:
+    """``file`` is its number; ratios are of times over the first file's."""
+    found = entry.ratio
+    return {
+        "batch_size": row.tokens,
+        "file": files.index(Path(entry.source)) + 1,
+        "key": entry.key,
+        "config": str(entry.config),
+        "us": round(entry.median_us, 2) if entry.median_us else None,
+        "ratio": round(found.middle, 4) if found else None,
+        "interval": [round(found.low, 4), round(found.high, 4)] if found else None,
+        "verdict": entry.verdict.value if entry.verdict else None,
+        "wins": row.winner == entry.source,
+        "reason": entry.reason or None,
+    }
+
+
+def _shown(value: Any) -> Any:
+    if isinstance(value, list):
+        return " to ".join(f"{bound:.4f}" for bound in value)
+    return {True: "wins", False: ""}[value] if isinstance(value, bool) else value
+
+
+def _summary(rows: list[Row], files: list[Path]) -> list[str]:
+    """A line a file: how often it wins, and how it stands against the first."""
+    lines = []
+    for number, path in enumerate(files, 1):
+        wins = sum(row.winner == str(path) for row in rows)
+        entries = [row.entries[number - 1] for row in rows]
+        logs = [math.log(entry.ratio.middle) for entry in entries if entry.ratio]
+        against = ""
+        if logs:
+            mean = math.exp(fmean(logs))
+            counts = Counter(entry.verdict.value for entry in entries if entry.verdict)
+            words = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
+            against = f"; time over file 1: {mean:.4f} in the geometric mean ({words})"
+        lines.append(f"file {number}: wins at {wins} of {len(rows)} batch sizes{against}: {path}")
+    return lines
 
 
 def parse_configs(numbers: list[int]) -> list[Config]:

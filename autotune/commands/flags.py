@@ -13,6 +13,7 @@ from autotune.errors import UsageError
 from autotune.kernels.problem import Dtype, Kernel
 from autotune.kernels.recording import RECORDED, make_known
 from autotune.kernels.topk_files import read_recording
+from autotune.providers import TUNABLE
 from autotune.settings import ALL_GPUS, ModelSettings, RunSettings
 from autotune.studies.samplers import SAMPLERS
 
@@ -21,7 +22,9 @@ _log = logging.getLogger(__name__)
 DEFAULT_STORAGE = "sqlite:///autotune.db"
 
 
-def add_model_flags(parser: argparse.ArgumentParser) -> None:
+def add_model_flags(
+    parser: argparse.ArgumentParser, sizes_help: str = "default: the engines' 18, from 1 to 4096"
+) -> None:
     """Which layer: the flags of the engines' scripts, with their defaults."""
     group = parser.add_argument_group("model")
     group.add_argument(
@@ -47,7 +50,7 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=list(DEFAULT_TOKENS),
         metavar="N",
-        help="default: the engines' 18, from 1 to 4096",
+        help=sizes_help,
     )
     group.add_argument(
         "--routing",
@@ -99,6 +102,12 @@ def add_run_flags(parser: argparse.ArgumentParser) -> None:
         choices=[kernel.value for kernel in Kernel],
         default=Kernel.FUSED.value,
         help="one config for both GEMMs, or one for each where the engine reads two",
+    )
+    group.add_argument(
+        "--provider",
+        choices=TUNABLE,
+        default=TUNABLE[0],
+        help="whose kernel is measured: ours, or an installed engine's own, for its files alone",
     )
     group.add_argument("--sampler", choices=sorted(SAMPLERS), default="surrogate")
     group.add_argument(
@@ -224,7 +233,8 @@ def run_settings(args: argparse.Namespace) -> RunSettings:
         run_timeout_s=args.run_timeout,
         sampler=args.sampler,
         stop_gain=args.stop_gain,
-        engines=tuple(ENGINES) if args.engine == "both" else (args.engine,),
+        engines=_engines(args),
+        provider=args.provider,
         output_dir=args.output_dir.absolute(),
         warm_starts=_warm_starts(args.warm_start),
         cache_dir=cache_dir(args),
@@ -234,6 +244,13 @@ def run_settings(args: argparse.Namespace) -> RunSettings:
         gpus=args.gpus.replace(" ", ""),
         seed=args.seed,
     )
+
+
+def _engines(args: argparse.Namespace) -> tuple[str, ...]:
+    """Of "both", an engine's own kernel speaks for that engine."""
+    if args.engine != "both":
+        return (args.engine,)
+    return (args.provider,) if args.provider in ENGINES else tuple(ENGINES)
 
 
 def _warm_starts(paths: list[Path]) -> tuple[Path, ...]:

@@ -68,6 +68,17 @@ def _open_replay(argument: str, options: MeasurerOptions) -> Measurer:
 
 
 def _open_cuda(index: int, options: MeasurerOptions) -> Measurer:
+    if options.provider != "autotune":
+        return _open_engine_kernel(index, options)
     from autotune.devices.cuda import CudaMeasurer
 
     return CudaMeasurer(index, options)
+
+
+def _open_engine_kernel(index: int, options: MeasurerOptions) -> Measurer:
+    from autotune.devices.engine_kernel import EngineMeasurer
+    from autotune.devices.provider import ProviderTimers
+
+    timers = ProviderTimers(index, options)
+    assert timers.device is not None
+    return EngineMeasurer(timers.timer(options.provider), timers.device, options)

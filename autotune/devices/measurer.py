@@ -15,9 +15,9 @@ from autotune.studies.space import SearchSpace
 class Measurer(Protocol):
     """Measures configs. Lives in a child process that may be killed at any moment.
 
-    Implementations: ``cuda`` (a real GPU), ``estimate`` (compiled for a GPU, time modelled),
-    ``replay`` (a recorded landscape). Constructing one may be slow (a CUDA context, imports);
-    everything is released by ``close``.
+    Implementations: ``cuda`` (a real GPU), ``engine_kernel`` (the same with an engine's own
+    kernel), ``estimate`` (compiled for a GPU, time modelled), ``replay`` (a recorded landscape).
+    Constructing one may be slow (a CUDA context, imports); everything is released by ``close``.
     """
 
     @property

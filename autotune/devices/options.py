@@ -18,3 +18,5 @@ class MeasurerOptions:
     """The recording that problems may ask for."""
     seed: int = 0
     """Of the routing instances and the inputs; of a replay, which samples are drawn."""
+    provider: str = "autotune"
+    """Whose kernel is measured on a GPU; see ``providers``."""

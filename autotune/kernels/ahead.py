@@ -77,8 +77,7 @@ def compile_gemm(
                 **launch_options(config),
             )
         except COMPILER_ERRORS as error:
-            reason = _reason(error, dump())
-            return CompileFailure(reason, cause=_cause(reason))
+            return failure_of(error, dump())
     return Compiled(
         resources=_resources(kernel, target),
         assembly=kernel.asm["ptx" if target.backend == "cuda" else "amdgcn"],
@@ -192,6 +191,12 @@ def _number(pattern: str, text: str) -> int:
     if match is None:
         raise ValueError(f"no {pattern} in {text[:200]!r}")
     return int(match[1])
+
+
+def failure_of(error: Exception, dump: str) -> CompileFailure:
+    """What one of COMPILER_ERRORS, and what the compiler wrote meanwhile, come to."""
+    reason = _reason(error, dump)
+    return CompileFailure(reason, cause=_cause(reason))
 
 
 def _reason(error: Exception, dump: str) -> str:

@@ -93,7 +93,7 @@ def moe_twin(inputs: MoeInputs) -> Tensor:
     Expert by expert, so that only one expert's weights are real-valued at a time.
     """
     problem = inputs.problem
-    x = _real_rows(inputs)
+    x = real_rows(inputs)
     out = torch.zeros((problem.tokens, problem.hidden), device=x.device)
     for expert in range(problem.experts):
         tokens, choice = torch.nonzero(inputs.topk_ids == expert, as_tuple=True)
@@ -103,13 +103,13 @@ def moe_twin(inputs: MoeInputs) -> Tensor:
         up = (x[tokens] @ w1.T).to(inputs.elements.c)
         rows = silu_and_mul_twin(up).to(inputs.elements.c)
         w2 = weight_of(problem, inputs.weights.down, "down", expert)
-        down = _as_down_reads(inputs, rows) @ w2.T
+        down = as_down_reads(inputs, rows) @ w2.T
         weighted = down * inputs.topk_weights[tokens, choice][:, None]
         out.index_add_(0, tokens, weighted.to(inputs.elements.c).float())
     return out
 
 
-def _real_rows(inputs: MoeInputs) -> Tensor:
+def real_rows(inputs: MoeInputs) -> Tensor:
     """The up GEMM's A as real values [M, H]."""
     if not inputs.elements.quantizes_activations:
         return inputs.x.float()
@@ -118,7 +118,7 @@ def _real_rows(inputs: MoeInputs) -> Tensor:
     return dequantize(inputs.x, inputs.x_scale.reshape(-1, groups), tile)
 
 
-def _as_down_reads(inputs: MoeInputs, rows: Tensor) -> Tensor:
+def as_down_reads(inputs: MoeInputs, rows: Tensor) -> Tensor:
     """The activation's output as the down GEMM reads it: quantised where A is, fp32 again."""
     problem, elements = inputs.problem, inputs.elements
     if not elements.quantizes_activations:

@@ -20,7 +20,7 @@ from autotune.studies.winner import Winner
 FINALISTS = 5
 _STUDENT_95 = 2.0
 """Student's t for 95 % at 20 pairs and more: two rounds of ten routings give 20."""
-_EVEN = 0.002
+EVEN = 0.002
 """Two configs whose times differ by less, with certainty, are the same to a user."""
 _MIN_PAIRS = 2
 
@@ -79,7 +79,7 @@ def is_settled(finalists: Sequence[Finalist]) -> bool:
     """True where the fastest is faster than each other one, or as good as even, with certainty."""
     best = min(finalists, key=lambda finalist: finalist.median_us)
     others = [best.over(finalist) for finalist in finalists if finalist is not best]
-    return all(r.high < 1 or (r.low > 1 - _EVEN and r.high < 1 + _EVEN) for r in others)
+    return all(r.high < 1 or (r.low > 1 - EVEN and r.high < 1 + EVEN) for r in others)
 
 
 def final_winner(finalists: Sequence[Finalist], incumbents: Collection[AnyConfig]) -> Winner | None:

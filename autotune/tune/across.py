@@ -21,7 +21,8 @@ from autotune.studies.outcome import Outcome
 from autotune.studies.patience import patiently
 from autotune.tune.child import Child
 from autotune.tune.plan import Unit
-from autotune.tune.settle import Leaving, measure_on
+from autotune.tune.remote import measure_in
+from autotune.tune.settle import Leaving
 
 _log = logging.getLogger(__name__)
 ATTRIBUTE = "across"
@@ -126,7 +127,7 @@ def _crossing(
         return before
     us = []
     for config in (there.config, here.config):
-        result = measure_on(child, here.problem, config, run_timeout_s)
+        result = measure_in(child, run_timeout_s, here.problem, config)
         if result.outcome is not Outcome.OK or result.measurement is None:
             _log.warning("%s under %s: %s", config, here.problem.routing, result.reason)
             return None

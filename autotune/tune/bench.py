@@ -9,17 +9,19 @@ from pathlib import Path
 
 from autotune.devices import open_measurer
 from autotune.engines import read_configs
+from autotune.engines.entries import nearest
 from autotune.errors import EngineFileError
 from autotune.kernels.config import AnyConfig, Config
-from autotune.kernels.device import Device
+from autotune.kernels.device import Device, DeviceKind
 from autotune.kernels.limits import why_no_tma
-from autotune.kernels.problem import Kernel
+from autotune.kernels.problem import Kernel, Problem
 from autotune.settings import RunSettings
 from autotune.studies.outcome import Outcome, TrialResult
 from autotune.studies.pairs import completed_as_asked
-from autotune.tune.child import Child, ChildFault
+from autotune.tune.child import Child
 from autotune.tune.plan import Job, default_source, jobs_of_kernel, model_shape
-from autotune.tune.remote import RemoteMeasurer
+from autotune.tune.remote import RemoteMeasurer, measure_in
+from autotune.tune.side_by_side import MAX_ROUNDS, Given, Row, side_by_side
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +45,52 @@ def bench(
     try:
         device = RemoteMeasurer(child).device
         rows = [
-            Timed(job.problem.tokens, source, config, _measure(child, job, config))
+            Timed(
+                job.problem.tokens,
+                source,
+                config,
+                _measure(child, job, config, settings.run_timeout_s),
+            )
             for job in jobs_of_kernel(shape, settings.model, settings.engines, settings.kernel)
             for source, config in _candidates(job, device, configs, tables)
         ]
     finally:
         child.close()
     return device, rows
+
+
+def bench_files(settings: RunSettings, files: Sequence[Path]) -> tuple[Device, list[Row]]:
+    """Measure what each file says for each batch size, in turns. Raises as ``bench`` does."""
+    shape = model_shape(settings.model)
+    tables = {path: _table(path) for path in files}
+    child = Child(partial(open_measurer, settings.device, settings.measurer_options))
+    try:
+        device = RemoteMeasurer(child).device
+        rounds = MAX_ROUNDS if device.kind is DeviceKind.CUDA else 1
+        rows = [
+            side_by_side(
+                job.problem,
+                [_given(path, table, job.problem, device) for path, table in tables.items()],
+                child,
+                timeout_s=settings.run_timeout_s,
+                rounds=rounds,
+            )
+            for job in jobs_of_kernel(shape, settings.model, settings.engines, settings.kernel)
+        ]
+    finally:
+        child.close()
+    return device, rows
+
+
+def _given(path: Path, table: dict[int, Config], problem: Problem, device: Device) -> Given:
+    """Under separate kernels with what the file of the down GEMM beside it says."""
+    key = nearest(table, problem.tokens)
+    down_path = path.with_name(f"{path.stem}_down.json")
+    down = None
+    if problem.kernel is Kernel.SEPARATE and down_path.is_file():
+        down_table = _table(down_path)
+        down = down_table[nearest(down_table, problem.tokens)]
+    return Given(str(path), key, completed_as_asked(problem, device, table[key], down))
 
 
 def _candidates(
@@ -59,7 +100,7 @@ def _candidates(
     an up file says."""
     given = [("--configs", config) for config in configs]
     for path, table in tables.items():
-        given.append((path, table[min(table, key=lambda key: abs(key - job.problem.tokens))]))
+        given.append((path, table[nearest(table, job.problem.tokens)]))
     if not given:
         defaults = (engine.default_config(job.problem, device) for engine in job.engines)
         given = list(zip(map(default_source, job.engines), defaults, strict=True))
@@ -79,15 +120,8 @@ def _table(path: Path) -> dict[int, Config]:
     return table
 
 
-def _measure(child: Child, job: Job, config: AnyConfig) -> TrialResult:
-    measurer = RemoteMeasurer(child)
-    why = measurer.space(job.problem).why_not(config)
+def _measure(child: Child, job: Job, config: AnyConfig, timeout_s: float) -> TrialResult:
+    why = RemoteMeasurer(child).space(job.problem).why_not(config)
     if why is not None:
         return TrialResult(Outcome.INFEASIBLE, reason=why)
-    child.submit("measure", job.problem, config)
-    answer = child.receive()
-    if isinstance(answer, ChildFault):
-        child.restart()
-        return TrialResult(Outcome.CRASHED, reason=answer.reason)
-    assert isinstance(answer, TrialResult)
-    return answer
+    return measure_in(child, timeout_s, job.problem, config)

@@ -15,9 +15,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from autotune.devices.measurer import Measurer
 from autotune.errors import AutotuneError, DeviceError
 from autotune.tune.processes import die_with, exit_words, leave_signals_to_parent
 
@@ -35,10 +34,17 @@ class ChildFault:
     """The traceback, for the log."""
 
 
+class Closable(Protocol):
+    """What a child holds: a measurer, or the timers of providers."""
+
+    def close(self) -> None:
+        """Release the device."""
+
+
 class Child:
     """Handle of one measuring process; started at once, restarted by ``restart``."""
 
-    def __init__(self, open_measurer: Callable[[], Measurer]) -> None:
+    def __init__(self, open_measurer: Callable[[], Closable]) -> None:
         """``open_measurer`` is pickled into the child and called there."""
         self._open_measurer = open_measurer
         self._start()
@@ -122,11 +128,11 @@ class Child:
         self._since = time.monotonic()
 
 
-def _serve(pipe: Connection, open_measurer: Callable[[], Measurer], parent: int) -> None:
+def _serve(pipe: Connection, open_measurer: Callable[[], Closable], parent: int) -> None:
     """The child's main: one answer for each call, until the pipe closes or the parent dies."""
     leave_signals_to_parent()
     die_with(parent)
-    measurer: Measurer | None = None
+    measurer: Closable | None = None
     try:
         while True:
             method, args, kwargs = pipe.recv()
@@ -146,7 +152,7 @@ def _serve(pipe: Connection, open_measurer: Callable[[], Measurer], parent: int)
             measurer.close()
 
 
-def _invoke(measurer: Measurer, method: str, args: Any, kwargs: Any) -> Any:
+def _invoke(measurer: Closable, method: str, args: Any, kwargs: Any) -> Any:
     attribute = getattr(measurer, method)
     return attribute(*args, **kwargs) if callable(attribute) else attribute
 

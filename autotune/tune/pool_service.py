@@ -110,9 +110,10 @@ def serve_pool(pool: CompilePool, connection: Connection) -> None:
         connection.close()
 
 
-def compiles_ahead(device: Device) -> bool:
-    """Whether a pool is of use: an estimate is a compile, and a replay needs none."""
-    return device.kind is DeviceKind.CUDA
+def compiles_ahead(device: Device, provider: str) -> bool:
+    """Whether a pool is of use: an estimate is a compile, a replay needs none, and what an engine
+    launches is not our kernel."""
+    return device.kind is DeviceKind.CUDA and provider == "autotune"
 
 
 class PoolHost:

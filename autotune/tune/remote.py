@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import cast
+from typing import Any, cast
 
 from autotune.kernels.config import AnyConfig
 from autotune.kernels.device import Device
 from autotune.kernels.problem import Problem
-from autotune.studies.outcome import TrialResult
+from autotune.studies.outcome import Outcome, TrialResult
 from autotune.studies.pruning import Stop
 from autotune.studies.space import SearchSpace
-from autotune.tune.child import Child
+from autotune.tune.child import Child, ChildFault
 
 
 class RemoteMeasurer:
@@ -39,3 +39,18 @@ class RemoteMeasurer:
 
     def close(self) -> None:
         self._child.close()
+
+
+def measure_in(child: Child, timeout_s: float, *args: Any) -> TrialResult:
+    """The child's ``measure`` of these arguments. Where it dies, fails or takes too long, that is
+    the outcome, and the child is started afresh."""
+    child.submit("measure", *args)
+    if not child.connection.poll(timeout_s):
+        child.restart()
+        return TrialResult(Outcome.RUN_TIMEOUT, reason=f"no answer in {timeout_s:g} s")
+    answer = child.receive()
+    if isinstance(answer, ChildFault):
+        child.restart()
+        return TrialResult(Outcome.CRASHED, reason=answer.reason)
+    assert isinstance(answer, TrialResult)
+    return answer

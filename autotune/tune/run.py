@@ -174,7 +174,7 @@ def _compile_pool(
     host: PoolHost, device: Device, settings: RunSettings, gpus: int
 ) -> CompilePool | None:
     jobs = default_jobs(gpus) if settings.compile_jobs is None else settings.compile_jobs
-    if not compiles_ahead(device) or not jobs:
+    if not compiles_ahead(device, settings.provider) or not jobs:
         host.close()
         return None
     cache = CompileCache(settings.cache_dir / FILE_NAME, device.target)

@@ -184,6 +184,7 @@ class _Service:
         storage = patiently(lambda: open_storage(self._order.storage, create=False))
         self._stack.callback(storage.remove_session)
         self._units = patiently(lambda: _join(storage, begin, self._order.number))
+        is_ahead = compiles_ahead(self._measurer.device, settings.provider)
         with Lease(storage, self._order.device) as lease:
             worker = Worker(
                 self._units,
@@ -193,7 +194,7 @@ class _Service:
                 parent=self._overseer,
                 limits=Limits(settings.run_timeout_s, settings.stop_gain, deadline),
                 start_at=self._order.number,
-                compiling=self._compiling if compiles_ahead(self._measurer.device) else None,
+                compiling=self._compiling if is_ahead else None,
             )
             self._overseer.send(Done(worker.run()))
 

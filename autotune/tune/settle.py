@@ -9,12 +9,12 @@ from typing import Protocol
 
 from autotune.kernels.config import AnyConfig
 from autotune.kernels.device import DeviceKind
-from autotune.kernels.problem import Problem
 from autotune.studies.finalists import Finalist, as_json, from_json, is_settled, pick
-from autotune.studies.outcome import Outcome, TrialResult
+from autotune.studies.outcome import Outcome
 from autotune.studies.patience import patiently
-from autotune.tune.child import Child, ChildFault
+from autotune.tune.child import Child
 from autotune.tune.plan import Unit
+from autotune.tune.remote import measure_in
 
 _log = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ def settle(unit: Unit, child: Child, interrupt: Leaving, run_timeout_s: float) -
         for config in order.sample(list(samples), len(samples)):
             if interrupt.requested:
                 return
-            result = measure_on(child, unit.job.problem, config, run_timeout_s)
+            result = measure_in(child, run_timeout_s, unit.job.problem, config)
             if result.outcome is Outcome.OK and result.measurement:
                 new[config] = result.measurement.samples_us
             else:
@@ -75,17 +75,3 @@ def _keep(unit: Unit, finalists: Sequence[Finalist]) -> None:
     unit.finalists = list(finalists)
     value = {"measured": len(unit.entries), "rows": as_json(finalists)}
     patiently(lambda: unit.study.set_user_attr("finalists", value))
-
-
-def measure_on(child: Child, problem: Problem, config: AnyConfig, timeout_s: float) -> TrialResult:
-    """One measurement outside of a trial; a child that dies or hangs is started again."""
-    child.submit("measure", problem, config)
-    if not child.connection.poll(timeout_s):
-        child.restart()
-        return TrialResult(Outcome.RUN_TIMEOUT, reason=f"no answer in {timeout_s:g} s")
-    answer = child.receive()
-    if isinstance(answer, ChildFault):
-        child.restart()
-        return TrialResult(Outcome.CRASHED, reason=answer.reason)
-    assert isinstance(answer, TrialResult)
-    return answer

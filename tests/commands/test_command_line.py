@@ -101,6 +101,38 @@ def test_bench(tmp_path: Path, landscape: Path) -> None:
     assert "5 numbers" in five.stderr
 
 
+def test_bench_of_two_files(tmp_path: Path, landscape: Path) -> None:
+    """The landscape's optimum against a config beside it, named twice as people do."""
+    entry = {"BLOCK_SIZE_M": 32, "BLOCK_SIZE_N": 64, "BLOCK_SIZE_K": 64}
+    entry |= {"GROUP_SIZE_M": 8, "num_warps": 4, "num_stages": 3}
+    for name, keys in (("a", entry), ("b", entry | {"BLOCK_SIZE_K": 128})):
+        (tmp_path / f"{name}.json").write_text(json.dumps({"1": keys, "64": entry}))
+    words = [
+        "bench",
+        "--shape",
+        SHAPE,
+        "--device",
+        f"replay:{landscape}",
+        "--batch-size",
+        "1",
+        "64",
+    ]
+    data = _json(tmp_path, *words, "--config-file", "b.json", "--config-file", "a.json")
+    assert [(row["file"], row["key"]) for row in data["rows"]] == [(1, 1), (2, 1), (1, 64), (2, 64)]
+    assert [row["verdict"] for row in data["rows"]] == [None, "faster", None, "same config"]
+    assert [row["wins"] for row in data["rows"]] == [False, True, False, False]
+    assert data["rows"][1]["interval"][1] < 1
+    assert data["summary"][1].startswith(
+        "file 2: wins at 1 of 2 batch sizes; time over file 1: 0.9"
+    )
+
+
+def test_an_engines_own_kernel_needs_a_gpu(tmp_path: Path, landscape: Path) -> None:
+    done = _autotune(tmp_path, *_run_words(landscape, "--provider", "sglang"))
+    assert done.returncode == 2
+    assert "--provider sglang with --device replay:" in done.stderr
+
+
 def test_dry_run_writes_nothing(tmp_path: Path, landscape: Path) -> None:
     done = _autotune(tmp_path, *_run_words(landscape, "--dry-run", "--json"))
     plan = json.loads(done.stdout)

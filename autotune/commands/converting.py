@@ -1,0 +1,47 @@
+"""``convert``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from autotune.commands.output import Output
+from autotune.engines import ENGINES
+from autotune.engines.convert import ConvertOptions, convert_file
+
+
+def add_convert_flags(parser: argparse.ArgumentParser) -> None:
+    """From what to what, and what the file does not say."""
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--from", dest="source", choices=tuple(ENGINES), required=True)
+    parser.add_argument("--to", dest="target", choices=tuple(ENGINES), required=True)
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=Path("configs"),
+        metavar="F",
+        help="a folder, laid out as that of run, or the file itself (configs)",
+    )
+    parser.add_argument("--triton-version", help="of the serving machine (as the source says)")
+    parser.add_argument("--device-name", help="the GPU as its driver calls it (as the source says)")
+    parser.add_argument(
+        "--per-channel-quant",
+        action="store_true",
+        help="scales are per channel: vLLM's names omit it",
+    )
+
+
+def convert_command(args: argparse.Namespace, output: Output) -> int:
+    """Write the file for the other engine, and say what was changed."""
+    options = ConvertOptions(
+        triton_version=args.triton_version,
+        device_name=args.device_name,
+        per_channel_quant=args.per_channel_quant,
+    )
+    source, target = ENGINES[args.source], ENGINES[args.target]
+    done = convert_file(args.file, source, target, args.output, options)
+    lines = [f"wrote {done.path}", *(f"  {change}" for change in done.changes)]
+    if done.env_folder is not None:
+        lines.append(f"{target.title}: export {done.env_variable}={done.env_folder}")
+    output.result({"path": str(done.path), "changes": list(done.changes)}, "\n".join(lines))
+    return 0

@@ -1,0 +1,67 @@
+"""Tunes an engine's own kernel: its launch function with the sampled config."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from autotune.devices.options import MeasurerOptions
+from autotune.devices.prior import static_us
+from autotune.devices.provider import ProviderTimer
+from autotune.devices.specs import known_spec
+from autotune.errors import DeviceError
+from autotune.kernels.config import AnyConfig, ConfigPair
+from autotune.kernels.device import Device
+from autotune.kernels.limits import why_no_dtype
+from autotune.kernels.problem import Problem
+from autotune.studies.outcome import Outcome, TrialResult
+from autotune.studies.pairs import space_of
+from autotune.studies.pruning import Stop
+from autotune.studies.space import SearchSpace, broken_rule
+
+
+class EngineMeasurer:
+    """Implements Measurer: the engine's own launch function with the sampled config.
+
+    Its provider and version are in the device's method, so its studies never mix with ours.
+    """
+
+    def __init__(self, timer: ProviderTimer, device: Device, options: MeasurerOptions) -> None:
+        """``device`` is the GPU that ``timer`` has taken."""
+        self._timer, self._seed = timer, options.seed
+        self._device = replace(device, method=f"{timer.version}: {device.method}")
+
+    @property
+    def device(self) -> Device:
+        """See ``Measurer``."""
+        return self._device
+
+    def space(self, problem: Problem) -> SearchSpace:
+        """See ``Measurer``: of one config for both GEMMs."""
+        reason = why_no_dtype(problem.dtype, self._device.target) or self._timer.why_not(problem)
+        if reason:
+            raise DeviceError(f"{self._device.name}: {reason}")
+        return space_of(problem, self._device)
+
+    def prior_us(
+        self, problem: Problem, configs: tuple[AnyConfig, ...]
+    ) -> tuple[float, ...] | None:
+        """See ``Measurer``."""
+        spec = known_spec(self._device.name)
+        return static_us(problem, configs, spec, self._seed) if spec else None
+
+    def measure(
+        self, problem: Problem, config: AnyConfig, *, stop: Stop | None = None
+    ) -> TrialResult:
+        """See ``Measurer``. What the engine compiles is not looked into: no registers, no spills,
+        and compiling counts as measuring."""
+        if isinstance(config, ConfigPair):
+            reason = "an engine's own launch takes one config for both GEMMs"
+            return TrialResult(Outcome.INFEASIBLE, reason=reason)
+        broken = broken_rule(problem, self._device, config)
+        if broken is not None:
+            return TrialResult(Outcome.INFEASIBLE, reason=broken)
+        return self._timer.measure(problem, config, stop=stop)
+
+    def close(self) -> None:
+        """See ``Measurer``."""
+        self._timer.close()

@@ -1,0 +1,226 @@
+"""One engine's file made legal for another, with every change said."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from autotune.engines.engine import Engine
+from autotune.engines.entries import USE_TMA, as_tokens, config_of, load_body
+from autotune.engines.files import write_configs
+from autotune.engines.finding import assumed
+from autotune.engines.naming import NameParts, parse_name
+from autotune.errors import EngineFileError
+from autotune.kernels.config import Config
+from autotune.kernels.device import Device
+from autotune.kernels.problem import Problem
+
+_VERSION_FOLDER = re.compile(r"triton_([0-9]+(?:_[0-9]+)*)")
+_VERSION_KEY = "triton_version"
+_FAMILY = "NVIDIA_H200"
+"""What vLLM calls an H200, an H200 NVL, …"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConvertOptions:
+    """What neither the file nor its folder may say."""
+
+    triton_version: str | None = None
+    """Of the machine that will serve; None: as the file's header or folder says."""
+    device_name: str | None = None
+    """The driver's name of the GPU that will serve; None: as in the file's name."""
+    per_channel_quant: bool = False
+    """The file is for scales per channel, which vLLM's names do not say."""
+
+
+@dataclass(frozen=True, slots=True)
+class Conversion:
+    """A file as the other engine reads it."""
+
+    path: Path
+    changes: tuple[str, ...]
+    """Every difference to the source, in sentences."""
+    env_variable: str
+    env_folder: Path | None
+    """What makes the other engine read it."""
+
+
+def convert_file(
+    path: Path, source: Engine, target: Engine, output: Path, options: ConvertOptions
+) -> Conversion:
+    """Write the file for ``target`` into the folder ``output`` (or to it, where it is a .json
+    path). Nothing is written, and EngineFileError says everything at once, where the file cannot
+    be made legal, or where there is a file already."""
+    if source.name == target.name:
+        raise EngineFileError(f"--from and --to are both {source.name}: there is nothing to do")
+    parts = source.parse_name(path.name)
+    if parts is None:
+        raise EngineFileError(f"{path.name} is not a name of {source.title}'s files; see 'check'")
+    if parts.problem_dtype is None:
+        raise EngineFileError(f"{path.name}: dtype={parts.dtype} is unknown")
+    body = load_body(path)
+    renamed = _renamed(parts, options)
+    version = options.triton_version or _version_of(path, body)
+    problem, device = assumed(renamed, version)
+    configs, changes = _configs(body, source, target, (problem, device))
+    written = _place(output, target, renamed, (problem, device))
+    write_configs(target, written, configs, problem, device)
+    names = _name_changes(path.name, written.name)
+    header = _header_changes(body, target, version)
+    notes = _notes(path, source, target, renamed)
+    return Conversion(
+        written, (*names, *header, *changes, *notes), target.env_variable, target.folder_of(written)
+    )
+
+
+def _renamed(parts: NameParts, options: ConvertOptions) -> NameParts:
+    device = options.device_name or parts.device_name
+    per_channel = parts.per_channel_quant or options.per_channel_quant
+    return replace(parts, device_name=device, per_channel_quant=per_channel)
+
+
+def _version_of(path: Path, body: Mapping[str, Any]) -> str:
+    """Of the header, or of the folder. Raises EngineFileError where neither has it."""
+    header = body.get(_VERSION_KEY)
+    if isinstance(header, str):
+        return header
+    match = _VERSION_FOLDER.fullmatch(path.absolute().parent.name)
+    if match:
+        return match[1].replace("_", ".")
+    raise EngineFileError(
+        f"neither {path.name} nor its folder says for which Triton it is; add --triton-version, "
+        "as 3.6.0, of the machine that serves"
+    )
+
+
+def _configs(
+    body: Mapping[str, Any], source: Engine, target: Engine, wanted: tuple[Problem, Device]
+) -> tuple[dict[int, Config], list[str]]:
+    """Legal configs by token count, and what was changed. Raises EngineFileError with all that
+    cannot be made legal."""
+    configs: dict[int, Config] = {}
+    changes: dict[str, list[str]] = {}
+    faults = []
+    for key, entry in body.items():
+        if key in source.header:
+            continue
+        tokens = as_tokens(key)
+        if tokens is None:
+            faults.append(f"{key!r} is not a token count")
+            continue
+        try:
+            config = config_of(entry, source.keys)
+        except ValueError as error:
+            faults.append(f"{key}: {error}")
+            continue
+        legal = _legal(config, source, target, wanted)
+        reason = target.why_illegal(*wanted, legal)
+        if reason is not None:
+            faults.append(f"{key}: {reason}")
+        configs[tokens] = legal
+        for change in _entry_changes(entry, config, legal, (source, target, wanted[0])):
+            changes.setdefault(change, []).append(key)
+    if not configs and not faults:
+        faults.append("it holds no config")
+    if faults:
+        raise EngineFileError(f"cannot be made legal for {target.title}: {'; '.join(faults)}")
+    return configs, [f"{change} (at {', '.join(keys)})" for change, keys in changes.items()]
+
+
+def _legal(
+    config: Config, source: Engine, target: Engine, wanted: tuple[Problem, Device]
+) -> Config:
+    """What the source launches, without TMA where the target has no such key or no use of it."""
+    problem, device = wanted
+    launched = source.launched(problem, config)
+    if launched.use_tma is None:
+        return launched
+    if USE_TMA not in target.keys:
+        return replace(launched, use_tma=None)
+    return launched if target.why_illegal(problem, device, launched) is None else _no_tma(launched)
+
+
+def _no_tma(config: Config) -> Config:
+    return replace(config, use_tma=None)
+
+
+def _entry_changes(
+    entry: Mapping[str, Any],
+    config: Config,
+    legal: Config,
+    between: tuple[Engine, Engine, Problem],
+) -> Iterator[str]:
+    source, target, problem = between
+    if config.block_size_k != legal.block_size_k:
+        yield (
+            f"BLOCK_SIZE_K {config.block_size_k} is {legal.block_size_k}, as {source.title} "
+            f"launches it with scale blocks of {list(problem.block_shape or ())}"
+        )
+    if USE_TMA in entry and legal.use_tma is None:
+        yield f"{USE_TMA} {str(entry[USE_TMA]).lower()} is left out"
+    for key in entry:
+        if key in source.keys - target.keys and key != USE_TMA:
+            yield f"{key} {entry[key]} is left out: {target.title}'s kernel has no such key"
+    for key, value in target.constants(problem).items():
+        if key not in entry:
+            yield f"{key} {value} is added: {target.title}'s kernel needs it"
+    for key, value in (("num_warps", legal.num_warps), ("num_stages", legal.num_stages)):
+        if key not in entry:
+            yield f"{key} {value} is written: what Triton takes where it is missing"
+
+
+def _place(output: Path, target: Engine, parts: NameParts, wanted: tuple[Problem, Device]) -> Path:
+    try:
+        target.spell(parts)
+    except ValueError as error:
+        raise EngineFileError(str(error)) from error
+    path = output if output.suffix == ".json" else target.path(output, *wanted)
+    if path.exists():
+        raise EngineFileError(f"{path} is there already; move it away, or give another --output")
+    return path
+
+
+def _name_changes(before: str, after: str) -> Iterator[str]:
+    """Part by part, as both names have them."""
+    old, new = parse_name(before), parse_name(after)
+    if old is None or new is None:
+        return
+    if old.device_name != new.device_name:
+        yield f"device_name {old.device_name} is {new.device_name}"
+    if old.intermediate != new.intermediate:
+        yield f"N={old.intermediate} is N={new.intermediate}: SGLang counts bytes of two weights"
+    if old.dtype != new.dtype:
+        yield f"dtype={old.dtype} is left out of the name" if old.dtype else f"dtype={new.dtype}"
+    if old.per_channel_quant != new.per_channel_quant:
+        word = "added to" if new.per_channel_quant else "left out of"
+        yield f"per_channel_quant=True is {word} the name"
+    spaces = " " in before.partition("block_shape")[2], " " in after.partition("block_shape")[2]
+    if spaces[0] != spaces[1]:
+        word = "a" if spaces[1] else "no"
+        yield f"{word} space in block_shape={list(new.block_shape or ())}"
+
+
+def _header_changes(body: Mapping[str, Any], target: Engine, version: str) -> Iterator[str]:
+    if _VERSION_KEY in body and _VERSION_KEY not in target.header:
+        yield f"{_VERSION_KEY} {body[_VERSION_KEY]} is left out of the file: the folder says it"
+    if _VERSION_KEY not in body and _VERSION_KEY in target.header:
+        yield f"{_VERSION_KEY} {version} is added"
+    if _VERSION_KEY in body and body[_VERSION_KEY] != version:
+        yield f"{_VERSION_KEY} {body[_VERSION_KEY]} is {version}, as you said"
+
+
+def _notes(path: Path, source: Engine, target: Engine, parts: NameParts) -> Iterator[str]:
+    """What the change of engine means beyond the text."""
+    down = path.with_name(f"{path.stem}_down.json")
+    if source.has_down_file and not target.has_down_file and down.exists():
+        yield f"note: {down.name} is not read, {target.title} takes one config for both GEMMs"
+    if parts.dtype and "dtype=" not in target.spell(parts):
+        yield f"note: {target.title} reads this name for bf16 too; serve other models elsewhere"
+    if source.name == "vllm" and parts.device_name == _FAMILY:
+        yield (
+            f"note: vLLM calls every H200 {_FAMILY}; where {target.title} runs on another of them, "
+            "as an H200 NVL, say so with --device-name"
+        )

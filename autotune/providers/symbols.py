@@ -1,0 +1,155 @@
+"""What is needed of an engine: names and parameters, checked where it is installed, or in its
+files alone."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module, metadata
+from pathlib import Path
+from typing import Any
+
+import autotune.kernels
+from autotune.errors import MissingProvider, ProviderError
+
+_NUMBERS = re.compile(r"[0-9]+(?:\.[0-9]+)*")
+
+
+@dataclass(frozen=True, slots=True)
+class Symbol:
+    """A function or class, and the parameters (fields, of a class) that are given to it."""
+
+    module: str
+    name: str
+    parameters: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.module}.{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What a provider needs of a package. Versions from ``since`` and before ``until``."""
+
+    package: str
+    title: str
+    since: str
+    until: str
+    symbols: Mapping[str, Symbol]
+    """By the name under which the provider uses them."""
+
+    def installed_version(self) -> str:
+        """Raises MissingProvider where it is not installed, ProviderError for another version."""
+        try:
+            version = metadata.version(self.package)
+        except metadata.PackageNotFoundError:
+            raise MissingProvider(
+                f"{self.title} is not installed: pip install "
+                f"'{self.package}>={self.since},<{self.until}'"
+            ) from None
+        if not _key(self.since) <= _key(version) < _key(self.until):
+            raise ProviderError(
+                f"{self.title} {version} is installed; versions from {self.since} and below "
+                f"{self.until} are known. Try pip install '{self.package}>={self.since},"
+                f"<{self.until}', or leave --provider {self.package} out"
+            )
+        return version
+
+    def load(self) -> dict[str, Any]:
+        """The objects of every symbol. Raises ProviderError that lists all that is missing."""
+        version = self.installed_version()
+        found: dict[str, Any] = {}
+        faults: dict[str, None] = {}  # in order, each said once
+        for key, symbol in self.symbols.items():
+            try:
+                found[key] = getattr(import_module(symbol.module), symbol.name)
+            except (ImportError, AttributeError) as error:
+                faults[str(error)] = None
+            else:
+                faults |= dict.fromkeys(_missing(symbol, _parameters(found[key])))
+        if faults:
+            raise ProviderError(_words(self.title, version, faults))
+        return found
+
+    def faults_in_files(self, root: Path) -> list[str]:
+        """The same from the files of an unpacked wheel: nothing is imported."""
+        faults: list[str] = []
+        for symbol in self.symbols.values():
+            declared = declared_parameters(root, symbol)
+            if declared is None:
+                faults.append(f"{symbol}: not found")
+            else:
+                faults += _missing(symbol, declared)
+        return faults
+
+
+def declared_parameters(root: Path, symbol: Symbol) -> list[str] | None:
+    """Parameters of a function, or annotated fields of a class, in the file of its module or in
+    the one that it is imported from; None where there is neither."""
+    path = _file(root, symbol.module)
+    if path is None:
+        return None
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.FunctionDef) and node.name == symbol.name:
+            arguments = node.args
+            return [a.arg for a in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)]
+        if isinstance(node, ast.ClassDef) and node.name == symbol.name:
+            return list(_fields(node))
+        if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names = {alias.asname or alias.name: alias.name for alias in node.names}
+            if symbol.name in names:
+                return declared_parameters(root, Symbol(node.module, names[symbol.name]))
+    return None
+
+
+def leave_shadowing_folders() -> None:
+    """Takes off the import path of this process the current folder, and every one that shows
+    our ``kernels`` and ``studies`` at its top: SGLang imports a package of the first name."""
+    here, ours = Path.cwd().resolve(), Path(autotune.kernels.__file__).resolve().parent
+    kept = []
+    for entry in sys.path:
+        folder = Path(entry).resolve()
+        if folder != here and (folder / "kernels").resolve() != ours:
+            kept.append(entry)
+    sys.path[:] = kept
+
+
+def _fields(node: ast.ClassDef) -> Iterator[str]:
+    for item in node.body:
+        if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name):
+            yield item.target.id
+        if isinstance(item, ast.Assign):  # the members of an enum
+            yield from (target.id for target in item.targets if isinstance(target, ast.Name))
+
+
+def _file(root: Path, module: str) -> Path | None:
+    base = root.joinpath(*module.split("."))
+    candidates = (base.with_suffix(".py"), base / "__init__.py")
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def _parameters(found: object) -> list[str]:
+    members = getattr(found, "__members__", None)
+    if members is not None:
+        return list(members)
+    return list(inspect.signature(found).parameters) if callable(found) else []
+
+
+def _missing(symbol: Symbol, declared: Sequence[str]) -> list[str]:
+    return [f"{symbol} has no {name!r}" for name in symbol.parameters if name not in declared]
+
+
+def _words(title: str, version: str, faults: Iterable[str]) -> str:
+    return (
+        f"{title} {version} lacks what is needed of it: {'; '.join(faults)}. "
+        "Try a version before or after it"
+    )
+
+
+def _key(version: str) -> tuple[int, ...]:
+    match = _NUMBERS.match(version)
+    return tuple(map(int, match[0].split("."))) if match else ()

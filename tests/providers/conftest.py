@@ -1,0 +1,49 @@
+"""Engines that come and go with a test."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from standins import write_engine  # type: ignore[import-not-found]
+
+_OF_ENGINES = ("sglang", "vllm", "kernels", "standin_math")
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Path]]:
+    """Puts the stand-in of an engine's version on the import path of this test alone."""
+
+    def write(engine: str, version: str) -> Path:
+        root: Path = write_engine(tmp_path / f"{engine}-{version}", engine, version)
+        monkeypatch.syspath_prepend(str(root))
+        importlib.invalidate_caches()
+        return root
+
+    _forget()
+    yield write
+    _forget()
+
+
+def _forget() -> None:
+    for name in [n for n in sys.modules if n.partition(".")[0] in _OF_ENGINES]:
+        del sys.modules[name]
+
+
+@pytest.fixture(autouse=True)
+def _import_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Opening an engine takes folders off the path; other tests need them."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Tensors are tiny: threads that wait for each other take longer than the work."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
