@@ -114,6 +114,73 @@ def test_pruned_trials_inform_but_do_not_win() -> None:
     assert study.best_value <= 1.02 * 100.0
 
 
+def key(params: dict[str, Any]) -> tuple[Any, ...]:
+    return tuple(params[name] for name in ROWS[0])
+
+
+@pytest.mark.parametrize("told", [0, 4, 7, 20], ids="{} told".format)
+def test_a_batch_is_distinct_new_and_repeatable(told: int) -> None:
+    """From nothing, in the first design, across its end, and after it."""
+    study, sampler = search(told)
+    batch = sampler.propose(study, 8)
+    assert len({key(params) for params in batch}) == 8
+    assert all(params in ROWS for params in batch)
+    assert not {key(params) for params in batch} & set(proposals(study))
+    again, other = search(told)
+    assert other.propose(again, 8) == batch
+    assert len(study.trials) == told
+
+
+@pytest.mark.parametrize("told", [0, 4, 20], ids="{} told".format)
+def test_a_batch_is_what_asking_brings(told: int) -> None:
+    """While nothing is told: the first of any batch, and all of it by trials in work."""
+    study, sampler = search(told)
+    batch = sampler.propose(study, 4)
+    asked = [study.ask(dict(candidates_of(ROWS).distributions)).params for _ in batch]
+    assert asked == batch
+
+
+def test_a_batch_is_spread_and_the_likely_ones_are_the_best() -> None:
+    study, sampler = search(20)
+    likely = sampler.likely(study, 4)
+    assert likely[0] == sampler.propose(study, 1)[0]
+    assert len({key(params) for params in likely}) == 4
+    assert not {key(params) for params in likely} & set(proposals(study))
+
+
+def test_what_is_in_work_changes_a_batch() -> None:
+    study, sampler = search(20)
+    first = sampler.propose(study, 3)
+    for params in first:
+        study.enqueue_trial(params)
+    assert not {key(p) for p in sampler.propose(study, 5)} & {key(p) for p in first}
+    assert not {key(p) for p in sampler.likely(study, 5)} & {key(p) for p in first}
+
+
+def test_a_batch_ends_with_the_candidates() -> None:
+    study, sampler = search(len(ROWS) - 3)
+    left = {tuple(row.values()) for row in ROWS} - set(proposals(study))
+    assert {key(params) for params in sampler.propose(study, 8)} == left
+    assert {key(params) for params in sampler.likely(study, 8)} == left
+    done, sampler = search(len(ROWS))
+    assert sampler.propose(done, 8) == [] == sampler.likely(done, 8)
+
+
+def test_a_batch_beyond_what_was_told_is_no_run_of_neighbours() -> None:
+    """Of eight at a time, more kinds of tile are tried than among the eight likeliest."""
+    study, sampler = search(16)
+    batch, likely = sampler.propose(study, 8), sampler.likely(study, 8)
+    assert apart(batch) > apart(likely)
+
+
+def apart(batch: list[dict[str, Any]]) -> float:
+    """Mean distance of two of the batch, in knobs."""
+    candidates = candidates_of(ROWS)
+    rows = [candidates.index(params) for params in batch]
+    at = candidates.unit[[row for row in rows if row is not None]]
+    return float(abs(at[:, None] - at[None]).sum(axis=2).mean())
+
+
 def test_the_expected_gain_falls_as_the_search_ends() -> None:
     early, late = search(8), search(60)
     assert early[1].expected_gain(early[0]) == math.inf

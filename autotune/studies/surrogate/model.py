@@ -10,13 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import scipy  # its modules load when first used
 from numpy.typing import NDArray
 
+from autotune.studies.surrogate.belief import Belief, Process, Votes
 from autotune.studies.surrogate.candidates import Candidates
-from autotune.studies.surrogate.gp import GaussianProcess, Inputs, fit_theta
+from autotune.studies.surrogate.gp import GaussianProcess, Inputs, Kernel, Outlook
 from autotune.studies.surrogate.observed import Observed
-from autotune.studies.surrogate.trees import fit_trees
+from autotune.studies.surrogate.theta import fit_theta
+from autotune.studies.surrogate.trees import Trees, fit_trees
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.int64]
@@ -30,7 +31,6 @@ _SHORT_LIST = 5000
 A bound on time only: 2,500 do no worse on convolution A100 (4,362 candidates, 20 seeds)."""
 _WORST_DENSITY = -8.0
 """A single surprise must not decide between the models."""
-_TINY = 1e-12
 _LEAST_WEIGHT = 0.1
 """Neither model is ever silenced: the loser of today may know another valley. A guess: either
 model alone does as well on convolution A100, within its noise."""
@@ -48,65 +48,65 @@ class Prior:
     """Of the guess being a good start against being just another feature."""
 
 
-@dataclass(frozen=True)
-class Belief:
-    """Expected improvement of log time, and where."""
-
-    rows: Rows
-    gain: Floats
-
-    @property
-    def favourite(self) -> int:
-        return int(self.rows[int(np.argmax(self.gain))])
-
-    @property
-    def expected_gain(self) -> float:
-        """Share of the best time that the favourite is expected to save."""
-        return float(-np.expm1(-self.gain.max())) if len(self.gain) else 0.0
-
-
 class _View:
     """A Gaussian process over what is left of the log times when an offset is taken away."""
 
     def __init__(self, candidates: Candidates, prior: Prior | None, *, trusts: bool) -> None:
-        self._candidates = candidates
         n = len(candidates)
         guess = np.zeros(n) if prior is None else prior.log_us - prior.log_us.min()
         column = np.zeros((n, 0)) if prior is None else _centred(guess)[:, None]
-        self._linear = np.column_stack([candidates.features, column])
+        self._at = Inputs(candidates.smooth, np.column_stack([candidates.features, column]))
         self.offset = guess if trusts else np.zeros(n)
         self._error = prior.error if prior is not None and trusts else None
-        self._theta: Floats | None = None
+        self._process: GaussianProcess | None = None
         self._fitted = 0
 
-    def fit(self, rows: Rows, log_us: Floats, *, refit: bool = True) -> GaussianProcess:
-        at, values = self.inputs(rows), log_us - self.offset[rows]
+    def learn(self, rows: Rows, log_us: Floats) -> tuple[Outlook, Floats]:
+        """Beliefs of all candidates, and the held-out log likelihood of each value."""
+        values = log_us - self.offset[rows]
         scale = _spread(values) if self._error is None else self._error
-        if self._theta is None or (refit and len(rows) >= self._fitted * _REFIT_GROWTH):
-            self._theta = fit_theta(at, values, scale, self._theta)
+        process = self._process_of(rows, values, scale)
+        place = {row: i for i, row in enumerate(rows.tolist())}
+        order = np.array([place[row] for row in process.rows.tolist()])
+        error, deviation = process.held_out(values[order], scale)
+        density = np.empty(len(rows))
+        density[order] = _log_density(error, deviation)
+        return process.outlook(values[order], scale), density
+
+    def _process_of(self, rows: Rows, values: Floats, scale: float) -> GaussianProcess:
+        """The last process, having learnt what is new; another one where hyperparameters are due,
+        or where the last one knows what is no longer so."""
+        last = self._process
+        theta = None if last is None else last.kernel.theta
+        if len(rows) >= self._fitted * _REFIT_GROWTH:
+            theta = fit_theta(self._at.take(rows), values, scale, theta)
             self._fitted = len(rows)
-        return GaussianProcess(at, values, scale, self._theta)
+        assert theta is not None
+        if last is None or last.kernel.theta is not theta or not np.isin(last.rows, rows).all():
+            last = self._process = GaussianProcess(Kernel(self._at, theta))
+        last.learn(rows[~np.isin(rows, last.rows)])
+        return last
 
-    def mean(self, process: GaussianProcess, rows: Rows) -> Floats:
-        """Believed log times."""
-        return process.predict(self.inputs(rows))[0] + self.offset[rows]
 
-    def gain(self, process: GaussianProcess, rows: Rows, best: float) -> Floats:
-        mean, deviation = process.predict(self.inputs(rows))
-        return _improvement(best - self.offset[rows] - mean, deviation)
+@dataclass(frozen=True)
+class _Lesson:
+    """What measurements teach, whatever is in work."""
 
-    def inputs(self, rows: Rows) -> Inputs:
-        return Inputs(self._candidates.smooth[rows], self._linear[rows])
+    best: float
+    processes: tuple[Process, ...]
+    trees: Trees | None
+    trees_share: float
 
 
 class Surrogate:
-    """Keeps hyperparameters from one belief to the next: the only state.
+    """Keeps hyperparameters and the last lesson from one belief to the next: the only state.
 
     Where there is a prior, one process starts from it and a sceptic takes it as one feature
     among others: siblings may be wrong, and the record shows it.
     """
 
-    def __init__(self, candidates: Candidates, prior: Prior | None = None) -> None:
+    def __init__(self, candidates: Candidates, prior: Prior | None, seed: int) -> None:
+        self._seed = seed
         self._views = [_View(candidates, prior, trusts=True)]
         if prior is not None:
             self._views.append(_View(candidates, prior, trusts=False))
@@ -114,38 +114,52 @@ class Surrogate:
         self._trust = 0.0 if prior is None else float(np.log(prior.odds))
         split = [candidates.split] if prior is None else [candidates.split, self._offset]
         self._split = np.ascontiguousarray(np.column_stack(split), dtype=np.float32)
+        self._last: tuple[bytes, _Lesson] | None = None
 
-    def guess(self, unseen: Rows) -> int:
-        """Where to begin when nothing is measured yet: the prior's best."""
-        return int(unseen[np.argmin(self._offset[unseen])])
+    def best_guesses(self, unseen: Rows, count: int) -> Rows:
+        """Where to begin when nothing is measured yet: the prior's best, best first."""
+        return unseen[np.argsort(self._offset[unseen], kind="stable")[:count]]
 
-    def believe(self, observed: Observed, unseen: Rows, rng: np.random.Generator) -> Belief:
-        """Expected improvement over ``unseen`` (a part of it, where it is large)."""
-        rows, log_us = observed.rows, observed.log_us
-        processes = [view.fit(rows, log_us) for view in self._views]
-        records = [process.held_out_log_likelihood for process in processes]
-        shares, held_out = _shares(records, self._trust)
-        if len(observed.pending):
-            believed = sum(
-                share * view.mean(process, observed.pending)
-                for share, view, process in zip(shares, self._views, processes, strict=True)
-            )
-            rows = np.concatenate([rows, observed.pending])
-            # What is only believed is never better than what was measured.
-            log_us = np.concatenate([log_us, np.maximum(believed, observed.best)])
-            processes = [view.fit(rows, log_us, refit=False) for view in self._views]
-        gain = np.zeros(len(unseen))
-        for share, view, process in zip(shares, self._views, processes, strict=True):
-            gain += share * view.gain(process, unseen, observed.best)
+    def believe(self, observed: Observed, unseen: Rows) -> Belief:
+        """Expected improvement over ``unseen`` (a part of it, where it is large). At least one
+        row must be measured."""
+        lesson = self._lesson(observed)
+        belief = Belief(unseen, lesson.best, lesson.processes)
+        for row in observed.pending.tolist():
+            belief = belief.with_pending(row)
+        if lesson.trees is None:
+            return belief
+        kept = _short_list(belief.gain, np.random.default_rng((self._seed, len(observed.rows))))
+        rows = unseen[kept]
+        mean, deviation = lesson.trees.predict(self._split[rows])
+        now, then = belief.processes[0].outlook, lesson.processes[0].outlook
+        deviation *= now.deviation[rows] / then.deviation[rows]
+        votes = Votes(lesson.trees_share, mean + self._offset[rows], deviation)
+        return Belief(rows, lesson.best, belief.processes, votes)
+
+    def _lesson(self, observed: Observed) -> _Lesson:
+        state = observed.knowledge
+        if self._last is None or self._last[0] != state:
+            self._last = (state, self._learn(observed.rows, observed.log_us, observed.best))
+        return self._last[1]
+
+    def _learn(self, rows: Rows, log_us: Floats, best: float) -> _Lesson:
+        learnt = [view.learn(rows, log_us) for view in self._views]
+        shares, held_out = _shares([density for _, density in learnt], self._trust)
+        processes = tuple(
+            Process(float(share), outlook, view.offset)
+            for share, view, (outlook, _) in zip(shares, self._views, learnt, strict=True)
+        )
         if len(rows) < _TREES_FROM:
-            return Belief(unseen, gain)
-        kept = _short_list(gain, rng)
-        unseen, gain = unseen[kept], gain[kept]
-        trees = fit_trees(self._split[rows], log_us - self._offset[rows], int(rng.integers(2**31)))
-        weight = _weight(held_out, trees.held_out_log_likelihood[: len(held_out)])
-        mean, deviation = trees.predict(self._split[unseen])
-        other = _improvement(observed.best - self._offset[unseen] - mean, deviation)
-        return Belief(unseen, weight * gain + (1 - weight) * other)
+            return _Lesson(best, processes, None, 0.0)
+        seed = int(np.random.default_rng((self._seed, len(rows))).integers(2**31))
+        trees = fit_trees(self._split[rows], log_us - self._offset[rows], seed)
+        return _Lesson(best, processes, trees, 1 - _weight(held_out, trees.held_out_log_likelihood))
+
+
+def _log_density(error: Floats, deviation: Floats) -> Floats:
+    density: Floats = -0.5 * (np.log(2 * np.pi * deviation**2) + (error / deviation) ** 2)
+    return density
 
 
 def _shares(held_out: Sequence[Floats], trust: float) -> tuple[Floats, Floats]:
@@ -181,17 +195,6 @@ def _short_list(gain: Floats, rng: np.random.Generator) -> Rows:
         return np.arange(len(gain))
     best = np.argpartition(-gain, _SHORT_LIST)[:_SHORT_LIST]
     return np.unique(np.concatenate([best, rng.integers(len(gain), size=_SHORT_LIST // 2)]))
-
-
-def _improvement(lead: Floats, deviation: Floats) -> Floats:
-    """E[max(0, improvement)] of normals whose mean is ``lead`` better than the best; where that
-    underflows, the order is still that of ``lead``."""
-    z = lead / deviation
-    density = np.exp(-0.5 * z**2) / np.sqrt(2 * np.pi)
-    gain: Floats = np.maximum(
-        deviation * (z * scipy.special.ndtr(z) + density), 0
-    ) + _TINY * np.exp(lead)
-    return gain
 
 
 def _centred(values: Floats) -> Floats:

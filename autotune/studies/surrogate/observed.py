@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -40,10 +41,14 @@ class Observed:
         return np.concatenate([self.measured, self.failed, self.pending])
 
     @property
-    def fingerprint(self) -> bytes:
-        """Equal for equal knowledge."""
-        parts = (self.measured, self.us, self.complete, self.failed, self.pending)
+    def knowledge(self) -> bytes:
+        """Equal where the same is known, whatever is in work."""
+        parts = (self.measured, self.us, self.complete, self.failed)
         return b"|".join(part.tobytes() for part in parts)
+
+    def with_pending(self, rows: Sequence[int]) -> Observed:
+        """The same with further rows in work."""
+        return replace(self, pending=np.append(self.pending, np.array(rows, dtype=np.int64)))
 
     @property
     def rows(self) -> Rows:

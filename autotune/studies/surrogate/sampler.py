@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -15,8 +15,9 @@ from optuna.trial import FrozenTrial, TrialState
 from threadpoolctl import threadpool_limits
 
 from autotune.studies.record import MEASURED
+from autotune.studies.surrogate.belief import Belief
 from autotune.studies.surrogate.candidates import Candidates
-from autotune.studies.surrogate.model import Belief, Prior, Surrogate
+from autotune.studies.surrogate.model import Prior, Surrogate
 from autotune.studies.surrogate.observed import Observed
 
 Rows = NDArray[np.int64]
@@ -34,8 +35,8 @@ confident where they should not be (a run with siblings would have stopped after
 _SPREAD_AMONG = 300
 """Random candidates of which the first design takes the one farthest from all others. Few enough
 that seeds differ."""
-
-Knowledge = Callable[[Study], tuple[Candidates, "Prior | None"]]
+_PROMISING = 50
+"""Best guesses of a prior among which those that start at the same time are spread."""
 
 
 class SurrogateSampler(BaseSampler):
@@ -56,8 +57,8 @@ class SurrogateSampler(BaseSampler):
         """Start believing anew from other features or another prior; rows stay as they are."""
         self._candidates = candidates
         self._has_prior = prior is not None
-        self._surrogate = Surrogate(candidates, prior)
-        self._last: tuple[bytes, Belief] | None = None
+        self._surrogate = Surrogate(candidates, prior, self._seed)
+        self._last: tuple[tuple[bytes, bytes], Belief] | None = None
 
     def _prepare(self, study: Study, trials: list[FrozenTrial]) -> None:
         """Before a proposal: subclasses take in what they can learn elsewhere."""
@@ -71,14 +72,31 @@ class SurrogateSampler(BaseSampler):
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """Raises RuntimeError where every candidate is taken (``objective.is_exhausted``)."""
-        trials = study.get_trials(deepcopy=False)
-        others = [other for other in trials if other.number != trial.number]
-        self._prepare(study, others)
-        observed = self._observed(others)
+        chosen = self._chosen(self._known(study, but=trial.number), 1)
+        if not chosen:
+            raise RuntimeError(f"all {len(self._candidates)} candidates are taken; ask no more")
+        return dict(self._candidates.rows[chosen[0]])
+
+    def propose(self, study: Study, count: int) -> list[dict[str, Any]]:
+        """Parameters to try next, at the same time: distinct, best first, and spread, because each
+        counts as in work for the next ones. Fewer than ``count`` where fewer are left.
+
+        The first is what ``ask`` would bring. Queue or start them all before asking again."""
+        chosen = self._chosen(self._known(study), count)
+        return [dict(self._candidates.rows[row]) for row in chosen]
+
+    def likely(self, study: Study, count: int) -> list[dict[str, Any]]:
+        """Parameters that may be asked soon, the likeliest first: what to compile ahead. Those
+        of the largest expected improvement, near each other or not."""
+        observed = self._known(study)
         unseen = self._unseen(observed)
         if not len(unseen):
-            raise RuntimeError(f"all {len(self._candidates)} candidates are taken; ask no more")
-        return dict(self._candidates.rows[self._choose(observed, unseen)])
+            return []
+        if self._is_first_design(observed) or not len(observed.measured):
+            rows = self._chosen(observed, count)
+        else:
+            rows = self._belief(observed, unseen).likely(count)
+        return [dict(self._candidates.rows[row]) for row in rows]
 
     def sample_independent(
         self,
@@ -97,9 +115,7 @@ class SurrogateSampler(BaseSampler):
     def expected_gain(self, study: Study) -> float:
         """Share of the best time that the next trial is expected to save: what a run loop holds
         against ``--stop-gain``. Infinite below 15 measurements, 0 where nothing is left."""
-        trials = study.get_trials(deepcopy=False)
-        self._prepare(study, trials)
-        observed = self._observed(trials)
+        observed = self._known(study)
         unseen = self._unseen(observed)
         if not len(unseen):
             return 0.0
@@ -107,12 +123,22 @@ class SurrogateSampler(BaseSampler):
             return math.inf
         return self._belief(observed, unseen).expected_gain
 
-    def _choose(self, observed: Observed, unseen: Rows) -> int:
+    def _chosen(self, observed: Observed, count: int) -> list[int]:
+        """Distinct rows, in the order in which they should be tried."""
+        chosen: list[int] = []
+        while len(chosen) < count and len(unseen := self._unseen(observed)):
+            rows = self._next(observed, unseen, count - len(chosen))
+            observed = observed.with_pending(rows)
+            chosen += rows
+        return chosen
+
+    def _next(self, observed: Observed, unseen: Rows, count: int) -> list[int]:
+        """At least one row, at most ``count``."""
         if self._is_first_design(observed):
-            return self._farthest(observed, unseen)
+            return [self._farthest(observed, unseen)]
         if not len(observed.measured):
-            return self._surrogate.guess(unseen)
-        return self._belief(observed, unseen).favourite
+            return [self._guess(observed, unseen)]
+        return self._belief(observed, unseen).favourites(count)
 
     def _is_first_design(self, observed: Observed) -> bool:
         if self._has_prior:
@@ -120,13 +146,19 @@ class SurrogateSampler(BaseSampler):
         first = _FIRST if self._candidates.features.shape[1] else _FIRST_BLIND
         return len(observed.taken) < first or not len(observed.measured)
 
+    def _guess(self, observed: Observed, unseen: Rows) -> int:
+        """The prior's best; where that is in work, what is far from it among the next best."""
+        promising = self._surrogate.best_guesses(unseen, _PROMISING)
+        if not len(observed.taken):
+            return int(promising[0])
+        return self._farthest(observed, promising)
+
     def _belief(self, observed: Observed, unseen: Rows) -> Belief:
         """The last one is kept: whether to go on and with what are asked one after the other."""
-        state = observed.fingerprint
+        state = (observed.knowledge, observed.pending.tobytes())
         if self._last is None or self._last[0] != state:
             with threadpool_limits(limits=1):  # small matrices; the cores have better to do
-                belief = self._surrogate.believe(observed, unseen, self._rng(observed))
-            self._last = (state, belief)
+                self._last = (state, self._surrogate.believe(observed, unseen))
         return self._last[1]
 
     def _farthest(self, observed: Observed, unseen: Rows) -> int:
@@ -138,6 +170,12 @@ class SurrogateSampler(BaseSampler):
         spread = self._candidates.unit
         distance = np.abs(spread[among][:, None] - spread[taken][None]).sum(axis=2).min(axis=1)
         return int(among[np.argmax(distance)])
+
+    def _known(self, study: Study, but: int | None = None) -> Observed:
+        """What the trials say, less the one with that number."""
+        trials = [t for t in study.get_trials(deepcopy=False) if t.number != but]
+        self._prepare(study, trials)
+        return self._observed(trials)
 
     def _rng(self, observed: Observed) -> np.random.Generator:
         return np.random.default_rng((self._seed, len(observed.taken)))
