@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import optuna
@@ -11,6 +13,7 @@ import pytest
 from optuna.trial import TrialState
 
 from autotune.studies.surrogate import SurrogateSampler, candidates_of
+from autotune.studies.surrogate.turns import Turns
 
 ROWS = [
     {"tile": tile, "depth": depth, "mode": mode, "fixed": 1}
@@ -72,6 +75,37 @@ def test_trials_in_work_are_counted() -> None:
     batch = [study.ask(distributions) for _ in range(8)]
     assert len({tuple(trial.params.values()) for trial in batch}) == 8
     assert not {tuple(t.params.values()) for t in batch} & set(proposals(search(12)[0]))
+
+
+def test_processes_that_ask_at_once_take_turns() -> None:
+    """Threads with a sampler each stand for processes: a trial has its number long before it has
+    parameters."""
+    study, _ = search(12)
+    distributions = dict(candidates_of(ROWS).distributions)
+
+    def ask(_: int) -> tuple[Any, ...]:
+        own = optuna.load_study(
+            study_name=study.study_name,
+            storage=study._storage,
+            sampler=SurrogateSampler(candidates_of(ROWS), 0),
+        )
+        return key(own.ask(distributions).params)
+
+    with ThreadPoolExecutor(6) as pool:
+        asked = list(pool.map(ask, range(12)))
+    assert len(set(asked) | set(proposals(search(12)[0]))) == 24
+
+
+def test_a_dead_process_is_not_waited_for_twice() -> None:
+    study, _ = search(2)
+    dead = study._storage.create_new_trial(study._study_id)
+    turns = Turns(lambda trial: not trial.params)
+    trials = turns.others(study, dead + 1)
+    assert turns.wait(study, dead, trials, patience_s=60.0) == trials  # nobody is earlier
+    turns.wait(study, dead + 1, trials, patience_s=0.0)
+    began = time.monotonic()
+    turns.wait(study, dead + 1, trials, patience_s=60.0)
+    assert time.monotonic() - began < 30.0
 
 
 def test_what_is_queued_is_not_proposed() -> None:

@@ -27,25 +27,13 @@ class Process:
     offset: Floats
     """[candidates] what its means are over."""
 
-    def gain(self, rows: Rows, best: float) -> Floats:
+    def gain(self, rows: Rows, best: float, width: float) -> Floats:
         mean = self.outlook.mean[rows] + self.offset[rows]
-        return improvement(best - mean, self.outlook.deviation[rows])
+        return improvement(best - mean, self.outlook.deviation[rows] * width)
 
     def with_believed(self, row: int, log_us: float) -> Process:
         value = log_us - float(self.offset[row])
         return replace(self, outlook=self.outlook.with_believed(row, value))
-
-
-@dataclass(frozen=True)
-class Votes:
-    """What trees say about some rows."""
-
-    share: float
-    mean: Floats
-    deviation: Floats
-
-    def gain(self, best: float) -> Floats:
-        return improvement(best - self.mean, self.deviation)
 
 
 @dataclass(frozen=True)
@@ -56,22 +44,21 @@ class Belief:
     best: float
     """Log time to improve on."""
     processes: Sequence[Process]
-    votes: Votes | None = None
+    width: float = 1.0
+    """What deviations are multiplied by: more looks farther from what is known."""
 
     @cached_property
     def gain(self) -> Floats:
         """[rows] expected improvement of log time."""
         total = np.zeros(len(self.rows))
         for process in self.processes:
-            total += process.share * process.gain(self.rows, self.best)
-        if self.votes is None:
-            return total
-        return (1 - self.votes.share) * total + self.votes.share * self.votes.gain(self.best)
+            total += process.share * process.gain(self.rows, self.best, self.width)
+        return total
 
-    @property
-    def expected_gain(self) -> float:
-        """Share of the best time that the favourite is expected to save."""
-        return float(-np.expm1(-self.gain.max())) if len(self.rows) else 0.0
+    def expected_gain(self, width: float) -> float:
+        """Share of the best time that the favourite is expected to save, by that width."""
+        gain = replace(self, width=width).gain
+        return float(-np.expm1(-gain.max())) if len(gain) else 0.0
 
     def likely(self, count: int) -> list[int]:
         """The rows of the largest gains, best first."""
@@ -94,13 +81,7 @@ class Belief:
         better than the best: only a measurement may be."""
         mean = sum(p.share * float(p.outlook.mean[row] + p.offset[row]) for p in self.processes)
         processes = [process.with_believed(row, max(mean, self.best)) for process in self.processes]
-        kept = self.rows != row
-        votes = self.votes
-        if votes is not None:  # trees take the process's word for how much less is unknown
-            known = processes[0].outlook.deviation / self.processes[0].outlook.deviation
-            deviation = votes.deviation * known[self.rows]
-            votes = Votes(votes.share, votes.mean[kept], deviation[kept])
-        return Belief(self.rows[kept], self.best, processes, votes)
+        return replace(self, rows=self.rows[self.rows != row], processes=processes)
 
 
 def improvement(lead: Floats, deviation: Floats) -> Floats:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
@@ -48,16 +47,6 @@ class Candidates:
     def smooth(self) -> Floats:
         """[n, d + f] for a Gaussian process: knobs from 0 to 1, features on that scale."""
         return np.column_stack([self.unit, self.features * _FEATURE_SCALE])
-
-    @cached_property
-    def split(self) -> NDArray[np.float32]:
-        """[n, …] for trees: knobs, features, and sums and differences of each pair of knobs,
-        which are logarithms of products and ratios (tile areas, work per thread)."""
-        pairs = list(itertools.combinations(self.knobs.T, 2))
-        sums = [a + b for a, b in pairs]
-        differences = [a - b for a, b in pairs]
-        columns = np.column_stack([self.knobs, self.features, *sums, *differences])
-        return np.ascontiguousarray(columns, dtype=np.float32)
 
     @cached_property
     def distributions(self) -> dict[str, CategoricalDistribution]:

@@ -1,7 +1,7 @@
-"""What is believed about every candidate: a Gaussian process and trees, weighed by their record.
+"""What is believed about every candidate: Gaussian processes, weighed by their record.
 
 observed ─► residual over the prior ─► process ─┐ held-out likelihood
-                                   └─► trees ───┴─► weights ─► expected improvement
+         └► prior as a feature ──────► process ─┴─► shares ─► expected improvement
 """
 
 from __future__ import annotations
@@ -12,28 +12,26 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from autotune.studies.surrogate.belief import Belief, Process, Votes
+from autotune.studies.surrogate.belief import Belief, Process
 from autotune.studies.surrogate.candidates import Candidates
 from autotune.studies.surrogate.gp import GaussianProcess, Inputs, Kernel, Outlook
 from autotune.studies.surrogate.observed import Observed
 from autotune.studies.surrogate.theta import fit_theta
-from autotune.studies.surrogate.trees import Trees, fit_trees
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.int64]
 
 _REFIT_GROWTH = 1.1
 """Hyperparameters are fitted anew when the observations have grown by so much."""
-_TREES_FROM = 6
-"""Observations below which held-out errors of trees say nothing."""
-_SHORT_LIST = 5000
-"""Candidates that trees judge: the process's best and half as many at random; all, up to that.
-A bound on time only: 2,500 do no worse on convolution A100 (4,362 candidates, 20 seeds)."""
+_FEW = 6
+"""Values that may be equal by chance."""
 _WORST_DENSITY = -8.0
 """A single surprise must not decide between the models."""
-_LEAST_WEIGHT = 0.1
-"""Neither model is ever silenced: the loser of today may know another valley. A guess: either
-model alone does as well on convolution A100, within its noise."""
+_DOUBT = 5.0
+"""Held-out errors of just the expected size that are assumed besides those seen."""
+_STALE = 6
+"""Measurements without a new best after which every second proposal looks farther."""
+_WIDE = 3.0
 
 
 @dataclass(frozen=True)
@@ -46,6 +44,28 @@ class Prior:
     """Expected deviation of a log time from the guess, after the level is known."""
     odds: float = 10.0
     """Of the guess being a good start against being just another feature."""
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Errors and deviations of predictions from all other values."""
+
+    error: Floats
+    deviation: Floats
+
+    @property
+    def log_density(self) -> Floats:
+        density: Floats = -0.5 * (
+            np.log(2 * np.pi * self.deviation**2) + (self.error / self.deviation) ** 2
+        )
+        return density
+
+    @property
+    def surprise(self) -> float:
+        """How many times the deviation errors are, root mean square; never below one."""
+        squared = (self.error / self.deviation) ** 2
+        typical = (squared.sum() + _DOUBT) / (len(squared) + _DOUBT)
+        return float(np.sqrt(max(typical, 1.0)))
 
 
 class _View:
@@ -61,17 +81,16 @@ class _View:
         self._process: GaussianProcess | None = None
         self._fitted = 0
 
-    def learn(self, rows: Rows, log_us: Floats) -> tuple[Outlook, Floats]:
-        """Beliefs of all candidates, and the held-out log likelihood of each value."""
+    def learn(self, rows: Rows, log_us: Floats) -> tuple[Outlook, HeldOut]:
+        """Beliefs of all candidates, and how well each value was foreseen from the others."""
         values = log_us - self.offset[rows]
         scale = _spread(values) if self._error is None else self._error
         process = self._process_of(rows, values, scale)
         place = {row: i for i, row in enumerate(rows.tolist())}
         order = np.array([place[row] for row in process.rows.tolist()])
-        error, deviation = process.held_out(values[order], scale)
-        density = np.empty(len(rows))
-        density[order] = _log_density(error, deviation)
-        return process.outlook(values[order], scale), density
+        error, deviation = np.empty(len(rows)), np.empty(len(rows))
+        error[order], deviation[order] = process.held_out(values[order], scale)
+        return process.outlook(values[order], scale), HeldOut(error, deviation)
 
     def _process_of(self, rows: Rows, values: Floats, scale: float) -> GaussianProcess:
         """The last process, having learnt what is new; another one where hyperparameters are due,
@@ -94,8 +113,7 @@ class _Lesson:
 
     best: float
     processes: tuple[Process, ...]
-    trees: Trees | None
-    trees_share: float
+    surprise: float
 
 
 class Surrogate:
@@ -105,15 +123,12 @@ class Surrogate:
     among others: siblings may be wrong, and the record shows it.
     """
 
-    def __init__(self, candidates: Candidates, prior: Prior | None, seed: int) -> None:
-        self._seed = seed
+    def __init__(self, candidates: Candidates, prior: Prior | None) -> None:
         self._views = [_View(candidates, prior, trusts=True)]
         if prior is not None:
             self._views.append(_View(candidates, prior, trusts=False))
         self._offset = self._views[0].offset
         self._trust = 0.0 if prior is None else float(np.log(prior.odds))
-        split = [candidates.split] if prior is None else [candidates.split, self._offset]
-        self._split = np.ascontiguousarray(np.column_stack(split), dtype=np.float32)
         self._last: tuple[bytes, _Lesson] | None = None
 
     def best_guesses(self, unseen: Rows, count: int) -> Rows:
@@ -121,21 +136,17 @@ class Surrogate:
         return unseen[np.argsort(self._offset[unseen], kind="stable")[:count]]
 
     def believe(self, observed: Observed, unseen: Rows) -> Belief:
-        """Expected improvement over ``unseen`` (a part of it, where it is large). At least one
-        row must be measured."""
+        """Expected improvement over ``unseen``. At least one row must be measured."""
         lesson = self._lesson(observed)
-        belief = Belief(unseen, lesson.best, lesson.processes)
+        belief = Belief(unseen, lesson.best, lesson.processes, width=_width(observed))
         for row in observed.pending.tolist():
             belief = belief.with_pending(row)
-        if lesson.trees is None:
-            return belief
-        kept = _short_list(belief.gain, np.random.default_rng((self._seed, len(observed.rows))))
-        rows = unseen[kept]
-        mean, deviation = lesson.trees.predict(self._split[rows])
-        now, then = belief.processes[0].outlook, lesson.processes[0].outlook
-        deviation *= now.deviation[rows] / then.deviation[rows]
-        votes = Votes(lesson.trees_share, mean + self._offset[rows], deviation)
-        return Belief(rows, lesson.best, belief.processes, votes)
+        return belief
+
+    def expected_gain(self, observed: Observed, belief: Belief) -> float:
+        """Share of the best time that the favourite of ``belief`` is expected to save, if the
+        processes are as wrong elsewhere as they were where it is known."""
+        return belief.expected_gain(self._lesson(observed).surprise)
 
     def _lesson(self, observed: Observed) -> _Lesson:
         state = observed.knowledge
@@ -145,56 +156,35 @@ class Surrogate:
 
     def _learn(self, rows: Rows, log_us: Floats, best: float) -> _Lesson:
         learnt = [view.learn(rows, log_us) for view in self._views]
-        shares, held_out = _shares([density for _, density in learnt], self._trust)
+        shares = _shares([record.log_density for _, record in learnt], self._trust)
+        surprise = float(shares @ [record.surprise for _, record in learnt])
         processes = tuple(
             Process(float(share), outlook, view.offset)
             for share, view, (outlook, _) in zip(shares, self._views, learnt, strict=True)
         )
-        if len(rows) < _TREES_FROM:
-            return _Lesson(best, processes, None, 0.0)
-        seed = int(np.random.default_rng((self._seed, len(rows))).integers(2**31))
-        trees = fit_trees(self._split[rows], log_us - self._offset[rows], seed)
-        return _Lesson(best, processes, trees, 1 - _weight(held_out, trees.held_out_log_likelihood))
+        return _Lesson(best, processes, surprise)
 
 
-def _log_density(error: Floats, deviation: Floats) -> Floats:
-    density: Floats = -0.5 * (np.log(2 * np.pi * deviation**2) + (error / deviation) ** 2)
-    return density
-
-
-def _shares(held_out: Sequence[Floats], trust: float) -> tuple[Floats, Floats]:
-    """Share of each view, the first being ``trust`` ahead in log odds, and the held-out log
-    likelihood of their mixture."""
+def _shares(held_out: Sequence[Floats], trust: float) -> Floats:
+    """Share of each view by its record, tempered by √n since held-out errors of neighbours are no
+    independent votes; the first is ``trust`` ahead in log odds."""
     record = np.maximum(np.array(held_out), _WORST_DENSITY)
     odds = record.sum(axis=1) / np.sqrt(record.shape[1])
     odds[0] += trust
-    shares = np.exp(odds - odds.max())
+    shares: Floats = np.exp(odds - odds.max())
     shares /= shares.sum()
-    return shares, np.log(shares @ np.exp(record))
+    return shares
 
 
 def _spread(values: Floats) -> float:
     """Standard deviation; of a few values at least a tenth, since they may be equal by chance."""
-    return max(float(values.std()), 0.1 if len(values) < _TREES_FROM else 1e-3)
+    return max(float(values.std()), 0.1 if len(values) < _FEW else 1e-3)
 
 
-def _weight(process: Floats, trees: Floats) -> float:
-    """The process's share: logistic in the difference of held-out log likelihood, tempered by
-    √n, since held-out errors of neighbours are no independent votes."""
-    known = np.isfinite(trees)
-    difference = np.maximum(process[known], _WORST_DENSITY) - np.maximum(
-        trees[known], _WORST_DENSITY
-    )
-    evidence = float(difference.sum()) / np.sqrt(max(len(process), 1))
-    share = 1 / (1 + np.exp(-np.clip(evidence, -30, 30)))
-    return float(np.clip(share, _LEAST_WEIGHT, 1 - _LEAST_WEIGHT))
-
-
-def _short_list(gain: Floats, rng: np.random.Generator) -> Rows:
-    if len(gain) <= _SHORT_LIST:
-        return np.arange(len(gain))
-    best = np.argpartition(-gain, _SHORT_LIST)[:_SHORT_LIST]
-    return np.unique(np.concatenate([best, rng.integers(len(gain), size=_SHORT_LIST // 2)]))
+def _width(observed: Observed) -> float:
+    """Every second proposal looks farther when the best has not improved for long."""
+    is_second = len(observed.taken) % 2 == 1
+    return _WIDE if observed.stale > _STALE and is_second else 1.0
 
 
 def _centred(values: Floats) -> Floats:

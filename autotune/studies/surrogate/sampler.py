@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,9 @@ from autotune.studies.surrogate.belief import Belief
 from autotune.studies.surrogate.candidates import Candidates
 from autotune.studies.surrogate.model import Prior, Surrogate
 from autotune.studies.surrogate.observed import Observed
+from autotune.studies.surrogate.turns import Turns
 
+Floats = NDArray[np.float64]
 Rows = NDArray[np.int64]
 
 _FIRST = 6
@@ -32,6 +34,10 @@ convolution A100 (20 seeds, at 100 trials); not yet tried on other seeds or kern
 _STOP_FROM = 15
 """Measurements before a small expected gain may end a search: beliefs that rest on fewer are
 confident where they should not be (a run with siblings would have stopped after one)."""
+_STOP_FROM_KNOB = 10
+"""The same for each coded knob where nothing physical is known."""
+_STOP_STALE = 5
+"""Measurements without a new best before a small expected gain may end a search."""
 _SPREAD_AMONG = 300
 """Random candidates of which the first design takes the one farthest from all others. Few enough
 that seeds differ."""
@@ -51,13 +57,14 @@ class SurrogateSampler(BaseSampler):
     def __init__(self, candidates: Candidates, seed: int, prior: Prior | None = None) -> None:
         self._seed = seed
         self._candidates = candidates
+        self._turns = Turns(self._is_asking)
         self._informed(candidates, prior)
 
     def _informed(self, candidates: Candidates, prior: Prior | None) -> None:
         """Start believing anew from other features or another prior; rows stay as they are."""
         self._candidates = candidates
         self._has_prior = prior is not None
-        self._surrogate = Surrogate(candidates, prior, self._seed)
+        self._surrogate = Surrogate(candidates, prior)
         self._last: tuple[tuple[bytes, bytes], Belief] | None = None
 
     def _prepare(self, study: Study, trials: list[FrozenTrial]) -> None:
@@ -72,7 +79,12 @@ class SurrogateSampler(BaseSampler):
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """Raises RuntimeError where every candidate is taken (``objective.is_exhausted``)."""
-        chosen = self._chosen(self._known(study, but=trial.number), 1)
+        trials = self._turns.others(study, trial.number)
+        self._prepare(study, trials)
+        observed = self._observed(trials)
+        self._warm(observed)  # what takes long, while others may still be asking
+        later = self._observed(self._turns.wait(study, trial.number, trials))
+        chosen = self._chosen(observed.with_taken(later), 1)
         if not chosen:
             raise RuntimeError(f"all {len(self._candidates)} candidates are taken; ask no more")
         return dict(self._candidates.rows[chosen[0]])
@@ -98,6 +110,21 @@ class SurrogateSampler(BaseSampler):
             rows = self._belief(observed, unseen).likely(count)
         return [dict(self._candidates.rows[row]) for row in rows]
 
+    def gains(self, study: Study) -> Floats:
+        """[candidates] share of the best time that measuring each is expected to save, in the
+        order of the candidates: 0 for what is taken, infinite for what the first design takes."""
+        observed = self._known(study)
+        unseen = self._unseen(observed)
+        gains = np.zeros(len(self._candidates))
+        if not len(unseen):
+            return gains
+        if self._is_first_design(observed) or not len(observed.measured):
+            gains[self._chosen(observed, 1)] = math.inf
+            return gains
+        belief = self._belief(observed, unseen)
+        gains[belief.rows] = -np.expm1(-belief.gain)
+        return gains
+
     def sample_independent(
         self,
         study: Study,
@@ -114,14 +141,22 @@ class SurrogateSampler(BaseSampler):
 
     def expected_gain(self, study: Study) -> float:
         """Share of the best time that the next trial is expected to save: what a run loop holds
-        against ``--stop-gain``. Infinite below 15 measurements, 0 where nothing is left."""
+        against ``--stop-gain``. 0 where nothing is left; infinite where too little is known to
+        judge that: below 15 measurements, or ten for each knob where only knobs are known, or
+        just after a new best."""
         observed = self._known(study)
         unseen = self._unseen(observed)
         if not len(unseen):
             return 0.0
-        if len(observed.measured) < _STOP_FROM:
+        if len(observed.measured) < self._stops_from or observed.stale < _STOP_STALE:
             return math.inf
-        return self._belief(observed, unseen).expected_gain
+        return self._surrogate.expected_gain(observed, self._belief(observed, unseen))
+
+    @property
+    def _stops_from(self) -> int:
+        if self._has_prior or self._candidates.features.shape[1]:
+            return _STOP_FROM
+        return max(_STOP_FROM, _STOP_FROM_KNOB * int(self._candidates.knobs.shape[1]))
 
     def _chosen(self, observed: Observed, count: int) -> list[int]:
         """Distinct rows, in the order in which they should be tried."""
@@ -171,11 +206,18 @@ class SurrogateSampler(BaseSampler):
         distance = np.abs(spread[among][:, None] - spread[taken][None]).sum(axis=2).min(axis=1)
         return int(among[np.argmax(distance)])
 
-    def _known(self, study: Study, but: int | None = None) -> Observed:
-        """What the trials say, less the one with that number."""
-        trials = [t for t in study.get_trials(deepcopy=False) if t.number != but]
+    def _known(self, study: Study) -> Observed:
+        trials = study.get_trials(deepcopy=False)
         self._prepare(study, trials)
         return self._observed(trials)
+
+    def _is_asking(self, trial: FrozenTrial) -> bool:
+        """True while another process looks for that trial's parameters, or writes them."""
+        return trial.state == TrialState.RUNNING and not self._params(trial)
+
+    def _warm(self, observed: Observed) -> None:
+        if not self._is_first_design(observed) and len(observed.measured):
+            self._belief(observed, self._unseen(observed))
 
     def _rng(self, observed: Observed) -> np.random.Generator:
         return np.random.default_rng((self._seed, len(observed.taken)))
@@ -203,9 +245,15 @@ class SurrogateSampler(BaseSampler):
         return _observed(times, failed, pending)
 
     def _row(self, trial: FrozenTrial) -> int | None:
-        queued = trial.state == TrialState.WAITING
-        params = trial.system_attrs.get("fixed_params", {}) if queued else trial.params
-        return self._candidates.index(params)
+        return self._candidates.index(self._params(trial))
+
+    def _params(self, trial: FrozenTrial) -> Mapping[str, Any]:
+        """What it was asked for, also where it is queued or its parameters are being written;
+        empty where that is not known."""
+        if self._candidates.distributions.keys() <= trial.params.keys():
+            return trial.params
+        queued: Mapping[str, Any] = trial.system_attrs.get("fixed_params", {})
+        return queued
 
 
 def _observed(
