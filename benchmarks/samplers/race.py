@@ -56,7 +56,7 @@ COLD_BUDGETS, INFORMED_BUDGETS, KERNEL_BUDGETS = (8, 15, 30, 60), (8, 15, 30), (
 STOP_GAIN = 0.005
 ASKS_PER_MEASUREMENT = 50
 """A stock sampler that finds so few feasible points is given up."""
-MOST_SECONDS = 300.0
+MOST_SECONDS = 120.0
 """Of a core for one run: what it has reached by then counts. Optuna's GP takes seconds a proposal
 once it knows a hundred trials."""
 ROUTINGS = 3

@@ -16,6 +16,7 @@ Floats = NDArray[np.float64]
 Rows = NDArray[np.int64]
 
 _TINY = 1e-12
+_FREEDOM = 0.0
 
 
 @dataclass(frozen=True)
@@ -85,11 +86,17 @@ class Belief:
 
 
 def improvement(lead: Floats, deviation: Floats) -> Floats:
-    """E[max(0, improvement)] of normals whose mean is ``lead`` better than the best; where that
+    """E[max(0, improvement)] where the mean is ``lead`` better than the best; where that
     underflows, the order is still that of ``lead``."""
     z = lead / deviation
-    density = np.exp(-0.5 * z**2) / np.sqrt(2 * np.pi)
-    gain: Floats = np.maximum(
-        deviation * (z * scipy.special.ndtr(z) + density), 0
-    ) + _TINY * np.exp(lead)
+    if _FREEDOM:
+        t = scipy.special.stdtr(_FREEDOM, z)
+        norm = scipy.special.gamma((_FREEDOM + 1) / 2) / (
+            np.sqrt(_FREEDOM * np.pi) * scipy.special.gamma(_FREEDOM / 2)
+        )
+        pdf = norm * (1 + z**2 / _FREEDOM) ** (-(_FREEDOM + 1) / 2)
+        unit = (_FREEDOM + z**2) / (_FREEDOM - 1) * pdf + z * t
+    else:
+        unit = z * scipy.special.ndtr(z) + np.exp(-0.5 * z**2) / np.sqrt(2 * np.pi)
+    gain: Floats = np.maximum(deviation * unit, 0) + _TINY * np.exp(lead)
     return gain

@@ -32,6 +32,7 @@ _DOUBT = 5.0
 _STALE = 6
 """Measurements without a new best after which every second proposal looks farther."""
 _WIDE = 3.0
+_WIDTH = 1.0
 
 
 @dataclass(frozen=True)
@@ -184,7 +185,7 @@ def _spread(values: Floats) -> float:
 def _width(observed: Observed) -> float:
     """Every second proposal looks farther when the best has not improved for long."""
     is_second = len(observed.taken) % 2 == 1
-    return _WIDE if observed.stale > _STALE and is_second else 1.0
+    return _WIDE if observed.stale > _STALE and is_second else _WIDTH
 
 
 def _centred(values: Floats) -> Floats:
