@@ -216,9 +216,32 @@ def apart(batch: list[dict[str, Any]]) -> float:
 
 
 def test_the_expected_gain_falls_as_the_search_ends() -> None:
-    early, late = search(8), search(60)
-    assert early[1].expected_gain(early[0]) == math.inf
+    late = search(60)
     assert 0 <= late[1].expected_gain(late[0]) < 0.005
+
+
+def test_a_search_by_knobs_alone_does_not_end_early() -> None:
+    """Ten measurements for each of six coded knobs, however sure the model is."""
+    study, sampler = search(59)
+    assert sampler.expected_gain(study) == math.inf
+
+
+def test_a_search_does_not_end_just_after_a_new_best() -> None:
+    study, sampler = search(60)
+    trial = study.ask(dict(candidates_of(ROWS).distributions))
+    study.tell(trial, study.best_value / 2)
+    assert sampler.expected_gain(study) == math.inf
+
+
+def test_gains_are_of_the_candidates() -> None:
+    study, sampler = search(20)
+    gains = sampler.gains(study)
+    assert ROWS[int(gains.argmax())] == sampler.propose(study, 1)[0]
+    assert all(gains[candidates_of(ROWS).index(t.params) or 0] == 0 for t in study.trials)
+    early, sampler = search(3)
+    assert ROWS[int(sampler.gains(early).argmax())] == sampler.propose(early, 1)[0]
+    done, sampler = search(len(ROWS))
+    assert not sampler.gains(done).any()
 
 
 def test_other_parameters_than_the_candidates_are_refused() -> None:
