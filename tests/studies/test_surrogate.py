@@ -165,7 +165,7 @@ def test_a_batch_is_distinct_new_and_repeatable(told: int) -> None:
     assert len(study.trials) == told
 
 
-@pytest.mark.parametrize("told", [0, 4, 20], ids="{} told".format)
+@pytest.mark.parametrize("told", [0, 4, 20, 40], ids="{} told".format)
 def test_a_batch_is_what_asking_brings(told: int) -> None:
     """While nothing is told: the first of any batch, and all of it by trials in work."""
     study, sampler = search(told)

@@ -47,6 +47,8 @@ class Belief:
     processes: Sequence[Process]
     width: float = 1.0
     """What deviations are multiplied by: more looks farther from what is known."""
+    next_width: float = 1.0
+    """Of the proposal after the next; the two alternate."""
 
     @cached_property
     def gain(self) -> Floats:
@@ -56,10 +58,10 @@ class Belief:
             total += process.share * process.gain(self.rows, self.best, self.width)
         return total
 
-    def expected_gain(self, width: float) -> float:
-        """Share of the best time that the favourite is expected to save, by that width."""
-        gain = replace(self, width=width).gain
-        return float(-np.expm1(-gain.max())) if len(gain) else 0.0
+    def saving(self, width: float) -> Floats:
+        """[rows] share of the best time that each is expected to save, by that width."""
+        saved: Floats = -np.expm1(-replace(self, width=width).gain)
+        return saved
 
     def likely(self, count: int) -> list[int]:
         """The rows of the largest gains, best first."""
@@ -75,6 +77,7 @@ class Belief:
             chosen.append(int(belief.rows[np.argmax(belief.gain)]))
             if len(chosen) < count:
                 belief = belief.with_pending(chosen[-1])
+                belief = replace(belief, width=belief.next_width, next_width=belief.width)
         return chosen
 
     def with_pending(self, row: int) -> Belief:

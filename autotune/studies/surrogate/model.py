@@ -7,7 +7,7 @@ observed ─► residual over the prior ─► process ─┐ held-out likelihoo
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -139,15 +139,16 @@ class Surrogate:
     def believe(self, observed: Observed, unseen: Rows) -> Belief:
         """Expected improvement over ``unseen``. At least one row must be measured."""
         lesson = self._lesson(observed)
-        belief = Belief(unseen, lesson.best, lesson.processes, width=_width(observed))
+        belief = Belief(unseen, lesson.best, lesson.processes)
         for row in observed.pending.tolist():
             belief = belief.with_pending(row)
-        return belief
+        now, following = _widths(observed)
+        return replace(belief, width=now, next_width=following)
 
-    def expected_gain(self, observed: Observed, belief: Belief) -> float:
-        """Share of the best time that the favourite of ``belief`` is expected to save, if the
-        processes are as wrong elsewhere as they were where it is known."""
-        return belief.expected_gain(self._lesson(observed).surprise)
+    def gains(self, observed: Observed, belief: Belief) -> Floats:
+        """[belief.rows] share of the best time that each is expected to save, if the processes
+        are as wrong there as they were where times are known."""
+        return belief.saving(self._lesson(observed).surprise)
 
     def _lesson(self, observed: Observed) -> _Lesson:
         state = observed.knowledge
@@ -182,10 +183,12 @@ def _spread(values: Floats) -> float:
     return max(float(values.std()), 0.1 if len(values) < _FEW else 1e-3)
 
 
-def _width(observed: Observed) -> float:
-    """Every second proposal looks farther when the best has not improved for long."""
-    is_second = len(observed.taken) % 2 == 1
-    return _WIDE if observed.stale > _STALE and is_second else _WIDTH
+def _widths(observed: Observed) -> tuple[float, float]:
+    """Of the next proposal and the one after it: when the best has not improved for long, every
+    second one looks farther."""
+    if observed.stale <= _STALE:
+        return _WIDTH, _WIDTH
+    return (_WIDTH, _WIDE) if len(observed.taken) % 2 == 0 else (_WIDE, _WIDTH)
 
 
 def _centred(values: Floats) -> Floats:

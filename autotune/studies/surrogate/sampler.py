@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,14 +10,14 @@ from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.study import Study
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 from threadpoolctl import threadpool_limits
 
-from autotune.studies.record import MEASURED
 from autotune.studies.surrogate.belief import Belief
 from autotune.studies.surrogate.candidates import Candidates
 from autotune.studies.surrogate.model import Prior, Surrogate
 from autotune.studies.surrogate.observed import Observed
+from autotune.studies.surrogate.reading import is_asking, observed_of
 from autotune.studies.surrogate.turns import Turns
 
 Floats = NDArray[np.float64]
@@ -57,7 +56,7 @@ class SurrogateSampler(BaseSampler):
     def __init__(self, candidates: Candidates, seed: int, prior: Prior | None = None) -> None:
         self._seed = seed
         self._candidates = candidates
-        self._turns = Turns(self._is_asking)
+        self._turns = Turns(lambda trial: is_asking(self._candidates, trial))
         self._informed(candidates, prior)
 
     def _informed(self, candidates: Candidates, prior: Prior | None) -> None:
@@ -81,10 +80,11 @@ class SurrogateSampler(BaseSampler):
         """Raises RuntimeError where every candidate is taken (``objective.is_exhausted``)."""
         trials = self._turns.others(study, trial.number)
         self._prepare(study, trials)
-        observed = self._observed(trials)
+        observed = observed_of(self._candidates, trials)
         self._warm(observed)  # what takes long, while others may still be asking
-        later = self._observed(self._turns.wait(study, trial.number, trials))
-        chosen = self._chosen(observed.with_taken(later), 1)
+        later = self._turns.wait(study, trial.number, trials)
+        observed = observed.with_taken(observed_of(self._candidates, later))
+        chosen = self._chosen(observed, 1)
         if not chosen:
             raise RuntimeError(f"all {len(self._candidates)} candidates are taken; ask no more")
         return dict(self._candidates.rows[chosen[0]])
@@ -121,8 +121,7 @@ class SurrogateSampler(BaseSampler):
         if self._is_first_design(observed) or not len(observed.measured):
             gains[self._chosen(observed, 1)] = math.inf
             return gains
-        belief = self._belief(observed, unseen)
-        gains[belief.rows] = -np.expm1(-belief.gain)
+        gains[unseen] = self._surrogate.gains(observed, self._belief(observed, unseen))
         return gains
 
     def sample_independent(
@@ -150,7 +149,7 @@ class SurrogateSampler(BaseSampler):
             return 0.0
         if len(observed.measured) < self._stops_from or observed.stale < _STOP_STALE:
             return math.inf
-        return self._surrogate.expected_gain(observed, self._belief(observed, unseen))
+        return float(self._surrogate.gains(observed, self._belief(observed, unseen)).max())
 
     @property
     def _stops_from(self) -> int:
@@ -209,11 +208,7 @@ class SurrogateSampler(BaseSampler):
     def _known(self, study: Study) -> Observed:
         trials = study.get_trials(deepcopy=False)
         self._prepare(study, trials)
-        return self._observed(trials)
-
-    def _is_asking(self, trial: FrozenTrial) -> bool:
-        """True while another process looks for that trial's parameters, or writes them."""
-        return trial.state == TrialState.RUNNING and not self._params(trial)
+        return observed_of(self._candidates, trials)
 
     def _warm(self, observed: Observed) -> None:
         if not self._is_first_design(observed) and len(observed.measured):
@@ -226,43 +221,3 @@ class SurrogateSampler(BaseSampler):
         free = np.ones(len(self._candidates), dtype=bool)
         free[observed.taken] = False
         return np.flatnonzero(free)
-
-    def _observed(self, trials: Iterable[FrozenTrial]) -> Observed:
-        """Later trials of one row win over earlier ones, and a measurement over all else."""
-        times: dict[int, tuple[float, bool]] = {}
-        failed: set[int] = set()
-        pending: set[int] = set()
-        for trial in trials:
-            row = self._row(trial)
-            if row is None:
-                continue
-            if trial.state in MEASURED and trial.value is not None and trial.value > 0:
-                times[row] = (trial.value, trial.state == TrialState.COMPLETE)
-            elif trial.state in (TrialState.RUNNING, TrialState.WAITING):
-                pending.add(row)
-            elif trial.state != TrialState.FAIL or "outcome" in trial.user_attrs:
-                failed.add(row)
-        return _observed(times, failed, pending)
-
-    def _row(self, trial: FrozenTrial) -> int | None:
-        return self._candidates.index(self._params(trial))
-
-    def _params(self, trial: FrozenTrial) -> Mapping[str, Any]:
-        """What it was asked for, also where it is queued or its parameters are being written;
-        empty where that is not known."""
-        if self._candidates.distributions.keys() <= trial.params.keys():
-            return trial.params
-        queued: Mapping[str, Any] = trial.system_attrs.get("fixed_params", {})
-        return queued
-
-
-def _observed(
-    times: dict[int, tuple[float, bool]], failed: set[int], pending: set[int]
-) -> Observed:
-    return Observed(
-        measured=np.array(list(times), dtype=np.int64),
-        us=np.array([us for us, _ in times.values()], dtype=float),
-        complete=np.array([complete for _, complete in times.values()], dtype=bool),
-        failed=np.array(sorted(failed - times.keys()), dtype=np.int64),
-        pending=np.array(sorted(pending - failed - times.keys()), dtype=np.int64),
-    )
