@@ -16,7 +16,6 @@ Floats = NDArray[np.float64]
 Rows = NDArray[np.int64]
 
 _TINY = 1e-12
-_FREEDOM = 0.0
 
 
 @dataclass(frozen=True)
@@ -38,6 +37,18 @@ class Process:
 
 
 @dataclass(frozen=True)
+class Votes:
+    """The trees' part in a belief, about its rows."""
+
+    share: float
+    mean: Floats
+    deviation: Floats
+
+    def gain(self, best: float, width: float) -> Floats:
+        return improvement(best - self.mean, self.deviation * width)
+
+
+@dataclass(frozen=True)
 class Belief:
     """Over ``rows``, which may be tried. Made by ``Surrogate.believe``."""
 
@@ -45,28 +56,31 @@ class Belief:
     best: float
     """Log time to improve on."""
     processes: Sequence[Process]
-    width: float = 1.0
-    """What deviations are multiplied by: more looks farther from what is known."""
-    next_width: float = 1.0
-    """Of the proposal after the next; the two alternate."""
+    votes: Votes | None = None
 
     @cached_property
     def gain(self) -> Floats:
         """[rows] expected improvement of log time."""
-        total = np.zeros(len(self.rows))
-        for process in self.processes:
-            total += process.share * process.gain(self.rows, self.best, self.width)
-        return total
+        return self._gain(1.0)
 
     def saving(self, width: float) -> Floats:
-        """[rows] share of the best time that each is expected to save, by that width."""
-        saved: Floats = -np.expm1(-replace(self, width=width).gain)
+        """[rows] share of the best time that each is expected to save where deviations are so
+        many times those that are believed."""
+        saved: Floats = -np.expm1(-self._gain(width))
         return saved
 
-    def likely(self, count: int) -> list[int]:
+    def _gain(self, width: float) -> Floats:
+        total = np.zeros(len(self.rows))
+        for process in self.processes:
+            total += process.share * process.gain(self.rows, self.best, width)
+        if self.votes is None:
+            return total
+        return (1 - self.votes.share) * total + self.votes.share * self.votes.gain(self.best, width)
+
+    def likely(self, count: int) -> Rows:
         """The rows of the largest gains, best first."""
-        order = np.argsort(-self.gain, kind="stable")
-        return [int(row) for row in self.rows[order[:count]]]
+        order: Rows = np.argsort(-self.gain, kind="stable")
+        return self.rows[order[:count]]
 
     def favourites(self, count: int) -> list[int]:
         """Rows to try at the same time: each is the favourite while the earlier ones are in
@@ -77,7 +91,6 @@ class Belief:
             chosen.append(int(belief.rows[np.argmax(belief.gain)]))
             if len(chosen) < count:
                 belief = belief.with_pending(chosen[-1])
-                belief = replace(belief, width=belief.next_width, next_width=belief.width)
         return chosen
 
     def with_pending(self, row: int) -> Belief:
@@ -85,21 +98,21 @@ class Belief:
         better than the best: only a measurement may be."""
         mean = sum(p.share * float(p.outlook.mean[row] + p.offset[row]) for p in self.processes)
         processes = [process.with_believed(row, max(mean, self.best)) for process in self.processes]
-        return replace(self, rows=self.rows[self.rows != row], processes=processes)
+        kept = self.rows != row
+        votes = self.votes
+        if votes is not None:  # trees take the process's word for how much less is unknown
+            known = processes[0].outlook.deviation / self.processes[0].outlook.deviation
+            deviation = votes.deviation * known[self.rows]
+            votes = Votes(votes.share, votes.mean[kept], deviation[kept])
+        return Belief(self.rows[kept], self.best, processes, votes)
 
 
 def improvement(lead: Floats, deviation: Floats) -> Floats:
-    """E[max(0, improvement)] where the mean is ``lead`` better than the best; where that
+    """E[max(0, improvement)] of normals whose mean is ``lead`` better than the best; where that
     underflows, the order is still that of ``lead``."""
     z = lead / deviation
-    if _FREEDOM:
-        t = scipy.special.stdtr(_FREEDOM, z)
-        norm = scipy.special.gamma((_FREEDOM + 1) / 2) / (
-            np.sqrt(_FREEDOM * np.pi) * scipy.special.gamma(_FREEDOM / 2)
-        )
-        pdf = norm * (1 + z**2 / _FREEDOM) ** (-(_FREEDOM + 1) / 2)
-        unit = (_FREEDOM + z**2) / (_FREEDOM - 1) * pdf + z * t
-    else:
-        unit = z * scipy.special.ndtr(z) + np.exp(-0.5 * z**2) / np.sqrt(2 * np.pi)
-    gain: Floats = np.maximum(deviation * unit, 0) + _TINY * np.exp(lead)
+    density = np.exp(-0.5 * z**2) / np.sqrt(2 * np.pi)
+    gain: Floats = np.maximum(
+        deviation * (z * scipy.special.ndtr(z) + density), 0
+    ) + _TINY * np.exp(lead)
     return gain

@@ -19,7 +19,6 @@ Params = Mapping[str, Any]
 _FEATURE_SCALE = 0.25
 """Standard deviation of a physical feature among knobs that span 0 to 1. Uniform knobs have
 0.29: neither kind dominates a distance."""
-_PRODUCTS = 0
 _MANY_VALUES = 6
 """From so many values on, numbers that are no powers of two also say how even they are: sizes
 in multiples of 16 differ in alignment to warps and lines, which their logarithm hides."""
@@ -48,17 +47,17 @@ class Candidates:
     @cached_property
     def smooth(self) -> Floats:
         """[n, d + f] for a Gaussian process: knobs from 0 to 1, features on that scale."""
-        return np.column_stack([self.unit, *self._products, self.features * _FEATURE_SCALE])
+        return np.column_stack([self.unit, self.features * _FEATURE_SCALE])
 
     @cached_property
-    def _products(self) -> list[Floats]:
-        """Sums of each two logarithms, from 0 to 1: areas and work per thread. Only where nothing
-        physical is known."""
-        if self.features.shape[1] or not _PRODUCTS:
-            return []
-        numbers = [column for column in self.knobs.T if len(np.unique(column)) > 2]
-        sums = [a + b for a, b in itertools.combinations(numbers, 2)]
-        return [(column - column.min()) / (column.max() - column.min()) for column in sums]
+    def split(self) -> NDArray[np.float32]:
+        """[n, …] for trees: knobs, features, and sums and differences of each pair of knobs,
+        which are logarithms of products and ratios (tile areas, work per thread)."""
+        pairs = list(itertools.combinations(self.knobs.T, 2))
+        sums = [a + b for a, b in pairs]
+        differences = [a - b for a, b in pairs]
+        columns = np.column_stack([self.knobs, self.features, *sums, *differences])
+        return np.ascontiguousarray(columns, dtype=np.float32)
 
     @cached_property
     def distributions(self) -> dict[str, CategoricalDistribution]:

@@ -1,7 +1,7 @@
-"""What is believed about every candidate: Gaussian processes, weighed by their record.
+"""What is believed about every candidate: Gaussian processes and trees, weighed by their record.
 
-observed ─► residual over the prior ─► process ─┐ held-out likelihood
-         └► prior as a feature ──────► process ─┴─► shares ─► expected improvement
+observed ─► residual over the prior ─► process, trees ─┐ held-out likelihood
+         └► prior as a feature ──────► process ────────┴─► shares ─► expected improvement
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from autotune.studies.surrogate.belief import Belief, Process
+from autotune.studies.surrogate.belief import Belief, Process, Votes
 from autotune.studies.surrogate.candidates import Candidates
 from autotune.studies.surrogate.gp import GaussianProcess, Inputs, Kernel, Outlook
 from autotune.studies.surrogate.observed import Observed
 from autotune.studies.surrogate.theta import fit_theta
+from autotune.studies.surrogate.trees import Trees, fit_trees
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.int64]
@@ -29,10 +30,10 @@ _WORST_DENSITY = -8.0
 """A single surprise must not decide between the models."""
 _DOUBT = 5.0
 """Held-out errors of just the expected size that are assumed besides those seen."""
-_STALE = 6
-"""Measurements without a new best after which every second proposal looks farther."""
-_WIDE = 3.0
-_WIDTH = 1.0
+_SHORT_LIST = 5000
+"""Candidates that trees judge: the processes' best. A bound on time only."""
+_LEAST_WEIGHT = 0.1
+"""Neither kind of model is ever silenced: the loser of today may know another valley."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +116,8 @@ class _Lesson:
     best: float
     processes: tuple[Process, ...]
     surprise: float
+    trees: Trees | None
+    trees_share: float
 
 
 class Surrogate:
@@ -124,12 +127,15 @@ class Surrogate:
     among others: siblings may be wrong, and the record shows it.
     """
 
-    def __init__(self, candidates: Candidates, prior: Prior | None) -> None:
+    def __init__(self, candidates: Candidates, prior: Prior | None, seed: int) -> None:
+        self._seed = seed
         self._views = [_View(candidates, prior, trusts=True)]
         if prior is not None:
             self._views.append(_View(candidates, prior, trusts=False))
         self._offset = self._views[0].offset
         self._trust = 0.0 if prior is None else float(np.log(prior.odds))
+        split = [candidates.split] if prior is None else [candidates.split, self._offset]
+        self._split = np.ascontiguousarray(np.column_stack(split), dtype=np.float32)
         self._last: tuple[bytes, _Lesson] | None = None
 
     def best_guesses(self, unseen: Rows, count: int) -> Rows:
@@ -137,13 +143,20 @@ class Surrogate:
         return unseen[np.argsort(self._offset[unseen], kind="stable")[:count]]
 
     def believe(self, observed: Observed, unseen: Rows) -> Belief:
-        """Expected improvement over ``unseen``. At least one row must be measured."""
+        """Expected improvement over ``unseen`` (a part of it, where it is large). At least one
+        row must be measured."""
         lesson = self._lesson(observed)
         belief = Belief(unseen, lesson.best, lesson.processes)
         for row in observed.pending.tolist():
             belief = belief.with_pending(row)
-        now, following = _widths(observed)
-        return replace(belief, width=now, next_width=following)
+        if lesson.trees is None:
+            return belief
+        rows = belief.likely(_SHORT_LIST)
+        mean, deviation = lesson.trees.predict(self._split[rows])
+        now, then = belief.processes[0].outlook, lesson.processes[0].outlook
+        deviation *= now.deviation[rows] / then.deviation[rows]
+        votes = Votes(lesson.trees_share, mean + self._offset[rows], deviation)
+        return replace(belief, rows=rows, votes=votes)
 
     def gains(self, observed: Observed, belief: Belief) -> Floats:
         """[belief.rows] share of the best time that each is expected to save, if the processes
@@ -158,13 +171,20 @@ class Surrogate:
 
     def _learn(self, rows: Rows, log_us: Floats, best: float) -> _Lesson:
         learnt = [view.learn(rows, log_us) for view in self._views]
-        shares = _shares([record.log_density for _, record in learnt], self._trust)
+        densities = [record.log_density for _, record in learnt]
+        shares = _shares(densities, self._trust)
         surprise = float(shares @ [record.surprise for _, record in learnt])
         processes = tuple(
             Process(float(share), outlook, view.offset)
             for share, view, (outlook, _) in zip(shares, self._views, learnt, strict=True)
         )
-        return _Lesson(best, processes, surprise)
+        if len(rows) < _FEW:
+            return _Lesson(best, processes, surprise, None, 0.0)
+        seed = int(np.random.default_rng((self._seed, len(rows))).integers(2**31))
+        trees = fit_trees(self._split[rows], log_us - self._offset[rows], seed)
+        together = np.log(shares @ np.exp(np.maximum(densities, _WORST_DENSITY)))
+        weight = _weight(together, trees.held_out_log_likelihood)
+        return _Lesson(best, processes, surprise, trees, 1 - weight)
 
 
 def _shares(held_out: Sequence[Floats], trust: float) -> Floats:
@@ -183,12 +203,13 @@ def _spread(values: Floats) -> float:
     return max(float(values.std()), 0.1 if len(values) < _FEW else 1e-3)
 
 
-def _widths(observed: Observed) -> tuple[float, float]:
-    """Of the next proposal and the one after it: when the best has not improved for long, every
-    second one looks farther."""
-    if observed.stale <= _STALE:
-        return _WIDTH, _WIDTH
-    return (_WIDTH, _WIDE) if len(observed.taken) % 2 == 0 else (_WIDE, _WIDTH)
+def _weight(process: Floats, trees: Floats) -> float:
+    """The processes' share: logistic in the difference of held-out log likelihood."""
+    known = np.isfinite(trees)
+    difference = process[known] - np.maximum(trees[known], _WORST_DENSITY)
+    evidence = float(difference.sum()) / np.sqrt(max(len(process), 1))
+    share = 1 / (1 + np.exp(-np.clip(evidence, -30, 30)))
+    return float(np.clip(share, _LEAST_WEIGHT, 1 - _LEAST_WEIGHT))
 
 
 def _centred(values: Floats) -> Floats:

@@ -63,7 +63,7 @@ class SurrogateSampler(BaseSampler):
         """Start believing anew from other features or another prior; rows stay as they are."""
         self._candidates = candidates
         self._has_prior = prior is not None
-        self._surrogate = Surrogate(candidates, prior)
+        self._surrogate = Surrogate(candidates, prior, self._seed)
         self._last: tuple[tuple[bytes, bytes], Belief] | None = None
 
     def _prepare(self, study: Study, trials: list[FrozenTrial]) -> None:
@@ -107,7 +107,7 @@ class SurrogateSampler(BaseSampler):
         if self._is_first_design(observed) or not len(observed.measured):
             rows = self._chosen(observed, count)
         else:
-            rows = self._belief(observed, unseen).likely(count)
+            rows = self._belief(observed, unseen).likely(count).tolist()
         return [dict(self._candidates.rows[row]) for row in rows]
 
     def gains(self, study: Study) -> Floats:
@@ -121,7 +121,8 @@ class SurrogateSampler(BaseSampler):
         if self._is_first_design(observed) or not len(observed.measured):
             gains[self._chosen(observed, 1)] = math.inf
             return gains
-        gains[unseen] = self._surrogate.gains(observed, self._belief(observed, unseen))
+        belief = self._belief(observed, unseen)
+        gains[belief.rows] = self._surrogate.gains(observed, belief)
         return gains
 
     def sample_independent(

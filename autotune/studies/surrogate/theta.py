@@ -18,7 +18,7 @@ _LENGTH, _AMPLITUDE, _NOISE, _WEIGHT = 0.0, 0.0, np.log(0.03), np.log(0.3)
 times scatter by 0.2 to 6 %, medians of ten by a third of it."""
 _PRIOR_SD = 1.0
 _BOUND_SD = 4.0
-_ITERATIONS = 25
+_ITERATIONS = 10
 """Of L-BFGS from the last mode. 60 find the same on convolution A100 (20 seeds, at 100 trials:
 0.89 both)."""
 
