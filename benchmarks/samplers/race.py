@@ -2,8 +2,9 @@
 
     python benchmarks/samplers/race.py --landscapes ../shared/landscapes --seeds 20
 
-Writes results.csv and race.png beside itself and prints the tables of README.md. What a run
-knows beforehand is its scenario:
+Writes results.csv and race.png beside itself and prints the tables of README.md. Each run is
+written as it ends, and runs that results.csv has are not run again: delete it, or give another
+--out, after a change to a sampler. What a run knows beforehand is its scenario:
 
     cold    both engines' defaults are queued first, nothing else
     static  and the static time model's guess
@@ -21,12 +22,13 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, fields
 from functools import cache
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the races themselves fill the cores
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
 import optuna
@@ -54,6 +56,9 @@ COLD_BUDGETS, INFORMED_BUDGETS, KERNEL_BUDGETS = (8, 15, 30, 60), (8, 15, 30), (
 STOP_GAIN = 0.005
 ASKS_PER_MEASUREMENT = 50
 """A stock sampler that finds so few feasible points is given up."""
+MOST_SECONDS = 120.0
+"""Of a core for one run: what it has reached by then counts. Optuna's GP takes seconds a proposal
+once it knows a hundred trials."""
 ROUTINGS = 3
 """Instances that the static guess is averaged over."""
 
@@ -96,14 +101,9 @@ def run(race: Race) -> list[Result]:
     """Drive an in-memory study over a recording."""
     recording = recordings(race.landscapes)[race.recording]
     budgets = _budgets(race, recording)
-    sampler = _sampler(race, recording)
+    sampler = sampler_of(race, recording)
     study = optuna.create_study(sampler=sampler)
-    if recording.problem is not None:
-        space = Space(recording.configs)
-        key = StudyKey(recording.problem, DEVICE, space.fingerprint)
-        study.set_user_attr("key", key.as_json())
-    for row in recording.defaults:
-        study.enqueue_trial(row)
+    prepare(study, recording)
     candidates = candidates_of(recording.rows)
     ratios, asks, rows, stop = [], [], [], 0
     best = np.inf
@@ -116,10 +116,10 @@ def run(race: Race) -> list[Result]:
             study.tell(trial, state=TrialState.FAIL)
             continue
         rows.append(row)
-        if _tell(study, trial, recording, row):
+        if tell(study, trial, recording, row):
             best = min(best, float(recording.us[row]))
         ratios.append(recording.optimum_us / best)
-        if len(ratios) >= budgets[-1]:
+        if len(ratios) >= budgets[-1] or sum(asks) > MOST_SECONDS:
             break
         if not stop and isinstance(sampler, SurrogateSampler):
             began = time.process_time()
@@ -146,14 +146,23 @@ def run(race: Race) -> list[Result]:
     ]
 
 
+def prepare(study: optuna.Study, recording: Recording) -> None:
+    """Say what the study is about, and queue the engines' defaults."""
+    if recording.problem is not None:
+        key = StudyKey(recording.problem, DEVICE, Space(recording.configs).fingerprint)
+        study.set_user_attr("key", key.as_json())
+    for row in recording.defaults:
+        study.enqueue_trial(row)
+
+
 def _budgets(race: Race, recording: Recording) -> tuple[int, ...]:
     if recording.problem is None:
         return KERNEL_BUDGETS
     return COLD_BUDGETS if race.scenario == "cold" else INFORMED_BUDGETS
 
 
-def _tell(study: optuna.Study, trial: Trial, recording: Recording, row: int) -> bool:
-    """True where the row has a time that may win."""
+def tell(study: optuna.Study, trial: Trial, recording: Recording, row: int) -> bool:
+    """Tell what was recorded of the row. True where it has a time that may win."""
     us = float(recording.us[row])
     if recording.complete[row]:
         study.tell(trial, us)
@@ -167,7 +176,8 @@ def _tell(study: optuna.Study, trial: Trial, recording: Recording, row: int) -> 
     return False
 
 
-def _sampler(race: Race, recording: Recording) -> BaseSampler:
+def sampler_of(race: Race, recording: Recording) -> BaseSampler:
+    """The sampler with what it knows in that scenario."""
     if race.sampler in STOCK:
         return STOCK[race.sampler](race.seed)
     if recording.problem is None:
@@ -213,7 +223,8 @@ def _quiet() -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 
-def _quietly(race: Race) -> list[Result]:
+def quietly(race: Race) -> list[Result]:
+    """``run`` without Optuna's log."""
     _quiet()
     return run(race)
 
@@ -234,31 +245,49 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--landscapes", type=Path, required=True, help="folder of recordings")
     parser.add_argument("--seeds", type=int, default=20)
-    parser.add_argument("--samplers", nargs="+", default=["random", "tpe", "surrogate"],
+    parser.add_argument("--samplers", nargs="+", default=[*STOCK, "surrogate"],
                         choices=[*STOCK, "surrogate"])  # fmt: skip
     parser.add_argument("--scenarios", nargs="+", default=list(SCENARIOS), choices=SCENARIOS)
     parser.add_argument("--only", nargs="*", help="recordings whose name contains one of these")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--out", type=Path, default=HERE)
-    parser.add_argument("--keep", action="store_true", help="add to results.csv, replacing reruns")
     return parser
 
 
-def write(path: Path, results: Sequence[Result], *, keep: bool) -> list[Result]:
-    """Write results.csv; with ``keep``, older rows of other races stay. Returns all rows."""
-    rerun = {(r.recording, r.sampler, r.scenario) for r in results}
-    older = read(path) if keep and path.exists() else []
-    stays = [r for r in older if (r.recording, r.sampler, r.scenario) not in rerun]
-    every = sorted([*stays, *results], key=lambda r: (r.group, r.recording, r.sampler, r.scenario))
-    with path.open("w", newline="", encoding="utf-8") as file:
+def run_all(path: Path, entries: Sequence[Race], jobs: int) -> None:
+    """Append the results of each race to ``path`` as it ends."""
+    is_new = not path.exists()
+    with path.open("a", newline="", encoding="utf-8") as file, ProcessPoolExecutor(jobs) as pool:
+        writer = csv.DictWriter(file, [field.name for field in fields(Result)])
+        if is_new:
+            writer.writeheader()
+        started = [pool.submit(quietly, entry) for entry in entries]
+        for done, future in enumerate(as_completed(started), start=1):
+            writer.writerows(asdict(result) for result in future.result())
+            file.flush()
+            print(f"\r{done}/{len(entries)} runs", end="", file=sys.stderr, flush=True)
+    print(file=sys.stderr)
+
+
+def write(path: Path, results: Sequence[Result]) -> None:
+    """Replace results.csv; only when all of it is written."""
+    part = path.with_suffix(".part")
+    with part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, [field.name for field in fields(Result)])
         writer.writeheader()
-        writer.writerows(asdict(result) for result in every)
-    return every
+        writer.writerows(asdict(result) for result in results)
+    part.replace(path)
+
+
+def _order(result: Result) -> tuple[str, str, str, str, int, int]:
+    names = (result.group, result.recording, result.sampler, result.scenario)
+    return (*names, result.seed, result.trials)
 
 
 def read(path: Path) -> list[Result]:
-    """Inverse of ``write``."""
+    """Inverse of ``write``; nothing where there is no file."""
+    if not path.exists():
+        return []
     kinds = {"str": str, "int": int, "float": float}
     types = {field.name: kinds[str(field.type)] for field in fields(Result)}
     with path.open(encoding="utf-8") as file:
@@ -268,14 +297,12 @@ def read(path: Path) -> list[Result]:
 
 def main() -> int:
     args = _parser().parse_args()
-    entries = list(races(args))
-    results: list[Result] = []
-    with ProcessPoolExecutor(args.jobs) as pool:
-        for done, rows in enumerate(pool.map(_quietly, entries), start=1):
-            results += rows
-            print(f"\r{done}/{len(entries)} runs", end="", file=sys.stderr, flush=True)
-    print(file=sys.stderr)
-    every = write(args.out / "results.csv", results, keep=args.keep)
+    path = args.out / "results.csv"
+    ready = {(r.recording, r.sampler, r.scenario, r.seed) for r in read(path)}
+    entries = [r for r in races(args) if (r.recording, r.sampler, r.scenario, r.seed) not in ready]
+    run_all(path, entries, args.jobs)
+    every = sorted(read(path), key=_order)
+    write(path, every)
     print_tables(every)
     plot(every, args.out / "race.png")
     return 0

@@ -1,7 +1,7 @@
 """A sampler that enumerates the feasible set and models log time over it.
 
 parameters ─► candidates ─┐
-problem, device ─► features ├─► model (process + trees) ─► sampler ─► informed sampler
+problem, device ─► features ├─► model (processes + trees) ─► sampler ─► informed sampler
 siblings, static guess ─► prior ┘
 """
 

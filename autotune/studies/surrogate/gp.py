@@ -1,32 +1,30 @@
-"""A Gaussian process over a few hundred points: Matérn 5/2 with a scale per dimension.
+"""A Gaussian process over an enumerated set: Matérn 5/2 with a scale per dimension.
 
-k(x, x') = a² · Matérn(|x - x'| / l) + Σ w² f f' + constant, and noise. Hyperparameters are the
-mode of marginal likelihood times log-normal priors: with ten points the priors speak, with a
-hundred the data do.
+k(x, x') = a² · Matérn(|x - x'| / l) + Σ w² f f' + constant, and noise. What is asked of it is
+always the same points, so what the measured ones say about all of them is kept and a further
+measurement costs one row (O(measured · points)), not a new factorisation.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import scipy  # its modules load when first used, and take a quarter second
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+Rows = NDArray[np.int64]
 
-_ROOT5 = np.sqrt(5.0)
-_CONSTANT = 4.0
+ROOT5 = np.sqrt(5.0)
+CONSTANT = 4.0
 """Prior variance of the level, in units of the values' variance: almost free."""
-_JITTER = 1e-8
-_LENGTH, _AMPLITUDE, _NOISE, _WEIGHT = 0.0, 0.0, np.log(0.03), np.log(0.3)
-"""Prior means of the logarithms, in units of the knobs' span and the values' deviation. Recorded
-times scatter by 0.2 to 6 %, medians of ten by a third of it."""
-_PRIOR_SD = 1.0
-_BOUND_SD = 4.0
-_ITERATIONS = 25
-"""Of L-BFGS from the last mode. 60 find the same on convolution A100 (20 seeds, at 100 trials:
-0.89 both)."""
+JITTER = 1e-6
+"""Variance of noise that is always there: neighbours that no knob tells apart must not make the
+covariance singular."""
+_LEAST_VARIANCE = 1e-10
 
 
 @dataclass(frozen=True)
@@ -38,127 +36,162 @@ class Inputs:
     linear: Floats
     """[n, f] what the linear term sees; f may be 0."""
 
-    def take(self, rows: NDArray[np.int64]) -> Inputs:
+    def take(self, rows: Rows) -> Inputs:
         return Inputs(self.smooth[rows], self.linear[rows])
 
 
-class GaussianProcess:
-    """Fitted to values at points. ``scale`` is the unit of the values."""
+@dataclass(frozen=True)
+class Kernel:
+    """Covariances between the points ``at`` under hyperparameters ``theta``: logarithms of d
+    lengths, amplitude, noise and f weights."""
 
-    def __init__(self, at: Inputs, values: Floats, scale: float, theta: Floats) -> None:
-        self._at = at
-        self._level = float(values.mean())
-        self._scale = scale
-        self.theta = theta
-        standard = (values - self._level) / scale
-        parts = _Parts(at, theta, _squared_differences(at.smooth))
-        self._factor = np.linalg.cholesky(parts.covariance)
-        self._weights = scipy.linalg.cho_solve((self._factor, True), standard)
-        inverse = scipy.linalg.cho_solve((self._factor, True), np.eye(len(values)))
-        self._held_out_variance = 1 / np.diag(inverse)
+    at: Inputs
+    theta: Floats
 
     @property
-    def held_out_log_likelihood(self) -> Floats:
-        """[n] log density of each value under the process fitted to the others."""
-        error = self._weights * self._held_out_variance
-        variance = self._held_out_variance
-        density: Floats = -0.5 * (np.log(2 * np.pi * variance) + error**2 / variance)
-        return density - float(np.log(self._scale))
+    def noise(self) -> float:
+        return float(np.exp(2 * self.theta[self._d + 1])) + JITTER
 
-    def predict(self, at: Inputs) -> tuple[Floats, Floats]:
-        """Mean and standard deviation at [m] points."""
-        d = at.smooth.shape[1]
-        inverse_length = np.exp(-self.theta[:d])
-        ours, theirs = self._at.smooth * inverse_length, at.smooth * inverse_length
-        squared = (ours**2).sum(1)[:, None] + (theirs**2).sum(1)[None] - 2 * ours @ theirs.T
-        amplitude, weights = np.exp(2 * self.theta[d]), np.exp(2 * self.theta[d + 2 :])
-        cross = amplitude * _matern(np.maximum(squared, 0))
-        cross += _CONSTANT + (self._at.linear * weights) @ at.linear.T
-        variance = amplitude + _CONSTANT + at.linear**2 @ weights
-        whitened = scipy.linalg.solve_triangular(
-            self._factor, cross, lower=True, check_finite=False
+    @cached_property
+    def variance(self) -> Floats:
+        """[n] before anything is known, without noise."""
+        total: Floats = self._amplitude + CONSTANT + self.at.linear**2 @ self._weights
+        return total
+
+    def between(self, rows: Rows, others: Rows | None = None) -> Floats:
+        """[len(rows), len(others)], without noise; all points where ``others`` is None."""
+        every = slice(None) if others is None else others
+        inner = self._scaled[rows] @ self._scaled[every].T
+        squared = self._norms[rows][:, None] + self._norms[every][None] - 2 * inner
+        covariance = self._amplitude * matern(np.maximum(squared, 0, out=squared))
+        covariance += CONSTANT
+        if self.at.linear.shape[1]:
+            covariance += (self.at.linear[rows] * self._weights) @ self.at.linear[every].T
+        return covariance
+
+    @property
+    def _d(self) -> int:
+        return int(self.at.smooth.shape[1])
+
+    @property
+    def _amplitude(self) -> float:
+        return float(np.exp(2 * self.theta[self._d]))
+
+    @cached_property
+    def _weights(self) -> Floats:
+        weights: Floats = np.exp(2 * self.theta[self._d + 2 :])
+        return weights
+
+    @cached_property
+    def _scaled(self) -> Floats:
+        scaled: Floats = self.at.smooth * np.exp(-self.theta[: self._d])
+        return scaled
+
+    @cached_property
+    def _norms(self) -> Floats:
+        norms: Floats = np.einsum("ij,ij->i", self._scaled, self._scaled)
+        return norms
+
+
+class GaussianProcess:
+    """What measured rows say about all points. Values come later: they change with the best."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self.kernel = kernel
+        self.rows: Rows = np.zeros(0, dtype=np.int64)
+        """What was learnt, in that order."""
+        self._factor = np.zeros((0, 0))
+        self._whitened = np.zeros((0, len(kernel.variance)))
+        self._explained = np.zeros(len(kernel.variance))
+
+    def learn(self, rows: Rows) -> None:
+        """Condition on further rows. Work: len(rows) · learnt · points."""
+        if not len(rows):
+            return
+        count, old = len(self.rows), self._whitened[: len(self.rows)]
+        across = old[:, rows]
+        corner = self.kernel.between(rows, rows) - across.T @ across
+        corner[np.diag_indices_from(corner)] += self.kernel.noise
+        root = np.linalg.cholesky(corner)
+        left = self.kernel.between(rows) - across.T @ old
+        fresh = scipy.linalg.solve_triangular(root, left, lower=True, check_finite=False)
+        self._reserve(count + len(rows))
+        self._whitened[count : count + len(rows)] = fresh
+        self._explained += np.einsum("ij,ij->j", fresh, fresh)
+        self._factor = np.block(
+            [[self._factor, np.zeros((count, len(rows)))], [across.T, root]],
         )
-        left = np.maximum(variance - np.einsum("ij,ij->j", whitened, whitened), 1e-10)
-        return cross.T @ self._weights * self._scale + self._level, np.sqrt(left) * self._scale
+        self.rows = np.concatenate([self.rows, rows])
 
+    def outlook(self, values: Floats, scale: float) -> Outlook:
+        """What is believed of all points where the learnt rows have these values; ``scale`` is
+        the values' unit."""
+        level = float(values.mean())
+        standard = (values - level) / scale
+        seen = scipy.linalg.solve_triangular(self._factor, standard, lower=True, check_finite=False)
+        mean = seen @ self._whitened[: len(self.rows)] * scale + level
+        left = np.maximum(self.kernel.variance - self._explained, _LEAST_VARIANCE)
+        return Outlook(self, scale, mean, left, ())
 
-def fit_theta(at: Inputs, values: Floats, scale: float, start: Floats | None) -> Floats:
-    """Hyperparameters (logarithms): d lengths, amplitude, noise, f weights."""
-    prior = _prior_mean(at)
-    target = _Target(at, (values - values.mean()) / scale, prior)
-    bounds = [(mean - _BOUND_SD * _PRIOR_SD, mean + _BOUND_SD * _PRIOR_SD) for mean in prior]
-    first = prior if start is None else start
-    found = scipy.optimize.minimize(
-        target, first, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": _ITERATIONS}
-    )
-    mode: Floats = found.x
-    return mode
-
-
-def _prior_mean(at: Inputs) -> Floats:
-    d, f = at.smooth.shape[1], at.linear.shape[1]
-    return np.concatenate([np.full(d, _LENGTH), [_AMPLITUDE, _NOISE], np.full(f, _WEIGHT)])
-
-
-class _Target:
-    """Negative log posterior of theta and its gradient."""
-
-    def __init__(self, at: Inputs, standard: Floats, prior: Floats) -> None:
-        self._at = at
-        self._values = standard
-        self._prior = prior
-        self._squared = _squared_differences(at.smooth)
-
-    def __call__(self, theta: Floats) -> tuple[float, Floats]:
-        parts = _Parts(self._at, theta, self._squared)
-        try:
-            factor = np.linalg.cholesky(parts.covariance)
-        except np.linalg.LinAlgError:
-            return 1e10, np.zeros_like(theta)
-        inverse = scipy.linalg.cho_solve(
-            (factor, True), np.eye(len(self._values)), check_finite=False
+    def held_out(self, values: Floats, scale: float) -> tuple[Floats, Floats]:
+        """Error and standard deviation of each value under the process that knows the others."""
+        standard = (values - values.mean()) / scale
+        root = scipy.linalg.solve_triangular(
+            self._factor, np.eye(len(values)), lower=True, check_finite=False
         )
-        alpha = inverse @ self._values
-        fit = 0.5 * float(self._values @ alpha) + float(np.log(np.diag(factor)).sum())
-        z = (theta - self._prior) / _PRIOR_SD
-        slope = parts.gradient(0.5 * (inverse - np.outer(alpha, alpha)))
-        return fit + 0.5 * float(z @ z), slope + z / _PRIOR_SD
+        variance = 1 / np.einsum("ij,ij->j", root, root)
+        error = (root.T @ (root @ standard)) * variance
+        return error * scale, np.sqrt(variance) * scale
+
+    def covariance(self, row: int) -> Floats:
+        """Of one point with all, after what was learnt."""
+        old = self._whitened[: len(self.rows)]
+        covariance: Floats = self.kernel.between(np.array([row]))[0] - old[:, row] @ old
+        return covariance
+
+    def _reserve(self, count: int) -> None:
+        """Room for rows, doubled at need: appending one would copy all otherwise."""
+        if count > len(self._whitened):
+            room = np.empty((max(2 * len(self._whitened), count), self._whitened.shape[1]))
+            room[: len(self.rows)] = self._whitened[: len(self.rows)]
+            self._whitened = room
 
 
-class _Parts:
-    """The covariance of the points under theta, and what its gradient needs."""
+@dataclass(frozen=True)
+class Outlook:
+    """Mean and deviation of every point. Made by ``GaussianProcess.outlook``."""
 
-    def __init__(self, at: Inputs, theta: Floats, squared: Floats) -> None:
-        d = at.smooth.shape[1]
-        self._linear = at.linear
-        self._squared = squared
-        self._inverse_squared_length = np.exp(-2 * theta[:d])
-        self._amplitude = np.exp(2 * theta[d])
-        self._noise = np.exp(2 * theta[d + 1])
-        self._weights = np.exp(2 * theta[d + 2 :])
-        self._distance2 = squared @ self._inverse_squared_length
-        self._matern = self._amplitude * _matern(self._distance2)
-        self.covariance = self._matern + _CONSTANT + (at.linear * self._weights) @ at.linear.T
-        self.covariance[np.diag_indices_from(self.covariance)] += self._noise + _JITTER
+    process: GaussianProcess
+    scale: float
+    mean: Floats
+    variance: Floats
+    """In units of scale²."""
+    believed: Sequence[Floats]
+    """[points] what each believed row explains."""
 
-    def gradient(self, by_covariance: Floats) -> Floats:
-        """d/dtheta of a function whose derivative by the covariance is given."""
-        r = np.sqrt(self._distance2)
-        slope = self._amplitude * (5 / 3) * (1 + _ROOT5 * r) * np.exp(-_ROOT5 * r)
-        by_length = by_covariance * slope
-        lengths = np.einsum("ij,ijk->k", by_length, self._squared) * self._inverse_squared_length
-        amplitude = 2 * float((by_covariance * self._matern).sum())
-        noise = 2 * self._noise * float(np.trace(by_covariance))
-        weights = 2 * self._weights * ((by_covariance @ self._linear) * self._linear).sum(axis=0)
-        return np.concatenate([lengths, [amplitude, noise], weights])
+    @property
+    def deviation(self) -> Floats:
+        deviation: Floats = np.sqrt(self.variance) * self.scale
+        return deviation
 
-
-def _squared_differences(points: Floats) -> Floats:
-    difference: Floats = (points[:, None, :] - points[None, :, :]) ** 2
-    return difference
+    def with_believed(self, row: int, value: float) -> Outlook:
+        """As if ``row`` had been measured to have ``value``. Work: learnt · points."""
+        covariance = self.process.covariance(row)
+        for explained in self.believed:
+            covariance -= explained[row] * explained
+        unit = np.sqrt(self.variance[row] + self.process.kernel.noise)
+        explained = covariance / unit
+        mean = self.mean + explained * ((value - self.mean[row]) / unit)
+        left = np.maximum(self.variance - explained**2, _LEAST_VARIANCE)
+        return Outlook(self.process, self.scale, mean, left, (*self.believed, explained))
 
 
-def _matern(distance2: Floats) -> Floats:
+def matern(distance2: Floats) -> Floats:
+    """Matérn 5/2 correlation at squared distances in units of length."""
     r = np.sqrt(distance2)
-    value: Floats = (1 + _ROOT5 * r + (5 / 3) * distance2) * np.exp(-_ROOT5 * r)
+    r *= ROOT5
+    value: Floats = np.exp(-r)
+    r += 1
+    r += (5 / 3) * distance2
+    value *= r
     return value

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -23,7 +24,7 @@ only as long as none of them was measured."""
 
 @dataclass(frozen=True)
 class Observed:
-    """Rows of ``Candidates`` by what became of them. A row appears once."""
+    """Rows of ``Candidates`` by what became of them, in that order. A row appears once."""
 
     measured: Rows
     us: Floats
@@ -40,10 +41,18 @@ class Observed:
         return np.concatenate([self.measured, self.failed, self.pending])
 
     @property
-    def fingerprint(self) -> bytes:
-        """Equal for equal knowledge."""
-        parts = (self.measured, self.us, self.complete, self.failed, self.pending)
+    def knowledge(self) -> bytes:
+        """Equal where the same is known, whatever is in work."""
+        parts = (self.measured, self.us, self.complete, self.failed)
         return b"|".join(part.tobytes() for part in parts)
+
+    def with_pending(self, rows: Sequence[int]) -> Observed:
+        """The same with further rows in work."""
+        return replace(self, pending=np.append(self.pending, np.array(rows, dtype=np.int64)))
+
+    def with_taken(self, later: Observed) -> Observed:
+        """The same knowledge; what was taken since is in work."""
+        return self.with_pending(np.setdiff1d(later.taken, self.taken).tolist())
 
     @property
     def rows(self) -> Rows:
@@ -55,6 +64,14 @@ class Observed:
         """Logarithm of the best complete time, or of the best at all where none is complete."""
         times = self.us[self.complete] if self.complete.any() else self.us
         return float(np.log(times.min()))
+
+    @cached_property
+    def stale(self) -> int:
+        """Measurements since the best one, in the order of ``measured``."""
+        if not len(self.us):
+            return 0
+        times = np.where(self.complete, self.us, np.inf) if self.complete.any() else self.us
+        return len(times) - 1 - int(np.argmin(times))
 
     @cached_property
     def log_us(self) -> Floats:

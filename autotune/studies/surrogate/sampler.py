@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -11,14 +10,17 @@ from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.study import Study
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 from threadpoolctl import threadpool_limits
 
-from autotune.studies.record import MEASURED
+from autotune.studies.surrogate.belief import Belief
 from autotune.studies.surrogate.candidates import Candidates
-from autotune.studies.surrogate.model import Belief, Prior, Surrogate
+from autotune.studies.surrogate.model import Prior, Surrogate
 from autotune.studies.surrogate.observed import Observed
+from autotune.studies.surrogate.reading import is_asking, observed_of
+from autotune.studies.surrogate.turns import Turns
 
+Floats = NDArray[np.float64]
 Rows = NDArray[np.int64]
 
 _FIRST = 6
@@ -31,11 +33,15 @@ convolution A100 (20 seeds, at 100 trials); not yet tried on other seeds or kern
 _STOP_FROM = 15
 """Measurements before a small expected gain may end a search: beliefs that rest on fewer are
 confident where they should not be (a run with siblings would have stopped after one)."""
+_STOP_FROM_KNOB = 10
+"""The same for each coded knob where nothing physical is known."""
+_STOP_STALE = 5
+"""Measurements without a new best before a small expected gain may end a search."""
 _SPREAD_AMONG = 300
 """Random candidates of which the first design takes the one farthest from all others. Few enough
 that seeds differ."""
-
-Knowledge = Callable[[Study], tuple[Candidates, "Prior | None"]]
+_PROMISING = 50
+"""Best guesses of a prior among which those that start at the same time are spread."""
 
 
 class SurrogateSampler(BaseSampler):
@@ -50,14 +56,15 @@ class SurrogateSampler(BaseSampler):
     def __init__(self, candidates: Candidates, seed: int, prior: Prior | None = None) -> None:
         self._seed = seed
         self._candidates = candidates
+        self._turns = Turns(lambda trial: is_asking(self._candidates, trial))
         self._informed(candidates, prior)
 
     def _informed(self, candidates: Candidates, prior: Prior | None) -> None:
         """Start believing anew from other features or another prior; rows stay as they are."""
         self._candidates = candidates
         self._has_prior = prior is not None
-        self._surrogate = Surrogate(candidates, prior)
-        self._last: tuple[bytes, Belief] | None = None
+        self._surrogate = Surrogate(candidates, prior, self._seed)
+        self._last: tuple[tuple[bytes, bytes], Belief] | None = None
 
     def _prepare(self, study: Study, trials: list[FrozenTrial]) -> None:
         """Before a proposal: subclasses take in what they can learn elsewhere."""
@@ -71,14 +78,52 @@ class SurrogateSampler(BaseSampler):
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """Raises RuntimeError where every candidate is taken (``objective.is_exhausted``)."""
-        trials = study.get_trials(deepcopy=False)
-        others = [other for other in trials if other.number != trial.number]
-        self._prepare(study, others)
-        observed = self._observed(others)
+        trials = self._turns.others(study, trial.number)
+        self._prepare(study, trials)
+        observed = observed_of(self._candidates, trials)
+        self._warm(observed)  # what takes long, while others may still be asking
+        later = self._turns.wait(study, trial.number, trials)
+        observed = observed.with_taken(observed_of(self._candidates, later))
+        chosen = self._chosen(observed, 1)
+        if not chosen:
+            raise RuntimeError(f"all {len(self._candidates)} candidates are taken; ask no more")
+        return dict(self._candidates.rows[chosen[0]])
+
+    def propose(self, study: Study, count: int) -> list[dict[str, Any]]:
+        """Parameters to try next, at the same time: distinct, best first, and spread, because each
+        counts as in work for the next ones. Fewer than ``count`` where fewer are left.
+
+        The first is what ``ask`` would bring. Queue or start them all before asking again."""
+        chosen = self._chosen(self._known(study), count)
+        return [dict(self._candidates.rows[row]) for row in chosen]
+
+    def likely(self, study: Study, count: int) -> list[dict[str, Any]]:
+        """Parameters that may be asked soon, the likeliest first: what to compile ahead. Those
+        of the largest expected improvement, near each other or not."""
+        observed = self._known(study)
         unseen = self._unseen(observed)
         if not len(unseen):
-            raise RuntimeError(f"all {len(self._candidates)} candidates are taken; ask no more")
-        return dict(self._candidates.rows[self._choose(observed, unseen)])
+            return []
+        if self._is_first_design(observed) or not len(observed.measured):
+            rows = self._chosen(observed, count)
+        else:
+            rows = self._belief(observed, unseen).likely(count).tolist()
+        return [dict(self._candidates.rows[row]) for row in rows]
+
+    def gains(self, study: Study) -> Floats:
+        """[candidates] share of the best time that measuring each is expected to save, in the
+        order of the candidates: 0 for what is taken, infinite for what the first design takes."""
+        observed = self._known(study)
+        unseen = self._unseen(observed)
+        gains = np.zeros(len(self._candidates))
+        if not len(unseen):
+            return gains
+        if self._is_first_design(observed) or not len(observed.measured):
+            gains[self._chosen(observed, 1)] = math.inf
+            return gains
+        belief = self._belief(observed, unseen)
+        gains[belief.rows] = self._surrogate.gains(observed, belief)
+        return gains
 
     def sample_independent(
         self,
@@ -96,23 +141,39 @@ class SurrogateSampler(BaseSampler):
 
     def expected_gain(self, study: Study) -> float:
         """Share of the best time that the next trial is expected to save: what a run loop holds
-        against ``--stop-gain``. Infinite below 15 measurements, 0 where nothing is left."""
-        trials = study.get_trials(deepcopy=False)
-        self._prepare(study, trials)
-        observed = self._observed(trials)
+        against ``--stop-gain``. 0 where nothing is left; infinite where too little is known to
+        judge that: below 15 measurements, or ten for each knob where only knobs are known, or
+        just after a new best."""
+        observed = self._known(study)
         unseen = self._unseen(observed)
         if not len(unseen):
             return 0.0
-        if len(observed.measured) < _STOP_FROM:
+        if len(observed.measured) < self._stops_from or observed.stale < _STOP_STALE:
             return math.inf
-        return self._belief(observed, unseen).expected_gain
+        return float(self._surrogate.gains(observed, self._belief(observed, unseen)).max())
 
-    def _choose(self, observed: Observed, unseen: Rows) -> int:
+    @property
+    def _stops_from(self) -> int:
+        if self._has_prior or self._candidates.features.shape[1]:
+            return _STOP_FROM
+        return max(_STOP_FROM, _STOP_FROM_KNOB * int(self._candidates.knobs.shape[1]))
+
+    def _chosen(self, observed: Observed, count: int) -> list[int]:
+        """Distinct rows, in the order in which they should be tried."""
+        chosen: list[int] = []
+        while len(chosen) < count and len(unseen := self._unseen(observed)):
+            rows = self._next(observed, unseen, count - len(chosen))
+            observed = observed.with_pending(rows)
+            chosen += rows
+        return chosen
+
+    def _next(self, observed: Observed, unseen: Rows, count: int) -> list[int]:
+        """At least one row, at most ``count``."""
         if self._is_first_design(observed):
-            return self._farthest(observed, unseen)
+            return [self._farthest(observed, unseen)]
         if not len(observed.measured):
-            return self._surrogate.guess(unseen)
-        return self._belief(observed, unseen).favourite
+            return [self._guess(observed, unseen)]
+        return self._belief(observed, unseen).favourites(count)
 
     def _is_first_design(self, observed: Observed) -> bool:
         if self._has_prior:
@@ -120,13 +181,19 @@ class SurrogateSampler(BaseSampler):
         first = _FIRST if self._candidates.features.shape[1] else _FIRST_BLIND
         return len(observed.taken) < first or not len(observed.measured)
 
+    def _guess(self, observed: Observed, unseen: Rows) -> int:
+        """The prior's best; where that is in work, what is far from it among the next best."""
+        promising = self._surrogate.best_guesses(unseen, _PROMISING)
+        if not len(observed.taken):
+            return int(promising[0])
+        return self._farthest(observed, promising)
+
     def _belief(self, observed: Observed, unseen: Rows) -> Belief:
         """The last one is kept: whether to go on and with what are asked one after the other."""
-        state = observed.fingerprint
+        state = (observed.knowledge, observed.pending.tobytes())
         if self._last is None or self._last[0] != state:
             with threadpool_limits(limits=1):  # small matrices; the cores have better to do
-                belief = self._surrogate.believe(observed, unseen, self._rng(observed))
-            self._last = (state, belief)
+                self._last = (state, self._surrogate.believe(observed, unseen))
         return self._last[1]
 
     def _farthest(self, observed: Observed, unseen: Rows) -> int:
@@ -139,6 +206,15 @@ class SurrogateSampler(BaseSampler):
         distance = np.abs(spread[among][:, None] - spread[taken][None]).sum(axis=2).min(axis=1)
         return int(among[np.argmax(distance)])
 
+    def _known(self, study: Study) -> Observed:
+        trials = study.get_trials(deepcopy=False)
+        self._prepare(study, trials)
+        return observed_of(self._candidates, trials)
+
+    def _warm(self, observed: Observed) -> None:
+        if not self._is_first_design(observed) and len(observed.measured):
+            self._belief(observed, self._unseen(observed))
+
     def _rng(self, observed: Observed) -> np.random.Generator:
         return np.random.default_rng((self._seed, len(observed.taken)))
 
@@ -146,37 +222,3 @@ class SurrogateSampler(BaseSampler):
         free = np.ones(len(self._candidates), dtype=bool)
         free[observed.taken] = False
         return np.flatnonzero(free)
-
-    def _observed(self, trials: Iterable[FrozenTrial]) -> Observed:
-        """Later trials of one row win over earlier ones, and a measurement over all else."""
-        times: dict[int, tuple[float, bool]] = {}
-        failed: set[int] = set()
-        pending: set[int] = set()
-        for trial in trials:
-            row = self._row(trial)
-            if row is None:
-                continue
-            if trial.state in MEASURED and trial.value is not None and trial.value > 0:
-                times[row] = (trial.value, trial.state == TrialState.COMPLETE)
-            elif trial.state in (TrialState.RUNNING, TrialState.WAITING):
-                pending.add(row)
-            elif trial.state != TrialState.FAIL or "outcome" in trial.user_attrs:
-                failed.add(row)
-        return _observed(times, failed, pending)
-
-    def _row(self, trial: FrozenTrial) -> int | None:
-        queued = trial.state == TrialState.WAITING
-        params = trial.system_attrs.get("fixed_params", {}) if queued else trial.params
-        return self._candidates.index(params)
-
-
-def _observed(
-    times: dict[int, tuple[float, bool]], failed: set[int], pending: set[int]
-) -> Observed:
-    return Observed(
-        measured=np.array(list(times), dtype=np.int64),
-        us=np.array([us for us, _ in times.values()], dtype=float),
-        complete=np.array([complete for _, complete in times.values()], dtype=bool),
-        failed=np.array(sorted(failed - times.keys()), dtype=np.int64),
-        pending=np.array(sorted(pending - failed - times.keys()), dtype=np.int64),
-    )
