@@ -19,8 +19,8 @@ times scatter by 0.2 to 6 %, medians of ten by a third of it."""
 _PRIOR_SD = 1.0
 _BOUND_SD = 4.0
 _ITERATIONS = 10
-"""Of L-BFGS from the last mode. 60 find the same on convolution A100 (20 seeds, at 100 trials:
-0.89 both)."""
+"""Of L-BFGS, from the last mode. 25 find the same on five recorded MoE spaces (20 seeds, at 30
+trials: 0.9985 both)."""
 
 
 def fit_theta(at: Inputs, values: Floats, scale: float, start: Floats | None) -> Floats:
