@@ -59,7 +59,7 @@ def slices(layer: Layer) -> Picture:
         (point.tokens, entry.config.as_keys(), entry.median_us / best)
         for point in layer.points
         if (best := min((e.median_us for e in point.complete), default=0.0))
-        for entry in point.complete
+        for entry in point.study.measured
     ]
     values: dict[str, list[int]] = {}
     for name in dict.fromkeys(key for _, keys, _ in rows for key in keys):

@@ -8,7 +8,7 @@ an Optuna pruner would cost a report, a write, for each sample.
 The statistic is Student's on the logarithms of the ratios, with a deviation that is drawn towards
 ``_USUAL`` as long as there are few samples, so one sample may be enough. A signed-rank test (as
 ``optuna.pruners.WilcoxonPruner``) needs five before it can say anything at 5 %: there are ten.
-``benchmarks/samplers/pruning.py`` holds the two against each other.
+``benchmarks/samplers/pruning.md`` holds the two against each other.
 """
 
 from __future__ import annotations
