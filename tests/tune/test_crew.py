@@ -9,15 +9,22 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
 
+from autotune.devices.options import MeasurerOptions
+from autotune.errors import DeviceError
+from autotune.kernels.device import Device, DeviceKind, Target
 from autotune.report.progress import PlainDisplay
 from autotune.settings import RunSettings
 from autotune.studies.record import outcome_counts
 from autotune.studies.storage import open_storage
 from autotune.studies.store import StoredStudy, stored_studies
+from autotune.tune.crew import Crew
+from autotune.tune.messages import Order, Ready
 from autotune.tune.plan import Unit
 from autotune.tune.run import run
 
@@ -176,3 +183,31 @@ def _is_alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] not in "ZX"
     except OSError:
         return False
+
+
+class FakeProcess:
+    """A process that only has a pipe: what it says was written before."""
+
+    exitcode = None
+
+    def kill(self) -> None:
+        pass
+
+    def join(self, timeout: float | None = None) -> None:
+        pass
+
+
+def test_unlike_gpus_are_refused(tmp_path: Path) -> None:
+    kept = []
+
+    def start(order: Order) -> tuple[Connection, FakeProcess]:
+        ours, theirs = Pipe()
+        name = "NVIDIA H200" if order.number else "NVIDIA H100"
+        theirs.send(Ready(Device(DeviceKind.CUDA, name, Target("cuda", 90), 1, "3.6.0")))
+        kept.append(theirs)
+        return ours, FakeProcess()
+
+    options = MeasurerOptions(cache_dir=tmp_path)
+    orders = [Order(f"cuda:{number}", options, "sqlite:///a.db", number) for number in (0, 1)]
+    with pytest.raises(DeviceError, match="cuda:0 is NVIDIA H100, cuda:1 is NVIDIA H200"):
+        Crew(orders, start).ready()
