@@ -166,6 +166,10 @@ class Unit:
         """Take in what everybody has measured."""
         self.entries = measured(self.study.get_trials(deepcopy=False))
 
+    def has(self, trial_number: int) -> bool:
+        """True where the trial's measurement is one of the entries. The last ones come first."""
+        return any(entry.trial_number == trial_number for entry in reversed(self.entries))
+
     @property
     def default_us(self) -> float | None:
         """The fastest default of the engines; None until one is measured."""
