@@ -33,6 +33,8 @@ _COLOURS = {
 }
 _MARKERS = ENGINE_MARKERS | {"autotune": "o", "torch": "v", "torch-grouped": "D"}
 _DASHES = ("-", "--", ":", "-.")
+_WIDE = 4.0
+"""Ratios that differ by more are drawn on a logarithmic scale."""
 PLOT_NAME = "fused-moe-performance"
 """As the engines' own scripts call theirs."""
 
@@ -77,8 +79,7 @@ def _time_chart(comparison: Comparison, times: Times) -> Picture:
         middle, low, high = zip(*(times[line][size] for size in sizes), strict=True)
         axes.plot(sizes, middle, dash, marker=marker, color=colour, label=line.name)
         axes.fill_between(sizes, low, high, color=colour, alpha=0.18, linewidth=0)
-    axes.set_yscale("log")
-    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    _log_scale(axes)
     axes.set_ylabel("µs")
     _finish(axes, times)
     where = comparison.device.name if comparison.device else "the CPU: it says nothing of a GPU"
@@ -92,15 +93,15 @@ def _time_chart(comparison: Comparison, times: Times) -> Picture:
 
 def _speedup_chart(times: Times, baseline: Line) -> Picture:
     figure, [axes] = axes_row(height=4.2)
-    base = times[baseline]
+    base, every = times[baseline], [1.0]
     for line, (colour, dash, marker) in _looks(times):
         sizes = sorted(set(times[line]) & set(base))
         ratios = [base[size][0] / times[line][size][0] for size in sizes]
+        every += ratios
         axes.plot(sizes, ratios, dash, marker=marker, color=colour, label=line.name)
     axes.axhline(1, color="black", linewidth=0.9)
-    axes.set_yscale("log")
-    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    axes.yaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "25" else "")
+    if max(every) > _WIDE * min(every):
+        _log_scale(axes)
     axes.set_ylabel(f"times as fast as {baseline.name}")
     _finish(axes, times)
     return Picture(
@@ -119,6 +120,13 @@ def _looks(times: Times) -> Iterator[tuple[Line, tuple[str, str, str]]]:
         pairs = cycle([(colour, dash) for dash in _DASHES for colour in colours])
         colour, dash = next(taken.setdefault(line.provider, pairs))
         yield line, (colour, dash, _MARKERS.get(line.provider, "x"))
+
+
+def _log_scale(axes: Axes) -> None:
+    axes.set_yscale("log")
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.yaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "25" else "")
+    axes.tick_params(axis="y", which="minor", labelsize=7.5)
 
 
 def _finish(axes: Axes, times: Times) -> None:

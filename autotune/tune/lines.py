@@ -111,14 +111,12 @@ def lines_of(provider: str, wanted: Wanted, device: Device | None) -> list[Line]
 def _sources(wanted: Wanted, device: Device | None) -> Iterator[tuple[str, Source]]:
     engines = [ENGINES[name] for name in wanted.engines]
     for engine in engines:
-        yield f"{engine.title} default", DefaultOf(engine)
+        folder = engine.env_folder(files_dir(wanted.output_dir, device)) if device else None
+        if folder is not None and folder.is_dir():
+            yield f"tuned for {engine.title}", FolderOf(engine, folder)
     for engine in engines:
         shipped = engine.installed_config_folder()
         if shipped is not None:
             yield f"{engine.title} shipped", FolderOf(engine, shipped)
-    if device is None:
-        return
     for engine in engines:
-        folder = engine.env_folder(files_dir(wanted.output_dir, device))
-        if folder.is_dir():
-            yield f"tuned for {engine.title}", FolderOf(engine, folder)
+        yield f"{engine.title} default", DefaultOf(engine)
