@@ -41,7 +41,7 @@ from autotune.studies.store import StoredStudy, stored_studies  # noqa: E402
 
 ALL = 10_000
 """More trials than the space has configs."""
-SLOW_MS, FAST_MS = 300, 2
+FAST_MS = 2.0
 DISK_MIB = 64
 KILLS = {"kill child": 5, "kill worker": 5, "kill compiler": 3, "kill run": 2}
 ORDERED = {"hang": 3, "abort": 4}
@@ -64,6 +64,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--studies", type=int, default=18, help="at most 18")
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--measure-ms", type=float, default=300.0, help="while there are faults")
     parser.add_argument("--every", type=float, default=2.0, help="seconds between faults")
     parser.add_argument("--locks", type=int, default=3, help="times the database is locked")
     parser.add_argument("--lock-s", type=float, default=20.0)
@@ -111,7 +112,7 @@ class Chaos:
 
     def run_with_faults(self) -> None:
         """Return when the run has had its faults and is done."""
-        self._pace(SLOW_MS)
+        self._pace(self._args.measure_ms)
         begin = time.monotonic()
         self._start()
         while self._is_going() and not self._is_enough():
@@ -173,7 +174,8 @@ class Chaos:
         words = [sys.executable, str(HERE / "faulty.py"), "run", "--quiet", "--shape", SHAPE]
         words += ["--device", f"replay:{self._recording}", "--workers", str(args.workers)]
         words += ["--trials", str(ALL), "--stop-gain", "0", "--storage", f"sqlite:///{database}"]
-        words += ["--run-timeout", str(args.run_timeout)]
+        words += ["--run-timeout", str(args.run_timeout), "--compile-jobs", "2"]
+        words += ["--compile-timeout", str(args.compile_timeout)]
 
         words += ["--output-dir", str(self._disk / output)]
         return [*words, "--batch-size", *map(str, self._sizes)]

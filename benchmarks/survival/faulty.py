@@ -27,9 +27,9 @@ from typing import Any
 
 from autotune.devices import replay
 from autotune.kernels.config import Config
-from autotune.kernels.device import Device, DeviceKind
+from autotune.kernels.device import Device, DeviceKind, Target
 from autotune.kernels.measurement import CompileFailure, Resources
-from autotune.tune import compile_process
+from autotune.tune import compile_pool, compile_process
 from autotune.tune.wishes import Binary
 
 ORDERS = ("hang", "abort")
@@ -80,7 +80,8 @@ def install() -> None:
     if os.environ.get("CHAOS_FAULTS") != "none":
         replay.ReplayMeasurer.measure = _measure  # type: ignore[method-assign]
     replay._device_of = _gpu
-    compile_process.triton_compiler = lambda _target: _compile
+    compile_process.triton_compiler = pretended_compiler
+    compile_pool.triton_compiler = pretended_compiler
 
 
 _recorded = replay.ReplayMeasurer.measure
@@ -115,6 +116,11 @@ def _ordered(tokens: int, config: Config) -> str:
             return ""
         return "measurement hangs" if kind == "hang" else "measurement aborts"
     return ""
+
+
+def pretended_compiler(_target: Target) -> compile_process.Compile:
+    """In place of Triton's."""
+    return _compile
 
 
 def _compile(binary: Binary) -> Resources | CompileFailure:
