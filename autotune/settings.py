@@ -62,12 +62,12 @@ class RunSettings:
     output_dir: Path = Path("configs")
     cache_dir: Path = Path(".cache")
     jobs: int = 1
-    compile_jobs: int | None = None
-    """Processes that compile ahead of a real GPU; None: cores less GPUs. 0: none."""
-    compile_timeout_s: float = 60.0
     """Workers where no GPU is needed."""
     gpus: str = ALL_GPUS
     """Indices, as "0,1", that are workers' where the device is cuda; or "all"."""
+    compile_jobs: int | None = None
+    """Processes that compile ahead of GPUs; 0 for none, None for a core each but the GPUs'."""
+    compile_timeout_s: float = 60.0
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -77,12 +77,12 @@ class RunSettings:
             raise UsageError(f"--timeout is {self.timeout_s} s; it must be above 0")
         if not 0 <= self.stop_gain < 1:
             raise UsageError(f"--stop-gain is {self.stop_gain}; it is a share: 0 (never) to 1")
-        if self.compile_jobs is not None and self.compile_jobs < 0:
-            raise UsageError(f"--compile-jobs is {self.compile_jobs}; it must be at least 0")
-        if self.compile_timeout_s <= 0:
-            raise UsageError(f"--compile-timeout is {self.compile_timeout_s} s; it must be above 0")
         if self.jobs < 1:
             raise UsageError(f"--workers is {self.jobs}; it must be at least 1")
+        if self.compile_jobs is not None and self.compile_jobs < 0:
+            raise UsageError(f"--compile-jobs is {self.compile_jobs}; it must be at least 0 (none)")
+        if self.compile_timeout_s <= 0:
+            raise UsageError(f"--compile-timeout is {self.compile_timeout_s} s; it must be above 0")
         self._check_gpus()
 
     def _check_gpus(self) -> None:

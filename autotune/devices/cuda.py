@@ -53,6 +53,16 @@ METHOD = "whole layer, 1"
 and the revision of how."""
 
 
+_REFUSALS = (
+    "invalid argument",
+    "invalid configuration argument",
+    "too many resources requested for launch",
+    "no kernel image is available",
+)
+"""What the driver says of a launch that it did not begin (CUDA driver API, CUresult 1, 701, 209,
+and the runtime's 9): later calls work. After any other error, as an illegal address, none does."""
+
+
 @dataclass(frozen=True, slots=True)
 class Prepared:
     """A problem's tensors on the GPU, and the right answer for its first routing instance."""
@@ -84,6 +94,7 @@ class CudaMeasurer:
         self._timer: Timer = GraphTimer(clock, warm=not options.cold_l2)
         self._weights: tuple[Problem, MoeWeights] | None = None
         self._prepared: tuple[Problem, Prepared] | None = None
+        self._halved: set[Problem] = set()
 
     @property
     def device(self) -> Device:
@@ -144,18 +155,38 @@ class CudaMeasurer:
 
     def _run(self, problem: Problem, config: AnyConfig, stop_above_us: float | None) -> TrialResult:
         try:
-            prepared = self._prepare(problem)
-            prepared.inputs.set_routing(prepared.routings[0])
-            verdict = verify(prepared.inputs, prepared.buffers, config, prepared.reference)
-            if not verdict.is_right:
-                return _wrong(verdict)
-            return self._timed(prepared, config, verdict, stop_above_us)
+            return self._attempt(problem, config, stop_above_us)
         except OutOfResources as error:
             return TrialResult(Outcome.OUT_OF_RESOURCES, reason=str(error))
-        except torch.cuda.OutOfMemoryError as error:
-            self.close()
-            reason = f"device memory: {str(error).splitlines()[0]}"
-            return TrialResult(Outcome.OUT_OF_RESOURCES, reason=reason)
+        except RuntimeError as error:
+            reason = _line(error)
+            if not is_out_of_memory(error):
+                if not is_harmless(error):
+                    raise
+                return TrialResult(Outcome.OUT_OF_RESOURCES, reason=reason)
+        # Not in the handler: the error holds on to frames, and they to memory.
+        return self._with_fewer(problem, config, stop_above_us, reason)
+
+    def _attempt(
+        self, problem: Problem, config: AnyConfig, stop_above_us: float | None
+    ) -> TrialResult:
+        prepared = self._prepare(problem)
+        prepared.inputs.set_routing(prepared.routings[0])
+        verdict = verify(prepared.inputs, prepared.buffers, config, prepared.reference)
+        if not verdict.is_right:
+            return _wrong(verdict)
+        return self._timed(prepared, config, verdict, stop_above_us)
+
+    def _with_fewer(
+        self, problem: Problem, config: AnyConfig, stop_above_us: float | None, reason: str
+    ) -> TrialResult:
+        """Once more with half the routing instances, which this problem keeps: samples are in the
+        order of the instances, so fewer ones still compare."""
+        self.close()
+        if problem in self._halved:
+            return TrialResult(Outcome.OUT_OF_RESOURCES, reason=f"device memory: {reason}")
+        self._halved.add(problem)
+        return self._run(problem, config, stop_above_us)
 
     def _timed(
         self, prepared: Prepared, config: AnyConfig, verdict: Verdict, stop_above_us: float | None
@@ -197,6 +228,10 @@ class CudaMeasurer:
         )
         return zip(*times, strict=True)
 
+    def _count(self, problem: Problem) -> int:
+        """Routing instances of a problem."""
+        return max(self._instances // 2, 1) if problem in self._halved else self._instances
+
     def _prepare(self, problem: Problem) -> Prepared:
         if self._prepared and self._prepared[0] == problem:
             return self._prepared[1]
@@ -209,7 +244,7 @@ class CudaMeasurer:
         inputs = make_inputs(problem, self._weights[1], self._device.target, seed=self._seed)
         routings = tuple(
             make_routing(problem, instance, inputs.x.device, self._seed)
-            for instance in range(self._instances)
+            for instance in range(self._count(problem))
         )
         prepared = Prepared(inputs, make_buffers(inputs), routings, moe_twin(inputs))
         self._prepared = problem, prepared
@@ -229,6 +264,21 @@ def _wrong(verdict: Verdict) -> TrialResult:
     return TrialResult(
         Outcome.WRONG_RESULT, reason=str(verdict), relative_error=verdict.relative_error
     )
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """True for PyTorch's and for Triton's word for a device without memory left."""
+    return isinstance(error, torch.cuda.OutOfMemoryError) or "out of memory" in str(error)
+
+
+def is_harmless(error: RuntimeError) -> bool:
+    """True for CUDA's refusals of a launch. All others may have left the context unusable."""
+    words = str(error)
+    return "CUDA" in words and any(refusal in words for refusal in _REFUSALS)
+
+
+def _line(error: RuntimeError) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def device_of(properties: Any, *, cold_l2: bool) -> Device:

@@ -5,12 +5,9 @@ The parent sends (method, arguments) through a pipe and receives the value or th
 
 from __future__ import annotations
 
-import ctypes
 import multiprocessing
 import os
 import resource
-import signal
-import sys
 import time
 import traceback
 from collections.abc import Callable
@@ -22,10 +19,10 @@ from typing import Any
 
 from autotune.devices.measurer import Measurer
 from autotune.errors import AutotuneError, DeviceError
+from autotune.tune.processes import die_with, exit_words, leave_signals_to_parent
 
 _CONTEXT = multiprocessing.get_context("spawn")
 _EXIT_GRACE_S = 2.0
-_PR_SET_PDEATHSIG = 1
 _PAGE_BYTES = resource.getpagesize()
 
 
@@ -127,8 +124,7 @@ class Child:
 
 def _serve(pipe: Connection, open_measurer: Callable[[], Measurer], parent: int) -> None:
     """The child's main: one answer for each call, until the pipe closes or the parent dies."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the parent, which decides
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    leave_signals_to_parent()
     die_with(parent)
     measurer: Measurer | None = None
     try:
@@ -153,21 +149,6 @@ def _serve(pipe: Connection, open_measurer: Callable[[], Measurer], parent: int)
 def _invoke(measurer: Measurer, method: str, args: Any, kwargs: Any) -> Any:
     attribute = getattr(measurer, method)
     return attribute(*args, **kwargs) if callable(attribute) else attribute
-
-
-def die_with(parent: int) -> None:
-    """On Linux the kernel kills this process when its parent dies, also during a compile."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(1)
-
-
-def exit_words(code: int | None) -> str:
-    """How a process ended."""
-    if code is None:
-        return "still ending"
-    return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
 
 
 def _first_line(error: Exception) -> str:

@@ -25,7 +25,7 @@ from autotune.studies.history import Known
 from autotune.studies.lease import Census, Lease
 from autotune.studies.patience import patiently
 from autotune.studies.storage import open_storage
-from autotune.tune.child import Child, die_with
+from autotune.tune.child import Child
 from autotune.tune.known import known_studies
 from autotune.tune.messages import (
     Begin,
@@ -43,7 +43,8 @@ from autotune.tune.messages import (
     Settled,
 )
 from autotune.tune.plan import Unit, UnitPlan, join_unit
-from autotune.tune.pool_service import Compiling, PoolHost, RemotePool, compiles_ahead
+from autotune.tune.pool_service import RemotePool
+from autotune.tune.processes import die_with
 from autotune.tune.remote import RemoteMeasurer
 from autotune.tune.settle import settle
 from autotune.tune.worker import Limits, Worker
@@ -104,29 +105,19 @@ class Overseer:
             self._waiting.append(message)
 
 
-def start_worker(
-    order: Order, host: PoolHost | None = None
-) -> tuple[Connection, multiprocessing.process.BaseProcess]:
-    """A worker in a process of its own on this machine, and the link to it. It dies with us.
-    What it needs compiled it orders from ``host``."""
+def start_worker(order: Order) -> tuple[Connection, multiprocessing.process.BaseProcess]:
+    """A worker in a process of its own on this machine, and the link to it. It dies with us."""
     ours, theirs = _CONTEXT.Pipe()
-    pool = host.connect() if host is not None else None
-    process = _CONTEXT.Process(target=_main, args=(theirs, order, os.getpid(), pool))
+    process = _CONTEXT.Process(target=_main, args=(theirs, order, os.getpid()))
     process.start()
     theirs.close()
-    if pool is not None:
-        pool.close()
+    if order.pool is not None:
+        order.pool.close()  # the worker has its own copy
     return ours, process
 
 
-def serve(
-    link: Link,
-    order: Order,
-    overseer: Overseer | None = None,
-    compiling: Compiling | None = None,
-) -> None:
-    """Be a worker until the parent says that it is enough, or is gone. See ``messages``. Without
-    ``compiling`` the device's process compiles.
+def serve(link: Link, order: Order, overseer: Overseer | None = None) -> None:
+    """Be a worker until the parent says that it is enough, or is gone. See ``messages``.
 
     For launchers: this may run anywhere that reaches the order's storage, in the main thread of a
     process that does nothing else.
@@ -138,7 +129,7 @@ def serve(
     log.propagate = False
     try:
         with ExitStack() as stack:
-            _Service(order, overseer, stack, compiling).run()
+            _Service(order, overseer, stack).run()
     except AutotuneError as error:
         overseer.send(Refused(error))
     except Exception:  # noqa: BLE001  the process's edge: the parent decides
@@ -148,16 +139,14 @@ def serve(
 class _Service:
     """What a worker holds from its first order to its last."""
 
-    def __init__(
-        self, order: Order, overseer: Overseer, stack: ExitStack, compiling: Compiling | None
-    ) -> None:
+    def __init__(self, order: Order, overseer: Overseer, stack: ExitStack) -> None:
         self._order = order
-        self._compiling = compiling
         self._overseer = overseer
         self._stack = stack
         self._child = Child(partial(open_measurer, order.device, order.options))
         stack.callback(self._child.close)
         self._measurer = RemoteMeasurer(self._child)
+        self._pool = None if order.pool is None else RemotePool(order.pool)
         self._units: list[Unit] = []
         self._settings: RunSettings | None = None
 
@@ -192,8 +181,8 @@ class _Service:
                 census=Census(storage),
                 parent=self._overseer,
                 limits=Limits(settings.run_timeout_s, settings.stop_gain, deadline),
+                pool=self._pool,
                 start_at=self._order.number,
-                compiling=self._compiling if compiles_ahead(self._measurer.device) else None,
             )
             self._overseer.send(Done(worker.run()))
 
@@ -224,10 +213,10 @@ def _join(storage: BaseStorage, plans: Sequence[UnitPlan], settings: RunSettings
     return units
 
 
-def _main(link: Connection, order: Order, parent: int, pool: Connection | None) -> None:
+def _main(link: Connection, order: Order, parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the parent, which decides
     die_with(parent)
     overseer = Overseer(link)
     signal.signal(signal.SIGTERM, lambda *_: overseer.leave())
-    serve(link, order, overseer, RemotePool(pool) if pool is not None else None)
+    serve(link, order, overseer)
     link.close()

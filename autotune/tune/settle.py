@@ -49,15 +49,19 @@ def settle(unit: Unit, child: Child, interrupt: Leaving, run_timeout_s: float) -
     samples: dict[AnyConfig, list[float]] = {config: [] for config in configs}
     order = random.Random(unit.key.digest)
     for number in range(MAX_ROUNDS):
+        new: dict[AnyConfig, tuple[float, ...]] = {}
         for config in order.sample(list(samples), len(samples)):
             if interrupt.requested:
                 return
             result = _measure(unit, child, config, run_timeout_s)
             if result.outcome is Outcome.OK and result.measurement:
-                samples[config] += result.measurement.samples_us
+                new[config] = result.measurement.samples_us
             else:
                 del samples[config]
                 _log.warning("finalist %s: %s %s", config, result.outcome.value, result.reason)
+        fewest = min(map(len, new.values()), default=0)  # memory may have run out on the way
+        for config, us in new.items():
+            samples[config] += us[:fewest]
         finalists = [Finalist(config, tuple(us)) for config, us in samples.items()]
         if number + 1 >= MIN_ROUNDS and (len(finalists) <= 1 or is_settled(finalists)):
             break

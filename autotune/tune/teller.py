@@ -16,11 +16,13 @@ from autotune.studies.patience import patiently
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """A result on its way to the storage, and what to do when it is there."""
+    """A result on its way to the storage."""
 
     study: Study
     end: TrialEnd
-    then: Callable[[], None]
+    then: Callable[[bool], None]
+    """Called in the teller's thread: whether it was written, or somebody else had ended the trial
+    because this worker was taken for dead."""
 
 
 class Teller:
@@ -76,9 +78,7 @@ class Teller:
                 return
 
     def _write(self, group: Sequence[Ending]) -> None:
-        """What another worker has ended meanwhile is passed over: it was taken for dead."""
         ends = [ending.end for ending in group]
         ended = patiently(lambda: finish(group[0].study, ends))
         for ending in group:
-            if ending.end.trial_id in ended:
-                ending.then()
+            ending.then(ending.end.trial_id in ended)

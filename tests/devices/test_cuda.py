@@ -8,14 +8,15 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from autotune.devices.cuda import CudaMeasurer, device_of
+from autotune.devices.cuda import CudaMeasurer, device_of, is_harmless
 from autotune.devices.options import MeasurerOptions
 from autotune.errors import DeviceError
 from autotune.kernels.config import Config, ConfigPair
 from autotune.kernels.device import DeviceKind, Target
 from autotune.kernels.limits import why_no_tma
+from autotune.kernels.measurement import Measurement
 from autotune.kernels.problem import Dtype, Kernel, Problem
-from autotune.studies.outcome import Outcome
+from autotune.studies.outcome import Outcome, TrialResult
 
 PROBLEM = Problem(experts=16, top_k=4, hidden=1024, intermediate=512, tokens=64)
 TILES = Config(16, 64, 64, 1, 4, 3)
@@ -43,6 +44,49 @@ def test_facts_come_from_the_driver() -> None:
     assert device.shared_bytes == 232448
     assert "cold" in device.method
     assert device.method != device_of(h200, cold_l2=False).method
+
+
+@pytest.mark.parametrize(
+    ("words", "harmless"),
+    [
+        ("CUDA error: too many resources requested for launch\nand more", True),
+        ("Triton Error [CUDA]: invalid argument", True),
+        ("CUDA error: an illegal memory access was encountered", False),
+        ("Triton Error [CUDA]: misaligned address", False),
+        ("CUDA error: unspecified launch failure", False),
+        ("shape '[2]' is an invalid argument", False),
+    ],
+)
+def test_only_a_refused_launch_leaves_the_context_whole(words: str, harmless: bool) -> None:
+    assert is_harmless(RuntimeError(words)) is harmless
+
+
+class Cramped(CudaMeasurer):
+    """No GPU: memory for so many routing instances, and a driver that says so."""
+
+    def __init__(self, room: int) -> None:
+        self._instances, self._halved = 10, set()
+        self._room = room
+        self._prepared = self._weights = None
+
+    def _attempt(
+        self, problem: Problem, config: Config, stop_above_us: float | None
+    ) -> TrialResult:  # type: ignore[override]
+        count = self._count(problem)
+        if count > self._room:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate\nmore")
+        return TrialResult(Outcome.OK, Measurement((1.0,) * count, "fake"))
+
+
+def test_out_of_memory_halves_the_routings_once_and_then_is_an_outcome() -> None:
+    enough = Cramped(room=5)
+    for _ in range(2):
+        result = enough._run(PROBLEM, TILES, None)
+        assert result.measurement is not None
+        assert len(result.measurement.samples_us) == 5
+    result = Cramped(room=4)._run(PROBLEM, TILES, None)
+    assert result.outcome is Outcome.OUT_OF_RESOURCES
+    assert result.reason == "device memory: CUDA out of memory. Tried to allocate"
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,178 @@
+"""Which unit a worker asks next, and which are over: read from the storage, where all meet."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+
+from autotune.studies.claim import sweep
+from autotune.studies.grouped import Tally, tallies
+from autotune.studies.lease import Census, Lease
+from autotune.studies.ledger import Ledger
+from autotune.studies.record import Measured, asked_config
+from autotune.tune.plan import Unit
+
+_SWEEP_S = 5.0
+_FAILURES_IN_A_ROW = 40
+"""So many failures with nothing measured between them end a study: something else is wrong."""
+
+
+class Rooms:
+    """The units of a run as one worker sees them."""
+
+    def __init__(
+        self,
+        units: Sequence[Unit],
+        *,
+        lease: Lease,
+        census: Census,
+        stop_gain: float,
+        start_at: int,
+        on_over: Callable[[int], None],
+    ) -> None:
+        """``start_at`` is taken first where all have equally many workers; ``on_over`` hears of
+        each unit that gets no more trials, as far as anybody knows."""
+        self._units = units
+        self._lease, self._census = lease, census
+        self._stop_gain = stop_gain
+        self._on_over = on_over
+        self._ledgers = [Ledger(unit.study) for unit in units]
+        self._here = start_at % max(len(units), 1)
+        self._over: set[int] = set()
+        self._left: set[int] = set()
+        self._swept_at = -math.inf
+        self._untold: dict[int, int] = {}
+
+    @property
+    def are_over(self) -> bool:
+        """True where nothing is left to do, for this worker or others."""
+        return len(self._over) == len(self._units)
+
+    def ledger(self, position: int) -> Ledger:
+        """As of the last reading."""
+        return self._ledgers[position]
+
+    def room(self, position: int) -> int:
+        """Measurements that are wanted and not in work, as of the last reading."""
+        unit, ledger = self._units[position], self._ledgers[position]
+        goal = unit.target + ledger.finals
+        return max(goal - len(ledger.entries) - len(ledger.running), 0)
+
+    def begun(self, position: int, trial_id: int) -> None:
+        """A trial is this worker's until ``ended`` says that the storage has its end."""
+        self._untold[trial_id] = position
+
+    def ended(self, trial_id: int) -> None:
+        """Thread-safe."""
+        self._untold.pop(trial_id, None)
+
+    def note(self, position: int, entry: Measured) -> None:
+        """A measurement that will be in the storage soon."""
+        self._ledgers[position].note(entry)
+        self._units[position].entries = self._ledgers[position].entries
+
+    def find(self) -> int | None:
+        """The unit to ask: this one while it has room, else the one with the fewest workers, the
+        next in order among equals."""
+        self._look_back()
+        if self._here not in self._over and self._has_room(self._here):
+            return self._here
+        count = len(self._units)
+        counts = tallies([unit.study for unit in self._units])
+        others = [len(tally.workers - set(self._lease.names)) for tally in counts]
+        order = sorted(range(count), key=lambda i: (others[i], (i - self._here) % count))
+        for position in order:
+            if position in self._over or self._is_full(position, counts[position]):
+                continue
+            if self._has_room(position):
+                self._move(position, counts)
+                return position
+        return None
+
+    def sweep(self) -> None:
+        """Now and then: what dead workers left is queued for whoever asks next."""
+        if time.monotonic() - self._swept_at < _SWEEP_S:
+            return
+        counts = tallies([unit.study for unit in self._units])
+        for position, tally in enumerate(counts):
+            is_mine = tally.workers <= set(self._lease.names)
+            if not is_mine or tally.running > self._count_untold(position):
+                self._sweep(position)
+        self._swept_at = time.monotonic()
+
+    def _sweep(self, position: int) -> None:
+        unit, ledger = self._units[position], self._ledgers[position]
+        ledger.read()
+        is_wanted = not unit.ended and len(ledger.entries) < unit.target + ledger.finals
+        found = sweep(
+            unit.study,
+            ledger,
+            self._census,
+            mine=self._lease.names,
+            in_hand=list(self._untold),
+            queue=is_wanted,
+        )
+        if found and is_wanted:
+            self._over.discard(position)
+
+    def _has_room(self, position: int) -> bool:
+        """Reads the study, and says so where it has ended."""
+        unit, ledger = self._units[position], self._ledgers[position]
+        ledger.read()
+        unit.entries, unit.finals = ledger.entries, ledger.finals
+        if ledger.failures_in_a_row >= _FAILURES_IN_A_ROW:
+            unit.ended = _failures(unit, ledger)
+        is_queued = any(asked_config(trial) in unit.space for trial in ledger.waiting)
+        if not unit.ended and not is_queued and self.room(position):
+            unit.ended = unit.converged(self._stop_gain)
+        if unit.ended or not self.room(position):
+            self._end(position)
+            return False
+        if not is_queued and unit.space.is_exhausted(ledger.taken):
+            self._end(position, "every config of the space was tried")
+            return False
+        return True
+
+    def _end(self, position: int, reason: str = "") -> None:
+        """The unit is over, unless trials of it are in work or there are finals to measure."""
+        unit, ledger = self._units[position], self._ledgers[position]
+        if ledger.running or self._count_untold(position):
+            return
+        if not unit.ended and unit.add_finals():
+            return
+        unit.ended = unit.ended or reason
+        if unit.ended:
+            unit.study.set_user_attr("finished", unit.ended)
+        self._over.add(position)
+        self._on_over(position)
+
+    def _move(self, position: int, counts: Sequence[Tally]) -> None:
+        """To another unit, whose sampler learns from what everybody has measured by now."""
+        self._left.add(self._here)
+        self._here = position
+        for unit, ledger, tally in zip(self._units, self._ledgers, counts, strict=True):
+            if tally.measured != len(unit.entries):
+                ledger.read()
+                unit.entries = ledger.entries
+
+    def _look_back(self) -> None:
+        """A unit that we went on from with trials in work may have ended with the last of them."""
+        for position in self._left - self._over - {self._here}:
+            if not self._count_untold(position):
+                self._has_room(position)
+                self._left.discard(position)
+        self._left -= self._over
+
+    def _count_untold(self, position: int) -> int:
+        return list(self._untold.values()).count(position)  # a copy: ``ended`` is another thread's
+
+    def _is_full(self, position: int, tally: Tally) -> bool:
+        """True where others will fill it, unless they fail. Costs no reading of the study."""
+        return tally.running > 0 and tally.measured + tally.running >= self._units[position].goal
+
+
+def _failures(unit: Unit, ledger: Ledger) -> str:
+    reasons = [trial.user_attrs.get("reason", "") for trial in unit.study.get_trials(False)]
+    last = next((reason for reason in reversed(reasons) if reason), "")
+    return f"{ledger.failures_in_a_row} failures in a row; the last: {last}"
