@@ -43,8 +43,8 @@ ALL = 10_000
 """More trials than the space has configs."""
 FAST_MS = 2.0
 DISK_MIB = 64
-KILLS = {"kill child": 5, "kill worker": 5, "kill compiler": 3, "kill run": 2}
-ORDERED = {"hang": 3, "abort": 4}
+KILLS = {"kill child": 6, "kill worker": 5, "kill compiler": 4, "kill run": 2}
+ORDERED = {"hang": 1, "abort": 6}
 """Kind → how often among others."""
 Seen = dict[tuple[str, int], float]
 
@@ -70,7 +70,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--lock-s", type=float, default=20.0)
     parser.add_argument("--fulls", type=int, default=3, help="times the disk is full")
     parser.add_argument("--full-s", type=float, default=10.0)
-    parser.add_argument("--run-timeout", type=float, default=4.0)
+    parser.add_argument("--run-timeout", type=float, default=15.0, help="a child's start counts")
     parser.add_argument("--compile-timeout", type=float, default=2.0)
     return parser.parse_args()
 
@@ -82,9 +82,10 @@ class Chaos:
         self._folder, self._disk, self._args = folder, folder / "disk", args
         self._random = random.Random(args.seed)
         self._sizes = BATCH_SIZES[: args.studies]
-        self._recording = save_landscape(folder / "pretended.npz", self._sizes, small=True)
+        self._recording = save_landscape(folder / "recording.npz", self._sizes, small=True)
         for name in ("orders", "struck"):
             (folder / name).mkdir()
+        (folder / "workers").write_text(str(args.workers))
         os.environ["CHAOS_FOLDER"] = str(folder)
         self._database = self._disk / "chaos.db"
         self._seen: Seen = {}
@@ -116,8 +117,8 @@ class Chaos:
         begin = time.monotonic()
         self._start()
         while self._is_going() and not self._is_enough():
-            self._do(self._next())
-            time.sleep(self._random.uniform(0.2, 1.8) * self._args.every)
+            is_done = self._do(self._next())
+            time.sleep(self._random.uniform(0.2, 1.8) * self._args.every if is_done else 0.2)
             self._look()
         self._pace(FAST_MS)
         while self._is_going(may_end=True):
@@ -172,7 +173,7 @@ class Chaos:
     def _command(self, database: Path, output: str) -> list[str]:
         args = self._args
         words = [sys.executable, str(HERE / "faulty.py"), "run", "--quiet", "--shape", SHAPE]
-        words += ["--device", f"replay:{self._recording}", "--workers", str(args.workers)]
+        words += ["--device", "cuda"]
         words += ["--trials", str(ALL), "--stop-gain", "0", "--storage", f"sqlite:///{database}"]
         words += ["--run-timeout", str(args.run_timeout), "--compile-jobs", "2"]
         words += ["--compile-timeout", str(args.compile_timeout)]
@@ -222,10 +223,11 @@ class Chaos:
         kinds = KILLS | ORDERED
         return self._random.choices(list(kinds), list(kinds.values()))[0]
 
-    def _do(self, kind: str) -> None:
+    def _do(self, kind: str) -> bool:
+        """False where there was nothing to harm."""
         if kind in ORDERED:
             (self._folder / "orders" / kind).touch()
-            return
+            return True
         harm: dict[str, Callable[[], bool]] = {
             "kill child": lambda: _kill(self._child()),
             "kill worker": lambda: _kill(self._worker()),
@@ -234,8 +236,10 @@ class Chaos:
             "lock database": lambda: _lock(self._database, self._args.lock_s),
             "fill disk": lambda: _fill(self._disk, self._args.full_s),
         }
-        if harm[kind]():
+        is_done = harm[kind]()
+        if is_done:
             log("faults.log", kind, "|")
+        return is_done
 
     def _child(self) -> int | None:
         return self._newest("gpu.log")
