@@ -54,7 +54,10 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name, _disk(Path(name) / "disk", args) as is_small:
         chaos = Chaos(Path(name), args, is_small=is_small)
         winners = chaos.run_without_faults()
-        chaos.run_with_faults()
+        try:
+            chaos.run_with_faults()
+        finally:
+            chaos.end()
         return chaos.verdict(winners)
 
 
@@ -90,7 +93,7 @@ class Chaos:
         self._database = self._disk / "chaos.db"
         self._seen: Seen = {}
         self._run: subprocess.Popen[bytes] | None = None
-        self._starts = 0
+        self._starts = self._measured_before = 0
         rare = ["lock database"] * args.locks + ["fill disk"] * args.fulls * is_small
         self._random.shuffle(rare)
         self._rare = [
@@ -117,6 +120,9 @@ class Chaos:
         begin = time.monotonic()
         self._start()
         while self._is_going() and not self._is_enough():
+            if not self._is_measuring():
+                time.sleep(0.2)
+                continue
             is_done = self._do(self._next())
             time.sleep(self._random.uniform(0.2, 1.8) * self._args.every if is_done else 0.2)
             self._look()
@@ -125,6 +131,12 @@ class Chaos:
             time.sleep(0.5)
             self._look()
         print(f"with faults: {time.monotonic() - begin:.0f} s, {self._starts} starts", flush=True)
+
+    def end(self) -> None:
+        """Leave no run behind."""
+        if self._run is not None:
+            self._run.kill()
+            self._run.wait()
 
     def verdict(self, winners: dict[str, object]) -> int:
         """Prints what was found; 1 where something is wrong."""
@@ -190,6 +202,7 @@ class Chaos:
         with messages:
             self._run = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=messages)
         self._starts += 1
+        self._measured_before = self._measured()
 
     def _is_going(self, *, may_end: bool = False) -> bool:
         """Starts it again where it was ended, or ended itself in want of a disk."""
@@ -206,6 +219,15 @@ class Chaos:
         time.sleep(0.5)
         self._start()
         return True
+
+    def _is_measuring(self) -> bool:
+        """True once this life of the run has measured: what is killed while it starts, over and
+        over, never gets anywhere."""
+        return self._measured() > self._measured_before
+
+    def _measured(self) -> int:
+        path = self._folder / "gpu.log"
+        return path.read_text().count("\n") if path.exists() else 0
 
     def _pace(self, measure_ms: float) -> None:
         path = self._folder / "measure_ms"
