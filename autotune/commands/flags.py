@@ -110,14 +110,10 @@ def add_run_flags(parser: argparse.ArgumentParser) -> None:
         "--compile-jobs",
         type=int,
         metavar="N",
-        help="on a GPU: processes that compile ahead (cores less GPUs; 0: none)",
+        help="with --device cuda: processes that compile ahead (cores less GPUs; 0: none)",
     )
     group.add_argument(
-        "--compile-timeout",
-        type=float,
-        default=60.0,
-        metavar="S",
-        help="seconds for one compile (60)",
+        "--compile-timeout", type=float, default=60.0, metavar="S", help="for one compile (60)"
     )
     group = parser.add_argument_group("output")
     group.add_argument("--engine", choices=(*ENGINES, "both"), default="both")
@@ -182,9 +178,9 @@ def run_settings(args: argparse.Namespace) -> RunSettings:
         output_dir=args.output_dir.absolute(),
         cache_dir=cache_dir(args),
         jobs=jobs,
-        gpus=args.gpus.replace(" ", ""),
         compile_jobs=args.compile_jobs,
         compile_timeout_s=args.compile_timeout,
+        gpus=args.gpus.replace(" ", ""),
         seed=args.seed,
     )
 

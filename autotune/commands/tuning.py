@@ -89,8 +89,8 @@ def _notes(report: RunReport, storage: str, output: Output) -> None:
     busy = ""
     if report.busy is not None and report.device.kind is DeviceKind.CUDA:
         busy = f"; GPUs verified and timed {report.busy:.0%} of their time"
-    if report.compiled is not None:
-        spent = report.compiled
+    if report.ahead is not None:
+        spent = report.ahead
         busy += f"; {spent.binaries} binaries compiled ahead in {spent.seconds:.0f} s of CPU time"
     output.note(f"{report.measured} new measurements in {seconds_words(report.seconds)}{busy}")
     if report.unfinished:
@@ -119,7 +119,7 @@ def _report_json(report: RunReport) -> dict[str, Any]:
         "unfinished": report.unfinished,
         "interrupted": report.interrupted,
         "seconds": round(report.seconds, 1),
-        "compiled_ahead": None if report.compiled is None else asdict(report.compiled),
+        "compiled_ahead": None if report.ahead is None else asdict(report.ahead),
         "device_busy": None if report.busy is None else round(report.busy, 3),
     }
 

@@ -89,16 +89,21 @@ def sweep(
     configs. Returns how many there were. Any number of workers may do this at the same time.
 
     Nobody's are those of dead workers; those under ``mine`` (this worker's names) whose id is not
-    among ``in_hand`` (a reply was lost); and in a database those without a worker, which ours are
-    never there, not for a moment.
+    among ``in_hand`` (a reply was lost); and those that no worker has signed: at once in a
+    database, where ours are signed from the first moment, elsewhere when a minute has passed.
     """
     running = [t for t in ledger.running if t._trial_id not in in_hand]
     others = {_worker(t) for t in running} - {"", *mine}
     dead = census.dead(others)
     dead |= set(mine)
-    if database_of(study) is not None:
-        dead.add("")
-    lost = [trial for trial in running if _worker(trial) in dead]
+    is_database = database_of(study) is not None
+
+    def is_lost(trial: FrozenTrial) -> bool:
+        if worker := _worker(trial):
+            return worker in dead
+        return is_database or census.is_forgotten(trial._trial_id)
+
+    lost = [trial for trial in running if is_lost(trial)]
     for trial in lost:
         is_whole = queue and config_of(trial) is not None
         give_back(study, trial, {"source": "interrupted"} if is_whole else None)

@@ -30,6 +30,25 @@ _ATTR: Any = models.TrialUserAttributeModel.__table__
 _SYSTEM: Any = models.TrialSystemAttributeModel.__table__
 _STEP: Any = models.TrialIntermediateValueModel.__table__
 
+_LOCK = (
+    sa.select(_STUDY.c.study_id).where(_STUDY.c.study_id == sa.bindparam("study")).with_for_update()
+)
+_INSERT = sa.insert(_TRIAL)
+_BEFORE = sa.select(sa.func.count()).where(
+    _TRIAL.c.study_id == sa.bindparam("study"), _TRIAL.c.trial_id < sa.bindparam("trial")
+)
+_NUMBER = (
+    sa.update(_TRIAL)
+    .where(_TRIAL.c.trial_id == sa.bindparam("trial"))
+    .values(number=sa.bindparam("its_number"))
+)
+_MOVE = sa.update(_TRIAL).where(
+    _TRIAL.c.trial_id == sa.bindparam("trial"), _TRIAL.c.state == sa.bindparam("old")
+)
+_START = _MOVE.values(state=sa.bindparam("new"), datetime_start=sa.bindparam("now"))
+_END = _MOVE.values(state=sa.bindparam("new"), datetime_complete=sa.bindparam("now"))
+"""Statements are made once: to compose one takes as long as to execute it."""
+
 WORKER = "worker"
 """User attribute of a trial: who has it in work. See ``studies.lease``."""
 FIXED = "fixed_params"
@@ -199,15 +218,11 @@ def _insert(
 ) -> list[Place]:
     """A trial's number is the count of those before it, so creations of a study take turns: the
     study's row is locked, and in SQLite the database is from the first insertion on."""
-    lock = sa.select(_STUDY.c.study_id).where(_STUDY.c.study_id == study_id)
-    connection.execute(lock.with_for_update()).all()
+    connection.execute(_LOCK, {"study": study_id}).all()
     ids = [_insert_trial(connection, study_id, template) for template in templates]
-    before = sa.and_(_TRIAL.c.study_id == study_id, _TRIAL.c.trial_id < ids[0])
-    count = connection.execute(sa.select(sa.func.count()).where(before)).scalar_one()
+    count = connection.execute(_BEFORE, {"study": study_id, "trial": ids[0]}).scalar_one()
     places = [Place(trial_id, count + i) for i, trial_id in enumerate(ids)]
-    for place in places:
-        update = sa.update(_TRIAL).where(_TRIAL.c.trial_id == place.trial_id)
-        connection.execute(update.values(number=place.number))
+    connection.execute(_NUMBER, [{"trial": p.trial_id, "its_number": p.number} for p in places])
     rows: dict[Any, list[dict[str, Any]]] = {_PARAM: [], _ATTR: [], _SYSTEM: []}
     for place, trial in zip(places, templates, strict=True):
         internal = {
@@ -230,14 +245,13 @@ def _insert_trial(connection: sa.Connection, study_id: int, template: FrozenTria
         "state": template.state,
         "datetime_start": _now() if is_running else None,
     }
-    return int(connection.execute(sa.insert(_TRIAL).values(row)).inserted_primary_key[0])  # type: ignore[index]
+    return int(connection.execute(_INSERT, row).inserted_primary_key[0])  # type: ignore[index]
 
 
 def _move(connection: sa.Connection, trial_id: int, old: TrialState, new: TrialState) -> bool:
     """From one state to another; False where it is no longer in the first."""
-    when = "datetime_complete" if new.is_finished() else "datetime_start"
-    update = sa.update(_TRIAL).where(_TRIAL.c.trial_id == trial_id, _TRIAL.c.state == old)
-    return connection.execute(update.values({"state": new, when: _now()})).rowcount == 1
+    given = {"trial": trial_id, "old": old, "new": new, "now": _now()}
+    return connection.execute(_END if new.is_finished() else _START, given).rowcount == 1
 
 
 def _insert_ends(connection: sa.Connection, ends: Sequence[TrialEnd]) -> None:

@@ -26,7 +26,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import TrialState, create_trial
 
 from autotune.studies.grouped import WORKER
-from autotune.studies.patience import trouble
+from autotune.studies.patience import patiently, trouble
 
 LEASES = "autotune workers"
 """Name of the bookkeeping study."""
@@ -100,7 +100,7 @@ class Lease:
         return tuple(self._names)
 
     def __enter__(self) -> Lease:
-        self._sign()
+        patiently(self._sign)
         self._thread.start()
         return self
 
@@ -125,13 +125,12 @@ class Lease:
 
     def _beat(self) -> None:
         while not self._stop.wait(self._beat_s):
-            try:
+            with suppress(*trouble()):  # the next beat may pass
                 self._count += 1
-                self._storage.set_trial_user_attr(self._trial_id, _BEAT, self._count)
-            except UpdateFinishedTrialError:
-                self._sign()
-            except trouble():
-                continue  # the next beat may pass
+                try:
+                    self._storage.set_trial_user_attr(self._trial_id, _BEAT, self._count)
+                except UpdateFinishedTrialError:
+                    self._sign()
 
 
 class Census:
@@ -151,6 +150,7 @@ class Census:
         self._looked_at: float | None = None
         self._leases: dict[str, int] = {}
         self._moved: dict[str, tuple[int, float]] = {}
+        self._unsigned: dict[int, float] = {}
 
     def dead(self, workers: Collection[str]) -> set[str]:
         """Those of ``workers`` that work no more, for everybody to know."""
@@ -161,6 +161,11 @@ class Census:
         for worker in found & self._leases.keys():
             self._bury(worker)
         return found
+
+    def is_forgotten(self, trial_id: int) -> bool:
+        """True of a running trial that nobody has signed for as long as a worker may be silent."""
+        now = self._clock()
+        return now - self._unsigned.setdefault(trial_id, now) > self._silence_s
 
     def living(self) -> set[str]:
         """Everybody with a lease who is not known to be dead."""

@@ -29,6 +29,39 @@ _MANY = 500
 """More trials than this are joined by their study: databases limit a statement's parameters."""
 
 _Rows = dict[int, list[Any]]
+_TRIALS = sa.select(
+    _TRIAL.c.trial_id,
+    _TRIAL.c.number,
+    _TRIAL.c.state,
+    _TRIAL.c.datetime_start,
+    _TRIAL.c.datetime_complete,
+).where(_TRIAL.c.study_id == sa.bindparam("study"), _TRIAL.c.trial_id > sa.bindparam("after"))
+_TRIALS_AND = _TRIALS.union_all(
+    sa.select(*_TRIALS.selected_columns).where(
+        _TRIAL.c.trial_id.in_(sa.bindparam("wanted", expanding=True))
+    )
+)
+"""Statements are made once: to compose one takes as long as to execute it."""
+
+
+def _details(table: Any, *names: str) -> dict[bool, Any]:
+    """The rows that hang on trials, in the order in which they were written: of few trials, by
+    their ids, and (True) of all of a study."""
+    columns = [table.c.trial_id, *(table.c[name] for name in names)]
+    query = sa.select(*columns).order_by(*table.primary_key.columns)
+    of_study = sa.select(_TRIAL.c.trial_id).where(_TRIAL.c.study_id == sa.bindparam("study"))
+    few: Any = sa.bindparam("ids", expanding=True)
+    return {
+        False: query.where(table.c.trial_id.in_(few)),
+        True: query.where(table.c.trial_id.in_(of_study)),
+    }
+
+
+_PARAMS = _details(_PARAM, "param_name", "param_value", "distribution_json")
+_USER = _details(_ATTR, "key", "value_json")
+_SYSTEMS = _details(_SYSTEM, "key", "value_json")
+_VALUES = _details(_VALUE, "objective", "value", "value_type")
+_STEPS = _details(_STEP, "step", "intermediate_value", "intermediate_value_type")
 
 
 class QuickStorage(RDBStorage):
@@ -44,23 +77,14 @@ class QuickStorage(RDBStorage):
         wanted = [i for i in included_trial_ids if i <= trial_id_greater_than]
         if len(wanted) > _MANY:
             return super()._get_trials(study_id, states, included_trial_ids, trial_id_greater_than)
-        columns = (
-            _TRIAL.c.trial_id,
-            _TRIAL.c.number,
-            _TRIAL.c.state,
-            _TRIAL.c.datetime_start,
-            _TRIAL.c.datetime_complete,
-        )
-        query = sa.select(*columns).where(_TRIAL.c.study_id == study_id)
-        if trial_id_greater_than > -1:
-            newer = _TRIAL.c.trial_id > trial_id_greater_than
-            query = query.where(sa.or_(newer, _TRIAL.c.trial_id.in_(wanted)) if wanted else newer)
+        given: dict[str, Any] = {"study": study_id, "after": trial_id_greater_than}
+        query: Any = _TRIALS
+        if wanted:
+            query, given["wanted"] = _TRIALS_AND, wanted
         with self.engine.connect() as connection:
-            found = connection.execute(query.order_by(_TRIAL.c.trial_id)).all()
+            found = sorted(connection.execute(query, given), key=lambda row: row.trial_id)
             trials = [row for row in found if states is None or row.state in states]
-            if not trials:
-                return []
-            return _frozen(_Details(connection, study_id, trials), trials)
+            return _frozen(_Details(connection, study_id, trials), trials) if trials else []
 
 
 class _Details:
@@ -69,24 +93,18 @@ class _Details:
     def __init__(self, connection: sa.Connection, study_id: int, trials: Sequence[Any]) -> None:
         self._connection = connection
         ids = [row.trial_id for row in trials]
-        if len(ids) <= _MANY:
-            self._ids: Any = ids
-        else:
-            self._ids = sa.select(_TRIAL.c.trial_id).where(_TRIAL.c.study_id == study_id)
-        self.params = self._rows(
-            _PARAM, "param_name", "param_value", "distribution_json", order=_PARAM.c.param_id
-        )
-        self.user = self._rows(_ATTR, "key", "value_json")
-        self.system = self._rows(_SYSTEM, "key", "value_json")
+        self._is_many = len(ids) > _MANY
+        self._given = {"study": study_id} if self._is_many else {"ids": ids}
         has_ended = any(row.state.is_finished() for row in trials)
-        self.values = self._rows(_VALUE, "objective", "value", "value_type") if has_ended else {}
-        self.steps = self._rows(_STEP, "step", "intermediate_value", "intermediate_value_type")
+        self.params = self._rows(_PARAMS)
+        self.user = self._rows(_USER)
+        self.system = self._rows(_SYSTEMS)
+        self.values = self._rows(_VALUES) if has_ended else {}
+        self.steps = self._rows(_STEPS)
 
-    def _rows(self, table: Any, *names: str, order: Any = None) -> _Rows:
-        columns = (table.c[name] for name in names)
-        query = sa.select(table.c.trial_id, *columns).where(table.c.trial_id.in_(self._ids))
+    def _rows(self, queries: dict[bool, Any]) -> _Rows:
         rows: _Rows = {}
-        for trial_id, *row in self._connection.execute(query.order_by(order)):
+        for trial_id, *row in self._connection.execute(queries[self._is_many], self._given):
             rows.setdefault(trial_id, []).append(row)
         return rows
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import logging
-import multiprocessing
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 from multiprocessing.connection import Connection, wait
 from typing import Protocol
@@ -17,7 +15,6 @@ from autotune.kernels.device import Device
 from autotune.kernels.problem import Problem
 from autotune.settings import RunSettings
 from autotune.studies.space import SearchSpace
-from autotune.tune.compile_pool import CompilePool
 from autotune.tune.messages import (
     Begin,
     Broken,
@@ -34,7 +31,6 @@ from autotune.tune.messages import (
     Told,
 )
 from autotune.tune.plan import UnitPlan
-from autotune.tune.pool_service import serve_pool
 from autotune.tune.processes import exit_words
 from autotune.tune.serving import start_worker
 
@@ -81,12 +77,9 @@ class _State(Enum):
 class _Member:
     """One worker through all its lives."""
 
-    def __init__(self, order: Order, start: Start, *, is_pooled: bool) -> None:
+    def __init__(self, order: Order, start: Start) -> None:
         self.order = order
         self._start = start
-        self._is_pooled = is_pooled
-        self._pool: CompilePool | None = None
-        self._to_pool: Connection | None = None
         self.device: Device | None = None
         self.deaths = 0
         self.is_done = False
@@ -94,19 +87,7 @@ class _Member:
 
     def start(self) -> None:
         self.state = _State.STARTING
-        order = self.order
-        if self._is_pooled:
-            self._to_pool, theirs = multiprocessing.Pipe()
-            order = replace(order, pool=theirs)
-        self.link, self._process = self._start(order)
-        if self._pool is not None:
-            self.compile_with(self._pool)
-
-    def compile_with(self, pool: CompilePool) -> None:
-        """Serve this and later lives from a pool."""
-        self._pool = pool
-        arguments = (pool, self._to_pool)
-        threading.Thread(target=serve_pool, args=arguments, name="pool", daemon=True).start()
+        self.link, self._process = self._start(self.order)
 
     def send(self, message: object) -> None:
         try:
@@ -128,16 +109,8 @@ class _Member:
 class Crew:
     """All workers of a run; ``close`` ends them."""
 
-    def __init__(
-        self,
-        orders: Sequence[Order],
-        start: Start = start_worker,
-        *,
-        is_pooled: bool = False,
-    ) -> None:
-        """``is_pooled`` promises ``compile_with`` to workers on this machine: they wait for it
-        with their first trials."""
-        self._members = [_Member(order, start, is_pooled=is_pooled) for order in orders]
+    def __init__(self, orders: Sequence[Order], start: Start = start_worker) -> None:
+        self._members = [_Member(order, start) for order in orders]
         self._begin: tuple[Begin, float] | None = None
         self._left_at: float | None = None
 
@@ -167,11 +140,6 @@ class Crew:
             if isinstance(message, Described):
                 found.append(message)
         return found[0].spaces
-
-    def compile_with(self, pool: CompilePool) -> None:
-        """The pool that was promised. It must outlive the crew's work."""
-        for member in self._members:
-            member.compile_with(pool)
 
     def begin(
         self, plans: Sequence[UnitPlan], settings: RunSettings, seconds: float | None

@@ -10,7 +10,6 @@ position in ``Begin.plans``.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
 from typing import Any, Protocol
 
 from autotune.devices.options import MeasurerOptions
@@ -50,9 +49,6 @@ class Order:
     number: int
     """What people call it: the GPU's index, or a count from 0."""
     log_level: int = 30
-    pool: Connection | None = None
-    """Leads to a compile pool (``pool_service``), for a worker on this machine; without one its
-    child compiles."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,8 @@ from autotune.studies.surrogate import SurrogateSampler
 _FOLDER = {DeviceKind.ESTIMATE: "estimated", DeviceKind.REPLAY: "replayed"}
 CONVERGED = "converged"
 """How the reason of a study begins that its sampler ended."""
+_SEEDS_APART = 100_003
+"""Between two workers; more than batch sizes, which are added too."""
 _PRIOR_SHARE = 10
 """One in so many of a study's measurements starts from the static model's favourites."""
 
@@ -136,6 +138,10 @@ class Unit:
     def refresh(self) -> None:
         """Take in what everybody has measured."""
         self.entries = measured(self.study.get_trials(deepcopy=False))
+
+    def has(self, trial_number: int) -> bool:
+        """True where the trial's measurement is one of the entries. The last ones come first."""
+        return any(entry.trial_number == trial_number for entry in reversed(self.entries))
 
     @property
     def default_us(self) -> float | None:
@@ -248,9 +254,16 @@ def open_unit(
 
 
 def join_unit(
-    storage: BaseStorage, plan: UnitPlan, settings: RunSettings, known: Sequence[Known] = ()
+    storage: BaseStorage,
+    plan: UnitPlan,
+    settings: RunSettings,
+    known: Sequence[Known] = (),
+    *,
+    worker: int = 0,
 ) -> Unit:
-    """As ``open_unit``, of a study that is there: nothing is written."""
+    """As ``open_unit``, of a study that is there: nothing is written. Workers of different numbers
+    draw different random numbers: two that share a study must not want the same."""
+    settings = replace(settings, seed=settings.seed + _SEEDS_APART * worker)
     sampler = _sampler(plan, settings, known)
     study = optuna.load_study(study_name=plan.key.study_name, storage=storage, sampler=sampler)
     return _unit(plan, study, settings, str(study.user_attrs.get("finished", "")))

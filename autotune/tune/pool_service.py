@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import threading
 from collections.abc import Iterable
 from concurrent.futures import Future
@@ -11,6 +12,7 @@ from multiprocessing.connection import Connection
 from typing import Protocol
 
 from autotune.kernels.config import AnyConfig
+from autotune.kernels.device import Device, DeviceKind
 from autotune.kernels.problem import Problem
 from autotune.tune.compile_pool import CompilePool
 from autotune.tune.orders import CompiledAhead
@@ -106,6 +108,48 @@ def serve_pool(pool: CompilePool, connection: Connection) -> None:
         pass
     with lock:
         connection.close()
+
+
+def compiles_ahead(device: Device) -> bool:
+    """Whether a pool is of use: an estimate is a compile, and a replay needs none."""
+    return device.kind is DeviceKind.CUDA
+
+
+class PoolHost:
+    """The parent's end: workers connect when they start, and the pool comes when the device that
+    it compiles for is known."""
+
+    def __init__(self) -> None:
+        self._pool: CompilePool | None = None
+        self._is_open = threading.Event()
+
+    def connect(self) -> Connection:
+        """The far end of a new pipe, for a worker's RemotePool. The caller closes it here once
+        the worker has it."""
+        ours, theirs = multiprocessing.get_context("spawn").Pipe()
+        thread = threading.Thread(
+            target=self._serve, args=(ours,), name="compile pool's host", daemon=True
+        )
+        thread.start()
+        return theirs
+
+    def open(self, pool: CompilePool) -> None:
+        """From now on orders are carried out."""
+        self._pool = pool
+        self._is_open.set()
+
+    def close(self) -> None:
+        """Whoever waits gets None."""
+        self._is_open.set()
+        if self._pool is not None:
+            self._pool.close()
+
+    def _serve(self, connection: Connection) -> None:
+        self._is_open.wait()
+        if self._pool is None:
+            connection.close()
+        else:
+            serve_pool(self._pool, connection)
 
 
 def _answer(

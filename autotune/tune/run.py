@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -44,6 +45,8 @@ from autotune.tune.plan import (
     open_unit,
     plan_unit,
 )
+from autotune.tune.pool_service import PoolHost, compiles_ahead
+from autotune.tune.serving import start_worker
 from autotune.tune.watch import Watch
 
 _log = logging.getLogger(__name__)
@@ -81,8 +84,8 @@ class RunReport:
     seconds: float
     busy: float | None = None
     """Share of the time in which the devices verified and timed; None where nothing was."""
-    compiled: PoolSpent | None = None
-    """What was compiled ahead; None where there is no pool."""
+    ahead: PoolSpent | None = None
+    """What was compiled ahead of the devices; None without a compile pool."""
 
 
 def run(settings: RunSettings, storage_url: str, display: Display) -> RunReport:
@@ -100,11 +103,12 @@ def run(settings: RunSettings, storage_url: str, display: Display) -> RunReport:
         interrupt = stack.enter_context(Interrupt())
         storage = open_storage(storage_url, create=True)
         stack.callback(storage.remove_session)
-        is_pooled = settings.device.startswith("cuda") and settings.compile_jobs != 0
-        crew = Crew(orders, is_pooled=is_pooled)
+        host = PoolHost()
+        stack.callback(host.close)
+        crew = Crew(orders, partial(start_worker, host=host))
         stack.callback(crew.close)
         device = crew.ready()
-        pool = _pool(stack, device, settings, len(orders)) if is_pooled else None
+        pool = _compile_pool(host, device, settings, len(orders))
         plans = _plans(crew, jobs, device, settings)
         units, known = patiently(lambda: _open(storage, plans, settings))
         before = sum(len(unit.entries) for unit in units)
@@ -115,7 +119,6 @@ def run(settings: RunSettings, storage_url: str, display: Display) -> RunReport:
         crew.begin(plans, settings, None if seconds is None else seconds - time.monotonic())
         if pool is not None:
             _wish(pool, units)
-            crew.compile_with(pool)
         watch = Watch(units, [display, writer], display)
         watch.work(crew, interrupt)
         for unit in units:
@@ -133,7 +136,7 @@ def run(settings: RunSettings, storage_url: str, display: Display) -> RunReport:
         unfinished=sum(not u.ended and len(u.entries) < u.target for u in units),
         seconds=time.monotonic() - began,
         busy=watch.busy,
-        compiled=pool.spent if pool else None,
+        ahead=pool.spent if pool is not None else None,
     )
 
 
@@ -167,6 +170,19 @@ class _Writer(Observer):
         pass
 
 
+def _compile_pool(
+    host: PoolHost, device: Device, settings: RunSettings, gpus: int
+) -> CompilePool | None:
+    jobs = default_jobs(gpus) if settings.compile_jobs is None else settings.compile_jobs
+    if not compiles_ahead(device) or not jobs:
+        host.close()
+        return None
+    cache = CompileCache(settings.cache_dir / FILE_NAME, device.target)
+    pool = CompilePool(device.target, jobs, timeout_s=settings.compile_timeout_s, cache=cache)
+    host.open(pool)
+    return pool
+
+
 def _plans(
     crew: Crew, jobs: Sequence[Job], device: Device, settings: RunSettings
 ) -> list[UnitPlan]:
@@ -177,20 +193,12 @@ def _plans(
     ]
 
 
-def _pool(stack: ExitStack, device: Device, settings: RunSettings, gpus: int) -> CompilePool:
-    jobs = settings.compile_jobs or default_jobs(gpus)
-    cache = CompileCache(settings.cache_dir / FILE_NAME, device.target)
-    pool = CompilePool(device.target, jobs, timeout_s=settings.compile_timeout_s, cache=cache)
-    stack.callback(pool.close)
-    return pool
-
-
 def _wish(pool: CompilePool, units: Sequence[Unit]) -> None:
     """What every study measures first."""
     for unit in units:
         queued = unit.study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
-        configs = [config for trial in queued if (config := asked_config(trial)) in unit.space]
-        pool.want(unit.job.problem, [config for config in configs if config is not None])
+        configs = (config for trial in queued if (config := asked_config(trial)) is not None)
+        pool.want(unit.job.problem, [config for config in configs if config in unit.space])
 
 
 def _open(

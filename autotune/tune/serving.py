@@ -9,7 +9,6 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
 from multiprocessing.connection import Connection
@@ -42,8 +41,8 @@ from autotune.tune.messages import (
     Settle,
     Settled,
 )
-from autotune.tune.plan import Unit, UnitPlan, join_unit
-from autotune.tune.pool_service import RemotePool
+from autotune.tune.plan import Unit, join_unit
+from autotune.tune.pool_service import Compiling, PoolHost, RemotePool, compiles_ahead
 from autotune.tune.processes import die_with
 from autotune.tune.remote import RemoteMeasurer
 from autotune.tune.settle import settle
@@ -105,19 +104,29 @@ class Overseer:
             self._waiting.append(message)
 
 
-def start_worker(order: Order) -> tuple[Connection, multiprocessing.process.BaseProcess]:
-    """A worker in a process of its own on this machine, and the link to it. It dies with us."""
+def start_worker(
+    order: Order, host: PoolHost | None = None
+) -> tuple[Connection, multiprocessing.process.BaseProcess]:
+    """A worker in a process of its own on this machine, and the link to it. It dies with us.
+    What it needs compiled it orders from ``host``."""
     ours, theirs = _CONTEXT.Pipe()
-    process = _CONTEXT.Process(target=_main, args=(theirs, order, os.getpid()))
+    pool = host.connect() if host is not None else None
+    process = _CONTEXT.Process(target=_main, args=(theirs, order, os.getpid(), pool))
     process.start()
     theirs.close()
-    if order.pool is not None:
-        order.pool.close()  # the worker has its own copy
+    if pool is not None:
+        pool.close()
     return ours, process
 
 
-def serve(link: Link, order: Order, overseer: Overseer | None = None) -> None:
-    """Be a worker until the parent says that it is enough, or is gone. See ``messages``.
+def serve(
+    link: Link,
+    order: Order,
+    overseer: Overseer | None = None,
+    compiling: Compiling | None = None,
+) -> None:
+    """Be a worker until the parent says that it is enough, or is gone. See ``messages``. Without
+    ``compiling`` the device's process compiles.
 
     For launchers: this may run anywhere that reaches the order's storage, in the main thread of a
     process that does nothing else.
@@ -129,7 +138,7 @@ def serve(link: Link, order: Order, overseer: Overseer | None = None) -> None:
     log.propagate = False
     try:
         with ExitStack() as stack:
-            _Service(order, overseer, stack).run()
+            _Service(order, overseer, stack, compiling).run()
     except AutotuneError as error:
         overseer.send(Refused(error))
     except Exception:  # noqa: BLE001  the process's edge: the parent decides
@@ -139,14 +148,16 @@ def serve(link: Link, order: Order, overseer: Overseer | None = None) -> None:
 class _Service:
     """What a worker holds from its first order to its last."""
 
-    def __init__(self, order: Order, overseer: Overseer, stack: ExitStack) -> None:
+    def __init__(
+        self, order: Order, overseer: Overseer, stack: ExitStack, compiling: Compiling | None
+    ) -> None:
         self._order = order
+        self._compiling = compiling
         self._overseer = overseer
         self._stack = stack
         self._child = Child(partial(open_measurer, order.device, order.options))
         stack.callback(self._child.close)
         self._measurer = RemoteMeasurer(self._child)
-        self._pool = None if order.pool is None else RemotePool(order.pool)
         self._units: list[Unit] = []
         self._settings: RunSettings | None = None
 
@@ -172,17 +183,17 @@ class _Service:
         self._settings = settings = begin.settings
         storage = patiently(lambda: open_storage(self._order.storage, create=False))
         self._stack.callback(storage.remove_session)
-        self._units = patiently(lambda: _join(storage, begin.plans, settings))
+        self._units = patiently(lambda: _join(storage, begin, self._order.number))
         with Lease(storage, self._order.device) as lease:
             worker = Worker(
                 self._units,
                 self._child,
                 lease=lease,
-                census=Census(storage),
+                census=patiently(lambda: Census(storage)),
                 parent=self._overseer,
                 limits=Limits(settings.run_timeout_s, settings.stop_gain, deadline),
-                pool=self._pool,
                 start_at=self._order.number,
+                compiling=self._compiling if compiles_ahead(self._measurer.device) else None,
             )
             self._overseer.send(Done(worker.run()))
 
@@ -206,17 +217,17 @@ class _Reporter(logging.Handler):
         self._overseer.send(Said(record.levelno, record.getMessage()))
 
 
-def _join(storage: BaseStorage, plans: Sequence[UnitPlan], settings: RunSettings) -> list[Unit]:
+def _join(storage: BaseStorage, begin: Begin, worker: int) -> list[Unit]:
     known: list[Known] = []
-    units = [join_unit(storage, plan, settings, known) for plan in plans]
+    units = [join_unit(storage, plan, begin.settings, known, worker=worker) for plan in begin.plans]
     known += known_studies(storage, units)
     return units
 
 
-def _main(link: Connection, order: Order, parent: int) -> None:
+def _main(link: Connection, order: Order, parent: int, pool: Connection | None) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the parent, which decides
     die_with(parent)
     overseer = Overseer(link)
     signal.signal(signal.SIGTERM, lambda *_: overseer.leave())
-    serve(link, order, overseer)
+    serve(link, order, overseer, RemotePool(pool) if pool is not None else None)
     link.close()

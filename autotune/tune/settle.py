@@ -11,6 +11,7 @@ from autotune.kernels.config import AnyConfig
 from autotune.kernels.device import DeviceKind
 from autotune.studies.finalists import Finalist, as_json, from_json, is_settled, pick
 from autotune.studies.outcome import Outcome, TrialResult
+from autotune.studies.patience import patiently
 from autotune.tune.child import Child, ChildFault
 from autotune.tune.plan import Unit
 
@@ -71,7 +72,7 @@ def settle(unit: Unit, child: Child, interrupt: Leaving, run_timeout_s: float) -
 def _keep(unit: Unit, finalists: Sequence[Finalist]) -> None:
     unit.finalists = list(finalists)
     value = {"measured": len(unit.entries), "rows": as_json(finalists)}
-    unit.study.set_user_attr("finalists", value)
+    patiently(lambda: unit.study.set_user_attr("finalists", value))
 
 
 def _measure(unit: Unit, child: Child, config: AnyConfig, timeout_s: float) -> TrialResult:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from autotune.studies.patience import patiently
 from autotune.tune.crew import Crew, Died
 from autotune.tune.interrupt import Interrupt
 from autotune.tune.messages import Done, Over, Settle, Settled, Started, Told
@@ -66,7 +67,7 @@ class Watch:
                 observer.trial_asked(self._units[event.position], number, event.config)
         elif isinstance(event, Told):
             unit = self._units[event.position]
-            if event.entry is not None:
+            if event.entry is not None and not unit.has(event.entry.trial_number):
                 unit.entries.append(event.entry)
             for observer in self._observers:
                 observer.trial_told(unit, event.result)
@@ -93,5 +94,6 @@ class Watch:
         unit.ended = event.ended
         if event.position not in self._over:
             self._over.add(event.position)
+            patiently(unit.refresh)  # others' reports may still be on their way, or go elsewhere
             for observer in self._observers:
                 observer.unit_ended(unit)

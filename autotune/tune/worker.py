@@ -10,8 +10,9 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from multiprocessing.connection import wait
+from multiprocessing.connection import Connection, wait
 from typing import Protocol
 
 from autotune.kernels.config import config_from_keys
@@ -21,10 +22,10 @@ from autotune.studies.claim import claim
 from autotune.studies.lease import Census, Lease
 from autotune.studies.objective import abandon, ending, told
 from autotune.studies.outcome import Outcome, TrialResult, failed_compile
-from autotune.studies.patience import patiently
+from autotune.studies.patience import patiently, trouble
 from autotune.studies.record import measured
+from autotune.tune.antechamber import Antechamber
 from autotune.tune.child import Child
-from autotune.tune.compiling import Compiles
 from autotune.tune.flights import GROWTH_BYTES, Flight, Flights, smoothed
 from autotune.tune.messages import Over, Spent, Started, Told
 from autotune.tune.plan import Unit
@@ -85,10 +86,10 @@ class Worker:
         census: Census,
         parent: Parent,
         limits: Limits,
-        pool: Compiling | None = None,
+        compiling: Compiling | None = None,
         start_at: int = 0,
     ) -> None:
-        """``pool`` compiles before the child measures; without one the child compiles.
+        """``compiling`` does so before the child measures; without it the child compiles.
         ``start_at`` is the unit to take first where all have equally many workers."""
         self._units = units
         self._lease, self._parent, self._limits = lease, parent, limits
@@ -108,7 +109,9 @@ class Worker:
             growth_bytes=limits.growth_bytes,
             on_start=lambda f: parent.send(Started(f.position, f.asked.config)),
         )
-        self._compiles: Compiles[Flight] = Compiles(pool)
+        self._waiting: Antechamber[Flight] | None = None
+        if compiling is not None:
+            self._waiting = Antechamber(compiling)
         self._teller = Teller()
         self._ask_s = 0.0
 
@@ -119,7 +122,8 @@ class Worker:
             while self._step():
                 pass
         finally:
-            self._give_up([*self._flights.drop(), *self._compiles.drop()])
+            self._give_up(self._drop_waiting())
+            self._give_up(self._flights.drop())
             self._teller.close()
         return self._flights.spent
 
@@ -127,11 +131,11 @@ class Worker:
         """False where nothing is left to do."""
         self._teller.check()
         if self._is_leaving:
-            self._give_up(self._compiles.drop())
+            self._give_up(self._drop_waiting())
         else:
             patiently(self._rooms.sweep)
             self._ask_ahead()
-        if len(self._flights) or len(self._compiles):
+        if self._in_work:
             self._collect()
             return self._parent.since_s <= LEAVE_S
         if self._is_leaving or self._rooms.are_over:
@@ -148,15 +152,14 @@ class Worker:
     def _ask_ahead(self) -> None:
         """Keep the child's queue so long that it does not run dry while we ask, or compile."""
         low = self._low_water
-        in_work = len(self._flights) + len(self._compiles)
-        if len(self._flights) > low or in_work >= _MOST_AHEAD or self._flights.is_bloated:
+        if len(self._flights) > low or self._in_work >= _MOST_AHEAD or self._flights.is_bloated:
             return
         began = time.monotonic()
         position = patiently(self._rooms.find)
         if position is None:
             return
         unit, room = self._units[position], self._rooms.room(position)
-        count = max(min(2 * low - len(self._flights), _MOST_AHEAD - in_work, room), 1)
+        count = max(min(2 * low - len(self._flights), _MOST_AHEAD - self._in_work, room), 1)
         ledger, worker = self._rooms.ledger(position), self._lease.worker
         asked = patiently(
             lambda: claim(unit.study, unit.space, ledger, worker, count=count, goal=unit.goal)
@@ -164,11 +167,18 @@ class Worker:
         for each in asked:
             self._rooms.begun(position, each.trial_id)
             flight = Flight(position, unit.job.problem, each)
-            self._compiles.put(flight, unit.job.problem, each.config)
+            if self._waiting is None:
+                self._submit(flight)
+            else:
+                self._waiting.add(flight, unit.job.problem, each.config)
         self._submit_compiled()
         if asked:
             self._wish(unit)
             self._ask_s = smoothed(self._ask_s, time.monotonic() - began)
+
+    @property
+    def _in_work(self) -> int:
+        return len(self._flights) + (0 if self._waiting is None else len(self._waiting))
 
     @property
     def _low_water(self) -> int:
@@ -180,26 +190,38 @@ class Worker:
     def _wish(self, unit: Unit) -> None:
         """Have compiled what the sampler is likely to ask next."""
         sampler = unit.study.sampler
-        if self._compiles.has_pool and hasattr(sampler, "likely"):
+        if self._waiting is not None and hasattr(sampler, "likely"):
             likely = patiently(lambda: sampler.likely(unit.study, _LIKELY))
-            self._compiles.want(unit.job.problem, [config_from_keys(each) for each in likely])
+            self._waiting.want(unit.job.problem, [config_from_keys(each) for each in likely])
 
     def _submit_compiled(self) -> None:
         """What has its binary goes to the child; what cannot have one is told."""
-        for flight, ahead in self._compiles.take():
+        for flight, ahead in self._waiting.compiled() if self._waiting is not None else ():
             flight.ahead_s = ahead.seconds if ahead else 0.0
             if ahead is not None and isinstance(ahead.result, CompileFailure):
                 self._tell(flight, failed_compile(ahead.result))
-                continue
-            best_us = self._units[flight.position].best_us
-            flight.stop_above_us = None if best_us is None else best_us * _HOPELESS
-            self._flights.submit(flight)
+            else:
+                self._submit(flight)
+
+    def _submit(self, flight: Flight) -> None:
+        best_us = self._units[flight.position].best_us
+        flight.stop_above_us = None if best_us is None else best_us * _HOPELESS
+        self._flights.submit(flight)
+
+    def _drop_waiting(self) -> list[Flight]:
+        if self._waiting is None:
+            return []
+        left = self._waiting.items()
+        self._waiting.clear()
+        return left
 
     def _collect(self) -> None:
         """Take in everything that is there; wait a little for the first."""
-        sources = [self._compiles.connection]
+        sources: list[Connection | int] = []
         if len(self._flights):
             sources.append(self._flights.child.connection)
+        if self._waiting is not None:
+            sources.append(self._waiting.bell)
         wait(sources, timeout=_POLL_S)
         for flight, result in self._flights.collect():
             self._tell(flight, result)
@@ -223,11 +245,14 @@ class Worker:
 
     def _on_over(self, position: int) -> None:
         unit = self._units[position]
-        self._compiles.want(unit.job.problem, ())
+        if self._waiting is not None:
+            self._waiting.want(unit.job.problem, ())
         self._parent.send(Over(position, unit.ended))
 
     def _give_up(self, flights: Sequence[Flight]) -> None:
-        """Their configs may be asked again."""
+        """Their configs may be asked again. A storage that fails now is told nothing: whoever
+        comes next sees that we are gone."""
         for flight in flights:
-            abandon(self._units[flight.position].study, flight.asked)
+            with suppress(*trouble()):
+                abandon(self._units[flight.position].study, flight.asked)
             self._rooms.ended(flight.asked.trial_id)

@@ -156,6 +156,18 @@ def test_a_trial_without_a_worker_is_lost_in_a_database(database: str) -> None:
     assert states == [TrialState.FAIL, TrialState.FAIL, TrialState.WAITING]
 
 
+def test_elsewhere_a_trial_may_be_unsigned_for_a_moment(tmp_path: Path) -> None:
+    study = _study(JournalStorage(JournalFileBackend(str(tmp_path / "a.log"))))
+    study.ask(distributions(SPACE))
+    now = [0.0]
+    census, found = Census(study._storage, clock=lambda: now[0]), []
+    for now[0] in (0.0, 59.0, 61.0):
+        ledger = Ledger(study)
+        ledger.read()
+        found.append(sweep(study, ledger, census))
+    assert found == [0, 0, 1]
+
+
 @pytest.mark.parametrize("name", ["a.db", "a.log"])
 def test_many_at_once_measure_nothing_twice_and_no_more_than_wanted(
     tmp_path: Path, name: str

@@ -9,15 +9,22 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
 
+from autotune.devices.options import MeasurerOptions
+from autotune.errors import DeviceError
+from autotune.kernels.device import Device, DeviceKind, Target
 from autotune.report.progress import PlainDisplay
 from autotune.settings import RunSettings
 from autotune.studies.record import outcome_counts
 from autotune.studies.storage import open_storage
 from autotune.studies.store import StoredStudy, stored_studies
+from autotune.tune.crew import Crew
+from autotune.tune.messages import Order, Ready
 from autotune.tune.plan import Unit
 from autotune.tune.run import run
 
@@ -63,18 +70,16 @@ def _counts(database: str) -> list[dict[str, int]]:
 
 
 def _many(settings: Make, **changes: object) -> RunSettings:
-    values = {"jobs": 3, "trials": 30, "sampler": "random", **changes}
+    values = {"jobs": 2, "trials": 20, "sampler": "random", **changes}
     return settings(**values)
 
 
-def test_three_workers_share_the_work_and_measure_nothing_twice(
-    settings: Make, database: str
-) -> None:
+def test_workers_share_the_work_and_measure_nothing_twice(settings: Make, database: str) -> None:
     report = run(_many(settings), database, PlainDisplay())
-    assert (report.measured, report.unfinished, report.failed) == (60, 0, {})
+    assert (report.measured, report.unfinished, report.failed) == (40, 0, {})
     for study in _stored(database):
         configs = [entry.config for entry in study.measured]
-        assert len(configs) == len(set(configs)) == 30
+        assert len(configs) == len(set(configs)) == 20
     workers = {t.user_attrs["worker"] for study in _stored(database) for t in study.trials}
     assert len(workers) >= 2
 
@@ -84,9 +89,9 @@ def test_three_workers_share_the_work_and_measure_nothing_twice(
 def test_a_killed_process_costs_nothing_that_was_told(
     settings: Make, database: str, child: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    report = run(_many(settings), database, KillingDisplay(15, child=child))
-    assert (report.measured, report.unfinished) == (60, 0)
-    assert [len(study.measured) for study in _stored(database)] == [30, 30]
+    report = run(_many(settings), database, KillingDisplay(10, child=child))
+    assert (report.measured, report.unfinished) == (40, 0)
+    assert [len(study.measured) for study in _stored(database)] == [20, 20]
     assert all("running" not in counts for counts in _counts(database))
     assert ("another takes its place" in caplog.text) is not child
 
@@ -104,7 +109,7 @@ def started(settings: Make, database: str) -> Iterator[Callable[[], subprocess.P
     script = Path(database.removeprefix("sqlite:///")).with_name("start.py")
     script.write_text(code)
     slow = f"{settings().device}@20ms"
-    text = json.dumps(_many(settings, jobs=2, trials=60, device=slow).as_json())
+    text = json.dumps(_many(settings, jobs=2, trials=40, device=slow).as_json())
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     processes: list[subprocess.Popen[bytes]] = []
 
@@ -149,7 +154,7 @@ def test_kill_9_of_the_parent_ends_all_and_the_next_run_goes_on(
     assert not any(_is_alive(pid) for pid in all_of_them)
     assert started().wait(120) == 0
     assert before <= _measured(database)
-    assert [len(study.measured) for study in _stored(database)] == [60, 60]
+    assert [len(study.measured) for study in _stored(database)] == [40, 40]
     assert all("running" not in counts for counts in _counts(database))
 
 
@@ -165,7 +170,7 @@ def test_two_runs_join_and_one_that_is_interrupted_leaves_in_time(
     assert first.wait(60) == 130
     assert time.monotonic() - began < 12
     assert second.wait(120) == 0
-    assert [len(study.measured) for study in _stored(database)] == [60, 60]
+    assert [len(study.measured) for study in _stored(database)] == [40, 40]
     assert all("running" not in counts for counts in _counts(database))
 
 
@@ -178,3 +183,31 @@ def _is_alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] not in "ZX"
     except OSError:
         return False
+
+
+class FakeProcess:
+    """A process that only has a pipe: what it says was written before."""
+
+    exitcode = None
+
+    def kill(self) -> None:
+        pass
+
+    def join(self, timeout: float | None = None) -> None:
+        pass
+
+
+def test_unlike_gpus_are_refused(tmp_path: Path) -> None:
+    kept = []
+
+    def start(order: Order) -> tuple[Connection, FakeProcess]:
+        ours, theirs = Pipe()
+        name = "NVIDIA H200" if order.number else "NVIDIA H100"
+        theirs.send(Ready(Device(DeviceKind.CUDA, name, Target("cuda", 90), 1, "3.6.0")))
+        kept.append(theirs)
+        return ours, FakeProcess()
+
+    options = MeasurerOptions(cache_dir=tmp_path)
+    orders = [Order(f"cuda:{number}", options, "sqlite:///a.db", number) for number in (0, 1)]
+    with pytest.raises(DeviceError, match="cuda:0 is NVIDIA H100, cuda:1 is NVIDIA H200"):
+        Crew(orders, start).ready()

@@ -1,9 +1,7 @@
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,7 +18,6 @@ from fakes import (  # type: ignore[import-not-found]
 )
 
 from autotune.kernels.config import Config
-from autotune.kernels.measurement import CompileFailure, FailureCause, Resources
 from autotune.kernels.problem import Problem
 from autotune.studies.key import StudyKey
 from autotune.studies.lease import Census, Lease
@@ -31,7 +28,6 @@ from autotune.studies.storage import open_storage
 from autotune.studies.store import open_study
 from autotune.tune.child import Child
 from autotune.tune.messages import Over, Started, Told
-from autotune.tune.orders import CompiledAhead
 from autotune.tune.plan import Job, Unit
 from autotune.tune.worker import Limits, Worker
 
@@ -67,9 +63,7 @@ def make(database: str) -> Iterator[Make]:
     """A worker over units, whose child has this measurer."""
     held: list[Any] = []
 
-    def worker(
-        units: list[Unit], measurer: Any, parent: Recorder, *, pool: Any = None, **limits: Any
-    ) -> Worker:
+    def worker(units: list[Unit], measurer: Any, parent: Recorder, **limits: Any) -> Worker:
         storage = open_storage(database, create=True)
         child, lease = Child(measurer), Lease(storage, "cuda:0")
         held.extend((child, lease.__enter__()))
@@ -82,7 +76,6 @@ def make(database: str) -> Iterator[Make]:
             census=Census(storage),
             parent=parent,
             limits=Limits(**limits),
-            pool=pool,
         )
 
     yield worker
@@ -173,54 +166,3 @@ def test_units_in_order_and_each_told_before_it_is_over(make: Make, database: st
     assert order == [0, 0, 0, 0, 1, 1, 1, 1]
     assert sum(isinstance(message, Started) for message in parent.heard) == 6
     assert spent.seconds > 0
-
-
-class LatePool:
-    """Compiles in threads, one after the other in the wrong order; what raises does not compile."""
-
-    def __init__(self) -> None:
-        self.wanted: list[Problem] = []
-        self._held: list[tuple[Config, Future[CompiledAhead | None]]] = []
-
-    def want(self, problem: Problem, configs: Iterable[Config]) -> None:
-        self.wanted.append(problem)
-
-    def need(self, problem: Problem, config: Config) -> Future[CompiledAhead | None]:
-        future: Future[CompiledAhead | None] = Future()
-        self._held.append((config, future))
-        threading.Timer(0.05, self._finish).start()
-        return future
-
-    def _finish(self) -> None:
-        config, future = self._held.pop()
-        failed = CompileFailure("ptxas hung", cause=FailureCause.TIMEOUT)
-        resources = Resources(registers=32, spill_bytes=0, shared_bytes=64)
-        result = failed if config.num_stages == RAISE else resources
-        future.set_result(CompiledAhead(result, 0.5))
-
-    def close(self) -> None:
-        pass
-
-
-class GonePool(LatePool):
-    """Its process has ended: nobody compiles."""
-
-    def need(self, problem: Problem, config: Config) -> Future[CompiledAhead | None]:
-        future: Future[CompiledAhead | None] = Future()
-        future.set_result(None)
-        return future
-
-
-def test_what_does_not_compile_never_reaches_the_device(make: Make, database: str) -> None:
-    space, pool = Space([*_space(FINE, RAISE, count=4).configs]), LatePool()
-    unit = _unit(database, space, target=100)
-    make([unit], FaultyMeasurer, Recorder(), pool=pool).run()
-    assert outcome_counts(unit.study.trials) == {"ok": 4, "compile timeout": 4}
-    assert {t.user_attrs["ahead_s"] for t in unit.study.trials} == {0.5}
-    assert pool.wanted == [PROBLEM]  # at its end, nothing more
-
-
-def test_without_its_pool_a_worker_goes_on(make: Make, database: str) -> None:
-    unit = _unit(database, _space(FINE, count=3), target=3)
-    make([unit], FaultyMeasurer, Recorder(), pool=GonePool()).run()
-    assert outcome_counts(unit.study.trials) == {"ok": 3}

@@ -58,7 +58,7 @@ def _worker(
         census=Census(storage),
         parent=parent,
         limits=Limits(run_timeout_s=60.0),
-        pool=pool,
+        compiling=pool,
     )
 
 
