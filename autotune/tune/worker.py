@@ -36,7 +36,7 @@ from autotune.tune.teller import Ending, Teller
 _POLL_S = 0.2
 _REST_S = 0.5
 """How long to wait where only others have trials in work."""
-LEAVE_S = 4.0
+LEAVE_S = 3.0
 """How long an interrupted worker waits for the trials in flight."""
 _HOPELESS = 5.0
 """A config whose first sample is so many times the best is given up. The recorded landscapes

@@ -6,6 +6,7 @@ python claiming.py STORAGE WORKER GOAL SIZE
 from __future__ import annotations
 
 import sys
+import time
 from typing import Any
 
 import optuna
@@ -47,6 +48,7 @@ def main(name: str, worker: str, goal: int, size: int) -> None:
         if len(ledger.entries) >= goal:
             break
         if room <= 0 and not kept:
+            time.sleep(0.01)
             continue
         if room > 0:
             kept += claim(study, space, ledger, worker, count=2, goal=goal)
