@@ -46,6 +46,7 @@ _MEDIAN_FROM = 10
 """... and all of the limit until so many have ended."""
 _START_LIMIT_S = 120.0
 """Importing torch and Triton takes 3 s; a minute from a cold network file system."""
+_START_AGAIN_S = 1.0
 _FAILED_STARTS = 3
 """So many in a row, and the pool gives up."""
 _DEATH_GRACE_S = 2.0
@@ -153,7 +154,11 @@ class CompilePool:
         starting = sum(not compiler.is_ready for compiler in self._compilers)
         room = self._jobs - len(self._compilers)
         for _ in range(min(room, self._orders.waiting - starting)):
-            self._compilers.append(Compiler(self._open_compiler, self._limits))
+            try:
+                self._compilers.append(Compiler(self._open_compiler, self._limits))
+            except OSError as error:  # no more processes, no more memory
+                self._failed_start(str(error))
+                return
 
     def _next(self) -> Binary | None:
         while (binary := self._orders.take()) is not None:
@@ -166,6 +171,8 @@ class CompilePool:
     def _collect(self) -> None:
         """Wait until something happens, and take it in."""
         left = [self._limit_s(c) - c.busy_s for c in self._compilers if not c.is_idle]
+        if not self._compilers and self._orders.waiting:
+            left = [_START_AGAIN_S]
         timeout = max(min(left), 0.0) if left else None
         by_connection = {compiler.connection: compiler for compiler in self._compilers}
         for ready in wait([*by_connection, self._woken], timeout):

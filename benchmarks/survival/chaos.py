@@ -41,10 +41,10 @@ from autotune.studies.store import StoredStudy, stored_studies  # noqa: E402
 
 ALL = 10_000
 """More trials than the space has configs."""
-SLOW_MS, FAST_MS = 300, 2
+FAST_MS = 2.0
 DISK_MIB = 64
-KILLS = {"kill child": 5, "kill worker": 5, "kill compiler": 3, "kill run": 2}
-ORDERED = {"hang": 3, "abort": 4}
+KILLS = {"kill child": 6, "kill worker": 5, "kill compiler": 4, "kill run": 2}
+ORDERED = {"hang": 1, "abort": 6}
 """Kind → how often among others."""
 Seen = dict[tuple[str, int], float]
 
@@ -54,7 +54,10 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name, _disk(Path(name) / "disk", args) as is_small:
         chaos = Chaos(Path(name), args, is_small=is_small)
         winners = chaos.run_without_faults()
-        chaos.run_with_faults()
+        try:
+            chaos.run_with_faults()
+        finally:
+            chaos.end()
         return chaos.verdict(winners)
 
 
@@ -64,12 +67,13 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--studies", type=int, default=18, help="at most 18")
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--measure-ms", type=float, default=300.0, help="while there are faults")
     parser.add_argument("--every", type=float, default=2.0, help="seconds between faults")
     parser.add_argument("--locks", type=int, default=3, help="times the database is locked")
     parser.add_argument("--lock-s", type=float, default=20.0)
     parser.add_argument("--fulls", type=int, default=3, help="times the disk is full")
     parser.add_argument("--full-s", type=float, default=10.0)
-    parser.add_argument("--run-timeout", type=float, default=4.0)
+    parser.add_argument("--run-timeout", type=float, default=15.0, help="a child's start counts")
     parser.add_argument("--compile-timeout", type=float, default=2.0)
     return parser.parse_args()
 
@@ -81,14 +85,15 @@ class Chaos:
         self._folder, self._disk, self._args = folder, folder / "disk", args
         self._random = random.Random(args.seed)
         self._sizes = BATCH_SIZES[: args.studies]
-        self._recording = save_landscape(folder / "pretended.npz", self._sizes, small=True)
+        self._recording = save_landscape(folder / "recording.npz", self._sizes, small=True)
         for name in ("orders", "struck"):
             (folder / name).mkdir()
+        (folder / "workers").write_text(str(args.workers))
         os.environ["CHAOS_FOLDER"] = str(folder)
         self._database = self._disk / "chaos.db"
         self._seen: Seen = {}
         self._run: subprocess.Popen[bytes] | None = None
-        self._starts = 0
+        self._starts = self._measured_before = 0
         rare = ["lock database"] * args.locks + ["fill disk"] * args.fulls * is_small
         self._random.shuffle(rare)
         self._rare = [
@@ -111,18 +116,27 @@ class Chaos:
 
     def run_with_faults(self) -> None:
         """Return when the run has had its faults and is done."""
-        self._pace(SLOW_MS)
+        self._pace(self._args.measure_ms)
         begin = time.monotonic()
         self._start()
         while self._is_going() and not self._is_enough():
-            self._do(self._next())
-            time.sleep(self._random.uniform(0.2, 1.8) * self._args.every)
+            if not self._is_measuring():
+                time.sleep(0.2)
+                continue
+            is_done = self._do(self._next())
+            time.sleep(self._random.uniform(0.2, 1.8) * self._args.every if is_done else 0.2)
             self._look()
         self._pace(FAST_MS)
         while self._is_going(may_end=True):
             time.sleep(0.5)
             self._look()
         print(f"with faults: {time.monotonic() - begin:.0f} s, {self._starts} starts", flush=True)
+
+    def end(self) -> None:
+        """Leave no run behind."""
+        if self._run is not None:
+            self._run.kill()
+            self._run.wait()
 
     def verdict(self, winners: dict[str, object]) -> int:
         """Prints what was found; 1 where something is wrong."""
@@ -171,9 +185,10 @@ class Chaos:
     def _command(self, database: Path, output: str) -> list[str]:
         args = self._args
         words = [sys.executable, str(HERE / "faulty.py"), "run", "--quiet", "--shape", SHAPE]
-        words += ["--device", f"replay:{self._recording}", "--workers", str(args.workers)]
+        words += ["--device", "cuda"]
         words += ["--trials", str(ALL), "--stop-gain", "0", "--storage", f"sqlite:///{database}"]
-        words += ["--run-timeout", str(args.run_timeout)]
+        words += ["--run-timeout", str(args.run_timeout), "--compile-jobs", "2"]
+        words += ["--compile-timeout", str(args.compile_timeout)]
 
         words += ["--output-dir", str(self._disk / output)]
         return [*words, "--batch-size", *map(str, self._sizes)]
@@ -187,6 +202,7 @@ class Chaos:
         with messages:
             self._run = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=messages)
         self._starts += 1
+        self._measured_before = self._measured()
 
     def _is_going(self, *, may_end: bool = False) -> bool:
         """Starts it again where it was ended, or ended itself in want of a disk."""
@@ -204,6 +220,15 @@ class Chaos:
         self._start()
         return True
 
+    def _is_measuring(self) -> bool:
+        """True once this life of the run has measured: what is killed while it starts, over and
+        over, never gets anywhere."""
+        return self._measured() > self._measured_before
+
+    def _measured(self) -> int:
+        path = self._folder / "gpu.log"
+        return path.read_text().count("\n") if path.exists() else 0
+
     def _pace(self, measure_ms: float) -> None:
         path = self._folder / "measure_ms"
         path.with_suffix(".new").write_text(str(measure_ms))
@@ -220,10 +245,11 @@ class Chaos:
         kinds = KILLS | ORDERED
         return self._random.choices(list(kinds), list(kinds.values()))[0]
 
-    def _do(self, kind: str) -> None:
+    def _do(self, kind: str) -> bool:
+        """False where there was nothing to harm."""
         if kind in ORDERED:
             (self._folder / "orders" / kind).touch()
-            return
+            return True
         harm: dict[str, Callable[[], bool]] = {
             "kill child": lambda: _kill(self._child()),
             "kill worker": lambda: _kill(self._worker()),
@@ -232,8 +258,10 @@ class Chaos:
             "lock database": lambda: _lock(self._database, self._args.lock_s),
             "fill disk": lambda: _fill(self._disk, self._args.full_s),
         }
-        if harm[kind]():
+        is_done = harm[kind]()
+        if is_done:
             log("faults.log", kind, "|")
+        return is_done
 
     def _child(self) -> int | None:
         return self._newest("gpu.log")

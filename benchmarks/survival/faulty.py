@@ -1,18 +1,20 @@
 """autotune with a replayed GPU and a pretended compiler, both of which fail on command.
 
-    CHAOS_FOLDER=folder python benchmarks/survival/faulty.py run --device replay:FILE …
+    CHAOS_FOLDER=folder python benchmarks/survival/faulty.py run --device cuda …
 
 Every process that it spawns imports this file as its main module, and with it the faults. They are
 real: a process that aborts in C, reads a null pointer, sleeps for ever, or takes memory until its
 limit. ``folder`` holds what chaos.py and these processes tell each other:
 
+    recording.npz the times
+    workers       how many GPUs there are
     measure_ms    how long a measurement takes
     orders/KIND   the next measurement shall fail so (once; whoever takes it deletes it)
     faults.log    one line for each fault that happened: kind, process, config
     gpu.log       one line for each measurement: process
     compile.log   one line for each compile: process
 
-The device says that it is a GPU, so that a compile pool works for it.
+To everybody else the device is a GPU, so that a compile pool works for it.
 """
 
 from __future__ import annotations
@@ -25,11 +27,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from autotune.devices import replay
+from autotune.devices import MeasurerOptions
+from autotune.devices.measurer import Measurer
+from autotune.devices.replay import ReplayMeasurer
 from autotune.kernels.config import Config
-from autotune.kernels.device import Device, DeviceKind
+from autotune.kernels.device import Device, DeviceKind, Target
 from autotune.kernels.measurement import CompileFailure, Resources
-from autotune.tune import compile_process
+from autotune.studies.outcome import TrialResult
+from autotune.tune import compile_pool, compile_process, placing, serving
 from autotune.tune.wishes import Binary
 
 ORDERS = ("hang", "abort")
@@ -77,28 +82,39 @@ def log(name: str, *words: object) -> None:
 
 def install() -> None:
     """Put the faults into this process."""
-    if os.environ.get("CHAOS_FAULTS") != "none":
-        replay.ReplayMeasurer.measure = _measure  # type: ignore[method-assign]
-    replay._device_of = _gpu
-    compile_process.triton_compiler = lambda _target: _compile
+    placing.visible_gpus = lambda _mask: int((folder() / "workers").read_text())
+    serving.open_measurer = pretended_gpu
+    compile_process.triton_compiler = pretended_compiler
+    compile_pool.triton_compiler = pretended_compiler
 
 
-_recorded = replay.ReplayMeasurer.measure
-_recorded_device = replay._device_of
+class FaultyGpu(ReplayMeasurer):
+    """Replays, slowly, and fails on command."""
+
+    @property
+    def device(self) -> Device:
+        return replace(super().device, kind=DeviceKind.CUDA)
+
+    def measure(self, problem: Any, config: Any, **options: Any) -> TrialResult:
+        log("gpu.log", os.getpid(), config)
+        begin = time.monotonic()
+        time.sleep(float((folder() / "measure_ms").read_text()) / 1000)
+        fault = fault_of(problem.tokens, config) or _ordered(problem.tokens, config)
+        if fault and is_faulty():
+            log("faults.log", fault, "|", os.getpid(), f"M={problem.tokens}", config)
+            _fail(fault)
+        result = super().measure(problem, config, **options)
+        return replace(result, measure_s=time.monotonic() - begin)
 
 
-def _gpu(path: Path) -> Device:
-    return replace(_recorded_device(path), kind=DeviceKind.CUDA)
+def pretended_gpu(_selector: str, _options: MeasurerOptions) -> Measurer:
+    """In place of autotune.devices.open_measurer."""
+    return FaultyGpu(folder() / "recording.npz")
 
 
-def _measure(self: replay.ReplayMeasurer, problem: Any, config: Any, **options: Any) -> Any:
-    log("gpu.log", os.getpid(), config)
-    time.sleep(float((folder() / "measure_ms").read_text()) / 1000)
-    fault = fault_of(problem.tokens, config) or _ordered(problem.tokens, config)
-    if fault:
-        log("faults.log", fault, "|", os.getpid(), f"M={problem.tokens}", config)
-        _fail(fault)
-    return _recorded(self, problem, config, **options)
+def is_faulty() -> bool:
+    """False in the run that shows what a run without faults finds."""
+    return os.environ.get("CHAOS_FAULTS") != "none"
 
 
 def _ordered(tokens: int, config: Config) -> str:
@@ -117,11 +133,16 @@ def _ordered(tokens: int, config: Config) -> str:
     return ""
 
 
+def pretended_compiler(_target: Target) -> compile_process.Compile:
+    """In place of Triton's."""
+    return _compile
+
+
 def _compile(binary: Binary) -> Resources | CompileFailure:
     log("compile.log", os.getpid(), binary.config)
     time.sleep(_COMPILE_S)
     fault = compile_fault_of(binary.config)
-    if fault:
+    if fault and is_faulty():
         log("faults.log", fault, "|", os.getpid(), binary.config)
         _fail(fault)
     return Resources(registers=64, spill_bytes=0, shared_bytes=1024)

@@ -2,9 +2,9 @@
 
     python benchmarks/workers/storage_cost.py [--before 0 10000] [--storage URL]
 
-For each count of ``--before``, an empty storage gets so many trials, spread over 18 studies as a
-run would leave them, and then the trials that are measured here, one after the other in one study:
-read the study, ask, tell. "random" is the storage's part; "surrogate" adds our sampler's own.
+For each count of ``--before``, an empty storage gets so many trials, 60 in a study, as runs of
+several models leave them. Then 80 trials of one more study follow, one after the other: read the
+study, ask, tell; the last 60 count. "random" is the storage's part, "surrogate" adds our sampler's.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from statistics import median
 from typing import Any
@@ -21,6 +22,7 @@ from typing import Any
 import sqlalchemy
 import sqlalchemy.event
 from landscape import BATCH_SIZES
+from optuna.storages import RDBStorage
 from optuna.study import Study
 
 from autotune.kernels.device import Device, DeviceKind, Target
@@ -36,12 +38,13 @@ from autotune.studies.outcome import Outcome, TrialResult
 from autotune.studies.samplers import make_sampler
 from autotune.studies.space import Space, moe_space
 from autotune.studies.storage import open_storage
-from autotune.studies.store import open_study, stored_studies
+from autotune.studies.store import StoredStudy, open_study, stored_studies
 
 PROBLEM = Problem(experts=128, top_k=8, hidden=2048, intermediate=768, tokens=1)
 DEVICE = Device(DeviceKind.ESTIMATE, "NVIDIA H200", Target("cuda", 90), 232448, "3.6.0")
 MEASURED, WARM_UP = 60, 20
-BATCH = 100
+EACH = 60
+"""Trials of each study that was there before."""
 
 
 def main() -> int:
@@ -64,20 +67,12 @@ def _arguments() -> argparse.Namespace:
 
 def _measured(url: str, sampler: str, before: int) -> str:
     storage = open_storage(url, create=True)
-    spaces = {m: moe_space(replace(PROBLEM, tokens=m), DEVICE) for m in BATCH_SIZES}
-    known: list[Any] = []
-    studies = {}
-    for tokens, space in spaces.items():
-        key = StudyKey(replace(PROBLEM, tokens=tokens), DEVICE, space.fingerprint)
-        chosen = make_sampler(
-            sampler, space, tokens, history=lambda wanted: siblings(wanted, known), prior_us=None
-        )
-        studies[tokens] = open_study(storage, key, chosen, {})
-        _fill(studies[tokens], space, before // len(BATCH_SIZES))
-    known += stored_studies(storage)
-    tokens = BATCH_SIZES[-1]
+    for number in range(before // EACH):
+        _fill(*_study(storage, _problem(number + 1), "random", []), EACH)
+    known = stored_studies(storage)
+    study, space = _study(storage, _problem(0), sampler, known)
     counts = _Counts(storage.engine)
-    asks, tells, cpus = _trials(studies[tokens], spaces[tokens], counts)
+    asks, tells, cpus = _trials(study, space, counts)
     longest = max(ask + tell for ask, tell in zip(asks, tells, strict=True))
     rows = ", ".join(f"{n / MEASURED:.3g} {word}" for word, n in sorted(counts.found.items()))
     return (
@@ -85,6 +80,23 @@ def _measured(url: str, sampler: str, before: int) -> str:
         f"{median(tells):.1f} ms wall (longest sum {longest:.0f} ms), {median(cpus):.1f} ms CPU; "
         f"a trial writes {rows}"
     )
+
+
+def _problem(number: int) -> Problem:
+    """Of 18 batch sizes and then another model's."""
+    model, size = divmod(number, len(BATCH_SIZES))
+    return replace(PROBLEM, intermediate=768 + 128 * model, tokens=BATCH_SIZES[size])
+
+
+def _study(
+    storage: RDBStorage, problem: Problem, sampler: str, known: Sequence[StoredStudy]
+) -> tuple[Study, Space]:
+    space = moe_space(problem, DEVICE)
+    key = StudyKey(problem, DEVICE, space.fingerprint)
+    chosen = make_sampler(
+        sampler, space, 0, history=lambda wanted: siblings(wanted, known), prior_us=None
+    )
+    return open_study(storage, key, chosen, {}), space
 
 
 def _trials(
@@ -109,12 +121,10 @@ def _trials(
 
 
 def _fill(study: Study, space: Space, count: int) -> None:
-    configs = space.configs[:count]
-    for first in range(0, len(configs), BATCH):
-        part = configs[first : first + BATCH]
-        places = begin(study, distributions(space), [c.as_keys() for c in part], "benchmark")
-        asked = [Asked(p.trial_id, p.number, c) for p, c in zip(places, part, strict=True)]
-        finish(study, [ending(each, _result(each.number), 1000.0) for each in asked])
+    configs = space.configs[:: len(space.configs) // count][:count]
+    places = begin(study, distributions(space), [c.as_keys() for c in configs], "benchmark")
+    asked = [Asked(p.trial_id, p.number, c) for p, c in zip(places, configs, strict=True)]
+    finish(study, [ending(each, _result(each.number), 1000.0) for each in asked])
 
 
 def _result(number: int) -> TrialResult:
@@ -161,8 +171,7 @@ class _Counts:
         """A statement run many times, or with many tuples of values, writes as many rows."""
         if many:
             return len(parameters)
-        values = statement.partition("VALUES")[2].count("(")
-        return max(values, 1)
+        return statement.count("), (") + 1
 
 
 if __name__ == "__main__":
