@@ -18,9 +18,11 @@ import statistics
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -112,7 +114,7 @@ class Campaign:
         result.write_text(json.dumps(answer, indent=1) + "\n")
         return wall
 
-    def _bench(self) -> list[dict[str, object]]:
+    def _bench(self) -> list[dict[str, Any]]:
         path = self._folder / "bench.json"
         if not path.exists():
             files = [str(file) for file in self._ours()]
@@ -122,13 +124,12 @@ class Campaign:
             words = ["bench", *self._case.flags, "--device", self._args.device, "--json"]
             done = self._autotune([*words, "--config-file", *files], may_fail=True)
             path.write_text(done.stdout)
-        rows: list[dict[str, object]] = json.loads(path.read_text())["rows"]
+        rows: list[dict[str, Any]] = json.loads(path.read_text())["rows"]
         return rows
 
     def _ours(self) -> list[Path]:
-        """SGLang's up file and vLLM's: what the run wrote."""
-        folder = self._folder / "cold"
-        return sorted(folder.rglob("E=*.json"))
+        """What the run wrote for SGLang: vLLM's file has the same configs, or others' problem."""
+        return sorted((self._folder / "cold").rglob("sglang/**/E=*.json"))
 
     def _autotune(
         self, words: Sequence[str], *, may_fail: bool = False
@@ -146,22 +147,16 @@ class Campaign:
         return done
 
 
-def _against(rows: Sequence[dict[str, object]]) -> dict[str, object]:
-    """Time of each other source over the first one's (ours), per batch size and in the mean."""
-    times: dict[str, dict[int, float]] = {}
-    for row in rows:
-        if row["us"] is not None:
-            source, tokens = str(row["source"]), int(str(row["batch_size"]))
-            times.setdefault(source, {})[tokens] = float(str(row["us"]))
-    ours, *others = times
-    found: dict[str, object] = {"ours": ours}
-    for other in others:
-        shared = sorted(times[ours].keys() & times[other].keys())
-        ratios = {m: times[other][m] / times[ours][m] for m in shared}
-        found[other] = {
-            "geometric_mean": round(statistics.geometric_mean(ratios.values()), 4),
-            "worst": round(min(ratios.values()), 4),
-            "by_batch_size": {m: round(ratio, 4) for m, ratio in ratios.items()},
+def _against(rows: Sequence[dict[str, Any]]) -> dict[str, object]:
+    """Time of each further file's config over the first one's (ours), paired by routing: in the
+    mean, and how often it is slower, even or faster beyond the noise."""
+    found: dict[str, object] = {}
+    for number in sorted({row["file"] for row in rows} - {1}):
+        others = [row for row in rows if row["file"] == number]
+        ratios = [row["ratio"] for row in others if row["ratio"] is not None]
+        found[f"file {number}"] = {
+            "geometric_mean": round(statistics.geometric_mean(ratios), 4) if ratios else None,
+            "verdicts": dict(Counter(row["verdict"] for row in others)),
         }
     return found
 
