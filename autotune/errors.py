@@ -31,6 +31,12 @@ class MissingStorageError(StorageError):
     """A storage that nobody has made yet."""
 
 
+class StorageFailedError(StorageError):
+    """A storage that failed in the middle of the work, for minutes. What was told to it is safe."""
+
+    exit_code = 1
+
+
 class EngineFileError(AutotuneError):
     """An engine config file that cannot be read, is illegal, or cannot be written."""
 

@@ -10,7 +10,7 @@ from enum import Enum
 from multiprocessing.connection import Connection, wait
 from typing import Protocol
 
-from autotune.errors import DeviceError
+from autotune.errors import AutotuneError, DeviceError
 from autotune.kernels.device import Device
 from autotune.kernels.problem import Problem
 from autotune.settings import RunSettings
@@ -219,7 +219,7 @@ class Crew:
 
     def _note(self, member: _Member, message: object) -> None:
         if isinstance(message, Refused):
-            raise message.error
+            self._on_refusal(member, message.error)
         if isinstance(message, Broken):
             _log.error("worker %d failed:\n%s", member.order.number, message.trace)
         elif isinstance(message, Said):
@@ -234,6 +234,15 @@ class Crew:
         elif isinstance(message, Done):
             member.is_done = True
             member.state = _State.IDLE
+
+    def _on_refusal(self, member: _Member, error: AutotuneError) -> None:
+        """A GPU that fails in the middle of the work must not end that of others."""
+        others = (m for m in self._members if m is not member)
+        is_alone = all(m.state is _State.GONE for m in others)
+        if self._begin is None or is_alone or not isinstance(error, DeviceError):
+            raise error
+        _log.error("worker %d: %s", member.order.number, error)
+        member.deaths = _DEATHS
 
     def _on_end(self, member: _Member) -> None:
         words = member.bury()

@@ -40,6 +40,8 @@ LEAVE_S = 3.0
 """How long an interrupted worker waits for the trials in flight."""
 _MOST_AHEAD = 12
 """Trials in work at most: the sampler has not seen their results."""
+_SLACK = 2.0
+"""Asking takes twice its usual time now and then: others commit, hyperparameters are fitted."""
 _LIKELY = 16
 """Configs that are compiled before they are asked for."""
 
@@ -181,10 +183,11 @@ class Worker:
 
     @property
     def _low_water(self) -> int:
-        """Trials that the child measures while we ask once, and at least the next one."""
+        """Trials that the child measures while we ask, with some slack, and at least the next."""
         if not self._flights.usual_s:
             return 1
-        return min(max(math.ceil(self._ask_s / self._flights.usual_s), 1), _MOST_AHEAD // 2)
+        needed = math.ceil(_SLACK * self._ask_s / self._flights.usual_s)
+        return min(max(needed, 1), _MOST_AHEAD // 2)
 
     def _wish(self, unit: Unit) -> None:
         """Have compiled what the sampler is likely to ask next."""

@@ -23,8 +23,8 @@ from autotune.settings import RunSettings
 from autotune.studies.record import outcome_counts
 from autotune.studies.storage import open_storage
 from autotune.studies.store import StoredStudy, stored_studies
-from autotune.tune.crew import Crew
-from autotune.tune.messages import Order, Ready
+from autotune.tune.crew import Crew, Died
+from autotune.tune.messages import Order, Ready, Refused
 from autotune.tune.plan import Unit
 from autotune.tune.run import run
 
@@ -197,17 +197,38 @@ class FakeProcess:
         pass
 
 
-def test_unlike_gpus_are_refused(tmp_path: Path) -> None:
-    kept = []
+def _crew(*names: str) -> tuple[Crew, list[Connection]]:
+    """Workers that are ready with GPUs of these names, and their ends of the links."""
+    ends = []
 
     def start(order: Order) -> tuple[Connection, FakeProcess]:
         ours, theirs = Pipe()
-        name = "NVIDIA H200" if order.number else "NVIDIA H100"
-        theirs.send(Ready(Device(DeviceKind.CUDA, name, Target("cuda", 90), 1, "3.6.0")))
-        kept.append(theirs)
+        gpu = Device(DeviceKind.CUDA, names[order.number], Target("cuda", 90), 1, "3.6.0")
+        theirs.send(Ready(gpu))
+        ends.append(theirs)
         return ours, FakeProcess()
 
-    options = MeasurerOptions(cache_dir=tmp_path)
-    orders = [Order(f"cuda:{number}", options, "sqlite:///a.db", number) for number in (0, 1)]
+    options = MeasurerOptions(cache_dir=Path("unused"))
+    orders = [Order(f"cuda:{i}", options, "sqlite:///a.db", i) for i in range(len(names))]
+    return Crew(orders, start), ends
+
+
+def test_unlike_gpus_are_refused() -> None:
+    crew, _ = _crew("NVIDIA H100", "NVIDIA H200")
     with pytest.raises(DeviceError, match="cuda:0 is NVIDIA H100, cuda:1 is NVIDIA H200"):
-        Crew(orders, start).ready()
+        crew.ready()
+
+
+def test_a_gpu_that_fails_in_the_middle_leaves_the_others_at_work(settings: Make) -> None:
+    crew, ends = _crew("NVIDIA H200", "NVIDIA H200")
+    crew.ready()
+    crew.begin([], settings(), None)
+    ends[0].send(Refused(DeviceError("fell off the bus")))
+    ends[0].close()
+    events = [crew.listen() for _ in range(2)]
+    assert sum(isinstance(event, Died) for some in events for _, event in some) == 1
+    assert crew.is_at_work
+    assert len(ends) == 2  # and it is not started again
+    ends[1].send(Refused(DeviceError("so did I")))
+    with pytest.raises(DeviceError, match="so did I"):
+        crew.listen()
