@@ -27,5 +27,11 @@ class StorageError(AutotuneError):
     """A storage that cannot be opened, is busy, or was written by a newer version."""
 
 
+class StorageFailedError(StorageError):
+    """A storage that failed in the middle of the work, for minutes. What was told to it is safe."""
+
+    exit_code = 1
+
+
 class EngineFileError(AutotuneError):
     """An engine config file that cannot be read, is illegal, or cannot be written."""

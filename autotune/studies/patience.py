@@ -12,7 +12,7 @@ from typing import TypeVar
 import sqlalchemy.exc
 from optuna.exceptions import StorageInternalError
 
-from autotune.errors import StorageError
+from autotune.errors import StorageFailedError
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -20,13 +20,13 @@ _T = TypeVar("_T")
 PATIENCE_S = 180.0
 """How long a step is tried again. SQLite waits a minute for a lock by itself each time."""
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.1, 3.0
-_SAY_AFTER_S = 15.0
+_SAY_AFTER_S = 5.0
 
 
 def patiently(step: Callable[[], _T], *, patience_s: float = PATIENCE_S) -> _T:
     """The value of ``step``, which may be called several times: it must be safe to repeat.
 
-    Raises StorageError where the storage still fails after ``patience_s``.
+    Raises StorageFailedError where the storage still fails after ``patience_s``.
     """
     began = time.monotonic()
     wait_s, said = _FIRST_WAIT_S, False
@@ -36,7 +36,7 @@ def patiently(step: Callable[[], _T], *, patience_s: float = PATIENCE_S) -> _T:
         except trouble() as error:
             waited_s = time.monotonic() - began
             if waited_s > patience_s:
-                raise StorageError(
+                raise StorageFailedError(
                     f"the storage failed for {waited_s:.0f} s: {root_cause(error)}. Everything "
                     "that was told to it is safe; mend the cause (a full disk, a lock held by "
                     "another program, a server that is down) and run the same again"

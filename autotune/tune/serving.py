@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
+import queue
 import signal
 import threading
 import time
@@ -49,6 +50,9 @@ from autotune.tune.settle import settle
 from autotune.tune.worker import Limits, Worker
 
 _CONTEXT = multiprocessing.get_context("spawn")
+_LAST = object()
+_SEND_S = 2.0
+"""What a parent that hears nothing may cost a worker that ends."""
 
 
 class Overseer:
@@ -56,9 +60,11 @@ class Overseer:
 
     def __init__(self, link: Link) -> None:
         self._link = link
-        self._lock = threading.Lock()
         self._waiting: list[Any] = []
         self._leave_at: float | None = None
+        self._outbox: queue.SimpleQueue[object] = queue.SimpleQueue()
+        self._sender = threading.Thread(target=self._send_all, name="reports", daemon=True)
+        self._sender.start()
 
     def leave(self) -> None:
         """As if the parent had asked for it."""
@@ -80,12 +86,14 @@ class Overseer:
         return 0.0 if self._leave_at is None else time.monotonic() - self._leave_at
 
     def send(self, message: object) -> None:
-        """Thread-safe. A parent that is gone hears nothing."""
-        try:
-            with self._lock:
-                self._link.send(message)
-        except OSError:
-            self.leave()
+        """Thread-safe, and returns at once: a parent that draws a picture for seconds, while the
+        link fills, must not hold up a GPU. One that is gone hears nothing."""
+        self._outbox.put(message)
+
+    def close(self) -> None:
+        """Wait a little until everything is sent."""
+        self._outbox.put(_LAST)
+        self._sender.join(_SEND_S)
 
     def next(self) -> Any:
         """The next order; None when it is time to end."""
@@ -96,6 +104,14 @@ class Overseer:
             except (EOFError, OSError):
                 return None
         return self._waiting.pop(0) if self._waiting and self._leave_at is None else None
+
+    def _send_all(self) -> None:
+        while (message := self._outbox.get()) is not _LAST:
+            try:
+                self._link.send(message)
+            except OSError:
+                self.leave()
+                return
 
     def _take(self, message: object) -> None:
         if isinstance(message, Leave):
@@ -143,6 +159,7 @@ def serve(
         overseer.send(Refused(error))
     except Exception:  # noqa: BLE001  the process's edge: the parent decides
         overseer.send(Broken(traceback.format_exc()))
+    overseer.close()
 
 
 class _Service:

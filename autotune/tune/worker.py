@@ -43,6 +43,8 @@ _HOPELESS = 5.0
 stop there too: nothing within 5 times of the best ever won."""
 _MOST_AHEAD = 12
 """Trials in work at most: the sampler has not seen their results."""
+_SLACK = 2.0
+"""Asking takes twice its usual time now and then: others commit, hyperparameters are fitted."""
 _LIKELY = 16
 """Configs that are compiled before they are asked for."""
 
@@ -182,10 +184,11 @@ class Worker:
 
     @property
     def _low_water(self) -> int:
-        """Trials that the child measures while we ask once, and at least the next one."""
+        """Trials that the child measures while we ask, with some slack, and at least the next."""
         if not self._flights.usual_s:
             return 1
-        return min(max(math.ceil(self._ask_s / self._flights.usual_s), 1), _MOST_AHEAD // 2)
+        needed = math.ceil(_SLACK * self._ask_s / self._flights.usual_s)
+        return min(max(needed, 1), _MOST_AHEAD // 2)
 
     def _wish(self, unit: Unit) -> None:
         """Have compiled what the sampler is likely to ask next."""
