@@ -115,6 +115,19 @@ def test_a_bad_compile_has_its_result_and_the_next_is_fine(
     assert good.result(PATIENCE_S).result == SOME  # type: ignore[union-attr]
 
 
+def test_the_limit_follows_what_compiles_usually_take(
+    make_pool: MakePool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("autotune.tune.compile_pool._MEDIAN_FROM", 3)
+    monkeypatch.setattr("autotune.tune.compile_pool._LEAST_LIMIT_S", 0.5)
+    pool = make_pool(timeout_s=600.0)
+    for number in (16, 32, 64):
+        _answer(pool, _config(FINE, number))
+    failed = _answer(pool, _config(HANG)).result
+    assert isinstance(failed, CompileFailure)
+    assert failed.cause is FailureCause.TIMEOUT
+
+
 def test_a_compile_killed_from_outside_is_tried_once_more(
     make_pool: MakePool, tmp_path: Path
 ) -> None:
