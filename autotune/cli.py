@@ -22,6 +22,7 @@ from autotune.commands.dashboard import dashboard_command
 from autotune.commands.doctor import doctor_command
 from autotune.commands.flags import (
     add_device_flags,
+    add_launcher_flags,
     add_model_flags,
     add_run_flags,
     add_storage_flag,
@@ -83,36 +84,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"autotune {autotune.__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
-    run = _command(commands, "run", run_command, "tune; run again, it resumes")
-    _add_tuning_flags(run)
-    run.add_argument("--dry-run", action="store_true", help="what would run, and how long")
-
-    resume = _command(commands, "resume", resume_command, "go on with everything unfinished")
-    add_storage_flag(resume)
-
-    bench = _command(commands, "bench", bench_command, "time given configs, without tuning")
-    _add_tuning_flags(bench)
-    bench.add_argument(
-        "--configs",
-        type=int,
-        nargs="+",
-        metavar="N",
-        help="six numbers a config: BLOCK_SIZE_M N K GROUP_SIZE_M num_warps num_stages",
-    )
-    bench.add_argument(
-        "--config-file",
-        type=Path,
-        nargs="+",
-        action="extend",
-        metavar="F",
-        help="engine files; two and more are measured in turns, and compared with the first",
-    )
-
-    words = "kernels side by side: ours, SGLang's, vLLM's, PyTorch's; plots and data"
-    add_compare_flags(_command(commands, "compare", compare_command, words))
-
-    record = _command(commands, "record", record_command, "measure a whole space into one file")
-    add_record_flags(record)
+    _add_measuring_commands(commands)
 
     for name, function, words in (
         ("status", status_command, "how far everything is"),
@@ -177,6 +149,41 @@ def make_parser() -> argparse.ArgumentParser:
     add_device_flags(doctor)
     add_storage_flag(doctor)
     return parser
+
+
+def _add_measuring_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    run = _command(commands, "run", run_command, "tune; run again, it resumes")
+    _add_tuning_flags(run)
+    add_launcher_flags(run)
+    run.add_argument("--dry-run", action="store_true", help="what would run, and how long")
+
+    resume = _command(commands, "resume", resume_command, "go on with everything unfinished")
+    add_storage_flag(resume)
+    add_launcher_flags(resume)
+
+    bench = _command(commands, "bench", bench_command, "time given configs, without tuning")
+    _add_tuning_flags(bench)
+    bench.add_argument(
+        "--configs",
+        type=int,
+        nargs="+",
+        metavar="N",
+        help="six numbers a config: BLOCK_SIZE_M N K GROUP_SIZE_M num_warps num_stages",
+    )
+    bench.add_argument(
+        "--config-file",
+        type=Path,
+        nargs="+",
+        action="extend",
+        metavar="F",
+        help="engine files; two and more are measured in turns, and compared with the first",
+    )
+
+    words = "kernels side by side: ours, SGLang's, vLLM's, PyTorch's; plots and data"
+    add_compare_flags(_command(commands, "compare", compare_command, words))
+
+    record = _command(commands, "record", record_command, "measure a whole space into one file")
+    add_record_flags(record)
 
 
 def _add_storage_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

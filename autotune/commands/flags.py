@@ -16,6 +16,7 @@ from autotune.kernels.topk_files import read_recording
 from autotune.providers import TUNABLE
 from autotune.settings import ALL_GPUS, ModelSettings, RunSettings
 from autotune.studies.samplers import SAMPLERS
+from autotune.tune.launching import Launcher
 
 _log = logging.getLogger(__name__)
 
@@ -152,6 +153,25 @@ def add_run_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--engine", choices=(*ENGINES, "both"), default="both")
     group.add_argument("--output-dir", type=Path, default=Path("configs"))
     add_storage_flag(group)  # type: ignore[arg-type]
+
+
+def add_launcher_flags(parser: argparse.ArgumentParser) -> None:
+    """Where workers are."""
+    group = parser.add_argument_group("launcher")
+    group.add_argument(
+        "--launcher",
+        choices=("local", "ray"),
+        default="local",
+        help="ray: each worker has a GPU, or a core, of a Ray cluster (local)",
+    )
+    group.add_argument(
+        "--ray-address", default="auto", metavar="ADDRESS", help="(auto: this machine's cluster)"
+    )
+
+
+def launcher(args: argparse.Namespace) -> Launcher:
+    """Who starts the workers."""
+    return Launcher(args.ray_address if args.launcher == "ray" else None)
 
 
 def model_settings(args: argparse.Namespace) -> ModelSettings:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
-from autotune.commands.flags import run_settings
+from autotune.commands.flags import launcher, run_settings
 from autotune.commands.output import Output
 from autotune.engines import ENGINES, WrittenFile
 from autotune.kernels.device import DeviceKind
@@ -33,7 +33,7 @@ def run_command(args: argparse.Namespace, output: Output) -> int:
     settings = run_settings(args)
     if args.dry_run:
         return _dry_run(settings, args.storage, output)
-    return _run_all([settings], args.storage, output)
+    return _run_all([settings], args, output)
 
 
 def resume_command(args: argparse.Namespace, output: Output) -> int:
@@ -45,13 +45,14 @@ def resume_command(args: argparse.Namespace, output: Output) -> int:
         output.note(f"everything in {public_url(storage_url(args.storage))} is finished")
         output.result({"runs": []})
         return EXIT_DONE
-    return _run_all(waiting, args.storage, output)
+    return _run_all(waiting, args, output)
 
 
-def _run_all(runs: Iterable[RunSettings], storage: str, output: Output) -> int:
+def _run_all(runs: Iterable[RunSettings], args: argparse.Namespace, output: Output) -> int:
+    storage = args.storage
     reports = []
     for settings in runs:
-        report = run(settings, storage, _display(settings, storage, output))
+        report = run(settings, storage, _display(settings, storage, output), launcher(args))
         reports.append((settings, report))
         if report.interrupted:
             break

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sys
 import warnings
@@ -121,36 +120,6 @@ def fault_words(error: BaseException) -> str:
         error = error.__cause__
     details = getattr(error, "details", None)  # of gRPC
     return str(details() if callable(details) else error).strip()
-
-
-@contextmanager
-def run_lock(url: str) -> Iterator[None]:
-    """Hold the storage for one run: a second one on this machine gets a StorageError.
-
-    The lock goes with the process, however it dies. Databases other than SQLite are not locked.
-    """
-    path = sqlite_path(storage_url(url))
-    if path is None:
-        yield
-        return
-    lock_path = path.with_name(path.name + ".lock")
-    try:
-        handle = lock_path.open("a+")
-    except OSError as error:
-        raise StorageError(f"{lock_path} cannot be written: {error.strerror}") from error
-    with handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            handle.seek(0)
-            raise StorageError(
-                f"{path} is in use by another run (process {handle.read().strip() or 'unknown'}). "
-                "Wait for it, or use another --storage"
-            ) from error
-        handle.truncate(0)
-        handle.write(str(os.getpid()))
-        handle.flush()
-        yield
 
 
 def checked_address(text: str, *, create: bool = False) -> StorageAddress:

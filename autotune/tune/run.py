@@ -8,7 +8,6 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -33,8 +32,8 @@ from autotune.tune.crew import Crew
 from autotune.tune.emit import Result, results_of, write_files
 from autotune.tune.interrupt import Interrupt
 from autotune.tune.known import known_studies
+from autotune.tune.launching import Launcher
 from autotune.tune.observing import Observer
-from autotune.tune.placing import orders_of
 from autotune.tune.plan import (
     Job,
     Unit,
@@ -46,10 +45,10 @@ from autotune.tune.plan import (
     plan_unit,
 )
 from autotune.tune.pool_service import PoolHost, compiles_ahead
-from autotune.tune.serving import start_worker
 from autotune.tune.watch import Watch
 
 _log = logging.getLogger(__name__)
+LOCAL = Launcher()
 
 
 class Display(Observer, Protocol):
@@ -88,7 +87,9 @@ class RunReport:
     """What was compiled ahead of the devices; None without a compile pool."""
 
 
-def run(settings: RunSettings, storage_url: str, display: Display) -> RunReport:
+def run(
+    settings: RunSettings, storage_url: str, display: Display, launcher: Launcher = LOCAL
+) -> RunReport:
     """Tune everything that ``settings`` names; whatever is in the storage is not done again.
 
     Other runs on the same storage, here or elsewhere, join the same work. Engine files are written
@@ -98,17 +99,20 @@ def run(settings: RunSettings, storage_url: str, display: Display) -> RunReport:
     shape = model_shape(settings.model)
     jobs = jobs_of(shape, settings.model, settings.engines, settings.kernel)
     _check_output(settings.output_dir)
-    orders = orders_of(settings, storage_url, _log.getEffectiveLevel())
+    level = _log.getEffectiveLevel()
     with ExitStack() as stack:
         interrupt = stack.enter_context(Interrupt())
         storage = open_storage(storage_url, create=True)
         stack.callback(storage.remove_session)
         host = PoolHost()
         stack.callback(host.close)
-        crew = Crew(orders, partial(start_worker, host=host))
+        orders, start = stack.enter_context(launcher.orders(settings, storage_url, level, host))
+        crew = Crew(orders, start)
         stack.callback(crew.close)
         device = crew.ready()
-        pool = _compile_pool(host, device, settings, len(orders))
+        pool = None
+        if launcher.is_local:
+            pool = _compile_pool(host, device, settings, len(orders))
         plans = _plans(crew, jobs, device, settings)
         units, known = patiently(lambda: _open(storage, plans, settings))
         before = sum(len(unit.entries) for unit in units)

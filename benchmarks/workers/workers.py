@@ -1,7 +1,7 @@
 """A whole run of several workers on a pretended GPU each: what it loses, and what it costs.
 
     python benchmarks/workers/workers.py --workers 8 --measure-ms 15 --studies 18 --trials 60
-        [--storage postgresql+psycopg://…]
+        [--storage postgresql+psycopg://…] [--ray-address ADDRESS]
 
 Prints the counts of every kind of trial, trials per second, the share of the time in which the
 pretended GPUs were busy, and CPU time for a trial. Exits with 1 where a trial was lost, doubled
@@ -60,6 +60,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--trials", type=int, default=60)
     parser.add_argument("--sampler", default="surrogate")
     parser.add_argument("--storage", help="an empty database; a SQLite file by default")
+    parser.add_argument("--ray-address", help="workers on this cluster: see ray_nodes.py")
     parser.add_argument("--verbose", action="store_true", help="print what the run said")
     return parser.parse_args()
 
@@ -77,6 +78,8 @@ def _run(folder: Path, storage: str, args: argparse.Namespace) -> Ran:
     command += ["--trials", str(args.trials), "--stop-gain", "0", "--sampler", args.sampler]
     command += ["--storage", storage, "--output-dir", str(folder / "configs")]
     command += ["--batch-size", *map(str, sizes)]
+    if args.ray_address:
+        command += ["--launcher", "ray", "--ray-address", args.ray_address]
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     begin = time.monotonic()
     ended = subprocess.run(

@@ -1,8 +1,5 @@
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,7 +10,7 @@ from autotune.errors import StorageError
 from autotune.studies.key import StudyKey
 from autotune.studies.samplers import SAMPLERS
 from autotune.studies.space import Space
-from autotune.studies.storage import open_storage, public_url, run_lock
+from autotune.studies.storage import open_storage, public_url
 from autotune.studies.store import open_study, stored_studies
 
 
@@ -81,29 +78,6 @@ def test_a_newer_layout_of_ours_is_refused(database: str, key: StudyKey, space: 
         open_study(storage, key, sampler, {"model": "m"})
     with pytest.raises(StorageError, match="newer autotune"):
         stored_studies(storage)
-
-
-def test_one_run_at_a_time(database: str) -> None:
-    with (
-        run_lock(database),
-        pytest.raises(StorageError, match=rf"in use by another run \(process {os.getpid()}\)"),
-        run_lock(database),
-    ):
-        pass
-    with run_lock(database):
-        pass
-
-
-def test_the_lock_goes_with_a_killed_process(database: str) -> None:
-    code = (
-        "import os, signal, sys\n"
-        "from autotune.studies.storage import run_lock\n"
-        "with run_lock(sys.argv[1]):\n"
-        "    os.kill(os.getpid(), signal.SIGKILL)\n"
-    )
-    subprocess.run([sys.executable, "-c", code, database], check=False)
-    with run_lock(database):
-        pass
 
 
 def test_a_half_made_study_is_passed_over_and_mended(
