@@ -13,8 +13,8 @@ from optuna.trial import FrozenTrial
 
 _POLL_S = 0.01
 PATIENCE_S = 20.0
-"""Where none of the earlier ones has asked for so long, they are dead or stuck, and their trials are
-not waited for again."""
+"""Where none of the earlier ones has asked for so long, they are dead or stuck, and their trials
+are not waited for again."""
 
 
 class Turns:
