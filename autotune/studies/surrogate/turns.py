@@ -13,7 +13,8 @@ from optuna.trial import FrozenTrial
 
 _POLL_S = 0.01
 PATIENCE_S = 20.0
-"""A process that takes so long to ask is dead or stuck: its trial is not waited for again."""
+"""Where none of the earlier ones has asked for so long, they are dead or stuck, and their trials
+are not waited for again."""
 
 
 class Turns:
@@ -32,13 +33,17 @@ class Turns:
         self, study: Study, number: int, trials: list[FrozenTrial], patience_s: float = PATIENCE_S
     ) -> list[FrozenTrial]:
         """``trials``, or what they are once every earlier one has its parameters."""
+        asking = self._earlier(trials, number)
         end = time.monotonic() + patience_s
-        while asking := self._earlier(trials, number):
+        while asking:
             if time.monotonic() > end:
                 self._given_up |= asking
                 break
             time.sleep(_POLL_S)
             trials = self.others(study, number)
+            before, asking = asking, self._earlier(trials, number)
+            if asking != before:
+                end = time.monotonic() + patience_s
         return trials
 
     def _earlier(self, trials: list[FrozenTrial], number: int) -> set[int]:
