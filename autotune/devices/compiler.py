@@ -67,8 +67,6 @@ class BinaryCompiler:
 
         key = binary_key(problem, config, which)
         compiled = compile_gemm(problem, config, self._target, which)
-        answer: CompileAnswer
-        answer = compiled.reason if isinstance(compiled, CompileFailure) else compiled.resources
-        if self._cache.get(key) != answer:
-            self._cache.put(key, answer)
-        return answer
+        result = compiled if isinstance(compiled, CompileFailure) else compiled.resources
+        self._cache.keep(key, result)
+        return result.reason if isinstance(result, CompileFailure) else result
