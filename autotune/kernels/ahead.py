@@ -13,7 +13,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,18 +25,18 @@ from triton.runtime.driver import driver
 from triton.runtime.jit import JITFunction, MockTensor
 from triton.tools.tensor_descriptor import TensorDescriptor
 
-from autotune.kernels.binary import BOTH, Which, binary_key, has_zero_points, launch_options
-from autotune.kernels.config import AnyConfig, Config, pair_of
+from autotune.kernels.binary import Which, has_zero_points, launch_options
+from autotune.kernels.config import Config
 from autotune.kernels.cubin import usage_of_cubin
 from autotune.kernels.device import Target
 from autotune.kernels.elements import elements_of
 from autotune.kernels.gemm import moe_gemm_kernel
 from autotune.kernels.launch import gemm_descriptors, gemm_scalars
-from autotune.kernels.measurement import CompileFailure, FailureCause, Resources, worse_of
+from autotune.kernels.measurement import CompileFailure, FailureCause, Resources
 from autotune.kernels.problem import Problem
 from autotune.kernels.quiet import captured_stderr
 
-__all__ = ["COMPILER_ERRORS", "CompileFailure", "Compiled", "compile_gemm", "resources_of"]
+__all__ = ["COMPILER_ERRORS", "CompileFailure", "Compiled", "compile_gemm"]
 
 COMPILER_ERRORS = (TritonError, RuntimeError)
 """What Triton's compiler raises for a kernel it cannot compile: its own errors, and the
@@ -84,20 +84,6 @@ def compile_gemm(
         cache_hash=kernel.hash,
         seconds=time.perf_counter() - begin,
     )
-
-
-def resources_of(problem: Problem, config: AnyConfig, target: Target) -> Resources | CompileFailure:
-    """Compiles up and down (once where they share a binary): the worse of each resource."""
-    pair = pair_of(config)
-    half: dict[Which, Config] = {"up": pair.up, "down": pair.down}
-    binaries = {binary_key(problem, half[which], which): which for which in BOTH}
-    found: list[Resources] = []
-    for which in binaries.values():
-        compiled = compile_gemm(problem, half[which], target, which)
-        if isinstance(compiled, CompileFailure):
-            return replace(compiled, which=which)
-        found.append(compiled.resources)
-    return worse_of(*found)
 
 
 class _PretendDriver:

@@ -95,11 +95,6 @@ class Measurement:
         sums = tuple(up + down for up, down in zip(up_us, down_us, strict=True))
         return cls(sums, how, up_us, down_us, routings)
 
-    def first(self, count: int) -> Measurement:
-        """The same with so many samples."""
-        up, down = self.up_us[:count], self.down_us[:count]
-        return Measurement(self.samples_us[:count], self.how, up, down, self.routings)
-
     @property
     def median_us(self) -> float:
         """Over all instances; see ``typical_us``."""

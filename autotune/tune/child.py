@@ -8,6 +8,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import resource
+import signal
 import time
 import traceback
 from collections.abc import Callable
@@ -22,6 +23,8 @@ from autotune.tune.processes import die_with, exit_words, leave_signals_to_paren
 
 _CONTEXT = multiprocessing.get_context("spawn")
 _EXIT_GRACE_S = 2.0
+_START_S = 300.0
+"""To import PyTorch and to open a GPU, on a slow disk or a busy machine."""
 _PAGE_BYTES = resource.getpagesize()
 
 
@@ -32,6 +35,8 @@ class ChildFault:
     reason: str
     detail: str = ""
     """The traceback, for the log."""
+    is_kill: bool = False
+    """Ended by SIGKILL: by a person, or for want of memory. It may be nobody's fault."""
 
 
 class Closable(Protocol):
@@ -43,6 +48,10 @@ class Closable(Protocol):
 
 class Child:
     """Handle of one measuring process; started at once, restarted by ``restart``."""
+
+    _is_open: bool
+    _unanswered: int
+    _since: float
 
     def __init__(self, open_measurer: Callable[[], Closable]) -> None:
         """``open_measurer`` is pickled into the child and called there."""
@@ -65,8 +74,15 @@ class Child:
 
     @property
     def waited_s(self) -> float:
-        """Seconds that the oldest call without an answer has been served; 0 where there is none."""
-        return time.monotonic() - self._since if self._unanswered else 0.0
+        """Seconds that the oldest call without an answer has been served; 0 where there is none.
+        Of opening the device, only what goes beyond _START_S counts: no config is to blame."""
+        if not self._unanswered:
+            return 0.0
+        if not self._is_open and self._opened.poll():
+            self._is_open = True
+            self._since = time.monotonic()
+        waited_s = time.monotonic() - self._since
+        return waited_s if self._is_open else max(waited_s - _START_S, 0.0)
 
     @property
     def resident_bytes(self) -> int:
@@ -84,8 +100,11 @@ class Child:
             answer = self._connection.recv()
         except (EOFError, OSError):
             self._process.join(_EXIT_GRACE_S)
-            return ChildFault(f"the process died ({exit_words(self._process.exitcode)})")
+            code = self._process.exitcode
+            reason = f"the process died ({exit_words(code)})"
+            return ChildFault(reason, is_kill=code == -signal.SIGKILL)
         self._unanswered -= 1
+        self._is_open = True
         self._since = time.monotonic()
         if isinstance(answer, AutotuneError):
             raise answer
@@ -107,29 +126,37 @@ class Child:
     def kill(self) -> None:
         """End the process at once. Nothing that it had in hand is kept."""
         self._connection.close()
+        self._opened.close()
         self._process.kill()
         self._process.join()
 
     def close(self) -> None:
         """Let the process release its device and end; kill it where that takes too long."""
         self._connection.close()
+        self._opened.close()
         self._process.join(_EXIT_GRACE_S)
         self._process.kill()
         self._process.join()
 
     def _start(self) -> None:
         self._connection, theirs = _CONTEXT.Pipe()
+        self._opened, opened = _CONTEXT.Pipe(duplex=False)
         self._process = _CONTEXT.Process(
-            target=_serve, args=(theirs, self._open_measurer, os.getpid()), daemon=True
+            target=_serve, args=(theirs, opened, self._open_measurer, os.getpid()), daemon=True
         )
         self._process.start()
         theirs.close()
+        opened.close()
+        self._is_open = False
         self._unanswered = 0
         self._since = time.monotonic()
 
 
-def _serve(pipe: Connection, open_measurer: Callable[[], Closable], parent: int) -> None:
-    """The child's main: one answer for each call, until the pipe closes or the parent dies."""
+def _serve(
+    pipe: Connection, opened: Connection, open_measurer: Callable[[], Closable], parent: int
+) -> None:
+    """The child's main: one answer for each call, until the pipe closes or the parent dies.
+    ``opened`` is closed when the device is open."""
     leave_signals_to_parent()
     die_with(parent)
     measurer: Closable | None = None
@@ -138,6 +165,7 @@ def _serve(pipe: Connection, open_measurer: Callable[[], Closable], parent: int)
             method, args, kwargs = pipe.recv()
             try:
                 measurer = measurer or open_measurer()
+                opened.close()
                 answer: Any = _invoke(measurer, method, args, kwargs)
             except AutotuneError as error:
                 answer = error

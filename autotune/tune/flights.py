@@ -19,6 +19,8 @@ _log = logging.getLogger(__name__)
 
 _DEATHS = 2
 """A config that ended so many children is not tried again."""
+_KILLS = 4
+"""Nor one that was in hand when so many were killed: the memory that it takes may be the cause."""
 GROWTH_BYTES = 4 * 2**30
 """A child that has grown by so much since its first answer is started afresh."""
 
@@ -34,6 +36,8 @@ class Flight:
     stop: Stop | None = None
     deaths: int = 0
     """Children that it has cost."""
+    kills: int = 0
+    """Children that somebody killed meanwhile."""
     ahead_s: float = 0.0
     """Seconds that the pool compiled for it."""
 
@@ -112,7 +116,8 @@ class Flights:
         answer = self._child.receive()
         if isinstance(answer, ChildFault):
             _log.debug("child failed: %s\n%s", answer.reason, answer.detail)
-            yield from self._on_death(TrialResult(Outcome.CRASHED, reason=answer.reason))
+            died = TrialResult(Outcome.CRASHED, reason=answer.reason)
+            yield from self._on_death(died, is_kill=answer.is_kill)
             return
         assert isinstance(answer, TrialResult)
         on_device_s = answer.verify_s + answer.measure_s
@@ -123,12 +128,15 @@ class Flights:
         yield self._queue.popleft(), answer
         self._go_on(afresh=not self._queue and self.is_bloated)
 
-    def _on_death(self, result: TrialResult) -> Iterator[tuple[Flight, TrialResult]]:
-        """The trial that was measured is tried once more, since it may be innocent: somebody may
-        have killed the child. Those behind it are."""
+    def _on_death(
+        self, result: TrialResult, *, is_kill: bool = False
+    ) -> Iterator[tuple[Flight, TrialResult]]:
+        """The trial that was measured is tried once more, since it may be innocent, and more often
+        where somebody killed the child. Those behind it are innocent."""
         first = self._queue[0]
-        first.deaths += 1
-        if first.deaths >= _DEATHS:
+        first.kills += is_kill
+        first.deaths += not is_kill
+        if first.deaths >= _DEATHS or first.kills >= _KILLS:
             yield self._queue.popleft(), result
         self._go_on(afresh=True)
 

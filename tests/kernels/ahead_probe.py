@@ -11,7 +11,6 @@ from pathlib import Path
 from autotune.kernels.ahead import (
     Compiled,
     compile_gemm,
-    resources_of,
     usage_by_cuobjdump,
 )
 from autotune.kernels.binary import Which, binary_key
@@ -84,7 +83,6 @@ def main() -> None:
     again = compile_gemm(*CASES["wide"])
     assert isinstance(again, Compiled)
     found["seconds again"] = again.seconds
-    found["worst of both"] = asdict(resources_of(DEEPSEEK, WIDE, H200))
     found["usage"] = [
         {"read": usage_of_cubin(cubin), "said": usage_by_cuobjdump(cubin)}
         for cubin in map(Path.read_bytes, Path(os.environ["TRITON_CACHE_DIR"]).rglob("*.cubin"))

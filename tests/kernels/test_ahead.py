@@ -136,11 +136,6 @@ def test_that_ptxas_was_ended_says_nothing_of_the_kernel(reason: str, cause: Fai
     assert ahead._cause(reason) is cause
 
 
-def test_the_worse_of_both_gemms_counts(found: dict[str, Any]) -> None:
-    up, down = found["block fp8"]["resources"], found["block fp8, down"]["resources"]
-    assert found["worst of both"] == {name: max(up[name], down[name]) for name in up}
-
-
 def test_a_failure_is_one_line(found: dict[str, Any]) -> None:
     assert "fp8e4nv not supported" in found["fp8 on Ampere"]["reason"]
     assert "\n" not in found["fp8 on Ampere"]["reason"]

@@ -19,10 +19,3 @@ def test_several_routings_have_the_geometric_mean_of_their_medians() -> None:
 def test_what_was_given_up_has_the_routings_that_were_measured() -> None:
     assert typical_us((4.0, 9.0), 3) == pytest.approx(6.0)
     assert typical_us((4.0,), 3) == 4.0
-
-
-def test_the_first_samples_keep_halves_and_routings() -> None:
-    whole = Measurement.of_halves((1.0, 2.0, 3.0, 4.0), (4.0, 3.0, 2.0, 1.0), "test", 2)
-    first = whole.first(2)
-    assert (first.samples_us, first.up_us, first.down_us) == ((5.0, 5.0), (1.0, 2.0), (4.0, 3.0))
-    assert (first.how, first.routings) == ("test", 2)

@@ -110,3 +110,34 @@ def _alive(pid: int) -> bool:
             return stat.read().rsplit(")", 1)[1].split()[0] not in "ZX"
     except FileNotFoundError:
         return False
+
+
+class SlowToOpen(FaultyMeasurer):
+    """Takes a second to open."""
+
+    def __init__(self) -> None:
+        time.sleep(1.0)
+
+
+def test_opening_the_device_does_not_count_as_waiting_for_a_config() -> None:
+    child = Child(SlowToOpen)
+    try:
+        child.submit("measure", PROBLEM, _config(HANG))
+        for _ in range(8):
+            time.sleep(0.1)
+            assert child.waited_s == 0.0
+        until = time.monotonic() + 60
+        while child.waited_s < 0.3 and time.monotonic() < until:
+            time.sleep(0.02)
+        assert 0.3 <= child.waited_s < 10
+    finally:
+        child.kill()
+
+
+def test_a_child_that_somebody_kills_says_so(child: Child) -> None:
+    assert child.call("device").name == "Faulty"
+    child.submit("measure", PROBLEM, _config(HANG))
+    os.kill(child._process.pid or 0, signal.SIGKILL)
+    fault = child.receive()
+    assert isinstance(fault, ChildFault)
+    assert fault.is_kill

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -21,6 +23,8 @@ from autotune.kernels.config import Config
 from autotune.kernels.problem import Problem
 from autotune.studies.key import StudyKey
 from autotune.studies.lease import Census, Lease
+from autotune.studies.outcome import TrialResult
+from autotune.studies.pruning import Stop
 from autotune.studies.record import outcome_counts
 from autotune.studies.samplers import SAMPLERS
 from autotune.studies.space import Space
@@ -166,3 +170,18 @@ def test_units_in_order_and_each_told_before_it_is_over(make: Make, database: st
     assert order == [0, 0, 0, 0, 1, 1, 1, 1]
     assert sum(isinstance(message, Started) for message in parent.heard) == 6
     assert spent.seconds > 0
+
+
+class Doomed(FaultyMeasurer):
+    """Its process is killed as if for want of memory, by some configs."""
+
+    def measure(self, problem: Problem, config: Config, *, stop: Stop | None = None) -> TrialResult:
+        if config.num_stages != FINE:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().measure(problem, config, stop=stop)
+
+
+def test_a_config_whose_children_are_killed_is_tried_four_times(make: Make, database: str) -> None:
+    unit = _unit(database, _space(FINE, ABORT), target=3)
+    make([unit], Doomed, Recorder()).run()
+    assert outcome_counts(unit.study.trials) == {"ok": 1, "crashed": 1}
