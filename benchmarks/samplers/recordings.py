@@ -13,11 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autotune.devices.landscape import load_landscape
+from autotune.devices.recording import read_recording
 from autotune.devices.specs import find_spec
 from autotune.engines import ENGINES
 from autotune.kernels.config import Config
 from autotune.kernels.device import Device, DeviceKind
 from autotune.kernels.problem import Dtype, Problem
+from autotune.studies.outcome import Outcome
 
 PROBLEMS: dict[str, dict[str, Any]] = {
     "moe_h200_qwen3-30b-a3b_tp1_bf16": {
@@ -29,6 +31,8 @@ PROBLEMS: dict[str, dict[str, Any]] = {
     },
 }  # fmt: skip
 """File stem → what was recorded, less the batch size."""
+FEWEST = 500
+"""Configs from which a recording of ours is raced on."""
 _SPEC = find_spec("NVIDIA H200")
 DEVICE = Device(
     DeviceKind.REPLAY, _SPEC.name, _SPEC.target, _SPEC.shared_per_block, "3.6.0", "race"
@@ -74,8 +78,10 @@ def recordings(folder: Path) -> dict[str, Recording]:
     moe = [
         r for path in sorted(folder.glob("moe_*.npz")) if path.stem in PROBLEMS for r in _moe(path)
     ]
+    ours = [r for path in sorted(folder.glob("*.npz")) if path.stem not in PROBLEMS
+            for r in _ours(path)]  # fmt: skip
     others = [_kernel_tuner(path) for path in sorted(folder.glob("*.json.gz"))]
-    return {recording.name: recording for recording in moe + others}
+    return {recording.name: recording for recording in moe + ours + others}
 
 
 def _moe(path: Path) -> list[Recording]:
@@ -92,6 +98,26 @@ def _moe(path: Path) -> list[Recording]:
                 us=np.nanmedian(samples[kept], axis=1),
                 complete=np.isfinite(samples[kept]).all(axis=1),
                 problem=Problem(tokens=tokens, **PROBLEMS[path.stem]),
+            )
+        )
+    return made
+
+
+def _ours(path: Path) -> list[Recording]:
+    """What ``record`` wrote of fused kernels; what is recorded is the space."""
+    made, model = [], path.stem.split("_")[0]
+    for key, results in read_recording(path).studies.items():
+        timed = {c: r for c, r in results.items() if isinstance(c, Config) and r.measurement}
+        if len(timed) < FEWEST:
+            continue
+        made.append(
+            Recording(
+                name=f"ours, {model} M={key.problem.tokens}",
+                group=f"ours, {model}",
+                rows=tuple(config.as_keys() for config in timed),
+                us=np.array([r.measurement.median_us for r in timed.values() if r.measurement]),
+                complete=np.array([r.outcome is Outcome.OK for r in timed.values()]),
+                problem=key.problem,
             )
         )
     return made
