@@ -272,6 +272,7 @@ def test_a_signal_says_how_to_resume_and_resume_finishes(
     tmp_path: Path, landscape: Path, number: signal.Signals, code: int
 ) -> None:
     words = _run_words(landscape, "--trials", "120", "--sampler", "random")
+    words = [f"{w}@40ms" if w.startswith("replay:") else w for w in words]  # long enough to see
     running = subprocess.Popen(
         _command(*words),
         cwd=tmp_path,
