@@ -8,10 +8,10 @@ that has ours is read from it alone: the other form does not know where a sequen
 
 from __future__ import annotations
 
-import pickle
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -114,7 +114,7 @@ def _load(path: Path) -> NDArray[np.int32]:
 
     try:
         tensor = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+    except (OSError, RuntimeError, EOFError, ValueError, UnpicklingError) as error:
         first = str(error).strip().splitlines()
         raise UsageError(
             f"{path} cannot be read as a tensor: {first[0] if first else type(error).__name__}. "

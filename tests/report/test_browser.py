@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +108,7 @@ def test_the_dashboard_during_a_live_run(tmp_path: Path, shots: Path) -> None:
         capture_output=True,
     )
     live = _run_words(tmp_path, 64, "--trials", "216", "--stop-gain", "0")
+    live = [f"{w}@150ms" if w.startswith("replay:") else w for w in live]  # long enough to see
     with (
         chromium(tmp_path / "profile") as driver,
         _started(tmp_path, *live) as running,
@@ -116,7 +120,7 @@ def test_the_dashboard_during_a_live_run(tmp_path: Path, shots: Path) -> None:
         _lists_both(driver, address, shots)
         _shows_trials_as_they_come(driver, address, shots)
         assert running.poll() is None
-        _shows_the_note_and_its_picture(driver, address, shots)
+        _shows_the_note_and_its_picture(driver, address, tmp_path / "autotune.db", shots)
         server = address.removesuffix("dashboard/")
         own = (server, "data:", "chrome:")
         assert [url for url in requested(driver) if not url.startswith(own)] == []
@@ -135,9 +139,20 @@ def _lists_both(driver: Any, address: str, shots: Path) -> None:
     driver.save_screenshot(str(shots / "dashboard-studies.png"))
 
 
+def _study(address: str, tokens: int) -> str:
+    """The page of a batch size."""
+    api = address.replace("/dashboard/", "/api/studies")
+    with urllib.request.urlopen(api, timeout=10) as answer:
+        listed = json.load(answer)["study_summaries"]
+    [found] = [s["study_id"] for s in listed if f"M={tokens:05d}" in s["study_name"]]
+    return f"{address}studies/{found}"
+
+
 def _shows_trials_as_they_come(driver: Any, address: str, shots: Path) -> None:
+    page = _study(address, 64)
+
     def count() -> int:
-        driver.get(f"{address}studies/2/trials")
+        driver.get(f"{page}/trials")
         return int(_until(lambda: re.search(r"(\d+) Trials", _text(driver)))[1])
 
     before = count()
@@ -145,16 +160,19 @@ def _shows_trials_as_they_come(driver: Any, address: str, shots: Path) -> None:
     driver.save_screenshot(str(shots / "dashboard-trials.png"))
 
 
-def _shows_the_note_and_its_picture(driver: Any, address: str, shots: Path) -> None:
-    driver.get(f"{address}studies/1/note")
+def _shows_the_note_and_its_picture(driver: Any, address: str, database: Path, shots: Path) -> None:
+    page = _study(address, 1)
+    driver.get(f"{page}/note")
     _until(lambda: "What the sampler knew" in _text(driver))
     [image] = _until(lambda: driver.find_elements("css selector", "img[src*='/artifacts/']"))
     _until(lambda: driver.execute_script("return arguments[0].naturalWidth", image) > 400)
     assert driver.execute_script(INK, image) > 1000
     driver.save_screenshot(str(shots / "dashboard-note.png"))
     source = image.get_attribute("src")
-    best = int(source.split("/")[-2]) - 1  # the first study's ids are its numbers and one
-    driver.get(f"{address}studies/1/trials?numbers={best}")
+    with closing(sqlite3.connect(database)) as connection:
+        query = "SELECT number FROM trials WHERE trial_id = ?"
+        [best] = connection.execute(query, [source.split("/")[-2]]).fetchone()
+    driver.get(f"{page}/trials?numbers={best}")
     _until(lambda: driver.find_elements("css selector", f"img[src*='{source.split('/')[-1]}']"))
     driver.save_screenshot(str(shots / "dashboard-artifact.png"))
     driver.get(source)
