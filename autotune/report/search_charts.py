@@ -128,8 +128,9 @@ def time_spent(layer: Layer) -> Picture:
     return Picture(
         "time",
         "What the time was spent on",
-        "Seconds from ask to tell, added over all trials and processes. A config that was compiled "
-        "for one batch size is loaded by the others.",
+        "Seconds from ask to tell, added over all trials. Several are asked ahead and wait while "
+        "another is measured, so this is more than the run took; what a pool compiled ahead is in "
+        "no bar. A config that was compiled for one batch size is loaded by the others.",
         figure,
     )
 
