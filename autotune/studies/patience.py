@@ -13,6 +13,7 @@ import sqlalchemy.exc
 from optuna.exceptions import StorageInternalError
 
 from autotune.errors import StorageFailedError
+from autotune.studies.storage import fault_words
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -37,13 +38,13 @@ def patiently(step: Callable[[], _T], *, patience_s: float = PATIENCE_S) -> _T:
             waited_s = time.monotonic() - began
             if waited_s > patience_s:
                 raise StorageFailedError(
-                    f"the storage failed for {waited_s:.0f} s: {root_cause(error)}. Everything "
+                    f"the storage failed for {waited_s:.0f} s: {_words(error)}. Everything "
                     "that was told to it is safe; mend the cause (a full disk, a lock held by "
                     "another program, a server that is down) and run the same again"
                 ) from error
             if waited_s > _SAY_AFTER_S and not said:
                 said = True
-                _log.warning("the storage fails, trying again: %s", root_cause(error))
+                _log.warning("the storage fails, trying again: %s", _words(error))
         time.sleep(wait_s * random.uniform(0.5, 1.0))
         wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
 
@@ -61,8 +62,6 @@ def trouble() -> tuple[type[BaseException], ...]:
     return found if grpc is None else (*found, grpc.RpcError)
 
 
-def root_cause(error: BaseException) -> str:
-    """The words of the first error in a chain, on one line."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return " ".join(str(error).split()) or type(error).__name__
+def _words(error: BaseException) -> str:
+    """On one line."""
+    return " ".join(fault_words(error).split()) or type(error).__name__
