@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from autotune.commands.flags import run_settings
+from autotune.commands.flags import add_tuning_flags, run_settings
 from autotune.commands.output import Output
 from autotune.errors import UsageError
 from autotune.kernels.config import Config
@@ -21,6 +21,26 @@ from autotune.tune.bench import Timed, bench, bench_files
 from autotune.tune.side_by_side import Entry, Row
 
 _KEYS = ("BLOCK_SIZE_M", "BLOCK_SIZE_N", "BLOCK_SIZE_K", "GROUP_SIZE_M", "num_warps", "num_stages")
+
+
+def add_bench_flags(parser: argparse.ArgumentParser) -> None:
+    """Those of ``run``, and which configs."""
+    add_tuning_flags(parser)
+    parser.add_argument(
+        "--configs",
+        type=int,
+        nargs="+",
+        metavar="N",
+        help="six numbers a config: BLOCK_SIZE_M N K GROUP_SIZE_M num_warps num_stages",
+    )
+    parser.add_argument(
+        "--config-file",
+        type=Path,
+        nargs="+",
+        action="extend",
+        metavar="F",
+        help="engine files; two and more are measured in turns, and compared with the first",
+    )
 
 
 def bench_command(args: argparse.Namespace, output: Output) -> int:

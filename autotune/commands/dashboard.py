@@ -14,6 +14,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 from optuna.storages import BaseStorage
 
 from autotune.commands.output import Output
+from autotune.commands.storage_flag import add_storage_flag
 from autotune.errors import StorageError, UsageError
 from autotune.report.artifacts import artifact_folder, open_artifacts
 from autotune.report.refresh import refresh_notes
@@ -35,6 +36,16 @@ class _QuietHandler(WSGIRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:
         _log.debug(format, *args)
+
+
+def add_dashboard_flags(parser: argparse.ArgumentParser) -> None:
+    """What to show, and where."""
+    add_storage_flag(parser)
+    parser.add_argument("--host", default="127.0.0.1", help="(127.0.0.1: this machine only)")
+    parser.add_argument("--port", type=int, default=8080, help="a free one if taken (8080)")
+    parser.add_argument(
+        "--artifacts", type=Path, metavar="DIR", help="pictures (default: beside the storage)"
+    )
 
 
 def dashboard_command(args: argparse.Namespace, output: Output) -> int:

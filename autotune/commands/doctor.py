@@ -11,12 +11,19 @@ from dataclasses import asdict
 from pathlib import Path
 
 from autotune.commands.checks import Check, folder_check, gpu_checks
-from autotune.commands.flags import cache_dir, device_selector
+from autotune.commands.flags import add_device_flags, cache_dir, device_selector
 from autotune.commands.output import Output
+from autotune.commands.storage_flag import add_storage_flag
 from autotune.engines import ENGINES, Engine
 from autotune.errors import MissingStorageError, StorageError
 from autotune.report.tables import rows_table
 from autotune.studies.storage import close_storage, open_storage, public_url
+
+
+def add_doctor_flags(parser: argparse.ArgumentParser) -> None:
+    """What a run would use."""
+    add_device_flags(parser)
+    add_storage_flag(parser)
 
 
 def doctor_command(args: argparse.Namespace, output: Output) -> int:

@@ -7,6 +7,7 @@ import logging
 import os
 from pathlib import Path
 
+from autotune.commands.storage_flag import add_storage_flag
 from autotune.devices import auto_selector
 from autotune.engines import DEFAULT_TOKENS, ENGINES
 from autotune.errors import UsageError
@@ -16,11 +17,8 @@ from autotune.kernels.topk_files import read_recording
 from autotune.providers import TUNABLE
 from autotune.settings import ALL_GPUS, ModelSettings, RunSettings
 from autotune.studies.samplers import SAMPLERS
-from autotune.tune.launching import Launcher
 
 _log = logging.getLogger(__name__)
-
-DEFAULT_STORAGE = "sqlite:///autotune.db"
 
 
 def add_model_flags(
@@ -79,18 +77,7 @@ def add_device_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--cache-dir", type=Path, help="compiled facts (default: the user's cache)")
 
 
-def add_storage_flag(parser: argparse.ArgumentParser) -> None:
-    """By default what AUTOTUNE_STORAGE says: other users see a command's words, not its
-    environment."""
-    parser.add_argument(
-        "--storage",
-        default=os.environ.get("AUTOTUNE_STORAGE") or DEFAULT_STORAGE,
-        help="file, journal:FILE, grpc://HOST:PORT or a database's URL; by default what "
-        f"AUTOTUNE_STORAGE says, else {DEFAULT_STORAGE}",
-    )
-
-
-def add_run_flags(parser: argparse.ArgumentParser) -> None:
+def add_search_flags(parser: argparse.ArgumentParser) -> None:
     """How long, how, and where to."""
     group = parser.add_argument_group("search")
     group.add_argument("--trials", type=int, default=60, help="measurements per batch size (60)")
@@ -152,7 +139,14 @@ def add_run_flags(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("output")
     group.add_argument("--engine", choices=(*ENGINES, "both"), default="both")
     group.add_argument("--output-dir", type=Path, default=Path("configs"))
-    add_storage_flag(group)  # type: ignore[arg-type]
+    add_storage_flag(group)
+
+
+def add_tuning_flags(parser: argparse.ArgumentParser) -> None:
+    """What ``run`` and ``bench`` share."""
+    add_model_flags(parser)
+    add_device_flags(parser)
+    add_search_flags(parser)
 
 
 def add_launcher_flags(parser: argparse.ArgumentParser) -> None:
@@ -167,11 +161,6 @@ def add_launcher_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--ray-address", default="auto", metavar="ADDRESS", help="(auto: this machine's cluster)"
     )
-
-
-def launcher(args: argparse.Namespace) -> Launcher:
-    """Who starts the workers."""
-    return Launcher(args.ray_address if args.launcher == "ray" else None)
 
 
 def model_settings(args: argparse.Namespace) -> ModelSettings:

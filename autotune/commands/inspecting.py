@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from autotune.commands.output import Output
+from autotune.commands.storage_flag import add_storage_flag
 from autotune.commands.watching import Look, watch
 from autotune.engines import ENGINES, CheckReport, check_file
 from autotune.models import catalogue_shapes
@@ -22,8 +23,35 @@ from autotune.studies.glance import Source, glances, measured_studies
 from autotune.studies.storage import close_storage, open_storage
 from autotune.studies.store import StoredStudy, stored_studies
 from autotune.tune.emit import write_files
-from autotune.tune.plan import files_dir
+from autotune.tune.jobs import files_dir
 from autotune.tune.stored import of_one_routing, select, settings_of, stored_results
+
+
+def add_look_flags(parser: argparse.ArgumentParser) -> None:
+    """The flags of ``status`` and ``best``."""
+    _add_choice(parser)
+    parser.add_argument(
+        "--watch",
+        type=float,
+        nargs="?",
+        const=2.0,
+        metavar="S",
+        help="again every S seconds (2) until Ctrl-C; with --json a line each time",
+    )
+
+
+def add_export_flags(parser: argparse.ArgumentParser) -> None:
+    """Whose files, and where to."""
+    _add_choice(parser)
+    parser.add_argument("--output-dir", type=Path, help="default: the run's own")
+    parser.add_argument("--routing", help="whose winners, where there are several")
+
+
+def add_check_flags(parser: argparse.ArgumentParser) -> None:
+    """Files, and who is to read them."""
+    parser.add_argument("file", type=Path, nargs="+")
+    parser.add_argument("--engine", choices=tuple(ENGINES), required=True)
+    parser.add_argument("--triton-version", help="of the serving machine, as 3.6.0")
 
 
 def status_command(args: argparse.Namespace, output: Output) -> int:
@@ -82,6 +110,11 @@ def check_command(args: argparse.Namespace, output: Output) -> int:
         *("\n".join(_check_lines(report)) for report in reports),
     )
     return int(not all(report.ok for report in reports))
+
+
+def _add_choice(parser: argparse.ArgumentParser) -> None:
+    add_storage_flag(parser)
+    parser.add_argument("--model", help="only this model's studies")
 
 
 def _studies(args: argparse.Namespace) -> list[StoredStudy]:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from autotune.errors import StorageError
-from autotune.studies.address import StorageAddress, parse_address
+
+if TYPE_CHECKING:
+    from autotune.studies.address import StorageAddress
 
 _log = logging.getLogger(__name__)
 
@@ -34,7 +37,11 @@ def hide_logins(argv: Sequence[str], storages: Iterable[str | None]) -> None:
 
 
 def _address(storage: str | None) -> StorageAddress | None:
+    if not storage:
+        return None
+    from autotune.studies.address import parse_address  # SQLAlchemy: not for ``--help``
+
     try:
-        return parse_address(storage) if storage else None
+        return parse_address(storage)
     except StorageError:
         return None  # the command says so

@@ -7,12 +7,21 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from autotune.commands.output import Output
+from autotune.commands.storage_flag import add_storage_flag
 from autotune.errors import UsageError
 from autotune.kernels.recording import make_known
 from autotune.kernels.topk_files import read_recording
 from autotune.studies.storage import close_storage, open_storage
 from autotune.studies.store import StoredStudy, stored_studies
 from autotune.tune.stored import select, settings_of
+
+
+def add_report_flags(parser: argparse.ArgumentParser) -> None:
+    """Of what, and where to."""
+    add_storage_flag(parser)
+    parser.add_argument("--model", help="only this model's studies")
+    parser.add_argument("--output-dir", type=Path, default=Path("report"), help="(report)")
+    parser.add_argument("--compare", metavar="STORAGE", help="another storage, side by side")
 
 
 def report_command(args: argparse.Namespace, output: Output) -> int:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import argparse
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 from optuna.storages import BaseStorage, get_storage
 
 from autotune.commands.output import Output
+from autotune.commands.storage_flag import add_storage_flag
 from autotune.errors import StorageError, UsageError
 from autotune.report.tables import rows_table
-from autotune.studies.address import StorageKind, parse_address
+from autotune.studies.address import GRPC_PORT, StorageKind, parse_address
 from autotune.studies.backup import back_up, dump_tool, upgrade
 from autotune.studies.condition import Finding, condition
 from autotune.studies.storage import close_storage, open_storage, public_url
@@ -20,6 +22,30 @@ from autotune.studies.storage import close_storage, open_storage, public_url
 _THREADS = 10
 """Optuna's own number: a call takes milliseconds."""
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+def add_check_storage_flags(parser: argparse.ArgumentParser) -> None:
+    """Which."""
+    add_storage_flag(parser)
+
+
+def add_backup_flags(parser: argparse.ArgumentParser) -> None:
+    """Where to."""
+    add_storage_flag(parser)
+    parser.add_argument("file", type=Path, nargs="?", help="default: beside it, with the time")
+
+
+def add_upgrade_flags(parser: argparse.ArgumentParser) -> None:
+    """Whether there is a copy."""
+    add_storage_flag(parser)
+    parser.add_argument("--backed-up", action="store_true", help="a server's: I have a copy")
+
+
+def add_serve_flags(parser: argparse.ArgumentParser) -> None:
+    """To whom."""
+    add_storage_flag(parser)
+    parser.add_argument("--host", default="127.0.0.1", help="(127.0.0.1: this machine only)")
+    parser.add_argument("--port", type=int, default=GRPC_PORT, help=f"({GRPC_PORT})")
 
 
 def check_storage_command(args: argparse.Namespace, output: Output) -> int:

@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
-from autotune.commands.flags import launcher, run_settings
+from autotune.commands.flags import add_launcher_flags, add_tuning_flags, run_settings
 from autotune.commands.output import Output
+from autotune.commands.storage_flag import add_storage_flag
 from autotune.engines import ENGINES, WrittenFile
 from autotune.kernels.device import DeviceKind
 from autotune.report.artifacts import artifact_folder
@@ -21,11 +22,25 @@ from autotune.settings import RunSettings
 from autotune.studies.storage import open_storage, public_url, storage_url
 from autotune.studies.store import stored_studies
 from autotune.tune.dry import plan_rows
-from autotune.tune.plan import files_dir
+from autotune.tune.jobs import files_dir
+from autotune.tune.launching import Launcher
 from autotune.tune.run import Display, RunReport, run
 from autotune.tune.stored import unfinished_settings
 
 EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED = 0, 1, 130
+
+
+def add_run_flags(parser: argparse.ArgumentParser) -> None:
+    """Every flag of ``run``."""
+    add_tuning_flags(parser)
+    add_launcher_flags(parser)
+    parser.add_argument("--dry-run", action="store_true", help="what would run, and how long")
+
+
+def add_resume_flags(parser: argparse.ArgumentParser) -> None:
+    """What may change between a run and its resumption: the rest is in the storage."""
+    add_storage_flag(parser)
+    add_launcher_flags(parser)
 
 
 def run_command(args: argparse.Namespace, output: Output) -> int:
@@ -50,9 +65,11 @@ def resume_command(args: argparse.Namespace, output: Output) -> int:
 
 def _run_all(runs: Iterable[RunSettings], args: argparse.Namespace, output: Output) -> int:
     storage = args.storage
+    launcher = Launcher(args.ray_address if args.launcher == "ray" else None)
     reports = []
     for settings in runs:
-        report = run(settings, storage, _display(settings, storage, output), launcher(args))
+        display = _display(settings, storage, output)
+        report = run(settings, storage, display, launcher)
         reports.append((settings, report))
         if report.interrupted:
             break

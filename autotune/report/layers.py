@@ -15,7 +15,7 @@ from autotune.studies.finalists import Finalist
 from autotune.studies.record import Measured
 from autotune.studies.store import StoredStudy
 from autotune.tune.emit import Result
-from autotune.tune.plan import default_source
+from autotune.tune.jobs import default_source
 from autotune.tune.stored import stored_results
 
 _KIND_WORDS = {

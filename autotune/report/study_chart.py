@@ -30,10 +30,15 @@ def study_png(subject: Subject) -> bytes:
 
 def _trials(axes: Any, subject: Subject, best: float) -> None:
     top = _SHOWN * best
-    times = [min(entry.median_us, top) for entry in subject.entries]
-    colours = [BLUE if entry.complete else GREY for entry in subject.entries]
-    numbers = range(1, len(times) + 1)
-    axes.scatter(numbers, times, c=colours, s=14, zorder=3)
+    numbers = range(1, len(subject.entries) + 1)
+    for complete, colour, label in ((True, BLUE, None), (False, GREY, "stopped early")):
+        dots = [
+            (number, min(entry.median_us, top))
+            for number, entry in zip(numbers, subject.entries, strict=True)
+            if entry.complete is complete
+        ]
+        if dots:
+            axes.scatter(*zip(*dots, strict=True), c=colour, s=14, zorder=3, label=label)
     so_far, bests = float("inf"), []
     for entry in subject.entries:
         so_far = min(so_far, entry.median_us) if entry.complete else so_far
@@ -44,7 +49,7 @@ def _trials(axes: Any, subject: Subject, best: float) -> None:
     axes.set_ylim(top=_SHOWN * best * 1.02)
     axes.set_xlabel("measurement")
     axes.set_ylabel("µs")
-    axes.legend(loc="upper right")
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 0.98), ncols=3, columnspacing=1.2)
 
 
 def _finalists(axes: Any, subject: Subject) -> None:

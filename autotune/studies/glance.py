@@ -17,7 +17,7 @@ from optuna.storages import BaseStorage
 from optuna.storages._rdb import models
 from optuna.trial import TrialState
 
-from autotune.kernels.config import config_from_keys
+from autotune.kernels.config import AnyConfig, config_from_keys
 from autotune.studies.key import StudyKey
 from autotune.studies.outcome import Outcome
 from autotune.studies.record import MEASURED, Measured, outcome_counts, outcome_word
@@ -95,9 +95,13 @@ def measured_studies(source: Source) -> list[MeasuredStudy]:
     with source.connect() as connection:
         studies = _studies(connection)
         params = _params(connection)
+        configs: dict[tuple[tuple[str, int], ...], AnyConfig] = {}  # studies share a space
         entries: dict[int, list[Measured]] = {}
         for study_id, trial_id, number, value, outcome, samples in _told(connection):
-            config = config_from_keys(params[trial_id])
+            knobs = tuple(params[trial_id].items())
+            config = configs.get(knobs) or configs.setdefault(
+                knobs, config_from_keys(params[trial_id])
+            )
             ok = json.loads(outcome) == Outcome.OK.value
             entry = Measured(config, tuple(json.loads(samples)), value, number, ok)
             entries.setdefault(study_id, []).append(entry)

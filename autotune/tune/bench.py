@@ -19,7 +19,7 @@ from autotune.settings import RunSettings
 from autotune.studies.outcome import Outcome, TrialResult
 from autotune.studies.pairs import completed_as_asked
 from autotune.tune.child import Child
-from autotune.tune.plan import Job, default_source, jobs_of_kernel, model_shape
+from autotune.tune.jobs import Job, default_source, jobs_of_kernel, model_shape
 from autotune.tune.remote import RemoteMeasurer, measure_in
 from autotune.tune.side_by_side import MAX_ROUNDS, Given, Row, side_by_side
 

@@ -23,8 +23,8 @@ from autotune.kernels.problem import Problem
 from autotune.settings import ModelSettings
 from autotune.studies.outcome import Outcome, TrialResult
 from autotune.tune.child import Child, Closable
+from autotune.tune.jobs import jobs_of, model_shape
 from autotune.tune.lines import Line, lines_of
-from autotune.tune.plan import jobs_of, model_shape
 from autotune.tune.remote import measure_in
 
 _log = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ from autotune.studies.key import StudyKey
 from autotune.studies.storage import open_storage
 from autotune.studies.store import StoredStudy, stored_studies
 from autotune.tune.child import Child
-from autotune.tune.plan import jobs_of, model_shape
+from autotune.tune.jobs import jobs_of, model_shape
 from autotune.tune.remote import RemoteMeasurer
 
 

@@ -14,7 +14,7 @@ from autotune.kernels.problem import Kernel, Problem
 from autotune.studies.finalists import Finalist, final_winner
 from autotune.studies.record import Measured
 from autotune.studies.winner import Winner, choose_winner
-from autotune.tune.plan import default_source
+from autotune.tune.jobs import default_source
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from autotune.kernels.config import AnyConfig
 from autotune.kernels.device import Device
 from autotune.kernels.problem import Problem
 from autotune.studies.pairs import completed_as_asked
-from autotune.tune.plan import files_dir
+from autotune.tune.jobs import files_dir
 
 
 class Wanted(Protocol):

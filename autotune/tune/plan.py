@@ -1,4 +1,4 @@
-"""From settings to units of work: one study per batch size and distinct problem."""
+"""From jobs to units of work: one study for each."""
 
 from __future__ import annotations
 
@@ -12,21 +12,9 @@ from optuna.storages import BaseStorage
 from optuna.study import Study
 from optuna.trial import TrialState
 
-from autotune.engines import ENGINES, Engine, read_configs
-from autotune.errors import EngineFileError, UsageError
-from autotune.kernels.config import AnyConfig, Config
-from autotune.kernels.device import Device, DeviceKind
-from autotune.kernels.problem import Dtype, Kernel, Problem
-from autotune.kernels.routing import most_loaded_rank
-from autotune.models import (
-    ModelShape,
-    Parallelism,
-    load_shape,
-    parse_shape,
-    problem_of,
-    routing_of,
-)
-from autotune.settings import ModelSettings, RunSettings
+from autotune.kernels.config import AnyConfig
+from autotune.kernels.device import Device
+from autotune.settings import RunSettings
 from autotune.studies.claim import sweep
 from autotune.studies.finalists import Finalist
 from autotune.studies.history import Known, neighbours, siblings
@@ -34,48 +22,22 @@ from autotune.studies.key import StudyKey
 from autotune.studies.lease import Census
 from autotune.studies.ledger import BEST_HALVES, Ledger
 from autotune.studies.objective import enqueue
-from autotune.studies.pairs import best_pairs, completed_as_asked
+from autotune.studies.pairs import best_pairs
 from autotune.studies.pruning import Stop, stop_for
 from autotune.studies.record import Measured, measured
 from autotune.studies.samplers import make_sampler
 from autotune.studies.space import SearchSpace
 from autotune.studies.store import open_study
 from autotune.studies.surrogate import SurrogateSampler
-from autotune.tune.warm import hints, shipped_config
+from autotune.tune.jobs import Job
+from autotune.tune.warm import hints
 
-_FOLDER = {DeviceKind.ESTIMATE: "estimated", DeviceKind.REPLAY: "replayed"}
 CONVERGED = "converged"
 """How the reason of a study begins that its sampler ended."""
 _SEEDS_APART = 100_003
 """Between two workers; more than batch sizes, which are added too."""
 _PRIOR_SHARE = 10
 """One in so many of a study's measurements starts from the static model's favourites."""
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """A problem, and the engines that serve it in this form (fusion may differ)."""
-
-    problem: Problem
-    engines: tuple[Engine, ...]
-
-    def incumbents(self, device: Device, output_dir: Path) -> dict[str, AnyConfig]:
-        """What a user has today, as the study's space has it: source in words → config, each
-        engine's default first, then what it ships (where it is installed), then the file."""
-        problem = self.problem
-        found = {}
-        for engine in self.engines:
-            default = engine.default_config(problem, device)
-            found[default_source(engine)] = completed_as_asked(problem, device, default)
-        for engine in self.engines:
-            shipped = shipped_config(engine, problem, device)
-            if shipped is not None:
-                found[f"{engine.name} shipped"] = shipped
-        for engine in self.engines:
-            present = present_config(engine, problem, device, output_dir)
-            if present is not None:
-                found[f"{engine.name} file"] = present
-        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,81 +149,6 @@ class Unit:
         return min((m.median_us for m in self.entries if m.complete), default=None)
 
 
-def model_shape(settings: ModelSettings) -> ModelShape:
-    """The shape that --model or --shape names."""
-    return load_shape(settings.model) if settings.model else parse_shape(settings.shape or "")
-
-
-def jobs_of(
-    shape: ModelShape,
-    settings: ModelSettings,
-    engines: Sequence[str],
-    kernel: Kernel = Kernel.FUSED,
-) -> list[Job]:
-    """The problems of every batch size, ascending; engines that agree share one.
-
-    Under separate kernels an engine that reads one config for both GEMMs has the fused problem.
-    """
-    jobs = []
-    for tokens in sorted(set(settings.batch_sizes)):
-        served: dict[Problem, list[Engine]] = {}
-        for name in engines:
-            engine = ENGINES[name]
-            problem = _problem(shape, settings, engine, tokens)
-            if engine.has_down_file:
-                problem = replace(problem, kernel=kernel)
-            served.setdefault(problem, []).append(ENGINES[name])
-        jobs += [Job(problem, tuple(group)) for problem, group in served.items()]
-    return jobs
-
-
-def jobs_of_kernel(
-    shape: ModelShape, settings: ModelSettings, engines: Sequence[str], kernel: Kernel
-) -> list[Job]:
-    """Those of ``jobs_of`` that have this kernel: for separate ones, of engines that read a config
-    for each GEMM. Raises UsageError where there is none."""
-    jobs = jobs_of(shape, settings, engines, kernel)
-    wanted = [job for job in jobs if job.problem.kernel is kernel]
-    if not wanted:
-        raise UsageError(
-            f"--kernel {kernel.value} with --engine {' '.join(engines)}: "
-            "it reads one config for both GEMMs. Try --engine sglang, or --kernel fused"
-        )
-    return wanted
-
-
-def files_dir(output_dir: Path, device: Device) -> Path:
-    """Where files of this kind of device go: what was not measured says so in its folder."""
-    folder = _FOLDER.get(device.kind)
-    return output_dir / folder if folder else output_dir
-
-
-def default_source(engine: Engine) -> str:
-    """What incumbents call the engine's default."""
-    return f"{engine.name} default"
-
-
-def present_config(
-    engine: Engine, problem: Problem, device: Device, output_dir: Path
-) -> AnyConfig | None:
-    """What an earlier run left in the output folder for exactly this batch size."""
-    folder = files_dir(output_dir, device)
-    config = _entry(engine.path(folder, problem, device), problem.tokens)
-    if config is None:
-        return None
-    down = None
-    if problem.kernel is Kernel.SEPARATE:
-        down = _entry(engine.path(folder, problem, device, down=True), problem.tokens)
-    return completed_as_asked(problem, device, engine.launched(problem, config), down)
-
-
-def _entry(path: Path, tokens: int) -> Config | None:
-    try:
-        return read_configs(path).get(tokens) if path.exists() else None
-    except EngineFileError:
-        return None  # the writer deals with it, and says so
-
-
 def plan_unit(
     job: Job,
     device: Device,
@@ -370,33 +257,6 @@ def _favourites(
     ranked = sorted(zip(prior, space.configs, strict=True), key=lambda pair: pair[0])
     for _, config in ranked[:count]:
         yield config, "static model"
-
-
-def _problem(shape: ModelShape, settings: ModelSettings, engine: Engine, tokens: int) -> Problem:
-    problem = problem_of(
-        shape,
-        Parallelism(settings.tp_size, settings.ep_size, settings.ep_rank or 0),
-        dtype_of(settings.dtype),
-        per_channel_quant=settings.per_channel_quant,
-        fuse_shared_experts=engine.fuses_shared_experts
-        and not settings.disable_shared_experts_fusion,
-        tokens=tokens,
-        routing=routing_of(shape, settings.routing, settings.topk_ids_dir, tokens),
-    )
-    if settings.ep_rank is None and problem.ep_size > 1:
-        return replace(problem, ep_rank=most_loaded_rank(problem))
-    return problem
-
-
-def dtype_of(name: str) -> Dtype | None:
-    """None for auto. Raises UsageError for an unknown name."""
-    if name == "auto":
-        return None
-    try:
-        return Dtype(name)
-    except ValueError as error:
-        allowed = ", ".join(["auto", *(dtype.value for dtype in Dtype)])
-        raise UsageError(f"--dtype {name!r} is unknown; allowed are {allowed}") from error
 
 
 def _attributes(job: Job, settings: RunSettings) -> dict[str, object]:

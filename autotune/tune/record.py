@@ -32,8 +32,8 @@ from autotune.studies.pairs import completed_as_asked
 from autotune.studies.space import SearchSpace
 from autotune.tune.child import Child
 from autotune.tune.interrupt import Interrupt
+from autotune.tune.jobs import Job, jobs_of_kernel, model_shape
 from autotune.tune.journal import Logbook
-from autotune.tune.plan import Job, jobs_of_kernel, model_shape
 from autotune.tune.recorder import RecordDisplay, Recorder, Study, missing_of
 from autotune.tune.remote import RemoteMeasurer
 

@@ -31,19 +31,11 @@ from autotune.tune.compile_pool import CompilePool, PoolSpent, default_jobs
 from autotune.tune.crew import Crew
 from autotune.tune.emit import Result, results_of, write_files
 from autotune.tune.interrupt import Interrupt
+from autotune.tune.jobs import Job, files_dir, jobs_of, model_shape
 from autotune.tune.known import known_studies
 from autotune.tune.launching import Launcher
 from autotune.tune.observing import Observer
-from autotune.tune.plan import (
-    Job,
-    Unit,
-    UnitPlan,
-    files_dir,
-    jobs_of,
-    model_shape,
-    open_unit,
-    plan_unit,
-)
+from autotune.tune.plan import Unit, UnitPlan, open_unit, plan_unit
 from autotune.tune.pool_service import PoolHost, compiles_ahead
 from autotune.tune.watch import Watch
 

@@ -15,7 +15,7 @@ from autotune.settings import RunSettings
 from autotune.studies.history import Known
 from autotune.studies.store import StoredStudy
 from autotune.tune.emit import Result, results_of
-from autotune.tune.plan import Job
+from autotune.tune.jobs import Job
 from autotune.tune.settle import stored_finalists
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import optuna
@@ -13,6 +12,7 @@ from optuna_dashboard import get_note, save_note
 
 from autotune.report.keeper import NoteKeeper
 from autotune.report.refresh import refresh_notes
+from autotune.studies.backup import back_up
 from autotune.studies.storage import open_storage
 from autotune.tune.run import run
 
@@ -51,8 +51,7 @@ def test_the_best_trial_alone_has_the_picture(finished: Finished) -> None:
 def test_refreshing_writes_what_is_missing_and_nothing_twice(
     finished: Finished, tmp_path: Path
 ) -> None:
-    copy = tmp_path / "copy.db"
-    shutil.copy(finished.storage, copy)
+    copy = back_up(finished.storage, tmp_path / "copy.db")
     storage = open_storage(str(copy), create=False)
     studies = _loaded(finished, storage)
     for study in studies:

@@ -19,7 +19,7 @@ from autotune.studies.lease import Lease
 from autotune.studies.record import MEASURED
 from autotune.studies.storage import open_storage
 from autotune.studies.store import StoredStudy, stored_studies
-from autotune.tune.plan import files_dir
+from autotune.tune.jobs import files_dir
 from autotune.tune.run import RunReport, run
 from autotune.tune.stored import stored_results, unfinished_settings
 

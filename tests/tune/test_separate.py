@@ -19,7 +19,7 @@ from autotune.studies.pairs import best_pairs
 from autotune.studies.storage import open_storage
 from autotune.studies.store import stored_studies
 from autotune.tune.bench import bench
-from autotune.tune.plan import files_dir
+from autotune.tune.jobs import files_dir
 from autotune.tune.run import RunReport, run
 from autotune.tune.stored import stored_results
 

@@ -17,7 +17,8 @@ from autotune.studies.storage import open_storage
 from autotune.studies.store import open_study
 from autotune.tune.child import Child
 from autotune.tune.interrupt import Interrupt
-from autotune.tune.plan import Job, Unit
+from autotune.tune.jobs import Job
+from autotune.tune.plan import Unit
 from autotune.tune.settle import MAX_ROUNDS, MIN_ROUNDS, settle, stored_finalists
 
 PROBLEM = Problem(8, 2, 512, 256, 1)

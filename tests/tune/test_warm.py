@@ -173,8 +173,8 @@ def test_settings_of_before_have_no_warm_starts(settings: Callable[..., RunSetti
 
 
 def test_a_path_that_is_not_there_is_refused() -> None:
-    from autotune.cli import make_parser
     from autotune.commands.flags import run_settings
+    from autotune.commands.table import make_parser
 
     arguments = ["run", "--model", "Qwen/Qwen3-30B-A3B", "--device", "estimate:NVIDIA_H200"]
     args = make_parser().parse_args([*arguments, "--warm-start", "nowhere.json"])

@@ -31,8 +31,9 @@ from autotune.studies.space import Space
 from autotune.studies.storage import open_storage
 from autotune.studies.store import open_study
 from autotune.tune.child import Child
+from autotune.tune.jobs import Job
 from autotune.tune.messages import Over, Started, Told
-from autotune.tune.plan import Job, Unit
+from autotune.tune.plan import Unit
 from autotune.tune.worker import Limits, Worker
 
 PROBLEM = Problem(8, 2, 512, 256, 1)
