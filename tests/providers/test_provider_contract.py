@@ -1,4 +1,4 @@
-"""What every Provider promises, over all of them, at small size on the CPU."""
+"""What every Provider promises, over all of them, at small size; on the CPU but for ours."""
 
 from __future__ import annotations
 
@@ -46,45 +46,60 @@ takes seconds a case."""
 
 
 @pytest.fixture(params=NAMES)
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def place(name: str, device: str) -> Place:
+    """Our kernels are interpreted only where a session has no GPU."""
+    if name != "autotune" or device == "cpu":
+        return PLACE
+    major, minor = torch.cuda.get_device_capability()
+    return Place(device, Target("cuda", 10 * major + minor))
+
+
+@pytest.fixture
 def provider(
-    request: pytest.FixtureRequest,
-    install: Callable[..., Path],
-    monkeypatch: pytest.MonkeyPatch,
+    name: str, place: Place, install: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Provider]:
-    name, _, version = request.param.partition(" ")
+    name, _, version = name.partition(" ")
     if version:
         install(name, version)
-    interpreted = name == "autotune"
+    interpreted = name == "autotune" and not place.is_gpu
     if interpreted:
         monkeypatch.setenv("TRITON_INTERPRET", "1")
-    opened = Ours(PLACE, is_interpreted=True) if interpreted else open_provider(name, PLACE)
+    opened = Ours(place, is_interpreted=True) if interpreted else open_provider(name, place)
     yield opened
     opened.close()
 
 
 @pytest.fixture(params=CASES, ids=lambda problem: problem.name)
-def problem(request: pytest.FixtureRequest, provider: Provider) -> Problem:
+def problem(request: pytest.FixtureRequest, provider: Provider, place: Place) -> Problem:
     """Those that the provider computes."""
     case: Problem = request.param
     if reason := provider.why_not(case):
         pytest.skip(reason)
-    if provider.name == "autotune" and case.dtype not in (Dtype.FP16, Dtype.FP32):
+    is_compiled = provider.name != "autotune" or place.is_gpu
+    if not is_compiled and case.dtype not in (Dtype.FP16, Dtype.FP32):
         pytest.skip("the interpreter computes bf16 dots wrongly (Triton 3.9)")
     if provider.name == "torch-compile" and case is not COMPILED:
         pytest.skip("compiling takes seconds")
     return case
 
 
-def _inputs(problem: Problem) -> MoeInputs:
-    return make_inputs(problem, make_weights(problem, PLACE.target, "cpu"), PLACE.target)
+def _inputs(problem: Problem, place: Place) -> MoeInputs:
+    return make_inputs(problem, make_weights(problem, place.target, place.name), place.target)
 
 
-def test_computes_the_layer_for_whatever_routing(provider: Provider, problem: Problem) -> None:
-    inputs = _inputs(problem)
+def test_computes_the_layer_for_whatever_routing(
+    provider: Provider, problem: Problem, place: Place
+) -> None:
+    inputs = _inputs(problem, place)
     before = inputs.x.clone()
     layer = provider.prepare(inputs)
     for instance in (0, 3):
-        layer.route(make_routing(problem, instance, torch.device("cpu")))
+        layer.route(make_routing(problem, instance, torch.device(place.name)))
         output = layer.run(CONFIG if provider.name == "autotune" else None)
         assert relative_error(output, moe_twin(inputs)) < TOLERANCE[problem.dtype]
     assert torch.equal(inputs.x.view(torch.uint8), before.view(torch.uint8))
@@ -97,11 +112,11 @@ def test_says_what_it_is(provider: Provider) -> None:
     assert provider.does
 
 
-def test_the_right_answer_is_not_just_any(provider: Provider) -> None:
+def test_the_right_answer_is_not_just_any(provider: Provider, place: Place) -> None:
     """The tolerance bites: another routing's output is wrong."""
     if provider.name in ("torch-compile", "autotune"):
         pytest.skip("slow here, and as the others")
-    inputs = _inputs(PROBLEM)
+    inputs = _inputs(PROBLEM, place)
     layer = provider.prepare(inputs)
     output = layer.run(None).clone()
     layer.route(make_routing(PROBLEM, 3, torch.device("cpu")))

@@ -24,7 +24,7 @@ from small_landscape import SHAPE, save_landscape  # type: ignore[import-not-fou
 import autotune
 from autotune.report.report import write_report
 
-_PATIENCE_S = 20.0
+_PATIENCE_S = 60.0
 
 
 @pytest.fixture
