@@ -109,18 +109,29 @@ def _row(
 ) -> Row:
     problem = replace(case.problem, tokens=tokens)
     measured = landscape.median_us(tokens)
-    modelled = _modelled_us(problem, landscape.configs, resources)
+    return row_of(case.label, problem, landscape.configs, measured, resources)
+
+
+def row_of(
+    label: str,
+    problem: Problem,
+    configs: Sequence[Config],
+    measured: Floats,
+    resources: Sequence[Resources] | None,
+) -> Row:
+    """``measured`` in µs and ``resources`` in the order of ``configs``; NaN for what failed."""
+    modelled = _modelled_us(problem, configs, resources)
     share = np.nan_to_num(np.nanmin(measured) / measured)  # 0 for what failed or was stopped
     order = np.argsort(modelled, kind="stable")
     both = np.isfinite(measured) & np.isfinite(modelled)
     return Row(
-        label=case.label,
-        tokens=tokens,
+        label=label,
+        tokens=problem.tokens,
         optimum_us=float(np.nanmin(measured)),
-        choice=landscape.configs[int(order[0])],
+        choice=configs[int(order[0])],
         choice_share=float(share[order[0]]),
         top_ten_share=float(share[order[:10]].max()),
-        default_shares=_default_shares(problem, landscape.configs, share),
+        default_shares=_default_shares(problem, configs, share),
         rank_correlation=_spearman(modelled[both], measured[both]),
         scale=float(np.median(modelled[both] / measured[both])),
     )
