@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,58 +83,65 @@ def outcomes(layer: Layer) -> Picture:
     counts = [outcome_counts(point.study.trials) for point in layer.points]
     words = [w for w in _OUTCOME_COLOURS if any(w in count for count in counts)]
     words += sorted({w for count in counts for w in count} - set(words))
-    figure, [axes] = axes_row(height=2.9)
-    below = np.zeros(len(counts))
+    bars = []
     for word in words:
         heights = np.array([count.get(word, 0) for count in counts], dtype=float)
-        axes.bar(
-            range(len(counts)),
-            heights,
-            bottom=below,
-            color=_OUTCOME_COLOURS.get(word, GREY),
-            hatch="//" if word in _HATCHED else None,
-            edgecolor="white",
-            label=f"{word} ({int(heights.sum())})",
-        )
-        below += heights
-    category_axis(axes, layer.tokens)
-    axes.set_xlabel("batch size (tokens)")
-    axes.set_ylabel("trials")
-    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+        colour, hatch = _OUTCOME_COLOURS.get(word, GREY), "//" if word in _HATCHED else None
+        bars.append(_Bars(f"{word} ({int(heights.sum())})", colour, heights, hatch))
     return Picture(
         "outcomes",
         "Where the trials went",
         "What became of every trial. A study ends early when its sampler expects nothing more.",
-        figure,
+        _stacked(layer, bars, "trials"),
     )
 
 
 def time_spent(layer: Layer) -> Picture:
     spent = [spent_on(point.study.trials) for point in layer.points]
-    figure, [axes] = axes_row(height=2.9)
-    below = np.zeros(len(spent))
-    for label, colour, seconds in _kinds(spent):
-        axes.bar(
-            range(len(spent)),
-            seconds,
-            bottom=below,
-            color=colour,
-            edgecolor="white",
-            label=f"{label} ({seconds.sum():.0f} s)",
-        )
-        below += seconds
-    category_axis(axes, layer.tokens)
-    axes.set_xlabel("batch size (tokens)")
-    axes.set_ylabel("seconds")
-    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    bars = [
+        _Bars(f"{label} ({seconds.sum():.0f} s)", colour, seconds)
+        for label, colour, seconds in _kinds(spent)
+    ]
     return Picture(
         "time",
         "What the time was spent on",
         "Seconds from ask to tell, added over all trials. Several are asked ahead and wait while "
         "another is measured, so this is more than the run took; what a pool compiled ahead is in "
         "no bar. A config that was compiled for one batch size is loaded by the others.",
-        figure,
+        _stacked(layer, bars, "seconds"),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Bars:
+    """One layer of a stack: a height for each batch size."""
+
+    label: str
+    colour: str
+    heights: NDArray[np.float64]
+    hatch: str | None = None
+
+
+def _stacked(layer: Layer, bars: Sequence[_Bars], unit: str) -> Any:
+    figure, [axes] = axes_row(height=2.9)
+    places = range(len(layer.points))
+    below = np.zeros(len(places))
+    for bar in bars:
+        axes.bar(
+            places,
+            bar.heights,
+            bottom=below,
+            color=bar.colour,
+            hatch=bar.hatch,
+            edgecolor="white",
+            label=bar.label,
+        )
+        below += bar.heights
+    category_axis(axes, layer.tokens)
+    axes.set_xlabel("batch size (tokens)")
+    axes.set_ylabel(unit)
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure
 
 
 def _kinds(spent: list[Spent]) -> Iterator[tuple[str, str, NDArray[np.float64]]]:
