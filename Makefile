@@ -14,4 +14,4 @@ imports:
 	lint-imports
 
 test:
-	pytest
+	pytest -n 2 --dist loadfile
