@@ -24,6 +24,7 @@ from autotune.studies.history import Known
 from autotune.studies.lease import Census, Lease
 from autotune.studies.patience import patiently
 from autotune.studies.storage import open_storage
+from autotune.studies.surrogate.libraries import load
 from autotune.tune.across import cross
 from autotune.tune.child import Child
 from autotune.tune.known import known_studies
@@ -172,6 +173,8 @@ class _Service:
         self._compiling = compiling
         self._overseer = overseer
         self._stack = stack
+        if order.sampler == "surrogate":
+            threading.Thread(target=load, name="libraries", daemon=True).start()
         self._child = Child(partial(open_measurer, order.device, order.options))
         stack.callback(self._child.close)
         self._measurer = RemoteMeasurer(self._child)
