@@ -51,7 +51,7 @@ def claim(
 
     ``goal`` is how many measurements the study shall have; the ledger was read just before.
     """
-    queued = [t for t in ledger.waiting if asked_config(t) in space][:count]
+    queued = _queued(ledger, space)[:count]
     places = [
         (Place(trial._trial_id, trial.number), trial.system_attrs[FIXED])
         for trial in queued
@@ -62,7 +62,7 @@ def claim(
     for _ in range(_TRIES):
         params = proposals(study, space, count)
         asked = _begun(study, space, ledger, params, worker=worker, goal=goal)
-        if asked or not _room(ledger, goal):
+        if asked or not _room(ledger, space, goal):
             return asked
     return []
 
@@ -136,13 +136,19 @@ def _begun(
     def standing() -> list[dict[str, Any]]:
         ledger.read()
         free = [each for each in params if config_from_keys(each) not in ledger.taken]
-        return free[: _room(ledger, goal)]
+        return free[: _room(ledger, space, goal)]
 
     return _asked(begin_chosen(study, distributions(space), standing, worker))
 
 
-def _room(ledger: Ledger, goal: int) -> int:
-    return max(goal - len(ledger.entries) - len(ledger.running), 0)
+def _queued(ledger: Ledger, space: SearchSpace) -> list[FrozenTrial]:
+    return [trial for trial in ledger.waiting if asked_config(trial) in space]
+
+
+def _room(ledger: Ledger, space: SearchSpace, goal: int) -> int:
+    """For proposals: what was queued meanwhile has its place."""
+    wanted = goal - len(_queued(ledger, space))
+    return max(wanted - len(ledger.entries) - len(ledger.running), 0)
 
 
 def _asked(places: Iterable[tuple[Place, Mapping[str, Any]]]) -> list[Asked]:

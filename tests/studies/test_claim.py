@@ -108,6 +108,14 @@ def test_the_goal_is_never_passed(storage: BaseStorage) -> None:
     assert _claim(study, count=3, goal=3) == list(SPACE.configs[:2])
 
 
+def test_what_was_queued_meanwhile_keeps_its_place(database: str) -> None:
+    other = _study(open_storage(database, create=True))
+    queue = Outrun(lambda _: enqueue(other, SPACE, [(SPACE.configs[5], "a")]) and None)
+    study = _study(open_storage(database, create=False), queue)
+    assert _claim(study, count=3, goal=3) == list(SPACE.configs[:2])
+    assert _claim(study, count=3, goal=3) == [SPACE.configs[5]]
+
+
 def test_queued_ones_come_first_and_once(storage: BaseStorage) -> None:
     study = _study(storage)
     enqueue(study, SPACE, [(SPACE.configs[4], "a"), (SPACE.configs[2], "b")])
