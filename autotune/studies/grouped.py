@@ -122,6 +122,18 @@ def begin_chosen(
     return list(zip(places, params, strict=True))
 
 
+def queue_chosen(study: Study, choose: Callable[[], Sequence[tuple[_Params, _Params]]]) -> None:
+    """Queue trials of what ``choose`` returns: parameters and user attributes of each. In a
+    database nobody creates a trial of the study between what it reads and this."""
+    database = database_of(study)
+    if database is None:
+        for params, attrs in choose():
+            study._storage.create_new_trial(study._study_id, _waiting(params, attrs))
+        return
+    with _alone(database, study) as connection:
+        _insert(connection, study._study_id, [_waiting(*each) for each in choose()])
+
+
 def take(
     study: Study,
     trial: FrozenTrial,
@@ -162,13 +174,7 @@ def finish(study: Study, ends: Sequence[TrialEnd]) -> set[int]:
 def give_back(study: Study, trial: FrozenTrial, user_attrs: Mapping[str, Any] | None) -> bool:
     """Fail a running trial without an outcome and, unless ``user_attrs`` is None, queue its
     parameters anew with these. False where somebody else has ended it: only one queues it."""
-    queued = None
-    if user_attrs is not None:
-        queued = create_trial(
-            state=TrialState.WAITING,
-            system_attrs={FIXED: dict(trial.params)},
-            user_attrs=dict(user_attrs),
-        )
+    queued = None if user_attrs is None else _waiting(trial.params, user_attrs)
     database = database_of(study)
     if database is None:
         end = TrialEnd(trial._trial_id, TrialState.FAIL)
@@ -249,6 +255,14 @@ def _templates(
         )
         for each in params
     ]
+
+
+def _waiting(params: _Params, user_attrs: Mapping[str, Any]) -> FrozenTrial:
+    return create_trial(
+        state=TrialState.WAITING,
+        system_attrs={FIXED: dict(params)},
+        user_attrs=dict(user_attrs),
+    )
 
 
 def _insert(
