@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 KEY_OF_FIELD: Mapping[str, str] = {
@@ -47,7 +47,7 @@ class Config:
 
     def as_keys(self) -> dict[str, int]:
         """The engines' keys, in their order, without those that do not apply."""
-        values = ((KEY_OF_FIELD[f.name], getattr(self, f.name)) for f in fields(self))
+        values = ((key, getattr(self, field)) for field, key in KEY_OF_FIELD.items())
         return {key: value for key, value in values if value is not None}
 
     @classmethod

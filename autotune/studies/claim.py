@@ -1,15 +1,19 @@
-"""Taking trials so that no two workers measure the same, on any storage and without locks.
+"""Taking trials so that no two workers measure the same, on any storage.
 
-Lamport's bakery, with the trial's number as the ticket: a worker first creates its trial, running
-and with its parameters, and then reads the study. Where a trial with a lower number has the same
-config, or those before it already fill the study's goal, it gives its own up. Of any two, one was
-created first, and the other one's reading comes after both.
+In a database a worker reads the study and creates its trials in one transaction, in which nobody
+else creates any: what is taken, or no longer wanted, never becomes a trial.
+
+Elsewhere, and for queued trials, it is Lamport's bakery, with the trial's number as the ticket: a
+worker first creates its trial, running and with its parameters, and then reads the study. Where a
+trial with a lower number has the same config, or those before it already fill the study's goal,
+it gives its own up. Of any two, one was created first, and the other one's reading comes after
+both.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from optuna.study import Study
@@ -21,6 +25,7 @@ from autotune.studies.grouped import (
     WORKER,
     Place,
     begin,
+    begin_chosen,
     database_of,
     give_back,
     take,
@@ -34,6 +39,8 @@ from autotune.studies.space import SearchSpace
 _HALF_MADE_S = 5.0
 """How long to wait for the parameters of a trial that somebody began before ours."""
 _POLL_S = 0.02
+_TRIES = 3
+"""Proposals anew where others took all of them meanwhile."""
 
 
 def claim(
@@ -44,19 +51,20 @@ def claim(
 
     ``goal`` is how many measurements the study shall have; the ledger was read just before.
     """
-    queued = [t for t in ledger.waiting if asked_config(t) in space][:count]
+    queued = _queued(ledger, space)[:count]
     places = [
         (Place(trial._trial_id, trial.number), trial.system_attrs[FIXED])
         for trial in queued
         if take(study, trial, distributions(space), worker)
     ]
-    if not queued:
+    if queued:
+        return _kept(study, ledger, _asked(places), goal, from_queue=True) if places else []
+    for _ in range(_TRIES):
         params = proposals(study, space, count)
-        places = list(zip(begin(study, distributions(space), params, worker), params, strict=True))
-    if not places:
-        return []
-    asked = [Asked(place.trial_id, place.number, config_from_keys(p)) for place, p in places]
-    return _kept(study, ledger, asked, goal, from_queue=bool(queued))
+        asked = _begun(study, space, ledger, params, worker=worker, goal=goal)
+        if asked or not _room(ledger, space, goal):
+            return asked
+    return []
 
 
 def proposals(study: Study, space: SearchSpace, count: int) -> list[dict[str, Any]]:
@@ -108,6 +116,43 @@ def sweep(
         is_whole = queue and config_of(trial) is not None
         give_back(study, trial, {"source": "interrupted"} if is_whole else None)
     return len(lost)
+
+
+def _begun(
+    study: Study,
+    space: SearchSpace,
+    ledger: Ledger,
+    params: Sequence[dict[str, Any]],
+    *,
+    worker: str,
+    goal: int,
+) -> list[Asked]:
+    """Trials of those that are still to be had."""
+    if database_of(study) is None:
+        places = begin(study, distributions(space), params, worker)
+        asked = _asked(zip(places, params, strict=True))
+        return _kept(study, ledger, asked, goal, from_queue=False) if asked else []
+
+    def standing() -> list[dict[str, Any]]:
+        ledger.read()
+        free = [each for each in params if config_from_keys(each) not in ledger.taken]
+        return free[: _room(ledger, space, goal)]
+
+    return _asked(begin_chosen(study, distributions(space), standing, worker))
+
+
+def _queued(ledger: Ledger, space: SearchSpace) -> list[FrozenTrial]:
+    return [trial for trial in ledger.waiting if asked_config(trial) in space]
+
+
+def _room(ledger: Ledger, space: SearchSpace, goal: int) -> int:
+    """For proposals: what was queued meanwhile has its place."""
+    wanted = goal - len(_queued(ledger, space))
+    return max(wanted - len(ledger.entries) - len(ledger.running), 0)
+
+
+def _asked(places: Iterable[tuple[Place, Mapping[str, Any]]]) -> list[Asked]:
+    return [Asked(place.trial_id, place.number, config_from_keys(p)) for place, p in places]
 
 
 def _kept(

@@ -9,7 +9,8 @@ half of it and a kill leaves none; ``benchmarks/workers`` prints what that saves
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
@@ -54,6 +55,8 @@ WORKER = "worker"
 FIXED = "fixed_params"
 """Optuna's system attribute of a queued trial: what it will be asked for."""
 
+_Params = Mapping[str, Any]
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -87,7 +90,7 @@ class Tally:
 def begin(
     study: Study,
     distributions: Mapping[str, BaseDistribution],
-    params: Sequence[Mapping[str, Any]],
+    params: Sequence[_Params],
     worker: str,
 ) -> list[Place]:
     """Create running trials, in one transaction: whoever sees one sees its parameters too.
@@ -95,20 +98,40 @@ def begin(
     The distributions are not held against those of earlier trials, as Optuna does for each
     parameter: they are constant for a study.
     """
-    templates = [
-        create_trial(
-            state=TrialState.RUNNING,
-            params=dict(each),
-            distributions=dict(distributions),
-            user_attrs={WORKER: worker},
-        )
-        for each in params
-    ]
+    templates = _templates(distributions, params, worker)
     database = database_of(study)
     if database is not None:
-        with database.engine.begin() as connection:
+        with _alone(database, study) as connection:
             return _insert(connection, study._study_id, templates)
     return [_create(study, template) for template in templates]
+
+
+def begin_chosen(
+    study: Study,
+    distributions: Mapping[str, BaseDistribution],
+    choose: Callable[[], Sequence[_Params]],
+    worker: str,
+) -> list[tuple[Place, _Params]]:
+    """As ``begin``, in a database, of what ``choose`` returns: nobody creates a trial of the study
+    between what it reads and this."""
+    database = database_of(study)
+    assert database is not None
+    with _alone(database, study) as connection:
+        params = choose()
+        places = _insert(connection, study._study_id, _templates(distributions, params, worker))
+    return list(zip(places, params, strict=True))
+
+
+def queue_chosen(study: Study, choose: Callable[[], Sequence[tuple[_Params, _Params]]]) -> None:
+    """Queue trials of what ``choose`` returns: parameters and user attributes of each. In a
+    database nobody creates a trial of the study between what it reads and this."""
+    database = database_of(study)
+    if database is None:
+        for params, attrs in choose():
+            study._storage.create_new_trial(study._study_id, _waiting(params, attrs))
+        return
+    with _alone(database, study) as connection:
+        _insert(connection, study._study_id, [_waiting(*each) for each in choose()])
 
 
 def take(
@@ -151,13 +174,7 @@ def finish(study: Study, ends: Sequence[TrialEnd]) -> set[int]:
 def give_back(study: Study, trial: FrozenTrial, user_attrs: Mapping[str, Any] | None) -> bool:
     """Fail a running trial without an outcome and, unless ``user_attrs`` is None, queue its
     parameters anew with these. False where somebody else has ended it: only one queues it."""
-    queued = None
-    if user_attrs is not None:
-        queued = create_trial(
-            state=TrialState.WAITING,
-            system_attrs={FIXED: dict(trial.params)},
-            user_attrs=dict(user_attrs),
-        )
+    queued = None if user_attrs is None else _waiting(trial.params, user_attrs)
     database = database_of(study)
     if database is None:
         end = TrialEnd(trial._trial_id, TrialState.FAIL)
@@ -165,7 +182,7 @@ def give_back(study: Study, trial: FrozenTrial, user_attrs: Mapping[str, Any] | 
         if is_ours and queued is not None:
             study._storage.create_new_trial(study._study_id, queued)
         return is_ours
-    with database.engine.begin() as connection:
+    with _alone(database, study) as connection:
         if not _move(connection, trial._trial_id, TrialState.RUNNING, TrialState.FAIL):
             return False
         if queued is not None:
@@ -213,12 +230,48 @@ def _now() -> datetime:
     return datetime.now(timezone.utc).replace(tzinfo=None)  # as Optuna's tables have it
 
 
+@contextmanager
+def _alone(database: RDBStorage, study: Study) -> Iterator[sa.Connection]:
+    """A transaction in which nobody else creates a trial of the study. Others may read, and those
+    that are on a server may write: the study's row is locked, as Optuna does when it creates one,
+    and in SQLite the database."""
+    with database.engine.begin() as connection:
+        if connection.dialect.name == "sqlite":
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        else:
+            connection.execute(_LOCK, {"study": study._study_id}).all()
+        yield connection
+
+
+def _templates(
+    distributions: Mapping[str, BaseDistribution], params: Sequence[_Params], worker: str
+) -> list[FrozenTrial]:
+    return [
+        create_trial(
+            state=TrialState.RUNNING,
+            params=dict(each),
+            distributions=dict(distributions),
+            user_attrs={WORKER: worker},
+        )
+        for each in params
+    ]
+
+
+def _waiting(params: _Params, user_attrs: Mapping[str, Any]) -> FrozenTrial:
+    return create_trial(
+        state=TrialState.WAITING,
+        system_attrs={FIXED: dict(params)},
+        user_attrs=dict(user_attrs),
+    )
+
+
 def _insert(
     connection: sa.Connection, study_id: int, templates: Sequence[FrozenTrial]
 ) -> list[Place]:
-    """A trial's number is the count of those before it, so creations of a study take turns: the
-    study's row is locked, and in SQLite the database is from the first insertion on."""
-    connection.execute(_LOCK, {"study": study_id}).all()
+    """A trial's number is the count of those before it, so creations of a study take turns: see
+    ``_alone``."""
+    if not templates:
+        return []
     ids = [_insert_trial(connection, study_id, template) for template in templates]
     count = connection.execute(_BEFORE, {"study": study_id, "trial": ids[0]}).scalar_one()
     places = [Place(trial_id, count + i) for i, trial_id in enumerate(ids)]

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from optuna.distributions import CategoricalDistribution
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from autotune.kernels.config import AnyConfig, config_from_keys
-from autotune.studies.grouped import TrialEnd, finish
+from autotune.studies.grouped import TrialEnd, finish, queue_chosen
 from autotune.studies.outcome import Outcome, TrialResult
 from autotune.studies.record import taken_configs
 from autotune.studies.space import SearchSpace
@@ -86,19 +88,33 @@ def abandon(study: Study, *asked: Asked) -> None:
 
 
 def enqueue(
-    study: Study, space: SearchSpace, starts: Iterable[tuple[AnyConfig, str]]
+    study: Study,
+    space: SearchSpace,
+    starts: Iterable[tuple[AnyConfig, str]],
+    *,
+    goal: float = math.inf,
 ) -> list[AnyConfig]:
-    """Queue warm starts, each with its source in words; what is known or infeasible is left out.
+    """Queue warm starts, each with its source in words; what is known or infeasible is left out,
+    and what would make the study's measurements, with those in work or queued, more than ``goal``.
 
     Queued trials survive a kill and are asked before the sampler is. Returns what was queued.
     """
-    known = taken_configs(study.get_trials(deepcopy=False))
-    queued = []
+    wanted: dict[AnyConfig, str] = {}
     for config, source in starts:
-        if config in space and config not in known:
-            known.add(config)
-            study.enqueue_trial(config.as_keys(), user_attrs={"source": source})
-            queued.append(config)
+        if config in space:
+            wanted.setdefault(config, source)
+    queued: list[AnyConfig] = []
+
+    def choose() -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:
+        trials = study.get_trials(deepcopy=False)
+        known = taken_configs(trials)
+        room = goal - sum(trial.state != TrialState.FAIL for trial in trials)
+        new = [config for config in wanted if config not in known]
+        queued[:] = [config for number, config in enumerate(new) if number < room]
+        return [(config.as_keys(), {"source": wanted[config]}) for config in queued]
+
+    if wanted:
+        queue_chosen(study, choose)
     return queued
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -39,8 +40,6 @@ class UnseenSampler(BaseSampler):
         self._space = space
         self._inner = inner
         self._rng = np.random.default_rng(seed)
-        self._rows = [config.as_keys() for config in space.configs]
-        self._coded = np.array([[_code(v) for v in row.values()] for row in self._rows])
 
     def infer_relative_search_space(
         self, study: Study, trial: FrozenTrial
@@ -78,6 +77,15 @@ class UnseenSampler(BaseSampler):
     def reseed_rng(self) -> None:
         self._rng = np.random.default_rng()
         self._inner.reseed_rng()
+
+    @cached_property
+    def _rows(self) -> list[dict[str, int]]:
+        """Of the space. Made when first needed: each worker has a sampler for every study."""
+        return [config.as_keys() for config in self._space.configs]
+
+    @cached_property
+    def _coded(self) -> np.ndarray[Any, np.dtype[np.float64]]:
+        return np.array([[_code(v) for v in row.values()] for row in self._rows])
 
     def _propose(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]

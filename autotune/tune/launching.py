@@ -50,6 +50,8 @@ class Launcher:
             count = cluster.free_gpus if on_gpus else settings.jobs
             # A worker sees the one GPU that Ray gave it, whose index is then 0.
             device = "cuda:0" if on_gpus else settings.device
-            order = Order(device, settings.measurer_options, storage, 0, log_level)
+            order = Order(
+                device, settings.measurer_options, storage, 0, log_level, settings.sampler
+            )
             orders = [replace(order, number=number) for number in range(count)]
             yield orders, cluster.starter(start_worker, gpus=int(on_gpus))

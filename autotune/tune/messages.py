@@ -49,6 +49,8 @@ class Order:
     number: int
     """What people call it: the GPU's index, or a count from 0."""
     log_level: int = 30
+    sampler: str = ""
+    """Of the run: what it computes with loads while the device opens."""
 
 
 @dataclass(frozen=True, slots=True)

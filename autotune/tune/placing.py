@@ -26,7 +26,7 @@ def orders_of(settings: RunSettings, storage: str, log_level: int) -> list[Order
         numbers = list(range(settings.jobs))
         devices = [settings.device] * settings.jobs
     return [
-        Order(device, settings.measurer_options, storage, number, log_level)
+        Order(device, settings.measurer_options, storage, number, log_level, settings.sampler)
         for number, device in zip(numbers, devices, strict=True)
     ]
 

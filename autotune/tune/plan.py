@@ -100,7 +100,7 @@ class Unit:
         self.has_begun = True
         near = neighbours(self.key, self.known)
         starts = [(s.winner, f"best at {s.problem.tokens} tokens") for s in near]
-        enqueue(self.study, self.space, starts)
+        enqueue(self.study, self.space, starts, goal=self.goal)
 
     @property
     def _is_queued(self) -> bool:

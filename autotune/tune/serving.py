@@ -24,6 +24,7 @@ from autotune.studies.history import Known
 from autotune.studies.lease import Census, Lease
 from autotune.studies.patience import patiently
 from autotune.studies.storage import open_storage
+from autotune.studies.surrogate.libraries import load
 from autotune.tune.across import cross
 from autotune.tune.child import Child
 from autotune.tune.known import known_studies
@@ -172,8 +173,13 @@ class _Service:
         self._compiling = compiling
         self._overseer = overseer
         self._stack = stack
+        if order.sampler == "surrogate":
+            threading.Thread(target=load, name="libraries", daemon=True).start()
         self._child = Child(partial(open_measurer, order.device, order.options))
         stack.callback(self._child.close)
+        # while the device opens: eight workers that do this and nothing else wait for a core
+        self._storage = patiently(lambda: open_storage(order.storage, create=False))
+        stack.callback(self._storage.remove_session)
         self._measurer = RemoteMeasurer(self._child)
         self._units: list[Unit] = []
         self._settings: RunSettings | None = None
@@ -198,8 +204,7 @@ class _Service:
     def _work(self, begin: Begin) -> None:
         deadline = None if begin.seconds is None else time.monotonic() + begin.seconds
         self._settings = settings = begin.settings
-        storage = patiently(lambda: open_storage(self._order.storage, create=False))
-        self._stack.callback(storage.remove_session)
+        storage = self._storage
         self._units = patiently(lambda: _join(storage, begin, self._order.number))
         is_ahead = compiles_ahead(self._measurer.device, settings.provider)
         with Lease(storage, self._order.device) as lease:

@@ -1,6 +1,6 @@
 """Injects faults into a run until it has had enough of them: is anything lost, stuck or different?
 
-    python benchmarks/survival/chaos.py [--faults 200] [--seed 0] [--studies 18] [--workers 2]
+    python benchmarks/survival/chaos.py [--faults 200] [--seed 0] [--studies 18] [--log FILE]
 
 A run without faults comes first. Then the same run goes through kill -9 of measuring children,
 workers, compile processes and the whole run (which is then resumed); measurements that hang or
@@ -8,8 +8,10 @@ abort in C; configs that always abort or read address 0; compilers that hang, cr
 memory; the database locked by another process; and, as root, a full disk. Every study measures its
 whole space, so that the winner does not depend on what the sampler had seen when a fault came.
 
-Prints each kind's count. Exits with 1 where a trial that a reader once saw completed is missing or
-changed at the end, a study is not whole, a trial hangs, or a winner is another than without faults.
+Prints each fault as it is done, and each kind's count, and writes the same to the log as it goes.
+Exits with 1 where a trial that a reader once saw measured (completed or pruned) is missing or
+changed at the end, a config has no measurement that should have one, a trial hangs, or a winner is
+another than without faults.
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ from faulty import compile_fault_of, fault_of, log  # noqa: E402
 from landscape import BATCH_SIZES, SHAPE, save_landscape  # noqa: E402
 from optuna.trial import TrialState  # noqa: E402
 
-from autotune.studies.record import config_of  # noqa: E402
+from autotune.studies.record import MEASURED, config_of  # noqa: E402
 from autotune.studies.storage import open_storage  # noqa: E402
 from autotune.studies.store import StoredStudy, stored_studies  # noqa: E402
 
@@ -46,13 +48,18 @@ DISK_MIB = 64
 KILLS = {"kill child": 6, "kill worker": 5, "kill compiler": 4, "kill run": 2}
 ORDERED = {"hang": 1, "abort": 6}
 """Kind → how often among others."""
-Seen = dict[tuple[str, int], float]
+Seen = dict[tuple[str, int], tuple[str, float]]
+"""Study and number of each trial that has been measured → its state and value."""
 
 
 def main() -> int:
     args = _arguments()
+    say = Say(args.log)
+    say(f"{sys.argv[1:]}, load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
     with tempfile.TemporaryDirectory() as name, _disk(Path(name) / "disk", args) as is_small:
-        chaos = Chaos(Path(name), args, is_small=is_small)
+        if args.fulls and not is_small:
+            say("no disk can be mounted here: none will be full (try as root)")
+        chaos = Chaos(Path(name), args, say, is_small=is_small)
         winners = chaos.run_without_faults()
         try:
             chaos.run_with_faults()
@@ -67,8 +74,10 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--studies", type=int, default=18, help="at most 18")
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--measure-ms", type=float, default=300.0, help="while there are faults")
-    parser.add_argument("--every", type=float, default=2.0, help="seconds between faults")
+    parser.add_argument("--measure-ms", type=float, default=500.0, help="while there are faults")
+    parser.add_argument("--every", type=float, default=1.2, help="seconds between faults")
+    parser.add_argument("--minutes", type=float, default=20.0, help="no more faults after these")
+    parser.add_argument("--log", type=Path, help="what is printed goes there too, as it goes")
     parser.add_argument("--locks", type=int, default=3, help="times the database is locked")
     parser.add_argument("--lock-s", type=float, default=20.0)
     parser.add_argument("--fulls", type=int, default=3, help="times the disk is full")
@@ -78,10 +87,26 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+class Say:
+    """Prints, and writes the same to a log at once."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        if path is not None:
+            path.write_text("")
+
+    def __call__(self, line: str) -> None:
+        print(line, flush=True)
+        if self._path is not None:
+            with self._path.open("a") as file:
+                file.write(line + "\n")
+
+
 class Chaos:
     """A run, what is done to it, and what was seen of it."""
 
-    def __init__(self, folder: Path, args: argparse.Namespace, *, is_small: bool) -> None:
+    def __init__(self, folder: Path, args: argparse.Namespace, say: Say, *, is_small: bool) -> None:
+        self._say = say
         self._folder, self._disk, self._args = folder, folder / "disk", args
         self._random = random.Random(args.seed)
         self._sizes = BATCH_SIZES[: args.studies]
@@ -111,26 +136,35 @@ class Chaos:
             check=True,
             stdout=subprocess.DEVNULL,
         )
-        print(f"without faults: {time.monotonic() - begin:.0f} s", flush=True)
+        self._say(f"without faults: {time.monotonic() - begin:.0f} s")
         return _winners(_studies(database))
 
     def run_with_faults(self) -> None:
         """Return when the run has had its faults and is done."""
         self._pace(self._args.measure_ms)
         begin = time.monotonic()
+        until = begin + 60 * self._args.minutes
         self._start()
-        while self._is_going() and not self._is_enough():
+        while self._is_going() and not self._is_enough() and time.monotonic() < until:
             if not self._is_measuring():
                 time.sleep(0.2)
+                self._look()
                 continue
-            is_done = self._do(self._next())
+            kind = self._next()
+            is_done = self._do(kind)
+            if is_done:
+                self._say(
+                    f"{time.monotonic() - begin:6.1f} s: {kind} ({self._count} faults in all, "
+                    f"{len(self._seen)} measured)"
+                )
             time.sleep(self._random.uniform(0.2, 1.8) * self._args.every if is_done else 0.2)
             self._look()
+        self._say(f"{time.monotonic() - begin:6.1f} s: no more faults; the run goes on to its end")
         self._pace(FAST_MS)
         while self._is_going(may_end=True):
             time.sleep(0.5)
             self._look()
-        print(f"with faults: {time.monotonic() - begin:.0f} s, {self._starts} starts", flush=True)
+        self._say(f"with faults: {time.monotonic() - begin:.0f} s, {self._starts} starts")
 
     def end(self) -> None:
         """Leave no run behind."""
@@ -141,38 +175,40 @@ class Chaos:
     def verdict(self, winners: dict[str, object]) -> int:
         """Prints what was found; 1 where something is wrong."""
         studies = _studies(self._database)
-        for kind, count in sorted(self._counts().items()):
-            print(f"{count:5d} × {kind}")
+        counts = self._counts()
+        for kind, count in sorted(counts.items()):
+            self._say(f"{count:5d} × {kind}")
         present = {
-            (study.name, trial.number): trial.value
+            (study.name, trial.number): (trial.state.name, trial.value)
             for study in studies
             for trial in study.trials
-            if trial.state is TrialState.COMPLETE
+            if trial.state in MEASURED
         }
         seen = {key: value for key, value in self._seen.items() if key[0] in winners}
         lost = [key for key, value in seen.items() if present.get(key) != value]
         running = [t for s in studies for t in s.trials if t.state is TrialState.RUNNING]
         unlike = {name for name, winner in _winners(studies).items() if winner != winners[name]}
         part = {study.name: left for study in studies if (left := self._unmeasured(study))}
-        print(
-            f"{len(seen)} completed trials seen, {len(present)} at the end, {len(lost)} "
-            f"lost; "
+        doubled = sum(_doubled(study) for study in studies)
+        pruned = sum(state == "PRUNED" for state, _ in present.values())
+        self._say(
+            f"{counts.total()} faults; {len(seen)} measured trials seen, {len(present)} at the end "
+            f"({pruned} pruned), {len(lost)} lost; "
             f"{len(studies)} studies, {len(part)} not whole, {len(unlike)} with another winner; "
-            f"{len(running)} trials running"
+            f"{doubled} configs measured twice; {len(running)} trials running"
         )
         for name, number in lost:
-            print(
-                f"{name}: trial {number} was {seen[name, number]}, is {present.get((name, number))}"
-            )
+            was, now = seen[name, number], present.get((name, number))
+            self._say(f"{name}: trial {number} was {was}, is {now}")
         for study in studies:
             for config in part.get(study.name, ()):
-                print(f"{study.name}: not measured: {config}: {_history(study, config)}")
+                self._say(f"{study.name}: not measured: {config}: {_history(study, config)}")
         whole = len(studies) == len(winners)
-        return int(bool(lost or running or unlike or part or not whole))
+        return int(bool(lost or running or unlike or part or doubled or not whole))
 
     def _unmeasured(self, study: StoredStudy) -> list[object]:
         """Configs without a time that should have one."""
-        have = {config_of(t) for t in study.trials if t.state is TrialState.COMPLETE}
+        have = {config_of(trial) for trial in study.trials if trial.state in MEASURED}
         tokens = study.key.problem.tokens
         return [
             config
@@ -212,7 +248,7 @@ class Chaos:
             return True
         if code == 0:
             if not may_end:
-                print("the run is done before its faults: ask for more studies or fewer faults")
+                self._say("the run is done before its faults: ask for more studies or fewer faults")
             return False
         if self._starts > 10 + self._args.faults:
             raise SystemExit((self._folder / "messages.log").read_text()[-3000:])
@@ -290,19 +326,21 @@ class Chaos:
         return Counter(line.split(" |")[0] for line in lines)
 
     def _look(self) -> None:
-        """As any reader would: what is completed by now."""
+        """As any reader would: what is measured by now."""
         with suppress(sqlite3.Error):
-            self._seen |= _completed(self._database)
+            for key, found in _measured(self._database).items():
+                self._seen.setdefault(key, found)
 
 
-def _completed(database: Path) -> Seen:
+def _measured(database: Path) -> Seen:
     query = (
-        "SELECT study_name, number, value FROM trials JOIN studies USING (study_id) "
-        "JOIN trial_values USING (trial_id) WHERE state = 'COMPLETE'"
+        "SELECT study_name, number, state, value FROM trials JOIN studies USING (study_id) "
+        "JOIN trial_values USING (trial_id) WHERE state IN ('COMPLETE', 'PRUNED')"
     )
     reader = sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=1)
     try:
-        return {(name, number): value for name, number, value in reader.execute(query)}
+        rows = reader.execute(query)
+        return {(name, number): (state, value) for name, number, state, value in rows}
     finally:
         reader.close()
 
@@ -321,9 +359,17 @@ def _history(study: StoredStudy, config: object) -> str:
     return "; ".join(words) or "never asked"
 
 
+def _doubled(study: StoredStudy) -> int:
+    configs = [config_of(trial) for trial in study.trials if trial.state in MEASURED]
+    return len(configs) - len(set(configs))
+
+
 def _winners(studies: list[StoredStudy]) -> dict[str, object]:
     return {
-        study.name: min(study.measured, key=lambda entry: entry.median_us).config
+        study.name: min(
+            (entry for entry in study.measured if entry.complete),
+            key=lambda entry: entry.median_us,
+        ).config
         for study in studies
     }
 
@@ -332,7 +378,7 @@ def _all_configs(recording: Path) -> list[object]:
     from autotune.devices.replay import ReplayMeasurer
     from autotune.kernels.problem import Problem
 
-    return list(ReplayMeasurer(recording)._rows(Problem(8, 2, 512, 256, 1)))
+    return list(ReplayMeasurer(recording).space(Problem(8, 2, 512, 256, 1)).configs)
 
 
 def _kill(pid: int | None) -> bool:
@@ -384,8 +430,6 @@ def _disk(mount: Path, args: argparse.Namespace) -> Iterator[bool]:
     command = ["mount", "-t", "tmpfs", "-o", f"size={DISK_MIB}M", "tmpfs", str(mount)]
     wanted = args.fulls > 0
     mounted = wanted and subprocess.run(command, check=False, capture_output=True).returncode == 0
-    if wanted and not mounted:
-        print("no disk can be mounted here: none will be full (try as root)")
     try:
         yield mounted
     finally:

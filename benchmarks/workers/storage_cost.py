@@ -1,10 +1,12 @@
 """What a trial costs the storage: CPU, wall time, rows, statements, commits.
 
-    python benchmarks/workers/storage_cost.py [--before 0 10000] [--storage URL]
+    python benchmarks/workers/storage_cost.py [--before 0 10000] [--at-once 1 6] [--storage URL]
 
 For each count of ``--before``, an empty storage gets so many trials, 60 in a study, as runs of
-several models leave them. Then 80 trials of one more study follow, one after the other: read the
-study, ask, tell; the last 60 count. "random" is the storage's part, "surrogate" adds our sampler's.
+several models leave them. Then 80 trials of one more study follow: read the study, ask, tell; the
+last 60 count. They are asked for and told one at a time, and several at once, as a worker does
+that asks ahead of its GPU (a sampler that proposes one at a time is asked for one). "random" is
+the storage's part, "surrogate" adds our sampler's.
 """
 
 from __future__ import annotations
@@ -14,8 +16,8 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any
 
@@ -47,38 +49,63 @@ EACH = 60
 """Trials of each study that was there before."""
 
 
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """Once asked, once told."""
+
+    trials: int
+    ask_ms: float
+    tell_ms: float
+    cpu_ms: float
+    """Of both."""
+    is_counted: bool
+
+
 def main() -> int:
     args = _arguments()
     for sampler in args.sampler:
         for before in args.before:
             with tempfile.TemporaryDirectory() as name:
                 storage = args.storage or f"sqlite:///{name}/autotune.db"
-                print(_measured(storage, sampler, before), flush=True)
+                for line in _measured(storage, sampler, before, args.at_once):
+                    print(line, flush=True)
     return 0
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--before", type=int, nargs="+", default=[0, 10_000])
+    parser.add_argument("--at-once", type=int, nargs="+", default=[1, 6])
     parser.add_argument("--sampler", nargs="+", default=["random", "surrogate"])
     parser.add_argument("--storage", help="a database that may be filled; give one count with it")
     return parser.parse_args()
 
 
-def _measured(url: str, sampler: str, before: int) -> str:
+def _measured(url: str, sampler: str, before: int, at_once: Sequence[int]) -> Iterator[str]:
     storage = open_storage(url, create=True)
     for number in range(before // EACH):
-        _fill(*_study(storage, _problem(number + 1), "random", []), EACH)
+        _fill(*_study(storage, _problem(number + len(at_once)), "random", []), EACH)
     known = stored_studies(storage)
-    study, space = _study(storage, _problem(0), sampler, known)
     counts = _Counts(storage.engine)
-    asks, tells, cpus = _trials(study, space, counts)
-    longest = max(ask + tell for ask, tell in zip(asks, tells, strict=True))
-    rows = ", ".join(f"{n / MEASURED:.3g} {word}" for word, n in sorted(counts.found.items()))
+    for place, count in enumerate(at_once):
+        study, space = _study(storage, _problem(place), sampler, known)
+        yield (
+            f"{sampler}, {before} trials before, {count} at a time: "
+            f"{_cost(_turns(study, space, counts, count), counts)}"
+        )
+
+
+def _cost(turns: Sequence[Turn], counts: _Counts) -> str:
+    trials = sum(turn.trials for turn in turns)
+    sums = [turn.ask_ms + turn.tell_ms for turn in turns]
+    rows = ", ".join(f"{n / trials:.3g} {word}" for word, n in sorted(counts.found.items()))
+    mean = sum(sums) / trials
+    cpu = sum(turn.cpu_ms for turn in turns) / trials
     return (
-        f"{sampler}, {before} trials before: ask {median(asks):.1f} ms + tell "
-        f"{median(tells):.1f} ms wall (longest sum {longest:.0f} ms), {median(cpus):.1f} ms CPU; "
-        f"a trial writes {rows}"
+        f"ask {median(turn.ask_ms for turn in turns):.1f} ms + tell "
+        f"{median(turn.tell_ms for turn in turns):.1f} ms wall (median of {len(turns)} turns, "
+        f"longest sum {max(sums):.0f} ms); for each trial {mean:.1f} ms wall, {cpu:.1f} ms CPU, "
+        f"{rows}"
     )
 
 
@@ -99,25 +126,30 @@ def _study(
     return open_study(storage, key, chosen, {}), space
 
 
-def _trials(
-    study: Study, space: Space, counts: _Counts
-) -> tuple[list[float], list[float], list[float]]:
-    """Milliseconds of asking, telling, and of CPU for both, of each trial."""
+def _turns(study: Study, space: Space, counts: _Counts, at_once: int) -> list[Turn]:
     ledger = Ledger(study)
-    asks, tells, cpus = [], [], []
-    for number in range(WARM_UP + MEASURED):
-        if number == WARM_UP:
+    turns: list[Turn] = []
+    asked_for = 0
+    while asked_for < WARM_UP + MEASURED:
+        if asked_for >= WARM_UP and turns and not turns[0].is_counted:
             counts.found.clear()
-            asks, tells, cpus = [], [], []
+            turns.clear()
         cpu, begun = time.process_time(), time.perf_counter()
         ledger.read()
-        (asked,) = claim(study, space, ledger, "benchmark", count=1, goal=100_000)
+        asked = claim(study, space, ledger, "benchmark", count=at_once, goal=100_000)
         half = time.perf_counter()
-        finish(study, [ending(asked, _result(number), 1000.0)])
-        tells.append(1000 * (time.perf_counter() - half))
-        asks.append(1000 * (half - begun))
-        cpus.append(1000 * (time.process_time() - cpu))
-    return asks, tells, cpus
+        finish(study, [ending(each, _result(each.number), 1000.0) for each in asked])
+        turns.append(
+            Turn(
+                trials=len(asked),
+                ask_ms=1000 * (half - begun),
+                tell_ms=1000 * (time.perf_counter() - half),
+                cpu_ms=1000 * (time.process_time() - cpu),
+                is_counted=asked_for >= WARM_UP,
+            )
+        )
+        asked_for += len(asked)
+    return turns
 
 
 def _fill(study: Study, space: Space, count: int) -> None:

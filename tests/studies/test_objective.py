@@ -94,6 +94,14 @@ def test_warm_starts_are_queued_once_and_only_if_feasible(study: Study, space: S
     assert len(study.trials) == 2
 
 
+def test_nothing_is_queued_beyond_the_goal(study: Study, space: Space) -> None:
+    abandon(study, ask(study, space))
+    asked = ask(study, space)
+    new = [config for config in space.configs[:4] if config != asked.config]
+    assert enqueue(study, space, [(config, "a") for config in new], goal=3) == new[:2]
+    assert enqueue(study, space, [(new[2], "b")], goal=3) == []
+
+
 def test_a_space_is_exhausted_when_all_is_taken(database: str, key: StudyKey, space: Space) -> None:
     small = Space(space.configs[:3])
     storage = open_storage(database, create=True)

@@ -24,7 +24,8 @@ from autotune.studies.outcome import Outcome, TrialResult
 from autotune.studies.space import Space, moe_space
 from autotune.studies.storage import open_storage
 from autotune.studies.store import open_study, stored_studies
-from autotune.studies.surrogate import InformedSampler, features
+from autotune.studies.surrogate import InformedSampler, Subject, features, sibling_prior
+from autotune.studies.surrogate.features import SMS
 
 RECORDED = Path(__file__).parents[3] / "shared/landscapes/moe_h200_qwen3-30b-a3b_tp1_bf16.npz"
 
@@ -67,6 +68,35 @@ def test_a_wrong_sibling_does_not_stand_in_the_way(key: StudyKey, space: Space) 
     upside_down = replace(right, median_us=tuple(1e4 / us for us in right.median_us))
     sampler = InformedSampler(space, 0, history=lambda _: [upside_down])
     assert best_ratio(key, space, sampler, 40) > 0.95
+
+
+def test_siblings_far_behind_the_nearest_teach_nothing(key: StudyKey, space: Space) -> None:
+    """A guess from hundreds of studies would take seconds, in which a GPU waits."""
+    subject = Subject(key.problem, key.device, space.configs, SMS)
+    near = [sibling(replace(key.problem, tokens=65 + t), space, 10) for t in range(12)]
+    wide = replace(key.problem, intermediate=16 * key.problem.intermediate)
+    far = [sibling(replace(wide, tokens=t), space, 10) for t in range(1, 9)]
+    alone, among = sibling_prior(subject, near), sibling_prior(subject, [*far, *near])
+    assert alone is not None
+    assert among is not None
+    assert np.array_equal(alone.log_us, among.log_us)
+
+
+def test_siblings_are_learnt_from_again_once_they_have_grown(key: StudyKey, space: Space) -> None:
+    known = [sibling(replace(key.problem, tokens=128), space, 10)]
+    sampler = InformedSampler(space, 0, history=lambda _: known)
+    study = optuna.create_study(sampler=sampler)
+    study.set_user_attr("key", key.as_json())
+    models = []
+    for number in range(18):
+        asked = ask(study, space)
+        us = made_up_us(key.problem, asked.config)
+        tell(study, asked, TrialResult(Outcome.OK, Measurement((us,), "test")), None)
+        if number == 12:
+            known[0] = sibling(replace(key.problem, tokens=128), space, 40)
+        models.append(sampler._surrogate)
+    assert len(set(map(id, models[:16]))) == 1  # looked at again after 8, and found as before
+    assert models[-1] is not models[0]
 
 
 def test_a_static_guess_orders_the_first_trials(key: StudyKey, space: Space) -> None:

@@ -6,14 +6,14 @@ Logarithms (base 2) of counts, bytes and operations: no constant is fitted to ti
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from autotune.kernels.config import Config
-from autotune.kernels.device import Device
+from autotune.kernels.device import Device, Target
 from autotune.kernels.limits import shared_bytes
 from autotune.kernels.problem import Problem
 from autotune.kernels.routing import drawable, topk_ids
@@ -87,10 +87,8 @@ class _Table:
 
     @cached_property
     def shared(self) -> Floats:
-        target = self.device.target
-        sizes = [shared_bytes(self.problem, config, target) for config in self.configs]
-        at_least: Floats = np.maximum(np.array(sizes, dtype=float), 1)
-        return at_least
+        alike = replace(self.problem, tokens=1)  # all batch sizes take the same
+        return _shared(alike, self.device.target, self.configs)
 
     @cached_property
     def accumulators(self) -> Floats:
@@ -156,6 +154,15 @@ class _Table:
 
     def _column(self, field: str) -> Floats:
         return np.array([getattr(config, field) for config in self.configs], dtype=float)
+
+
+@lru_cache(maxsize=16)
+def _shared(problem: Problem, target: Target, configs: tuple[Config, ...]) -> Floats:
+    """[config] bytes of shared memory, at least one. Kept, since every study of a run asks for
+    those of its whole space, for itself and for each sibling. Must not be changed."""
+    sizes = [shared_bytes(problem, config, target) for config in configs]
+    at_least: Floats = np.maximum(np.array(sizes, dtype=float), 1)
+    return at_least
 
 
 @lru_cache(maxsize=64)

@@ -22,6 +22,8 @@ _LOOK_AGAIN = 2
 """Siblings are read again when the study has so many times the measurements it had: siblings
 that are tuned at the same time teach too, and own measurements soon tell more."""
 _AT_LEAST = 8
+_GROWN = 1.2
+"""Nothing is learnt anew from siblings that have not so many times the measurements they had."""
 
 
 class InformedSampler(SurrogateSampler):
@@ -48,6 +50,7 @@ class InformedSampler(SurrogateSampler):
         self._prior_us = prior_us
         self._sms = sms
         self._key: StudyKey | None = None
+        self._learnt_from = 0
         self._next_look = 0
 
     def _prepare(self, study: Study, trials: list[FrozenTrial]) -> None:
@@ -57,12 +60,16 @@ class InformedSampler(SurrogateSampler):
         is_new = self._key is None
         self._key = self._key or _key_of(study)
         self._next_look = max(_LOOK_AGAIN * measured, _AT_LEAST)
-        if self._key is not None and (is_new or self._history is not None):
-            self._learn(self._key)
+        if self._key is None:
+            return
+        known = self._history(self._key) if self._history else ()
+        lessons = sum(len(sibling.configs) for sibling in known)
+        if is_new or lessons > _GROWN * self._learnt_from:
+            self._learnt_from = lessons
+            self._learn(self._key, known)
 
-    def _learn(self, key: StudyKey) -> None:
+    def _learn(self, key: StudyKey, known: Sequence[Sibling]) -> None:
         subject = Subject(key.problem, key.device, self._space.configs, self._sms)
-        known = self._history(key) if self._history else ()
         prior = sibling_prior(subject, known, static_us=self._prior_us, seed=self._seed)
         physics = features(key.problem, key.device, self._space.configs, self._sms)
         self._informed(candidates_of(self._candidates.rows, physics), prior)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +18,13 @@ from autotune.kernels.problem import Problem
 from autotune.studies.history import Sibling, likeness
 from autotune.studies.surrogate.features import COUNTS, features
 from autotune.studies.surrogate.model import Prior
+from autotune.studies.surrogate.trees import Columns, extra_trees, votes_of
 
 Floats = NDArray[np.float64]
 
+_MOST = 12
+"""Siblings that teach, the most alike. A storage may hold hundreds, of other models: from 166 of
+them a guess took 6 s, in which a GPU would wait."""
 _TREES = 60
 _TAIL = 1.2
 """Slowness beyond 3.3 times the best teaches nothing about the fast end."""
@@ -60,7 +65,8 @@ def sibling_prior(
     static = None if static_us is None else _slowness(np.asarray(static_us, dtype=float))
     if not siblings:
         return None if static is None else Prior(static, _ERROR, odds=1 / _HALF_BELIEVED)
-    near = max(likeness(sibling.problem, subject.problem) for sibling in siblings)
+    siblings = sorted(siblings, key=lambda s: -likeness(s.problem, subject.problem))[:_MOST]
+    near = likeness(siblings[0].problem, subject.problem)
     learnt = near / (near + _HALF_BELIEVED) * _learnt(subject, siblings, seed)
     if static is None:
         error = _ERROR + (_UNLIKE_ERROR - _ERROR) * (1 - near)
@@ -70,14 +76,13 @@ def sibling_prior(
 
 def _learnt(subject: Subject, siblings: Sequence[Sibling], seed: int) -> Floats:
     weights = [likeness(sibling.problem, subject.problem) for sibling in siblings]
-    columns = [_columns(subject, s.problem, s.configs) for s in siblings]
+    columns = np.concatenate([_columns(subject, s.problem, s.configs) for s in siblings])
     slowness = [_slowness(np.array(sibling.median_us)) for sibling in siblings]
     each = [np.full(len(s), weight) for s, weight in zip(slowness, weights, strict=True)]
-    from sklearn.ensemble import ExtraTreesRegressor  # takes a second: not for ``status``
-
-    trees = ExtraTreesRegressor(_TREES, min_samples_leaf=2, max_features=0.7, random_state=seed)
-    trees.fit(np.concatenate(columns), np.concatenate(slowness), np.concatenate(each))
-    guess: Floats = trees.predict(_columns(subject, subject.problem, subject.configs))
+    sample = columns, np.concatenate(slowness), np.concatenate(each)
+    trees = extra_trees([sample] * _TREES, seed, min_samples_leaf=2, max_features=0.7)
+    votes = votes_of(trees, _columns(subject, subject.problem, subject.configs))
+    guess: Floats = votes.mean(axis=0)
     looked_up, share = _looked_up(subject.configs, siblings, weights)
     return (1 - share) * guess + share * looked_up
 
@@ -98,16 +103,23 @@ def _looked_up(
     return total / np.maximum(weight_of, 1e-12), _LOOK_UP * np.minimum(weight_of, 1)
 
 
-def _columns(subject: Subject, problem: Problem, configs: Sequence[Config]) -> Floats:
+def _columns(subject: Subject, problem: Problem, configs: Sequence[Config]) -> Columns:
     """What trees see of a config on a problem: absolute, and relative to the least that any
     config of the space needs on that problem, which compares problems of unlike size."""
     knobs = np.array([_codes(config) for config in configs])
     physics = features(problem, subject.device, configs, subject.sms)
-    space = features(problem, subject.device, subject.configs, subject.sms)
-    least = space[:, :COUNTS].min(axis=0)
+    least = _least(problem, subject.device, subject.configs, subject.sms)
     rows = np.log2(problem.tokens * problem.top_k / (problem.experts * problem.ep_size))
     level = np.full(len(configs), rows)
-    return np.column_stack([knobs, physics, physics[:, :COUNTS] - least, level])
+    columns = np.column_stack([knobs, physics, physics[:, :COUNTS] - least, level])
+    return np.ascontiguousarray(columns, dtype=np.float32)
+
+
+@lru_cache(maxsize=256)
+def _least(problem: Problem, device: Device, configs: tuple[Config, ...], sms: int) -> Floats:
+    """[COUNTS] the least of each count over the space: studies of a run ask for the same ones."""
+    least: Floats = features(problem, device, configs, sms)[:, :COUNTS].min(axis=0)
+    return least
 
 
 def _codes(config: Config) -> list[float]:

@@ -11,10 +11,10 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial
-from threadpoolctl import threadpool_limits
 
 from autotune.studies.surrogate.belief import Belief
 from autotune.studies.surrogate.candidates import Candidates
+from autotune.studies.surrogate.libraries import thread_pools
 from autotune.studies.surrogate.model import Prior, Surrogate
 from autotune.studies.surrogate.observed import Observed
 from autotune.studies.surrogate.reading import is_asking, observed_of
@@ -192,7 +192,7 @@ class SurrogateSampler(BaseSampler):
         """The last one is kept: whether to go on and with what are asked one after the other."""
         state = (observed.knowledge, observed.pending.tobytes())
         if self._last is None or self._last[0] != state:
-            with threadpool_limits(limits=1):  # small matrices; the cores have better to do
+            with thread_pools().limit(limits=1):  # small matrices; the cores have better to do
                 self._last = (state, self._surrogate.believe(observed, unseen))
         return self._last[1]
 
