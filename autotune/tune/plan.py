@@ -105,7 +105,6 @@ class Unit:
     """What was measured so far, kept up by ``note``."""
     known: Sequence[Known] = ()
     """Studies to learn from; it may still grow."""
-    has_begun: bool = False
     finals: int = 0
     """Pairs put together from halves of different trials, measured beyond the target."""
     in_flight: int = 0
@@ -129,16 +128,14 @@ class Unit:
         gain = sampler.expected_gain(self.study)
         return f"{CONVERGED}: {gain:.2%} expected of the next trial" if gain < stop_gain else ""
 
-    def begin(self) -> None:
-        """Queue, before the first trial of this run, the winners of the neighbouring batch sizes:
-        what was measured of them by now. The sampler learns from these studies, but it may take
-        many trials before it asks for just that config."""
-        if self.has_begun:
-            return
-        self.has_begun = True
+    def take_hints(self) -> bool:
+        """Queue, before a worker's turn of this study, the winners of the neighbouring batch sizes
+        that it has not tried: what was measured of them by now. They are compiled already; the
+        sampler learns from these studies, but it may take many trials before it asks for just
+        that config. False where there are none."""
         near = neighbours(self.key, self.known)
         starts = [(s.winner, f"best at {s.problem.tokens} tokens") for s in near]
-        enqueue(self.study, self.space, starts)
+        return bool(enqueue(self.study, self.space, starts))
 
     @property
     def _is_queued(self) -> bool:

@@ -158,7 +158,6 @@ class Worker:
         if position is None:
             return
         unit = self._units[position]
-        patiently(unit.begin)
         room = self._rooms.room(position)
         count = max(min(2 * low - len(self._flights), _MOST_AHEAD - self._in_work, room), 1)
         ledger, worker = self._rooms.ledger(position), self._lease.worker
