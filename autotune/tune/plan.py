@@ -12,6 +12,8 @@ from optuna.storages import BaseStorage
 from optuna.study import Study
 from optuna.trial import TrialState
 
+from autotune.devices.compiled import CompileCache
+from autotune.devices.footprints import Footprints
 from autotune.engines import ENGINES, Engine, read_configs
 from autotune.errors import EngineFileError, UsageError
 from autotune.kernels.config import AnyConfig, Config
@@ -38,7 +40,7 @@ from autotune.studies.pairs import best_pairs, completed_as_asked
 from autotune.studies.pruning import Stop, stop_for
 from autotune.studies.record import Measured, measured
 from autotune.studies.samplers import make_sampler
-from autotune.studies.space import SearchSpace
+from autotune.studies.space import SearchSpace, Space
 from autotune.studies.store import open_study
 from autotune.studies.surrogate import SurrogateSampler
 from autotune.tune.warm import hints, shipped_config
@@ -307,22 +309,34 @@ def join_unit(
     known: Sequence[Known] = (),
     *,
     worker: int = 0,
+    compiled: CompileCache | None = None,
 ) -> Unit:
     """As ``open_unit``, of a study that is there: nothing is written. Workers of different numbers
-    draw different random numbers: two that share a study must not want the same."""
+    draw different random numbers: two that share a study must not want the same. Its sampler knows
+    what became of what is ``compiled``."""
     settings = replace(settings, seed=settings.seed + _SEEDS_APART * worker)
-    sampler = _sampler(plan, settings, known)
+    sampler = _sampler(plan, settings, known, compiled)
     study = optuna.load_study(study_name=plan.key.study_name, storage=storage, sampler=sampler)
     return _unit(plan, study, settings, known, str(study.user_attrs.get("finished", "")))
 
 
-def _sampler(plan: UnitPlan, settings: RunSettings, known: Sequence[Known]) -> BaseSampler:
+def _sampler(
+    plan: UnitPlan,
+    settings: RunSettings,
+    known: Sequence[Known],
+    compiled: CompileCache | None = None,
+) -> BaseSampler:
+    footprints = None
+    if compiled is not None and isinstance(plan.space, Space):
+        configs = plan.space.configs
+        footprints = Footprints(compiled, plan.job.problem, configs, plan.key.device)
     return make_sampler(
         settings.sampler,
         plan.space,
         settings.seed + plan.job.problem.tokens,
         history=lambda wanted: siblings(wanted, known),
         prior_us=plan.prior_us,
+        footprints=footprints,
     )
 
 
