@@ -55,7 +55,7 @@ class Standing:
     """Others at work on it."""
     is_queued: bool
     """Trials wait that are measured whatever is believed: defaults, warm starts, what somebody
-    left."""
+    left; and nobody else is about to take them."""
     is_near: bool
     """The device holds its weights."""
     is_known: bool
@@ -68,15 +68,16 @@ def by_turn(standings: Sequence[Standing], last: int) -> list[int]:
     """Places of the studies in the order in which a worker tries them whose last turn was
     ``last``.
 
-    Where the fewest others work. Then what is queued, so that every study has something to show
-    before one of them is searched; what costs the least to turn to; and all abreast.
+    What is queued comes first, so that every study has something to show before one of them is
+    searched; then what costs the least to turn to, so that several workers part the studies among
+    them; where the fewest others work; and all abreast.
     """
     count = len(standings)
 
-    def rank(place: int) -> tuple[int, bool, bool, bool, int, int]:
+    def rank(place: int) -> tuple[bool, bool, bool, int, int, int]:
         s = standings[place]
         turn = (place - last - 1) % count
-        return s.workers, not s.is_queued, not s.is_near, not s.is_known, s.started, turn
+        return not s.is_queued, not s.is_near, not s.is_known, s.workers, s.started, turn
 
     return sorted(range(count), key=rank)
 

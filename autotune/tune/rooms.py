@@ -116,10 +116,11 @@ class Rooms:
     def _standings(self, counts: Sequence[Tally]) -> list[Standing]:
         mine = set(self._lease.names)
         held = weights_key(self._units[self._last].key.problem) if self._known else None
+        others = [len(tally.workers - mine) for tally in counts]
         return [
             Standing(
-                workers=len(tally.workers - mine),
-                is_queued=tally.waiting > 0,
+                workers=others[position],
+                is_queued=tally.waiting > 0 and not others[position],
                 is_near=weights_key(unit.key.problem) == held,
                 is_known=position in self._known,
                 started=tally.measured + tally.running,

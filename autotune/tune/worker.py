@@ -1,7 +1,7 @@
 """A worker: asks ahead, has its child measure, tells behind, until no study has room.
 
-All that workers share is the storage. One takes trials of the study that the fewest work on,
-stays with it while it has room, and then goes on to the next. So several may share one batch
+All that workers share is the storage. One takes studies in turn (``studies.order``), those that
+it knows while they have room, then those that the fewest work on. So several may share one batch
 size, and the end of a run does not wait for one of them.
 """
 

@@ -17,6 +17,7 @@ import argparse
 import math
 import multiprocessing
 import os
+import resource
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -186,8 +187,8 @@ def main() -> int:
         f"prepare, {args.keep} kept, {os.cpu_count()} cores (load {os.getloadavg()[0]:.1f})"
     )
     heads = " | ".join(f"{seconds} s" for seconds in SECONDS)
-    print(f"| order | {heads} | end (worst) | measured | after |")
-    print("|---" * (len(SECONDS) + 4) + "|", flush=True)
+    print(f"| order | {heads} | end (worst) | measured | after | CPU |")
+    print("|---" * (len(SECONDS) + 5) + "|", flush=True)
     for seed in range(args.seeds):
         for order in args.orders:
             print(_row(order, seed, args), flush=True)
@@ -210,8 +211,15 @@ def _row(order: str, seed: int, args: argparse.Namespace) -> str:
         )
         gpu = Pretended(args.prepare_ms / 1e3, args.measure_ms / 1e3, args.keep, order)
         storage = f"sqlite:///{folder}/autotune.db"
+        before = _cpu_s()
         run(settings, storage, PlainDisplay(), PretendedLauncher(gpu))
-        return _line(order, best, storage)
+        return f"{_line(order, best, storage)} {_cpu_s() - before:.1f} s |"
+
+
+def _cpu_s() -> float:
+    """Of all processes that this one has waited for."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _line(order: str, best: dict[int, float], storage: str) -> str:

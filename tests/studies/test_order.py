@@ -59,8 +59,12 @@ def test_all_are_searched_abreast() -> None:
     assert by_turn([SEARCHED, behind, SEARCHED], last=0) == [1, 2, 0]
 
 
-def test_a_study_that_others_work_on_comes_last() -> None:
-    assert by_turn([replace(FRESH, workers=1), SEARCHED], last=1) == [1, 0]
+def test_where_the_fewest_others_work_comes_first_among_equals() -> None:
+    busy = replace(SEARCHED, workers=1, started=0)
+    assert by_turn([busy, SEARCHED], last=1) == [1, 0]
+    strange, strange_and_busy = (replace(s, is_known=False) for s in (SEARCHED, busy))
+    assert by_turn([strange_and_busy, strange], last=1) == [1, 0]
+    assert by_turn([strange, busy], last=1) == [1, 0]  # a worker keeps to what it knows
 
 
 def test_what_the_device_holds_comes_before_what_is_behind() -> None:
