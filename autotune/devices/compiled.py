@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,11 @@ class CompileCache:
         if binary_key not in self._answers:
             self._read_news()
         return self._answers.get(binary_key)
+
+    def known(self) -> Mapping[str, CompileAnswer]:
+        """All answers by now. Must not be changed; grows with later calls."""
+        self._read_news()
+        return self._answers
 
     def put(self, binary_key: str, answer: CompileAnswer) -> None:
         """Keep ``answer`` for everyone."""

@@ -24,10 +24,9 @@ from autotune.kernels.inputs import (
     make_inputs,
     make_routing,
     make_weights,
-    weights_key,
 )
 from autotune.kernels.measurement import Measurement
-from autotune.kernels.problem import Problem
+from autotune.kernels.problem import Problem, weights_key
 from autotune.kernels.quiet import captured_stderr
 from autotune.kernels.routing import instances_of
 from autotune.kernels.timing import Clock, CudaClock, EventTimer, GraphTimer, Timer

@@ -1,14 +1,14 @@
 """Weights, activations and routing of a problem as tensors, made once and shared by configs.
 
-Weights are by far the largest and do not depend on the batch size: ``weights_key`` tells which
-problems can share them. Quantised ones come from quantising real values whose magnitude
+Weights are by far the largest and do not depend on the batch size: ``problem.weights_key`` tells
+which problems can share them. Quantised ones come from quantising real values whose magnitude
 differs from tile to tile, so that a scale read at a wrong place shows.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -24,7 +24,7 @@ from autotune.kernels.binary import (
 )
 from autotune.kernels.device import Target
 from autotune.kernels.elements import Elements, elements_of
-from autotune.kernels.problem import Dtype, Kernel, Problem
+from autotune.kernels.problem import Dtype, Problem
 from autotune.kernels.quantize import (
     Tile,
     largest,
@@ -91,13 +91,6 @@ class MoeInputs:
         """Copies another instance in, in stream order: the tensors stay where they are."""
         self.topk_ids.copy_(routing.ids)
         self.topk_weights.copy_(routing.weights)
-
-
-def weights_key(problem: Problem) -> Problem:
-    """Equal for problems whose weights are the same tensors."""
-    return replace(
-        problem, tokens=0, routing="", top_k=0, ep_size=1, ep_rank=0, kernel=Kernel.FUSED
-    )
 
 
 def make_routing(

@@ -9,6 +9,16 @@ from autotune.kernels.measurement import Resources
 
 
 @dataclass(frozen=True, slots=True)
+class Footprint:
+    """What a compiled config takes of an SM: the worse of up and down."""
+
+    spill_bytes: int
+    """Local memory per thread."""
+    blocks_per_sm: int | None
+    """None for a GPU that is not in the table."""
+
+
+@dataclass(frozen=True, slots=True)
 class _Sm:
     """What the blocks of an SM (AMD: compute unit) share."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 
@@ -95,3 +95,10 @@ class Problem:
             f"E={self.experts},N={self.intermediate},H={self.hidden},topk={self.top_k} "
             f"{self.dtype.value}{quant}{parallel}{kernel}{routing} M={self.tokens:05d}"
         )
+
+
+def weights_key(problem: Problem) -> Problem:
+    """Equal for problems whose weights are the same tensors (``inputs.make_weights``)."""
+    return replace(
+        problem, tokens=0, routing="", top_k=0, ep_size=1, ep_rank=0, kernel=Kernel.FUSED
+    )

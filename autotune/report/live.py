@@ -19,8 +19,10 @@ from autotune.studies.history import Known
 from autotune.studies.outcome import TrialResult
 from autotune.tune.plan import Unit
 
-_ROWS = 6
-"""Studies shown at once: those in work and the last that ended."""
+_LEAST_ROWS = 6
+"""Studies shown on the lowest terminal. Workers take them in turn, so all are in work at once."""
+_OTHER_LINES = 3
+"""Heading, bar, and where the cursor stands."""
 _WORKERS = 4
 """Workers shown at once."""
 _SETTLE_S = 1.5
@@ -44,6 +46,7 @@ class LiveDisplay:
         self._units: Sequence[Unit] = ()
         self._settling: Unit | None = None
         self._work: dict[int, tuple[Unit, str, float]] = {}
+        self._seen: dict[int, Unit] = {}
         self._left = TimeLeft()
         self._until = None if timeout_s is None else time.monotonic() + timeout_s
         self._settles = False
@@ -65,6 +68,8 @@ class LiveDisplay:
 
     def trial_asked(self, unit: Unit, worker: int, config: AnyConfig) -> None:
         self._work[worker] = (unit, str(config), time.monotonic())
+        self._seen.pop(id(unit), None)
+        self._seen[id(unit)] = unit
 
     def trial_told(self, unit: Unit, result: TrialResult) -> None:
         log_trial(unit, result)
@@ -93,7 +98,9 @@ class LiveDisplay:
         skipped = sum(max(u.target - len(u.entries), 0) for u in self._units if u.ended)
         total = sum(unit.target for unit in self._units)
         self._bar.update(self._task, completed=done, total=total - skipped, left=self._time_left())
-        return Group(study_table(self._shown()), *self._workers(), self._bar)
+        workers = self._workers()
+        rows = max(self._console.height - _OTHER_LINES - len(workers), _LEAST_ROWS)
+        return Group(study_table(self._shown(rows)), *workers, self._bar)
 
     def _workers(self) -> list[Text]:
         if self._settling is not None:
@@ -134,10 +141,11 @@ class LiveDisplay:
             seconds = min(seconds, max(self._until - time.monotonic(), 0.0))
         return f"about {seconds_words(_rounded(seconds))} left"
 
-    def _shown(self) -> list[Unit]:
-        busy = [unit for unit in self._units if unit.in_flight]
-        ended = [unit for unit in self._units if unit.entries and not unit.in_flight]
-        shown = ended[-(_ROWS - len(busy)) :] + busy if len(busy) < _ROWS else busy[:_ROWS]
+    def _shown(self, rows: int) -> list[Unit]:
+        """Every study that has begun, or as many as fit: those that had the last turns."""
+        seen = dict(self._seen)  # this is drawn by a thread of its own
+        before = [unit for unit in self._units if unit.entries and id(unit) not in seen]
+        shown = [*before, *seen.values()][-rows:]
         return sorted(shown, key=lambda unit: unit.key.problem.tokens)
 
 

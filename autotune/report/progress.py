@@ -77,7 +77,7 @@ def study_table(units: Sequence[Unit]) -> Table:
     for unit in units:
         table.add_row(
             str(unit.key.problem.tokens),
-            f"{len(unit.entries)}/{unit.target}",
+            f"{len(unit.entries)}, done" if unit.ended else f"{len(unit.entries)}/{unit.target}",
             _us(unit.best_us),
             _us(unit.default_us),
             _speedup(unit),

@@ -22,7 +22,7 @@ from autotune.studies.pair_sampler import PairSampler
 from autotune.studies.pairs import PairSpace
 from autotune.studies.record import taken_configs
 from autotune.studies.space import SearchSpace, Space
-from autotune.studies.surrogate import History, InformedSampler
+from autotune.studies.surrogate import Footprints, History, InformedSampler
 
 _TRIES = 8
 """Proposals of the inner sampler before its last one is moved to the nearest unseen config."""
@@ -161,16 +161,19 @@ def make_sampler(
     *,
     history: History | None = None,
     prior_us: Sequence[float] | None = None,
+    footprints: Footprints | None = None,
 ) -> BaseSampler:
     """The sampler of a study: for pairs of configs, one of ``SAMPLERS`` on each half.
 
-    ``history`` (of sibling studies) and ``prior_us`` (a guess for each of ``space.configs``) are
-    for those that can learn from them.
+    ``history`` (of sibling studies), ``prior_us`` (a guess for each of ``space.configs``) and
+    ``footprints`` (of what is compiled) are for those that can learn from them.
     """
     make = SAMPLERS[name]
     if isinstance(space, PairSpace):
         return PairSampler(space, make, seed)
     assert isinstance(space, Space)
     if name == "surrogate":
-        return InformedSampler(space, seed, history=history, prior_us=prior_us)
+        return InformedSampler(
+            space, seed, history=history, prior_us=prior_us, footprints=footprints
+        )
     return make(space, seed)

@@ -12,6 +12,8 @@ from optuna.storages import BaseStorage
 from optuna.study import Study
 from optuna.trial import TrialState
 
+from autotune.devices.compiled import CompileCache
+from autotune.devices.footprints import Footprints
 from autotune.kernels.config import AnyConfig
 from autotune.kernels.device import Device
 from autotune.settings import RunSettings
@@ -26,7 +28,7 @@ from autotune.studies.pairs import best_pairs
 from autotune.studies.pruning import Stop, stop_for
 from autotune.studies.record import Measured, measured
 from autotune.studies.samplers import make_sampler
-from autotune.studies.space import SearchSpace
+from autotune.studies.space import SearchSpace, Space
 from autotune.studies.store import open_study
 from autotune.studies.surrogate import SurrogateSampler
 from autotune.tune.jobs import Job
@@ -67,7 +69,6 @@ class Unit:
     """What was measured so far, kept up by ``note``."""
     known: Sequence[Known] = ()
     """Studies to learn from; it may still grow."""
-    has_begun: bool = False
     finals: int = 0
     """Pairs put together from halves of different trials, measured beyond the target."""
     in_flight: int = 0
@@ -91,16 +92,14 @@ class Unit:
         gain = sampler.expected_gain(self.study)
         return f"{CONVERGED}: {gain:.2%} expected of the next trial" if gain < stop_gain else ""
 
-    def begin(self) -> None:
-        """Queue, before the first trial of this run, the winners of the neighbouring batch sizes:
-        what was measured of them by now. The sampler learns from these studies, but it may take
-        many trials before it asks for just that config."""
-        if self.has_begun:
-            return
-        self.has_begun = True
+    def take_hints(self) -> bool:
+        """Queue, before a worker's turn of this study, the winners of the neighbouring batch sizes
+        that it has not tried: what was measured of them by now. They are compiled already; the
+        sampler learns from these studies, but it may take many trials before it asks for just
+        that config. False where there are none."""
         near = neighbours(self.key, self.known)
         starts = [(s.winner, f"best at {s.problem.tokens} tokens") for s in near]
-        enqueue(self.study, self.space, starts, goal=self.goal)
+        return bool(enqueue(self.study, self.space, starts, goal=self.goal))
 
     @property
     def _is_queued(self) -> bool:
@@ -197,22 +196,34 @@ def join_unit(
     known: Sequence[Known] = (),
     *,
     worker: int = 0,
+    compiled: CompileCache | None = None,
 ) -> Unit:
     """As ``open_unit``, of a study that is there: nothing is written. Workers of different numbers
-    draw different random numbers: two that share a study must not want the same."""
+    draw different random numbers: two that share a study must not want the same. Its sampler knows
+    what became of what is ``compiled``."""
     settings = replace(settings, seed=settings.seed + _SEEDS_APART * worker)
-    sampler = _sampler(plan, settings, known)
+    sampler = _sampler(plan, settings, known, compiled)
     study = optuna.load_study(study_name=plan.key.study_name, storage=storage, sampler=sampler)
     return _unit(plan, study, settings, known, str(study.user_attrs.get("finished", "")))
 
 
-def _sampler(plan: UnitPlan, settings: RunSettings, known: Sequence[Known]) -> BaseSampler:
+def _sampler(
+    plan: UnitPlan,
+    settings: RunSettings,
+    known: Sequence[Known],
+    compiled: CompileCache | None = None,
+) -> BaseSampler:
+    footprints = None
+    if compiled is not None and isinstance(plan.space, Space):
+        configs = plan.space.configs
+        footprints = Footprints(compiled, plan.job.problem, configs, plan.key.device)
     return make_sampler(
         settings.sampler,
         plan.space,
         settings.seed + plan.job.problem.tokens,
         history=lambda wanted: siblings(wanted, known),
         prior_us=plan.prior_us,
+        footprints=footprints,
     )
 
 

@@ -5,17 +5,29 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
+from autotune.kernels.problem import weights_key
 from autotune.studies.claim import sweep
 from autotune.studies.grouped import Tally, tallies
 from autotune.studies.lease import Census, Lease
 from autotune.studies.ledger import Ledger
+from autotune.studies.order import Standing, by_turn, is_turn_over
 from autotune.studies.record import Measured, asked_config
 from autotune.tune.plan import Unit
 
 _SWEEP_S = 5.0
 _FAILURES_IN_A_ROW = 40
 """So many failures with nothing measured between them end a study: something else is wrong."""
+
+
+@dataclass(slots=True)
+class _Turn:
+    """A worker's stay at a unit."""
+
+    position: int
+    came_for_queue: bool
+    started: int = 0
 
 
 class Rooms:
@@ -38,7 +50,9 @@ class Rooms:
         self._stop_gain = stop_gain
         self._on_over = on_over
         self._ledgers = [Ledger(unit.study) for unit in units]
-        self._here = start_at % max(len(units), 1)
+        self._turn: _Turn | None = None
+        self._last = start_at % max(len(units), 1) - 1
+        self._known: set[int] = set()
         self._over: set[int] = set()
         self._left: set[int] = set()
         self._swept_at = -math.inf
@@ -62,6 +76,8 @@ class Rooms:
     def begun(self, position: int, trial_id: int) -> None:
         """A trial is this worker's until ``ended`` says that the storage has its end."""
         self._untold[trial_id] = position
+        if self._turn is not None:
+            self._turn.started += 1
 
     def ended(self, trial_id: int) -> None:
         """Thread-safe."""
@@ -73,22 +89,44 @@ class Rooms:
         self._units[position].entries = self._ledgers[position].entries
 
     def find(self) -> int | None:
-        """The unit to ask: this one while it has room, else the one with the fewest workers, the
-        next in order among equals."""
+        """The unit to ask: this one while its turn lasts and it has room, else by ``by_turn``."""
         self._look_back()
-        if self._here not in self._over and self._has_room(self._here):
-            return self._here
-        count = len(self._units)
+        turn = self._turn
+        if turn is not None and not self._is_turn_over(turn):
+            if turn.position not in self._over and self._has_room(turn.position):
+                return turn.position
+            self._left.add(turn.position)
         counts = tallies([unit.study for unit in self._units])
-        others = [len(tally.workers - set(self._lease.names)) for tally in counts]
-        order = sorted(range(count), key=lambda i: (others[i], (i - self._here) % count))
-        for position in order:
+        for position in by_turn(self._standings(counts), self._last):
             if position in self._over or self._is_full(position, counts[position]):
                 continue
             if self._has_room(position):
-                self._move(position, counts)
+                self._arrive(position, counts)
                 return position
+        self._turn = None
         return None
+
+    def _is_turn_over(self, turn: _Turn) -> bool:
+        queued = self._is_queued(turn.position)
+        over = is_turn_over(turn.started, came_for_queue=turn.came_for_queue, is_queued=queued)
+        if over and not self.room(turn.position):
+            self._left.add(turn.position)
+        return over
+
+    def _standings(self, counts: Sequence[Tally]) -> list[Standing]:
+        mine = set(self._lease.names)
+        held = weights_key(self._units[self._last].key.problem) if self._known else None
+        others = [len(tally.workers - mine) for tally in counts]
+        return [
+            Standing(
+                workers=others[position],
+                is_queued=tally.waiting > 0 and not others[position],
+                is_near=weights_key(unit.key.problem) == held,
+                is_known=position in self._known,
+                started=tally.measured + tally.running,
+            )
+            for position, (unit, tally) in enumerate(zip(self._units, counts, strict=True))
+        ]
 
     def sweep(self) -> None:
         """Now and then: what dead workers left is queued for whoever asks next."""
@@ -123,7 +161,7 @@ class Rooms:
         unit.entries, unit.finals = ledger.entries, ledger.finals
         if ledger.failures_in_a_row >= _FAILURES_IN_A_ROW:
             unit.ended = _failures(unit, ledger)
-        is_queued = any(asked_config(trial) in unit.space for trial in ledger.waiting)
+        is_queued = self._is_queued(position)
         if not unit.ended and not is_queued and self.room(position):
             unit.ended = unit.converged(self._stop_gain)
         if unit.ended or not self.room(position):
@@ -133,6 +171,11 @@ class Rooms:
             self._end(position, "every config of the space was tried")
             return False
         return True
+
+    def _is_queued(self, position: int) -> bool:
+        """As of the last reading."""
+        space = self._units[position].space
+        return any(asked_config(trial) in space for trial in self._ledgers[position].waiting)
 
     def _end(self, position: int, reason: str = "") -> None:
         """The unit is over, unless trials of it are in work or there are finals to measure."""
@@ -147,18 +190,22 @@ class Rooms:
         self._over.add(position)
         self._on_over(position)
 
-    def _move(self, position: int, counts: Sequence[Tally]) -> None:
-        """To another unit, whose sampler learns from what everybody has measured by now."""
-        self._left.add(self._here)
-        self._here = position
+    def _arrive(self, position: int, counts: Sequence[Tally]) -> None:
+        """At a unit whose sampler learns from what everybody has measured by now."""
+        self._turn = _Turn(position, came_for_queue=self._is_queued(position))
+        self._last = position
+        self._known.add(position)
+        self._left.discard(position)
         for unit, ledger, tally in zip(self._units, self._ledgers, counts, strict=True):
-            if tally.measured != len(unit.entries):
+            if tally.measured > len(unit.entries):
                 ledger.read()
                 unit.entries = ledger.entries
+        if self._units[position].take_hints():
+            self._ledgers[position].read()
 
     def _look_back(self) -> None:
         """A unit that we went on from with trials in work may have ended with the last of them."""
-        for position in self._left - self._over - {self._here}:
+        for position in self._left - self._over:
             if not self._count_untold(position):
                 self._has_room(position)
                 self._left.discard(position)

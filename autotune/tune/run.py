@@ -41,6 +41,9 @@ from autotune.tune.watch import Watch
 
 _log = logging.getLogger(__name__)
 LOCAL = Launcher()
+_WRITE_S = 10.0
+"""How old engine files may get while studies are searched abreast: what a run that is killed
+leaves."""
 
 
 class Display(Observer, Protocol):
@@ -85,7 +88,7 @@ def run(
     """Tune everything that ``settings`` names; whatever is in the storage is not done again.
 
     Other runs on the same storage, here or elsewhere, join the same work. Engine files are written
-    whenever a study ends, and at the end. Raises AutotuneError for what the user can mend.
+    every few seconds, and at the end. Raises AutotuneError for what the user can mend.
     """
     began = time.monotonic()
     shape = model_shape(settings.model)
@@ -137,11 +140,13 @@ def run(
 
 
 class _Writer(Observer):
-    """Keeps the engine files as good as the studies are."""
+    """Keeps the engine files about as good as the studies are."""
 
     def __init__(self, units: Sequence[Unit], output_dir: Path) -> None:
         self._units = units
         self._output_dir = output_dir
+        self._is_old = False
+        self._written_at = time.monotonic()
 
     def results(self) -> list[Result]:
         return [result for unit in self._units for result in _results(unit)]
@@ -153,17 +158,20 @@ class _Writer(Observer):
         pass
 
     def trial_told(self, unit: Unit, result: TrialResult) -> None:
-        pass
+        self._is_old = True
 
     def unit_ended(self, unit: Unit) -> None:
+        self._is_old = True
+
+    def tick(self) -> None:
         """A file that cannot be written now must not end the run: the last write will tell."""
+        if not self._is_old or time.monotonic() - self._written_at < _WRITE_S:
+            return
         try:
             self.write()
         except EngineFileError as error:
             _log.warning("%s", error)
-
-    def tick(self) -> None:
-        pass
+        self._is_old, self._written_at = False, time.monotonic()
 
 
 def _compile_pool(

@@ -18,6 +18,7 @@ from typing import Any
 from optuna.storages import BaseStorage
 
 from autotune.devices import open_measurer
+from autotune.devices.compiled import FILE_NAME, CompileCache
 from autotune.errors import AutotuneError
 from autotune.settings import RunSettings
 from autotune.studies.history import Known
@@ -205,8 +206,12 @@ class _Service:
         deadline = None if begin.seconds is None else time.monotonic() + begin.seconds
         self._settings = settings = begin.settings
         storage = self._storage
-        self._units = patiently(lambda: _join(storage, begin, self._order.number))
         is_ahead = compiles_ahead(self._measurer.device, settings.provider)
+        compiled = None
+        if is_ahead:
+            path = self._order.options.cache_dir / FILE_NAME
+            compiled = CompileCache(path, self._measurer.device.target)
+        self._units = patiently(lambda: _join(storage, begin, self._order.number, compiled))
         with Lease(storage, self._order.device) as lease:
             worker = Worker(
                 self._units,
@@ -241,9 +246,14 @@ class _Reporter(logging.Handler):
         self._overseer.send(Said(record.levelno, record.getMessage()))
 
 
-def _join(storage: BaseStorage, begin: Begin, worker: int) -> list[Unit]:
+def _join(
+    storage: BaseStorage, begin: Begin, worker: int, compiled: CompileCache | None
+) -> list[Unit]:
     known: list[Known] = []
-    units = [join_unit(storage, plan, begin.settings, known, worker=worker) for plan in begin.plans]
+    units = [
+        join_unit(storage, plan, begin.settings, known, worker=worker, compiled=compiled)
+        for plan in begin.plans
+    ]
     known += known_studies(storage, units)
     return units
 

@@ -1,7 +1,7 @@
 """A worker: asks ahead, has its child measure, tells behind, until no study has room.
 
-All that workers share is the storage. One takes trials of the study that the fewest work on,
-stays with it while it has room, and then goes on to the next. So several may share one batch
+All that workers share is the storage. One takes studies in turn (``studies.order``), those that
+it knows while they have room, then those that the fewest work on. So several may share one batch
 size, and the end of a run does not wait for one of them.
 """
 
@@ -158,7 +158,6 @@ class Worker:
         if position is None:
             return
         unit = self._units[position]
-        patiently(unit.begin)
         room = self._rooms.room(position)
         count = max(min(2 * low - len(self._flights), _MOST_AHEAD - self._in_work, room), 1)
         ledger, worker = self._rooms.ledger(position), self._lease.worker

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,9 +11,10 @@ import torch
 
 from autotune.devices.cuda import CudaMeasurer, device_of, is_harmless
 from autotune.devices.options import MeasurerOptions
+from autotune.devices.shelf import Shelf
 from autotune.errors import DeviceError
 from autotune.kernels.config import Config, ConfigPair
-from autotune.kernels.device import DeviceKind, Target
+from autotune.kernels.device import Device, DeviceKind, Target
 from autotune.kernels.limits import why_no_tma
 from autotune.kernels.measurement import Measurement
 from autotune.kernels.problem import Dtype, Kernel, Problem
@@ -69,7 +70,7 @@ class Cramped(CudaMeasurer):
     def __init__(self, room: int) -> None:
         self._instances, self._halved = 10, set()
         self._room = room
-        self._prepared = self._weights = None
+        self._prepared, self._weights = Shelf(), None
 
     def _attempt(self, problem: Problem, config: Config, stop: Stop | None) -> TrialResult:  # type: ignore[override]
         count = self._count(problem)
@@ -87,6 +88,85 @@ def test_out_of_memory_halves_the_routings_once_and_then_is_an_outcome() -> None
     result = Cramped(room=4)._run(PROBLEM, TILES, None)
     assert result.outcome is Outcome.OUT_OF_RESOURCES
     assert result.reason == "device memory: CUDA out of memory. Tried to allocate"
+
+
+def test_other_problems_tensors_go_before_routings_are_halved() -> None:
+    others = Cramped(room=0)
+    others._prepared.put(replace(PROBLEM, tokens=1), others._prepared, 1, 1)  # type: ignore[arg-type]
+    others._attempt = _once_without(others)  # type: ignore[method-assign]
+    result = others._run(PROBLEM, TILES, None)
+    assert result.measurement is not None
+    assert len(result.measurement.samples_us) == 10
+    assert others._kept_share == 0
+
+
+def _once_without(cramped: Cramped) -> Callable[..., TrialResult]:
+    """Fails where anything is kept."""
+
+    def attempt(problem: Problem, config: Config, stop: Stop | None) -> TrialResult:
+        cramped._room = 0 if len(cramped._prepared) else 10
+        return Cramped._attempt(cramped, problem, config, stop)
+
+    return attempt
+
+
+class OnCpu(CudaMeasurer):
+    """No GPU: tensors are made in main memory, and nothing is timed."""
+
+    def __init__(self, kept_share: float) -> None:
+        self._instances, self._halved, self._seed = 2, set(), 0
+        self._place = "cpu"
+        self._device = Device(DeviceKind.CUDA, "CPU", Target("cuda", 90), 1, "3.6.0")
+        self._prepared, self._weights = Shelf(), None
+        self._kept_share = kept_share
+
+
+SMALL = Problem(experts=4, top_k=2, hidden=64, intermediate=32, tokens=8)
+
+
+@pytest.fixture
+def free_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (2**30, 2**30))
+
+
+@pytest.mark.usefixtures("free_bytes")
+def test_a_batch_size_that_comes_back_finds_its_tensors() -> None:
+    measurer, other = OnCpu(0.25), replace(SMALL, tokens=16)
+    first = measurer._prepare(SMALL)
+    second = measurer._prepare(other)
+    assert measurer._prepare(SMALL) is first
+    assert measurer._prepare(other) is second
+    assert first.inputs.weights is second.inputs.weights
+    fresh = OnCpu(0.25)._prepare(SMALL)
+    assert torch.equal(first.reference, fresh.reference)
+    assert torch.equal(first.routings[1].ids, fresh.routings[1].ids)
+
+
+@pytest.mark.usefixtures("free_bytes")
+def test_where_room_is_short_the_problem_at_hand_is_kept_alone() -> None:
+    measurer, other = OnCpu(0.0), replace(SMALL, tokens=16)
+    first = measurer._prepare(SMALL)
+    assert measurer._prepare(SMALL) is first
+    measurer._prepare(other)
+    assert list(measurer._prepared) == [other]
+
+
+@pytest.mark.usefixtures("free_bytes")
+def test_other_weights_push_out_all_that_was_made_with_the_old_ones() -> None:
+    measurer, other = OnCpu(0.25), replace(SMALL, experts=8)
+    measurer._prepare(SMALL)
+    measurer._prepare(replace(SMALL, tokens=16, ep_size=2))
+    assert len(measurer._prepared) == 2
+    measurer._prepare(other)
+    assert list(measurer._prepared) == [other]
+
+
+@pytest.mark.usefixtures("free_bytes")
+def test_what_a_problem_takes_counts_without_the_weights() -> None:
+    prepared = OnCpu(0.25)._prepare(SMALL)
+    inputs, buffers = prepared.inputs, prepared.buffers
+    least = inputs.x.nbytes + buffers.up.nbytes + buffers.down.nbytes + prepared.reference.nbytes
+    assert least < prepared.own_bytes < 3 * least
 
 
 @pytest.fixture(scope="module")

@@ -57,6 +57,23 @@ def test_nothing_is_wider_than_the_terminal(width: int) -> None:
         assert word in text
 
 
+@pytest.mark.parametrize(("height", "first"), [(24, 1), (12, 11), (6, 13)])
+def test_studies_in_turn_have_a_row_each_or_the_last_ones_do(height: int, first: int) -> None:
+    console = Console(width=80, height=height, force_terminal=True, file=io.StringIO())
+    display = LiveDisplay(console)
+    units = [_Unit(size, 20) for size in range(1, 19)]
+    display._units = units  # type: ignore[assignment]
+    display._task = display._bar.add_task("trials", total=None, left="")
+    for unit in units:
+        display.trial_asked(unit, 0, Config(128, 256, 128, 64, 8, 5))  # type: ignore[arg-type]
+    with console.capture() as capture:
+        console.print(display._drawn())
+    lines = [_ESCAPE.sub("", line) for line in capture.get().splitlines()]
+    rows = [int(line.split()[0]) for line in lines if "1.37×" in line]
+    assert rows == list(range(first, 19))
+    assert len(lines) < max(height, 10)
+
+
 def _in_a_terminal(width: int, cwd: Path, *words: str, **more: str) -> str:
     """What a run writes to a pseudo-terminal on stderr; stdout goes elsewhere."""
     ours, theirs = pty.openpty()

@@ -132,11 +132,17 @@ def test_the_best_of_a_neighbouring_batch_size_is_measured_early(
     settings: Make, database: str
 ) -> None:
     _run(settings(trials=14), database)
-    first, second = sorted(_stored(database), key=lambda study: study.key.problem.tokens)
-    best = min(first.measured, key=lambda entry: entry.median_us).config
-    number = next(e.trial_number for e in second.measured if e.config == best)
-    assert number <= 4
-    assert "best at 1 tokens" in {t.user_attrs.get("source") for t in second.trials}
+    hinted = {
+        study.key.problem.tokens: [
+            trial.number
+            for trial in study.trials
+            if "best at" in trial.user_attrs.get("source", "")
+        ]
+        for study in _stored(database)
+    }
+    assert hinted[64]
+    assert min(hinted[64]) <= 4
+    assert hinted[1]  # and the other way, in its second turn
 
 
 def test_results_come_from_the_storage_alone(settings: Make, database: str) -> None:

@@ -23,6 +23,7 @@ from autotune.kernels.config import Config
 from autotune.kernels.problem import Problem
 from autotune.studies.key import StudyKey
 from autotune.studies.lease import Census, Lease
+from autotune.studies.objective import enqueue
 from autotune.studies.outcome import TrialResult
 from autotune.studies.pruning import Stop
 from autotune.studies.record import outcome_counts
@@ -174,6 +175,20 @@ def test_units_in_order_and_each_told_before_it_is_over(make: Make, database: st
         assert [type(m) for m in mine] == [Told, Told, Told, Over]
     assert sum(isinstance(message, Started) for message in parent.heard) == 6
     assert spent.seconds > 0
+
+
+def test_queued_trials_of_all_units_come_first_and_then_turns(make: Make, database: str) -> None:
+    units = [_unit(database, _space(FINE, count=16), target=14, tokens=n) for n in (1, 2, 4)]
+    for unit in units:
+        enqueue(unit.study, unit.space, [(c, "default") for c in unit.space.configs[-2:]])
+    parent = Recorder()
+    make(units, FaultyMeasurer, parent).run()
+    told = [message.position for message in parent.heard if isinstance(message, Told)]
+    assert sorted(told[:6]) == [0, 0, 1, 1, 2, 2]
+    first, second = told[6:24], told[24:]
+    assert {p: first.count(p) for p in range(3)} == {0: 6, 1: 6, 2: 6}
+    assert {p: second.count(p) for p in range(3)} == {0: 6, 1: 6, 2: 6}
+    assert [unit.ended for unit in units] == ["", "", ""]
 
 
 class Doomed(FaultyMeasurer):

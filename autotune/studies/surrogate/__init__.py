@@ -8,6 +8,7 @@ siblings, static guess ─► prior ┘
 from __future__ import annotations
 
 from autotune.studies.surrogate.candidates import Candidates, candidates_of
+from autotune.studies.surrogate.demotion import Footprints
 from autotune.studies.surrogate.features import features
 from autotune.studies.surrogate.informed import History, InformedSampler
 from autotune.studies.surrogate.model import Prior
@@ -16,6 +17,7 @@ from autotune.studies.surrogate.sampler import SurrogateSampler
 
 __all__ = [
     "Candidates",
+    "Footprints",
     "History",
     "InformedSampler",
     "Prior",

@@ -57,11 +57,18 @@ class Belief:
     """Log time to improve on."""
     processes: Sequence[Process]
     votes: Votes | None = None
+    weight: Floats | None = None
+    """[candidates] see ``demotion``; None where nothing is known of any."""
 
     @cached_property
     def gain(self) -> Floats:
-        """[rows] expected improvement of log time."""
-        return self._gain(1.0)
+        """[rows] expected improvement of log time, less where a candidate compiled badly: what to
+        try next is decided by it."""
+        return self.weighted(self._gain(1.0))
+
+    def weighted(self, gain: Floats) -> Floats:
+        """[rows] ``gain``, less where a candidate compiled badly."""
+        return gain if self.weight is None else gain * self.weight[self.rows]
 
     def saving(self, width: float) -> Floats:
         """[rows] share of the best time that each is expected to save where deviations are so
@@ -104,7 +111,7 @@ class Belief:
             known = processes[0].outlook.deviation / self.processes[0].outlook.deviation
             deviation = votes.deviation * known[self.rows]
             votes = Votes(votes.share, votes.mean[kept], deviation[kept])
-        return Belief(self.rows[kept], self.best, processes, votes)
+        return Belief(self.rows[kept], self.best, processes, votes, self.weight)
 
 
 def improvement(lead: Floats, deviation: Floats) -> Floats:

@@ -12,6 +12,7 @@ from autotune.studies.key import StudyKey
 from autotune.studies.record import MEASURED
 from autotune.studies.space import Space
 from autotune.studies.surrogate.candidates import candidates_of
+from autotune.studies.surrogate.demotion import Footprints, weights
 from autotune.studies.surrogate.features import SMS, features
 from autotune.studies.surrogate.prior import Subject, sibling_prior
 from autotune.studies.surrogate.sampler import SurrogateSampler
@@ -40,20 +41,25 @@ class InformedSampler(SurrogateSampler):
         history: History | None = None,
         prior_us: Sequence[float] | None = None,
         sms: int = SMS,
+        footprints: Footprints | None = None,
     ) -> None:
         """``history`` finds a key's siblings; it is called now and then, not for each trial.
         ``prior_us`` is a guess for each config of ``space.configs``, of which only the ratios
-        count. ``sms`` are the device's."""
+        count. ``sms`` are the device's. ``footprints`` tells what was compiled by now, and how
+        well."""
         super().__init__(candidates_of([config.as_keys() for config in space.configs]), seed)
         self._space = space
         self._history = history
         self._prior_us = prior_us
         self._sms = sms
+        self._footprints = footprints
         self._key: StudyKey | None = None
         self._learnt_from = 0
         self._next_look = 0
 
     def _prepare(self, study: Study, trials: list[FrozenTrial]) -> None:
+        if self._footprints is not None and (compiled := self._footprints()):
+            self._weigh(weights(compiled, len(self._candidates)))
         measured = sum(trial.state in MEASURED for trial in trials)
         if measured < self._next_look:
             return

@@ -142,11 +142,11 @@ class Surrogate:
         """Where to begin when nothing is measured yet: the prior's best, best first."""
         return unseen[np.argsort(self._offset[unseen], kind="stable")[:count]]
 
-    def believe(self, observed: Observed, unseen: Rows) -> Belief:
+    def believe(self, observed: Observed, unseen: Rows, weight: Floats | None = None) -> Belief:
         """Expected improvement over ``unseen`` (a part of it, where it is large). At least one
-        row must be measured."""
+        row must be measured. ``weight`` of each candidate: see ``demotion``."""
         lesson = self._lesson(observed)
-        belief = Belief(unseen, lesson.best, lesson.processes)
+        belief = Belief(unseen, lesson.best, lesson.processes, weight=weight)
         for row in observed.pending.tolist():
             belief = belief.with_pending(row)
         if lesson.trees is None:

@@ -14,6 +14,7 @@ from optuna.trial import FrozenTrial
 
 from autotune.studies.surrogate.belief import Belief
 from autotune.studies.surrogate.candidates import Candidates
+from autotune.studies.surrogate.demotion import lighter
 from autotune.studies.surrogate.libraries import thread_pools
 from autotune.studies.surrogate.model import Prior, Surrogate
 from autotune.studies.surrogate.observed import Observed
@@ -56,6 +57,7 @@ class SurrogateSampler(BaseSampler):
     def __init__(self, candidates: Candidates, seed: int, prior: Prior | None = None) -> None:
         self._seed = seed
         self._candidates = candidates
+        self._weight: Floats | None = None
         self._turns = Turns(lambda trial: is_asking(self._candidates, trial))
         self._informed(candidates, prior)
 
@@ -65,6 +67,12 @@ class SurrogateSampler(BaseSampler):
         self._has_prior = prior is not None
         self._surrogate = Surrogate(candidates, prior, self._seed)
         self._last: tuple[tuple[bytes, bytes], Belief] | None = None
+
+    def _weigh(self, weight: Floats) -> None:
+        """From now on, what compiled badly counts less: see ``demotion``."""
+        if self._weight is None or not np.array_equal(weight, self._weight):
+            self._weight = weight
+            self._last = None
 
     def _prepare(self, study: Study, trials: list[FrozenTrial]) -> None:
         """Before a proposal: subclasses take in what they can learn elsewhere."""
@@ -150,7 +158,9 @@ class SurrogateSampler(BaseSampler):
             return 0.0
         if len(observed.measured) < self._stops_from or observed.stale < _STOP_STALE:
             return math.inf
-        return float(self._surrogate.gains(observed, self._belief(observed, unseen)).max())
+        belief = self._belief(observed, unseen)
+        gains = self._surrogate.gains(observed, belief)
+        return float(gains[np.argmax(belief.weighted(gains))])
 
     @property
     def _stops_from(self) -> int:
@@ -183,7 +193,7 @@ class SurrogateSampler(BaseSampler):
 
     def _guess(self, observed: Observed, unseen: Rows) -> int:
         """The prior's best; where that is in work, what is far from it among the next best."""
-        promising = self._surrogate.best_guesses(unseen, _PROMISING)
+        promising = self._surrogate.best_guesses(lighter(unseen, self._weight), _PROMISING)
         if not len(observed.taken):
             return int(promising[0])
         return self._farthest(observed, promising)
@@ -193,7 +203,8 @@ class SurrogateSampler(BaseSampler):
         state = (observed.knowledge, observed.pending.tobytes())
         if self._last is None or self._last[0] != state:
             with thread_pools().limit(limits=1):  # small matrices; the cores have better to do
-                self._last = (state, self._surrogate.believe(observed, unseen))
+                belief = self._surrogate.believe(observed, unseen, self._weight)
+                self._last = (state, belief)
         return self._last[1]
 
     def _farthest(self, observed: Observed, unseen: Rows) -> int:
