@@ -99,9 +99,10 @@ def enqueue(
 
     Queued trials survive a kill and are asked before the sampler is. Returns what was queued.
     """
+    tried = taken_configs(study.get_trials(deepcopy=False))  # before the database is locked
     wanted: dict[AnyConfig, str] = {}
     for config, source in starts:
-        if config in space:
+        if config in space and config not in tried:
             wanted.setdefault(config, source)
     queued: list[AnyConfig] = []
 
