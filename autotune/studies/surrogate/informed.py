@@ -52,6 +52,7 @@ class InformedSampler(SurrogateSampler):
         self._sms = sms
         self._footprints = footprints
         self._key: StudyKey | None = None
+        self._subject: Subject | None = None
         self._next_look = 0
 
     def _prepare(self, study: Study, trials: list[FrozenTrial]) -> None:
@@ -67,9 +68,10 @@ class InformedSampler(SurrogateSampler):
             self._learn(self._key)
 
     def _learn(self, key: StudyKey) -> None:
-        subject = Subject(key.problem, key.device, self._space.configs, self._sms)
+        if self._subject is None:
+            self._subject = Subject(key.problem, key.device, self._space.configs, self._sms)
         known = self._history(key) if self._history else ()
-        prior = sibling_prior(subject, known, static_us=self._prior_us, seed=self._seed)
+        prior = sibling_prior(self._subject, known, static_us=self._prior_us, seed=self._seed)
         physics = features(key.problem, key.device, self._space.configs, self._sms)
         self._informed(candidates_of(self._candidates.rows, physics), prior)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,9 +36,9 @@ slowness from the other recorded model: 0.7 to 0.9 at a likeness of 0.05 to 0.06
 0.07 at 0.02 (one). Chosen on these, so races on them flatter it."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Subject:
-    """What a prior is wanted for."""
+    """What a prior is wanted for. Keep it: much of the work is remembered for it alone."""
 
     problem: Problem
     device: Device
@@ -103,11 +104,18 @@ def _columns(subject: Subject, problem: Problem, configs: Sequence[Config]) -> F
     config of the space needs on that problem, which compares problems of unlike size."""
     knobs = np.array([_codes(config) for config in configs])
     physics = features(problem, subject.device, configs, subject.sms)
-    space = features(problem, subject.device, subject.configs, subject.sms)
-    least = space[:, :COUNTS].min(axis=0)
+    least = _least(subject, problem)
     rows = np.log2(problem.tokens * problem.top_k / (problem.experts * problem.ep_size))
     level = np.full(len(configs), rows)
     return np.column_stack([knobs, physics, physics[:, :COUNTS] - least, level])
+
+
+@lru_cache(maxsize=1024)  # of 18 batch sizes that learn from each other, 324 are in use
+def _least(subject: Subject, problem: Problem) -> Floats:
+    """The least of each count that any config needs on that problem."""
+    space = features(problem, subject.device, subject.configs, subject.sms)
+    least: Floats = space[:, :COUNTS].min(axis=0)
+    return least
 
 
 def _codes(config: Config) -> list[float]:
