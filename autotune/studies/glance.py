@@ -94,9 +94,10 @@ def measured_studies(source: Source) -> list[MeasuredStudy]:
         ]
     with source.connect() as connection:
         studies = _studies(connection)
-        params = _params(connection)
+        told = list(_told(connection))
+        params = _params(connection)  # after those that have them: others go on measuring
         entries: dict[int, list[Measured]] = {}
-        for study_id, trial_id, number, value, outcome, samples in _told(connection):
+        for study_id, trial_id, number, value, outcome, samples in told:
             config = config_from_keys(params[trial_id])
             ok = json.loads(outcome) == Outcome.OK.value
             entry = Measured(config, tuple(json.loads(samples)), value, number, ok)
