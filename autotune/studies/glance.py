@@ -94,10 +94,11 @@ def measured_studies(source: Source) -> list[MeasuredStudy]:
         ]
     with source.connect() as connection:
         studies = _studies(connection)
-        params = _params(connection)
+        told = list(_told(connection))
+        params = _params(connection)  # after those that have them: others go on measuring
         configs: dict[tuple[tuple[str, int], ...], AnyConfig] = {}  # studies share a space
         entries: dict[int, list[Measured]] = {}
-        for study_id, trial_id, number, value, outcome, samples in _told(connection):
+        for study_id, trial_id, number, value, outcome, samples in told:
             knobs = tuple(params[trial_id].items())
             config = configs.get(knobs) or configs.setdefault(
                 knobs, config_from_keys(params[trial_id])

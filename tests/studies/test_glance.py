@@ -13,6 +13,7 @@ from autotune.kernels.config import Config
 from autotune.kernels.device import Device, DeviceKind, Target
 from autotune.kernels.measurement import Measurement
 from autotune.kernels.problem import Problem
+from autotune.studies import glance as glance_module
 from autotune.studies.glance import glances, measured_studies
 from autotune.studies.key import StudyKey
 from autotune.studies.objective import ask, tell
@@ -79,3 +80,32 @@ def test_what_is_no_storage_is_refused(tmp_path: Path) -> None:
     for path in (text, tmp_path / "none.db"):
         with pytest.raises(StorageError), reading(str(path)):
             pass
+
+
+def test_a_measurement_that_comes_meanwhile_does_no_harm(
+    storage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever of the queries is first: another worker tells a trial right after it."""
+    opened = open_storage(storage, create=False)
+    name = next(s.name for s in stored_studies(opened) if not s.measured)
+    study = optuna.load_study(study_name=name, storage=opened)
+    left = [ask(study, _SPACE)]
+
+    def then_told(query: str) -> None:
+        whole = getattr(glance_module, query)
+
+        def asked(connection: object) -> object:
+            found = list(whole(connection)) if query == "_told" else whole(connection)
+            while left:
+                left.pop()
+                tell(study, ask(study, _SPACE), _RESULTS[0], default_us=6.0)
+            return found
+
+        monkeypatch.setattr(glance_module, query, asked)
+
+    then_told("_told")
+    then_told("_params")
+    with reading(storage) as engine:
+        seen = {s.name: s.measured for s in measured_studies(engine)}
+    assert len(seen[name]) <= 1
+    assert not left

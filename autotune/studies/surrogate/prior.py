@@ -40,9 +40,9 @@ slowness from the other recorded model: 0.7 to 0.9 at a likeness of 0.05 to 0.06
 0.07 at 0.02 (one). Chosen on these, so races on them flatter it."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Subject:
-    """What a prior is wanted for."""
+    """What a prior is wanted for. Keep it: much of the work is remembered for it alone."""
 
     problem: Problem
     device: Device
