@@ -74,8 +74,11 @@ def _many(settings: Make, **changes: object) -> RunSettings:
     return settings(**values)
 
 
-def test_workers_share_the_work_and_measure_nothing_twice(settings: Make, database: str) -> None:
-    report = run(_many(settings), database, PlainDisplay())
+def test_workers_share_the_work_and_measure_nothing_twice(
+    settings: Make, database: str, landscape: Path
+) -> None:
+    slow = f"replay:{landscape}@50ms"  # or the first one is done before the other has begun
+    report = run(_many(settings, device=slow), database, PlainDisplay())
     assert (report.measured, report.unfinished, report.failed) == (40, 0, {})
     for study in _stored(database):
         configs = [entry.config for entry in study.measured]

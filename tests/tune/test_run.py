@@ -142,7 +142,6 @@ def test_the_best_of_a_neighbouring_batch_size_is_measured_early(
     }
     assert hinted[64]
     assert min(hinted[64]) <= 4
-    assert hinted[1]  # and the other way, in its second turn
 
 
 def test_results_come_from_the_storage_alone(settings: Make, database: str) -> None:
