@@ -44,7 +44,8 @@ def next_compiled(gains: Sequence[Floats], compiled: Rows, least: float) -> tupl
 
 BLOCK = 6
 """Trials of a turn. Few, since a study learns from its siblings between turns, and its proposals of
-one turn know little of each other's results; enough to pay for turning (``devices.shelf``)."""
+one turn know little of each other's results. 6 and 12 were not told apart by benchmarks/workers/
+turns.py (three seeds)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,8 +74,10 @@ def _many(settings: Make, **changes: object) -> RunSettings:
     return settings(**values)
 
 
-def test_workers_share_the_work_and_measure_nothing_twice(settings: Make, database: str) -> None:
-    slow = f"{settings().device}@20ms"  # nobody is done before the other has begun
+def test_workers_share_the_work_and_measure_nothing_twice(
+    settings: Make, database: str, landscape: Path
+) -> None:
+    slow = f"replay:{landscape}@50ms"  # or the first one is done before the other has begun
     report = run(_many(settings, device=slow), database, PlainDisplay())
     assert (report.measured, report.unfinished, report.failed) == (40, 0, {})
     for study in _stored(database):

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 from autotune.devices.compiled import CompileCache
 from autotune.kernels.binary import binary_key
@@ -11,6 +13,7 @@ from autotune.kernels.measurement import Resources
 from autotune.kernels.problem import Problem
 from autotune.settings import RunSettings
 from autotune.studies.key import StudyKey
+from autotune.studies.record import Measured, asked_config
 from autotune.studies.space import Space
 from autotune.studies.storage import open_storage
 from autotune.studies.surrogate import SurrogateSampler
@@ -37,6 +40,26 @@ def test_a_joined_unit_learns_what_another_batch_size_compiled(
     for which in ("up", "down"):
         compiled.put(binary_key(PROBLEM, favourite, which), Resources(255, 4096, 65536))
     assert _proposed(unit) == SPACE.configs[1]
+
+
+def test_before_each_turn_the_neighbours_winners_are_queued_once(
+    settings: Callable[..., RunSettings], database: str
+) -> None:
+    entries = [Measured(c, (9.0,), 9.0 - row, row, True) for row, c in enumerate(SPACE.configs)]
+    near = SimpleNamespace(
+        key=StudyKey(replace(PROBLEM, tokens=32), H200, SPACE.fingerprint), measured=entries[:7]
+    )
+    key = StudyKey(PROBLEM, H200, SPACE.fingerprint)
+    plan = UnitPlan(Job(PROBLEM, ()), key, SPACE, None, {})
+    unit = open_unit(open_storage(database, create=True), plan, settings(trials=5), [near])
+    assert not unit.take_hints()  # too little is known there
+    near.measured = entries[:8]
+    assert unit.take_hints()
+    assert not unit.take_hints()
+    near.measured = entries[:9]
+    assert unit.take_hints()
+    queued = [(asked_config(t), t.user_attrs["source"]) for t in unit.study.trials]
+    assert queued == [(SPACE.configs[row], "best at 32 tokens") for row in (7, 8)]
 
 
 def _proposed(unit: Unit) -> Config:
