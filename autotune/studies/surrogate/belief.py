@@ -11,14 +11,11 @@ import scipy  # its modules load when first used
 from numpy.typing import NDArray
 
 from autotune.studies.surrogate.gp import Outlook
-from autotune.studies.surrogate.trees import Forecast
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.int64]
 
 _TINY = 1e-12
-_MARGIN = 0.03
-"""Of log time: what is expected to gain less is no reason to try."""
 
 
 @dataclass(frozen=True)
@@ -44,28 +41,11 @@ class Votes:
     """The trees' part in a belief, about its rows."""
 
     share: float
-    value: Forecast
-    standing: Forecast | None = None
-    """The same as normal scores among what is measured; None where nothing is chosen by them."""
-    best_standing: float = 0.0
+    mean: Floats
+    deviation: Floats
 
     def gain(self, best: float, width: float) -> Floats:
-        return improvement(best - self.value.mean, self.value.deviation * width)
-
-    def rise(self) -> Floats:
-        """Expected improvement of standing."""
-        assert self.standing is not None
-        lead = self.best_standing - self.standing.mean
-        return improvement(lead, self.standing.deviation)
-
-    def narrowed(self, factor: Floats) -> Votes:
-        """With so many times the deviations."""
-        standing = self.standing and self.standing.narrowed(factor)
-        return replace(self, value=self.value.narrowed(factor), standing=standing)
-
-    def take(self, kept: NDArray[np.bool_]) -> Votes:
-        standing = self.standing and self.standing.take(kept)
-        return replace(self, value=self.value.take(kept), standing=standing)
+        return improvement(best - self.mean, self.deviation * width)
 
 
 @dataclass(frozen=True)
@@ -77,15 +57,11 @@ class Belief:
     """Log time to improve on."""
     processes: Sequence[Process]
     votes: Votes | None = None
-    by_standing: bool = False
-    """Whether it is the turn of improvement of standing, where votes have one."""
 
     @cached_property
     def gain(self) -> Floats:
-        """[rows] what the next choice is by: expected improvement of log time, or of standing."""
-        if self.by_standing and self.votes is not None and self._has_standing:
-            return self.votes.rise()
-        return self._gain(1.0, _MARGIN)
+        """[rows] expected improvement of log time."""
+        return self._gain(1.0)
 
     def saving(self, width: float) -> Floats:
         """[rows] share of the best time that each is expected to save where deviations are so
@@ -93,27 +69,18 @@ class Belief:
         saved: Floats = -np.expm1(-self._gain(width))
         return saved
 
-    def _gain(self, width: float, margin: float = 0.0) -> Floats:
-        best = self.best - margin
+    def _gain(self, width: float) -> Floats:
         total = np.zeros(len(self.rows))
         for process in self.processes:
-            total += process.share * process.gain(self.rows, best, width)
+            total += process.share * process.gain(self.rows, self.best, width)
         if self.votes is None:
             return total
-        return (1 - self.votes.share) * total + self.votes.share * self.votes.gain(best, width)
+        return (1 - self.votes.share) * total + self.votes.share * self.votes.gain(self.best, width)
 
     def likely(self, count: int) -> Rows:
-        """The rows of the largest gains, best first; by turns, where there are turns."""
+        """The rows of the largest gains, best first."""
         order: Rows = np.argsort(-self.gain, kind="stable")
-        if self._has_standing:
-            then = replace(self, by_standing=not self.by_standing)
-            both = np.stack([order, np.argsort(-then.gain, kind="stable")], axis=1).ravel()
-            order = both[np.sort(np.unique(both, return_index=True)[1])]
         return self.rows[order[:count]]
-
-    @property
-    def _has_standing(self) -> bool:
-        return self.votes is not None and self.votes.standing is not None
 
     def favourites(self, count: int) -> list[int]:
         """Rows to try at the same time: each is the favourite while the earlier ones are in
@@ -135,8 +102,9 @@ class Belief:
         votes = self.votes
         if votes is not None:  # trees take the process's word for how much less is unknown
             known = processes[0].outlook.deviation / self.processes[0].outlook.deviation
-            votes = votes.narrowed(known[self.rows]).take(kept)
-        return Belief(self.rows[kept], self.best, processes, votes, not self.by_standing)
+            deviation = votes.deviation * known[self.rows]
+            votes = Votes(votes.share, votes.mean[kept], deviation[kept])
+        return Belief(self.rows[kept], self.best, processes, votes)
 
 
 def improvement(lead: Floats, deviation: Floats) -> Floats:

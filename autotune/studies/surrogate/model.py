@@ -136,7 +136,6 @@ class Surrogate:
         self._trust = 0.0 if prior is None else float(np.log(prior.odds))
         split = [candidates.split] if prior is None else [candidates.split, self._offset]
         self._split = np.ascontiguousarray(np.column_stack(split), dtype=np.float32)
-        self._takes_turns = prior is None
         self._last: tuple[bytes, _Lesson] | None = None
 
     def best_guesses(self, unseen: Rows, count: int) -> Rows:
@@ -153,16 +152,11 @@ class Surrogate:
         if lesson.trees is None:
             return belief
         rows = belief.likely(_SHORT_LIST)
-        value, standing = lesson.trees.predict(self._split[rows])
+        mean, deviation = lesson.trees.predict(self._split[rows])
         now, then = belief.processes[0].outlook, lesson.processes[0].outlook
-        votes = Votes(
-            lesson.trees_share,
-            value.over(self._offset[rows]),
-            standing if self._takes_turns else None,
-            lesson.trees.best_standing,
-        ).narrowed(now.deviation[rows] / then.deviation[rows])
-        turn = len(observed.taken) % 2 == 1
-        return replace(belief, rows=rows, votes=votes, by_standing=turn)
+        deviation *= now.deviation[rows] / then.deviation[rows]
+        votes = Votes(lesson.trees_share, mean + self._offset[rows], deviation)
+        return replace(belief, rows=rows, votes=votes)
 
     def gains(self, observed: Observed, belief: Belief) -> Floats:
         """[belief.rows] share of the best time that each is expected to save, if the processes
@@ -187,9 +181,7 @@ class Surrogate:
         if len(rows) < _FEW:
             return _Lesson(best, processes, surprise, None, 0.0)
         seed = int(np.random.default_rng((self._seed, len(rows))).integers(2**31))
-        trees = fit_trees(
-            self._split[rows], log_us - self._offset[rows], seed, by_standing=self._takes_turns
-        )
+        trees = fit_trees(self._split[rows], log_us - self._offset[rows], seed)
         together = np.log(shares @ np.exp(np.maximum(densities, _WORST_DENSITY)))
         weight = _weight(together, trees.held_out_log_likelihood)
         return _Lesson(best, processes, surprise, trees, 1 - weight)
