@@ -121,7 +121,7 @@ def test_features_are_finite_for_every_config_and_routing(
 def test_hyperparameters_are_fitted_anew_only_as_knowledge_grows(
     key: StudyKey, space: Space, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What keeps proposals quick; how quick they are is for benchmarks/samplers/proposal_time.py."""
+    """What keeps proposals quick. How quick is for benchmarks/samplers/proposal_time.py."""
     measured: list[int] = []
 
     def counted(at: Inputs, *rest: Any) -> Any:
