@@ -25,6 +25,8 @@ class Row(Protocol):
     @property
     def scenario(self) -> str: ...
     @property
+    def seed(self) -> int: ...
+    @property
     def trials(self) -> int: ...
     @property
     def ratio(self) -> float: ...
@@ -47,14 +49,17 @@ def print_tables(results: Sequence[Row]) -> None:
 
 
 def _family(row: Row) -> str:
-    return "MoE on an H200" if " M=" in row.recording else row.recording
+    if " M=" not in row.recording:
+        return row.recording
+    return "our kernels, H200" if row.recording.startswith("ours") else "MoE on an H200"
 
 
 def _print_family(rows: Sequence[Row]) -> None:
     budgets = sorted({row.trials for row in rows})
     heads = " | ".join(f"at {budget}" for budget in budgets)
-    print(f"| sampler, knowing | {heads} | worst landscape | repeats | last proposals | stops |")
-    print("|---" * (len(budgets) + 5) + "|")
+    rest = "worst landscape | repeats | last proposals | stops"
+    print(f"| sampler, knowing | runs | {heads} | {rest} |")
+    print("|---" * (len(budgets) + 6) + "|")
     for sampler, scenario in dict.fromkeys((row.sampler, row.scenario) for row in rows):
         mine = [row for row in rows if (row.sampler, row.scenario) == (sampler, scenario)]
         cells = [_cell([row for row in mine if row.trials == budget]) for budget in budgets]
@@ -62,7 +67,8 @@ def _print_family(rows: Sequence[Row]) -> None:
         worst = " / ".join(f"{_worst_mean(mine, budget):.3f}" for budget in raced)
         repeats = np.mean([row.repeats for row in mine])
         ask_ms = 1e3 * np.mean([row.last_ask_s for row in mine])
-        print(f"| {sampler}, {scenario} | {' | '.join(cells)} | {worst} | {repeats:.0f} "
+        runs = len({(row.recording, row.seed) for row in mine})
+        print(f"| {sampler}, {scenario} | {runs} | {' | '.join(cells)} | {worst} | {repeats:.0f} "
               f"| {ask_ms:.0f} ms | {_stops(mine)} |")  # fmt: skip
 
 
