@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,8 @@ from autotune.devices.detect import has_gpu
 if TYPE_CHECKING:
     from servers import Server
 
+# A shell starts what it runs in the background deaf to Ctrl-C; so would all be that tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 HAS_GPU = has_gpu()
 if not HAS_GPU:
     os.environ["TRITON_INTERPRET"] = "1"  # read when triton is first imported

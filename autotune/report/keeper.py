@@ -39,16 +39,19 @@ class NoteKeeper:
         self._units: Sequence[Unit] = ()
         self._known: Sequence[Known] = ()
         self._written: dict[str, tuple[object, ...]] = {}
+        self._machine: dict[str, str] = {}
 
     def started(
         self, shape: ModelShape, device: Device, units: Sequence[Unit], known: Sequence[Known]
     ) -> None:
         self._units, self._known = units, known
         self._written = {unit.study.study_name: _state(unit) for unit in units if unit.entries}
-        machine = facts(device)
-        for unit in units:
-            if unit.study.user_attrs.get(MACHINE) != machine:
-                unit.study.set_user_attr(MACHINE, machine)
+        self._machine = facts(device)
+        try:
+            for unit in units:
+                self._sign(unit.study)
+        except _TROUBLE as error:  # a later note brings them
+            _log.warning("the machine's facts could not be written: %s", error)
 
     def trial_asked(self, unit: Unit, worker: int, config: AnyConfig) -> None:
         pass
@@ -76,10 +79,15 @@ class NoteKeeper:
         if not unit.entries or self._written.get(name) in (state, (*state[:-1], True)):
             return
         try:
+            self._sign(unit.study)
             write_note(unit.study, subject_of(unit), self._known, self._folder if picture else None)
         except _TROUBLE as error:
             _log.warning("the note of %s could not be written: %s", name, error)
         self._written[name] = state
+
+    def _sign(self, study: Study) -> None:
+        if study.user_attrs.get(MACHINE) != self._machine:
+            study.set_user_attr(MACHINE, self._machine)
 
 
 def write_note(study: Study, subject: Subject, known: Sequence[Known], folder: Path | None) -> None:
