@@ -33,13 +33,13 @@ import numpy as np
 import optuna
 from numpy.typing import NDArray
 from optuna.trial import Trial
+from orders import next_compiled, next_study
 from recordings import DEVICE, Recording, recordings
 
 from autotune.kernels.config import Config
 from autotune.kernels.problem import Problem
 from autotune.studies.history import FEWEST, Sibling
 from autotune.studies.key import StudyKey
-from autotune.studies.order import next_compiled, next_study
 from autotune.studies.space import Space
 from autotune.studies.surrogate import InformedSampler, candidates_of
 
