@@ -19,7 +19,13 @@ from autotune.kernels.topk_files import read_recording
 if TYPE_CHECKING:
     from autotune.devices.measurer import Measurer
 
-__all__ = ["DEFAULT_ESTIMATE", "MeasurerOptions", "auto_selector", "open_measurer"]
+__all__ = [
+    "DEFAULT_ESTIMATE",
+    "MeasurerOptions",
+    "auto_selector",
+    "check_selector",
+    "open_measurer",
+]
 
 DEFAULT_ESTIMATE = "estimate:NVIDIA_H200"
 _ALLOWED = (
@@ -36,19 +42,39 @@ def open_measurer(selector: str, options: MeasurerOptions) -> Measurer:
     """
     if options.topk_ids_dir is not None:
         make_known(read_recording(options.topk_ids_dir))
-    kind, _, argument = selector.partition(":")
-    if kind == "estimate" and argument:
+    kind, argument = _parsed(selector)
+    if kind == "estimate":
         return _open_estimate(argument, options)
-    if kind == "replay" and argument:
+    if kind == "replay":
         return _open_replay(argument, options)
-    if re.fullmatch(r"cuda(:\d+)?", selector):
-        return _open_cuda(int(argument or 0), options)
-    raise DeviceError(f"no device {selector!r}: {_ALLOWED}")
+    return _open_cuda(int(argument or 0), options)
+
+
+def check_selector(selector: str) -> None:
+    """What can be known of a device on this machine without opening it: the spelling, an estimate's
+    GPU, a replay's file. Raises DeviceError as ``open_measurer`` does."""
+    from autotune.devices.specs import find_spec
+    from autotune.devices.tapes import open_tape
+
+    kind, argument = _parsed(selector)
+    if kind == "estimate":
+        find_spec(argument)
+    elif kind == "replay":
+        path, _ = _pace(argument)
+        open_tape(path)
 
 
 def auto_selector() -> str:
     """ "cuda" where a GPU is there, else an estimate; creates no CUDA context."""
     return "cuda" if has_gpu() else DEFAULT_ESTIMATE
+
+
+def _parsed(selector: str) -> tuple[str, str]:
+    """Kind and argument. Raises DeviceError for what is no selector."""
+    kind, _, argument = selector.partition(":")
+    if (kind in ("estimate", "replay") and argument) or re.fullmatch(r"cuda(:\d+)?", selector):
+        return kind, argument
+    raise DeviceError(f"no device {selector!r}: {_ALLOWED}")
 
 
 def _open_estimate(gpu: str, options: MeasurerOptions) -> Measurer:
@@ -61,10 +87,14 @@ def _open_estimate(gpu: str, options: MeasurerOptions) -> Measurer:
 def _open_replay(argument: str, options: MeasurerOptions) -> Measurer:
     from autotune.devices.replay import ReplayMeasurer
 
+    path, seconds = _pace(argument)
+    return ReplayMeasurer(path, seed=options.seed, seconds=seconds)
+
+
+def _pace(argument: str) -> tuple[Path, float]:
+    """A replay's file, and the seconds that each measurement takes."""
     slow = re.fullmatch(r"(.+)@(\d+(?:\.\d+)?)ms", argument)
-    if slow is None:
-        return ReplayMeasurer(Path(argument), seed=options.seed)
-    return ReplayMeasurer(Path(slow[1]), seed=options.seed, seconds=float(slow[2]) / 1e3)
+    return (Path(argument), 0.0) if slow is None else (Path(slow[1]), float(slow[2]) / 1e3)
 
 
 def _open_cuda(index: int, options: MeasurerOptions) -> Measurer:

@@ -102,7 +102,7 @@ def _unknown(name: str, partial: list[GpuSpec], by_name: Mapping[str, GpuSpec]) 
     known = ", ".join(spec.name.replace(" ", "_") for spec in known_specs())
     close = [by_name[key] for key in difflib.get_close_matches(_normal(name), by_name, cutoff=0.4)]
     likely = " or ".join(spec.name.replace(" ", "_") for spec in partial or close)
-    hint = f"; did you mean {likely}?" if likely else ""
+    hint = f"; did you mean {likely}?" if likely else "."
     return f"no figures of a GPU called {name!r}{hint} Known are: {known}"
 
 

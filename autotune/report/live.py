@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 
@@ -14,7 +15,7 @@ from autotune.kernels.config import AnyConfig
 from autotune.kernels.device import Device, DeviceKind
 from autotune.models import ModelShape
 from autotune.report.progress import device_line, log_trial, seconds_words, study_table
-from autotune.report.time_left import TimeLeft
+from autotune.report.time_left import TimeLeft, still_expected
 from autotune.studies.history import Known
 from autotune.studies.outcome import TrialResult
 from autotune.tune.plan import Unit
@@ -74,7 +75,7 @@ class LiveDisplay:
     def trial_told(self, unit: Unit, result: TrialResult) -> None:
         log_trial(unit, result)
         if result.measurement is not None:
-            self._left.measured(self._remaining())
+            self._left.measured(still_expected(self._units))
 
     def unit_ended(self, unit: Unit) -> None:
         pass
@@ -95,9 +96,8 @@ class LiveDisplay:
         if not self._units:
             return Text("")
         done = sum(min(len(unit.entries), unit.target) for unit in self._units)
-        skipped = sum(max(u.target - len(u.entries), 0) for u in self._units if u.ended)
-        total = sum(unit.target for unit in self._units)
-        self._bar.update(self._task, completed=done, total=total - skipped, left=self._time_left())
+        total = done + math.ceil(still_expected(self._units))
+        self._bar.update(self._task, completed=done, total=total, left=self._time_left())
         workers = self._workers()
         rows = max(self._console.height - _OTHER_LINES - len(workers), _LEAST_ROWS)
         return Group(study_table(self._shown(rows)), *workers, self._bar)
@@ -117,17 +117,6 @@ class LiveDisplay:
         ]
         rest = len(work) - _WORKERS
         return [*lines, _line(f"and {rest} more at work")] if rest > 0 else lines
-
-    def _remaining(self) -> float:
-        """Measurements that are expected: studies that ended early tell of those to come."""
-        ended = [unit for unit in self._units if unit.ended]
-        used = sum(min(len(unit.entries) / unit.target, 1.0) for unit in ended)
-        share = used / len(ended) if ended else 1.0
-        left = 0.0
-        for unit in self._units:
-            if not unit.ended and len(unit.entries) < unit.target:
-                left += max(share * unit.target - len(unit.entries), 1.0)
-        return left
 
     def _time_left(self) -> str:
         if self._settling is not None:

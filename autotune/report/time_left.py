@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 _WINDOW = 40
 """Measurements that the pace is taken from: later ones are faster, once kernels are compiled."""
@@ -13,6 +14,38 @@ _TRUST = 0.2
 """Share of a new estimate that goes into the figure; the rest is the last one, less what passed."""
 _PATIENCE = 5.0
 """So many usual gaps without a measurement, and the figure stops falling."""
+
+
+class Searched(Protocol):
+    """As much of a study in work as tells how far it is."""
+
+    @property
+    def entries(self) -> Sequence[object]:
+        """What was measured."""
+
+    @property
+    def target(self) -> int:
+        """Measurements that are enough."""
+
+    @property
+    def usual_end(self) -> int:
+        """Measurements after which studies like it end."""
+
+    @property
+    def ended(self) -> str:
+        """Why nothing more is measured; empty while something is."""
+
+
+def still_expected(studies: Sequence[Searched]) -> float:
+    """Measurements that will be made: as many as is usual for each study, and where some have
+    ended, as many times that as those needed. At least one for each that has not ended."""
+    ended = [min(len(s.entries), s.target) / s.usual_end for s in studies if s.ended]
+    ratio = (1.0 + sum(ended)) / (1 + len(ended))  # the first to end are the quickest
+    return sum(
+        max(min(ratio * s.usual_end, s.target) - len(s.entries), 1.0)
+        for s in studies
+        if not s.ended and len(s.entries) < s.target
+    )
 
 
 class TimeLeft:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from autotune.devices import check_selector
 from autotune.devices.detect import visible_gpus
 from autotune.errors import DeviceError
 from autotune.settings import ALL_GPUS, RunSettings
@@ -16,13 +17,14 @@ _MASKS = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")
 def orders_of(settings: RunSettings, storage: str, log_level: int) -> list[Order]:
     """One worker for each GPU, or as many as were asked for where none is needed.
 
-    Raises DeviceError where there is no such GPU.
+    Raises DeviceError where there is no such GPU, model of one or recording.
     """
     kind, _, rest = settings.device.partition(":")
     if kind == "cuda":
         numbers = [int(rest)] if rest else _gpus(settings.gpus)
         devices = [f"cuda:{number}" for number in numbers]
     else:
+        check_selector(settings.device)
         numbers = list(range(settings.jobs))
         devices = [settings.device] * settings.jobs
     return [

@@ -75,6 +75,8 @@ class Unit:
     """Trials of it that are being measured, by the workers of this run."""
     finalists: list[Finalist] = field(default_factory=list)
     """What was measured again, interleaved; see ``tune.settle``."""
+    stop_gain: float = 0.0
+    """Ends the study when its sampler expects the next trial to save a smaller share; 0: never."""
     ended: str = ""
     """Why no more is asked, where the target was not reached."""
 
@@ -83,14 +85,24 @@ class Unit:
         """See ``history.Known``."""
         return self.entries
 
-    def converged(self, stop_gain: float) -> str:
+    def converged(self) -> str:
         """Why it is not worth to go on, or nothing: the sampler expects the next trial to save
         less than ``stop_gain`` of the best time. Samplers without such a belief never stop."""
         sampler = self.study.sampler
-        if not stop_gain or not isinstance(sampler, SurrogateSampler) or self._is_queued:
+        if not self.stop_gain or not isinstance(sampler, SurrogateSampler) or self._is_queued:
             return ""
         gain = sampler.expected_gain(self.study)
-        return f"{CONVERGED}: {gain:.2%} expected of the next trial" if gain < stop_gain else ""
+        is_over = gain < self.stop_gain
+        return f"{CONVERGED}: {gain:.2%} expected of the next trial" if is_over else ""
+
+    @property
+    def usual_end(self) -> int:
+        """Measurements after which a study like this one ends, before any has: the target, or
+        where its sampler usually stops."""
+        sampler = self.study.sampler
+        if not self.stop_gain or not isinstance(sampler, SurrogateSampler):
+            return self.target
+        return min(sampler.usual_stop, self.target)
 
     def take_hints(self) -> bool:
         """Queue, before a worker's turn of this study, the winners of the neighbouring batch sizes
@@ -240,6 +252,7 @@ def _unit(
         settings.trials,
         entries,
         known,
+        stop_gain=settings.stop_gain,
         ended=ended,
     )
 

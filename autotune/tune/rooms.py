@@ -39,7 +39,6 @@ class Rooms:
         *,
         lease: Lease,
         census: Census,
-        stop_gain: float,
         start_at: int,
         on_over: Callable[[int], None],
     ) -> None:
@@ -47,7 +46,6 @@ class Rooms:
         each unit that gets no more trials, as far as anybody knows."""
         self._units = units
         self._lease, self._census = lease, census
-        self._stop_gain = stop_gain
         self._on_over = on_over
         self._ledgers = [Ledger(unit.study) for unit in units]
         self._turn: _Turn | None = None
@@ -163,7 +161,7 @@ class Rooms:
             unit.ended = _failures(unit, ledger)
         is_queued = self._is_queued(position)
         if not unit.ended and not is_queued and self.room(position):
-            unit.ended = unit.converged(self._stop_gain)
+            unit.ended = unit.converged()
         if unit.ended or not self.room(position):
             self._end(position)
             return False

@@ -219,7 +219,7 @@ class _Service:
                 lease=lease,
                 census=patiently(lambda: Census(storage)),
                 parent=self._overseer,
-                limits=Limits(settings.run_timeout_s, settings.stop_gain, deadline),
+                limits=Limits(settings.run_timeout_s, deadline),
                 start_at=self._order.number,
                 compiling=self._compiling if is_ahead else None,
             )

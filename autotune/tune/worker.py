@@ -66,8 +66,6 @@ class Limits:
     """When to stop asking, and how long to wait."""
 
     run_timeout_s: float
-    stop_gain: float = 0.0
-    """Ends a study whose sampler expects to save less; 0: never."""
     deadline: float | None = None
     """A ``time.monotonic()`` value after which nothing more is asked."""
     growth_bytes: int = GROWTH_BYTES
@@ -96,7 +94,6 @@ class Worker:
             units,
             lease=lease,
             census=census,
-            stop_gain=limits.stop_gain,
             start_at=start_at,
             on_over=self._on_over,
         )

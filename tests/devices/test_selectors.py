@@ -6,7 +6,13 @@ import pytest
 from measurer_cases import save_landscape  # type: ignore[import-not-found]
 
 from autotune import devices
-from autotune.devices import DEFAULT_ESTIMATE, MeasurerOptions, auto_selector, open_measurer
+from autotune.devices import (
+    DEFAULT_ESTIMATE,
+    MeasurerOptions,
+    auto_selector,
+    check_selector,
+    open_measurer,
+)
 from autotune.devices.detect import amd_gpus, has_gpu, nvidia_gpus
 from autotune.devices.estimate import EstimateMeasurer
 from autotune.devices.replay import ReplayMeasurer
@@ -31,11 +37,21 @@ def test_selectors_name_their_measurer(options: MeasurerOptions, tmp_path: Path)
 def test_anything_else_says_what_is_allowed(options: MeasurerOptions, selector: str) -> None:
     with pytest.raises(DeviceError, match=r"allowed are cuda, .*estimate:.*replay:"):
         open_measurer(selector, options)
+    with pytest.raises(DeviceError, match=r"allowed are cuda, .*estimate:.*replay:"):
+        check_selector(selector)
 
 
 def test_an_unknown_gpu_is_refused(options: MeasurerOptions) -> None:
-    with pytest.raises(DeviceError, match="Known are"):
+    with pytest.raises(DeviceError, match=r"'Voodoo2'. Known are"):
         open_measurer("estimate:Voodoo2", options)
+    with pytest.raises(DeviceError, match=r"'Voodoo2'. Known are"):
+        check_selector("estimate:Voodoo2")
+
+
+def test_a_recording_is_looked_at_before_anything_is_opened(tmp_path: Path) -> None:
+    check_selector(f"replay:{save_landscape(tmp_path / 'there.npz')}@15ms")
+    with pytest.raises(DeviceError, match=r"gone\.npz cannot be read"):
+        check_selector(f"replay:{tmp_path / 'gone.npz'}@15ms")
 
 
 @pytest.mark.parametrize(("is_there", "selector"), [(True, "cuda"), (False, DEFAULT_ESTIMATE)])

@@ -35,7 +35,7 @@ class _Unit:
         problem = Problem(128, 8, 2048, 768, tokens)
         self.key = type("Key", (), {"problem": problem})()
         self.entries = [object()] * measured
-        self.target, self.in_flight, self.ended = 60, 1, ""
+        self.target, self.usual_end, self.in_flight, self.ended = 60, 60, 1, ""
         self.best_us, self.default_us = 331.3, 453.0
 
 

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
-from autotune.report.time_left import TimeLeft
+from dataclasses import dataclass
+
+import pytest
+
+from autotune.report.time_left import TimeLeft, still_expected
 
 
 class _Clock:
@@ -53,3 +57,32 @@ def test_a_faster_pace_is_believed_soon() -> None:
         left.measured(200 - done)
     assert left.seconds is not None
     assert 90 <= left.seconds <= 130
+
+
+@dataclass
+class _Study:
+    measured: int
+    usual_end: int = 20
+    ended: str = ""
+    target: int = 60
+
+    @property
+    def entries(self) -> range:
+        return range(self.measured)
+
+
+@pytest.mark.parametrize(
+    ("studies", "expected"),
+    [
+        ([_Study(0)] * 18, 18 * 20),  # as usual, before any has ended
+        ([_Study(0, usual_end=60)] * 2, 120),  # where nothing ends early
+        ([_Study(12), _Study(25)], 8 + 1),  # late, and at least one more
+        ([_Study(16, ended="converged"), _Study(16)], 0.9 * 20 - 16),
+        ([_Study(60, ended="done"), _Study(20)], 2 * 20 - 20),
+        ([_Study(60, ended="done")] * 9 + [_Study(50)], 56 - 50),
+        ([_Study(16, ended="converged"), _Study(60)], 0),
+        ([], 0),
+    ],
+)
+def test_measurements_still_expected(studies: list[_Study], expected: float) -> None:
+    assert still_expected(studies) == pytest.approx(expected)

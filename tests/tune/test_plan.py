@@ -4,6 +4,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
+
+import pytest
 
 from autotune.devices.compiled import CompileCache
 from autotune.kernels.binary import binary_key
@@ -60,6 +63,25 @@ def test_before_each_turn_the_neighbours_winners_are_queued_once(
     assert unit.take_hints()
     queued = [(asked_config(t), t.user_attrs["source"]) for t in unit.study.trials]
     assert queued == [(SPACE.configs[row], "best at 32 tokens") for row in (7, 8)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "usual"),
+    [
+        ({}, 20),  # the earliest that it may stop at, and a few more
+        ({"trials": 12}, 12),
+        ({"stop_gain": 0.0}, 60),
+        ({"sampler": "tpe"}, 60),
+    ],
+)
+def test_when_a_study_usually_ends(
+    settings: Callable[..., RunSettings], database: str, changes: dict[str, Any], usual: int
+) -> None:
+    key = StudyKey(PROBLEM, H200, SPACE.fingerprint)
+    plan = UnitPlan(Job(PROBLEM, ()), key, SPACE, (1.0,) * len(SPACE), {})
+    storage = open_storage(database, create=True)
+    unit = open_unit(storage, plan, settings(**{"trials": 60, **changes}))
+    assert unit.usual_end == usual
 
 
 def _proposed(unit: Unit) -> Config:

@@ -161,6 +161,16 @@ def test_an_output_folder_that_cannot_be_written_is_found_at_once(
     assert not Path(database.removeprefix("sqlite:///")).exists()
 
 
+@pytest.mark.parametrize("device", ["replay:gone.npz", "estimate:Voodoo2", "cpu"])
+def test_a_device_that_is_not_there_leaves_nothing_behind(
+    settings: Make, database: str, tmp_path: Path, device: str
+) -> None:
+    before = set(tmp_path.iterdir())
+    with pytest.raises(DeviceError):
+        _run(settings(device=device), database)
+    assert set(tmp_path.iterdir()) == before
+
+
 def test_a_storage_in_use_is_joined(settings: Make, database: str) -> None:
     """Another run has one of the configs in work: it is not measured here too."""
     _run(settings(trials=5), database)

@@ -31,12 +31,12 @@ seeds.)"""
 _FIRST_BLIND = 8
 """The same where only the knobs are known. 12 and 8 were not told apart on convolution A100: 0.92
 and 0.89 at 100 trials, ± 0.02 each (40 seeds)."""
-_STOP_FROM = 15
+STOP_FROM = 15
 """Measurements before a small expected gain may end a search: beliefs that rest on fewer are
 confident where they should not be (a run with siblings would have stopped after one)."""
 _STOP_FROM_KNOB = 10
 """The same for each coded knob where nothing physical is known."""
-_STOP_STALE = 5
+STOP_STALE = 5
 """Measurements without a new best before a small expected gain may end a search."""
 _SPREAD_AMONG = 300
 """Random candidates of which the first design takes the one farthest from all others. Few enough
@@ -156,17 +156,22 @@ class SurrogateSampler(BaseSampler):
         unseen = self._unseen(observed)
         if not len(unseen):
             return 0.0
-        if len(observed.measured) < self._stops_from or observed.stale < _STOP_STALE:
+        if len(observed.measured) < self._stops_from or observed.stale < STOP_STALE:
             return math.inf
         belief = self._belief(observed, unseen)
         gains = self._surrogate.gains(observed, belief)
         return float(gains[np.argmax(belief.weighted(gains))])
 
     @property
+    def usual_stop(self) -> int:
+        """Measurements after which ``expected_gain`` is usually small: soon after it may be."""
+        return self._stops_from + STOP_STALE
+
+    @property
     def _stops_from(self) -> int:
         if self._has_prior or self._candidates.features.shape[1]:
-            return _STOP_FROM
-        return max(_STOP_FROM, _STOP_FROM_KNOB * int(self._candidates.knobs.shape[1]))
+            return STOP_FROM
+        return max(STOP_FROM, _STOP_FROM_KNOB * int(self._candidates.knobs.shape[1]))
 
     def _chosen(self, observed: Observed, count: int) -> list[int]:
         """Distinct rows, in the order in which they should be tried."""
