@@ -45,6 +45,6 @@ class Displays:
         for display in self._displays:
             display.tick()
 
-    def close(self) -> None:
+    def close(self, *, hurried: bool = False) -> None:
         for display in self._displays:
-            display.close()
+            display.close(hurried=hurried)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import threading
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import sqlalchemy.exc
@@ -27,12 +29,18 @@ from autotune.tune.plan import Unit
 _log = logging.getLogger(__name__)
 _EVERY = 10
 """A study's note is written at its first measurement and every so many: about 15 ms each."""
+_HURRY_S = 1.0
+"""How long an interrupted run waits for the note in hand."""
 _TROUBLE = (StorageInternalError, sqlalchemy.exc.SQLAlchemyError, OSError)
 """A note that cannot be written must not end a run: the trials themselves will tell."""
 
 
 class NoteKeeper:
-    """An observer of a run. ``folder`` takes the pictures."""
+    """An observer of a run. ``folder`` takes the pictures.
+
+    A thread of its own writes: what writes and draws takes seconds to import, and a run must hear
+    its workers and Ctrl-C meanwhile.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -40,6 +48,8 @@ class NoteKeeper:
         self._known: Sequence[Known] = ()
         self._written: dict[str, tuple[object, ...]] = {}
         self._machine: dict[str, str] = {}
+        self._orders = _Orders()
+        self._thread = threading.Thread(target=self._work, name="notes", daemon=True)
 
     def started(
         self, shape: ModelShape, device: Device, units: Sequence[Unit], known: Sequence[Known]
@@ -50,18 +60,20 @@ class NoteKeeper:
         try:
             for unit in units:
                 self._sign(unit.study)
+                _name_objective(unit.study)  # here, since filters of warnings are a process's
         except _TROUBLE as error:  # a later note brings them
             _log.warning("the machine's facts could not be written: %s", error)
+        self._thread.start()
 
     def trial_asked(self, unit: Unit, worker: int, config: AnyConfig) -> None:
         pass
 
     def trial_told(self, unit: Unit, result: TrialResult) -> None:
         if result.measurement and len(unit.entries) % _EVERY == 1:
-            self._write(unit, picture=False)
+            self._orders.put(unit, picture=False)
 
     def unit_ended(self, unit: Unit) -> None:
-        self._write(unit, picture=True)
+        self._orders.put(unit, picture=True)
 
     def settling(self, unit: Unit) -> None:
         pass
@@ -69,10 +81,21 @@ class NoteKeeper:
     def tick(self) -> None:
         pass
 
-    def close(self) -> None:
-        """Once more for what the finalists changed."""
-        for unit in self._units:
-            self._write(unit, picture=True)
+    def close(self, *, hurried: bool = False) -> None:
+        """Once more for what the finalists changed. In a hurry, what is not begun is left to
+        ``dashboard`` (``refresh_notes``) or the next run."""
+        self._orders.close(() if hurried else self._units)
+        if self._thread.is_alive():
+            self._thread.join(_HURRY_S if hurried else None)
+
+    def _work(self) -> None:
+        while (order := self._orders.take()) is not None:
+            try:
+                self._write(order.unit, picture=order.picture)
+            except Exception:  # noqa: BLE001  no mistake of ours in a note may cost a run
+                _log.exception("the note of %s failed", order.unit.study.study_name)
+        if self._units:
+            self._units[0].study._storage.remove_session()  # this thread's
 
     def _write(self, unit: Unit, *, picture: bool) -> None:
         name, state = unit.study.study_name, (*_state(unit), picture)
@@ -88,6 +111,41 @@ class NoteKeeper:
     def _sign(self, study: Study) -> None:
         if study.user_attrs.get(MACHINE) != self._machine:
             study.set_user_attr(MACHINE, self._machine)
+
+
+@dataclass(frozen=True, slots=True)
+class _Order:
+    unit: Unit
+    picture: bool
+
+
+class _Orders:
+    """Which notes are wanted: each once, however often it was asked for meanwhile."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._wanted: dict[str, _Order] = {}
+        self._is_closed = False
+
+    def put(self, unit: Unit, *, picture: bool) -> None:
+        name = unit.study.study_name
+        with self._changed:
+            before = self._wanted.get(name)
+            self._wanted[name] = _Order(unit, picture or (before is not None and before.picture))
+            self._changed.notify()
+
+    def take(self) -> _Order | None:
+        """The next; waits for one. None where none is left and none will come."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._wanted or self._is_closed)
+            return self._wanted.pop(next(iter(self._wanted))) if self._wanted else None
+
+    def close(self, last: Sequence[Unit]) -> None:
+        """Those and no others, with their pictures."""
+        with self._changed:
+            self._wanted = {unit.study.study_name: _Order(unit, picture=True) for unit in last}
+            self._is_closed = True
+            self._changed.notify()
 
 
 def write_note(study: Study, subject: Subject, known: Sequence[Known], folder: Path | None) -> None:
@@ -130,7 +188,7 @@ def subject_of(unit: Unit) -> Subject:
         key=unit.key,
         model=str(attrs["model"]),
         sampler=str(attrs["settings"]["sampler"]),
-        entries=unit.entries,
+        entries=list(unit.entries),  # the run goes on meanwhile
         target=unit.target,
         ended=unit.ended,
         results=results,

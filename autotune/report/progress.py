@@ -58,7 +58,7 @@ class PlainDisplay:
     def tick(self) -> None:
         pass
 
-    def close(self) -> None:
+    def close(self, *, hurried: bool = False) -> None:
         pass
 
 

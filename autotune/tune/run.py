@@ -57,8 +57,8 @@ class Display(Observer, Protocol):
     def settling(self, unit: Unit) -> None:
         """The loop is over, and this study's finalists are about to be measured again."""
 
-    def close(self) -> None:
-        """Nothing more will happen."""
+    def close(self, *, hurried: bool = False) -> None:
+        """Nothing more will happen. ``hurried`` is True where the user waits for the end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +111,7 @@ def run(
         plans = _plans(crew, jobs, device, settings)
         units, known = patiently(lambda: _open(storage, plans, settings))
         before = sum(len(unit.entries) for unit in units)
-        stack.callback(display.close)
+        stack.callback(lambda: display.close(hurried=interrupt.requested))
         display.started(shape, device, units, known)
         writer = _Writer(units, files_dir(settings.output_dir, device))
         seconds = None if settings.timeout_s is None else began + settings.timeout_s

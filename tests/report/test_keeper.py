@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import json
+import logging
+import os
+import signal
 from pathlib import Path
+from threading import Event
 
 import optuna
+import pytest
 from finished_run import Finished  # type: ignore[import-not-found]
 from optuna.storages import RDBStorage
 from optuna_dashboard import get_note, save_note
 
+from autotune.report import keeper as keeping
+from autotune.report.displays import Displays
 from autotune.report.keeper import NoteKeeper
+from autotune.report.progress import PlainDisplay
 from autotune.report.refresh import refresh_notes
 from autotune.studies.backup import back_up
+from autotune.studies.outcome import TrialResult
 from autotune.studies.storage import open_storage
+from autotune.tune.plan import Unit
 from autotune.tune.run import run
 
 _PNG = b"\x89PNG"
@@ -70,3 +80,65 @@ def test_a_note_that_cannot_be_kept_does_not_end_a_run(finished: Finished, tmp_p
     report = run(finished.settings, str(tmp_path / "other.db"), keeper)
     assert report.failed == {}
     assert report.measured == 40
+
+
+class _SlowNotes:
+    """In place of ``write_note``: each waits until something has happened."""
+
+    def __init__(self) -> None:
+        self.released = Event()
+        self.written: list[bool] = []
+
+    def __call__(self, *words: object) -> None:
+        self.written.append(self.released.wait(30))
+
+
+class _After(PlainDisplay):
+    """Does something at a measurement."""
+
+    def __init__(self, number: int, action: object) -> None:
+        self._left, self._action = number, action
+
+    def trial_told(self, unit: Unit, result: TrialResult) -> None:
+        self._left -= 1
+        if self._left == 0:
+            self._action()  # type: ignore[operator]
+
+
+def test_a_run_does_not_wait_for_its_notes(
+    finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notes = _SlowNotes()
+    monkeypatch.setattr(keeping, "write_note", notes)
+    display = Displays(_After(40, notes.released.set), NoteKeeper(tmp_path))
+    assert run(finished.settings, str(tmp_path / "other.db"), display).measured == 40
+    assert len(notes.written) >= 2  # the last state of both studies, before the run returns
+    assert all(notes.written)
+
+
+def test_nor_does_an_interrupted_one(
+    finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notes = _SlowNotes()
+    monkeypatch.setattr(keeping, "write_note", notes)
+    interrupt = _After(5, lambda: os.kill(os.getpid(), signal.SIGINT))
+    report = run(
+        finished.settings, str(tmp_path / "o.db"), Displays(interrupt, NoteKeeper(tmp_path))
+    )
+    assert report.interrupted
+    assert notes.written == []
+    notes.released.set()
+
+
+def test_a_mistake_in_a_note_is_told_and_ends_no_run(
+    finished: Finished,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(keeping, "subject_of", lambda unit: unit.nothing)
+    with caplog.at_level(logging.ERROR, "autotune"):
+        report = run(finished.settings, str(tmp_path / "other.db"), NoteKeeper(tmp_path))
+    assert report.measured == 40
+    assert "the note of" in caplog.text
+    assert "AttributeError" in caplog.text

@@ -47,7 +47,7 @@ def make_pool(tmp_path: Path) -> Iterator[MakePool]:
 
     def make(jobs: int = 1, **options: object) -> CompilePool:
         values = {
-            "timeout_s": TIMEOUT_S,
+            "timeout_s": PATIENCE_S,
             "memory_bytes": 2**28,
             "open_compiler": partial(faulty_compiler, tmp_path),
         }
