@@ -68,7 +68,7 @@ def test_before_each_turn_the_neighbours_winners_are_queued_once(
 @pytest.mark.parametrize(
     ("changes", "usual"),
     [
-        ({}, 20),  # the earliest that it may stop at, and a few more
+        ({}, 30),
         ({"trials": 12}, 12),
         ({"stop_gain": 0.0}, 60),
         ({"sampler": "tpe"}, 60),

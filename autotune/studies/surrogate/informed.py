@@ -15,7 +15,7 @@ from autotune.studies.surrogate.candidates import candidates_of
 from autotune.studies.surrogate.demotion import Footprints, weights
 from autotune.studies.surrogate.features import SMS, features
 from autotune.studies.surrogate.prior import Subject, sibling_prior
-from autotune.studies.surrogate.sampler import STOP_FROM, STOP_STALE, SurrogateSampler
+from autotune.studies.surrogate.sampler import STOP_FROM, SurrogateSampler
 
 History = Callable[[StudyKey], Sequence[Sibling]]
 
@@ -60,7 +60,7 @@ class InformedSampler(SurrogateSampler):
     @property
     def usual_stop(self) -> int:
         """See ``SurrogateSampler``; also before it was asked, and has learnt what is physical."""
-        return STOP_FROM + STOP_STALE
+        return 2 * STOP_FROM
 
     def _prepare(self, study: Study, trials: list[FrozenTrial]) -> None:
         if self._footprints is not None and (compiled := self._footprints()):
