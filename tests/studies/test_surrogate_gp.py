@@ -15,7 +15,7 @@ POINTS, DIMENSIONS, FEATURES, SCALE = 40, 3, 2, 0.5
 @pytest.fixture
 def at() -> Inputs:
     rng = np.random.default_rng(0)
-    return Inputs(rng.random((POINTS, DIMENSIONS)), rng.normal(size=(POINTS, FEATURES)))
+    return Inputs.apart(rng.random((POINTS, DIMENSIONS)), rng.normal(size=(POINTS, FEATURES)))
 
 
 @pytest.fixture
@@ -90,6 +90,6 @@ def test_the_slope_of_the_posterior_is_its_slope(at: Inputs, values: np.ndarray)
 
 def test_a_fit_tells_a_knob_that_matters_from_one_that_does_not() -> None:
     rng = np.random.default_rng(3)
-    at = Inputs(rng.random((60, 2)), np.zeros((60, 0)))
+    at = Inputs.apart(rng.random((60, 2)), np.zeros((60, 0)))
     theta = fit_theta(at, np.sin(6 * at.smooth[:, 0]), 1.0, None)
     assert theta[1] > theta[0] + 1  # log lengths

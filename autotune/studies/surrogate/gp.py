@@ -1,8 +1,9 @@
 """A Gaussian process over an enumerated set: Matérn 5/2 with a scale per dimension.
 
-k(x, x') = a² · Matérn(|x - x'| / l) + Σ w² f f' + constant, and noise. What is asked of it is
-always the same points, so what the measured ones say about all of them is kept and a further
-measurement costs one row (O(measured · points)), not a new factorisation.
+k(x, x') = a² · Matérn(|x - x'| / l) + Σ w² f f' + constant, and noise; columns f may share a weight
+w (see ``additive``). What is asked of it is always the same points, so what the measured ones say
+about all of them is kept and a further measurement costs one row (O(measured · points)), not a new
+factorisation.
 """
 
 from __future__ import annotations
@@ -35,15 +36,27 @@ class Inputs:
     """[n, d] what the Matérn term sees."""
     linear: Floats
     """[n, f] what the linear term sees; f may be 0."""
+    group: Rows
+    """[f] which of the g weights each column has: 0 to g - 1."""
+
+    @classmethod
+    def apart(cls, smooth: Floats, linear: Floats) -> Inputs:
+        """With a weight for each column."""
+        return cls(smooth, linear, np.arange(linear.shape[1]))
+
+    @property
+    def groups(self) -> int:
+        """g."""
+        return int(self.group.max(initial=-1)) + 1
 
     def take(self, rows: Rows) -> Inputs:
-        return Inputs(self.smooth[rows], self.linear[rows])
+        return Inputs(self.smooth[rows], self.linear[rows], self.group)
 
 
 @dataclass(frozen=True)
 class Kernel:
     """Covariances between the points ``at`` under hyperparameters ``theta``: logarithms of d
-    lengths, amplitude, noise and f weights."""
+    lengths, amplitude, noise and g weights."""
 
     at: Inputs
     theta: Floats
@@ -80,7 +93,7 @@ class Kernel:
     @cached_property
     def _weights(self) -> Floats:
         weights: Floats = np.exp(2 * self.theta[self._d + 2 :])
-        return weights
+        return weights[self.at.group]
 
     @cached_property
     def _scaled(self) -> Floats:

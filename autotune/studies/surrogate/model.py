@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from autotune.studies.surrogate.additive import with_alone
 from autotune.studies.surrogate.belief import Belief, Process, Votes
 from autotune.studies.surrogate.candidates import Candidates
 from autotune.studies.surrogate.gp import GaussianProcess, Inputs, Kernel, Outlook
@@ -77,7 +78,9 @@ class _View:
         n = len(candidates)
         guess = np.zeros(n) if prior is None else prior.log_us - prior.log_us.min()
         column = np.zeros((n, 0)) if prior is None else _centred(guess)[:, None]
-        self._at = Inputs(candidates.smooth, np.column_stack([candidates.features, column]))
+        at = Inputs.apart(candidates.smooth, np.column_stack([candidates.features, column]))
+        is_blind = not candidates.features.shape[1]
+        self._at = with_alone(at, candidates.unit) if is_blind else at
         self.offset = guess if trusts else np.zeros(n)
         self._error = prior.error if prior is not None and trusts else None
         self._process: GaussianProcess | None = None

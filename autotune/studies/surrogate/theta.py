@@ -13,7 +13,8 @@ from autotune.studies.surrogate.gp import CONSTANT, JITTER, ROOT5, Inputs, mater
 
 Floats = NDArray[np.float64]
 
-_LENGTH, _AMPLITUDE, _NOISE, _WEIGHT = 0.0, 0.0, np.log(0.03), np.log(0.3)
+WEIGHT = 0.3
+_LENGTH, _AMPLITUDE, _NOISE, _WEIGHT = 0.0, 0.0, np.log(0.03), np.log(WEIGHT)
 """Prior means of the logarithms, in units of the knobs' span and the values' deviation. Recorded
 times scatter by 0.2 to 6 %, medians of ten by a third of it."""
 _PRIOR_SD = 1.0
@@ -24,7 +25,7 @@ trials: 0.9985 both)."""
 
 
 def fit_theta(at: Inputs, values: Floats, scale: float, start: Floats | None) -> Floats:
-    """Logarithms of d lengths, amplitude, noise and f weights; ``scale`` is the values' unit."""
+    """Logarithms of d lengths, amplitude, noise and g weights; ``scale`` is the values' unit."""
     prior = _prior_mean(at)
     target = _Target(at, (values - values.mean()) / scale, prior)
     bounds = [(mean - _BOUND_SD * _PRIOR_SD, mean + _BOUND_SD * _PRIOR_SD) for mean in prior]
@@ -37,8 +38,8 @@ def fit_theta(at: Inputs, values: Floats, scale: float, start: Floats | None) ->
 
 
 def _prior_mean(at: Inputs) -> Floats:
-    d, f = at.smooth.shape[1], at.linear.shape[1]
-    return np.concatenate([np.full(d, _LENGTH), [_AMPLITUDE, _NOISE], np.full(f, _WEIGHT)])
+    d, g = at.smooth.shape[1], at.groups
+    return np.concatenate([np.full(d, _LENGTH), [_AMPLITUDE, _NOISE], np.full(g, _WEIGHT)])
 
 
 class _Target:
@@ -71,12 +72,12 @@ class _Parts:
     def __init__(self, at: Inputs, theta: Floats, squared: Floats) -> None:
         """``squared`` [n · n, d] are the squared differences of each two points."""
         d, n = at.smooth.shape[1], len(at.smooth)
-        self._linear = at.linear
+        self._linear, self._group, self._groups = at.linear, at.group, at.groups
         self._squared = squared
         self._inverse_squared_length = np.exp(-2 * theta[:d])
         self._amplitude = np.exp(2 * theta[d])
         self._noise = np.exp(2 * theta[d + 1])
-        self._weights = np.exp(2 * theta[d + 2 :])
+        self._weights = np.exp(2 * theta[d + 2 :])[at.group]
         self._distance2 = (squared @ self._inverse_squared_length).reshape(n, n)
         self._matern = self._amplitude * matern(self._distance2)
         self.covariance = self._matern + CONSTANT + (at.linear * self._weights) @ at.linear.T
@@ -90,5 +91,6 @@ class _Parts:
         lengths = (by_length @ self._squared) * self._inverse_squared_length
         amplitude = 2 * float(np.vdot(by_covariance, self._matern))
         noise = 2 * self._noise * float(np.trace(by_covariance))
-        weights = 2 * self._weights * ((by_covariance @ self._linear) * self._linear).sum(axis=0)
+        columns = 2 * self._weights * ((by_covariance @ self._linear) * self._linear).sum(axis=0)
+        weights = np.bincount(self._group, columns, minlength=self._groups)
         return np.concatenate([lengths, [amplitude, noise], weights])
