@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from autotune.kernels.config import AnyConfig
 from autotune.kernels.device import Device
@@ -45,6 +45,6 @@ class Displays:
         for display in self._displays:
             display.tick()
 
-    def close(self, *, hurried: bool = False) -> None:
+    def close(self, is_hurried: Callable[[], bool] = lambda: False) -> None:
         for display in self._displays:
-            display.close(hurried=hurried)
+            display.close(is_hurried)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import sqlalchemy.exc
-from optuna.exceptions import ExperimentalWarning, StorageInternalError
+from optuna.exceptions import ExperimentalWarning
 from optuna.storages import BaseStorage
 from optuna.study import Study
 
@@ -23,16 +23,16 @@ from autotune.report.notes import Subject, note
 from autotune.report.versions import MACHINE
 from autotune.studies.history import Known
 from autotune.studies.outcome import TrialResult
+from autotune.studies.patience import trouble
 from autotune.tune.emit import results_of
 from autotune.tune.plan import Unit
 
 _log = logging.getLogger(__name__)
 _EVERY = 10
 """A study's note is written at its first measurement and every so many: about 15 ms each."""
-_HURRY_S = 1.0
+_HURRY_S = 3.0
 """How long an interrupted run waits for the note in hand."""
-_TROUBLE = (StorageInternalError, sqlalchemy.exc.SQLAlchemyError, OSError)
-"""A note that cannot be written must not end a run: the trials themselves will tell."""
+_POLL_S = 0.1
 
 
 class NoteKeeper:
@@ -49,20 +49,22 @@ class NoteKeeper:
         self._written: dict[str, tuple[object, ...]] = {}
         self._machine: dict[str, str] = {}
         self._orders = _Orders()
-        self._thread = threading.Thread(target=self._work, name="notes", daemon=True)
+        self._thread: threading.Thread | None = None
 
     def started(
         self, shape: ModelShape, device: Device, units: Sequence[Unit], known: Sequence[Known]
     ) -> None:
         self._units, self._known = units, known
-        self._written = {unit.study.study_name: _state(unit) for unit in units if unit.entries}
+        self._written = {}
         self._machine = facts(device)
         try:
             for unit in units:
                 self._sign(unit.study)
                 _name_objective(unit.study)  # here, since filters of warnings are a process's
-        except _TROUBLE as error:  # a later note brings them
+        except _trouble() as error:  # a later note brings them
             _log.warning("the machine's facts could not be written: %s", error)
+        self._orders = _Orders()
+        self._thread = threading.Thread(target=self._work, name="notes", daemon=True)
         self._thread.start()
 
     def trial_asked(self, unit: Unit, worker: int, config: AnyConfig) -> None:
@@ -81,12 +83,16 @@ class NoteKeeper:
     def tick(self) -> None:
         pass
 
-    def close(self, *, hurried: bool = False) -> None:
-        """Once more for what the finalists changed. In a hurry, what is not begun is left to
-        ``dashboard`` (``refresh_notes``) or the next run."""
-        self._orders.close(() if hurried else self._units)
-        if self._thread.is_alive():
-            self._thread.join(_HURRY_S if hurried else None)
+    def close(self, is_hurried: Callable[[], bool] = lambda: False) -> None:
+        """Once more for what the finalists changed. In a hurry, also where that begins meanwhile,
+        what is not begun is left to ``dashboard`` (``refresh_notes``) or the next run."""
+        if self._thread is None:
+            return
+        self._orders.close(self._units)
+        while self._thread.is_alive() and not is_hurried():
+            self._thread.join(_POLL_S)
+        self._orders.drop()
+        self._thread.join(_HURRY_S)
 
     def _work(self) -> None:
         while (order := self._orders.take()) is not None:
@@ -103,10 +109,12 @@ class NoteKeeper:
             return
         try:
             self._sign(unit.study)
-            write_note(unit.study, subject_of(unit), self._known, self._folder if picture else None)
-        except _TROUBLE as error:
+            folder = self._folder if picture and _can_draw(self._orders) else None
+            write_note(unit.study, subject_of(unit), self._known, folder)
+        except _trouble() as error:
             _log.warning("the note of %s could not be written: %s", name, error)
-        self._written[name] = state
+        else:
+            self._written[name] = state
 
     def _sign(self, study: Study) -> None:
         if study.user_attrs.get(MACHINE) != self._machine:
@@ -126,6 +134,8 @@ class _Orders:
         self._changed = threading.Condition()
         self._wanted: dict[str, _Order] = {}
         self._is_closed = False
+        self.is_dropped = False
+        """True once the run waits for its end."""
 
     def put(self, unit: Unit, *, picture: bool) -> None:
         name = unit.study.study_name
@@ -146,6 +156,26 @@ class _Orders:
             self._wanted = {unit.study.study_name: _Order(unit, picture=True) for unit in last}
             self._is_closed = True
             self._changed.notify()
+
+    def drop(self) -> None:
+        """None at all."""
+        with self._changed:
+            self._wanted.clear()
+            self._is_closed = self.is_dropped = True
+            self._changed.notify()
+
+
+def _can_draw(orders: _Orders) -> bool:
+    """Imports what draws, which takes a second or more, and looks whether there is still time: a
+    process that ends while a thread of it draws aborts (SIGABRT)."""
+    import autotune.report.study_chart  # noqa: F401
+
+    return not orders.is_dropped
+
+
+def _trouble() -> tuple[type[BaseException], ...]:
+    """A note that cannot be written must not end a run: the trials themselves will tell."""
+    return (*trouble(), sqlalchemy.exc.SQLAlchemyError)
 
 
 def write_note(study: Study, subject: Subject, known: Sequence[Known], folder: Path | None) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -88,7 +88,7 @@ class LiveDisplay:
         busy = {id(unit) for unit in self._units if unit.in_flight}
         self._work = {n: work for n, work in self._work.items() if id(work[0]) in busy}
 
-    def close(self, *, hurried: bool = False) -> None:
+    def close(self, is_hurried: Callable[[], bool] = lambda: False) -> None:
         self._live.stop()
 
     def _drawn(self) -> RenderableType:

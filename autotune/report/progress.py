@@ -6,7 +6,7 @@ Everything goes to stderr; stdout is for results.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from rich.table import Table
 
@@ -58,7 +58,7 @@ class PlainDisplay:
     def tick(self) -> None:
         pass
 
-    def close(self, *, hurried: bool = False) -> None:
+    def close(self, is_hurried: Callable[[], bool] = lambda: False) -> None:
         pass
 
 

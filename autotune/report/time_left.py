@@ -30,27 +30,34 @@ class Searched(Protocol):
 
     @property
     def ended(self) -> str:
-        """Why nothing more is measured; empty while something is."""
+        """Why nothing more is measured, where the target was not reached."""
 
 
 def still_expected(studies: Sequence[Searched]) -> float:
     """Measurements that will be made: as many as is usual for each study, and where some have
     ended, as many times that as those needed. One that has gone on for long will go on for a while,
     but not beyond its target."""
-    ended = [min(len(s.entries), s.target) / s.usual_end for s in studies if s.ended]
-    ratio = (1.0 + sum(ended)) / (1 + len(ended))  # the first to end are the quickest
+    over = [s for s in studies if s.entries and _is_over(s)]
+    used = sum(min(len(s.entries), s.target) / s.usual_end for s in over)
+    ratio = (1.0 + used) / (1 + len(over))  # the first to end are the quickest
     return sum(
         min(max(ratio * s.usual_end - done, _LONGER * done), s.target - done)
         for s in studies
-        if not s.ended and (done := len(s.entries)) < s.target
+        if not _is_over(s)
+        for done in [len(s.entries)]
     )
+
+
+def _is_over(study: Searched) -> bool:
+    return bool(study.ended) or len(study.entries) >= study.target
 
 
 class TimeLeft:
     """Feed it every measurement with what remains; read it as often as you like.
 
     The pace is that of the last half of all measurements: later ones are faster, once kernels are
-    compiled, but they come in bursts, between which others are compiled.
+    compiled, but they come in bursts, between which others are compiled. So a pause counts until
+    as many were measured after it as before.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:

@@ -17,14 +17,15 @@ _MASKS = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")
 def orders_of(settings: RunSettings, storage: str, log_level: int) -> list[Order]:
     """One worker for each GPU, or as many as were asked for where none is needed.
 
-    Raises DeviceError where there is no such GPU, model of one or recording.
+    Raises DeviceError for a misspelt device, and where there is no such model of a GPU, recording
+    or number of ``--gpus``; whether a GPU can be used is its worker's to say.
     """
+    check_selector(settings.device)
     kind, _, rest = settings.device.partition(":")
     if kind == "cuda":
         numbers = [int(rest)] if rest else _gpus(settings.gpus)
         devices = [f"cuda:{number}" for number in numbers]
     else:
-        check_selector(settings.device)
         numbers = list(range(settings.jobs))
         devices = [settings.device] * settings.jobs
     return [

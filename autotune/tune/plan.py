@@ -97,12 +97,12 @@ class Unit:
 
     @property
     def usual_end(self) -> int:
-        """Measurements after which a study like this one ends, before any has: the target, or
-        where its sampler usually stops."""
-        sampler = self.study.sampler
+        """Measurements after which a study like this one ends, before any has: the target, the
+        whole space, or where its sampler usually stops."""
+        most, sampler = min(self.target, len(self.space)), self.study.sampler
         if not self.stop_gain or not isinstance(sampler, SurrogateSampler):
-            return self.target
-        return min(sampler.usual_stop, self.target)
+            return most
+        return min(sampler.usual_stop, most)
 
     def take_hints(self) -> bool:
         """Queue, before a worker's turn of this study, the winners of the neighbouring batch sizes

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,8 +57,9 @@ class Display(Observer, Protocol):
     def settling(self, unit: Unit) -> None:
         """The loop is over, and this study's finalists are about to be measured again."""
 
-    def close(self, *, hurried: bool = False) -> None:
-        """Nothing more will happen. ``hurried`` is True where the user waits for the end."""
+    def close(self, is_hurried: Callable[[], bool]) -> None:
+        """Nothing more will happen. ``is_hurried`` says, at any moment, whether the user waits for
+        the end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +112,11 @@ def run(
         plans = _plans(crew, jobs, device, settings)
         units, known = patiently(lambda: _open(storage, plans, settings))
         before = sum(len(unit.entries) for unit in units)
-        stack.callback(lambda: display.close(hurried=interrupt.requested))
+
+        def close(kind: type[BaseException] | None, *_: object) -> None:
+            display.close(lambda: kind is not None or interrupt.requested)
+
+        stack.push(close)
         display.started(shape, device, units, known)
         writer = _Writer(units, files_dir(settings.output_dir, device))
         seconds = None if settings.timeout_s is None else began + settings.timeout_s

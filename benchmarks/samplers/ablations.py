@@ -16,7 +16,7 @@ import csv
 import importlib
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -84,6 +84,28 @@ def print_table(rows: Sequence[dict[str, str]]) -> None:
         print(f"| {recording} | {name} | {len(last)} | {cells} | {stops} |")
 
 
+def print_means(rows: Sequence[Mapping[str, str]]) -> None:
+    """By variant: the mean over its recordings, and the standard error of that, from how seeds
+    deviate on each."""
+    print("\n| variant | kernels | runs | at: mean ± standard error |")
+    print("|---" * 4 + "|")
+    for name in dict.fromkeys(r["variant"] for r in rows):
+        mine = [r for r in rows if r["variant"] == name]
+        kernels = dict.fromkeys(r["recording"] for r in mine)
+        budgets = sorted({int(r["trials"]) for r in mine})
+        cells = []
+        for trials in budgets:
+            ratios = [
+                np.array([float(r["ratio"]) for r in mine
+                          if (r["recording"], int(r["trials"])) == (kernel, trials)])
+                for kernel in kernels
+            ]  # fmt: skip
+            error = np.sqrt(sum(r.var() / len(r) for r in ratios)) / len(ratios)
+            cells.append(f"{trials}: {np.mean([r.mean() for r in ratios]):.3f} ± {error:.3f}")
+        runs = len(mine) // len(budgets)
+        print(f"| {name} | {len(kernels)} | {runs} | {'; '.join(cells)} |")
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--landscapes", type=Path, required=True, help="folder of recordings")
@@ -112,7 +134,9 @@ def main() -> int:
         for future in as_completed([pool.submit(Variant.rows, entry) for entry in entries]):
             writer.writerows(future.result())
             file.flush()
-    print_table(sorted(_read(path), key=lambda r: (r["recording"], r["variant"])))
+    rows = [r for r in _read(path) if r["recording"] in names]
+    print_table(sorted(rows, key=lambda r: (r["recording"], r["variant"])))
+    print_means(rows)
     return 0
 
 

@@ -13,11 +13,11 @@ from __future__ import annotations
 import argparse
 import csv
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ablations import FIELDS, print_table
+from ablations import FIELDS, print_means, print_table
 from race import HERE, KERNEL_BUDGETS  # sets one BLAS thread: before NumPy
 
 # isort: split
@@ -223,26 +223,6 @@ def main() -> int:
     print_table(sorted(rows, key=lambda r: (r["recording"], r["variant"])))
     print_means(rows)
     return 0
-
-
-def print_means(rows: Sequence[Mapping[str, str]]) -> None:
-    """By way: the mean over its recordings, and the standard error of that."""
-    print("\n| way | kernels | runs | at: mean ± standard error |")
-    print("|---" * 4 + "|")
-    for way in dict.fromkeys(r["variant"] for r in rows):
-        mine = [r for r in rows if r["variant"] == way]
-        kernels = dict.fromkeys(r["recording"] for r in mine)
-        cells = []
-        for trials in KERNEL_BUDGETS:
-            ratios = [
-                np.array([float(r["ratio"]) for r in mine
-                          if (r["recording"], int(r["trials"])) == (kernel, trials)])
-                for kernel in kernels
-            ]  # fmt: skip
-            error = np.sqrt(sum(r.var() / len(r) for r in ratios)) / len(ratios)
-            cells.append(f"{trials}: {np.mean([r.mean() for r in ratios]):.3f} ± {error:.3f}")
-        runs = len(mine) // len(KERNEL_BUDGETS)
-        print(f"| {way} | {len(kernels)} | {runs} | {'; '.join(cells)} |")
 
 
 def _read(path: Path) -> list[dict[str, str]]:

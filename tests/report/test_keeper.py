@@ -6,6 +6,8 @@ import json
 import logging
 import os
 import signal
+import time
+from collections.abc import Callable
 from pathlib import Path
 from threading import Event
 
@@ -18,6 +20,7 @@ from optuna_dashboard import get_note, save_note
 from autotune.report import keeper as keeping
 from autotune.report.displays import Displays
 from autotune.report.keeper import NoteKeeper
+from autotune.report.notes import Subject
 from autotune.report.progress import PlainDisplay
 from autotune.report.refresh import refresh_notes
 from autotune.studies.backup import back_up
@@ -142,3 +145,62 @@ def test_a_mistake_in_a_note_is_told_and_ends_no_run(
     assert report.measured == 40
     assert "the note of" in caplog.text
     assert "AttributeError" in caplog.text
+
+
+class _Hurry(PlainDisplay):
+    """The user wants the end as soon as everything was measured."""
+
+    def close(self, is_hurried: Callable[[], bool] = lambda: False) -> None:
+        assert not is_hurried()
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_ctrl_c_is_heard_while_the_last_notes_are_written(
+    finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notes = _SlowNotes()
+    monkeypatch.setattr(keeping, "write_note", notes)
+    display = Displays(_Hurry(), NoteKeeper(tmp_path))
+    assert run(finished.settings, str(tmp_path / "other.db"), display).measured == 40
+    assert notes.written == []  # the first still waits
+    notes.released.set()
+
+
+def test_a_note_that_failed_is_written_at_the_end(
+    finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, failed = keeping.write_note, set[str]()
+
+    def fails_once(study: optuna.Study, subject: Subject, *rest: object) -> None:
+        if subject.target == len(subject.entries) and study.study_name not in failed:
+            failed.add(study.study_name)
+            raise OSError("disk full")
+        write(study, subject, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(keeping, "write_note", fails_once)
+    path = str(tmp_path / "other.db")
+    run(finished.settings, path, Displays(_Slow(failed), NoteKeeper(tmp_path)))
+    storage = open_storage(path, create=False)
+    notes = [get_note(study) for study in _loaded(finished, storage)]
+    assert len(failed) == 2
+    assert all("20 of 20" in text and "/artifacts/" in text for text in notes)
+
+
+class _Slow(PlainDisplay):
+    """Closes when both studies' notes have failed."""
+
+    def __init__(self, failed: set[str]) -> None:
+        self._failed = failed
+
+    def close(self, is_hurried: Callable[[], bool] = lambda: False) -> None:
+        until = time.monotonic() + 30
+        while len(self._failed) < 2 and time.monotonic() < until:
+            time.sleep(0.05)
+
+
+def test_a_keeper_keeps_one_run_after_another(finished: Finished, tmp_path: Path) -> None:
+    keeper = NoteKeeper(tmp_path)
+    for name in ("one.db", "two.db"):
+        run(finished.settings, str(tmp_path / name), keeper)
+        storage = open_storage(str(tmp_path / name), create=False)
+        assert all("20 of 20" in get_note(study) for study in _loaded(finished, storage))

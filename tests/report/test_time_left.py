@@ -80,8 +80,9 @@ class _Study:
         ([_Study(0, usual_end=60)] * 2, 120),  # where nothing ends early
         ([_Study(12), _Study(24)], 8 + 8),  # what is late goes on for a while
         ([_Study(16, ended="converged"), _Study(3)], 0.9 * 20 - 3),
-        ([_Study(60, ended="done"), _Study(20)], 2 * 20 - 20),
-        ([_Study(60, ended="done"), _Study(57)], 60 - 57),
+        ([_Study(60), _Study(20)], 2 * 20 - 20),
+        ([_Study(60), _Study(57)], 60 - 57),
+        ([_Study(0, ended="40 failures in a row"), _Study(0)], 20),  # tells nothing of others
         ([_Study(16, ended="converged"), _Study(60)], 0),
         ([], 0),
     ],

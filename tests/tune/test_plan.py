@@ -72,13 +72,17 @@ def test_before_each_turn_the_neighbours_winners_are_queued_once(
         ({"trials": 12}, 12),
         ({"stop_gain": 0.0}, 60),
         ({"sampler": "tpe"}, 60),
+        ({"sampler": "tpe", "trials": 400}, 81),
     ],
 )
 def test_when_a_study_usually_ends(
     settings: Callable[..., RunSettings], database: str, changes: dict[str, Any], usual: int
 ) -> None:
-    key = StudyKey(PROBLEM, H200, SPACE.fingerprint)
-    plan = UnitPlan(Job(PROBLEM, ()), key, SPACE, (1.0,) * len(SPACE), {})
+    sizes = (16, 32, 64)
+    space = Space(Config(m, n, k, 1, 4, s) for m in sizes for n in sizes for k in sizes
+                  for s in (2, 3, 4))  # fmt: skip
+    key = StudyKey(PROBLEM, H200, space.fingerprint)
+    plan = UnitPlan(Job(PROBLEM, ()), key, space, (1.0,) * len(space), {})
     storage = open_storage(database, create=True)
     unit = open_unit(storage, plan, settings(**{"trials": 60, **changes}))
     assert unit.usual_end == usual

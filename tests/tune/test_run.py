@@ -161,7 +161,7 @@ def test_an_output_folder_that_cannot_be_written_is_found_at_once(
     assert not Path(database.removeprefix("sqlite:///")).exists()
 
 
-@pytest.mark.parametrize("device", ["replay:gone.npz", "estimate:Voodoo2", "cpu"])
+@pytest.mark.parametrize("device", ["replay:gone.npz", "estimate:Voodoo2", "cpu", "cuda:x"])
 def test_a_device_that_is_not_there_leaves_nothing_behind(
     settings: Make, database: str, tmp_path: Path, device: str
 ) -> None:

@@ -165,8 +165,9 @@ class SurrogateSampler(BaseSampler):
     @property
     def usual_stop(self) -> int:
         """Measurements after which ``expected_gain`` is usually small: on recorded MoE spaces,
-        where it may be after 15, it is after 16 to 41."""
-        return 2 * self._stops_from
+        where it may be after 15, it is after 16 to 41. Where only knobs are known, soon."""
+        first = self._stops_from
+        return 2 * first if first == STOP_FROM else first
 
     @property
     def _stops_from(self) -> int:
