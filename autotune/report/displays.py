@@ -45,6 +45,6 @@ class Displays:
         for display in self._displays:
             display.tick()
 
-    def close(self, is_hurried: Callable[[], bool] = lambda: False) -> None:
+    def close(self, is_hurried: Callable[[], bool]) -> None:
         for display in self._displays:
             display.close(is_hurried)

@@ -83,9 +83,9 @@ class NoteKeeper:
     def tick(self) -> None:
         pass
 
-    def close(self, is_hurried: Callable[[], bool] = lambda: False) -> None:
-        """Once more for what the finalists changed. In a hurry, also where that begins meanwhile,
-        what is not begun is left to ``dashboard`` (``refresh_notes``) or the next run."""
+    def close(self, is_hurried: Callable[[], bool]) -> None:
+        """Once more for what the finalists changed. Once ``is_hurried``, what is not begun is left
+        to ``dashboard`` (``refresh_notes``) or the next run."""
         if self._thread is None:
             return
         self._orders.close(self._units)

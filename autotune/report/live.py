@@ -88,7 +88,7 @@ class LiveDisplay:
         busy = {id(unit) for unit in self._units if unit.in_flight}
         self._work = {n: work for n, work in self._work.items() if id(work[0]) in busy}
 
-    def close(self, is_hurried: Callable[[], bool] = lambda: False) -> None:
+    def close(self, is_hurried: Callable[[], bool]) -> None:
         self._live.stop()
 
     def _drawn(self) -> RenderableType:

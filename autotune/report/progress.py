@@ -58,7 +58,7 @@ class PlainDisplay:
     def tick(self) -> None:
         pass
 
-    def close(self, is_hurried: Callable[[], bool] = lambda: False) -> None:
+    def close(self, is_hurried: Callable[[], bool]) -> None:
         pass
 
 

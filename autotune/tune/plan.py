@@ -30,7 +30,7 @@ from autotune.studies.record import Measured, measured
 from autotune.studies.samplers import make_sampler
 from autotune.studies.space import SearchSpace, Space
 from autotune.studies.store import open_study
-from autotune.studies.surrogate import SurrogateSampler
+from autotune.studies.surrogate import USUAL_STOP, SurrogateSampler
 from autotune.tune.jobs import Job
 from autotune.tune.warm import hints
 
@@ -99,10 +99,8 @@ class Unit:
     def usual_end(self) -> int:
         """Measurements after which a study like this one ends, before any has: the target, the
         whole space, or where its sampler usually stops."""
-        most, sampler = min(self.target, len(self.space)), self.study.sampler
-        if not self.stop_gain or not isinstance(sampler, SurrogateSampler):
-            return most
-        return min(sampler.usual_stop, most)
+        stops = self.stop_gain and isinstance(self.study.sampler, SurrogateSampler)
+        return min(self.target, len(self.space), USUAL_STOP if stops else self.target)
 
     def take_hints(self) -> bool:
         """Queue, before a worker's turn of this study, the winners of the neighbouring batch sizes

@@ -150,7 +150,7 @@ def test_a_mistake_in_a_note_is_told_and_ends_no_run(
 class _Hurry(PlainDisplay):
     """The user wants the end as soon as everything was measured."""
 
-    def close(self, is_hurried: Callable[[], bool] = lambda: False) -> None:
+    def close(self, is_hurried: Callable[[], bool]) -> None:
         assert not is_hurried()
         os.kill(os.getpid(), signal.SIGINT)
 
@@ -192,7 +192,7 @@ class _Slow(PlainDisplay):
     def __init__(self, failed: set[str]) -> None:
         self._failed = failed
 
-    def close(self, is_hurried: Callable[[], bool] = lambda: False) -> None:
+    def close(self, is_hurried: Callable[[], bool]) -> None:
         until = time.monotonic() + 30
         while len(self._failed) < 2 and time.monotonic() < until:
             time.sleep(0.05)

@@ -15,10 +15,13 @@ from autotune.studies.surrogate.candidates import candidates_of
 from autotune.studies.surrogate.demotion import Footprints, weights
 from autotune.studies.surrogate.features import SMS, features
 from autotune.studies.surrogate.prior import Subject, sibling_prior
-from autotune.studies.surrogate.sampler import STOP_FROM, SurrogateSampler
+from autotune.studies.surrogate.sampler import SurrogateSampler
 
 History = Callable[[StudyKey], Sequence[Sibling]]
 
+USUAL_STOP = 30
+"""Measurements after which ``expected_gain`` is usually small: 16 where other batch sizes are known,
+32 and 36 where nothing is (early stops in benchmarks/samplers/README.md)."""
 _LOOK_AGAIN = 2
 """Siblings are read again when the study has so many times the measurements it had: siblings
 that are tuned at the same time teach too, and own measurements soon tell more."""
@@ -56,11 +59,6 @@ class InformedSampler(SurrogateSampler):
         self._key: StudyKey | None = None
         self._learnt_from = 0
         self._next_look = 0
-
-    @property
-    def usual_stop(self) -> int:
-        """See ``SurrogateSampler``; also before it was asked, and has learnt what is physical."""
-        return 2 * STOP_FROM
 
     def _prepare(self, study: Study, trials: list[FrozenTrial]) -> None:
         if self._footprints is not None and (compiled := self._footprints()):

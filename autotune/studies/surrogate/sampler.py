@@ -31,7 +31,7 @@ seeds.)"""
 _FIRST_BLIND = 8
 """The same where only the knobs are known. 12 and 8 were not told apart on convolution A100: 0.92
 and 0.89 at 100 trials, ± 0.02 each (40 seeds)."""
-STOP_FROM = 15
+_STOP_FROM = 15
 """Measurements before a small expected gain may end a search: beliefs that rest on fewer are
 confident where they should not be (a run with siblings would have stopped after one)."""
 _STOP_FROM_KNOB = 10
@@ -163,17 +163,10 @@ class SurrogateSampler(BaseSampler):
         return float(gains[np.argmax(belief.weighted(gains))])
 
     @property
-    def usual_stop(self) -> int:
-        """Measurements after which ``expected_gain`` is usually small: on recorded MoE spaces,
-        where it may be after 15, it is after 16 to 41. Where only knobs are known, soon."""
-        first = self._stops_from
-        return 2 * first if first == STOP_FROM else first
-
-    @property
     def _stops_from(self) -> int:
         if self._has_prior or self._candidates.features.shape[1]:
-            return STOP_FROM
-        return max(STOP_FROM, _STOP_FROM_KNOB * int(self._candidates.knobs.shape[1]))
+            return _STOP_FROM
+        return max(_STOP_FROM, _STOP_FROM_KNOB * int(self._candidates.knobs.shape[1]))
 
     def _chosen(self, observed: Observed, count: int) -> list[int]:
         """Distinct rows, in the order in which they should be tried."""
