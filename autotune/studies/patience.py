@@ -24,10 +24,16 @@ _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.1, 3.0
 _SAY_AFTER_S = 5.0
 
 
-def patiently(step: Callable[[], _T], *, patience_s: float = PATIENCE_S) -> _T:
+def patiently(
+    step: Callable[[], _T],
+    *,
+    patience_s: float = PATIENCE_S,
+    is_hurried: Callable[[], bool] = lambda: False,
+) -> _T:
     """The value of ``step``, which may be called several times: it must be safe to repeat.
 
-    Raises StorageFailedError where the storage still fails after ``patience_s``.
+    Raises StorageFailedError where the storage still fails after ``patience_s``, or once
+    ``is_hurried``.
     """
     began = time.monotonic()
     wait_s, said = _FIRST_WAIT_S, False
@@ -36,7 +42,7 @@ def patiently(step: Callable[[], _T], *, patience_s: float = PATIENCE_S) -> _T:
             return step()
         except trouble() as error:
             waited_s = time.monotonic() - began
-            if waited_s > patience_s:
+            if waited_s > patience_s or is_hurried():
                 raise StorageFailedError(
                     f"the storage failed for {waited_s:.0f} s: {_words(error)}. Everything "
                     "that was told to it is safe; mend the cause (a full disk, a lock held by "

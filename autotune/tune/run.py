@@ -110,7 +110,9 @@ def run(
         if launcher.is_local:
             pool = _compile_pool(host, device, settings, len(orders))
         plans = _plans(crew, jobs, device, settings)
-        units, known = patiently(lambda: _open(storage, plans, settings))
+        units, known = patiently(
+            lambda: _open(storage, plans, settings), is_hurried=lambda: interrupt.requested
+        )
         before = sum(len(unit.entries) for unit in units)
 
         def close(kind: type[BaseException] | None, *_: object) -> None:

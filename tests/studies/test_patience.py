@@ -62,3 +62,10 @@ def test_a_bug_is_not_waited_for() -> None:
     with pytest.raises(ZeroDivisionError):
         patiently(failing)
     assert failing.left == 0
+
+
+def test_who_is_in_a_hurry_waits_no_longer() -> None:
+    failing = Failing(10**6, LOCKED)
+    with pytest.raises(StorageError, match="database is locked"):
+        patiently(failing, is_hurried=lambda: failing.left < 10**6 - 3)
+    assert failing.left == 10**6 - 4

@@ -20,8 +20,8 @@ from autotune.studies.surrogate.sampler import SurrogateSampler
 History = Callable[[StudyKey], Sequence[Sibling]]
 
 USUAL_STOP = 30
-"""Measurements after which ``expected_gain`` is usually small: 16 where other batch sizes are known,
-32 and 36 where nothing is (early stops in benchmarks/samplers/README.md)."""
+"""Measurements after which ``expected_gain`` is usually small: 16 where other batch sizes are
+known, 32 and 36 where nothing is (early stops in benchmarks/samplers/README.md)."""
 _LOOK_AGAIN = 2
 """Siblings are read again when the study has so many times the measurements it had: siblings
 that are tuned at the same time teach too, and own measurements soon tell more."""
