@@ -8,7 +8,7 @@ child is started afresh.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import partial
 from typing import Any
@@ -39,20 +39,20 @@ from autotune.kernels.measurement import Measurement, Resources, worse_of
 from autotune.kernels.moe import MoeBuffers, make_buffers, run_down, run_moe, run_up
 from autotune.kernels.problem import Problem, weights_key
 from autotune.kernels.routing import instances_of
-from autotune.kernels.timing import CudaClock, GraphTimer, Timer
+from autotune.kernels.timing import CudaClock, GraphTimer, Timer, in_turns
 from autotune.kernels.twins import moe_twin
 from autotune.kernels.verify import Verdict, verify
 from autotune.studies.outcome import Outcome, TrialResult
 from autotune.studies.pairs import space_of
-from autotune.studies.pruning import Stop, taken
+from autotune.studies.pruning import Row, Stop, taken
 from autotune.studies.space import SearchSpace, broken_rule
 
 INSTANCES = 10
 """Routing instances, one sample each: on an H200 samples spread by 0.2 to 6 %."""
 
-METHOD = "whole layer, 1"
+METHOD = "whole layer, 2"
 """What is timed (alignment, both GEMMs, activation, sum; of separate kernels the GEMMs alone),
-and the revision of how."""
+and the revision of how: since 2 the GPU rests after long calls."""
 
 
 _KEPT_SHARE = 0.25
@@ -83,6 +83,10 @@ class Prepared:
     def own_bytes(self) -> int:
         """Of device memory, without the weights that it shares."""
         return sum(tensor.nbytes for tensor in _tensors(self))
+
+
+_Timed = Callable[[Prepared, AnyConfig], TrialResult]
+"""What is done with a config that computes the right thing."""
 
 
 class CudaMeasurer:
@@ -133,6 +137,23 @@ class CudaMeasurer:
         self, problem: Problem, config: AnyConfig, *, stop: Stop | None = None
     ) -> TrialResult:
         """See ``Measurer``."""
+        return self._answer(problem, config, partial(self._timed, stop=stop))
+
+    def measure_in_turns(
+        self, problem: Problem, configs: tuple[AnyConfig, ...]
+    ) -> tuple[TrialResult, ...]:
+        """See ``Measurer``. Each is compiled and verified first, all are timed then."""
+        results = [self._answer(problem, config, _untimed) for config in configs]
+        right = [n for n, result in enumerate(results) if result.outcome is Outcome.OK]
+        if right:
+            prepared = self._prepare(problem)
+            streams = [self._rows(prepared, configs[number]) for number in right]
+            for number, rows in zip(right, in_turns(streams, len(prepared.routings)), strict=True):
+                measurement = self._measurement(prepared, rows)
+                results[number] = replace(results[number], measurement=measurement)
+        return tuple(results)
+
+    def _answer(self, problem: Problem, config: AnyConfig, timed: _Timed) -> TrialResult:
         for which in BOTH:
             reason = broken_rule(problem, self._device, getattr(pair_of(config), which))
             if reason is not None:
@@ -146,7 +167,7 @@ class CudaMeasurer:
                     Outcome.COMPILE_ERROR, reason=answer, failed_half=which, compile_s=compile_s
                 )
         resources = worse_of(*(a for a in answers.values() if isinstance(a, Resources)))
-        result = self._why_too_big(resources) or self._run(problem, config, stop)
+        result = self._why_too_big(resources) or self._run(problem, config, timed)
         return replace(
             result,
             resources=resources,
@@ -168,9 +189,9 @@ class CudaMeasurer:
         reason = f"needs {need} bytes of shared memory; a block has {have}"
         return TrialResult(Outcome.OUT_OF_RESOURCES, reason=reason)
 
-    def _run(self, problem: Problem, config: AnyConfig, stop: Stop | None) -> TrialResult:
+    def _run(self, problem: Problem, config: AnyConfig, timed: _Timed) -> TrialResult:
         try:
-            return self._attempt(problem, config, stop)
+            return self._attempt(problem, config, timed)
         except OutOfResources as error:
             return TrialResult(Outcome.OUT_OF_RESOURCES, reason=str(error))
         except RuntimeError as error:
@@ -180,9 +201,9 @@ class CudaMeasurer:
                     raise
                 return TrialResult(Outcome.OUT_OF_RESOURCES, reason=reason)
         # Not in the handler: the error holds on to frames, and they to memory.
-        return self._with_fewer(problem, config, stop, reason)
+        return self._with_fewer(problem, config, timed, reason)
 
-    def _attempt(self, problem: Problem, config: AnyConfig, stop: Stop | None) -> TrialResult:
+    def _attempt(self, problem: Problem, config: AnyConfig, timed: _Timed) -> TrialResult:
         prepared = self._prepare(problem)
         prepared.inputs.set_routing(prepared.routings[0])
         begin = time.perf_counter()
@@ -190,10 +211,11 @@ class CudaMeasurer:
         verify_s = time.perf_counter() - begin
         if not verdict.is_right:
             return replace(_wrong(verdict), verify_s=verify_s)
-        return replace(self._timed(prepared, config, verdict, stop), verify_s=verify_s)
+        result = timed(prepared, config)
+        return replace(result, verify_s=verify_s, relative_error=verdict.relative_error)
 
     def _with_fewer(
-        self, problem: Problem, config: AnyConfig, stop: Stop | None, reason: str
+        self, problem: Problem, config: AnyConfig, timed: _Timed, reason: str
     ) -> TrialResult:
         """Once more: where other problems were kept, without them and from now on without any;
         else with half the routing instances, which this problem keeps: samples are in the order
@@ -202,41 +224,45 @@ class CudaMeasurer:
         self.close()
         if has_others:
             self._kept_share = 0.0
-            return self._run(problem, config, stop)
+            return self._run(problem, config, timed)
         if problem in self._halved:
             return TrialResult(Outcome.OUT_OF_RESOURCES, reason=f"device memory: {reason}")
         self._halved.add(problem)
-        return self._run(problem, config, stop)
+        return self._run(problem, config, timed)
 
-    def _timed(
-        self, prepared: Prepared, config: AnyConfig, verdict: Verdict, stop: Stop | None
-    ) -> TrialResult:
-        rows = self._gemm_samples(prepared, config) if isinstance(config, ConfigPair) else None
-        samples = rows or ((us,) for us in self._layer_samples(prepared, config))
-        kept, cut = taken(samples, len(prepared.routings), stop)
-        how = f"{self._timer.how}, {len(kept)} routings"
-        columns = tuple(zip(*kept, strict=True))
-        kinds = len(prepared.inputs.problem.routings)
-        measurement = (
-            Measurement.of_halves(*columns, how=f"GEMMs alone, {how}", routings=kinds)
-            if len(columns) == 2
-            else Measurement(columns[0], how, routings=kinds)
-        )
+    def _timed(self, prepared: Prepared, config: AnyConfig, *, stop: Stop | None) -> TrialResult:
+        kept, cut = taken(self._rows(prepared, config), len(prepared.routings), stop)
+        measurement = self._measurement(prepared, kept)
         return TrialResult(
             outcome=Outcome.PRUNED if cut else Outcome.OK,
             measurement=replace(measurement, cut_us=cut.median_us if cut else None),
             reason=cut.reason if cut else "",
-            relative_error=verdict.relative_error,
         )
+
+    def _measurement(self, prepared: Prepared, rows: Sequence[Row]) -> Measurement:
+        how = f"{self._timer.how}, {len(rows)} routings"
+        columns = tuple(zip(*rows, strict=True))
+        kinds = len(prepared.inputs.problem.routings)
+        if len(columns) == 2:
+            return Measurement.of_halves(*columns, how=f"GEMMs alone, {how}", routings=kinds)
+        return Measurement(columns[0], how, routings=kinds)
+
+    def _rows(self, prepared: Prepared, config: AnyConfig) -> Iterator[Row]:
+        """µs of the layer, or of a pair's GEMMs, one row for each routing instance."""
+        if isinstance(config, ConfigPair):
+            return self._gemm_samples(prepared, config)
+        return ((us,) for us in self._layer_samples(prepared, config))
 
     def _layer_samples(self, prepared: Prepared, config: AnyConfig) -> Iterator[float]:
         """µs of the whole layer, one for each routing instance."""
         instances = (partial(prepared.inputs.set_routing, r) for r in prepared.routings)
         return self._timer.samples(partial(_call, prepared, config), instances)
 
-    def _gemm_samples(self, prepared: Prepared, pair: ConfigPair) -> Iterator[tuple[float, ...]]:
+    def _gemm_samples(self, prepared: Prepared, pair: ConfigPair) -> Iterator[Row]:
         """(up, down) µs, one for each routing instance. Each is timed on what the layer gives it:
-        a new routing runs the layer once before."""
+        a new routing runs the layer once before. So does capturing: another config's alignment
+        may lie in the buffers, for other tiles."""
+        _route(prepared, pair, prepared.routings[0])
         inputs, buffers = prepared.inputs, prepared.buffers
         is_sorted = bool(pair.down.use_tma)
         calls = (
@@ -249,7 +275,7 @@ class CudaMeasurer:
             )
             for call in calls
         )
-        return zip(*times, strict=True)
+        yield from zip(*times, strict=True)
 
     def _count(self, problem: Problem) -> int:
         """Routing instances of a problem."""
@@ -292,6 +318,11 @@ def _tensors(value: object) -> Iterator[torch.Tensor]:
     elif is_dataclass(value) and not isinstance(value, MoeWeights):
         for field in fields(value):
             yield from _tensors(getattr(value, field.name))
+
+
+def _untimed(prepared: Prepared, config: AnyConfig) -> TrialResult:
+    """Compiled and verified is enough."""
+    return TrialResult(Outcome.OK)
 
 
 def _call(prepared: Prepared, config: AnyConfig) -> None:

@@ -54,14 +54,28 @@ class EngineMeasurer:
     ) -> TrialResult:
         """See ``Measurer``. What the engine compiles is not looked into: no registers, no spills,
         and compiling counts as measuring."""
-        if isinstance(config, ConfigPair):
-            reason = "an engine's own launch takes one config for both GEMMs"
+        reason = self._why_not(problem, config)
+        if reason is not None:
             return TrialResult(Outcome.INFEASIBLE, reason=reason)
-        broken = broken_rule(problem, self._device, config)
-        if broken is not None:
-            return TrialResult(Outcome.INFEASIBLE, reason=broken)
         return self._timer.measure(problem, config, stop=stop)
+
+    def measure_in_turns(
+        self, problem: Problem, configs: tuple[AnyConfig, ...]
+    ) -> tuple[TrialResult, ...]:
+        """See ``Measurer``."""
+        reasons = [self._why_not(problem, config) for config in configs]
+        fine = [c for c, reason in zip(configs, reasons, strict=True) if reason is None]
+        timed = iter(self._timer.measure_in_turns(problem, fine))
+        return tuple(
+            next(timed) if reason is None else TrialResult(Outcome.INFEASIBLE, reason=reason)
+            for reason in reasons
+        )
 
     def close(self) -> None:
         """See ``Measurer``."""
         self._timer.close()
+
+    def _why_not(self, problem: Problem, config: AnyConfig) -> str | None:
+        if isinstance(config, ConfigPair):
+            return "an engine's own launch takes one config for both GEMMs"
+        return broken_rule(problem, self._device, config)

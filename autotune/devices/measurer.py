@@ -44,5 +44,11 @@ class Measurer(Protocol):
         Expected failures come back as outcomes; an exception means that the measurer is broken.
         """
 
+    def measure_in_turns(
+        self, problem: Problem, configs: tuple[AnyConfig, ...]
+    ) -> tuple[TrialResult, ...]:
+        """As ``measure``, for each config, with samples taken in turns, so that their ratios do
+        not show what changes with time. Where that cannot be: one after the other."""
+
     def close(self) -> None:
         """Release the device. Called once."""

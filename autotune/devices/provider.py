@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -29,7 +29,7 @@ from autotune.kernels.measurement import Measurement
 from autotune.kernels.problem import Problem, weights_key
 from autotune.kernels.quiet import captured_stderr
 from autotune.kernels.routing import instances_of
-from autotune.kernels.timing import Clock, CudaClock, EventTimer, GraphTimer, Timer
+from autotune.kernels.timing import Clock, CudaClock, EventTimer, GraphTimer, Timer, in_turns
 from autotune.kernels.twins import moe_twin
 from autotune.kernels.verify import TOLERANCE, Verdict, relative_error
 from autotune.providers import Layer, Place, Provider, open_provider
@@ -47,6 +47,10 @@ class _Prepared:
     routings: tuple[RoutingTensors, ...]
     reference: Tensor
     """Of the first routing instance, by the eager twin."""
+
+
+_Timed = Callable[[_Prepared, "AnyConfig | None"], TrialResult]
+"""What is done with a layer that computes the right thing."""
 
 
 class Bench:
@@ -101,6 +105,22 @@ class ProviderTimer:
         self, problem: Problem, config: AnyConfig | None, *, stop: Stop | None = None
     ) -> TrialResult:
         """See ``Measurer``; ``config`` None is what the provider chooses for itself."""
+        return self._answer(problem, config, partial(self._timed, stop=stop))
+
+    def measure_in_turns(
+        self, problem: Problem, configs: Sequence[AnyConfig]
+    ) -> tuple[TrialResult, ...]:
+        """See ``Measurer``."""
+        results = [self._answer(problem, config, _untimed) for config in configs]
+        right = [n for n, result in enumerate(results) if result.outcome is Outcome.OK]
+        if right:
+            prepared = self._prepare(problem)
+            streams = [self._samples(prepared, configs[number]) for number in right]
+            for number, us in zip(right, in_turns(streams, len(prepared.routings)), strict=True):
+                results[number] = replace(results[number], measurement=self._of(prepared, us))
+        return tuple(results)
+
+    def _answer(self, problem: Problem, config: AnyConfig | None, timed: _Timed) -> TrialResult:
         reason = self._provider.why_not(problem)
         if reason is not None:
             return TrialResult(Outcome.INFEASIBLE, reason=reason)
@@ -109,7 +129,11 @@ class ProviderTimer:
             verdict = self._verify(prepared, config)
             if isinstance(verdict, CompileFailure):
                 return TrialResult(Outcome.COMPILE_ERROR, reason=verdict.reason)
-            return self._result(prepared, config, verdict, stop)
+            error = verdict.relative_error
+            if not verdict.is_right:
+                reason = str(verdict)
+                return TrialResult(Outcome.WRONG_RESULT, reason=reason, relative_error=error)
+            return replace(timed(prepared, config), relative_error=error)
         except OutOfResources as error:
             return TrialResult(Outcome.OUT_OF_RESOURCES, reason=str(error))
         except torch.OutOfMemoryError as error:
@@ -136,29 +160,23 @@ class ProviderTimer:
                 return failure_of(failure, dump())
         return Verdict(error, TOLERANCE[prepared.inputs.problem.dtype])
 
-    def _result(
-        self,
-        prepared: _Prepared,
-        config: AnyConfig | None,
-        verdict: Verdict,
-        stop: Stop | None,
+    def _timed(
+        self, prepared: _Prepared, config: AnyConfig | None, *, stop: Stop | None
     ) -> TrialResult:
-        error = verdict.relative_error
-        if not verdict.is_right:
-            return TrialResult(Outcome.WRONG_RESULT, reason=str(verdict), relative_error=error)
         rows = ((us,) for us in self._samples(prepared, config))
         kept, cut = taken(rows, len(prepared.routings), stop)
-        measurement = Measurement(
-            tuple(us for (us,) in kept),
-            f"{self._how(prepared.layer)}, {len(kept)} routings",
-            routings=len(prepared.inputs.problem.routings),
-            cut_us=cut.median_us if cut else None,
-        )
+        measurement = self._of(prepared, [us for (us,) in kept])
         return TrialResult(
             Outcome.PRUNED if cut else Outcome.OK,
-            measurement,
+            replace(measurement, cut_us=cut.median_us if cut else None),
             reason=cut.reason if cut else "",
-            relative_error=error,
+        )
+
+    def _of(self, prepared: _Prepared, samples_us: Sequence[float]) -> Measurement:
+        return Measurement(
+            tuple(samples_us),
+            f"{self._how(prepared.layer)}, {len(samples_us)} routings",
+            routings=len(prepared.inputs.problem.routings),
         )
 
     def _samples(self, prepared: _Prepared, config: AnyConfig | None) -> Iterator[float]:
@@ -234,6 +252,11 @@ class ProviderTimers:
     def close(self) -> None:
         for timer in self._timers.values():
             timer.close()
+
+
+def _untimed(prepared: _Prepared, config: AnyConfig | None) -> TrialResult:
+    """Compiled and verified is enough."""
+    return TrialResult(Outcome.OK)
 
 
 def _take_gpu(index: int, *, cold_l2: bool) -> Device:

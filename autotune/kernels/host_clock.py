@@ -29,3 +29,6 @@ class HostClock:
         begin = time.perf_counter_ns()
         work()
         return (time.perf_counter_ns() - begin) / 1000
+
+    def rest(self, us: float) -> None:
+        """None: a CPU's clock is not what is at stake here."""

@@ -2,6 +2,9 @@
 
 Cold: the L2 cache is emptied before each timed call, as other layers' weights do in serving.
 Warm: calls follow each other and share one pair of events.
+
+Long calls are followed by a rest: under load without a pause a GPU comes to its power limit within
+some 30 ms and lowers its clocks, by more than configs differ.
 """
 
 # torch.cuda's events and streams have no types in every version.
@@ -9,11 +12,22 @@ Warm: calls follow each other and share one pair of events.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import random
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from statistics import median
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import torch
+
+REST = 0.5
+"""Pause after a long call, as a share of its time. On an H200 (benchmarks/gpu/steady.py) medians of
+one config spread by 1.4 to 5.3 % without a pause (Mixtral-8x7B, 1024 to 4096 tokens), by 0.05 to
+0.25 % with this one; a longer one brings no more."""
+_LONG_US = 700.0
+"""Shorter calls never came to the limit there; a pause makes some of them slower to begin."""
+
+Sample = TypeVar("Sample")
 
 Work = Callable[[], None]
 """Puts something on the current stream, and returns at once."""
@@ -44,13 +58,18 @@ class Clock(Protocol):
     def elapsed_us(self, work: Work) -> float:
         """Device time between before and after ``work``. Waits for the device."""
 
+    def rest(self, us: float) -> None:
+        """Leave the device idle for so long."""
+
 
 class EventTimer:
     """Events around plain calls: the host's launch time shows where kernels are short."""
 
-    def __init__(self, clock: Clock, *, warm: bool = False, repeats: int = 3) -> None:
-        """``repeats`` timed calls make one sample."""
-        self._clock, self._warm, self._repeats = clock, warm, repeats
+    def __init__(
+        self, clock: Clock, *, warm: bool = False, repeats: int = 3, rest: float = REST
+    ) -> None:
+        """``repeats`` timed calls make one sample; ``rest`` as ``REST``."""
+        self._clock, self._warm, self._repeats, self._rest = clock, warm, repeats, rest
 
     @property
     def how(self) -> str:
@@ -67,7 +86,7 @@ class EventTimer:
 
     def _one_cold_us(self, call: Work) -> float:
         self._clock.flush()  # it also keeps the device busy while the host launches the call
-        return self._clock.elapsed_us(call)
+        return self._rested(self._clock.elapsed_us(call))
 
     def _warm_us(self, call: Work) -> float:
         call()
@@ -76,16 +95,23 @@ class EventTimer:
             for _ in range(self._repeats):
                 call()
 
-        return self._clock.elapsed_us(repeated) / self._repeats
+        return self._rested(self._clock.elapsed_us(repeated)) / self._repeats
+
+    def _rested(self, us: float) -> float:
+        if us >= _LONG_US and self._rest:
+            self._clock.rest(us * self._rest)
+        return us
 
 
 class GraphTimer:
     """Replays of one CUDA graph: the host's launch time does not show. The default."""
 
-    def __init__(self, clock: Clock, *, warm: bool = False, repeats: int = 3) -> None:
-        """``repeats`` timed replays make one sample."""
+    def __init__(
+        self, clock: Clock, *, warm: bool = False, repeats: int = 3, rest: float = REST
+    ) -> None:
+        """``repeats`` timed replays make one sample; ``rest`` as ``REST``."""
         self._clock = clock
-        self._events = EventTimer(clock, warm=warm, repeats=repeats)
+        self._events = EventTimer(clock, warm=warm, repeats=repeats, rest=rest)
 
     @property
     def how(self) -> str:
@@ -129,3 +155,21 @@ class CudaClock:
         self._end.record()
         self._end.synchronize()
         return float(self._begin.elapsed_time(self._end)) * 1000
+
+    def rest(self, us: float) -> None:
+        """See ``Clock``. Others' work on the same GPU goes on."""
+        time.sleep(us / 1e6)
+
+
+def in_turns(streams: Sequence[Iterator[Sample]], count: int) -> list[tuple[Sample, ...]]:
+    """``count`` samples of each stream, one of each in turn, in a new order each time: what
+    changes with time, as a clock under a power limit, meets them all alike.
+
+    Raises StopIteration where a stream ends before.
+    """
+    found: list[list[Sample]] = [[] for _ in streams]
+    order = random.Random(0)
+    for _ in range(count):
+        for number in order.sample(range(len(streams)), len(streams)):
+            found[number].append(next(streams[number]))
+    return [tuple(samples) for samples in found]

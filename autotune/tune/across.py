@@ -21,7 +21,7 @@ from autotune.studies.outcome import Outcome
 from autotune.studies.patience import patiently
 from autotune.tune.child import Child
 from autotune.tune.plan import Unit
-from autotune.tune.remote import measure_in
+from autotune.tune.remote import measure_in_turns_in
 from autotune.tune.settle import Leaving
 
 _log = logging.getLogger(__name__)
@@ -126,8 +126,9 @@ def _crossing(
     if (before := next(known, None)) is not None:
         return before
     us = []
-    for config in (there.config, here.config):
-        result = measure_in(child, run_timeout_s, here.problem, config)
+    sides = there.config, here.config
+    results = measure_in_turns_in(child, run_timeout_s, here.problem, sides)
+    for config, result in zip(sides, results, strict=True):
         if result.outcome is not Outcome.OK or result.measurement is None:
             _log.warning("%s under %s: %s", config, here.problem.routing, result.reason)
             return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, cast
 
@@ -37,6 +38,12 @@ class RemoteMeasurer:
     ) -> TrialResult:
         return cast(TrialResult, self._child.call("measure", problem, config, stop=stop))
 
+    def measure_in_turns(
+        self, problem: Problem, configs: tuple[AnyConfig, ...]
+    ) -> tuple[TrialResult, ...]:
+        answer = self._child.call("measure_in_turns", problem, configs)
+        return cast("tuple[TrialResult, ...]", answer)
+
     def close(self) -> None:
         self._child.close()
 
@@ -44,13 +51,35 @@ class RemoteMeasurer:
 def measure_in(child: Child, timeout_s: float, *args: Any) -> TrialResult:
     """The child's ``measure`` of these arguments. Where it dies, fails or takes too long, that is
     the outcome, and the child is started afresh."""
-    child.submit("measure", *args)
+    answer = _asked(child, timeout_s, "measure", *args)
+    if isinstance(answer, TrialResult):
+        return answer
+    return TrialResult(
+        Outcome.CRASHED if answer else Outcome.RUN_TIMEOUT,
+        reason=answer.reason if answer else f"no answer in {timeout_s:g} s",
+    )
+
+
+def measure_in_turns_in(
+    child: Child, timeout_s: float, problem: Problem, configs: Sequence[AnyConfig]
+) -> list[TrialResult]:
+    """The child's ``measure_in_turns``, with ``timeout_s`` for each config. Where it dies, fails or
+    takes too long, each config is measured by itself: which one is to blame then shows."""
+    whole_s = timeout_s * max(len(configs), 1)
+    answer = _asked(child, whole_s, "measure_in_turns", problem, tuple(configs))
+    if answer is None or isinstance(answer, ChildFault):
+        return [measure_in(child, timeout_s, problem, config) for config in configs]
+    return list(answer)
+
+
+def _asked(child: Child, timeout_s: float, method: str, *args: Any) -> Any:
+    """The child's answer; a ChildFault where it gave none, and None where it took too long: it is
+    started afresh then."""
+    child.submit(method, *args)
     if not child.connection.poll(timeout_s):
         child.restart()
-        return TrialResult(Outcome.RUN_TIMEOUT, reason=f"no answer in {timeout_s:g} s")
+        return None
     answer = child.receive()
     if isinstance(answer, ChildFault):
         child.restart()
-        return TrialResult(Outcome.CRASHED, reason=answer.reason)
-    assert isinstance(answer, TrialResult)
     return answer

@@ -14,7 +14,7 @@ from autotune.studies.outcome import Outcome
 from autotune.studies.patience import patiently
 from autotune.tune.child import Child
 from autotune.tune.plan import Unit
-from autotune.tune.remote import measure_in
+from autotune.tune.remote import measure_in_turns_in
 
 _log = logging.getLogger(__name__)
 
@@ -51,11 +51,12 @@ def settle(unit: Unit, child: Child, interrupt: Leaving, run_timeout_s: float) -
     samples: dict[AnyConfig, list[float]] = {config: [] for config in configs}
     order = random.Random(unit.key.digest)
     for number in range(MAX_ROUNDS):
+        if interrupt.requested:
+            return
         new: dict[AnyConfig, tuple[float, ...]] = {}
-        for config in order.sample(list(samples), len(samples)):
-            if interrupt.requested:
-                return
-            result = measure_in(child, run_timeout_s, unit.job.problem, config)
+        shuffled = order.sample(list(samples), len(samples))
+        results = measure_in_turns_in(child, run_timeout_s, unit.job.problem, shuffled)
+        for config, result in zip(shuffled, results, strict=True):
             if result.outcome is Outcome.OK and result.measurement:
                 new[config] = result.measurement.samples_us
             else:

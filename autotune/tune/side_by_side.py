@@ -12,7 +12,7 @@ from autotune.kernels.problem import Problem
 from autotune.studies.finalists import EVEN, Finalist, Ratio, is_settled, ratio
 from autotune.studies.outcome import Outcome
 from autotune.tune.child import Child
-from autotune.tune.remote import measure_in
+from autotune.tune.remote import measure_in_turns_in
 
 MIN_ROUNDS, MAX_ROUNDS = 2, 6
 """Rounds of all files at a batch size, as for the finalists of a run."""
@@ -83,8 +83,9 @@ def side_by_side(
     reasons: dict[AnyConfig, str] = {}
     order = random.Random(problem.name)
     for number in range(rounds):
-        for config in order.sample(list(samples), len(samples)):
-            result = measure_in(child, timeout_s, problem, config)
+        shuffled = order.sample(list(samples), len(samples))
+        results = measure_in_turns_in(child, timeout_s, problem, shuffled)
+        for config, result in zip(shuffled, results, strict=True):
             if result.outcome is Outcome.OK and result.measurement:
                 samples[config] += result.measurement.samples_us
             else:

@@ -79,10 +79,12 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--engine-configs", type=Path)
     parser.add_argument("--sizes", nargs="+", default=SIZES)
+    names = [case.name for case in CASES]
+    parser.add_argument("--cases", nargs="+", choices=names, default=names)
     args = parser.parse_args()
     found = gpus()
     gpu = found[0].name.replace(" ", "_") if isinstance(found, list) and found else "unknown"
-    for case in CASES:
+    for case in (case for case in CASES if case.name in args.cases):
         folder = args.out / case.name
         folder.mkdir(parents=True, exist_ok=True)
         sizes = ("--batch-size", *args.sizes)

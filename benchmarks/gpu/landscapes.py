@@ -46,8 +46,12 @@ CAMPAIGNS = (
     Campaign("deepseek-v3_tp8_fp8block", _DEEPSEEK, (16, 128, 1024)),
     Campaign("mixtral-8x7b_tp2_bf16", _MIXTRAL, (16, 256, 2048)),
     Campaign("qwen3-30b-a3b_tp1_bf16_separate", (*_QWEN, *_SEPARATE), (16, 64, 256, 1024, 4096)),
+    Campaign("mixtral-8x7b_tp2_bf16_rested", _MIXTRAL, (2048,)),
+    Campaign("deepseek-v3_tp8_fp8block_rested", _DEEPSEEK, (1024,)),
+    Campaign("qwen3-30b-a3b_tp1_bf16_rested", _QWEN, (2048, 4096)),
 )
-"""The last one times each GEMM alone, with TMA and without."""
+"""The fourth times each GEMM alone, with TMA and without. The last ones are of large batches, since
+the GPU rests after long calls: other times than those of the first ones, which are older."""
 _RECORDED = "moe_h200_qwen3-30b-a3b_tp1_bf16.npz"
 
 

@@ -5,7 +5,7 @@ alone, cold L2, ten routings) and the fastest is held against two ceilings: byte
 read and written over the bandwidth of a large read, and FLOPs of the rows that there are over
 the rate of a large matrix product of torch (cuBLAS).
 
-    python benchmarks/gpu/quality.py --out quality.json --cases qwen=FILE,FILE mixtral=FILE …
+    python benchmarks/gpu/quality.py --out quality.json --qwen FILE FILE --mixtral FILE …
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import torch
 from autotune.devices.cuda import CudaMeasurer
 from autotune.devices.options import MeasurerOptions
 from autotune.engines import read_configs
+from autotune.kernels.config import AnyConfig
 from autotune.kernels.problem import Dtype, Kernel, Problem
 from autotune.report.roofline import work_of
 from autotune.studies.pairs import completed_as_asked
@@ -50,17 +51,17 @@ _READ_BYTES = 4 * 2**30
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--cases", nargs="+", required=True, metavar="NAME=FILE,FILE")
+    for name in CASES:
+        parser.add_argument(f"--{name}", type=Path, nargs="+", metavar="FILE", default=())
     parser.add_argument("--batch-size", type=int, nargs="+", default=BATCH_SIZES)
     args = parser.parse_args()
     ceilings = {"read_gb_s": read_gb_s(), **{d: rate_tflops(d) for d in ("bf16", "fp8")}}
     print(ceilings)
     measurer = CudaMeasurer(0, MeasurerOptions(cache_dir=Path(".cache")))
     rows = []
-    for case in args.cases:
-        name, _, files = case.partition("=")
+    for name in (name for name in CASES if getattr(args, name)):
         for tokens in args.batch_size:
-            row = best_of(measurer, name, tokens, [Path(file) for file in files.split(",")])
+            row = best_of(measurer, name, tokens, getattr(args, name))
             rows.append({**row, **shares(CASES[name], tokens, row["us"], ceilings)})
             print(rows[-1], flush=True)
             args.out.write_text(json.dumps({"ceilings": ceilings, "rows": rows}, indent=1) + "\n")
@@ -71,9 +72,7 @@ def best_of(measurer: CudaMeasurer, name: str, tokens: int, files: list[Path]) -
     problem = replace(CASES[name], tokens=tokens)
     found = []
     for file in files:
-        table = read_configs(file)
-        config = table[min(table, key=lambda key: abs(key - tokens))]
-        pair = completed_as_asked(problem, measurer.device, config)
+        pair = completed_as_asked(problem, measurer.device, nearest(file, tokens))
         result = measurer.measure(problem, pair)
         if result.measurement is not None:
             halves = result.measurement.up_us, result.measurement.down_us
@@ -88,6 +87,12 @@ def best_of(measurer: CudaMeasurer, name: str, tokens: int, files: list[Path]) -
         "config": config_words,
         "file": file_name,
     }
+
+
+def nearest(file: Path, tokens: int) -> AnyConfig:
+    """The config that the engines would take from the file for a batch size."""
+    table = read_configs(file)
+    return table[min(table, key=lambda key: abs(key - tokens))]
 
 
 def shares(

@@ -5,7 +5,8 @@ cache, again with a warm one, then our file against the engines' shipped ones, i
     python benchmarks/gpu/real.py --out DIR --cases qwen --device estimate:NVIDIA_H200   # rehearsal
 
 A step whose result lies in DIR is not done again: an interrupted campaign goes on. Each case
-leaves cold.log, warm.log, bench.json, its tuned files, and summary.json.
+leaves cold.log, warm.log, bench_ENGINE.json, its tuned files, and summary.json. With ``--steps cold
+bench`` there is no second run.
 """
 
 from __future__ import annotations
@@ -19,48 +20,60 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+STEPS = ("cold", "warm", "bench")
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)
 class Case:
-    """A model as it is served, and the shipped files for it, newest first."""
+    """A model as it is served, and for each engine whose file is tried the shipped files that go
+    against it, newest first."""
 
     name: str
     flags: tuple[str, ...]
-    shipped: tuple[str, ...]
+    shipped: dict[str, tuple[str, ...]]
 
 
 CASES = (
     Case(
         "qwen",
         ("--model", "Qwen/Qwen3-30B-A3B", "--tp-size", "1"),
-        (
-            "sglang/configs/triton_3_6_0/E=128,N=768,device_name=NVIDIA_H200.json",
-            "vllm/E=128,N=768,device_name=NVIDIA_H200.json",
-        ),
+        {
+            "sglang": (
+                "sglang/configs/triton_3_6_0/E=128,N=768,device_name=NVIDIA_H200.json",
+                "vllm/E=128,N=768,device_name=NVIDIA_H200.json",
+            )
+        },
     ),
     Case(
         "mixtral",
         ("--model", "mistralai/Mixtral-8x7B-Instruct-v0.1", "--tp-size", "2"),
-        (
-            "sglang/configs/triton_3_1_0/E=8,N=7168,device_name=NVIDIA_H200.json",
-            "vllm/E=8,N=7168,device_name=NVIDIA_H200.json",
-        ),
+        {
+            "sglang": (
+                "sglang/configs/triton_3_1_0/E=8,N=7168,device_name=NVIDIA_H200.json",
+                "vllm/E=8,N=7168,device_name=NVIDIA_H200.json",
+            )
+        },
     ),
     Case(
-        "deepseek",
+        "deepseek",  # SGLang fuses the shared expert, vLLM does not: two problems
         ("--model", "deepseek-ai/DeepSeek-V3", "--tp-size", "8"),
-        (
-            "sglang/configs/triton_3_1_0/E=256,N=256,device_name=NVIDIA_H200,dtype=fp8_w8a8,"
-            "block_shape=[128, 128].json",
-            "vllm/E=256,N=256,device_name=NVIDIA_H200,dtype=fp8_w8a8,block_shape=[128,128].json",
-        ),
+        {
+            "sglang": (
+                "sglang/configs/triton_3_5_1/E=257,N=256,device_name=NVIDIA_H200,dtype=fp8_w8a8,"
+                "block_shape=[128, 128].json",  # its _down file is for separate kernels
+                "sglang/configs/triton_3_3_1/E=257,N=256,device_name=NVIDIA_H200,dtype=fp8_w8a8,"
+                "block_shape=[128, 128].json",
+            ),
+            "vllm": (
+                "vllm/E=256,N=256,device_name=NVIDIA_H200,dtype=fp8_w8a8,block_shape=[128,128].json",
+            ),
+        },
     ),
 )
 
@@ -71,6 +84,7 @@ def main() -> None:
     parser.add_argument("--cases", nargs="+", choices=[case.name for case in CASES])
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--engine-configs", type=Path)
+    parser.add_argument("--steps", nargs="+", choices=STEPS, default=STEPS)
     parser.add_argument("--more", nargs=argparse.REMAINDER, default=[], help="further run flags")
     args = parser.parse_args()
     for case in CASES:
@@ -87,10 +101,14 @@ class Campaign:
         self._caches = folder / "caches"
 
     def run(self) -> None:
-        cold = self._tune("cold")
-        warm = self._tune("warm")
-        rows = self._bench()
-        summary = {"cold_s": cold, "warm_s": warm, **_against(rows)}
+        steps: dict[str, Callable[[], dict[str, object]]] = {
+            "cold": lambda: {"cold_s": self._tune("cold")},
+            "warm": lambda: {"warm_s": self._tune("warm")},
+            "bench": lambda: {e: _against(self._bench(e)) for e in self._case.shipped},
+        }
+        summary: dict[str, object] = {}
+        for step in self._args.steps:
+            summary |= steps[step]()
         (self._folder / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
         shutil.rmtree(self._caches, ignore_errors=True)
         print(self._case.name, json.dumps(summary, indent=1))
@@ -114,22 +132,19 @@ class Campaign:
         result.write_text(json.dumps(answer, indent=1) + "\n")
         return wall
 
-    def _bench(self) -> list[dict[str, Any]]:
-        path = self._folder / "bench.json"
+    def _bench(self, engine: str) -> list[dict[str, Any]]:
+        """The first file is ours."""
+        path = self._folder / f"bench_{engine}.json"
         if not path.exists():
-            files = [str(file) for file in self._ours()]
+            files = sorted((self._folder / "cold").rglob(f"{engine}/**/E=*.json"))
             if self._args.engine_configs is not None:
-                shipped = (self._args.engine_configs / name for name in self._case.shipped)
-                files += [str(file) for file in shipped if file.exists()]
-            words = ["bench", *self._case.flags, "--device", self._args.device, "--json"]
-            done = self._autotune([*words, "--config-file", *files], may_fail=True)
-            path.write_text(done.stdout)
+                shipped = (self._args.engine_configs / name for name in self._case.shipped[engine])
+                files += [file for file in shipped if file.exists()]
+            words = ["bench", *self._case.flags, "--engine", engine, "--json"]
+            words += ["--device", self._args.device, "--config-file", *map(str, files)]
+            path.write_text(self._autotune(words, may_fail=True).stdout)
         rows: list[dict[str, Any]] = json.loads(path.read_text())["rows"]
         return rows
-
-    def _ours(self) -> list[Path]:
-        """What the run wrote for SGLang: vLLM's file has the same configs, or others' problem."""
-        return sorted((self._folder / "cold").rglob("sglang/**/E=*.json"))
 
     def _autotune(
         self, words: Sequence[str], *, may_fail: bool = False

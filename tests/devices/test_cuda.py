@@ -13,7 +13,7 @@ from autotune.devices.cuda import CudaMeasurer, device_of, is_harmless
 from autotune.devices.options import MeasurerOptions
 from autotune.devices.shelf import Shelf
 from autotune.errors import DeviceError
-from autotune.kernels.config import Config, ConfigPair
+from autotune.kernels.config import AnyConfig, Config, ConfigPair
 from autotune.kernels.device import Device, DeviceKind, Target
 from autotune.kernels.limits import why_no_tma
 from autotune.kernels.measurement import Measurement
@@ -169,6 +169,33 @@ def test_what_a_problem_takes_counts_without_the_weights() -> None:
     assert least < prepared.own_bytes < 3 * least
 
 
+class Told(OnCpu):
+    """No GPU: what is right and how long it takes is told."""
+
+    def __init__(self, wrong: Config) -> None:
+        super().__init__(0.25)
+        self._wrong, self._timer = wrong, SimpleNamespace(how="told")  # type: ignore[assignment]
+
+    def _answer(self, problem: Problem, config: AnyConfig, timed: object) -> TrialResult:
+        outcome = Outcome.WRONG_RESULT if config == self._wrong else Outcome.OK
+        return TrialResult(outcome, relative_error=0.5)
+
+    def _rows(self, prepared: object, config: AnyConfig) -> Iterator[tuple[float, ...]]:
+        us = float(config.block_size_m) if isinstance(config, Config) else 0.0
+        return iter([(us,), (us + 1,)])
+
+
+@pytest.mark.usefixtures("free_bytes")
+def test_in_turns_what_is_wrong_is_not_timed() -> None:
+    narrow, wrong, wide = (Config(m, 64, 64, 1, 4, 3) for m in (16, 32, 64))
+    results = Told(wrong).measure_in_turns(SMALL, (narrow, wrong, wide))
+    assert [r.outcome for r in results] == [Outcome.OK, Outcome.WRONG_RESULT, Outcome.OK]
+    found = [r.measurement.samples_us if r.measurement else None for r in results]
+    assert found == [(16.0, 17.0), None, (64.0, 65.0)]
+    assert [r.relative_error for r in results] == [0.5, 0.5, 0.5]
+    assert Told(wrong).measure_in_turns(SMALL, (wrong,))[0].measurement is None
+
+
 @pytest.fixture(scope="module")
 def measurer() -> Iterator[CudaMeasurer]:
     opened = CudaMeasurer(0, OPTIONS, instances=4)
@@ -253,6 +280,20 @@ def test_several_routings_take_turns(measurer: CudaMeasurer, kernel: Kernel) -> 
     assert result.outcome is Outcome.OK, result.reason
     assert result.measurement is not None
     assert (len(result.measurement.samples_us), result.measurement.routings) == (6, 3)
+
+
+@pytest.mark.gpu
+def test_pairs_take_turns_as_configs_do(measurer: CudaMeasurer) -> None:
+    """Each GEMM reads the tiles of its own pair, whichever pair ran before."""
+    problem = replace(PROBLEM, kernel=Kernel.SEPARATE)
+    pairs = (ConfigPair(TILES, TILES), ConfigPair(PLAIN, PLAIN), ConfigPair(PLAIN, WITH_TMA))
+    alone = [measurer.measure(problem, pair) for pair in pairs]
+    for one, together in zip(alone, measurer.measure_in_turns(problem, pairs), strict=True):
+        assert together.outcome is Outcome.OK, together.reason
+        assert one.measurement is not None
+        assert together.measurement is not None
+        assert together.measurement.median_us == pytest.approx(one.measurement.median_us, rel=0.3)
+        assert len(together.measurement.up_us) == 4
 
 
 @pytest.mark.gpu

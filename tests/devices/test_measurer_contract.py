@@ -87,6 +87,24 @@ def test_a_config_is_measured_on_every_instance(measurer: Measurer) -> None:
     assert all(result.measurement and result.measurement.how for result in results)
 
 
+def test_configs_in_turns_are_measured_as_each_by_itself(
+    measurer: Measurer, kind: DeviceKind
+) -> None:
+    configs = (TILES, TOO_LARGE, MORE_TILES, TILES)
+    results = measurer.measure_in_turns(PROBLEM, configs)
+    alone = [measurer.measure(PROBLEM, config) for config in configs]
+    assert [result.outcome for result in results] == [result.outcome for result in alone]
+    for together, each in zip(results, alone, strict=True):
+        assert bool(together.measurement) == bool(each.measurement)
+        if together.measurement is None or each.measurement is None:
+            assert together.reason == each.reason
+            continue
+        assert together.measurement.how == each.measurement.how
+        assert len(together.measurement.samples_us) == len(each.measurement.samples_us)
+        assert together.measurement.median_us == pytest.approx(each.measurement.median_us, rel=0.5)
+        assert together.relative_error == each.relative_error
+
+
 def test_a_slow_config_may_be_given_up(measurer: Measurer) -> None:
     result = measurer.measure(PROBLEM, TILES, stop=Stop(((0.001,),)))
     assert result.outcome in (Outcome.OK, Outcome.PRUNED)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -120,6 +121,16 @@ def test_gives_up_after_one_slow_sample(vllm: EngineMeasurer) -> None:
     assert result.outcome is Outcome.PRUNED
     assert result.measurement is not None
     assert len(result.measurement.samples_us) == 1
+
+
+def test_takes_turns_between_what_it_can_launch(vllm: EngineMeasurer) -> None:
+    configs = (Config(16, 32, 32, 1, 4, 3), PAIR, Config(32, 32, 32, 1, 4, 3))
+    results = vllm.measure_in_turns(SMALL, configs)
+    assert [r.outcome for r in results] == [Outcome.OK, Outcome.INFEASIBLE, Outcome.OK]
+    assert [len(r.measurement.samples_us) if r.measurement else 0 for r in results] == [3, 0, 3]
+    launched = [keys["BLOCK_SIZE_M"] for keys in sys.modules["vllm"].LAUNCHED]
+    changes = sum(a != b for a, b in itertools.pairwise(launched))
+    assert changes >= 4  # one after the other would change three times: to verify, then to time
 
 
 def test_a_missing_gpu_says_so() -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import islice
 
 import pytest
 import torch
 
-from autotune.kernels.timing import Clock, CudaClock, EventTimer, GraphTimer, Timer, Work
+from autotune.kernels.timing import Clock, CudaClock, EventTimer, GraphTimer, Timer, Work, in_turns
 
 
 class FakeClock:
@@ -19,6 +19,7 @@ class FakeClock:
         self.host_us = 5.0
         self.is_cold = False
         self.captures = 0
+        self.rests_us: list[float] = []
 
     def run(self, device_us: float) -> None:
         """What a kernel does: 100 µs more where the cache is cold."""
@@ -42,6 +43,9 @@ class FakeClock:
         begin = self.now_us
         work()
         return self.now_us - begin
+
+    def rest(self, us: float) -> None:
+        self.rests_us.append(us)
 
 
 class Layer:
@@ -91,6 +95,38 @@ def test_who_stops_reading_stops_the_measuring(make: Make, clock: FakeClock) -> 
     layer = Layer(clock, [10] * 50)
     assert len(list(islice(make(clock, repeats=3).samples(layer, layer.instances()), 1))) == 1
     assert layer.calls == 3
+
+
+@pytest.mark.parametrize("warm", [False, True])
+def test_long_calls_are_followed_by_a_rest(make: Make, clock: FakeClock, *, warm: bool) -> None:
+    """Else a GPU under its power limit lowers its clocks in the midst of a measurement."""
+    layer = Layer(clock, [20, 900])
+    clock.host_us = 0
+    list(make(clock, warm=warm, repeats=1).samples(layer, layer.instances()))
+    assert clock.rests_us == [450.0 if warm else 500.0]
+    clock.rests_us.clear()
+    list(make(clock, warm=warm, repeats=1, rest=1).samples(layer, layer.instances()))
+    assert clock.rests_us == [900.0 if warm else 1000.0]
+    clock.rests_us.clear()
+    list(make(clock, warm=warm, repeats=1, rest=0).samples(layer, layer.instances()))
+    assert clock.rests_us == []
+
+
+def test_in_turns_each_stream_meets_what_changes_with_time() -> None:
+    """The order is a new one each time, so that none always follows the same other."""
+    drawn: list[int] = []
+
+    def stream(number: int) -> Iterator[int]:
+        for _ in range(20):
+            drawn.append(number)
+            yield len(drawn)
+
+    found = in_turns([stream(number) for number in range(3)], 20)
+    rounds = [tuple(drawn[start : start + 3]) for start in range(0, 60, 3)]
+    assert all(sorted(each) == [0, 1, 2] for each in rounds)
+    assert len(set(rounds)) == 6
+    assert sorted(moment for samples in found for moment in samples) == list(range(1, 61))
+    assert [len(samples) for samples in found] == [20, 20, 20]
 
 
 def test_says_how(make: Make, clock: FakeClock) -> None:

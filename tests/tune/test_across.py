@@ -51,7 +51,7 @@ def test_winners_meet_each_others_routing(
     assert 1 + one.loss == pytest.approx(1 / (1 + other.loss))
     assert one.configs == other.configs[::-1]
 
-    monkeypatch.setattr("autotune.tune.across.measure_in", None)
+    monkeypatch.setattr("autotune.tune.across.measure_in_turns_in", None)
     run(made, database, PlainDisplay())  # nothing is measured twice
     assert _crossings(database) == found
     monkeypatch.undo()
