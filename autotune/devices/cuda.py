@@ -235,7 +235,7 @@ class CudaMeasurer:
         measurement = self._measurement(prepared, kept)
         return TrialResult(
             outcome=Outcome.PRUNED if cut else Outcome.OK,
-            measurement=replace(measurement, cut_us=cut.median_us if cut else None),
+            measurement=replace(measurement, cut_us=cut.mean_us if cut else None),
             reason=cut.reason if cut else "",
         )
 

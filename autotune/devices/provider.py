@@ -168,7 +168,7 @@ class ProviderTimer:
         measurement = self._of(prepared, [us for (us,) in kept])
         return TrialResult(
             Outcome.PRUNED if cut else Outcome.OK,
-            replace(measurement, cut_us=cut.median_us if cut else None),
+            replace(measurement, cut_us=cut.mean_us if cut else None),
             reason=cut.reason if cut else "",
         )
 

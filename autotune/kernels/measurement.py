@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
-from statistics import geometric_mean, median
+from statistics import geometric_mean
 
 from autotune.kernels.binary import Which
 
@@ -52,18 +52,25 @@ class CompileFailure:
 
 
 def typical_us(samples: Sequence[float], routings: int = 1) -> float:
-    """The median in µs; of several routings, the geometric mean of their medians.
+    """The geometric mean in µs; of several routings, the geometric mean of theirs.
 
+    Not the median: where an expert gets more tokens than a tile has rows under every third
+    instance, a median shows none of what that costs. Each sample is a median of calls already.
     Sample i is of routing i modulo ``routings``. The smallest geometric mean of times is also
-    the smallest mean relative loss, on a log scale, whatever time each routing is related to.
+    the smallest mean relative loss, on a log scale, whatever time each instance is related to.
     """
-    medians = routing_us(samples, routings)
-    return geometric_mean(medians) if len(medians) > 1 else medians[0]
+    return _mean(routing_us(samples, routings))
 
 
 def routing_us(samples: Sequence[float], routings: int) -> tuple[float, ...]:
-    """Median µs under each of the routings that has a sample."""
-    return tuple(median(samples[start::routings]) for start in range(min(routings, len(samples))))
+    """Geometric mean in µs under each of the routings that has a sample."""
+    count = min(routings, len(samples))
+    return tuple(_mean(samples[start::routings]) for start in range(count))
+
+
+def _mean(samples: Sequence[float]) -> float:
+    """Geometric; equal ones are theirs to the last bit."""
+    return geometric_mean(samples) if len(set(samples)) > 1 else samples[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +91,7 @@ class Measurement:
     routings: int = 1
     """How many routings the instances are of, in turn."""
     cut_us: float | None = None
-    """Of samples that were cut short: the median that all instances are believed to give, since
+    """Of samples that were cut short: the mean that all instances are believed to give, since
     the first ones may be fast or slow for every config."""
 
     @classmethod
@@ -96,7 +103,7 @@ class Measurement:
         return cls(sums, how, up_us, down_us, routings)
 
     @property
-    def median_us(self) -> float:
+    def mean_us(self) -> float:
         """Over all instances; see ``typical_us``."""
         if self.cut_us is not None:
             return self.cut_us

@@ -25,7 +25,7 @@ REST = 0.5
 one config spread by 1.4 to 5.3 % without a pause (Mixtral-8x7B, 1024 to 4096 tokens), by 0.05 to
 0.25 % with this one; a longer one brings no more."""
 _LONG_US = 700.0
-"""Shorter calls never came to the limit there; a pause makes some of them slower to begin."""
+"""Shorter calls never came to the limit there, and pauses made their samples scatter more."""
 
 Sample = TypeVar("Sample")
 

@@ -228,7 +228,7 @@ def subject_of(unit: Unit) -> Subject:
 def _picture(study: Study, subject: Subject, folder: Path) -> str:
     from autotune.report.study_chart import study_png  # matplotlib takes a second
 
-    best = min((e for e in subject.entries if e.complete), key=lambda entry: entry.median_us)
+    best = min((e for e in subject.entries if e.complete), key=lambda entry: entry.mean_us)
     storage: BaseStorage = study._storage
     trial_id = storage.get_trial_id_from_study_id_trial_number(study._study_id, best.trial_number)
     return hang_picture(study_png(subject), folder, storage, study._study_id, trial_id)

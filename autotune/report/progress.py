@@ -64,8 +64,8 @@ class PlainDisplay:
 
 def log_trial(unit: Unit, result: TrialResult) -> None:
     """What ``--verbose`` shows of each trial."""
-    median_us = result.measurement.median_us if result.measurement else None
-    words = _us(median_us) + (" µs" if median_us else result.reason)
+    mean_us = result.measurement.mean_us if result.measurement else None
+    words = _us(mean_us) + (" µs" if mean_us else result.reason)
     _log.debug("%s: %s %s", unit.study.study_name, result.outcome.value, words)
 
 

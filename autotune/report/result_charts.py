@@ -71,7 +71,7 @@ def speedup_of(point: Point, engine: str) -> float | None:
     result = result_for(point, engine)
     if result is None or result.winner is None or result.default_us is None:
         return None
-    return result.default_us / result.winner.median_us
+    return result.default_us / result.winner.mean_us
 
 
 def latency(layer: Layer, rooflines: Mapping[int, Roofline]) -> Picture:
@@ -100,7 +100,7 @@ def latency(layer: Layer, rooflines: Mapping[int, Roofline]) -> Picture:
     return Picture(
         "latency",
         "Time of one layer",
-        f"Median time of {timed}, lower is better. The dashed line is the least that "
+        f"Mean time of {timed}, lower is better. The dashed line is the least that "
         "the GPU's stated bandwidth and FLOP rate allow.",
         figure,
     )

@@ -170,7 +170,7 @@ def _curve(point: Point) -> tuple[list[int], list[float], list[float]]:
         entry = times.get(trial.number)
         if entry is None:
             continue
-        best = min(best, entry.median_us) if entry.complete else best
+        best = min(best, entry.mean_us) if entry.complete else best
         count.append(len(count) + 1)
         elapsed.append(seconds)
         bests.append(best)

@@ -6,32 +6,19 @@ finalists again, interleaved, cut the mean regret from 1.035 to 1.014.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean
 from typing import Any
 
 from autotune.kernels.config import AnyConfig, config_from_keys
 from autotune.kernels.measurement import typical_us
+from autotune.studies.ratio import Ratio, ratio
 from autotune.studies.record import Measured
 from autotune.studies.winner import Winner
 
 FINALISTS = 5
-_STUDENT_95 = 2.0
-"""Student's t for 95 % at 20 pairs and more: two rounds of ten routings give 20."""
 EVEN = 0.002
 """Two configs whose times differ by less, with certainty, are the same to a user."""
-_MIN_PAIRS = 2
-
-
-@dataclass(frozen=True, slots=True)
-class Ratio:
-    """Time of one config over another's, with its 95 % confidence interval."""
-
-    middle: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +31,7 @@ class Finalist:
     """As of a ``Measurement``."""
 
     @property
-    def median_us(self) -> float:
+    def mean_us(self) -> float:
         return typical_us(self.samples_us, self.routings)
 
     def over(self, rival: Finalist) -> Ratio:
@@ -54,30 +41,14 @@ class Finalist:
 
 def pick(entries: Iterable[Measured], incumbents: Collection[AnyConfig]) -> list[AnyConfig]:
     """The fastest FINALISTS that were measured completely, and every measured incumbent."""
-    complete = sorted((e for e in entries if e.complete), key=lambda entry: entry.median_us)
+    complete = sorted((e for e in entries if e.complete), key=lambda entry: entry.mean_us)
     best = [entry.config for entry in complete[:FINALISTS]]
     return best + [e.config for e in complete[FINALISTS:] if e.config in incumbents]
 
 
-def ratio(samples: Sequence[float], rival: Sequence[float], routings: int = 1) -> Ratio:
-    """Geometric mean of the paired ratios; the interval is Student's on their logarithms.
-
-    Of several routings, taken in turn, each has its own mean: that a config gains more under one
-    than under another is no noise. Raises ValueError where one has fewer than two pairs.
-    """
-    logs = [math.log(ours / theirs) for ours, theirs in zip(samples, rival, strict=False)]
-    if len(logs) < _MIN_PAIRS * routings:
-        raise ValueError(f"{len(logs)} pairs of samples; an interval needs {_MIN_PAIRS}")
-    means = [fmean(logs[start::routings]) for start in range(routings)]
-    apart = math.fsum((log - means[i % routings]) ** 2 for i, log in enumerate(logs))
-    deviation = math.sqrt(apart / (len(logs) - routings))
-    middle, half = fmean(logs), _STUDENT_95 * deviation / math.sqrt(len(logs))
-    return Ratio(math.exp(middle), math.exp(middle - half), math.exp(middle + half))
-
-
 def is_settled(finalists: Sequence[Finalist]) -> bool:
     """True where the fastest is faster than each other one, or as good as even, with certainty."""
-    best = min(finalists, key=lambda finalist: finalist.median_us)
+    best = min(finalists, key=lambda finalist: finalist.mean_us)
     others = [best.over(finalist) for finalist in finalists if finalist is not best]
     return all(r.high < 1 or (r.low > 1 - EVEN and r.high < 1 + EVEN) for r in others)
 
@@ -87,19 +58,19 @@ def final_winner(finalists: Sequence[Finalist], incumbents: Collection[AnyConfig
     else that incumbent. None where there are no finalists."""
     if not finalists:
         return None
-    best = min(finalists, key=lambda finalist: finalist.median_us)
+    best = min(finalists, key=lambda finalist: finalist.mean_us)
     rivals = [finalist for finalist in finalists if finalist.config in incumbents]
-    rival = min(rivals, key=lambda finalist: finalist.median_us, default=None)
+    rival = min(rivals, key=lambda finalist: finalist.mean_us, default=None)
     if rival is None:
-        return Winner(best.config, best.median_us, None, is_incumbent=False)
+        return Winner(best.config, best.mean_us, None, is_incumbent=False)
     gain = best.over(rival)
     if best is rival or gain.high >= 1:
-        return Winner(rival.config, rival.median_us, rival.median_us, is_incumbent=True)
+        return Winner(rival.config, rival.mean_us, rival.mean_us, is_incumbent=True)
     low, high = 1 / gain.high, 1 / gain.low
     return Winner(
         best.config,
-        best.median_us,
-        rival.median_us,
+        best.mean_us,
+        rival.mean_us,
         is_incumbent=False,
         speedup_interval=(low, high),
     )

@@ -113,7 +113,7 @@ def measured_studies(source: Source) -> list[MeasuredStudy]:
 
 
 def _glance(study: StoredStudy) -> Glance:
-    times = [entry.median_us for entry in study.measured if entry.complete]
+    times = [entry.mean_us for entry in study.measured if entry.complete]
     outcomes = outcome_counts(study.trials)
     best = min(times, default=None)
     return Glance(study.name, study.attrs, len(study.measured), best, outcomes)

@@ -57,7 +57,7 @@ def tell(study: Study, asked: Asked, result: TrialResult, default_us: float | No
 def ending(
     asked: Asked, result: TrialResult, default_us: float | None, *, deaths: int = 0
 ) -> TrialEnd:
-    """What a result means to a trial. OK completes with the median in µs, PRUNED keeps what was
+    """What a result means to a trial. OK completes with the mean in µs, PRUNED keeps what was
     measured, and everything else fails with its reason. ``deaths`` are the measuring processes
     that this trial cost."""
     attributes = _attributes(result, default_us)
@@ -66,7 +66,7 @@ def ending(
     if result.measurement is None:
         return TrialEnd(asked.trial_id, TrialState.FAIL, None, attributes)
     state = _STATE.get(result.outcome, TrialState.FAIL)
-    return TrialEnd(asked.trial_id, state, result.measurement.median_us, attributes)
+    return TrialEnd(asked.trial_id, state, result.measurement.mean_us, attributes)
 
 
 def told(asked: Asked, space: SearchSpace, end: TrialEnd) -> FrozenTrial:
@@ -129,7 +129,7 @@ def _attributes(result: TrialResult, default_us: float | None) -> dict[str, obje
         if result.measurement.routings > 1:
             attributes["routings"] = result.measurement.routings
         if default_us is not None:
-            attributes["speedup"] = round(default_us / result.measurement.median_us, 4)
+            attributes["speedup"] = round(default_us / result.measurement.mean_us, 4)
     if result.resources is not None:
         attributes["registers"] = result.resources.registers
         attributes["spill_bytes"] = result.resources.spill_bytes

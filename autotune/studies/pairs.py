@@ -111,7 +111,7 @@ class HalfTime:
     """One GEMM's config, and its typical time in some trial."""
 
     config: Config
-    median_us: float
+    mean_us: float
 
 
 def half_times(entries: Iterable[Measured], which: Which) -> list[HalfTime]:
@@ -134,14 +134,14 @@ def best_pairs(entries: Collection[Measured]) -> list[ConfigPair]:
     }
     ups, downs = best["up"], best["down"]
     halves = [(ups[size], downs[size]) for size in ups.keys() & downs.keys()]
-    halves.sort(key=lambda pair: pair[0].median_us + pair[1].median_us)
+    halves.sort(key=lambda pair: pair[0].mean_us + pair[1].mean_us)
     return [ConfigPair(up.config, down.config) for up, down in halves]
 
 
 def _fastest(times: Iterable[HalfTime]) -> dict[int, HalfTime]:
     """By BLOCK_SIZE_M."""
     best: dict[int, HalfTime] = {}
-    for time in sorted(times, key=lambda time: -time.median_us):
+    for time in sorted(times, key=lambda time: -time.mean_us):
         best[time.config.block_size_m] = time
     return best
 

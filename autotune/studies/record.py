@@ -34,7 +34,7 @@ class Measured:
 
     config: AnyConfig
     samples_us: tuple[float, ...]
-    median_us: float
+    mean_us: float
     trial_number: int
     complete: bool
     """False where the trial was pruned: its samples are few, and it cannot win."""

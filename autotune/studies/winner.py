@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from statistics import median
 
 from autotune.kernels.config import AnyConfig
-from autotune.kernels.measurement import routing_us, typical_us
+from autotune.kernels.measurement import typical_us
+from autotune.studies.ratio import ratio
 from autotune.studies.record import Measured
-
-_MAD_TO_SIGMA = 1.4826
-"""Median absolute deviation to standard deviation, for a normal distribution."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +16,7 @@ class Winner:
     """The config to write, its time, and how it compares with the fastest incumbent."""
 
     config: AnyConfig
-    median_us: float
+    mean_us: float
     incumbent_us: float | None
     is_incumbent: bool
     """True where nothing beat the incumbent by more than the noise, and it stays."""
@@ -30,7 +26,7 @@ class Winner:
     @property
     def speedup(self) -> float | None:
         """Incumbent's time over ours; None where the incumbent could not be measured."""
-        return self.incumbent_us / self.median_us if self.incumbent_us else None
+        return self.incumbent_us / self.mean_us if self.incumbent_us else None
 
 
 def choose_winner(
@@ -45,26 +41,23 @@ def choose_winner(
     complete = [entry for entry in entries if entry.complete]
     if not complete:
         return None
-    best = min(complete, key=lambda entry: entry.median_us)
+    best = min(complete, key=lambda entry: entry.mean_us)
     known = set(incumbents)
     rivals = [entry for entry in complete if entry.config in known]
-    rival = min(rivals, key=lambda entry: entry.median_us, default=None)
+    rival = min(rivals, key=lambda entry: entry.mean_us, default=None)
     if rival is None:
-        return Winner(best.config, best.median_us, None, is_incumbent=False)
+        return Winner(best.config, best.mean_us, None, is_incumbent=False)
     if best.config == rival.config or not beats(best.samples_us, rival.samples_us, routings):
-        return Winner(rival.config, rival.median_us, rival.median_us, is_incumbent=True)
-    return Winner(best.config, best.median_us, rival.median_us, is_incumbent=False)
+        return Winner(rival.config, rival.mean_us, rival.mean_us, is_incumbent=True)
+    return Winner(best.config, best.mean_us, rival.mean_us, is_incumbent=False)
 
 
 def beats(samples: Sequence[float], rival: Sequence[float], routings: int = 1) -> bool:
-    """True where ``samples`` are faster than ``rival`` by more than the noise of their ratios.
+    """True where ``samples`` are faster than ``rival`` by more than the noise of their ratios, or
+    where there is but one: what has no noise to speak of is measured once.
 
-    Both hold one sample per routing instance, in the same order. Noise is the standard error of
-    the median ratio, from the median absolute deviation; of several routings, each from its own
-    median.
+    Both hold one sample per routing instance, in the same order.
     """
-    ratios = [ours / theirs for ours, theirs in zip(samples, rival, strict=False)]
-    medians, middle = routing_us(ratios, routings), typical_us(ratios, routings)
-    apart = (abs(ratio - medians[i % routings]) for i, ratio in enumerate(ratios))
-    spread = median(apart) * _MAD_TO_SIGMA
-    return middle + 2 * spread / math.sqrt(len(ratios)) < 1.0
+    if min(len(samples), len(rival)) < 2 * routings:
+        return typical_us(samples, routings) < typical_us(rival, routings)
+    return ratio(samples, rival, routings).high < 1

@@ -104,7 +104,7 @@ def _side(study: Known) -> _Side | None:
     """Of the finalists where there are any, else of the trials; None where nothing is complete."""
     finalists = getattr(study, "finalists", ())
     complete = [entry for entry in study.measured if entry.complete]
-    best = min(finalists or complete, key=lambda entry: entry.median_us, default=None)
+    best = min(finalists or complete, key=lambda entry: entry.mean_us, default=None)
     return _Side(study.key.problem, best.config) if best else None
 
 
@@ -132,5 +132,5 @@ def _crossing(
         if result.outcome is not Outcome.OK or result.measurement is None:
             _log.warning("%s under %s: %s", config, here.problem.routing, result.reason)
             return None
-        us.append(result.measurement.median_us)
+        us.append(result.measurement.mean_us)
     return Crossing(*names, us=us[0], winner_us=us[1], configs=configs)

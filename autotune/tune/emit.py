@@ -37,7 +37,7 @@ class Result:
         finalists = [f for f in self.finalists if self._is_legal(f.config)]
         if finalists:
             return final_winner(finalists, known)
-        ranked = sorted((e for e in self.entries if e.complete), key=lambda e: e.median_us)
+        ranked = sorted((e for e in self.entries if e.complete), key=lambda e: e.mean_us)
         best = next((e for e in ranked if self._is_legal(e.config)), None)
         rivals = [e for e in ranked if e.config in known and self._is_legal(e.config)]
         kinds = len(self.problem.routings)
@@ -49,7 +49,7 @@ class Result:
         default = self.incumbents.get(default_source(self.engine))
         complete = (entry for entry in self.entries if entry.complete)
         timed: list[Finalist | Measured] = [*self.finalists, *complete]
-        return next((entry.median_us for entry in timed if entry.config == default), None)
+        return next((entry.mean_us for entry in timed if entry.config == default), None)
 
     @property
     def config(self) -> AnyConfig:

@@ -145,7 +145,7 @@ class Unit:
     def default_us(self) -> float | None:
         """The fastest default of the engines; None until one is measured."""
         defaults = {c for name, c in self.incumbents.items() if name.endswith("default")}
-        times = (m.median_us for m in self.entries if m.complete and m.config in defaults)
+        times = (m.mean_us for m in self.entries if m.complete and m.config in defaults)
         return min(times, default=None)
 
     def stop(self, config: AnyConfig) -> Stop | None:
@@ -155,7 +155,7 @@ class Unit:
 
     @property
     def best_us(self) -> float | None:
-        return min((m.median_us for m in self.entries if m.complete), default=None)
+        return min((m.mean_us for m in self.entries if m.complete), default=None)
 
 
 def plan_unit(

@@ -170,15 +170,15 @@ def _counts(logbook: Logbook, study: Study) -> StudyCount:
     for result in results.values():
         outcomes[result.outcome.value] = outcomes.get(result.outcome.value, 0) + 1
     whole = {c: r.measurement for c, r in results.items() if r.outcome is Outcome.OK}
-    medians = {config: m.median_us for config, m in whole.items() if m is not None}
-    best = min(medians, key=medians.__getitem__, default=None)
+    means = {config: m.mean_us for config, m in whole.items() if m is not None}
+    best = min(means, key=means.__getitem__, default=None)
     return StudyCount(
         problem=study.key.problem,
         wanted=len(study.configs),
         space_size=study.space_size,
         outcomes=dict(sorted(outcomes.items())),
         best=best,
-        best_us=None if best is None else medians[best],
+        best_us=None if best is None else means[best],
     )
 
 

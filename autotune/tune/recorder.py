@@ -128,7 +128,7 @@ class _Best:
     def see(self, result: TrialResult) -> None:
         new, old = result.measurement, self.measurement
         if result.outcome is Outcome.OK and new is not None:
-            self.measurement = new if old is None or new.median_us < old.median_us else old
+            self.measurement = new if old is None or new.mean_us < old.mean_us else old
 
     @property
     def stop(self) -> Stop | None:

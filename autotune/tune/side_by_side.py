@@ -9,8 +9,9 @@ from enum import Enum
 
 from autotune.kernels.config import AnyConfig
 from autotune.kernels.problem import Problem
-from autotune.studies.finalists import EVEN, Finalist, Ratio, is_settled, ratio
+from autotune.studies.finalists import EVEN, Finalist, is_settled
 from autotune.studies.outcome import Outcome
+from autotune.studies.ratio import Ratio, ratio
 from autotune.tune.child import Child
 from autotune.tune.remote import measure_in_turns_in
 
@@ -46,7 +47,7 @@ class Entry:
     key: int
     """The file's token count that is nearest."""
     config: AnyConfig
-    median_us: float | None
+    mean_us: float | None
     reason: str = ""
     """Why it could not be measured."""
     ratio: Ratio | None = None
@@ -104,7 +105,7 @@ def _is_clear(samples: Mapping[AnyConfig, Sequence[float]]) -> bool:
 
 
 def _winner(given: Sequence[Given], finalists: Sequence[Finalist]) -> str | None:
-    best = min(finalists, key=lambda finalist: finalist.median_us, default=None)
+    best = min(finalists, key=lambda finalist: finalist.mean_us, default=None)
     others = [finalist for finalist in finalists if finalist is not best]
     if best is None or not others:
         return None
@@ -135,7 +136,7 @@ def _entries(
             source=entry.source,
             key=entry.key,
             config=entry.config,
-            median_us=own.median_us if own else None,
+            mean_us=own.mean_us if own else None,
             reason=reasons.get(entry.config, ""),
             ratio=found,
             verdict=Verdict.SAME if same else Verdict.of(found) if found else None,

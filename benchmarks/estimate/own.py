@@ -48,7 +48,7 @@ def _row(
 def _us(result: TrialResult) -> float:
     if result.outcome is not Outcome.OK or result.measurement is None:
         return float("nan")
-    return result.measurement.median_us
+    return result.measurement.mean_us
 
 
 def main() -> None:

@@ -76,7 +76,7 @@ def best_of(measurer: CudaMeasurer, name: str, tokens: int, files: list[Path]) -
         result = measurer.measure(problem, pair)
         if result.measurement is not None:
             halves = result.measurement.up_us, result.measurement.down_us
-            found.append((result.measurement.median_us, str(pair), halves, file.name))
+            found.append((result.measurement.mean_us, str(pair), halves, file.name))
     us, config_words, (up, down), file_name = min(found)
     return {
         "case": name,

@@ -22,8 +22,8 @@ from autotune.devices.options import MeasurerOptions
 from autotune.engines import ENGINES, read_configs
 from autotune.kernels.config import AnyConfig
 from autotune.kernels.problem import Problem
-from autotune.studies.finalists import ratio
 from autotune.studies.pairs import completed_as_asked
+from autotune.studies.ratio import ratio
 
 QWEN = Problem(128, 8, 2048, 768, 1)
 BATCH_SIZES = (1, 16, 64, 256, 1024, 4096)
@@ -98,7 +98,7 @@ def two_winners(measurer: CudaMeasurer, tokens: int, configs: list[Any]) -> dict
 def _median(measurer: CudaMeasurer, problem: Problem, config: AnyConfig) -> float:
     measurement = measurer.measure(problem, config).measurement
     assert measurement is not None
-    return measurement.median_us
+    return measurement.mean_us
 
 
 def _percent(values: list[float]) -> float:

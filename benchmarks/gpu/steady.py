@@ -27,9 +27,9 @@ from autotune.devices.options import MeasurerOptions
 from autotune.kernels.config import Config
 from autotune.kernels.problem import Dtype, Problem
 from autotune.kernels.timing import CudaClock, GraphTimer
-from autotune.studies.finalists import ratio
 from autotune.studies.outcome import TrialResult
 from autotune.studies.pairs import completed_as_asked
+from autotune.studies.ratio import ratio
 
 QWEN = Problem(128, 8, 2048, 768, 1)
 MIXTRAL = Problem(8, 2, 4096, 7168, 1)

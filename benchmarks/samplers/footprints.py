@@ -75,7 +75,7 @@ def recorded() -> list[Known]:
                     f"{path.stem.split('_')[0]} M={key.problem.tokens}",
                     key,
                     tuple(config for config, *_ in kept),
-                    np.array([measurement.median_us for _, _, measurement, _ in kept]),
+                    np.array([measurement.mean_us for _, _, measurement, _ in kept]),
                     np.array([result.outcome.value == "ok" for _, result, *_ in kept]),
                     tuple(
                         Footprint(r.spill_bytes, blocks_per_sm(r, c.num_warps, key.device))

@@ -127,7 +127,7 @@ def run(search: Search, folder: Path) -> Result:
         pruned += result.outcome.value == "pruned"
     truth = _truth(path, search.tokens)
     complete = [entry for entry in measured(study.get_trials(deepcopy=False)) if entry.complete]
-    winner = min(complete, key=lambda entry: entry.median_us).config
+    winner = min(complete, key=lambda entry: entry.mean_us).config
     ratio = min(truth.values()) / truth[str(winner)]
     return Result(**asdict(search), samples=samples, pruned=pruned, ratio=round(ratio, 5))
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from statistics import fmean
 
 import optuna
 import pytest
@@ -96,9 +97,9 @@ def test_samplers_of_pairs(name: str, database: str, key: StudyKey, pairs: PairS
 
 
 def test_the_surrogate_finds_both_halves(key: StudyKey, pairs: PairSpace) -> None:
-    """Best of three seeds. Random pairs reach 46 in the mean of twelve, and 37 at best."""
+    """Mean of six seeds; of twelve it is 30. Random pairs reach 46 there, and 37 at best."""
     found = []
-    for seed in range(3):
+    for seed in range(6):
         study = optuna.create_study(sampler=make_sampler("surrogate", pairs, seed))
         study.set_user_attr("key", key.as_json())
         for _ in range(24):
@@ -106,7 +107,7 @@ def test_the_surrogate_finds_both_halves(key: StudyKey, pairs: PairSpace) -> Non
             tell(study, asked, _result(asked.config), None)
         best = best_pairs(measured(study.trials))[0]
         found.append(_half_us(best.up, UP) + _half_us(best.down, DOWN))
-    assert min(found) < 30
+    assert fmean(found) < 37
 
 
 def test_a_failed_half_does_not_condemn_the_other(

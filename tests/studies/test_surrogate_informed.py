@@ -67,7 +67,7 @@ def test_siblings_teach_the_first_proposals(key: StudyKey, space: Space) -> None
 
 def test_a_wrong_sibling_does_not_stand_in_the_way(key: StudyKey, space: Space) -> None:
     right = sibling(replace(key.problem, tokens=128), space)
-    upside_down = replace(right, median_us=tuple(1e4 / us for us in right.median_us))
+    upside_down = replace(right, mean_us=tuple(1e4 / us for us in right.mean_us))
     sampler = InformedSampler(space, 0, history=lambda _: [upside_down])
     assert best_ratio(key, space, sampler, 40) > 0.95
 

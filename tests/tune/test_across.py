@@ -48,7 +48,7 @@ def test_winners_meet_each_others_routing(
     found = _crossings(database)
     assert {(c.tuned, c.measured) for c in found} == {("zipf:1", "uniform"), ("uniform", "zipf:1")}
     one, other = found  # a landscape does not know routing: both ways mirror each other
-    assert 1 + one.loss == pytest.approx(1 / (1 + other.loss))
+    assert 1 + one.loss == pytest.approx(1 / (1 + other.loss), rel=1e-3)  # but for the noise
     assert one.configs == other.configs[::-1]
 
     monkeypatch.setattr("autotune.tune.across.measure_in_turns_in", None)

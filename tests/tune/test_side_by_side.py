@@ -9,7 +9,7 @@ from fakes import ABORT, FINE, NoisyMeasurer  # type: ignore[import-not-found]
 
 from autotune.kernels.config import Config
 from autotune.kernels.problem import Problem
-from autotune.studies.finalists import Ratio
+from autotune.studies.ratio import Ratio
 from autotune.tune.child import Child
 from autotune.tune.side_by_side import Given, Verdict, side_by_side
 
@@ -36,7 +36,7 @@ def test_the_faster_file_wins_and_the_interval_says_by_how_much(child: Child) ->
     assert second.ratio.middle == pytest.approx(101 / 108, rel=0.002)  # the fake's noise
     assert second.verdict is Verdict.FASTER
     assert (third.ratio, third.verdict) == (None, Verdict.SAME)
-    assert third.median_us == first.median_us
+    assert third.mean_us == first.mean_us
     assert row.winner == "b"
 
 
@@ -52,7 +52,7 @@ def test_a_config_that_dies_has_a_reason_and_the_rest_goes_on(child: Child) -> N
     given = [_given("a", 1, ABORT), _given("b", 1), _given("c", 8)]
     row = side_by_side(PROBLEM, given, child, timeout_s=30, rounds=2)
     assert "SIGABRT" in row.entries[0].reason
-    assert row.entries[0].median_us is None
+    assert row.entries[0].mean_us is None
     assert [entry.ratio for entry in row.entries[1:]] == [None, None]
     assert row.winner == "b"
 
