@@ -10,10 +10,11 @@ from autotune.commands.output import Output
 from autotune.engines import DEFAULT_TOKENS
 from autotune.errors import UsageError
 from autotune.kernels.recording import Recording
-from autotune.kernels.topk_files import read_recording, write_recording
+from autotune.kernels.topk_files import check_folder, read_recording, write_recording
 from autotune.models import ModelShape, load_shape, parse_shape
 from autotune.models.routings import check_recording
 
+EXIT_INTERRUPTED = 130
 _FEWEST = 4096
 """The engines' tool reads as many rows of a file as its largest batch size."""
 
@@ -27,6 +28,13 @@ def add_capture_flags(parser: argparse.ArgumentParser) -> None:
         help="a text a line, or .jsonl with prompt or text (default: topics of Python's help)",
     )
     parser.add_argument("--tokens", type=int, default=8192, help="rows of each layer (8192)")
+    parser.add_argument(
+        "--fused-shared-experts",
+        type=int,
+        default=0,
+        metavar="N",
+        help="N further columns, for SGLang's own tuner where it fuses shared experts (0)",
+    )
     parser.add_argument("--output-dir", type=Path, default=Path("topk_ids"), help="(topk_ids)")
 
 
@@ -44,16 +52,32 @@ def add_stats_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def capture_command(args: argparse.Namespace, output: Output) -> int:
-    """Run a model over texts and write which experts it chose."""
-    from autotune.models.capture import capture, texts_of
+    """Run a model over texts and write which experts it chose. 130 where Ctrl-C ended it: what was
+    recorded by then is written."""
+    from autotune.models.capture import INTERRUPTED, capture
+    from autotune.models.texts import texts_of
+    from autotune.report.token_bar import token_bar
 
     if args.tokens < 1:
         raise UsageError(f"--tokens is {args.tokens}; at least 1 token must be recorded")
+    if args.fused_shared_experts < 0:
+        raise UsageError(
+            f"--fused-shared-experts is {args.fused_shared_experts}; it is how many further "
+            "columns there are: 0, or 1 for the models whose shared expert SGLang fuses"
+        )
+    check_folder(args.output_dir)
     if args.tokens < _FEWEST:
         output.note(
             f"note: the engines' own tool needs {_FEWEST} tokens; --topk-ids-dir here does not"
         )
-    recording = capture(args.model, texts_of(args.prompts), args.tokens)
+    with token_bar(output.err, live=output.err.is_terminal and not output.quiet) as done:
+        recording = capture(
+            args.model,
+            texts_of(args.prompts),
+            args.tokens,
+            fused_shared_experts=args.fused_shared_experts,
+            done=done,
+        )
     files = write_recording(recording, args.output_dir)
     rows = recording.fewest_rows
     data = {
@@ -63,6 +87,7 @@ def capture_command(args: argparse.Namespace, output: Output) -> int:
         "tokens": rows,
         "top_k": recording.columns,
         "files": [str(file) for file in files],
+        "interrupted": INTERRUPTED in recording.notes,
     }
     output.result(
         data,
@@ -70,6 +95,9 @@ def capture_command(args: argparse.Namespace, output: Output) -> int:
         f"({len(files)} files, {recording.routing})\n"
         f"next: autotune run --model {args.model} --topk-ids-dir {args.output_dir}",
     )
+    if INTERRUPTED in recording.notes:
+        output.note(f"interrupted: these are {rows} tokens, not {args.tokens}")
+        return EXIT_INTERRUPTED
     return 0
 
 
@@ -126,7 +154,8 @@ def _sizes(args: argparse.Namespace, recording: Recording, output: Output) -> tu
     elif args.shape:
         shape = parse_shape(args.shape)
     elif "experts" in recording.notes:
-        return int(recording.notes["experts"]), recording.columns
+        top_k = recording.notes.get("top_k", recording.columns)  # without fused shared experts
+        return int(recording.notes["experts"]), int(top_k)
     if shape is not None:
         check_recording(shape, recording)
         return shape.experts, shape.top_k
