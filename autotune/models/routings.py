@@ -8,7 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from autotune.errors import UsageError
-from autotune.kernels.distributions import parsed
+from autotune.kernels.distributions import Size, check
 from autotune.kernels.recording import (
     RECORDED,
     Recording,
@@ -28,8 +28,8 @@ def routing_of(shape: ModelShape, routing: str, folder: str | None, tokens: int)
     """``routing`` as a problem of this model with ``tokens`` rows says it; the recording in
     ``folder`` is made known.
 
-    Raises UsageError for an unknown name, where the model has no groups, and where the recording
-    is another one than ``routing`` names or is not of this model.
+    Raises UsageError for an unknown name or numbers that do not suit the model, where it has no
+    groups, and where the recording is another one than ``routing`` names or is not of this model.
     """
     names = [_grouped(shape, name) if name == GROUPED else name for name in routing.split(",")]
     for name in names:
@@ -38,7 +38,7 @@ def routing_of(shape: ModelShape, routing: str, folder: str | None, tokens: int)
             check_recording(shape, recording)
             _say_if_short(recording, tokens)
         else:
-            parsed(name)
+            check(name, Size(tokens, shape.experts, shape.top_k))
     return ",".join(names)
 
 

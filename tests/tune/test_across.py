@@ -62,6 +62,9 @@ def test_winners_meet_each_others_routing(
     assert {c.measured for c in _crossings(database)} == both
     with pytest.raises(UsageError, match=r"winners for uniform and .* Say which with --routing"):
         of_one_routing(_studies(database), None)
+    assert of_one_routing(_studies(database), "zipf:1.0") == [
+        study for study in _studies(database) if study.key.problem.routing == "zipf:1"
+    ]
     [study] = of_one_routing(_studies(database), "zipf")
     assert study.key.problem.routing == "zipf:1"
     [study] = of_one_routing(_studies(database), "uniform,zipf")
