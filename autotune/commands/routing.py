@@ -47,7 +47,11 @@ def add_stats_flags(parser: argparse.ArgumentParser) -> None:
         "--batch-size", type=int, nargs="+", default=list(DEFAULT_TOKENS), metavar="N"
     )
     parser.add_argument(
-        "--plot", type=Path, default=Path("routing-stats.png"), metavar="FILE", help="PNG"
+        "--plot",
+        type=Path,
+        default=Path("routing-stats.png"),
+        metavar="FILE",
+        help="PNG, SVG or PDF",
     )
 
 
@@ -110,17 +114,24 @@ def stats_command(args: argparse.Namespace, output: Output) -> int:
         routing_stats,
         stats_picture,
     )
-    from autotune.report.style import styled
+    from autotune.report.style import IMAGES, styled
     from autotune.report.tables import rows_table
 
+    kind = args.plot.suffix.removeprefix(".").lower()
+    if kind not in IMAGES:
+        raise UsageError(
+            f"--plot {args.plot}: the name should end in {', '.join(f'.{each}' for each in IMAGES)}"
+        )
+    if min(args.batch_size) < 1:
+        raise UsageError(f"--batch-size is {min(args.batch_size)}; it is a whole number from 1")
     recording = read_recording(args.folder)
     experts, top_k = _sizes(args, recording, output)
     stats = routing_stats(recording, Layout(experts, top_k, args.ep_size), args.batch_size)
     loads, paddings = list(load_rows(stats)), list(padding_rows(stats))
     with styled():
-        png = stats_picture(stats).png()
+        image = stats_picture(stats).image(kind)
     try:
-        args.plot.write_bytes(png)
+        args.plot.write_bytes(image)
     except OSError as error:
         raise UsageError(f"--plot {args.plot} cannot be written: {error.strerror}") from error
     data: dict[str, Any] = {

@@ -115,6 +115,25 @@ def test_routing_stats(
     assert run_command_line([*words, "--model", "mistralai/Mixtral-8x7B-v0.1"]) == 0
     assert run_command_line([*words, "--model", "Qwen/Qwen3-30B-A3B"]) == 2
     assert run_command_line([*words, "--plot", str(tmp_path / "no" / "plot.png")]) == 2
+    for name, start in (("a.pdf", b"%PDF"), ("a.SVG", b"<?xml"), ("a.png", b"\x89PNG")):
+        assert run_command_line([*words, "--plot", name]) == 0
+        assert Path(name).read_bytes().startswith(start)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--batch-size", "-4"], "--batch-size is -4"),
+        (["--batch-size", "8", "0"], "--batch-size is 0"),
+        (["--plot", "a.jpg"], "should end in .png, .svg, .pdf"),
+        (["--plot", "a"], "should end in .png"),
+    ],
+)
+def test_flags_of_routing_stats_that_cannot_be(
+    words: list[str], said: str, recorded: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command_line(["routing-stats", str(recorded), *words]) == 2
+    assert said in capsys.readouterr().err
 
 
 def test_what_routing_flags_mean(recorded: Path) -> None:
