@@ -16,8 +16,9 @@ import torch
 from autotune.cli import run_command_line
 from autotune.errors import ModelError, UsageError
 from autotune.kernels.topk_files import read_recording, write_recording
+from autotune.models import load_shape, routing_of
 from autotune.models.capture import capture, record
-from autotune.models.chosen import experts_of
+from autotune.models.chosen import experts_of, watching
 from autotune.models.parse import shape_of_config
 from autotune.models.texts import texts_of
 
@@ -216,6 +217,19 @@ def test_a_saved_model_says_how_many_experts_it_has(family: str) -> None:
     assert not shape.moe_layers or list(shape.moe_layers) == LAYERS[family]
 
 
+@pytest.mark.parametrize("family", sorted(set(LAYERS) - {"Llama4Images"}))
+def test_the_decoder_chooses_as_the_whole_model_does(family: str) -> None:
+    model = _model(family)
+    whole: dict[int, list[int]] = {}
+    with (
+        watching(model, lambda layer, ids: whole.update({layer: ids.tolist()})),
+        torch.inference_mode(),
+    ):
+        model(input_ids=torch.tensor(SEQUENCES[:1]), use_cache=False)
+    layers = record(model, SEQUENCES[:1])
+    assert {layer: rows.ids.tolist() for layer, rows in layers.items()} == whole
+
+
 def test_the_head_is_not_run() -> None:
     model = _model("Qwen3Moe")
     model.lm_head.register_forward_pre_hook(lambda *_: pytest.fail("logits were computed"))
@@ -290,9 +304,12 @@ def test_ctrl_c_keeps_the_texts_that_were_whole() -> None:
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Path:
     """A tiny Mixtral with a tokenizer of single characters."""
+    return _saved("Mixtral", tmp_path / "tiny")
+
+
+def _saved(family: str, folder: Path) -> Path:
     tokenizers = pytest.importorskip("tokenizers")
-    folder = tmp_path / "tiny"
-    _model("Mixtral").save_pretrained(folder)
+    _model(family).save_pretrained(folder)
     words = {"?": 0} | {chr(code): code - 32 for code in range(33, 96)}
     tokenizer = tokenizers.Tokenizer(tokenizers.models.WordLevel(words, unk_token="?"))
     tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Split("", "isolated")
@@ -313,6 +330,17 @@ def test_from_a_checkpoint_to_a_folder_that_is_read_back(
     assert not caplog.records
     assert capture(str(checkpoint), texts, tokens=1000).fewest_rows == 34
     assert "the texts hold 34 tokens, not 1000" in caplog.text
+
+
+@pytest.mark.parametrize("family", ["Llama4Images", "Qwen3VLMoe", "Qwen3Moe"])
+def test_a_saved_model_is_recorded_and_tuned_on_it(family: str, tmp_path: Path) -> None:
+    """Two with images, whose whole forward may want some; and the names that are saved anew."""
+    folder = _saved(family, tmp_path / "tiny")
+    recording = capture(str(folder), ["SOME TEXT"], 9)
+    assert recording.notes["experts"] == "8"
+    write_recording(recording, tmp_path / "ids")
+    shape = load_shape(str(folder))
+    assert routing_of(shape, recording.routing, str(tmp_path / "ids"), 1) == recording.routing
 
 
 def test_a_long_text_is_several_sequences(checkpoint: Path) -> None:
