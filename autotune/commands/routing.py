@@ -10,13 +10,18 @@ from autotune.commands.output import Output
 from autotune.engines import DEFAULT_TOKENS
 from autotune.errors import UsageError
 from autotune.kernels.recording import Recording
-from autotune.kernels.topk_files import check_folder, read_recording, write_recording
+from autotune.kernels.topk_files import (
+    SNAPSHOT_ROWS,
+    check_folder,
+    read_recording,
+    write_recording,
+)
 from autotune.models import ModelShape, load_shape, parse_shape
 from autotune.models.routings import check_recording
 
 EXIT_INTERRUPTED = 130
-_FEWEST = 4096
-"""The engines' tool reads as many rows of a file as its largest batch size."""
+_FEWEST = 2 * SNAPSHOT_ROWS
+"""SGLang's tool reads two snapshots of each layer."""
 
 
 def add_capture_flags(parser: argparse.ArgumentParser) -> None:
@@ -71,9 +76,7 @@ def capture_command(args: argparse.Namespace, output: Output) -> int:
         )
     check_folder(args.output_dir)
     if args.tokens < _FEWEST:
-        output.note(
-            f"note: the engines' own tool needs {_FEWEST} tokens; --topk-ids-dir here does not"
-        )
+        output.note(f"note: SGLang's own tool needs {_FEWEST} tokens; --topk-ids-dir here does not")
     with token_bar(output.err, live=output.err.is_terminal and not output.quiet) as done:
         recording = capture(
             args.model,

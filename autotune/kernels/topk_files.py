@@ -25,7 +25,7 @@ from autotune.kernels.recording import LayerRows, Recording
 
 COMPACT = "routing.safetensors"
 SNAPSHOT_ROWS = 4096
-"""The engines' tool reads the first M rows of a file, and its largest M is this."""
+"""SGLang's tool reads the first M rows of a file, and its largest M is this."""
 _SNAPSHOT = re.compile(r"topk_ids_layer(\d+)_idx(\d+)\.pt")
 _TENSOR = re.compile(r"layer(\d+)\.topk_ids")
 _FORMAT = "autotune routing 1"
