@@ -63,29 +63,15 @@ def add_stats_flags(parser: argparse.ArgumentParser) -> None:
 def capture_command(args: argparse.Namespace, output: Output) -> int:
     """Run a model over texts and write which experts it chose. 130 where Ctrl-C ended it: what was
     recorded by then is written."""
-    from autotune.models.capture import INTERRUPTED, capture
-    from autotune.models.texts import texts_of
-    from autotune.report.token_bar import token_bar
+    from autotune.models.capture import INTERRUPTED
 
-    if args.tokens < 1:
-        raise UsageError(f"--tokens is {args.tokens}; at least 1 token must be recorded")
-    if args.fused_shared_experts < 0:
-        raise UsageError(
-            f"--fused-shared-experts is {args.fused_shared_experts}; it is how many further "
-            "columns there are: 0, or 1 for the models whose shared expert SGLang fuses"
-        )
-    check_folder(args.output_dir)
-    if args.tokens < _FEWEST:
-        output.note(f"note: SGLang's own tool needs {_FEWEST} tokens; --topk-ids-dir here does not")
-    with token_bar(output.err, live=output.err.is_terminal and not output.quiet) as done:
-        recording = capture(
-            args.model,
-            texts_of(args.prompts),
-            args.tokens,
-            fused_shared_experts=args.fused_shared_experts,
-            done=done,
-        )
-    files = write_recording(recording, args.output_dir)
+    _check_capture_flags(args, output)
+    try:
+        recording = _captured(args, output)
+        files = write_recording(recording, args.output_dir)
+    except KeyboardInterrupt:
+        output.note(f"nothing is written to {args.output_dir}")
+        raise
     rows = recording.fewest_rows
     data = {
         "folder": str(args.output_dir),
@@ -106,6 +92,31 @@ def capture_command(args: argparse.Namespace, output: Output) -> int:
         output.note(f"interrupted: these are {rows} tokens, not {args.tokens}")
         return EXIT_INTERRUPTED
     return 0
+
+
+def _check_capture_flags(args: argparse.Namespace, output: Output) -> None:
+    """Raises UsageError for what cannot be, before the model takes its time."""
+    if args.tokens < 1:
+        raise UsageError(f"--tokens is {args.tokens}; at least 1 token must be recorded")
+    if args.fused_shared_experts < 0:
+        raise UsageError(
+            f"--fused-shared-experts is {args.fused_shared_experts}; it is how many further "
+            "columns there are: 0, or 1 for the models whose shared expert SGLang fuses"
+        )
+    check_folder(args.output_dir)
+    if args.tokens < _FEWEST:
+        output.note(f"note: SGLang's own tool needs {_FEWEST} tokens; --topk-ids-dir here does not")
+
+
+def _captured(args: argparse.Namespace, output: Output) -> Recording:
+    from autotune.models.capture import capture
+    from autotune.models.texts import texts_of
+    from autotune.report.token_bar import token_bar
+
+    texts = texts_of(args.prompts)
+    fused = args.fused_shared_experts
+    with token_bar(output.err, live=output.err.is_terminal and not output.quiet) as done:
+        return capture(args.model, texts, args.tokens, fused_shared_experts=fused, done=done)
 
 
 def stats_command(args: argparse.Namespace, output: Output) -> int:

@@ -147,9 +147,12 @@ def text_decoder(model: Any) -> Any:
     """The part of a transformers model that has its MoE layers and no head: running it computes no
     logits, and a multi-modal model asks for no images. ``model`` itself where there is no such
     part."""
-    if getattr(model.config, "is_encoder_decoder", False) or not hasattr(model, "get_decoder"):
+    if getattr(model.config, "is_encoder_decoder", False):
         return model
-    decoder = model.get_decoder()
+    try:
+        decoder = model.get_decoder()
+    except (AttributeError, NotImplementedError):  # models with a rule of their own
+        return model
     return decoder if decoder is not None and moe_modules(decoder) else model
 
 

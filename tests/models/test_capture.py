@@ -17,7 +17,7 @@ from autotune.cli import run_command_line
 from autotune.errors import ModelError, UsageError
 from autotune.kernels.topk_files import read_recording, write_recording
 from autotune.models import load_shape, routing_of
-from autotune.models.capture import capture, record
+from autotune.models.capture import capture, record, text_decoder
 from autotune.models.chosen import experts_of, watching
 from autotune.models.parse import shape_of_config
 from autotune.models.texts import texts_of
@@ -230,6 +230,19 @@ def test_the_decoder_chooses_as_the_whole_model_does(family: str) -> None:
     assert {layer: rows.ids.tolist() for layer, rows in layers.items()} == whole
 
 
+def test_a_model_without_a_decoder_is_run_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = _model("Mixtral")
+    expected = record(model, SEQUENCES)
+
+    def none(_: Any) -> None:
+        raise NotImplementedError
+
+    monkeypatch.setattr(type(model), "get_decoder", none)
+    assert text_decoder(model) is model
+    for layer, rows in record(model, SEQUENCES).items():
+        assert np.array_equal(rows.ids, expected[layer].ids)
+
+
 def test_the_head_is_not_run() -> None:
     model = _model("Qwen3Moe")
     model.lm_head.register_forward_pre_hook(lambda *_: pytest.fail("logits were computed"))
@@ -396,6 +409,14 @@ def test_an_interrupted_recording_says_so(
     assert run_command_line([*words, "--output-dir", str(tmp_path / "ids")]) == 130
     assert "these are 9 tokens, not 8192" in capsys.readouterr().err
     assert read_recording(tmp_path / "ids").fewest_rows == 9
+
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("autotune.models.capture._run", interrupted)
+    assert run_command_line([*words, "--output-dir", str(tmp_path / "more")]) == 130
+    assert f"nothing is written to {tmp_path / 'more'}" in capsys.readouterr().err
+    assert not (tmp_path / "more").exists()
 
 
 def test_a_model_that_does_not_fit_is_offloaded(checkpoint: Path, tmp_path: Path) -> None:
