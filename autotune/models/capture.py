@@ -80,13 +80,15 @@ def capture(
         sequences = list(sequences_of(tokenizer, texts, tokens, longest))
         experts = experts_of(text_decoder(model))
         layers = record(model, sequences, done)
-    total, recorded = sum(map(len, sequences)), len(next(iter(layers.values())).ids)
+    rows = next(iter(layers.values()))
+    total, recorded = sum(map(len, sequences)), len(rows.ids)
     notes = {
         "model": name,
         "prompts_sha256": hashlib.sha256("\0".join(texts).encode()).hexdigest(),
+        "sequences": str(rows.sequences[-1] + 1),
         "tokens": str(recorded),
         "experts": str(experts),
-        "top_k": str(next(iter(layers.values())).ids.shape[1]),
+        "top_k": str(rows.ids.shape[1]),
     }
     if recorded < total:
         notes[INTERRUPTED] = "yes"

@@ -336,7 +336,8 @@ def test_from_a_checkpoint_to_a_folder_that_is_read_back(
 ) -> None:
     texts = ["THE FIRST TEXT", "A SECOND ONE", "AND MORE"]
     recording = capture(str(checkpoint), texts, tokens=20)
-    assert recording.notes["experts"] == "8"
+    noted = [recording.notes[name] for name in ("experts", "top_k", "sequences", "tokens")]
+    assert noted == ["8", "2", "2", "20"]
     assert recording.layers[0].sequences.tolist() == [0] * 14 + [1] * 6
     write_recording(recording, tmp_path / "ids")
     assert read_recording(tmp_path / "ids").digest == recording.digest
