@@ -11,6 +11,7 @@ from autotune.commands.storage_flag import add_storage_flag
 from autotune.devices import auto_selector
 from autotune.engines import DEFAULT_TOKENS, ENGINES
 from autotune.errors import UsageError
+from autotune.kernels.distributions import canonical
 from autotune.kernels.problem import Dtype, Kernel
 from autotune.kernels.recording import RECORDED, make_known
 from autotune.kernels.topk_files import read_recording
@@ -184,11 +185,12 @@ def named_routing(routing: str | None, folder: Path | None) -> str:
     """``routing``, or what the other flag means without it, with the recording's digest in place
     of ``recorded``; it is made known.
 
-    Raises UsageError where only one of the two flags speaks of a recording.
+    Raises UsageError where only one of the two flags speaks of a recording, or each of another.
     """
     given = routing or (RECORDED if folder else "uniform")
-    names = [name.strip() for name in given.split(",")]
-    if (RECORDED in names) != (folder is not None):
+    names = [canonical(name.strip()) for name in given.split(",")]
+    of_recordings = [name for name in names if name.startswith(RECORDED)]
+    if bool(of_recordings) != (folder is not None):
         raise UsageError(
             f"--routing {routing} needs --topk-ids-dir with the folder of the recording"
             if folder is None
@@ -198,6 +200,12 @@ def named_routing(routing: str | None, folder: Path | None) -> str:
     if folder is not None:
         recording = read_recording(folder)
         make_known(recording)
+        other = set(of_recordings) - {RECORDED, recording.routing}
+        if other:
+            raise UsageError(
+                f"--topk-ids-dir {folder} holds {recording.routing}, not {', '.join(other)}. "
+                "Give the folder of that recording, or --routing recorded"
+            )
         names = [recording.routing if name == RECORDED else name for name in names]
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:

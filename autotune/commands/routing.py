@@ -10,12 +10,18 @@ from autotune.commands.output import Output
 from autotune.engines import DEFAULT_TOKENS
 from autotune.errors import UsageError
 from autotune.kernels.recording import Recording
-from autotune.kernels.topk_files import read_recording, write_recording
+from autotune.kernels.topk_files import (
+    SNAPSHOT_ROWS,
+    check_folder,
+    read_recording,
+    write_recording,
+)
 from autotune.models import ModelShape, load_shape, parse_shape
 from autotune.models.routings import check_recording
 
-_FEWEST = 4096
-"""The engines' tool reads as many rows of a file as its largest batch size."""
+EXIT_INTERRUPTED = 130
+_FEWEST = 2 * SNAPSHOT_ROWS
+"""SGLang's tool reads two snapshots of each layer."""
 
 
 def add_capture_flags(parser: argparse.ArgumentParser) -> None:
@@ -27,6 +33,13 @@ def add_capture_flags(parser: argparse.ArgumentParser) -> None:
         help="a text a line, or .jsonl with prompt or text (default: topics of Python's help)",
     )
     parser.add_argument("--tokens", type=int, default=8192, help="rows of each layer (8192)")
+    parser.add_argument(
+        "--fused-shared-experts",
+        type=int,
+        default=0,
+        metavar="N",
+        help="N further columns, for SGLang's own tuner where it fuses shared experts (0)",
+    )
     parser.add_argument("--output-dir", type=Path, default=Path("topk_ids"), help="(topk_ids)")
 
 
@@ -39,22 +52,26 @@ def add_stats_flags(parser: argparse.ArgumentParser) -> None:
         "--batch-size", type=int, nargs="+", default=list(DEFAULT_TOKENS), metavar="N"
     )
     parser.add_argument(
-        "--plot", type=Path, default=Path("routing-stats.png"), metavar="FILE", help="PNG"
+        "--plot",
+        type=Path,
+        default=Path("routing-stats.png"),
+        metavar="FILE",
+        help="PNG, SVG or PDF",
     )
 
 
 def capture_command(args: argparse.Namespace, output: Output) -> int:
-    """Run a model over texts and write which experts it chose."""
-    from autotune.models.capture import capture, texts_of
+    """Run a model over texts and write which experts it chose. 130 where Ctrl-C ended it: what was
+    recorded by then is written."""
+    from autotune.models.capture import INTERRUPTED
 
-    if args.tokens < 1:
-        raise UsageError(f"--tokens is {args.tokens}; at least 1 token must be recorded")
-    if args.tokens < _FEWEST:
-        output.note(
-            f"note: the engines' own tool needs {_FEWEST} tokens; --topk-ids-dir here does not"
-        )
-    recording = capture(args.model, texts_of(args.prompts), args.tokens)
-    files = write_recording(recording, args.output_dir)
+    _check_capture_flags(args, output)
+    try:
+        recording = _captured(args, output)
+        files = write_recording(recording, args.output_dir)
+    except KeyboardInterrupt:
+        output.note(f"nothing is written to {args.output_dir}")
+        raise
     rows = recording.fewest_rows
     data = {
         "folder": str(args.output_dir),
@@ -63,6 +80,7 @@ def capture_command(args: argparse.Namespace, output: Output) -> int:
         "tokens": rows,
         "top_k": recording.columns,
         "files": [str(file) for file in files],
+        "interrupted": INTERRUPTED in recording.notes,
     }
     output.result(
         data,
@@ -70,7 +88,35 @@ def capture_command(args: argparse.Namespace, output: Output) -> int:
         f"({len(files)} files, {recording.routing})\n"
         f"next: autotune run --model {args.model} --topk-ids-dir {args.output_dir}",
     )
+    if INTERRUPTED in recording.notes:
+        output.note(f"interrupted: these are {rows} tokens, not {args.tokens}")
+        return EXIT_INTERRUPTED
     return 0
+
+
+def _check_capture_flags(args: argparse.Namespace, output: Output) -> None:
+    """Raises UsageError for what cannot be, before the model takes its time."""
+    if args.tokens < 1:
+        raise UsageError(f"--tokens is {args.tokens}; at least 1 token must be recorded")
+    if args.fused_shared_experts < 0:
+        raise UsageError(
+            f"--fused-shared-experts is {args.fused_shared_experts}; it is how many further "
+            "columns there are: 0, or 1 for the models whose shared expert SGLang fuses"
+        )
+    check_folder(args.output_dir)
+    if args.tokens < _FEWEST:
+        output.note(f"note: SGLang's own tool needs {_FEWEST} tokens; --topk-ids-dir here does not")
+
+
+def _captured(args: argparse.Namespace, output: Output) -> Recording:
+    from autotune.models.capture import capture
+    from autotune.models.texts import texts_of
+    from autotune.report.token_bar import token_bar
+
+    texts = texts_of(args.prompts)
+    fused = args.fused_shared_experts
+    with token_bar(output.err, live=output.err.is_terminal and not output.quiet) as done:
+        return capture(args.model, texts, args.tokens, fused_shared_experts=fused, done=done)
 
 
 def stats_command(args: argparse.Namespace, output: Output) -> int:
@@ -82,17 +128,24 @@ def stats_command(args: argparse.Namespace, output: Output) -> int:
         routing_stats,
         stats_picture,
     )
-    from autotune.report.style import styled
+    from autotune.report.style import IMAGES, styled
     from autotune.report.tables import rows_table
 
+    kind = args.plot.suffix.removeprefix(".").lower()
+    if kind not in IMAGES:
+        raise UsageError(
+            f"--plot {args.plot}: the name should end in {', '.join(f'.{each}' for each in IMAGES)}"
+        )
+    if min(args.batch_size) < 1:
+        raise UsageError(f"--batch-size is {min(args.batch_size)}; it is a whole number from 1")
     recording = read_recording(args.folder)
     experts, top_k = _sizes(args, recording, output)
     stats = routing_stats(recording, Layout(experts, top_k, args.ep_size), args.batch_size)
     loads, paddings = list(load_rows(stats)), list(padding_rows(stats))
     with styled():
-        png = stats_picture(stats).png()
+        image = stats_picture(stats).image(kind)
     try:
-        args.plot.write_bytes(png)
+        args.plot.write_bytes(image)
     except OSError as error:
         raise UsageError(f"--plot {args.plot} cannot be written: {error.strerror}") from error
     data: dict[str, Any] = {
@@ -126,7 +179,8 @@ def _sizes(args: argparse.Namespace, recording: Recording, output: Output) -> tu
     elif args.shape:
         shape = parse_shape(args.shape)
     elif "experts" in recording.notes:
-        return int(recording.notes["experts"]), recording.columns
+        top_k = recording.notes.get("top_k", recording.columns)  # without fused shared experts
+        return int(recording.notes["experts"]), int(top_k)
     if shape is not None:
         check_recording(shape, recording)
         return shape.experts, shape.top_k

@@ -4,7 +4,8 @@
     zipf:A          the r-th most popular expert is drawn with probability ∝ r^-A
     dirichlet:C     popularities drawn from a symmetric Dirichlet(C): the smaller C, the less even
     balanced        every expert gets as many rows as any other, give or take one
-    worst           all tokens visit the same experts
+    worst           all tokens visit the same experts, of the rank that is tuned as far as it has
+                    enough
     grouped:G:T     top-k within the best T of G groups of experts, ranked by the sum of their two
                     best gates, as DeepSeek-V3 routes
 
@@ -26,6 +27,9 @@ Gates = NDArray[np.float64]
 """[M, experts] log-scores; the top-k of a row are its experts."""
 Numbers = tuple[float, ...]
 
+_LEAST_C = 0.01
+"""Below it most draws of a Dirichlet underflow, and what is left is even."""
+
 
 @dataclass(frozen=True, slots=True)
 class Size:
@@ -34,6 +38,10 @@ class Size:
     tokens: int
     experts: int
     top_k: int
+    ep_size: int = 1
+    """Ranks that share the experts; each holds as many, in order."""
+    ep_rank: int = 0
+    """Which of them is tuned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,15 +57,32 @@ class Distribution:
 
 
 def gates(routing: str, rng: np.random.Generator, size: Size) -> Gates:
-    """Raises UsageError for an unknown name, or numbers that cannot be."""
-    distribution, numbers = parsed(routing)
-    reason = distribution.why_not(size, numbers)
-    if reason is not None:
-        raise UsageError(f"routing {routing!r}: {reason}")
+    """Raises UsageError as ``check`` does."""
+    check(routing, size)
+    distribution, numbers = _parsed(routing)
     return distribution.gates(rng, size, numbers)
 
 
-def parsed(routing: str) -> tuple[Distribution, Numbers]:
+def check(routing: str, size: Size) -> None:
+    """Raises UsageError for an unknown name, or numbers that cannot be or do not suit the size."""
+    distribution, numbers = _parsed(routing)
+    reason = distribution.why_not(size, numbers)
+    if reason is not None:
+        raise UsageError(f"routing {routing!r}: {reason}")
+
+
+def canonical(routing: str) -> str:
+    """One spelling for zipf:1, zipf:1.0 and zipf:1e0; what is not of this table stays."""
+    name, *texts = routing.split(":")
+    if name not in DISTRIBUTIONS:
+        return routing
+    try:
+        return ":".join([name, *(repr(float(text) + 0.0).removesuffix(".0") for text in texts)])
+    except ValueError:
+        return routing  # what is wrong with it is said where it is checked
+
+
+def _parsed(routing: str) -> tuple[Distribution, Numbers]:
     """The distribution that is named, and its numbers. Raises UsageError."""
     name, *texts = routing.split(":")
     distribution = DISTRIBUTIONS.get(name)
@@ -87,7 +112,7 @@ def _zipf(rng: np.random.Generator, size: Size, numbers: Numbers) -> Gates:
 
 
 def _dirichlet(rng: np.random.Generator, size: Size, numbers: Numbers) -> Gates:
-    # Gamma draws, normalised, are a Dirichlet draw; the smallest may underflow to 0.
+    # Gamma draws, normalised, are a Dirichlet draw. Of C = 0.01 one in a thousand underflows to 0.
     shares = rng.gamma(numbers[0], size=size.experts)
     return _drawn(rng, size, np.log(np.maximum(shares, np.finfo(float).tiny)))
 
@@ -105,8 +130,11 @@ def _balanced(rng: np.random.Generator, size: Size, _: Numbers) -> Gates:
 
 
 def _worst(rng: np.random.Generator, size: Size, _: Numbers) -> Gates:
-    ids = rng.permutation(size.experts)[: size.top_k]
-    return _chosen(rng, size, np.tile(ids, (size.tokens, 1)))
+    local = size.experts // size.ep_size
+    every = np.arange(size.experts)
+    is_own = every // local == size.ep_rank
+    ids = np.concatenate([rng.permutation(every[is_own]), rng.permutation(every[~is_own])])
+    return _chosen(rng, size, np.tile(ids[: size.top_k], (size.tokens, 1)))
 
 
 def _chosen(rng: np.random.Generator, size: Size, ids: NDArray[np.int64]) -> Gates:
@@ -139,7 +167,9 @@ def _why_not_grouped(size: Size, numbers: Numbers) -> str | None:
 
 
 def _why_not_dirichlet(_: Size, numbers: Numbers) -> str | None:
-    return None if numbers[0] > 0 else "C of dirichlet:C is above 0. Try dirichlet:0.5"
+    if numbers[0] >= _LEAST_C:
+        return None
+    return f"C of dirichlet:C is {_LEAST_C} or more. Try dirichlet:0.1, or worst"
 
 
 DISTRIBUTIONS: Mapping[str, Distribution] = {

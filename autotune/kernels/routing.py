@@ -47,12 +47,9 @@ def route(problem: Problem, instance: int, seed: int = 0) -> Routing:
     Fused shared experts, the last ids, are visited by every token with weight 1. Raises
     UsageError for an unknown routing, and for a recording that is not at hand or does not fit.
     """
-    routings = problem.routings
-    turn, routing = instance // len(routings), routings[instance % len(routings)]
     shared = problem.fused_shared_experts
     local_experts = problem.experts - shared
-    size = Size(problem.tokens, local_experts * problem.ep_size, problem.top_k - shared)
-    ids, weights = _routed(routing, size, turn, seed)
+    ids, weights = _routed(problem, instance, seed)
     ids = _local(ids, local_experts, problem.ep_rank)
     every = np.tile(np.arange(local_experts, problem.experts), (problem.tokens, 1))
     return Routing(
@@ -79,31 +76,32 @@ def drawable(problem: Problem) -> Problem:
 @lru_cache(maxsize=64)
 def most_loaded_rank(problem: Problem, instances: int = RANK_INSTANCES, seed: int = 0) -> int:
     """The expert-parallel rank with the most rows over the first routing instances: the others
-    wait for it. ``problem.ep_rank`` does not matter."""
+    wait for it. ``problem.ep_rank`` matters to ``worst`` alone, which loads that rank."""
     local_experts = problem.experts - problem.fused_shared_experts
     rows = np.zeros(problem.ep_size, dtype=np.int64)
-    whole = replace(
-        problem,
-        experts=local_experts * problem.ep_size,
-        top_k=problem.top_k - problem.fused_shared_experts,
-        fused_shared_experts=0,
-        ep_size=1,
-        ep_rank=0,
-    )
     for instance in range(instances_of(problem, instances)):
-        ranks = topk_ids(whole, instance, seed) // local_experts
+        ranks = _routed(problem, instance, seed)[0] // local_experts
         rows += np.bincount(ranks.ravel(), minlength=problem.ep_size)
     return int(np.argmax(rows))
 
 
 def _routed(
-    routing: str, size: Size, instance: int, seed: int
+    problem: Problem, instance: int, seed: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """(global ids, weights) of the routed experts."""
-    rng = np.random.default_rng((seed, instance))
+    routings, shared = problem.routings, problem.fused_shared_experts
+    turn, routing = instance // len(routings), routings[instance % len(routings)]
+    size = Size(
+        problem.tokens,
+        (problem.experts - shared) * problem.ep_size,
+        problem.top_k - shared,
+        problem.ep_size,
+        problem.ep_rank,
+    )
+    rng = np.random.default_rng((seed, turn))
     if not routing.startswith(RECORDED):
         return _top(gates(routing, rng, size), size.top_k)
-    ids = known_recording(routing).draw(size, instance, seed)
+    ids = known_recording(routing).draw(size, turn, seed)
     # Recordings hold no weights, and times do not depend on them.
     _, weights = _top(rng.standard_normal((size.tokens, size.top_k)), size.top_k)
     return ids.astype(np.int64), weights

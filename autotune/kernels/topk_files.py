@@ -3,12 +3,15 @@
 The engines' own: ``topk_ids_layer{L}_idx{I}.pt``, an int32 tensor [tokens, top_k] for each MoE
 layer and snapshot, as SGLang's separate tuner reads them. Ours: one ``routing.safetensors`` with
 ``layer{L}.topk_ids`` and ``layer{L}.sequences`` for each layer, and notes as metadata. A folder
-that has ours is read from it alone: the other form does not know where a sequence ends.
+that has ours is read from it alone: the other form does not know where a sequence ends. Snapshots
+that came later and say something else are refused.
 """
 
 from __future__ import annotations
 
+import os
 import re
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from pickle import UnpicklingError
@@ -22,7 +25,7 @@ from autotune.kernels.recording import LayerRows, Recording
 
 COMPACT = "routing.safetensors"
 SNAPSHOT_ROWS = 4096
-"""The engines' tool reads the first M rows of a file, and its largest M is this."""
+"""SGLang's tool reads the first M rows of a file, and its largest M is this."""
 _SNAPSHOT = re.compile(r"topk_ids_layer(\d+)_idx(\d+)\.pt")
 _TENSOR = re.compile(r"layer(\d+)\.topk_ids")
 _FORMAT = "autotune routing 1"
@@ -34,23 +37,57 @@ def read_recording(folder: Path) -> Recording:
     expert ids [rows, top_k] of distinct experts, with the same top-k in every layer."""
     file = folder / COMPACT if folder.is_dir() else folder
     if file.suffix == ".safetensors" and file.is_file():
-        return _checked(_read_compact(file))
+        recording = _checked(_read_compact(file))
+        if folder.is_dir():
+            _check_not_stale(recording, file)
+        return recording
     if not folder.is_dir():
         raise UsageError(f"--topk-ids-dir {folder}: there is no such folder. {_HINT}")
     return _checked(_read_snapshots(folder))
 
 
 def write_recording(recording: Recording, folder: Path) -> list[Path]:
-    """Both forms into ``folder``, which is made. Raises UsageError where it cannot be written, or
-    holds snapshots that this recording would not replace."""
+    """Both forms into ``folder``, which is made: all of the files or none of them.
+
+    Raises UsageError as ``check_folder`` does, and where writing fails.
+    """
+    from safetensors import SafetensorError
+
+    check_folder(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        return [*_write_snapshots(recording, folder), _write_compact(recording, folder)]
-    except OSError as error:
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".recording-") as staged:
+            snapshots = _write_snapshots(recording, Path(staged))
+            # Ours is moved first: with it the folder holds everything.
+            files = [_write_compact(recording, Path(staged)), *snapshots]
+            return [file.rename(folder / file.name) for file in files]
+    except (OSError, RuntimeError, SafetensorError) as error:
         raise UsageError(
-            f"--output-dir {folder} cannot be written: {error.strerror}. "
-            "Give a folder that you may write"
+            f"--output-dir {folder} cannot be written: {error}. "
+            "Give a folder that you may write, on a disk with room"
         ) from error
+
+
+def check_folder(folder: Path) -> None:
+    """Raises UsageError where ``folder``, which need not exist, cannot be written, or holds a
+    recording: of two in one folder the engines' tool would read a mixture."""
+    there = folder.absolute()
+    while not there.exists():
+        there = there.parent
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        raise UsageError(
+            f"--output-dir {folder} cannot be written: {there} is no folder that you may write. "
+            "Give another one"
+        )
+    if there != folder.absolute():
+        return
+    held = sorted(p.name for p in folder.iterdir() if _SNAPSHOT.fullmatch(p.name))
+    held += [COMPACT] if (folder / COMPACT).exists() else []
+    if held:
+        raise UsageError(
+            f"{folder} holds a recording already ({', '.join(held[:3])}"
+            f"{' …' if held[3:] else ''}). Give another --output-dir, or remove its files"
+        )
 
 
 _HINT = (
@@ -76,6 +113,23 @@ def _read_compact(file: Path) -> Recording:
     if not layers:
         raise UsageError(f"{file} holds no tensor layer{{L}}.topk_ids: it is no recording of ours")
     return Recording(layers, str(file), notes)
+
+
+def _check_not_stale(recording: Recording, file: Path) -> None:
+    """Raises UsageError where snapshots beside ``file`` are newer and hold other ids."""
+    written = file.stat().st_mtime_ns
+    snapshots = [path for path in file.parent.iterdir() if _SNAPSHOT.fullmatch(path.name)]
+    if all(path.stat().st_mtime_ns <= written for path in snapshots):
+        return
+    others = _read_snapshots(file.parent).layers
+    same = set(others) == set(recording.layers) and all(
+        np.array_equal(rows.ids, recording.layers[layer].ids) for layer, rows in others.items()
+    )
+    if not same:
+        raise UsageError(
+            f"{file.parent} holds two recordings: {COMPACT}, and newer topk_ids_layer*.pt with "
+            "other ids. Remove the one that you do not mean, or put it into a folder of its own"
+        )
 
 
 def _sequences(
@@ -126,7 +180,9 @@ def _load(path: Path) -> NDArray[np.int32]:
         raise UsageError(f"{path} holds {tensor.dtype}; expert ids are int32")
     if tensor.ndim != 2:
         raise UsageError(f"{path} is {list(tensor.shape)}; expert ids are [tokens, top_k]")
-    ids: NDArray[np.int32] = tensor.to(torch.int32).numpy()
+    if tensor.numel() and tensor.max() > torch.iinfo(torch.int32).max:
+        raise UsageError(f"{path} names expert {tensor.max()}; expert ids are int32")
+    ids: NDArray[np.int32] = tensor.clamp(min=-1).to(torch.int32).numpy()
     return ids
 
 
@@ -178,13 +234,6 @@ def _write_snapshots(recording: Recording, folder: Path) -> list[Path]:
         for layer, rows in recording.layers.items()
         for index, ids in enumerate(_snapshots(rows.ids))
     }
-    foreign = [p.name for p in folder.iterdir() if _SNAPSHOT.fullmatch(p.name)]
-    foreign = sorted(set(foreign) - set(names))
-    if foreign:
-        raise UsageError(
-            f"{folder} holds snapshots of another recording ({', '.join(foreign[:3])} …), which "
-            "the engines' tool would read too. Give another --output-dir, or remove them"
-        )
     for name, ids in names.items():
         torch.save(torch.from_numpy(np.ascontiguousarray(ids)), folder / name)
     return [folder / name for name in names]

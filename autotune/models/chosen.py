@@ -34,46 +34,67 @@ Take = Callable[[int, "Tensor"], None]
 
 
 @contextmanager
-def watching(model: nn.Module, take: Take) -> Iterator[None]:
-    """While it lasts, ``take`` sees what every MoE layer chooses. Raises ModelError where the
-    model has no layer that is known here."""
-    handles: list[RemovableHandle] = []
+def watching(model: nn.Module, take: Take) -> Iterator[Mapping[int, nn.Module]]:
+    """While it lasts, ``take`` sees what every MoE layer chooses; yields the layers that are
+    watched. Raises ModelError where the model has none that is known here."""
+    modules = moe_modules(model)
+    if not modules:
+        raise ModelError(_unknown(model))
+    handles = [_watch(layer, module, take) for layer, module in modules.items()]
     try:
-        layers = [_watch(name, module, take, handles) for name, module in model.named_modules()]
-        found = [layer for layer in layers if layer is not None]
-        if not found:
-            raise ModelError(_unknown(model))
-        if len(set(found)) < len(found):
-            raise ModelError(
-                f"{type(model).__name__} has several groups of experts in one layer; only models "
-                "with one are recorded"
-            )
-        yield
+        yield modules
     finally:
         for handle in handles:
             handle.remove()
 
 
-def _watch(name: str, module: nn.Module, take: Take, handles: list[RemovableHandle]) -> int | None:
-    """The layer's number where the module is one that knows the ids."""
+def moe_modules(model: nn.Module) -> dict[int, nn.Module]:
+    """Layer → its module that knows the ids. Raises ModelError where a layer has several, or such
+    a module is in no layer."""
+    found: dict[int, nn.Module] = {}
+    for name, module in model.named_modules():
+        if type(module).__name__ not in ROUTERS and _argument(module) is None:
+            continue
+        if found.setdefault(_layer(name), module) is not module:
+            raise ModelError(
+                f"{type(model).__name__} has several groups of experts in one layer; only models "
+                "with one are recorded"
+            )
+    return found
+
+
+def experts_of(model: nn.Module) -> int:
+    """Routed experts of each layer, as its modules say. Raises ModelError where the model has no
+    layer that is known here, where they do not say so, or where they differ."""
+    modules = moe_modules(model)
+    if not modules:
+        raise ModelError(_unknown(model))
+    counts = {getattr(module, "num_experts", None) for module in modules.values()}
+    if len(counts) == 1 and isinstance(count := counts.pop(), int):
+        return count
+    raise ModelError(
+        f"{type(model).__name__}: its layers with experts should all have one num_experts, and do "
+        "not: they may have experts that compute nothing. Record from the engine: docs/routing.md"
+    )
+
+
+def _watch(layer: int, module: nn.Module, take: Take) -> RemovableHandle:
     chosen = ROUTERS.get(type(module).__name__)
     if chosen is not None:
-        layer = _layer(name)
-        handles.append(
-            module.register_forward_hook(lambda m, _, output: take(layer, chosen(m, output)))
-        )
-        return layer
-    signature = inspect.signature(module.forward)
-    argument = next((name for name in ARGUMENTS if name in signature.parameters), None)
-    if argument is None:
-        return None
-    layer = _layer(name)
+        return module.register_forward_hook(lambda m, _, output: take(layer, chosen(m, output)))
+    signature, argument = inspect.signature(module.forward), _argument(module)
+    assert argument is not None, "moe_modules finds those that have one"
 
     def before(_: nn.Module, args: Any, kwargs: Any) -> None:
         take(layer, signature.bind(*args, **kwargs).arguments[argument])
 
-    handles.append(module.register_forward_pre_hook(before, with_kwargs=True))
-    return layer
+    return module.register_forward_pre_hook(before, with_kwargs=True)
+
+
+def _argument(module: nn.Module) -> str | None:
+    """Which argument of the module's forward holds the ids."""
+    parameters = inspect.signature(module.forward).parameters
+    return next((name for name in ARGUMENTS if name in parameters), None)
 
 
 def _layer(name: str) -> int:

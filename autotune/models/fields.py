@@ -41,12 +41,14 @@ class FieldNames:
 
 LAYERS = ("num_hidden_layers", "n_layers", "num_layers")
 FIRST_DENSE_LAYERS = ("first_k_dense_replace",)
-EXPERT_GROUPS = ("n_group",)
+EXPERT_GROUPS = ("n_group", "num_expert_group")
 TOP_K_GROUPS = ("topk_group",)
 SHARED_EXPERTS = ("n_shared_experts", "num_shared_experts")
 
 _MIXTRAL = FieldNames(("num_local_experts",), intermediate=("intermediate_size",))
-_QWEN = FieldNames(("num_experts",))
+# Qwen 3 saved by transformers 5 has num_local_experts, Bailing num_experts_per_token.
+_QWEN = FieldNames(("num_experts", "num_local_experts"))
+_BAILING = replace(_QWEN, top_k=("num_experts_per_tok", "num_experts_per_token"))
 _DEEPSEEK = FieldNames(("n_routed_experts",))
 _DEEPSEEK_FUSED = replace(_DEEPSEEK, fusion=Fusion.IF_ONE_SHARED)
 _DBRX = FieldNames(
@@ -65,7 +67,7 @@ _GROK = FieldNames(
 )
 _HUNYUAN = FieldNames(
     ("num_experts",),
-    top_k=("moe_topk",),
+    top_k=("moe_topk", "num_experts_per_tok"),
     intermediate=("moe_intermediate_size", "intermediate_size"),
 )
 _HY_V3 = FieldNames(("num_experts",), intermediate=("expert_hidden_dim", "moe_intermediate_size"))
@@ -74,7 +76,7 @@ _NEMOTRON_H = FieldNames(("n_routed_experts",), hidden=("moe_latent_size", "hidd
 # Kimi K3's routed experts work on a latent row, narrower than the model's.
 _KIMI = FieldNames(
     ("num_experts",),
-    top_k=("num_experts_per_token",),
+    top_k=("num_experts_per_token", "num_experts_per_tok"),
     hidden=("routed_expert_hidden_size", "hidden_size"),
 )
 _CHATGLM = FieldNames((), top_k=(), intermediate=("ffn_hidden_size",), dense=True)
@@ -130,7 +132,7 @@ FAMILIES: Mapping[str, FieldNames] = {
 }
 
 # BailingMoE, BailingMoe, BailingMoeV2, V2_5, V3, BailingMoeLinear …: spelt anew each release.
-_PREFIXES: Mapping[str, FieldNames] = {"Bailing": _QWEN}
+_PREFIXES: Mapping[str, FieldNames] = {"Bailing": _BAILING}
 
 # What an architecture that the table does not know may call the same things.
 USUAL_EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
@@ -140,6 +142,7 @@ USUAL_TOP_K = (
     "experts_per_token",
     "moe_topk",
     "moe_top_k",
+    "moe_k",
     "top_k_experts",
 )
 USUAL_MOE_INTERMEDIATE = ("moe_intermediate_size", "expert_hidden_dim", "moe_ffn_hidden_size")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ from autotune.errors import ModelError, UsageError
 from autotune.kernels.problem import Dtype
 from autotune.models import fields
 from autotune.models.fields import Config, FieldNames, Fusion
+from autotune.models.moe_layers import moe_layers_of
 from autotune.models.quantization import read_quantization
 from autotune.models.shape import ModelShape
 
@@ -50,6 +52,7 @@ def shape_of_config(name: str, config: Config) -> ModelShape:
         sizes = _guessed_sizes(name, architecture, config)
     else:
         sizes = _sizes_of_family(name, architecture, family, config)
+    moe_layers = moe_layers_of(config)
     return ModelShape(
         name=name,
         architecture=architecture,
@@ -58,7 +61,8 @@ def shape_of_config(name: str, config: Config) -> ModelShape:
         hidden=sizes.hidden,
         intermediate=sizes.intermediate,
         layers=fields.read_int(config, fields.LAYERS) or 0,
-        first_dense_layers=fields.read_int(config, fields.FIRST_DENSE_LAYERS) or 0,
+        first_dense_layers=_first_dense_layers(config, moe_layers),
+        moe_layers=moe_layers,
         expert_groups=fields.read_int(config, fields.EXPERT_GROUPS) or 0,
         top_k_groups=fields.read_int(config, fields.TOP_K_GROUPS) or 0,
         dtype=_dtype_of(config),
@@ -176,6 +180,12 @@ def _guessed_sizes(name: str, architecture: str, config: Config) -> _Sizes:
         intermediate,
     )
     return _Sizes(experts, top_k, hidden, intermediate)
+
+
+def _first_dense_layers(config: Config, moe_layers: Sequence[int]) -> int:
+    """As the config says in a number, or by its layers with experts."""
+    stated = fields.read_int(config, fields.FIRST_DENSE_LAYERS)
+    return min(moe_layers, default=0) if stated is None else stated
 
 
 def _only_value(config: Config, names: tuple[str, ...]) -> int | None:

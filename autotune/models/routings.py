@@ -8,7 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from autotune.errors import UsageError
-from autotune.kernels.distributions import parsed
+from autotune.kernels.distributions import Size, check
 from autotune.kernels.recording import (
     RECORDED,
     Recording,
@@ -28,8 +28,8 @@ def routing_of(shape: ModelShape, routing: str, folder: str | None, tokens: int)
     """``routing`` as a problem of this model with ``tokens`` rows says it; the recording in
     ``folder`` is made known.
 
-    Raises UsageError for an unknown name, where the model has no groups, and where the recording
-    is another one than ``routing`` names or is not of this model.
+    Raises UsageError for an unknown name or numbers that do not suit the model, where it has no
+    groups, and where the recording is another one than ``routing`` names or is not of this model.
     """
     names = [_grouped(shape, name) if name == GROUPED else name for name in routing.split(",")]
     for name in names:
@@ -38,7 +38,7 @@ def routing_of(shape: ModelShape, routing: str, folder: str | None, tokens: int)
             check_recording(shape, recording)
             _say_if_short(recording, tokens)
         else:
-            parsed(name)
+            check(name, Size(tokens, shape.experts, shape.top_k))
     return ",".join(names)
 
 
@@ -57,18 +57,22 @@ def check_recording(shape: ModelShape, recording: Recording) -> None:
             f"{recording.origin} has layer {layers[-1]}, but {shape.name} has layers 0 to {last}. "
             "Was it recorded from another model?"
         )
-    missing = missing_layers(layers, first, last if shape.layers else layers[-1])
+    missing = sorted(set(shape.moe_layers) - set(layers))
+    unless = ""
+    if not shape.moe_layers:
+        missing = missing_layers(layers, first, last if shape.layers else layers[-1])
+        unless = "unless they are dense, "
     if missing:
         _say(
             f"{recording.origin} lacks layers {', '.join(map(str, missing))} of {shape.name}: "
-            "unless they are dense, the others stand for them"
+            f"{unless}the others stand for them"
         )
 
 
 def missing_layers(layers: list[int], first: int, last: int) -> list[int]:
     """Layers that a model with experts in every n-th layer would have too, n being the smallest
-    distance of two recorded ones."""
-    step = min((b - a for a, b in pairwise(layers)), default=last - first + 1)
+    distance of two recorded ones; 1 where there is one alone."""
+    step = min((b - a for a, b in pairwise(layers)), default=1)
     expected = {
         *range(layers[0], first - 1, -step),
         *range(layers[0], last + 1, step),

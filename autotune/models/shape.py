@@ -43,6 +43,8 @@ class ModelShape:
     """Hidden layers of the model; 0 where the config does not say."""
     first_dense_layers: int = 0
     """How many leading layers have no experts."""
+    moe_layers: tuple[int, ...] = ()
+    """Numbers of the layers with experts; empty where the config does not say."""
     expert_groups: int = 0
     """Groups that routing chooses among before it chooses experts; 0 where it does not."""
     top_k_groups: int = 0

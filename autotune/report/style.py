@@ -42,6 +42,7 @@ _RC: Any = {
     "svg.fonttype": "path",
     "svg.hashsalt": "autotune",
 }
+IMAGES = ("png", "svg", "pdf")
 _PNG_DPI = 130
 _CROWDED = 10
 """Batch sizes from which their labels are turned."""
@@ -57,8 +58,12 @@ class Picture:
     figure: Figure
 
     def png(self) -> bytes:
+        return self.image("png")
+
+    def image(self, kind: str) -> bytes:
+        """As a file of one of ``IMAGES``."""
         buffer = io.BytesIO()
-        self.figure.savefig(buffer, format="png", dpi=_PNG_DPI)
+        self.figure.savefig(buffer, format=kind, dpi=_PNG_DPI)
         return buffer.getvalue()
 
     def data_uri(self) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from itertools import permutations
 from typing import Any
 
@@ -63,6 +64,9 @@ def cross(
     rivals = [_side(study) for study in differing_in_routing(unit.key, known)]
     if own is None or not rivals:
         return
+    for rival in rivals:
+        if rival is not None and not _is_measurable(rival.problem, unit.key.problem):
+            _say_what_fills(rival.problem)
     stored = crossings_of(unit.study.user_attrs)
     crossings = [
         crossing
@@ -114,6 +118,20 @@ def _is_measurable(problem: Problem, own: Problem) -> bool:
     return problem.routing in own.routings or (
         len(problem.routings) == 1 and not problem.routing.startswith(RECORDED)
     )
+
+
+def _say_what_fills(problem: Problem) -> None:
+    if len(problem.routings) == 1:
+        _say_once(
+            f"not measured under {problem.routing}, whose recording is not at hand: run again as "
+            "that was tuned, with its --topk-ids-dir, to fill the table across routings"
+        )
+
+
+@cache
+def _say_once(text: str) -> None:
+    """One line a process: a run settles a study for each batch size."""
+    _log.info(text)
 
 
 def _crossing(

@@ -10,6 +10,7 @@ from typing import Any, Protocol, TypeVar
 from autotune.engines import ENGINES
 from autotune.errors import UsageError
 from autotune.kernels.device import Device
+from autotune.kernels.distributions import canonical
 from autotune.kernels.problem import Problem
 from autotune.settings import RunSettings
 from autotune.studies.history import Known
@@ -101,6 +102,6 @@ def of_one_routing(studies: Sequence[StoredStudy], routing: str | None) -> list[
 
 def _is_named(routings: Sequence[str], names: Sequence[str]) -> bool:
     return len(routings) == len(names) and all(
-        routing == name or routing.startswith(f"{name}:")
+        canonical(routing) == canonical(name) or routing.startswith(f"{name}:")
         for routing, name in zip(routings, names, strict=True)
     )

@@ -115,6 +115,25 @@ def test_routing_stats(
     assert run_command_line([*words, "--model", "mistralai/Mixtral-8x7B-v0.1"]) == 0
     assert run_command_line([*words, "--model", "Qwen/Qwen3-30B-A3B"]) == 2
     assert run_command_line([*words, "--plot", str(tmp_path / "no" / "plot.png")]) == 2
+    for name, start in (("a.pdf", b"%PDF"), ("a.SVG", b"<?xml"), ("a.png", b"\x89PNG")):
+        assert run_command_line([*words, "--plot", name]) == 0
+        assert Path(name).read_bytes().startswith(start)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--batch-size", "-4"], "--batch-size is -4"),
+        (["--batch-size", "8", "0"], "--batch-size is 0"),
+        (["--plot", "a.jpg"], "should end in .png, .svg, .pdf"),
+        (["--plot", "a"], "should end in .png"),
+    ],
+)
+def test_flags_of_routing_stats_that_cannot_be(
+    words: list[str], said: str, recorded: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command_line(["routing-stats", str(recorded), *words]) == 2
+    assert said in capsys.readouterr().err
 
 
 def test_what_routing_flags_mean(recorded: Path) -> None:
@@ -123,6 +142,8 @@ def test_what_routing_flags_mean(recorded: Path) -> None:
     digest = named_routing(None, recorded)
     assert digest.startswith("recorded:")
     assert named_routing("uniform,recorded", recorded) == f"uniform,{digest}"
+    assert named_routing(digest, recorded) == digest
+    assert named_routing("zipf:1.0,zipf:1.5", None) == "zipf:1,zipf:1.5"
 
 
 @pytest.mark.parametrize(
@@ -131,6 +152,9 @@ def test_what_routing_flags_mean(recorded: Path) -> None:
         ("recorded", False, "needs --topk-ids-dir"),
         ("uniform", True, "Try --routing uniform,recorded"),
         ("uniform,uniform", False, "uniform is there twice"),
+        ("zipf:1,zipf:1.0", False, "zipf:1 is there twice"),
+        ("recorded:0123456789ab", False, "needs --topk-ids-dir"),
+        ("recorded:0123456789ab", True, r"holds recorded:\w+, not recorded:0123456789ab"),
     ],
 )
 def test_flags_that_contradict_each_other(
@@ -138,6 +162,20 @@ def test_flags_that_contradict_each_other(
 ) -> None:
     with pytest.raises(UsageError, match=words):
         named_routing(routing, recorded if has_folder else None)
+
+
+@pytest.mark.parametrize(
+    "routing", ["dirichlet:0", "grouped:3:1", "grouped:8:9", "grouped:8:1.5", "grouped:8:1"]
+)
+def test_a_dry_run_refuses_what_a_run_does(
+    routing: str, run_words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """8 experts, top-k 2: one group of one expert holds too few."""
+    assert run_command_line([*run_words, "--routing", routing, "--dry-run"]) == 2
+    assert f"routing '{routing}'" in capsys.readouterr().err
+    record = ["record", *run_words[1 : run_words.index("--trials")], "--output", "a.npz"]
+    assert run_command_line([*record, "--routing", routing]) == 2
+    assert not list(Path().glob("*.npz"))
 
 
 def test_an_unknown_routing_is_an_error_before_anything_runs(

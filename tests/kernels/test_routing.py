@@ -8,7 +8,8 @@ from moe_cases import problem_of
 from numpy.typing import NDArray
 
 from autotune.errors import UsageError
-from autotune.kernels.routing import instances_of, route, topk_ids
+from autotune.kernels.distributions import canonical
+from autotune.kernels.routing import instances_of, most_loaded_rank, route, topk_ids
 
 WIDE = problem_of(experts=64, top_k=8, tokens=500)
 
@@ -84,6 +85,40 @@ def test_worst_sends_all_tokens_to_the_same_experts() -> None:
     assert set(ids.ravel().tolist()) != set(topk_ids(replace(WIDE, routing="worst"), 1).ravel())
 
 
+def test_worst_loads_the_rank_that_is_tuned() -> None:
+    """With fewer experts than top-k the rank has all of them, and the others the rest."""
+    for experts, own in ((16, 8), (4, 4)):
+        part = replace(WIDE, experts=experts, ep_size=4, ep_rank=2, routing="worst")
+        for instance in range(10):
+            ids = topk_ids(part, instance)
+            assert ((ids >= 0).sum(axis=1) == own).all()
+        assert most_loaded_rank(part) == 2
+        assert most_loaded_rank(replace(part, ep_rank=0)) == 0
+
+
+def test_worst_of_one_rank_is_what_studies_were_measured_on() -> None:
+    """The top-k of one permutation of all experts."""
+    expected = np.random.default_rng((0, 3)).permutation(64)[:8]
+    assert set(topk_ids(replace(WIDE, routing="worst"), 3)[0].tolist()) == set(expected.tolist())
+
+
+@pytest.mark.parametrize(
+    ("routing", "name"),
+    [
+        ("zipf:1.0", "zipf:1"),
+        ("zipf:1e0", "zipf:1"),
+        ("zipf:1.20", "zipf:1.2"),
+        ("zipf:-0", "zipf:0"),
+        ("grouped:8:4", "grouped:8:4"),
+        ("grouped", "grouped"),
+        ("zipf:x", "zipf:x"),
+        ("recorded:012345678901", "recorded:012345678901"),
+    ],
+)
+def test_one_spelling_for_one_routing(routing: str, name: str) -> None:
+    assert canonical(routing) == name
+
+
 def test_grouped_keeps_a_token_within_its_groups() -> None:
     ids = topk_ids(replace(WIDE, routing="grouped:8:2"), 0)
     assert max(len(set(row)) for row in (ids // 8).tolist()) == 2
@@ -125,7 +160,8 @@ def test_several_routings_take_turns() -> None:
         ("even", "allowed are uniform, zipf:A"),
         ("", "allowed are uniform, zipf:A"),
         ("uniform:2", "write uniform without a number"),
-        ("dirichlet:0", "above 0"),
+        ("dirichlet:0", "0.01 or more"),
+        ("dirichlet:0.0001", "0.01 or more. Try dirichlet:0.1"),
         ("grouped:7:2", "7 groups do not divide 64"),
         ("grouped:8:9", "cannot keep 9 of 8"),
         ("grouped:16:1", "hold fewer than 8"),

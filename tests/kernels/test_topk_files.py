@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import os
 import pickle
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -79,6 +81,8 @@ BAD: dict[str, tuple[Any, str]] = {
     "one axis": (torch.arange(4, dtype=torch.int32), r"is \[4\]; expert ids are"),
     "no rows": (torch.zeros((0, 2), dtype=torch.int32), r"is \[0, 2\]; expert ids are"),
     "padding": (torch.tensor([[0, 1], [-1, -1]]), "negative ids"),
+    "int64 beyond int32": (torch.tensor([[0, 2**32 + 1]]), "names expert 4294967297"),
+    "int64 below int32": (torch.tensor([[0, 1 - 2**32]]), "negative ids"),
     "one expert twice": (torch.tensor([[0, 1], [2, 2]]), "names an expert twice"),
     "code": (_Harmful(), "cannot be read as a tensor"),
 }
@@ -123,12 +127,44 @@ def test_missing_and_foreign_folders(tmp_path: Path) -> None:
         read_recording(tmp_path)
 
 
-def test_another_recordings_snapshots_are_not_mixed_in(tmp_path: Path) -> None:
+@pytest.mark.parametrize("left", [COMPACT, "topk_ids_layer3_idx0.pt"])
+def test_another_recording_is_not_mixed_in(left: str, tmp_path: Path) -> None:
     write_recording(recording_of(layers=(3, 4)), tmp_path)
-    write_recording(recording_of(layers=(3, 4), shift=1), tmp_path)  # replaces all of them
-    with pytest.raises(UsageError, match="snapshots of another recording"):
+    for file in tmp_path.iterdir():
+        if file.name != left:
+            file.unlink()
+    with pytest.raises(
+        UsageError, match=f"holds a recording already .{left}.. Give another --output"
+    ):
         write_recording(recording_of(layers=(3,)), tmp_path)
-    assert read_recording(tmp_path).digest == recording_of(shift=1).digest
+    assert [file.name for file in tmp_path.iterdir()] == [left]
+
+
+def test_an_interruption_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    saved = torch.save
+
+    def save_one(tensor: Any, path: Path) -> None:
+        if "layer4" in path.name:
+            raise KeyboardInterrupt
+        saved(tensor, path)
+
+    monkeypatch.setattr(torch, "save", save_one)
+    with pytest.raises(KeyboardInterrupt):
+        write_recording(recording_of(), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_newer_snapshots_of_another_recording_are_refused(tmp_path: Path) -> None:
+    write_recording(recording_of(), tmp_path)
+    again = time.time() + 60
+    for file in tmp_path.glob("*.pt"):
+        os.utime(file, (again, again))  # as a copy of the folder may have them
+    assert read_recording(tmp_path).digest == recording_of().digest
+    save(tmp_path, torch.tensor([[0, 1]]), layer=3)
+    os.utime(tmp_path / "topk_ids_layer3_idx0.pt", (again, again))
+    with pytest.raises(UsageError, match=r"holds two recordings: routing.safetensors, and newer"):
+        read_recording(tmp_path)
+    assert read_recording(tmp_path / COMPACT).digest == recording_of().digest
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import signal
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +13,14 @@ import numpy as np
 import pytest
 import torch
 
+from autotune.cli import run_command_line
 from autotune.errors import ModelError, UsageError
 from autotune.kernels.topk_files import read_recording, write_recording
-from autotune.models.capture import capture, record, texts_of
+from autotune.models import load_shape, routing_of
+from autotune.models.capture import capture, record, text_decoder
+from autotune.models.chosen import experts_of, watching
+from autotune.models.parse import shape_of_config
+from autotune.models.texts import texts_of
 
 transformers = pytest.importorskip("transformers", minversion="5.0")
 
@@ -122,12 +130,26 @@ def _model(family: str) -> Any:
             text_config=SIZES | QWEN | ROPE, vision_config=vision
         )
         return transformers.Qwen3VLMoeForConditionalGeneration(config).eval()
+    if family == "Llama4Images":
+        config = transformers.Llama4Config(
+            text_config=_model("Llama4").config.to_dict(),
+            vision_config={
+                "hidden_size": 16,
+                "num_hidden_layers": 1,
+                "num_attention_heads": 2,
+                "intermediate_size": 64,
+                "vision_output_dim": 16,
+                "projector_input_dim": 16,
+                "projector_output_dim": 16,
+            },
+        )
+        return transformers.Llama4ForConditionalGeneration(config).eval()
     config = getattr(transformers, f"{family}Config")(**(SIZES | FAMILIES[family][0]))
     return getattr(transformers, f"{family}ForCausalLM")(config).eval()
 
 
 LAYERS = {family: layers for family, (_, layers) in FAMILIES.items()}
-LAYERS |= {"Dbrx": [0, 1], "Llama4": [1], "Qwen3VLMoe": [0, 1]}
+LAYERS |= {"Dbrx": [0, 1], "Llama4": [1], "Llama4Images": [1], "Qwen3VLMoe": [0, 1]}
 
 
 def _gates(model: Any) -> dict[int, torch.nn.Module]:
@@ -160,7 +182,7 @@ def _chosen(family: str, gate: Any, hidden: torch.Tensor) -> torch.Tensor:
         logits = _grouped(logits.softmax(-1), best=1)
     elif family == "MiniMaxM2":
         logits = logits.sigmoid() + getattr(gate, "e_score_correction_bias", 0)
-    return logits.topk(1 if family == "Llama4" else 2, dim=-1).indices
+    return logits.topk(1 if family.startswith("Llama4") else 2, dim=-1).indices
 
 
 @pytest.mark.parametrize("family", sorted(LAYERS))
@@ -184,6 +206,49 @@ def test_ids_are_what_the_models_router_chose(family: str, tmp_path: Path) -> No
         assert len(np.unique(rows.ids)) > 2
 
 
+@pytest.mark.parametrize("family", sorted(LAYERS))
+def test_a_saved_model_says_how_many_experts_it_has(family: str) -> None:
+    """Its config has the names that this transformers saves; its modules agree."""
+    model = _model(family)
+    config = json.loads(model.config.to_json_string()) | {"architectures": [type(model).__name__]}
+    shape = shape_of_config(family, config)
+    assert shape.experts == experts_of(model) == 8
+    assert shape.top_k == (1 if family.startswith("Llama4") else 2)
+    assert not shape.moe_layers or list(shape.moe_layers) == LAYERS[family]
+
+
+@pytest.mark.parametrize("family", sorted(set(LAYERS) - {"Llama4Images"}))
+def test_the_decoder_chooses_as_the_whole_model_does(family: str) -> None:
+    model = _model(family)
+    whole: dict[int, list[int]] = {}
+    with (
+        watching(model, lambda layer, ids: whole.update({layer: ids.tolist()})),
+        torch.inference_mode(),
+    ):
+        model(input_ids=torch.tensor(SEQUENCES[:1]), use_cache=False)
+    layers = record(model, SEQUENCES[:1])
+    assert {layer: rows.ids.tolist() for layer, rows in layers.items()} == whole
+
+
+def test_a_model_without_a_decoder_is_run_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = _model("Mixtral")
+    expected = record(model, SEQUENCES)
+
+    def none(_: Any) -> None:
+        raise NotImplementedError
+
+    monkeypatch.setattr(type(model), "get_decoder", none)
+    assert text_decoder(model) is model
+    for layer, rows in record(model, SEQUENCES).items():
+        assert np.array_equal(rows.ids, expected[layer].ids)
+
+
+def test_the_head_is_not_run() -> None:
+    model = _model("Qwen3Moe")
+    model.lm_head.register_forward_pre_hook(lambda *_: pytest.fail("logits were computed"))
+    assert record(model, SEQUENCES)
+
+
 def test_ids_agree_with_output_router_logits() -> None:
     model = _model("Mixtral")
     layers = record(model, SEQUENCES[:1])
@@ -203,12 +268,61 @@ def test_a_dense_model_is_refused_and_left_without_hooks() -> None:
     assert not any(module._forward_pre_hooks for module in mixtral.modules())
 
 
+def test_layers_that_say_nothing_are_named() -> None:
+    """As those of gpt-oss may, where MXFP4 kernels replace the block's forward."""
+    model = _model("GptOss")
+    model.model.layers[1].mlp.forward = lambda hidden: (hidden, None)
+    with pytest.raises(ModelError, match=r"experts of layers 1 ran without .*MXFP4.* bf16"):
+        record(model, SEQUENCES)
+
+
+def test_no_tokens_at_all() -> None:
+    with pytest.raises(UsageError, match=r"the texts hold no tokens. Give --prompts"):
+        record(_model("Mixtral"), [])
+
+
+def test_a_forward_that_fails_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = _model("Mixtral")
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise AttributeError("no image_outputs")
+
+    monkeypatch.setattr(type(model.model), "forward", fail)
+    with pytest.raises(
+        ModelError, match=r"run Mixtral.*: AttributeError: no image_outputs. Try an"
+    ):
+        record(model, SEQUENCES)
+
+
+def test_ctrl_c_keeps_the_texts_that_were_whole() -> None:
+    model = _model("Mixtral")
+    whole = record(model, SEQUENCES)
+    starts = iter([None, KeyboardInterrupt, KeyboardInterrupt])
+
+    def interrupt(*_: Any) -> None:
+        error = next(starts)
+        if error:
+            raise error
+
+    model.model.layers[1].register_forward_pre_hook(interrupt)  # layer 0 has chosen by then
+    done: list[tuple[int, int]] = []
+    for layer, rows in record(model, SEQUENCES, lambda *each: done.append(each)).items():
+        assert np.array_equal(rows.ids, whole[layer].ids[:7])
+        assert rows.sequences.tolist() == [0] * 7
+    assert done == [(7, 12)]
+    with pytest.raises(KeyboardInterrupt):  # the first text was not whole
+        record(model, SEQUENCES)
+
+
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Path:
     """A tiny Mixtral with a tokenizer of single characters."""
+    return _saved("Mixtral", tmp_path / "tiny")
+
+
+def _saved(family: str, folder: Path) -> Path:
     tokenizers = pytest.importorskip("tokenizers")
-    folder = tmp_path / "tiny"
-    _model("Mixtral").save_pretrained(folder)
+    _model(family).save_pretrained(folder)
     words = {"?": 0} | {chr(code): code - 32 for code in range(33, 96)}
     tokenizer = tokenizers.Tokenizer(tokenizers.models.WordLevel(words, unk_token="?"))
     tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Split("", "isolated")
@@ -222,13 +336,88 @@ def test_from_a_checkpoint_to_a_folder_that_is_read_back(
 ) -> None:
     texts = ["THE FIRST TEXT", "A SECOND ONE", "AND MORE"]
     recording = capture(str(checkpoint), texts, tokens=20)
-    assert recording.notes["experts"] == "8"
+    noted = [recording.notes[name] for name in ("experts", "top_k", "sequences", "tokens")]
+    assert noted == ["8", "2", "2", "20"]
     assert recording.layers[0].sequences.tolist() == [0] * 14 + [1] * 6
     write_recording(recording, tmp_path / "ids")
     assert read_recording(tmp_path / "ids").digest == recording.digest
     assert not caplog.records
     assert capture(str(checkpoint), texts, tokens=1000).fewest_rows == 34
     assert "the texts hold 34 tokens, not 1000" in caplog.text
+
+
+@pytest.mark.parametrize("family", ["Llama4Images", "Qwen3VLMoe", "Qwen3Moe"])
+def test_a_saved_model_is_recorded_and_tuned_on_it(family: str, tmp_path: Path) -> None:
+    """Two with images, whose whole forward may want some; and the names that are saved anew."""
+    folder = _saved(family, tmp_path / "tiny")
+    recording = capture(str(folder), ["SOME TEXT"], 9)
+    assert recording.notes["experts"] == "8"
+    write_recording(recording, tmp_path / "ids")
+    shape = load_shape(str(folder))
+    assert routing_of(shape, recording.routing, str(tmp_path / "ids"), 1) == recording.routing
+
+
+def test_a_long_text_is_several_sequences(checkpoint: Path) -> None:
+    """The model takes 128 tokens."""
+    recording = capture(str(checkpoint), ["A" * 300, "B"], tokens=1000)
+    assert np.bincount(recording.layers[0].sequences).tolist() == [128, 128, 44, 1]
+    recording = capture(str(checkpoint), ["A" * 300, "B"], tokens=130)
+    assert np.bincount(recording.layers[0].sequences).tolist() == [128, 2]
+
+
+def test_columns_of_fused_shared_experts(checkpoint: Path) -> None:
+    """As SGLang has them: the ids after those of the routed experts, for every token."""
+    plain = capture(str(checkpoint), ["SOME TEXT"], 9)
+    fused = capture(str(checkpoint), ["SOME TEXT"], 9, fused_shared_experts=1)
+    assert plain.columns == 2
+    assert fused.notes["top_k"] == "2"
+    fused.check(experts=8, top_k=2)
+    for layer, rows in fused.layers.items():
+        assert np.array_equal(rows.ids[:, :2], plain.layers[layer].ids)
+        assert rows.ids[:, 2:].tolist() == [[8]] * 9
+
+
+def test_the_folder_is_checked_before_the_model_runs(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    (tmp_path / "texts").write_text("SOME TEXT\nAND MORE")
+    words = ["capture-routing", "--model", str(checkpoint), "--prompts", str(tmp_path / "texts")]
+    words += ["--output-dir", str(tmp_path / "ids")]
+    assert run_command_line(words) == 0
+    assert (
+        run_command_line(
+            ["routing-stats", str(tmp_path / "ids"), "--plot", str(tmp_path / "a.png")]
+        )
+        == 0
+    )
+    monkeypatch.setattr("autotune.models.capture.capture", None)
+    assert run_command_line(words) == 2
+    assert "holds a recording already" in capsys.readouterr().err
+    (tmp_path / "file").write_text("")
+    assert run_command_line([*words[:-1], str(tmp_path / "file" / "ids")]) == 2
+    assert run_command_line([*words, "--fused-shared-experts", "-1"]) == 2
+
+
+def test_an_interrupted_recording_says_so(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    def bar(*_: Any, **__: Any) -> Any:
+        return nullcontext(lambda done, _: signal.raise_signal(signal.SIGINT) if done else None)
+
+    monkeypatch.setattr("autotune.report.token_bar.token_bar", bar)
+    (tmp_path / "texts").write_text("SOME TEXT\nAND MORE")
+    words = ["capture-routing", "--model", str(checkpoint), "--prompts", str(tmp_path / "texts")]
+    assert run_command_line([*words, "--output-dir", str(tmp_path / "ids")]) == 130
+    assert "these are 9 tokens, not 8192" in capsys.readouterr().err
+    assert read_recording(tmp_path / "ids").fewest_rows == 9
+
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("autotune.models.capture._run", interrupted)
+    assert run_command_line([*words, "--output-dir", str(tmp_path / "more")]) == 130
+    assert f"nothing is written to {tmp_path / 'more'}" in capsys.readouterr().err
+    assert not (tmp_path / "more").exists()
 
 
 def test_a_model_that_does_not_fit_is_offloaded(checkpoint: Path, tmp_path: Path) -> None:

@@ -13,6 +13,12 @@ from autotune.models.parse import shape_of_config
 
 SIZES = {"hidden_size": 64, "num_experts_per_tok": 2}
 QWEN = {**SIZES, "num_experts": 8, "moe_intermediate_size": 32, "intermediate_size": 999}
+# As transformers 5 saves them: under the names that its attribute_map points at.
+SAVED_QWEN = {"num_local_experts": 8, **{k: v for k, v in QWEN.items() if k != "num_experts"}}
+SAVED_BAILING = {
+    "num_experts_per_token": 2,
+    **{k: v for k, v in QWEN.items() if k != "num_experts_per_tok"},
+}
 DEEPSEEK = {**SIZES, "n_routed_experts": 8, "moe_intermediate_size": 32, "intermediate_size": 999}
 MIXTRAL = {**SIZES, "num_local_experts": 8, "intermediate_size": 32}
 BAILING = (
@@ -26,10 +32,13 @@ BAILING = (
 # Every config below is E=8, top-2, hidden 64, intermediate 32.
 CONFIGS: list[tuple[str, dict[str, Any]]] = [
     *((name, QWEN) for name in BAILING),
+    *((name, SAVED_BAILING) for name in BAILING),
     ("Qwen2MoeForCausalLM", QWEN),
     ("Qwen3MoeForCausalLM", QWEN),
+    ("Qwen3MoeForCausalLM", SAVED_QWEN),
     ("Qwen3NextForCausalLM", QWEN),
     ("Qwen3VLMoeForConditionalGeneration", {"text_config": QWEN, "hidden_size": 5}),
+    ("Qwen3VLMoeForConditionalGeneration", {"text_config": SAVED_QWEN}),
     ("Qwen3_5MoeForConditionalGeneration", {"text_config": QWEN}),
     ("Qwen3_5MoeForCausalLM", QWEN),
     ("Qwen3OmniMoeForConditionalGeneration", {"thinker_config": {"text_config": QWEN}}),

@@ -57,6 +57,18 @@ def test_a_recording_is_made_known_and_says_what_it_lacks(
     assert "has 30 tokens: larger batch sizes repeat" in caplog.text
 
 
+def test_missing_layers_are_known_from_the_config(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    every_second = replace(SHAPE, moe_layers=(1, 3, 5))
+    for recorded, words in (((3,), "lacks layers 1, 5 of tiny: the others"), ((1, 3, 5), "")):
+        caplog.clear()
+        routing = _written(tmp_path / str(len(recorded)), recorded)
+        routing_of(every_second, routing, str(tmp_path / str(len(recorded))), 1)
+        assert words in caplog.text
+        assert bool(caplog.records) == bool(words)
+
+
 @pytest.mark.parametrize(
     ("layers", "shape", "words"),
     [
@@ -87,7 +99,7 @@ def test_another_recording_in_the_same_folder_is_noticed(tmp_path: Path) -> None
         ([1, 3, 5], 0, 5, []),  # experts in every second layer
         ([1, 3, 7], 0, 7, [5]),
         ([2, 3], 0, 4, [0, 1, 4]),
-        ([4], 1, 5, []),  # one layer says nothing of a distance
+        ([4], 1, 5, [1, 2, 3, 5]),  # one layer says nothing of a distance
     ],
 )
 def test_missing_layers(layers: list[int], first: int, last: int, missing: list[int]) -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from small_landscape import SHAPE  # type: ignore[import-not-found]
 
 from autotune.errors import UsageError
+from autotune.kernels.recording import LayerRows, Recording, make_known
+from autotune.kernels.topk_files import write_recording
 from autotune.report.layers import layers_of
 from autotune.report.progress import PlainDisplay
 from autotune.report.report import write_report
@@ -24,8 +28,8 @@ from autotune.tune.stored import of_one_routing
 Make = Callable[..., RunSettings]
 
 
-def _tuned(settings: Make, database: str, routing: str) -> RunSettings:
-    model = ModelSettings(shape=SHAPE, batch_sizes=(64,), routing=routing)
+def _tuned(settings: Make, database: str, routing: str, folder: str | None = None) -> RunSettings:
+    model = ModelSettings(shape=SHAPE, batch_sizes=(64,), routing=routing, topk_ids_dir=folder)
     made = settings(model=model, sampler="random", trials=8)
     run(made, database, PlainDisplay())
     return made
@@ -62,6 +66,9 @@ def test_winners_meet_each_others_routing(
     assert {c.measured for c in _crossings(database)} == both
     with pytest.raises(UsageError, match=r"winners for uniform and .* Say which with --routing"):
         of_one_routing(_studies(database), None)
+    assert of_one_routing(_studies(database), "zipf:1.0") == [
+        study for study in _studies(database) if study.key.problem.routing == "zipf:1"
+    ]
     [study] = of_one_routing(_studies(database), "zipf")
     assert study.key.problem.routing == "zipf:1"
     [study] = of_one_routing(_studies(database), "uniform,zipf")
@@ -70,6 +77,30 @@ def test_winners_meet_each_others_routing(
         of_one_routing(_studies(database), "worst")
     page = write_report(_studies(database), tmp_path / "report").page.read_text()
     assert page.count("measured under") == 2
+
+
+def test_a_run_with_the_recording_fills_its_column(
+    settings: Make, database: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    ids = np.stack([np.random.default_rng(i).permutation(8)[:2] for i in range(70)])
+    rows = LayerRows(ids.astype(np.int32), np.zeros(70, np.int32))
+    recording = Recording({0: rows}, "test")
+    write_recording(recording, tmp_path / "ids")
+    make_known(recording)
+    folder = str(tmp_path / "ids")
+    with caplog.at_level(logging.INFO):
+        _tuned(settings, database, recording.routing, folder)
+        _tuned(settings, database, "uniform")
+    assert f"not measured under {recording.routing}" in caplog.text
+    pair = ("uniform", recording.routing)
+    assert {(c.tuned, c.measured) for c in _crossings(database)} == {pair[::-1]}
+    section = routings_section(layers_of(_studies(database)))
+    assert f"measured under {recording.routing}" in section
+    assert f"Run again as it was tuned, with --topk-ids-dir {folder}" in section
+
+    _tuned(settings, database, recording.routing, folder)
+    assert {(c.tuned, c.measured) for c in _crossings(database)} == {pair, pair[::-1]}
+    assert "Run again" not in routings_section(layers_of(_studies(database)))
 
 
 def test_the_table_says_how_much_slower(settings: Make, database: str) -> None:
