@@ -95,7 +95,7 @@ def _moe(path: Path) -> list[Recording]:
                 name=f"{model} M={tokens}",
                 group=model,
                 rows=tuple(landscape.configs[row].as_keys() for row in kept),
-                us=np.nanmedian(samples[kept], axis=1),
+                us=np.exp(np.nanmean(np.log(samples[kept]), axis=1)),
                 complete=np.isfinite(samples[kept]).all(axis=1),
                 problem=Problem(tokens=tokens, **PROBLEMS[path.stem]),
             )
