@@ -164,7 +164,7 @@ def save_model(path: Path) -> dict[int, float]:
         high = min(low + 1, len(sizes) - 1)
         us = np.exp((1 - share) * logs[low] + share * logs[high])
         arrays[f"M{tokens}"] = np.stack([us / 2, us / 2], axis=1).astype("f4")
-        best[tokens] = float(np.median(us, axis=1).min())
+        best[tokens] = float(np.exp(np.log(us).mean(axis=1)).min())
     rows = [[c.block_size_m, c.block_size_n, c.block_size_k, c.group_size_m, c.num_warps,
              c.num_stages] for c in configs]  # fmt: skip
     np.savez(path, configs=np.array(rows, np.int16), **arrays)
