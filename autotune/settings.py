@@ -11,6 +11,7 @@ from autotune.devices.options import MeasurerOptions
 from autotune.engines import DEFAULT_TOKENS
 from autotune.errors import UsageError
 from autotune.kernels.problem import Kernel
+from autotune.studies.robust import Robust
 
 ALL_GPUS = "all"
 
@@ -64,6 +65,8 @@ class RunSettings:
     sampler: str = "surrogate"
     stop_gain: float = 0.005
     """A study ends early when its next trial is expected to save less than this share."""
+    robust: Robust = Robust.MEAN
+    """What of a config counts where there are several routings."""
     engines: tuple[str, ...] = ("sglang", "vllm")
     output_dir: Path = Path("configs")
     warm_starts: tuple[Path, ...] = ()
@@ -85,6 +88,11 @@ class RunSettings:
             raise UsageError(f"--timeout is {self.timeout_s} s; it must be above 0")
         if not 0 <= self.stop_gain < 1:
             raise UsageError(f"--stop-gain is {self.stop_gain}; it is a share: 0 (never) to 1")
+        if self.robust is Robust.WORST and "," not in self.model.routing:
+            raise UsageError(
+                f"--robust worst with --routing {self.model.routing}: the worst loss is over "
+                "several routings. Name them, as --routing uniform,zipf:1, or leave --robust out"
+            )
         if self.jobs < 1:
             raise UsageError(f"--workers is {self.jobs}; it must be at least 1")
         if self.compile_jobs is not None and self.compile_jobs < 0:
@@ -144,6 +152,7 @@ class RunSettings:
         data["cache_dir"] = str(self.cache_dir)
         data["warm_starts"] = [str(path) for path in self.warm_starts]
         data["kernel"] = self.kernel.value
+        data["robust"] = self.robust.value
         data["engines"] = list(self.engines)
         data["model"]["batch_sizes"] = list(self.model.batch_sizes)
         return data
@@ -159,6 +168,7 @@ class RunSettings:
         values = dict(data)
         values["model"] = ModelSettings(**model)
         values["kernel"] = Kernel(data.get("kernel", Kernel.FUSED))
+        values["robust"] = Robust(data.get("robust", Robust.MEAN))
         values["engines"] = tuple(data["engines"])
         values["output_dir"] = Path(data["output_dir"])
         values["cache_dir"] = Path(data["cache_dir"])

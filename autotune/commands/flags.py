@@ -17,6 +17,7 @@ from autotune.kernels.recording import RECORDED, make_known
 from autotune.kernels.topk_files import read_recording
 from autotune.providers import TUNABLE
 from autotune.settings import ALL_GPUS, ModelSettings, RunSettings
+from autotune.studies.robust import Robust
 from autotune.studies.samplers import SAMPLERS
 
 _log = logging.getLogger(__name__)
@@ -105,6 +106,13 @@ def add_search_flags(parser: argparse.ArgumentParser) -> None:
         default=0.005,
         metavar="SHARE",
         help="end a study when the surrogate expects to save less (0.005 is 0.5 %%; 0: never)",
+    )
+    group.add_argument(
+        "--robust",
+        choices=[each.value for each in Robust],
+        default=Robust.MEAN.value,
+        help="of several routings: take the config with the least mean loss over all of them "
+        "(default), or the least loss under its worst one",
     )
     group.add_argument(
         "--warm-start",
@@ -250,6 +258,7 @@ def run_settings(args: argparse.Namespace) -> RunSettings:
         run_timeout_s=args.run_timeout,
         sampler=args.sampler,
         stop_gain=args.stop_gain,
+        robust=Robust(args.robust),
         engines=_engines(args),
         provider=args.provider,
         output_dir=args.output_dir.absolute(),

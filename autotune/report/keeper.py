@@ -213,6 +213,7 @@ def subject_of(unit: Unit) -> Subject:
         entries=unit.entries,
         incumbents=unit.incumbents,
         finalists=unit.finalists,
+        robust=unit.robust,
     )
     return Subject(
         key=unit.key,

@@ -14,6 +14,7 @@ from autotune.kernels.config import AnyConfig, config_from_keys
 from autotune.kernels.measurement import typical_us
 from autotune.studies.ratio import Ratio, ratio
 from autotune.studies.record import Measured
+from autotune.studies.robust import Robust, needed_to_judge, ranked
 from autotune.studies.winner import Winner
 
 FINALISTS = 5
@@ -39,11 +40,20 @@ class Finalist:
         return ratio(self.samples_us, rival.samples_us, self.routings)
 
 
-def pick(entries: Iterable[Measured], incumbents: Collection[AnyConfig]) -> list[AnyConfig]:
-    """The fastest FINALISTS that were measured completely, and every measured incumbent."""
+def pick(
+    entries: Iterable[Measured],
+    incumbents: Collection[AnyConfig],
+    robust: Robust = Robust.MEAN,
+    routings: int = 1,
+) -> list[AnyConfig]:
+    """The fastest FINALISTS that were measured completely, and every measured incumbent; where the
+    worst loss counts, what is needed to judge that too."""
     complete = sorted((e for e in entries if e.complete), key=lambda entry: entry.mean_us)
-    best = [entry.config for entry in complete[:FINALISTS]]
-    return best + [e.config for e in complete[FINALISTS:] if e.config in incumbents]
+    chosen = complete[:FINALISTS]
+    if robust is Robust.WORST and complete:
+        chosen = chosen + needed_to_judge(complete, routings, FINALISTS)
+    chosen = chosen + [e for e in complete if e.config in incumbents]
+    return list(dict.fromkeys(entry.config for entry in chosen))
 
 
 def is_settled(finalists: Sequence[Finalist]) -> bool:
@@ -53,27 +63,34 @@ def is_settled(finalists: Sequence[Finalist]) -> bool:
     return all(r.high < 1 or (r.low > 1 - EVEN and r.high < 1 + EVEN) for r in others)
 
 
-def final_winner(finalists: Sequence[Finalist], incumbents: Collection[AnyConfig]) -> Winner | None:
-    """The fastest finalist if the interval of its ratio to the fastest incumbent lies below 1,
-    else that incumbent. None where there are no finalists."""
+def final_winner(
+    finalists: Sequence[Finalist],
+    incumbents: Collection[AnyConfig],
+    robust: Robust = Robust.MEAN,
+) -> Winner | None:
+    """The most wanted finalist if the interval of its ratio to the fastest incumbent lies below 1,
+    else that incumbent. Where the worst loss counts: the most wanted of those that beat the
+    incumbent so. None where there are no finalists."""
     if not finalists:
         return None
-    best = min(finalists, key=lambda finalist: finalist.mean_us)
+    wanted = ranked(finalists, finalists[0].routings, robust)
     rivals = [finalist for finalist in finalists if finalist.config in incumbents]
     rival = min(rivals, key=lambda finalist: finalist.mean_us, default=None)
     if rival is None:
-        return Winner(best.config, best.mean_us, None, is_incumbent=False)
-    gain = best.over(rival)
-    if best is rival or gain.high >= 1:
-        return Winner(rival.config, rival.mean_us, rival.mean_us, is_incumbent=True)
-    low, high = 1 / gain.high, 1 / gain.low
-    return Winner(
-        best.config,
-        best.mean_us,
-        rival.mean_us,
-        is_incumbent=False,
-        speedup_interval=(low, high),
-    )
+        return Winner(wanted[0].config, wanted[0].mean_us, None, is_incumbent=False)
+    for finalist in wanted if robust is Robust.WORST else wanted[:1]:
+        if finalist is rival:
+            break
+        gain = finalist.over(rival)
+        if gain.high < 1:
+            return Winner(
+                finalist.config,
+                finalist.mean_us,
+                rival.mean_us,
+                is_incumbent=False,
+                speedup_interval=(1 / gain.high, 1 / gain.low),
+            )
+    return Winner(rival.config, rival.mean_us, rival.mean_us, is_incumbent=True)
 
 
 def as_json(finalists: Iterable[Finalist]) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ from autotune.kernels.device import Device
 from autotune.kernels.problem import Kernel, Problem
 from autotune.studies.finalists import Finalist, final_winner
 from autotune.studies.record import Measured
+from autotune.studies.robust import Robust
 from autotune.studies.winner import Winner, choose_winner
 from autotune.tune.jobs import default_source
 
@@ -28,19 +29,24 @@ class Result:
     incumbents: Mapping[str, AnyConfig]
     """Source in words → config; for this engine alone."""
     finalists: tuple[Finalist, ...] = ()
-    """What was measured again, interleaved; empty where nothing was."""
+    """What was measured again, in turns; empty where nothing was."""
+    robust: Robust = Robust.MEAN
 
     @property
     def winner(self) -> Winner | None:
-        """The best entry that the engine can launch and that loses to no incumbent of its."""
+        """The most wanted entry that the engine can launch and that loses to no incumbent of
+        its."""
         known = set(self.incumbents.values())
         finalists = [f for f in self.finalists if self._is_legal(f.config)]
         if finalists:
-            return final_winner(finalists, known)
-        ranked = sorted((e for e in self.entries if e.complete), key=lambda e: e.mean_us)
-        best = next((e for e in ranked if self._is_legal(e.config)), None)
-        rivals = [e for e in ranked if e.config in known and self._is_legal(e.config)]
-        kinds = len(self.problem.routings)
+            return final_winner(finalists, known, self.robust)
+        kinds, complete = len(self.problem.routings), [e for e in self.entries if e.complete]
+        if self.robust is Robust.WORST:
+            legal = [entry for entry in complete if self._is_legal(entry.config)]
+            return choose_winner(legal, known, kinds, self.robust)
+        complete.sort(key=lambda entry: entry.mean_us)
+        best = next((e for e in complete if self._is_legal(e.config)), None)
+        rivals = [e for e in complete if e.config in known and self._is_legal(e.config)]
         return choose_winner([best, *rivals], known, kinds) if best else None
 
     @property
@@ -70,6 +76,7 @@ def results_of(
     entries: Sequence[Measured],
     incumbents: Mapping[str, AnyConfig],
     finalists: Sequence[Finalist],
+    robust: Robust,
 ) -> list[Result]:
     """One result per engine. ``incumbents`` are named "<engine> …"; each engine gets its own."""
     return [
@@ -80,6 +87,7 @@ def results_of(
             tuple(entries),
             {k: c for k, c in incumbents.items() if k.startswith(f"{engine.name} ")},
             tuple(finalists),
+            robust,
         )
         for engine in engines
     ]

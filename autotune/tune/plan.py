@@ -27,6 +27,7 @@ from autotune.studies.objective import enqueue
 from autotune.studies.pairs import best_pairs
 from autotune.studies.pruning import Stop, stop_for
 from autotune.studies.record import Measured, measured
+from autotune.studies.robust import Robust
 from autotune.studies.samplers import make_sampler
 from autotune.studies.space import SearchSpace, Space
 from autotune.studies.store import open_study
@@ -74,7 +75,8 @@ class Unit:
     in_flight: int = 0
     """Trials of it that are being measured, by the workers of this run."""
     finalists: list[Finalist] = field(default_factory=list)
-    """What was measured again, interleaved; see ``tune.settle``."""
+    """What was measured again, in turns; see ``tune.settle``."""
+    robust: Robust = Robust.MEAN
     stop_gain: float = 0.0
     """Ends the study when its sampler expects the next trial to save a smaller share; 0: never."""
     ended: str = ""
@@ -251,6 +253,7 @@ def _unit(
         entries,
         known,
         stop_gain=settings.stop_gain,
+        robust=settings.robust,
         ended=ended,
     )
 

@@ -231,6 +231,7 @@ def _results(unit: Unit) -> list[Result]:
         entries=unit.entries,
         incumbents=unit.incumbents,
         finalists=unit.finalists,
+        robust=unit.robust,
     )
 
 

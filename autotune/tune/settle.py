@@ -12,6 +12,7 @@ from autotune.kernels.device import DeviceKind
 from autotune.studies.finalists import Finalist, as_json, from_json, is_settled, pick
 from autotune.studies.outcome import Outcome
 from autotune.studies.patience import patiently
+from autotune.studies.robust import Robust
 from autotune.tune.child import Child
 from autotune.tune.plan import Unit
 from autotune.tune.remote import measure_in_turns_in
@@ -29,10 +30,15 @@ class Leaving(Protocol):
     def requested(self) -> bool: ...
 
 
-def stored_finalists(attrs: Mapping[str, object], measured: int) -> list[Finalist]:
-    """What an earlier run settled; empty where trials have come since."""
+def stored_finalists(
+    attrs: Mapping[str, object], measured: int, robust: Robust = Robust.MEAN
+) -> list[Finalist]:
+    """What an earlier run settled; empty where trials have come since, and where the worst loss
+    counts now and did not then: the finalists for that are more."""
     stored = attrs.get("finalists")
     if not isinstance(stored, dict) or stored["measured"] != measured:
+        return []
+    if robust is Robust.WORST and stored.get("robust") != robust.value:
         return []
     return from_json(stored["rows"])
 
@@ -44,8 +50,9 @@ def settle(unit: Unit, child: Child, interrupt: Leaving, run_timeout_s: float) -
     """
     if unit.key.device.kind != DeviceKind.CUDA:
         return
-    unit.finalists = stored_finalists(unit.study.user_attrs, len(unit.entries))
-    configs = pick(unit.entries, set(unit.incumbents.values()))
+    kinds = len(unit.key.problem.routings)
+    unit.finalists = stored_finalists(unit.study.user_attrs, len(unit.entries), unit.robust)
+    configs = pick(unit.entries, set(unit.incumbents.values()), unit.robust, kinds)
     if unit.finalists or not configs:
         return
     samples: dict[AnyConfig, list[float]] = {config: [] for config in configs}
@@ -65,14 +72,18 @@ def settle(unit: Unit, child: Child, interrupt: Leaving, run_timeout_s: float) -
         fewest = min(map(len, new.values()), default=0)  # memory may have run out on the way
         for config, us in new.items():
             samples[config] += us[:fewest]
-        kinds = len(unit.key.problem.routings)
         finalists = [Finalist(config, tuple(us), kinds) for config, us in samples.items()]
-        if number + 1 >= MIN_ROUNDS and (len(finalists) <= 1 or is_settled(finalists)):
+        is_clear = unit.robust is Robust.MEAN and is_settled(finalists)
+        if number + 1 >= MIN_ROUNDS and (len(finalists) <= 1 or is_clear):
             break
     _keep(unit, finalists)
 
 
 def _keep(unit: Unit, finalists: Sequence[Finalist]) -> None:
     unit.finalists = list(finalists)
-    value = {"measured": len(unit.entries), "rows": as_json(finalists)}
+    value = {
+        "measured": len(unit.entries),
+        "robust": unit.robust.value,
+        "rows": as_json(finalists),
+    }
     patiently(lambda: unit.study.set_user_attr("finalists", value))

@@ -43,14 +43,16 @@ def stored_results(study: WithMeasured, output_dir: Path | None = None) -> list[
     """One result per engine, against the defaults and what ``output_dir`` holds today."""
     engines = tuple(ENGINES[name] for name in study.attrs["engines"])
     problem, device = study.key.problem, study.key.device
-    folder = output_dir or settings_of(study).output_dir
+    settings = settings_of(study)
+    folder = output_dir or settings.output_dir
     return results_of(
         problem,
         device,
         engines,
         entries=study.measured,
         incumbents=Job(problem, engines).incumbents(device, folder),
-        finalists=stored_finalists(study.attrs, len(study.measured)),
+        finalists=stored_finalists(study.attrs, len(study.measured), settings.robust),
+        robust=settings.robust,
     )
 
 

@@ -16,8 +16,11 @@ from autotune.errors import UsageError
 from autotune.kernels import recording as recording_file
 from autotune.kernels.recording import LayerRows, Recording
 from autotune.kernels.topk_files import COMPACT, write_recording
+from autotune.settings import RunSettings
+from autotune.studies.robust import Robust, ranked
 from autotune.studies.storage import open_storage
 from autotune.studies.store import stored_studies
+from autotune.tune.stored import stored_results
 
 
 @pytest.fixture
@@ -183,3 +186,20 @@ def test_an_unknown_routing_is_an_error_before_anything_runs(
 ) -> None:
     assert run_command_line([*run_words, "--routing", "zipf"]) == 2
     assert "write zipf:A" in capsys.readouterr().err
+
+
+def test_the_worst_loss_is_over_several_routings(
+    run_words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command_line([*run_words, "--robust", "worst"]) == 2
+    assert "Name them, as --routing uniform,zipf:1" in capsys.readouterr().err
+    words = [*run_words, "--robust", "worst", "--routing", "uniform,worst", "--trials", "8"]
+    first = _json(capsys, *words)
+    assert first["new_measurements"] == 8
+    [study] = stored_studies(open_storage("autotune.db", create=False))
+    assert RunSettings.from_json(study.attrs["settings"]).robust is Robust.WORST
+    [result] = stored_results(study)
+    assert result.robust is Robust.WORST
+    assert result.config.as_keys() == first["results"][0]["config"]
+    least = ranked([e for e in study.measured if e.complete], 2, Robust.WORST)[0].config
+    assert result.config in (least, *result.incumbents.values())

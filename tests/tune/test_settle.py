@@ -12,6 +12,7 @@ from autotune.kernels.problem import Problem
 from autotune.studies.finalists import final_winner
 from autotune.studies.key import StudyKey
 from autotune.studies.record import Measured
+from autotune.studies.robust import Robust
 from autotune.studies.samplers import SAMPLERS
 from autotune.studies.storage import open_storage
 from autotune.studies.store import open_study
@@ -65,6 +66,19 @@ def test_it_is_kept_until_trials_come(unit: Unit, child: Child) -> None:
     child.kill()  # nothing is measured again
     settle(again, child, Interrupt(), 60)
     assert again.finalists == stored
+
+
+def test_where_the_worst_loss_counts_finalists_of_the_mean_are_not_enough(
+    unit: Unit, child: Child
+) -> None:
+    settle(unit, child, Interrupt(), 60)
+    now = replace(unit, finalists=[], robust=Robust.WORST)
+    assert stored_finalists(unit.study.user_attrs, 9, Robust.WORST) == []
+    settle(now, child, Interrupt(), 60)
+    assert {len(f.samples_us) for f in now.finalists} == {MAX_ROUNDS * ROUTINGS}
+    stored = stored_finalists(unit.study.user_attrs, 9, Robust.WORST)
+    assert [f.config for f in stored] == [f.config for f in now.finalists]
+    assert stored_finalists(unit.study.user_attrs, 9) == stored  # more than the mean needs
 
 
 def test_a_finalist_that_fails_now_is_none(unit: Unit, child: Child) -> None:
