@@ -8,7 +8,7 @@ each seed. Rows go to pruning.csv as they come; run again, only what lacks is ru
 
     samples  taken by the search, mean; without pruning, ten for each config (two where the
              recording itself stopped)
-    winner   optimum over the recorded median of the config with the best told median: mean, worst
+    winner   optimum over the recorded mean of the config with the best told mean: mean, worst
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class Result(Search):
     samples: int
     pruned: int
     ratio: float
-    """Optimum over the recorded median of the winner."""
+    """Optimum over the recorded mean of the winner."""
 
 
 def run(search: Search, folder: Path) -> Result:
@@ -134,10 +134,11 @@ def run(search: Search, folder: Path) -> Result:
 
 @cache
 def _truth(path: Path, tokens: int) -> dict[str, float]:
-    """Config → recorded median, where the recording is whole."""
+    """Config → geometric mean of what was recorded, where the recording is whole."""
     landscape = load_landscape(path)
-    medians = zip(landscape.configs, landscape.median_us(tokens), strict=True)
-    return {str(config): float(us) for config, us in medians if np.isfinite(us)}
+    means = np.exp(np.log(landscape.samples_us(tokens)).mean(axis=1))
+    times = zip(landscape.configs, means, strict=True)
+    return {str(config): float(us) for config, us in times if np.isfinite(us)}
 
 
 def searches(folder: Path, args: argparse.Namespace) -> Iterator[Search]:
