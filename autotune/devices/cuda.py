@@ -142,16 +142,30 @@ class CudaMeasurer:
     def measure_in_turns(
         self, problem: Problem, configs: tuple[AnyConfig, ...]
     ) -> tuple[TrialResult, ...]:
-        """See ``Measurer``. Each is compiled and verified first, all are timed then."""
+        """See ``Measurer``. Each is compiled and verified first, all are timed then; where their
+        graphs together take more memory than there is, one after the other."""
         results = [self._answer(problem, config, _untimed) for config in configs]
         right = [n for n, result in enumerate(results) if result.outcome is Outcome.OK]
-        if right:
-            prepared = self._prepare(problem)
-            streams = [self._rows(prepared, configs[number]) for number in right]
-            for number, rows in zip(right, in_turns(streams, len(prepared.routings)), strict=True):
-                measurement = self._measurement(prepared, rows)
-                results[number] = replace(results[number], measurement=measurement)
+        try:
+            measurements = self._in_turns(problem, [configs[number] for number in right])
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            measurements = []
+        if len(measurements) < len(right):
+            torch.cuda.empty_cache()
+            return tuple(self.measure(problem, config) for config in configs)
+        for number, measurement in zip(right, measurements, strict=True):
+            results[number] = replace(results[number], measurement=measurement)
         return tuple(results)
+
+    def _in_turns(self, problem: Problem, configs: Sequence[AnyConfig]) -> list[Measurement]:
+        if not configs:
+            return []
+        prepared = self._prepare(problem)
+        streams = [self._rows(prepared, config) for config in configs]
+        found = in_turns(streams, len(prepared.routings))
+        return [self._measurement(prepared, rows) for rows in found]
 
     def _answer(self, problem: Problem, config: AnyConfig, timed: _Timed) -> TrialResult:
         for which in BOTH:

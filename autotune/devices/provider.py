@@ -110,15 +110,26 @@ class ProviderTimer:
     def measure_in_turns(
         self, problem: Problem, configs: Sequence[AnyConfig]
     ) -> tuple[TrialResult, ...]:
-        """See ``Measurer``."""
+        """See ``Measurer``. One after the other where together they take too much memory."""
         results = [self._answer(problem, config, _untimed) for config in configs]
         right = [n for n, result in enumerate(results) if result.outcome is Outcome.OK]
-        if right:
-            prepared = self._prepare(problem)
-            streams = [self._samples(prepared, configs[number]) for number in right]
-            for number, us in zip(right, in_turns(streams, len(prepared.routings)), strict=True):
-                results[number] = replace(results[number], measurement=self._of(prepared, us))
+        try:
+            measurements = self._in_turns(problem, [configs[number] for number in right])
+        except torch.OutOfMemoryError:
+            measurements = []
+        if len(measurements) < len(right):
+            self._release()
+            return tuple(self.measure(problem, config) for config in configs)
+        for number, measurement in zip(right, measurements, strict=True):
+            results[number] = replace(results[number], measurement=measurement)
         return tuple(results)
+
+    def _in_turns(self, problem: Problem, configs: Sequence[AnyConfig]) -> list[Measurement]:
+        if not configs:
+            return []
+        prepared = self._prepare(problem)
+        streams = [self._samples(prepared, config) for config in configs]
+        return [self._of(prepared, us) for us in in_turns(streams, len(prepared.routings))]
 
     def _answer(self, problem: Problem, config: AnyConfig | None, timed: _Timed) -> TrialResult:
         reason = self._provider.why_not(problem)

@@ -26,6 +26,8 @@ from autotune.studies.pairs import PairSpace
 from autotune.studies.space import SearchSpace, Space, completed
 
 HOW = "replay"
+METHOD = "replay, 2"
+"""Before 2 a config's time was the median of its samples."""
 _UNKNOWN_TARGET = Target("cuda", 90)
 _UNKNOWN_SHARED_BYTES = 232448  # of SM90: the recording itself says what could run
 
@@ -107,7 +109,7 @@ class RecordingTape:
         self._recording = read_recording(path)
         was = self._recording.device
         said = "" if was.kind is DeviceKind.CUDA else f" of {was.kind.value}"
-        method = f"replay {_digest(path)}{said}"
+        method = f"{METHOD} {_digest(path)}{said}"
         self.device = replace(was, kind=DeviceKind.REPLAY, method=method)
         self._results = {key.problem: found for key, found in self._recording.studies.items()}
         self._halves: dict[Problem, _Halves] = {}
@@ -243,7 +245,7 @@ def _device_of(path: Path) -> Device:
         target=spec.target if spec else _UNKNOWN_TARGET,
         shared_bytes=spec.shared_per_block if spec else _UNKNOWN_SHARED_BYTES,
         triton_version=triton_version(),
-        method=f"replay {_digest(path)}",
+        method=f"{METHOD} {_digest(path)}",
     )
 
 

@@ -25,6 +25,8 @@ def result_row(result: Result) -> dict[str, Any]:
         "N": result.problem.intermediate,
         "batch_size": result.problem.tokens,
         "routing": result.problem.routing,
+        "robust": result.robust.value,
+        "method": result.device.method,
         "config": config.as_keys(),
         "us": round(winner.mean_us, 2) if winner else None,
         "default_us": round(default_us, 2) if default_us else None,

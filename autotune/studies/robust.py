@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from enum import Enum
 from typing import Protocol, TypeVar
 
@@ -34,30 +34,52 @@ Config = TypeVar("Config", bound=Timed)
 
 
 def ranked(timed: Sequence[Config], routings: int, robust: Robust) -> list[Config]:
-    """The most wanted first."""
+    """The most wanted first. Where the worst loss counts, without those that were not measured
+    under every routing."""
     if robust is Robust.MEAN:
         return sorted(timed, key=lambda one: one.mean_us)
-    losses = worst_losses(timed, routings)
-    order = sorted(range(len(timed)), key=lambda i: (losses[i], timed[i].mean_us))
-    return [timed[i] for i in order]
+    whole = _whole(timed, routings)
+    losses = worst_losses(whole, routings)
+    order = sorted(range(len(whole)), key=lambda i: (losses[i], whole[i].mean_us))
+    return [whole[i] for i in order]
 
 
 def worst_losses(timed: Sequence[Timed], routings: int) -> list[float]:
-    """The largest ratio, over the routings, of a config's time to the best one's among all."""
+    """The largest ratio, over the routings, of a config's time to the best one's among all. Each
+    must have been measured under every routing."""
     times = [routing_us(one.samples_us, routings) for one in timed]
-    best = best_by_routing(times)
+    best = [min(column) for column in zip(*times, strict=True)]
     return [max(us / least for us, least in zip(own, best, strict=True)) for own in times]
 
 
-def best_by_routing(times: Sequence[Sequence[float]]) -> list[float]:
-    """The least time under each routing."""
-    return [min(column) for column in zip(*times, strict=True)]
+def chosen(
+    timed: Sequence[Config],
+    incumbents: Collection[AnyConfig],
+    routings: int,
+    is_faster: Callable[[Config, Config], bool],
+    default: Config | None,
+) -> Config | None:
+    """Where the worst loss counts: the most wanted one that is faster than the engine's default in
+    the mean, by ``is_faster``, or is an incumbent itself and not slower; else the default."""
+    for one in ranked(timed, routings, Robust.WORST):
+        if default is None or one is default or is_faster(one, default):
+            return one
+        if one.config in incumbents and not is_faster(default, one):
+            return one
+    return default
 
 
 def needed_to_judge(timed: Sequence[Config], routings: int, count: int) -> list[Config]:
     """The ``count`` with the least worst loss, and the best config of each routing, by which the
     losses are counted."""
-    times = [routing_us(one.samples_us, routings) for one in timed]
-    rulers = [min(range(len(timed)), key=lambda i: times[i][r]) for r in range(routings)]
-    least = ranked(timed, routings, Robust.WORST)[:count]
-    return list(dict.fromkeys([*least, *(timed[i] for i in rulers)]))
+    whole = _whole(timed, routings)
+    if not whole:
+        return []
+    times = [routing_us(one.samples_us, routings) for one in whole]
+    rulers = [min(range(len(whole)), key=lambda i: times[i][r]) for r in range(routings)]
+    least = ranked(whole, routings, Robust.WORST)[:count]
+    return list(dict.fromkeys([*least, *(whole[i] for i in rulers)]))
+
+
+def _whole(timed: Sequence[Config], routings: int) -> list[Config]:
+    return [one for one in timed if len(one.samples_us) >= routings]

@@ -7,7 +7,7 @@ measured under each of these routings, side by side.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from itertools import permutations
@@ -20,6 +20,7 @@ from autotune.studies.history import Known, comparable
 from autotune.studies.key import StudyKey
 from autotune.studies.outcome import Outcome
 from autotune.studies.patience import patiently
+from autotune.studies.robust import Robust, Timed, ranked
 from autotune.tune.child import Child
 from autotune.tune.plan import Unit
 from autotune.tune.remote import measure_in_turns_in
@@ -106,10 +107,18 @@ class _Side:
 
 def _side(study: Known) -> _Side | None:
     """Of the finalists where there are any, else of the trials; None where nothing is complete."""
-    finalists = getattr(study, "finalists", ())
+    finalists: Sequence[Timed] = getattr(study, "finalists", ())
     complete = [entry for entry in study.measured if entry.complete]
-    best = min(finalists or complete, key=lambda entry: entry.mean_us, default=None)
-    return _Side(study.key.problem, best.config) if best else None
+    wanted = ranked(finalists or complete, len(study.key.problem.routings), _robust(study))
+    return _Side(study.key.problem, wanted[0].config) if wanted else None
+
+
+def _robust(study: Known) -> Robust:
+    """What counts in a study: one in work, or one as the storage has it."""
+    if isinstance(study, Unit):
+        return study.robust
+    settings = getattr(study, "attrs", {}).get("settings", {})
+    return Robust(settings.get("robust", Robust.MEAN))
 
 
 def _is_measurable(problem: Problem, own: Problem) -> bool:

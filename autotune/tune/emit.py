@@ -11,10 +11,10 @@ from autotune.engines import Engine, WrittenFile, read_configs, write_configs
 from autotune.kernels.config import AnyConfig, Config, pair_of
 from autotune.kernels.device import Device
 from autotune.kernels.problem import Kernel, Problem
-from autotune.studies.finalists import Finalist, final_winner
+from autotune.studies.finalists import Finalist, final_winner, robust_winner
 from autotune.studies.record import Measured
 from autotune.studies.robust import Robust
-from autotune.studies.winner import Winner, choose_winner
+from autotune.studies.winner import Winner, choose_robust_winner, choose_winner
 from autotune.tune.jobs import default_source
 
 
@@ -35,19 +35,28 @@ class Result:
     @property
     def winner(self) -> Winner | None:
         """The most wanted entry that the engine can launch and that loses to no incumbent of
-        its."""
+        its; where the worst loss counts, to its default."""
+        if self.robust is Robust.WORST:
+            return self._robust_winner
         known = set(self.incumbents.values())
         finalists = [f for f in self.finalists if self._is_legal(f.config)]
         if finalists:
-            return final_winner(finalists, known, self.robust)
+            return final_winner(finalists, known)
         kinds, complete = len(self.problem.routings), [e for e in self.entries if e.complete]
-        if self.robust is Robust.WORST:
-            legal = [entry for entry in complete if self._is_legal(entry.config)]
-            return choose_winner(legal, known, kinds, self.robust)
         complete.sort(key=lambda entry: entry.mean_us)
         best = next((e for e in complete if self._is_legal(e.config)), None)
         rivals = [e for e in complete if e.config in known and self._is_legal(e.config)]
         return choose_winner([best, *rivals], known, kinds) if best else None
+
+    @property
+    def _robust_winner(self) -> Winner | None:
+        known = set(self.incumbents.values())
+        default = self.incumbents.get(default_source(self.engine))
+        finalists = [f for f in self.finalists if self._is_legal(f.config)]
+        if finalists:
+            return robust_winner(finalists, known, default)
+        legal = [entry for entry in self.entries if self._is_legal(entry.config)]
+        return choose_robust_winner(legal, known, len(self.problem.routings), default)
 
     @property
     def default_us(self) -> float | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any, cast
 
@@ -61,15 +61,25 @@ def measure_in(child: Child, timeout_s: float, *args: Any) -> TrialResult:
 
 
 def measure_in_turns_in(
-    child: Child, timeout_s: float, problem: Problem, configs: Sequence[AnyConfig]
+    child: Child,
+    timeout_s: float,
+    problem: Problem,
+    configs: Sequence[AnyConfig],
+    *,
+    is_over: Callable[[], bool] = lambda: False,
 ) -> list[TrialResult]:
-    """The child's ``measure_in_turns``, with ``timeout_s`` for each config. Where it dies, fails or
-    takes too long, each config is measured by itself: which one is to blame then shows."""
-    whole_s = timeout_s * max(len(configs), 1)
-    answer = _asked(child, whole_s, "measure_in_turns", problem, tuple(configs))
-    if answer is None or isinstance(answer, ChildFault):
-        return [measure_in(child, timeout_s, problem, config) for config in configs]
-    return list(answer)
+    """The child's ``measure_in_turns``. Where it dies, fails, or takes longer than ``timeout_s``,
+    each config is measured by itself, with as much time: which one is to blame then shows. What
+    is left when ``is_over`` says so counts as crashed."""
+    answer = _asked(child, timeout_s, "measure_in_turns", problem, tuple(configs))
+    if answer is not None and not isinstance(answer, ChildFault):
+        return list(answer)
+    return [
+        TrialResult(Outcome.CRASHED, reason="interrupted")
+        if is_over()
+        else measure_in(child, timeout_s, problem, config)
+        for config in configs
+    ]
 
 
 def _asked(child: Child, timeout_s: float, method: str, *args: Any) -> Any:

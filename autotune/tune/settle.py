@@ -1,4 +1,4 @@
-"""Measures a study's finalists again, interleaved, on one device."""
+"""Measures a study's finalists again, in turns, on one device."""
 
 from __future__ import annotations
 
@@ -62,7 +62,11 @@ def settle(unit: Unit, child: Child, interrupt: Leaving, run_timeout_s: float) -
             return
         new: dict[AnyConfig, tuple[float, ...]] = {}
         shuffled = order.sample(list(samples), len(samples))
-        results = measure_in_turns_in(child, run_timeout_s, unit.job.problem, shuffled)
+        results = measure_in_turns_in(
+            child, run_timeout_s, unit.job.problem, shuffled, is_over=lambda: interrupt.requested
+        )
+        if interrupt.requested:
+            return
         for config, result in zip(shuffled, results, strict=True):
             if result.outcome is Outcome.OK and result.measurement:
                 new[config] = result.measurement.samples_us
@@ -73,10 +77,14 @@ def settle(unit: Unit, child: Child, interrupt: Leaving, run_timeout_s: float) -
         for config, us in new.items():
             samples[config] += us[:fewest]
         finalists = [Finalist(config, tuple(us), kinds) for config, us in samples.items()]
-        is_clear = unit.robust is Robust.MEAN and is_settled(finalists)
-        if number + 1 >= MIN_ROUNDS and (len(finalists) <= 1 or is_clear):
+        if number + 1 >= MIN_ROUNDS and _is_over(finalists, unit.robust):
             break
     _keep(unit, finalists)
+
+
+def _is_over(finalists: Sequence[Finalist], robust: Robust) -> bool:
+    """True where more rounds would change nothing. Of worst losses nobody says so."""
+    return len(finalists) <= 1 or (robust is Robust.MEAN and is_settled(finalists))
 
 
 def _keep(unit: Unit, finalists: Sequence[Finalist]) -> None:

@@ -86,12 +86,16 @@ def side_by_side(
     for number in range(rounds):
         shuffled = order.sample(list(samples), len(samples))
         results = measure_in_turns_in(child, timeout_s, problem, shuffled)
+        new: dict[AnyConfig, tuple[float, ...]] = {}
         for config, result in zip(shuffled, results, strict=True):
             if result.outcome is Outcome.OK and result.measurement:
-                samples[config] += result.measurement.samples_us
+                new[config] = result.measurement.samples_us
             else:
                 reasons[config] = f"{result.outcome.value}: {result.reason}"
                 del samples[config]
+        fewest = min(map(len, new.values()), default=0)  # memory may have run out on the way
+        for config, us in new.items():
+            samples[config] += us[:fewest]
         if number + 1 >= MIN_ROUNDS and _is_clear(samples):
             break
     finalists = {config: Finalist(config, tuple(us)) for config, us in samples.items()}

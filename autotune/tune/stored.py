@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,8 @@ from autotune.studies.store import StoredStudy
 from autotune.tune.emit import Result, results_of
 from autotune.tune.jobs import Job
 from autotune.tune.settle import stored_finalists
+
+_log = logging.getLogger(__name__)
 
 
 class WithAttrs(Protocol):
@@ -84,7 +87,7 @@ def of_one_routing(studies: Sequence[StoredStudy], routing: str | None) -> list[
     """
     found: dict[tuple[Problem, Device], set[str]] = {}
     chosen = []
-    for study in studies:
+    for study in newest(studies):
         problem = study.key.problem
         if routing is None or _is_named(problem.routings, routing.split(",")):
             chosen.append(study)
@@ -100,6 +103,30 @@ def of_one_routing(studies: Sequence[StoredStudy], routing: str | None) -> list[
             f"Say which with --routing; there are {known}"
         )
     return chosen
+
+
+def newest(studies: Sequence[StoredStudy]) -> list[StoredStudy]:
+    """Of those that differ in nothing but how times came about (an older version, warm L2, an
+    engine's own kernel) the one that was worked on last; the log names what is left out."""
+    last: dict[tuple[Problem, Device], StoredStudy] = {}
+    for study in studies:
+        entry = study.key.problem, replace(study.key.device, method="")
+        if entry not in last or _worked_on(last[entry]) < _worked_on(study):
+            last[entry] = study
+    kept = {study.name for study in last.values()}
+    left = sorted({s.key.device.method for s in studies if s.name not in kept})
+    if left:
+        _log.warning(
+            "left out: studies measured otherwise (%s), where there are newer ones of the same "
+            "batch size",
+            "; ".join(left),
+        )
+    return [study for study in studies if study.name in kept]
+
+
+def _worked_on(study: StoredStudy) -> float:
+    """When its last trial began, in seconds since 1970; 0 without one."""
+    return max((t.datetime_start.timestamp() for t in study.trials if t.datetime_start), default=0)
 
 
 def _is_named(routings: Sequence[str], names: Sequence[str]) -> bool:

@@ -196,6 +196,23 @@ def test_in_turns_what_is_wrong_is_not_timed() -> None:
     assert Told(wrong).measure_in_turns(SMALL, (wrong,))[0].measurement is None
 
 
+@pytest.mark.usefixtures("free_bytes")
+def test_where_turns_take_too_much_memory_each_is_measured_by_itself(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Graphs of all configs are alive at once."""
+    crowded = Told(Config(32, 64, 64, 1, 4, 3))
+    alone = TrialResult(Outcome.OK, Measurement((5.0,), "alone"))
+
+    def no_room(*_: object) -> list[Measurement]:
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate")
+
+    monkeypatch.setattr(crowded, "_in_turns", no_room)
+    monkeypatch.setattr(crowded, "measure", lambda *_: alone)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    assert crowded.measure_in_turns(SMALL, (TILES, TILES)) == (alone, alone)
+
+
 @pytest.fixture(scope="module")
 def measurer() -> Iterator[CudaMeasurer]:
     opened = CudaMeasurer(0, OPTIONS, instances=4)

@@ -53,8 +53,16 @@ def test_who_ends_the_child_bears_it_alone(child: Child) -> None:
     assert "SIGABRT" in results[1].reason
 
 
-def test_together_they_have_the_time_of_each(child: Child) -> None:
+def test_a_hang_ends_after_the_time_of_one(child: Child) -> None:
     child.call("device")  # it is open: only measuring takes time
     [result] = measure_in_turns_in(child, 0.5, PROBLEM, [_config(1, HANG)])
     assert result.outcome is Outcome.RUN_TIMEOUT
     assert "0.5 s" in result.reason
+
+
+def test_an_interruption_is_heard_between_two(child: Child) -> None:
+    heard = iter([False, True, True])
+    configs = [_config(1, ABORT), _config(2), _config(3)]
+    results = measure_in_turns_in(child, 30, PROBLEM, configs, is_over=lambda: next(heard))
+    assert [r.outcome for r in results] == [Outcome.CRASHED] * 3
+    assert [r.reason for r in results[1:]] == ["interrupted"] * 2

@@ -89,6 +89,15 @@ def test_a_finalist_that_fails_now_is_none(unit: Unit, child: Child) -> None:
     assert fatal not in {finalist.config for finalist in unit.finalists}
 
 
+def test_where_all_of_them_fail_now_there_are_none(unit: Unit, child: Child) -> None:
+    unit.entries = [
+        Measured(Config(16, 32, 64, group, 4, ABORT), (1.0,), 1.0, group, True)
+        for group in range(2)
+    ]
+    settle(unit, child, Interrupt(), 60)
+    assert unit.finalists == []
+
+
 def test_estimates_have_no_noise_to_settle(unit: Unit, child: Child) -> None:
     device = replace(unit.key.device, kind=DeviceKind.ESTIMATE)
     estimated = replace(unit, key=replace(unit.key, device=device))
