@@ -127,15 +127,18 @@ def moe_gemm_kernel(
     )
     if pid_m * BLOCK_SIZE_M >= tl.load(num_tokens_post_padded_ptr):
         return
+    # Both loads are under way before the branch waits for one of them, as in the engines' kernels.
+    positions = pid_m * BLOCK_SIZE_M + tl.arange(0, BLOCK_SIZE_M)
+    slots = tl.load(sorted_token_ids_ptr + positions)
     expert = tl.load(expert_ids_ptr + pid_m).to(tl.int64)
     if expert < 0:
         return
 
-    positions = pid_m * BLOCK_SIZE_M + tl.arange(0, BLOCK_SIZE_M)
-    slots = tl.load(sorted_token_ids_ptr + positions).to(tl.int64)
-    positions = positions.to(tl.int64)
     is_slot = slots < num_valid_tokens
-    rows = positions if TMA_A else slots // top_k
+    # Divided before it is widened: 64 bits by a number that is no constant take a subroutine.
+    rows = (positions if TMA_A else slots // top_k).to(tl.int64)
+    positions = positions.to(tl.int64)
+    slots = slots.to(tl.int64)
     # Columns past N wrap around: they read valid memory and are not stored.
     columns = (pid_n * BLOCK_SIZE_N + tl.arange(0, BLOCK_SIZE_N).to(tl.int64)) % N
     ks = tl.arange(0, BLOCK_SIZE_K)

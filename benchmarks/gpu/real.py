@@ -1,5 +1,5 @@
 """The product on a GPU as a user runs it: tune all batch sizes of a model from an empty compile
-cache, again with a warm one, then our file against the engines' shipped ones, interleaved.
+cache, again with a warm one, then our file against the engines' shipped ones, in turns.
 
     python benchmarks/gpu/real.py --out DIR --engine-configs ../shared/engine_configs
     python benchmarks/gpu/real.py --out DIR --cases qwen --device estimate:NVIDIA_H200   # rehearsal

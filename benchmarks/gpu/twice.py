@@ -1,6 +1,6 @@
 """Are two runs' winners as good as each other? What ``run --json`` said, twice, on the same GPU.
 
-    python benchmarks/gpu/twice.py benchmarks/gpu/h200_real/{cold,warm}.json
+    python benchmarks/gpu/twice.py benchmarks/gpu/h200_real/qwen/{cold,warm}.json
 
 The engines' defaults are the same configs in both: how far their times differ is the noise.
 """

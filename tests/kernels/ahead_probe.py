@@ -75,6 +75,7 @@ def describe(problem: Problem, config: Config, target: Target, which: Which) -> 
         "wgmma": compiled.assembly.count("wgmma.mma_async"),
         "TMA loads": compiled.assembly.count("cp.async.bulk.tensor"),
         "async copies": compiled.assembly.count("cp.async.cg"),
+        "long divisions": compiled.assembly.count("div.s64") + compiled.assembly.count("div.u64"),
     }
 
 

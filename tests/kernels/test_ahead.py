@@ -99,6 +99,12 @@ def test_loads_are_pipelined(case: str, found: dict[str, Any]) -> None:
     assert found[case]["async copies"] > 0
 
 
+@pytest.mark.parametrize("case", ["up", "down", "wide", "block fp8", "block fp8, down", "int4"])
+def test_no_tile_begins_with_divisions_of_64_bits(case: str, found: dict[str, Any]) -> None:
+    """Each is a subroutine before the first load, which tiles of few steps cannot hide."""
+    assert found[case]["long divisions"] == 0
+
+
 def test_shared_memory_is_that_of_the_stages(found: dict[str, Any]) -> None:
     assert found["wide"]["resources"]["shared_bytes"] == 3 * (64 + 64) * 64 * 2
     assert found["Ampere"]["resources"]["shared_bytes"] == 2 * (64 + 64) * 64 * 2
