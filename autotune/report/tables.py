@@ -10,6 +10,7 @@ from rich.table import Table
 from autotune.kernels.config import config_from_keys
 from autotune.models import ModelShape
 from autotune.studies.glance import Glance
+from autotune.studies.robust import Robust
 from autotune.tune.emit import Result
 
 Row = Mapping[str, Any]
@@ -45,6 +46,7 @@ def results_table(rows: Iterable[Row]) -> Table:
     for row in rows:
         speedup = "" if row["speedup"] is None else f"{row['speedup']:.2f}×"
         note = " (kept)" if row["keeps_incumbent"] else ""
+        note += " (by its worst routing)" if row["robust"] == Robust.WORST.value else ""
         table.add_row(
             row["engine"],
             str(row["batch_size"]),

@@ -15,7 +15,7 @@ from autotune.studies.finalists import Finalist, final_winner, robust_winner
 from autotune.studies.record import Measured
 from autotune.studies.robust import Robust
 from autotune.studies.winner import Winner, choose_robust_winner, choose_winner
-from autotune.tune.jobs import default_source
+from autotune.tune.jobs import default_source, may_write
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +73,7 @@ class Result:
         return winner.config if winner else list(self.incumbents.values())[-1]
 
     def _is_legal(self, config: AnyConfig) -> bool:
-        pair = pair_of(config)
-        return _is_legal(self, pair.up) and _is_legal(self, pair.down)
+        return may_write(self.engine, self.problem, self.device, config)
 
 
 def results_of(
@@ -124,7 +123,7 @@ def _write(path: Path, group: Sequence[Result], output_dir: Path) -> Iterator[Wr
         return
     down_path = engine.path(output_dir, problem, device, down=True)
     downs = {tokens: pair.down for tokens, pair in pairs.items()}
-    legal = partial(_is_legal, group[0])
+    legal = partial(may_write, engine, problem, device)
     lacking_in_down = _lacking(_table(path) | ups, _table(down_path) | downs)
     lacking_in_up = _lacking(_table(down_path) | downs, _table(path) | ups)
     ups |= {tokens: c for tokens, c in lacking_in_up.items() if legal(c)}
@@ -148,10 +147,6 @@ def _lacking(have: Mapping[int, Config], other: Mapping[int, Config]) -> dict[in
 
 def _table(path: Path) -> dict[int, Config]:
     return read_configs(path) if path.exists() else {}
-
-
-def _is_legal(result: Result, config: Config) -> bool:
-    return result.engine.why_illegal(result.problem, result.device, config) is None
 
 
 def _needs_down(result: Result, output_dir: Path) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from autotune.engines import ENGINES, Engine, read_configs
 from autotune.errors import EngineFileError, UsageError
-from autotune.kernels.config import AnyConfig, Config
+from autotune.kernels.config import AnyConfig, Config, pair_of
 from autotune.kernels.device import Device, DeviceKind
 from autotune.kernels.problem import Dtype, Kernel, Problem
 from autotune.kernels.routing import most_loaded_rank
@@ -100,6 +100,12 @@ def files_dir(output_dir: Path, device: Device) -> Path:
     """Where files of this kind of device go: what was not measured says so in its folder."""
     folder = _FOLDER.get(device.kind)
     return output_dir / folder if folder else output_dir
+
+
+def may_write(engine: Engine, problem: Problem, device: Device, config: AnyConfig) -> bool:
+    """True where the engine runs both halves as they stand."""
+    pair = pair_of(config)
+    return all(engine.why_illegal(problem, device, half) is None for half in (pair.up, pair.down))
 
 
 def default_source(engine: Engine) -> str:

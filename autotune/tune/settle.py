@@ -14,6 +14,7 @@ from autotune.studies.outcome import Outcome
 from autotune.studies.patience import patiently
 from autotune.studies.robust import Robust
 from autotune.tune.child import Child
+from autotune.tune.jobs import may_write
 from autotune.tune.plan import Unit
 from autotune.tune.remote import measure_in_turns_in
 
@@ -52,7 +53,7 @@ def settle(unit: Unit, child: Child, interrupt: Leaving, run_timeout_s: float) -
         return
     kinds = len(unit.key.problem.routings)
     unit.finalists = stored_finalists(unit.study.user_attrs, len(unit.entries), unit.robust)
-    configs = pick(unit.entries, set(unit.incumbents.values()), unit.robust, kinds)
+    configs = _picked(unit, kinds)
     if unit.finalists or not configs:
         return
     samples: dict[AnyConfig, list[float]] = {config: [] for config in configs}
@@ -80,6 +81,19 @@ def settle(unit: Unit, child: Child, interrupt: Leaving, run_timeout_s: float) -
         if number + 1 >= MIN_ROUNDS and _is_over(finalists, unit.robust):
             break
     _keep(unit, finalists)
+
+
+def _picked(unit: Unit, routings: int) -> list[AnyConfig]:
+    """Each engine's finalists: what one of them cannot launch must not take the places of what it
+    can."""
+    problem, device = unit.key.problem, unit.key.device
+    groups = [
+        [entry for entry in unit.entries if may_write(engine, problem, device, entry.config)]
+        for engine in unit.job.engines
+    ]
+    incumbents = set(unit.incumbents.values())
+    picked = (pick(g, incumbents, unit.robust, routings) for g in groups or [unit.entries])
+    return list(dict.fromkeys(config for configs in picked for config in configs))
 
 
 def _is_over(finalists: Sequence[Finalist], robust: Robust) -> bool:

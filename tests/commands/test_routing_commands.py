@@ -203,3 +203,6 @@ def test_the_worst_loss_is_over_several_routings(
     assert result.config.as_keys() == first["results"][0]["config"]
     least = ranked([e for e in study.measured if e.complete], 2, Robust.WORST)[0].config
     assert result.config in (least, *result.incumbents.values())
+    capsys.readouterr()
+    assert run_command_line(["best"]) == 0
+    assert "(by its worst routing)" in capsys.readouterr().out

@@ -6,8 +6,9 @@ from dataclasses import replace
 import pytest
 from fakes import ABORT, FINE, NoisyMeasurer  # type: ignore[import-not-found]
 
+from autotune.engines import ENGINES, Engine
 from autotune.kernels.config import Config
-from autotune.kernels.device import DeviceKind
+from autotune.kernels.device import Device, DeviceKind
 from autotune.kernels.problem import Problem
 from autotune.studies.finalists import final_winner
 from autotune.studies.key import StudyKey
@@ -96,6 +97,21 @@ def test_where_all_of_them_fail_now_there_are_none(unit: Unit, child: Child) -> 
     ]
     settle(unit, child, Interrupt(), 60)
     assert unit.finalists == []
+
+
+def test_each_engine_has_finalists_that_it_can_launch(
+    unit: Unit, child: Child, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The five fastest are nothing for one of two engines."""
+    legal = {"sglang": {0, 1, 2}, "vllm": set(range(9))}
+
+    def may(engine: Engine, problem: Problem, device: Device, config: Config) -> bool:
+        return config.group_size_m in legal[engine.name]
+
+    monkeypatch.setattr("autotune.tune.settle.may_write", may)
+    both = replace(unit, job=Job(PROBLEM, (ENGINES["sglang"], ENGINES["vllm"])))
+    settle(both, child, Interrupt(), 60)
+    assert {f.config.group_size_m for f in both.finalists} == {8, 7, 6, 5, 4, 0, 1, 2}
 
 
 def test_estimates_have_no_noise_to_settle(unit: Unit, child: Child) -> None:
