@@ -17,6 +17,7 @@ import torch
 from triton.runtime.errors import OutOfResources
 
 from autotune.devices.compiler import BinaryCompiler, held_blocks
+from autotune.devices.measurer import timed_together
 from autotune.devices.options import MeasurerOptions
 from autotune.devices.prior import static_us
 from autotune.devices.shelf import Shelf
@@ -144,24 +145,19 @@ class CudaMeasurer:
     ) -> tuple[TrialResult, ...]:
         """See ``Measurer``. Each is compiled and verified first, all are timed then; where their
         graphs together take more memory than there is, one after the other."""
-        results = [self._answer(problem, config, _untimed) for config in configs]
-        right = [n for n, result in enumerate(results) if result.outcome is Outcome.OK]
+        checked = [self._answer(problem, config, _untimed) for config in configs]
         try:
-            measurements = self._in_turns(problem, [configs[number] for number in right])
+            return timed_together(
+                checked, lambda right: self._in_turns(problem, [configs[n] for n in right])
+            )
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
-            measurements = []
-        if len(measurements) < len(right):
-            torch.cuda.empty_cache()
-            return tuple(self.measure(problem, config) for config in configs)
-        for number, measurement in zip(right, measurements, strict=True):
-            results[number] = replace(results[number], measurement=measurement)
-        return tuple(results)
+        # Not in the handler: the error holds on to frames, and they to memory.
+        torch.cuda.empty_cache()
+        return tuple(self.measure(problem, config) for config in configs)
 
     def _in_turns(self, problem: Problem, configs: Sequence[AnyConfig]) -> list[Measurement]:
-        if not configs:
-            return []
         prepared = self._prepare(problem)
         streams = [self._rows(prepared, config) for config in configs]
         found = in_turns(streams, len(prepared.routings))

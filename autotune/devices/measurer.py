@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from autotune.kernels.config import AnyConfig
 from autotune.kernels.device import Device
+from autotune.kernels.measurement import Measurement
 from autotune.kernels.problem import Problem
-from autotune.studies.outcome import TrialResult
+from autotune.studies.outcome import Outcome, TrialResult
 from autotune.studies.pruning import Stop
 from autotune.studies.space import SearchSpace
 
@@ -52,3 +55,16 @@ class Measurer(Protocol):
 
     def close(self) -> None:
         """Release the device. Called once."""
+
+
+def timed_together(
+    checked: Sequence[TrialResult], timed: Callable[[list[int]], Sequence[Measurement]]
+) -> tuple[TrialResult, ...]:
+    """For a ``measure_in_turns``: what was compiled and verified, with the measurements that
+    ``timed`` takes of those that are right, by their numbers."""
+    right = [number for number, result in enumerate(checked) if result.outcome is Outcome.OK]
+    found = dict(zip(right, timed(right) if right else (), strict=True))
+    return tuple(
+        replace(result, measurement=found[number]) if number in found else result
+        for number, result in enumerate(checked)
+    )

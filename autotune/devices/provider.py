@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -11,6 +12,7 @@ from torch import Tensor
 from triton.runtime.errors import OutOfResources
 
 from autotune.devices.cuda import INSTANCES, device_of
+from autotune.devices.measurer import timed_together
 from autotune.devices.options import MeasurerOptions
 from autotune.errors import DeviceError
 from autotune.kernels.ahead import COMPILER_ERRORS, CompileFailure, failure_of
@@ -111,22 +113,15 @@ class ProviderTimer:
         self, problem: Problem, configs: Sequence[AnyConfig]
     ) -> tuple[TrialResult, ...]:
         """See ``Measurer``. One after the other where together they take too much memory."""
-        results = [self._answer(problem, config, _untimed) for config in configs]
-        right = [n for n, result in enumerate(results) if result.outcome is Outcome.OK]
-        try:
-            measurements = self._in_turns(problem, [configs[number] for number in right])
-        except torch.OutOfMemoryError:
-            measurements = []
-        if len(measurements) < len(right):
-            self._release()
-            return tuple(self.measure(problem, config) for config in configs)
-        for number, measurement in zip(right, measurements, strict=True):
-            results[number] = replace(results[number], measurement=measurement)
-        return tuple(results)
+        checked = [self._answer(problem, config, _untimed) for config in configs]
+        with suppress(torch.OutOfMemoryError):
+            return timed_together(
+                checked, lambda right: self._in_turns(problem, [configs[n] for n in right])
+            )
+        self._release()
+        return tuple(self.measure(problem, config) for config in configs)
 
     def _in_turns(self, problem: Problem, configs: Sequence[AnyConfig]) -> list[Measurement]:
-        if not configs:
-            return []
         prepared = self._prepare(problem)
         streams = [self._samples(prepared, config) for config in configs]
         return [self._of(prepared, us) for us in in_turns(streams, len(prepared.routings))]
