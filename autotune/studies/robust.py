@@ -30,10 +30,10 @@ class Timed(Protocol):
     def mean_us(self) -> float: ...
 
 
-Config = TypeVar("Config", bound=Timed)
+Candidate = TypeVar("Candidate", bound=Timed)
 
 
-def ranked(timed: Sequence[Config], routings: int, robust: Robust) -> list[Config]:
+def ranked(timed: Sequence[Candidate], routings: int, robust: Robust) -> list[Candidate]:
     """The most wanted first. Where the worst loss counts, without those that were not measured
     under every routing."""
     if robust is Robust.MEAN:
@@ -53,12 +53,12 @@ def worst_losses(timed: Sequence[Timed], routings: int) -> list[float]:
 
 
 def chosen(
-    timed: Sequence[Config],
+    timed: Sequence[Candidate],
     incumbents: Collection[AnyConfig],
     routings: int,
-    is_faster: Callable[[Config, Config], bool],
-    default: Config | None,
-) -> Config | None:
+    is_faster: Callable[[Candidate, Candidate], bool],
+    default: Candidate | None,
+) -> Candidate | None:
     """Where the worst loss counts: the most wanted one that is faster than the engine's default in
     the mean, by ``is_faster``, or is an incumbent itself and not slower; else the default."""
     for one in ranked(timed, routings, Robust.WORST):
@@ -69,7 +69,7 @@ def chosen(
     return default
 
 
-def needed_to_judge(timed: Sequence[Config], routings: int, count: int) -> list[Config]:
+def needed_to_judge(timed: Sequence[Candidate], routings: int, count: int) -> list[Candidate]:
     """The ``count`` with the least worst loss, and the best config of each routing, by which the
     losses are counted."""
     whole = _whole(timed, routings)
@@ -81,5 +81,5 @@ def needed_to_judge(timed: Sequence[Config], routings: int, count: int) -> list[
     return list(dict.fromkeys([*least, *(whole[i] for i in rulers)]))
 
 
-def _whole(timed: Sequence[Config], routings: int) -> list[Config]:
+def _whole(timed: Sequence[Candidate], routings: int) -> list[Candidate]:
     return [one for one in timed if len(one.samples_us) >= routings]
