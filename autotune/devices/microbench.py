@@ -1,4 +1,5 @@
-"""What microbenchmarks say of a GPU beyond its datasheet: none of them knows MoE.
+"""What microbenchmarks say of a GPU beyond its datasheet: none of them knows MoE, but for one
+figure, which says so.
 
 Measured on an H100 SXM (132 SMs at 1980 MHz, 3.35 TB/s) with ``benchmarks/estimate``'s
 ``microbenchmarks.cu`` and ``tile_cost.py``. A clock is one of the SM. Other GPUs are taken to
@@ -39,6 +40,14 @@ ROW_BYTES = (64.0, 128.0, 256.0)
 ROW_SHARES = (0.88, 0.975, 1.0)
 """Share of that left where the rows of a tile have so many bytes: 2.64 to 2.80, 2.95 to 3.03 and
 3.05 to 3.07 TB/s with 48 KB and more in flight an SM."""
+
+HALF_LINE_SHARE = 0.5
+"""Share of the next two left where the rows of a tile have fewer than ``LINE_BYTES``: as if the L2
+gave whole lines. The one figure here that comes from recorded MoE kernels: chosen on those of one
+model and judged on the others' (``benchmarks/estimate/halves.py``)."""
+
+LINE_BYTES = 128.0
+"""Of a line of the L1 and L2 caches: CUDA programming guide."""
 
 L2_SM_BYTES = 64.0
 """Bytes a clock into one SM: the width of its port to the L2. Where SMs share what they read,

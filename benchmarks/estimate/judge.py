@@ -5,8 +5,8 @@ and both engines' defaults, each as optimum / time (1 is perfect); Spearman's ra
 of modelled and measured times; model / measured time, median over configs. Once with resources
 guessed before compiling (what orders the first trials), once with the compiler's.
 
-Nothing is fitted: the model's constants are datasheet figures and microbenchmarks. ``--doubt``
-shows how much the choices depend on each of the latter.
+All but one of the model's constants are datasheet figures and microbenchmarks (``halves.py`` has
+the one). ``--doubt`` shows how much the choices depend on each of the latter.
 
     python benchmarks/estimate/judge.py --landscapes ../shared/landscapes
 """
@@ -120,7 +120,7 @@ def row_of(
     resources: Sequence[Resources] | None,
 ) -> Row:
     """``measured`` in µs and ``resources`` in the order of ``configs``; NaN for what failed."""
-    modelled = _modelled_us(problem, configs, resources)
+    modelled = modelled_us(problem, configs, resources)
     share = np.nan_to_num(np.nanmin(measured) / measured)  # 0 for what failed or was stopped
     order = np.argsort(modelled, kind="stable")
     both = np.isfinite(measured) & np.isfinite(modelled)
@@ -137,7 +137,7 @@ def row_of(
     )
 
 
-def _modelled_us(
+def modelled_us(
     problem: Problem, configs: Sequence[Config], resources: Sequence[Resources] | None
 ) -> Floats:
     """Both GEMMs, as recorded; infinite for what may not be chosen."""
@@ -217,6 +217,7 @@ DOUBTS = {
     "ACCUMULATOR_CLOCKS": (0.0, 20.0),
     "STEP_CLOCKS": (50.0, 200.0),
     "L2_CLOCKS": (250.0, 500.0),
+    "HALF_LINE_SHARE": (0.3, 1.0),
     "L2_SM_BYTES": (40.0, 80.0),
     "L2_UNIQUE_BYTES": (20.0, 36.0),
     "MEMORY_US": (0.3, 0.7),

@@ -5,44 +5,47 @@ the GEMMs alone, so its level is low by design. Resources are guessed, and then 
 binaries that were timed. Only batch sizes with 500 configs and more are judged; where a part of a
 space was recorded at random, the optimum is that of the part.
 
-    python benchmarks/estimate/own.py benchmarks/landscapes/*.npz
+    python benchmarks/estimate/own.py benchmarks/landscapes/*[^e].npz
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from judge import NEVER, Row, print_table, row_of
+from judge import NEVER, print_table, row_of
 
+from autotune.devices.landscape import Floats
 from autotune.devices.recording import read_recording
-from autotune.kernels.config import Config
+from autotune.kernels.config import AnyConfig, Config
+from autotune.kernels.measurement import Resources
 from autotune.kernels.problem import Problem
 from autotune.studies.outcome import Outcome, TrialResult
 
 FEWEST = 500
 
 
-def judge_file(path: Path) -> tuple[list[Row], list[Row]]:
-    """Resources guessed, and those of the binaries; a row for each batch size."""
-    guessed, compiled = [], []
+Landscape = tuple[Problem, tuple[Config, ...], Floats, list[Resources]]
+"""A problem, its recorded configs, their µs (NaN: stopped or failed), and their resources."""
+
+
+def landscapes_of(path: Path) -> list[Landscape]:
+    """By batch size, those with enough configs."""
+    found: list[Landscape] = []
     studies = sorted(read_recording(path).studies.items(), key=lambda item: item[0].problem.tokens)
     for key, results in studies:
-        if len(results) < FEWEST:
-            continue
-        for rows, known in ((guessed, False), (compiled, True)):
-            rows.append(_row(path.stem, key.problem, results, known=known))
-    return guessed, compiled
+        if len(results) >= FEWEST:
+            us = np.array([*map(_us, results.values())])
+            resources = [result.resources or NEVER for result in results.values()]
+            found.append((key.problem, tuple(map(_config, results)), us, resources))
+    return found
 
 
-def _row(
-    label: str, problem: Problem, results: Mapping[Config, TrialResult], *, known: bool
-) -> Row:
-    configs = tuple(results)
-    resources = [result.resources or NEVER for result in results.values()] if known else None
-    return row_of(label, problem, configs, np.array([*map(_us, results.values())]), resources)
+def _config(config: AnyConfig) -> Config:
+    if isinstance(config, Config):
+        return config
+    raise SystemExit("a recording of separate kernels: only those of fused ones are judged")
 
 
 def _us(result: TrialResult) -> float:
@@ -54,9 +57,17 @@ def _us(result: TrialResult) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("files", nargs="+", type=Path)
-    judged = [judge_file(path) for path in parser.parse_args().files]
-    print_table("Resources guessed before compiling", [row for rows, _ in judged for row in rows])
-    print_table("Resources of the binaries", [row for _, rows in judged for row in rows])
+    files = parser.parse_args().files
+    landscapes = [(path.stem, *found) for path in files for found in landscapes_of(path)]
+    for title, is_known in (
+        ("Resources guessed before compiling", False),
+        ("Resources of the binaries", True),
+    ):
+        rows = [
+            row_of(label, problem, configs, us, resources if is_known else None)
+            for label, problem, configs, us, resources in landscapes
+        ]
+        print_table(title, rows)
 
 
 if __name__ == "__main__":
