@@ -1,12 +1,13 @@
 """Records landscapes of our kernels: one command, with a budget, which goes on where it stopped.
 
-    python benchmarks/gpu/landscapes.py --budget 540 --limit 600
+    python benchmarks/gpu/landscapes.py --budget 540
 
 Each campaign is a ``python -m autotune record`` into one file under ``--output``, named after it.
-What of the budget a campaign does not use, the later ones get. Without ``--limit`` whole spaces
-are recorded. ``--landscapes ../shared/landscapes`` adds a campaign with the very configs of a
-landscape of SGLang's kernel, which ``agree.py`` compares. ``--device estimate:NVIDIA_H200 --limit
-4`` rehearses it without a GPU; such files say in their device that nothing was measured.
+What of the budget a campaign does not use, the later ones get. With ``--limit`` only so many
+random configs are recorded. ``--device cuda:1`` takes another GPU: with ``--only``, several can
+record at the same time. ``--landscapes ../shared/landscapes`` adds a campaign with the very configs
+of a landscape of SGLang's kernel, which ``agree.py`` compares. ``--device estimate:NVIDIA_H200
+--limit 4`` rehearses it without a GPU; such files say in their device that nothing was measured.
 """
 
 from __future__ import annotations
@@ -45,13 +46,9 @@ CAMPAIGNS = (
     Campaign("qwen3-30b-a3b_tp1_bf16", _QWEN),
     Campaign("deepseek-v3_tp8_fp8block", _DEEPSEEK, (16, 128, 1024)),
     Campaign("mixtral-8x7b_tp2_bf16", _MIXTRAL, (16, 256, 2048)),
-    Campaign("qwen3-30b-a3b_tp1_bf16_separate", (*_QWEN, *_SEPARATE), (16, 64, 256, 1024, 4096)),
-    Campaign("mixtral-8x7b_tp2_bf16_rested", _MIXTRAL, (2048,)),
-    Campaign("deepseek-v3_tp8_fp8block_rested", _DEEPSEEK, (1024,)),
-    Campaign("qwen3-30b-a3b_tp1_bf16_rested", _QWEN, (2048, 4096)),
+    Campaign("qwen3-30b-a3b_tp1_bf16_separate", (*_QWEN, *_SEPARATE), (256,)),
 )
-"""The fourth times each GEMM alone, with TMA and without. The last ones are of large batches, since
-the GPU rests after long calls: other times than those of the first ones, which are older."""
+"""The fourth times each GEMM alone, with TMA and without."""
 _RECORDED = "moe_h200_qwen3-30b-a3b_tp1_bf16.npz"
 
 
