@@ -41,13 +41,12 @@ ROW_SHARES = (0.88, 0.975, 1.0)
 """Share of that left where the rows of a tile have so many bytes: 2.64 to 2.80, 2.95 to 3.03 and
 3.05 to 3.07 TB/s with 48 KB and more in flight an SM."""
 
-HALF_LINE_SHARE = 0.5
-"""Share of the next two left where the rows of a tile have fewer than ``LINE_BYTES``: as if the L2
-gave whole lines. The one figure here that comes from recorded MoE kernels: chosen on those of one
-model and judged on the others' (``benchmarks/estimate/halves.py``)."""
-
-LINE_BYTES = 128.0
-"""Of a line of the L1 and L2 caches: CUDA programming guide."""
+L2_ROW_BYTES = (32.0, 64.0, 128.0)
+L2_ROW_SHARES = (0.5, 0.5, 1.0)
+"""Share of ``L2_SM_BYTES`` and ``L2_UNIQUE_BYTES`` left where a tile's rows have so many bytes. The
+one figure here that comes from recorded MoE kernels: found on those of one model, right on the
+others' (``benchmarks/estimate/halves.py``). Why is not known: were it that the L2 gives whole lines
+of 128 bytes, rows of 32 would have half the share of rows of 64."""
 
 L2_SM_BYTES = 64.0
 """Bytes a clock into one SM: the width of its port to the L2. Where SMs share what they read,

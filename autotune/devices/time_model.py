@@ -9,7 +9,7 @@ of them, the L2, device memory, and the latency of the loads that num_stages kee
     config, resources ─► blocks of an SM ──────┘                      ▲
     config, GPU ───────► clocks of each work in one K step ───────────┘
 
-One constant, ``HALF_LINE_SHARE``, was chosen by times of MoE kernels; the others are of datasheets
+One, ``L2_ROW_SHARES``, was chosen by times of MoE kernels; the others are of datasheets
 (``specs``) and microbenchmarks (``microbench``).
 ``benchmarks/estimate`` judges the model against recorded landscapes.
 """
@@ -25,12 +25,12 @@ import numpy as np
 from autotune.devices.microbench import (
     ACCUMULATOR_CLOCKS,
     BLOCK_CLOCKS,
-    HALF_LINE_SHARE,
     L2_CLOCKS,
+    L2_ROW_BYTES,
+    L2_ROW_SHARES,
     L2_SM_BYTES,
     L2_UNIQUE_BYTES,
     LAUNCH_US,
-    LINE_BYTES,
     MEMORY_SHARE,
     MEMORY_US,
     OVERLAP,
@@ -212,7 +212,7 @@ class _Gemm:
     def l2_step(self) -> Floats:
         """Clocks in which an SM gets the tiles of one block's K step from the L2."""
         unique = self.traffic.unique_step_bytes / L2_UNIQUE_BYTES
-        share = np.where(self.traffic.row_bytes < LINE_BYTES, HALF_LINE_SHARE, 1.0)
+        share = np.interp(np.log2(self.traffic.row_bytes), np.log2(L2_ROW_BYTES), L2_ROW_SHARES)
         return _together(self.traffic.step_bytes / L2_SM_BYTES, unique) / share
 
     @cached_property

@@ -1,12 +1,13 @@
-"""The one constant of the time model that recordings chose: fitted on half of them, judged on the
-other half.
+"""The one figure of the time model that recordings chose: fitted on one model's, judged on the
+others'.
 
-What a row of a tile shorter than a cache line costs (``HALF_LINE_SHARE``) no microbenchmark of this
-folder says. For each value of it, of Qwen3's recordings and of all others (DeepSeek's block fp8 and
-Mixtral's), of our kernels and SGLang's: how far modelled times stray from measured ones (root mean
-square of the logarithms, each landscape's median taken off, over configs within twice the best's
-time, resources compiled), and the mean share of the model's first choice, resources guessed and
-compiled.
+What a tile's row of less than 128 bytes costs (``L2_ROW_SHARES``) no microbenchmark of this folder
+says. For some shares of rows of 32 and 64 bytes, of Qwen3's recordings and of all others
+(DeepSeek's block fp8 and Mixtral's), of our kernels and SGLang's: how far modelled times stray from
+measured ones (root mean square of the logarithms, each landscape's median taken off, over configs
+within twice the best's time, resources compiled), and the mean share of the model's first choice,
+resources guessed and compiled. Then by how much more such rows took than the model without that
+figure says (medians, against longer rows): the least and the most of all landscapes.
 
     python benchmarks/estimate/halves.py --landscapes ../shared/landscapes \\
         benchmarks/landscapes/*[^e].npz
@@ -18,6 +19,7 @@ import argparse
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from operator import itemgetter
 from pathlib import Path
 from unittest import mock
 
@@ -30,15 +32,18 @@ from judge import (
     modelled_us,
     row_of,
 )
+from numpy.typing import NDArray
 from own import landscapes_of
 
-from autotune.devices import time_model
+from autotune.devices import microbench, time_model
 from autotune.devices.landscape import Floats, load_landscape
 from autotune.kernels.config import Config
 from autotune.kernels.measurement import Resources
 from autotune.kernels.problem import Problem
 
-VALUES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3)
+VALUES = (*((share, share) for share in (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3)), (0.25, 0.5))
+"""Of rows of 32 and of 64 bytes; the last is as if whole lines of 128 bytes came."""
+NAME = "L2_ROW_SHARES"
 FAST = 2.0
 """Times the best's time."""
 
@@ -53,12 +58,25 @@ class Case:
     resources: Sequence[Resources]
 
 
-def strays(case: Case) -> float:
-    """Root mean square of log(measured / modelled) around its median."""
+def logs_of(case: Case) -> tuple[Floats, NDArray[np.bool_]]:
+    """log(measured / modelled) of the fast configs, and which of them have short rows."""
     modelled = modelled_us(case.problem, case.configs, case.resources)
     fast = np.isfinite(modelled) & (case.us <= FAST * np.nanmin(case.us))
-    logs = np.log(case.us[fast] / modelled[fast])
+    bits = min(case.problem.dtype.activation_bits, case.problem.dtype.weight_bits)
+    row_bytes = np.array([config.block_size_k for config in case.configs]) * bits / 8
+    return np.log(case.us[fast] / modelled[fast]), row_bytes[fast] < microbench.L2_ROW_BYTES[-1]
+
+
+def strays(case: Case) -> float:
+    """Root mean square of log(measured / modelled) around its median."""
+    logs, _ = logs_of(case)
     return float(np.sqrt(np.mean((logs - np.median(logs)) ** 2)))
+
+
+def excess(case: Case) -> float:
+    """How much more short rows took than longer ones, both against the model."""
+    logs, is_short = logs_of(case)
+    return float(np.exp(np.median(logs[is_short]) - np.median(logs[~is_short])) - 1)
 
 
 def choice(case: Case, *, compiled: bool) -> float:
@@ -100,9 +118,9 @@ def main() -> None:
     }
     heads = [f"{name} ({len(half)}): {what}" for name, half in halves.items()
              for what in ("strays", "choice, guessed", "compiled")]  # fmt: skip
-    print(f"| value | {' | '.join(heads)} |\n|---|" + "---|" * len(heads))
+    print(f"| rows of 32, 64 B | {' | '.join(heads)} |\n|---|" + "---|" * len(heads))
     for value in VALUES:
-        with mock.patch.object(time_model, "HALF_LINE_SHARE", value):
+        with mock.patch.object(time_model, NAME, (*value, 1.0)):
             cells = [
                 f"{np.mean(numbers):.3f}"
                 for half in halves.values()
@@ -112,7 +130,11 @@ def main() -> None:
                     [choice(case, compiled=True) for case in half],
                 )
             ]
-        print(f"| {value} | {' | '.join(cells)} |", flush=True)
+        print(f"| {value[0]}, {value[1]} | {' | '.join(cells)} |", flush=True)
+    with mock.patch.object(time_model, NAME, (1.0, 1.0, 1.0)):
+        found = sorted(((excess(case), case) for case in cases), key=itemgetter(0))
+    for more, case in (found[0], found[-1]):
+        print(f"short rows took {more:.1%} more at E={case.problem.experts}, {case.problem.tokens}")
 
 
 if __name__ == "__main__":

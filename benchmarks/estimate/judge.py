@@ -217,7 +217,7 @@ DOUBTS = {
     "ACCUMULATOR_CLOCKS": (0.0, 20.0),
     "STEP_CLOCKS": (50.0, 200.0),
     "L2_CLOCKS": (250.0, 500.0),
-    "HALF_LINE_SHARE": (0.3, 1.0),
+    "L2_ROW_SHARES": ((0.3, 0.3, 1.0), (1.0, 1.0, 1.0)),
     "L2_SM_BYTES": (40.0, 80.0),
     "L2_UNIQUE_BYTES": (20.0, 36.0),
     "MEMORY_US": (0.3, 0.7),

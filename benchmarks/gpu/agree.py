@@ -1,21 +1,23 @@
 """Do our kernels rank configs as SGLang's does? One recording against one landscape.
 
-    python benchmarks/gpu/agree.py benchmarks/landscapes/qwen3-30b-a3b_tp1_bf16_twin.npz \\
+    python benchmarks/gpu/agree.py benchmarks/landscapes/qwen3-30b-a3b_tp1_bf16.npz \\
         ../shared/landscapes/moe_h200_qwen3-30b-a3b_tp1_bf16.npz
 
 For each batch size that both have, over the configs that both measured completely:
 
-    spearman    rank correlation of the median times; over the fastest fifth (of theirs), too
+    spearman    rank correlation of the times; over the fastest fifth (of theirs), too
     ours there  what our best config costs on their kernel, over their best
     theirs here what their best config costs on ours, over our best
 
-Their times are up + down GEMM. So are ours of a recording of separate kernels (of its pairs
-without TMA); a fused recording times the whole layer, which is said.
+Of ours the geometric mean over routings counts; of theirs the median, since each routing was timed
+once, with outliers. Theirs are up + down GEMM. So are ours of a recording of separate kernels (of
+its pairs without TMA); a fused recording times the whole layer, which is said.
 """
 
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +33,7 @@ from autotune.studies.outcome import Outcome
 FEWEST = 5
 """Common configs from which a correlation is printed."""
 Times = dict[int, dict[str, float]]
-"""Batch size → config in words → median µs."""
+"""Batch size → config in words → µs."""
 
 
 def our_times(path: Path) -> tuple[Times, str]:
@@ -56,7 +58,7 @@ def _without_tma(config: AnyConfig) -> Config | None:
     pair = pair_of(config)
     if pair.up != pair.down or pair.up.use_tma:
         return None
-    return Config(*list(pair.up.as_keys().values())[:6])
+    return replace(pair.up, use_tma=None)
 
 
 def their_times(path: Path) -> Times:

@@ -82,9 +82,10 @@ def kernel_of(folder: Path) -> Any:
         and any(ast.unparse(decorator) == "triton.jit" for decorator in node.decorator_list)
     ]
     head = "import triton\nimport triton.language as tl\n\n"
-    path = Path(tempfile.mkdtemp()) / "engine_kernel_source.py"  # Triton reads its file again
-    path.write_text(head + "\n\n".join(ast.unparse(node) for node in kept))
-    return getattr(_imported(path), KERNEL)
+    with tempfile.TemporaryDirectory() as made:
+        path = Path(made) / "engine_kernel_source.py"  # Triton reads it while it decorates
+        path.write_text(head + "\n\n".join(ast.unparse(node) for node in kept))
+        return getattr(_imported(path), KERNEL)
 
 
 def _imported(path: Path) -> ModuleType:
@@ -142,7 +143,8 @@ def _type_of(name: str, constants: dict[str, Any]) -> str:
 
 
 def our_results(recording: Recording) -> Iterator[tuple[Problem, Config, Resources, Measurement]]:
-    """Of pairs of twice the same config, without TMA."""
+    """Of pairs of twice the same config, without TMA: one binary serves both GEMMs, where
+    BLOCK_SIZE_K divides both K or neither; the recorded resources are its own."""
     for key, results in recording.studies.items():
         for pair, result in results.items():
             if (
@@ -157,7 +159,7 @@ def our_results(recording: Recording) -> Iterator[tuple[Problem, Config, Resourc
                 yield key.problem, bare, result.resources, result.measurement
 
 
-def _alone(config: Config) -> Config:
+def _without_group(config: Config) -> Config:
     """GROUP_SIZE_M is a constant of SGLang's kernel, but nothing that takes registers."""
     return replace(config, group_size_m=1)
 
@@ -167,8 +169,10 @@ def pairs_of(folder: Path, ours: Path, theirs: Path, jobs: int) -> list[Pair]:
     rows = {config: row for row, config in enumerate(landscape.configs)}
     found = [r for r in our_results(recording) if r[0].tokens in landscape.batch_sizes]
     found = [r for r in found if r[1] in rows]
-    assert found, "no config in common"
-    wanted = [*{(_alone(config), which): None for _, config, _, _ in found for which in BOTH}]
+    if not found:
+        raise SystemExit("no config in common")
+    bare = dict.fromkeys(_without_group(config) for _, config, _, _ in found)
+    wanted = [(config, which) for config in bare for which in BOTH]
     compile_one = partial(their_resources, folder, found[0][0])
     with ProcessPoolExecutor(jobs) as pool:
         compiled = dict(zip(wanted, pool.map(compile_one, wanted), strict=True))
@@ -180,7 +184,7 @@ def pairs_of(folder: Path, ours: Path, theirs: Path, jobs: int) -> list[Pair]:
         for number, which in enumerate(BOTH):
             us = measurement.up_us if which == "up" else measurement.down_us
             ratio = float(np.median(us) / np.median(halves[number]))
-            their_binary = compiled[_alone(config), which]
+            their_binary = compiled[_without_group(config), which]
             if their_binary is None or not np.isfinite(ratio):
                 continue
             blocks = [

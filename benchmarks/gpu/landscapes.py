@@ -4,10 +4,11 @@
 
 Each campaign is a ``python -m autotune record`` into one file under ``--output``, named after it.
 What of the budget a campaign does not use, the later ones get. With ``--limit`` only so many
-random configs are recorded. ``--device cuda:1`` takes another GPU: with ``--only``, several can
-record at the same time. ``--landscapes ../shared/landscapes`` adds a campaign with the very configs
-of a landscape of SGLang's kernel, which ``agree.py`` compares. ``--device estimate:NVIDIA_H200
---limit 4`` rehearses it without a GPU; such files say in their device that nothing was measured.
+random configs, and the engines' defaults, are recorded. ``--device cuda:1`` takes another GPU: with
+``--only``, several can record at the same time. ``--landscapes ../shared/landscapes`` adds a
+campaign with the very configs of a landscape of SGLang's kernel, which ``agree.py`` compares.
+``--device estimate:NVIDIA_H200 --limit 4`` rehearses it without a GPU; such files say in their
+device that nothing was measured.
 """
 
 from __future__ import annotations

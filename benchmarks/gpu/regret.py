@@ -4,8 +4,10 @@ recordings of the same kernel (``record``) on the same kind of GPU.
     python benchmarks/gpu/regret.py benchmarks/gpu/h200_real/qwen/cold.json \\
         benchmarks/landscapes/qwen3-30b-a3b_tp1_bf16.npz
 
-For each batch size that both have: the winner's recorded time over the recorded optimum's. Where a
-part of the space was recorded, the optimum is that of the part, and a winner may be missing.
+For each batch size that both have: the winner's recorded time over the recorded optimum's, once
+where both engines have the same. Defaults that were kept are left out. Where a part of the space
+was recorded, the optimum is that of the part, and a winner may be missing. "Recorded" are configs
+that were measured whole: those five times slower than the best were stopped.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+from operator import itemgetter
 from pathlib import Path
 
 from autotune.devices.recording import read_recording
@@ -32,11 +35,11 @@ def recorded_us(path: Path) -> dict[tuple[int, int], dict[AnyConfig, float]]:
     }
 
 
-def winners_of(path: Path) -> dict[tuple[int, int], Config]:
-    """The measured winners of a run, of either engine; the same problem has one winner."""
+def winners_of(path: Path) -> dict[tuple[int, int, str], Config]:
+    """(experts, batch size, engine) → the measured winner, where it is not what was kept."""
     results = json.loads(path.read_text())["results"]
     return {
-        (row["E"], row["batch_size"]): Config.from_keys(row["config"])
+        (row["E"], row["batch_size"], row["engine"]): Config.from_keys(row["config"])
         for row in results
         if row["us"] and not row["keeps_incumbent"]
     }
@@ -47,19 +50,21 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("recording", type=Path)
     args = parser.parse_args()
-    recorded, ratios = recorded_us(args.recording), []
+    recorded = recorded_us(args.recording)
+    ratios: dict[tuple[int, Config], float] = {}
     print(f"{'tokens':>6} {'recorded':>8}  {'winner':28} {'µs':>8} {'optimum':>8}  over optimum")
-    for key, config in sorted(winners_of(args.run).items()):
-        if key not in recorded:
+    for (experts, tokens, _), config in sorted(winners_of(args.run).items(), key=itemgetter(0)):
+        times = recorded.get((experts, tokens))
+        if times is None or (tokens, config) in ratios:
             continue
-        times = recorded[key]
         best, us = min(times.values()), times.get(config)
         said = "not recorded" if us is None else f"{us:8.1f} {best:8.1f}  {us / best - 1:+.2%}"
-        print(f"{key[1]:6} {len(times):8}  {config!s:28} {said}")
-        ratios += [] if us is None else [us / best]
+        print(f"{tokens:6} {len(times):8}  {config!s:28} {said}")
+        if us is not None:
+            ratios[tokens, config] = us / best
     if ratios:
-        mean = statistics.geometric_mean(ratios) - 1
-        print(f"{len(ratios)} winners: {mean:+.2%} in the mean, {max(ratios) - 1:+.2%} at most")
+        mean, most = statistics.geometric_mean(ratios.values()) - 1, max(ratios.values()) - 1
+        print(f"{len(ratios)} winners: {mean:+.2%} in the mean, {most:+.2%} at most")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,8 @@
 
 For each timed row whose config SGLang's kernel was recorded with at the same batch size: µs of both
 GEMMs, ours over theirs. Then the share of the ceilings of quality.json that its best config
-reaches. Medians over routings, both with a cold L2; ours by CUDA graphs, theirs by events.
+reaches. Up and down are medians over routings, as are SGLang's best; both with a cold L2, ours by
+CUDA graphs, theirs by events.
 """
 
 from __future__ import annotations

@@ -14,14 +14,14 @@ Footprints = Callable[[], Mapping[int, Footprint]]
 """What is known by now, by row of the candidates."""
 
 HEAVY_SPILL_BYTES = 256
-"""Of a thread. On an H200 none of 1,807 measurements of such configs came nearer to the best than
-2.2 times its time, over three models and ten batch sizes; half of those with up to 64 bytes are
-within 1.3 times up to 256 tokens of Qwen3-30B-A3B (benchmarks/samplers/footprints.py)."""
+"""Of a thread. On an H200 none of 4,263 measurements of such configs came nearer to the best than
+1.97 times its time, over three models and 24 batch sizes; half of those with up to 64 bytes are
+within 1.4 times up to 256 tokens of Qwen3-30B-A3B (benchmarks/samplers/footprints.py)."""
 _SPILLS = 0.05
 _ALONE = 0.7
 """One block on an SM: of two candidates of about the same expected improvement the other one comes
-first. No more than that: at two of the ten batch sizes the best config is alone on its SM, and at
-two more one that is comes within 0.5 % of it."""
+first. No more than that: at seven of the 24 batch sizes the best config is alone on its SM, and at
+one more one that is comes within 0.5 % of it."""
 
 
 def weights(footprints: Mapping[int, Footprint], count: int) -> Floats:
