@@ -41,6 +41,10 @@ class Displays:
         for display in self._displays:
             display.settling(unit)
 
+    def settled(self, unit: Unit) -> None:
+        for display in self._displays:
+            display.settled(unit)
+
     def tick(self) -> None:
         for display in self._displays:
             display.tick()

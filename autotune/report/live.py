@@ -84,6 +84,9 @@ class LiveDisplay:
         self._settling = unit
         self._work.clear()
 
+    def settled(self, unit: Unit) -> None:
+        pass
+
     def tick(self) -> None:
         busy = {id(unit) for unit in self._units if unit.in_flight}
         self._work = {n: work for n, work in self._work.items() if id(work[0]) in busy}

@@ -55,6 +55,9 @@ class PlainDisplay:
     def settling(self, unit: Unit) -> None:
         pass
 
+    def settled(self, unit: Unit) -> None:
+        pass
+
     def tick(self) -> None:
         pass
 

@@ -57,6 +57,9 @@ class Display(Observer, Protocol):
     def settling(self, unit: Unit) -> None:
         """The loop is over, and this study's finalists are about to be measured again."""
 
+    def settled(self, unit: Unit) -> None:
+        """They were, where times are measured."""
+
     def close(self, is_hurried: Callable[[], bool]) -> None:
         """Nothing more will happen. ``is_hurried`` says, at any moment, whether the user waits for
         the end."""

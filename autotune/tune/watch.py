@@ -21,6 +21,8 @@ class Settling(Protocol):
 
     def settling(self, unit: Unit) -> None: ...
 
+    def settled(self, unit: Unit) -> None: ...
+
 
 class Watch:
     """Keeps the parent's units as the workers' reports have them."""
@@ -58,7 +60,9 @@ class Watch:
             if isinstance(event, Settle):
                 self._settling.settling(self._units[event.position])
             elif isinstance(event, Settled):
-                self._units[event.position].finalists = list(event.finalists)
+                unit = self._units[event.position]
+                unit.finalists = list(event.finalists)
+                self._settling.settled(unit)
 
     def _take(self, number: int, event: object) -> None:
         if isinstance(event, Started):

@@ -119,6 +119,31 @@ def test_a_run_does_not_wait_for_its_notes(
     assert all(notes.written)
 
 
+def test_what_is_settled_is_written_before_the_end(
+    finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[tuple[int, bool]] = []
+    write, all_written = keeping.write_note, Event()
+
+    def noting(study: optuna.Study, subject: Subject, known: object, folder: Path | None) -> None:
+        write(study, subject, known, folder)  # type: ignore[arg-type]
+        written.append((len(subject.entries), folder is not None))
+        if [each for each in written if each == (20, True)] == [(20, True)] * 2:
+            all_written.set()
+
+    class Waiting(PlainDisplay):
+        """Closes before the keeper does, and not before all is written."""
+
+        def close(self, is_hurried: Callable[[], bool]) -> None:
+            assert all_written.wait(30)
+            written.append((0, False))
+
+    monkeypatch.setattr(keeping, "write_note", noting)
+    monkeypatch.setattr(NoteKeeper, "unit_ended", lambda *_: None)
+    run(finished.settings, str(tmp_path / "o.db"), Displays(Waiting(), NoteKeeper(tmp_path)))
+    assert written[-1] == (0, False)  # nothing twice
+
+
 def test_nor_does_an_interrupted_one(
     finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
