@@ -9,8 +9,8 @@ of them, the L2, device memory, and the latency of the loads that num_stages kee
     config, resources ─► blocks of an SM ──────┘                      ▲
     config, GPU ───────► clocks of each work in one K step ───────────┘
 
-One, ``L2_ROW_SHARES``, was chosen by times of MoE kernels; the others are of datasheets
-(``specs``) and microbenchmarks (``microbench``).
+Of its constants one, ``L2_ROW_SHARES``, was chosen by times of MoE kernels; the others are of
+datasheets (``specs``) and microbenchmarks (``microbench``).
 ``benchmarks/estimate`` judges the model against recorded landscapes.
 """
 
