@@ -42,13 +42,12 @@ class Logbook:
         self.studies: dict[StudyKey, dict[AnyConfig, TrialResult]] = {}
         self.compile_s: dict[AnyConfig, float] = {}
         self._keys: dict[str, StudyKey] = {}
-        if path.exists():
-            stored = read_recording(path)
-            self.studies |= {key: dict(results) for key, results in stored.studies.items()}
-            self.compile_s |= stored.compile_s
         self._descriptor = self._open()
-        for record in _records(self.journal):
-            self._take(record)
+        try:
+            self._read()
+        except BaseException:
+            self.close()
+            raise
 
     def check_device(self, device: Device) -> None:
         """Raises UsageError where what is there comes from another device: times never mix."""
@@ -88,10 +87,29 @@ class Logbook:
             self.journal.unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Give the lock back."""
+        """Give the lock back. A journal without a line goes."""
+        if not os.fstat(self._descriptor).st_size and _is_at(self.journal, self._descriptor):
+            self.journal.unlink()
         os.close(self._descriptor)
 
+    def _read(self) -> None:
+        """The file and then its journal, under the lock: nobody may finish in between."""
+        if self.path.exists():
+            stored = read_recording(self.path)
+            self.studies |= {key: dict(results) for key, results in stored.studies.items()}
+            self.compile_s |= stored.compile_s
+        for record in _records(self.journal):
+            self._take(record)
+
     def _open(self) -> int:
+        """Who had the lock may have removed what we opened meanwhile: then once more."""
+        while True:
+            descriptor = self._locked()
+            if _is_at(self.journal, descriptor):
+                return descriptor
+            os.close(descriptor)
+
+    def _locked(self) -> int:
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -122,6 +140,14 @@ class Logbook:
 
     def _write(self, record: dict[str, Any]) -> None:
         os.write(self._descriptor, f"\n{json.dumps(record)}\n".encode())
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
+    """Whether the open file is the one that lies there."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
 
 
 def _records(path: Path) -> Iterator[dict[str, Any]]:

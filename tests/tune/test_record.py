@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -24,7 +25,7 @@ from fakes import (  # type: ignore[import-not-found]
 from small_landscape import SHAPE  # type: ignore[import-not-found]
 
 from autotune.devices.recording import read_recording
-from autotune.errors import UsageError
+from autotune.errors import DeviceError, UsageError
 from autotune.kernels.config import Config
 from autotune.kernels.device import Device
 from autotune.kernels.problem import Kernel, Problem
@@ -166,6 +167,38 @@ def test_times_of_two_devices_never_mix(
     np.savez(tmp_path / "other.npz", **arrays)
     with pytest.raises(UsageError, match="was recorded on"):
         record(wanted(limit=5, device=f"replay:{tmp_path / 'other.npz'}"), Counter())
+
+
+def test_a_refusal_leaves_no_journal(wanted: Callable[..., RecordSettings], tmp_path: Path) -> None:
+    path = tmp_path / "no_recording.npz"
+    np.savez(path, other=np.arange(3))
+    with pytest.raises(DeviceError):
+        record(wanted(output=path), Counter())
+    logbook = Logbook(tmp_path / "nothing_said.npz")
+    logbook.close()
+    assert not list(tmp_path.glob("*.journal"))
+
+
+def test_who_finishes_while_another_opens_loses_nothing(
+    wanted: Callable[..., RecordSettings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report = record(wanted(limit=5), Counter())
+    path = report.path
+    finished = path.rename(path.with_name("finished.npz"))
+    lock, others = fcntl.flock, iter([finished])
+
+    def late_lock(descriptor: int, flags: int) -> None:
+        for other in others:  # between our opening its journal and locking it
+            other.rename(path)
+            path.with_name(path.name + ".journal").unlink()
+        lock(descriptor, flags)
+
+    monkeypatch.setattr(fcntl, "flock", late_lock)
+    logbook = Logbook(path)
+    assert sum(map(len, logbook.studies.values())) == report.measured > 0
+    with pytest.raises(UsageError, match="another process"):  # the lock is on what lies there
+        Logbook(path)
+    logbook.close()
 
 
 def test_a_deadline_leaves_what_is_there_and_the_rest_follows(
