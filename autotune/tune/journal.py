@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from autotune.devices.recording import (
     read_recording,
     write_recording,
 )
+from autotune.engines.atomic import locked
 from autotune.errors import UsageError
 from autotune.kernels.config import AnyConfig, config_from_keys
 from autotune.kernels.device import Device
@@ -27,27 +28,26 @@ from autotune.kernels.measurement import Resources
 from autotune.studies.key import StudyKey
 from autotune.studies.outcome import Outcome, TrialResult
 
-if sys.platform != "win32":
-    import fcntl
+_PATIENCE_S = 0.5
+"""For a lock that is just being given back."""
 
 
 class Logbook:
     """Every result of ``path``: those in the file, those in its journal, and what is added."""
 
     def __init__(self, path: Path) -> None:
-        """Takes the journal's lock. Raises UsageError where another process has it, or the
-        folder cannot be written, DeviceError where the file is no recording."""
+        """Takes the file's lock, then reads. Raises UsageError where another process has it, or
+        the folder cannot be written, DeviceError where the file is no recording."""
         self.path = path
         self.journal = path.with_name(path.name + ".journal")
         self.studies: dict[StudyKey, dict[AnyConfig, TrialResult]] = {}
         self.compile_s: dict[AnyConfig, float] = {}
         self._keys: dict[str, StudyKey] = {}
-        self._descriptor = self._open()
-        try:
+        self._descriptor: int | None = None
+        with ExitStack() as stack:
+            self._lock(stack)
             self._read()
-        except BaseException:
-            self.close()
-            raise
+            self._held = stack.pop_all()
 
     def check_device(self, device: Device) -> None:
         """Raises UsageError where what is there comes from another device: times never mix."""
@@ -87,46 +87,31 @@ class Logbook:
             self.journal.unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Give the lock back. A journal without a line goes."""
-        if not os.fstat(self._descriptor).st_size and _is_at(self.journal, self._descriptor):
-            self.journal.unlink()
-        os.close(self._descriptor)
+        """Give the lock back."""
+        self._held.close()
+
+    def _lock(self, stack: ExitStack) -> None:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(locked(self.path, timeout_s=_PATIENCE_S))
+        except TimeoutError as error:
+            raise UsageError(
+                f"another process is recording into {self.path}. Wait, or give another --output"
+            ) from error
+        except OSError as error:
+            raise UsageError(
+                f"{self.path} cannot be written: {error.strerror}. Give another --output"
+            ) from error
 
     def _read(self) -> None:
-        """The file and then its journal, under the lock: nobody may finish in between."""
+        """The file, and then its journal."""
         if self.path.exists():
             stored = read_recording(self.path)
             self.studies |= {key: dict(results) for key, results in stored.studies.items()}
             self.compile_s |= stored.compile_s
-        for record in _records(self.journal):
-            self._take(record)
-
-    def _open(self) -> int:
-        """Who had the lock may have removed what we opened meanwhile: then once more."""
-        while True:
-            descriptor = self._locked()
-            if _is_at(self.journal, descriptor):
-                return descriptor
-            os.close(descriptor)
-
-    def _locked(self) -> int:
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(self.journal, flags, 0o644)
-        except OSError as error:
-            raise UsageError(
-                f"{self.journal} cannot be written: {error.strerror}. Give another --output"
-            ) from error
-        try:
-            if sys.platform != "win32":
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            os.close(descriptor)
-            raise UsageError(
-                f"another process is recording into {self.path}. Wait, or give another --output"
-            ) from error
-        return descriptor
+        if self.journal.exists():
+            for record in _records(self.journal):
+                self._take(record)
 
     def _take(self, record: dict[str, Any]) -> None:
         if "key" in record:
@@ -139,15 +124,11 @@ class Logbook:
             self.studies.setdefault(self._keys[record["in"]], {})[config] = _result(record)
 
     def _write(self, record: dict[str, Any]) -> None:
+        if self._descriptor is None:
+            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+            self._descriptor = os.open(self.journal, flags, 0o644)
+            self._held.callback(os.close, self._descriptor)
         os.write(self._descriptor, f"\n{json.dumps(record)}\n".encode())
-
-
-def _is_at(path: Path, descriptor: int) -> bool:
-    """Whether the open file is the one that lies there."""
-    try:
-        return os.path.samestat(path.stat(), os.fstat(descriptor))
-    except FileNotFoundError:
-        return False
 
 
 def _records(path: Path) -> Iterator[dict[str, Any]]:
