@@ -21,7 +21,8 @@ from autotune.studies.pairs import completed_as_asked
 from autotune.tune.child import Child
 from autotune.tune.jobs import Job, default_source, jobs_of_kernel, model_shape
 from autotune.tune.remote import RemoteMeasurer, measure_in
-from autotune.tune.side_by_side import MAX_ROUNDS, Given, Row, side_by_side
+from autotune.tune.settle import MAX_ROUNDS
+from autotune.tune.side_by_side import Given, Row, side_by_side
 
 
 @dataclass(frozen=True, slots=True)

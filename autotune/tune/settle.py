@@ -10,7 +10,7 @@ from typing import Protocol
 from autotune.kernels.config import AnyConfig
 from autotune.kernels.device import DeviceKind
 from autotune.studies.finalists import Finalist, as_json, from_json, is_settled, pick
-from autotune.studies.outcome import Outcome
+from autotune.studies.outcome import Outcome, TrialResult
 from autotune.studies.patience import patiently
 from autotune.studies.robust import Robust
 from autotune.tune.child import Child
@@ -21,7 +21,8 @@ from autotune.tune.remote import measure_in_turns_in
 _log = logging.getLogger(__name__)
 
 MIN_ROUNDS, MAX_ROUNDS = 2, 6
-"""Rounds of all finalists. Six of seven configs at 10 to 60 ms take 0.5 to 3 s a batch size."""
+"""Rounds of all finalists, or of all files at a batch size. Six of seven configs at 10 to 60 ms take
+0.5 to 3 s a batch size."""
 
 
 class Leaving(Protocol):
@@ -61,26 +62,39 @@ def settle(unit: Unit, child: Child, interrupt: Leaving, run_timeout_s: float) -
     for number in range(MAX_ROUNDS):
         if interrupt.requested:
             return
-        new: dict[AnyConfig, tuple[float, ...]] = {}
         shuffled = order.sample(list(samples), len(samples))
         results = measure_in_turns_in(
             child, run_timeout_s, unit.job.problem, shuffled, is_over=lambda: interrupt.requested
         )
         if interrupt.requested:
             return
-        for config, result in zip(shuffled, results, strict=True):
-            if result.outcome is Outcome.OK and result.measurement:
-                new[config] = result.measurement.samples_us
-            else:
-                del samples[config]
-                _log.warning("finalist %s: %s %s", config, result.outcome.value, result.reason)
-        fewest = min(map(len, new.values()), default=0)  # memory may have run out on the way
-        for config, us in new.items():
-            samples[config] += us[:fewest]
+        for config, result in add_round(samples, shuffled, results).items():
+            _log.warning("finalist %s: %s %s", config, result.outcome.value, result.reason)
         finalists = [Finalist(config, tuple(us), kinds) for config, us in samples.items()]
         if number + 1 >= MIN_ROUNDS and _is_over(finalists, unit.robust):
             break
     _keep(unit, finalists)
+
+
+def add_round(
+    samples: dict[AnyConfig, list[float]],
+    configs: Sequence[AnyConfig],
+    results: Sequence[TrialResult],
+) -> dict[AnyConfig, TrialResult]:
+    """Append what was measured in turns to the ``samples`` of each config, as many as all have:
+    memory may have run out on the way. What failed is taken out, and returned."""
+    new: dict[AnyConfig, tuple[float, ...]] = {}
+    failed: dict[AnyConfig, TrialResult] = {}
+    for config, result in zip(configs, results, strict=True):
+        if result.outcome is Outcome.OK and result.measurement:
+            new[config] = result.measurement.samples_us
+        else:
+            failed[config] = result
+            del samples[config]
+    fewest = min(map(len, new.values()), default=0)
+    for config, us in new.items():
+        samples[config] += us[:fewest]
+    return failed
 
 
 def _picked(unit: Unit, routings: int) -> list[AnyConfig]:

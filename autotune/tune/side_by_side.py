@@ -10,13 +10,10 @@ from enum import Enum
 from autotune.kernels.config import AnyConfig
 from autotune.kernels.problem import Problem
 from autotune.studies.finalists import EVEN, Finalist, is_settled
-from autotune.studies.outcome import Outcome
 from autotune.studies.ratio import Ratio, ratio
 from autotune.tune.child import Child
 from autotune.tune.remote import measure_in_turns_in
-
-MIN_ROUNDS, MAX_ROUNDS = 2, 6
-"""Rounds of all files at a batch size, as for the finalists of a run."""
+from autotune.tune.settle import MIN_ROUNDS, add_round
 
 
 class Verdict(str, Enum):
@@ -86,16 +83,8 @@ def side_by_side(
     for number in range(rounds):
         shuffled = order.sample(list(samples), len(samples))
         results = measure_in_turns_in(child, timeout_s, problem, shuffled)
-        new: dict[AnyConfig, tuple[float, ...]] = {}
-        for config, result in zip(shuffled, results, strict=True):
-            if result.outcome is Outcome.OK and result.measurement:
-                new[config] = result.measurement.samples_us
-            else:
-                reasons[config] = f"{result.outcome.value}: {result.reason}"
-                del samples[config]
-        fewest = min(map(len, new.values()), default=0)  # memory may have run out on the way
-        for config, us in new.items():
-            samples[config] += us[:fewest]
+        for config, result in add_round(samples, shuffled, results).items():
+            reasons[config] = f"{result.outcome.value}: {result.reason}"
         if number + 1 >= MIN_ROUNDS and _is_clear(samples):
             break
     finalists = {config: Finalist(config, tuple(us)) for config, us in samples.items()}
