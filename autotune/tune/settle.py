@@ -21,8 +21,8 @@ from autotune.tune.remote import measure_in_turns_in
 _log = logging.getLogger(__name__)
 
 MIN_ROUNDS, MAX_ROUNDS = 2, 6
-"""Rounds of all finalists, or of all files at a batch size. Six of seven configs at 10 to 60 ms take
-0.5 to 3 s a batch size."""
+"""Rounds of all finalists, or of all files at a batch size. Six of seven configs at 10 to 60 ms
+take 0.5 to 3 s a batch size."""
 
 
 class Leaving(Protocol):
