@@ -3,16 +3,16 @@
 Pipeline: up output → silu(gate) * up, rounded to C's type → where activations are quantised,
 a scale per group of the row (or the given one for all) and values of A's type.
 
-Pointers (R = M * top_k slots):
+Pointers (R = M * top_k slots; P = R, or EM, the padded rows of an alignment, where it SORTS):
 
     x_ptr         [R, 2N]            fp32 fp16 bf16; gate in the first N columns, as the engines
-    y_ptr         [R, N]             as x, or fp8 or int8
-    scale_ptr     [R, ceil(N / group)] float32, written; [1], read, where one scale serves all
+    y_ptr         [P, N]             as x, or fp8 or int8
+    scale_ptr     [P, ceil(N / group)] float32, written; [1], read, where one scale serves all
     ids_ptr       [R]                int32 topk_ids: rows of dropped slots (-1) are neither read
-                                     nor written. SORTED: [EM] sorted_token_ids, and R is EM, the
-                                     padded rows of an alignment: those past the end or of R and
-                                     more are left alone
-    used_ptr      [1]                int32 num_tokens_post_padded, read where SORTED
+                                     nor written. SORTS: [EM] sorted_token_ids, which row of x
+                                     goes to each of y; those past the end or of R and more are
+                                     left alone
+    used_ptr      [1]                int32 num_tokens_post_padded, read where it SORTS
 """
 
 # A kernel takes its pointers and sizes as plain positional arguments without types.
@@ -48,22 +48,24 @@ def silu_and_mul_kernel(
     BLOCK: tl.constexpr,
     QUANTIZES: tl.constexpr,
     GIVEN_SCALE: tl.constexpr,
-    SORTED: tl.constexpr,
+    SORTS: tl.constexpr,
 ):
-    """Grid: (R, ceil(N / group)). Program (r, g): columns g * group … of row r."""
+    """Grid: (P, ceil(N / group)). Program (r, g): columns g * group … of row r of y."""
     row = tl.program_id(0).to(tl.int64)
-    if SORTED:
+    source = row
+    if SORTS:
         if row >= tl.load(used_ptr):
             return
-        if tl.load(ids_ptr + row) >= num_slots:
+        source = tl.load(ids_ptr + row).to(tl.int64)
+        if source >= num_slots:
             return
     elif tl.load(ids_ptr + row) < 0:
         return
     lanes = tl.arange(0, BLOCK)
     columns = tl.program_id(1) * group + lanes
     is_inside = (lanes < group) & (columns < N)
-    gate = tl.load(x_ptr + row * 2 * N + columns, mask=is_inside, other=0.0).to(tl.float32)
-    up = tl.load(x_ptr + row * 2 * N + N + columns, mask=is_inside, other=0.0).to(tl.float32)
+    gate = tl.load(x_ptr + source * 2 * N + columns, mask=is_inside, other=0.0).to(tl.float32)
+    up = tl.load(x_ptr + source * 2 * N + N + columns, mask=is_inside, other=0.0).to(tl.float32)
     y = (gate * tl.sigmoid(gate) * up).to(x_ptr.dtype.element_ty)
     if QUANTIZES:
         y = y.to(tl.float32)
@@ -91,7 +93,7 @@ class SortedRows:
 def silu_and_mul(x: Tensor, topk_ids: Tensor, out: Tensor, order: SortedRows | None = None) -> None:
     """x [R, 2N] → out [R, N] of the same type; allocates and waits for nothing.
 
-    Rows are the slots of ``topk_ids``, or lie in ``order``.
+    Rows are the slots of ``topk_ids``; with ``order`` those of out are [EM, N] and lie in it.
     """
     n = out.shape[1]
     group = min(PLAIN_GROUP, triton.next_power_of_2(n))
@@ -106,7 +108,7 @@ def silu_and_mul(x: Tensor, topk_ids: Tensor, out: Tensor, order: SortedRows | N
         BLOCK=group,
         QUANTIZES=False,
         GIVEN_SCALE=False,
-        SORTED=order is not None,
+        SORTS=order is not None,
     )
 
 
@@ -150,7 +152,7 @@ def silu_and_mul_quantized(
         BLOCK=block,
         QUANTIZES=True,
         GIVEN_SCALE=out.is_scale_given,
-        SORTED=order is not None,
+        SORTS=order is not None,
         num_warps=max(1, min(8, block // 512)),
     )
 

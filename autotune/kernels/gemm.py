@@ -25,10 +25,11 @@ Tensor descriptors, None where loads go through pointers (USE_TMA):
     a_desc (down alone)         [EM, K],   box [BLOCK_SIZE_M, BLOCK_SIZE_K]
 
 A descriptor cannot gather rows, so under a_desc A lies in the order of sorted_token_ids, padding
-included: the up GEMM before it stores there (c_sorted: C is [EM, N], row = position).
+included: the activation before it stores there.
 
-Unlike the engines, GROUP_SIZE_M, top_k, the token counts, mul_routed_weight and c_sorted are
-runtime scalars: one binary serves up and down, all batch sizes and all GROUP_SIZE_M.
+Unlike the engines, GROUP_SIZE_M, top_k, the token counts and mul_routed_weight are runtime scalars:
+one binary serves up and down, all batch sizes and all GROUP_SIZE_M. What the K loop keeps in
+registers is as theirs: how many blocks an SM holds depends on it.
 """
 
 # A kernel takes its pointers and sizes as plain positional arguments without types.
@@ -56,7 +57,6 @@ RUNTIME_SCALARS = (
     "top_k",
     "group_size_m",
     "mul_routed_weight",
-    "c_sorted",
 )
 """Not specialised: they change with batch size, GEMM and GROUP_SIZE_M, the binary must not."""
 
@@ -101,7 +101,6 @@ def moe_gemm_kernel(
     top_k,
     group_size_m,
     mul_routed_weight,
-    c_sorted,
     BLOCK_SIZE_M: tl.constexpr,
     BLOCK_SIZE_N: tl.constexpr,
     BLOCK_SIZE_K: tl.constexpr,
@@ -137,8 +136,6 @@ def moe_gemm_kernel(
     is_slot = slots < num_valid_tokens
     # Divided before it is widened: 64 bits by a number that is no constant take a subroutine.
     rows = (positions if TMA_A else slots // top_k).to(tl.int64)
-    positions = positions.to(tl.int64)
-    slots = slots.to(tl.int64)
     # Columns past N wrap around: they read valid memory and are not stored.
     columns = (pid_n * BLOCK_SIZE_N + tl.arange(0, BLOCK_SIZE_N).to(tl.int64)) % N
     ks = tl.arange(0, BLOCK_SIZE_K)
@@ -162,8 +159,7 @@ def moe_gemm_kernel(
         accumulator = tl.zeros((BLOCK_SIZE_N, BLOCK_SIZE_M), dtype=tl.float32)
     else:
         accumulator = tl.zeros((BLOCK_SIZE_M, BLOCK_SIZE_N), dtype=tl.float32)
-    for step in range(0, tl.cdiv(K, BLOCK_SIZE_K)):
-        start = step * BLOCK_SIZE_K
+    for start in range(0, K, BLOCK_SIZE_K):
         in_k = ks < K - start
         if TMA_A:
             a = a_desc.load([pid_m * BLOCK_SIZE_M, start])
@@ -237,12 +233,11 @@ def moe_gemm_kernel(
                 :, None
             ]
 
-    is_weighted = slots < num_valid_tokens * mul_routed_weight  # none where it is 0
-    weights = tl.load(topk_weights_ptr + slots, mask=is_weighted, other=1.0)
-    accumulator *= weights[:, None]
+    slots = slots.to(tl.int64)
+    if mul_routed_weight != 0:
+        accumulator *= tl.load(topk_weights_ptr + slots, mask=is_slot, other=0.0)[:, None]
 
     out_columns = pid_n * BLOCK_SIZE_N + tl.arange(0, BLOCK_SIZE_N)
-    c_rows = tl.where(c_sorted != 0, positions, slots)
-    c_ptrs = c_ptr + c_rows[:, None] * N + out_columns[None, :]
+    c_ptrs = c_ptr + slots[:, None] * N + out_columns[None, :]
     is_inside = is_slot[:, None] & (out_columns < N)[None, :]
     tl.store(c_ptrs, accumulator.to(compute_type), mask=is_inside)

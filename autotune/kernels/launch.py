@@ -53,9 +53,7 @@ def padded_slots(problem: Problem, block_size_m: int) -> int:
     return -(-padded // block_size_m) * block_size_m
 
 
-def gemm_scalars(
-    problem: Problem, config: Config, which: Which, target: Target, *, c_sorted: bool = False
-) -> dict[str, Any]:
+def gemm_scalars(problem: Problem, config: Config, which: Which, target: Target) -> dict[str, Any]:
     """Every argument of the kernel but its pointers and descriptors: the launch and
     compile-ahead share it."""
     shape, flags = gemm_shape(problem, which), gemm_flags(problem, config, which)
@@ -70,7 +68,6 @@ def gemm_scalars(
         "top_k": problem.top_k if is_up else 1,
         "group_size_m": config.group_size_m,
         "mul_routed_weight": 0 if is_up else 1,
-        "c_sorted": int(c_sorted),
         "BLOCK_SIZE_M": config.block_size_m,
         "BLOCK_SIZE_N": config.block_size_n,
         "BLOCK_SIZE_K": config.block_size_k,
@@ -109,15 +106,12 @@ def launch_gemm(
     config: Config,
     which: Which,
     target: Target,
-    *,
-    c_sorted: bool = False,
 ) -> None:
     """Launches one of the two GEMMs on the current stream; allocates and waits for nothing.
 
-    Under ``c_sorted`` C's rows are positions of the alignment, not slots. A down config with
-    USE_TMA reads A so.
+    A down config with USE_TMA reads rows of A that are positions of the alignment, not slots.
     """
-    scalars = gemm_scalars(problem, config, which, target, c_sorted=c_sorted)
+    scalars = gemm_scalars(problem, config, which, target)
     blocks_m = scalars["EM"] // config.block_size_m
     blocks_n = -(-scalars["N"] // config.block_size_n)
     moe_gemm_kernel[(blocks_m * blocks_n,)](

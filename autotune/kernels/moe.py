@@ -6,7 +6,7 @@ Buffers (R = M * top_k slots, EM = padded slots of the largest BLOCK_SIZE_M):
     up          [R, 2N]         C's type, output of the up GEMM
     rows        [R, N]          A's type, input of the down GEMM (the activation's output)
     row_scale   [1] | [R] | [R, ceil(N / gk)]  float32
-                                these three have EM rows where down may use TMA: then they lie
+                                these two have EM rows where down may use TMA: then they lie
                                 sorted by expert and padded, row = position, not slot
     down        [M, top_k, H]   C's type
     out         [M, H]          C's type
@@ -74,7 +74,7 @@ def make_buffers(inputs: MoeInputs) -> MoeBuffers:
     )
     return MoeBuffers(
         alignment=alignment,
-        up=empty(rows, 2 * problem.intermediate, dtype=elements.c),
+        up=empty(slots, 2 * problem.intermediate, dtype=elements.c),
         rows=_empty_rows(inputs, rows),
         down=empty(problem.tokens, problem.top_k, problem.hidden, dtype=elements.c),
         out=empty(problem.tokens, problem.hidden, dtype=elements.c),
@@ -88,31 +88,31 @@ def run_moe(inputs: MoeInputs, buffers: MoeBuffers, config: AnyConfig) -> Tensor
     """
     pair = pair_of(config)
     align(inputs.topk_ids, pair.up.block_size_m, buffers.alignment)
-    is_sorted = bool(pair.down.use_tma)
-    run_up(inputs, buffers, pair.up, is_sorted=is_sorted)
-    run_activation(inputs, buffers, pair.up.block_size_m, is_sorted=is_sorted)
+    run_up(inputs, buffers, pair.up)
+    sorts = bool(pair.down.use_tma)
+    run_activation(inputs, buffers, pair.up.block_size_m, sorts=sorts)
     run_down(inputs, buffers, pair.down)
     sum_slots(buffers.down, inputs.topk_ids, buffers.out)
     return buffers.out
 
 
-def run_up(inputs: MoeInputs, buffers: MoeBuffers, config: Config, *, is_sorted: bool) -> None:
-    """``inputs.x`` × w1 → ``buffers.up``; the alignment must be that of the config.
-
-    ``is_sorted``: rows go where a down GEMM with TMA needs them.
-    """
-    if is_sorted and not _may_sort(inputs):
-        raise ValueError(f"{inputs.problem.name}: the buffers have no room for sorted rows")
+def run_up(inputs: MoeInputs, buffers: MoeBuffers, config: Config) -> None:
+    """``inputs.x`` × w1 → ``buffers.up``; the alignment must be that of the config."""
     operands = _operands(inputs, buffers, (inputs.x, inputs.x_scale), inputs.weights.up, buffers.up)
-    launch_gemm(operands, inputs.problem, config, "up", inputs.target, c_sorted=is_sorted)
+    launch_gemm(operands, inputs.problem, config, "up", inputs.target)
 
 
 def run_activation(
-    inputs: MoeInputs, buffers: MoeBuffers, block_size_m: int, *, is_sorted: bool
+    inputs: MoeInputs, buffers: MoeBuffers, block_size_m: int, *, sorts: bool
 ) -> None:
-    """``buffers.up`` → ``buffers.rows``, both sorted or neither."""
+    """``buffers.up`` → ``buffers.rows``. ``sorts``: rows go where a down GEMM with TMA needs them.
+
+    Raises ValueError where it sorts and the buffers were not made for it.
+    """
     alignment, order = buffers.alignment, None
-    if is_sorted:
+    if sorts:
+        if not _may_sort(inputs):
+            raise ValueError(f"{inputs.problem.name}: the buffers have no room for sorted rows")
         order = SortedRows(
             alignment.sorted_token_ids,
             alignment.num_tokens_post_padded,

@@ -53,18 +53,21 @@ def patch_what_the_interpreter_breaks(
 
 
 def eager_activation(
-    inputs: MoeInputs, buffers: moe.MoeBuffers, block_size_m: int, *, is_sorted: bool
+    inputs: MoeInputs, buffers: moe.MoeBuffers, block_size_m: int, *, sorts: bool
 ) -> None:
     """``moe.run_activation`` without a kernel; rows that nobody computed become garbage."""
-    problem, rows = inputs.problem, buffers.rows
-    real = silu_and_mul_twin(buffers.up).to(inputs.elements.c).float()
+    problem, rows, up = inputs.problem, buffers.rows, buffers.up
+    if sorts:
+        up = up[buffers.alignment.sorted_token_ids.clamp(0, len(up) - 1).long()]
+    real = silu_and_mul_twin(up).to(inputs.elements.c).float()
+    values = rows.values[: len(real)]
     if rows.is_scale_given:
-        rows.values.copy_(round_to(real / rows.scale, rows.values.dtype, rows.largest))
+        values.copy_(round_to(real / rows.scale, values.dtype, rows.largest))
         return
     tile = row_tile(problem, *real.shape)
-    values, scale = quantize(real, tile, rows.values.dtype, rows.largest)
-    rows.values.copy_(values)
-    rows.scale.copy_(scale)
+    rounded, scale = quantize(real, tile, values.dtype, rows.largest)
+    values.copy_(rounded)
+    rows.scale[: len(real)].copy_(scale)
 
 
 def uneven_ids(tokens: int, top_k: int, experts: int, device: str) -> torch.Tensor:

@@ -12,7 +12,7 @@ import pytest
 import torch
 from moe_cases import TILES, inputs_of, patch_what_the_interpreter_breaks, problem_of
 
-from autotune.kernels import align, gemm, launch
+from autotune.kernels import activation, align, gemm, launch
 from autotune.kernels.config import AnyConfig, Config, ConfigPair
 from autotune.kernels.moe import make_buffers
 from autotune.kernels.problem import Dtype, Kernel, Problem
@@ -67,10 +67,18 @@ class Mutant:
     source: ModuleType = gemm
 
 
+KERNELS = {
+    gemm: (launch, "moe_gemm_kernel"),
+    align: (align, "place_kernel"),
+    activation: (activation, "silu_and_mul_kernel"),
+}
+"""Source of a kernel → the module that launches it, and its name."""
 MUTANTS = {
     "swapped experts": Mutant(PLAIN, "tl.load(expert_ids_ptr + pid_m)", "(1 - {})"),
-    "dropped K tail": Mutant(PLAIN, "tl.cdiv(K, BLOCK_SIZE_K)", "K // BLOCK_SIZE_K"),
-    "no routing weight": Mutant(PLAIN, "num_valid_tokens * mul_routed_weight", "0"),
+    "dropped K tail": Mutant(
+        PLAIN, "range(0, K, BLOCK_SIZE_K)", "range(0, K - BLOCK_SIZE_K + 1, BLOCK_SIZE_K)"
+    ),
+    "no routing weight": Mutant(PLAIN, "mul_routed_weight != 0", "mul_routed_weight > 1"),
     "wrong A row": Mutant(PLAIN, "slots // top_k", "slots // (top_k + 1)"),
     "wrong column": Mutant(
         PLAIN, "columns[None, :] * stride_bn", "((columns + 1) % N)[None, :] * stride_bn"
@@ -106,7 +114,9 @@ MUTANTS = {
         "accumulator = accumulator.T",
         "accumulator = accumulator.reshape(BLOCK_SIZE_M, BLOCK_SIZE_N)",
     ),
-    "unsorted A under TMA": Mutant(TMA_DOWN, "c_sorted != 0", "c_sorted > 1"),
+    "unsorted A under TMA": Mutant(
+        TMA_DOWN, "source = tl.load(ids_ptr + row).to(tl.int64)", "source = row", activation
+    ),
     "TMA of another expert": Mutant(TMA, "[expert.to(tl.int32),", "[0 * expert.to(tl.int32),"),
     "TMA of the next columns": Mutant(
         TMA, "pid_n * BLOCK_SIZE_N, start]", "pid_n * BLOCK_SIZE_N + 1, start]"
@@ -144,10 +154,8 @@ def test_a_wrong_kernel_is_caught(
 ) -> None:
     mutant = MUTANTS[name]
     module = mutant_of(mutant, tmp_path, monkeypatch)
-    if mutant.source is gemm:
-        monkeypatch.setattr(launch, "moe_gemm_kernel", module.moe_gemm_kernel)
-    else:
-        monkeypatch.setattr(align, "place_kernel", module.place_kernel)
+    user, kernel = KERNELS[mutant.source]
+    monkeypatch.setattr(user, kernel, getattr(module, kernel))
     assert not is_right(mutant.case, device, monkeypatch)
 
 
