@@ -11,6 +11,7 @@ from autotune.devices.options import MeasurerOptions
 from autotune.engines import DEFAULT_TOKENS
 from autotune.errors import UsageError
 from autotune.kernels.problem import Kernel
+from autotune.studies.pruning import HOPELESS
 from autotune.studies.robust import Robust
 
 ALL_GPUS = "all"
@@ -194,6 +195,8 @@ class RecordSettings:
     """Configs of a space that are measured, chosen at random; None: all."""
     timeout_s: float | None = None
     run_timeout_s: float = 120.0
+    give_up_at: float = HOPELESS
+    """A config whose first sample takes so many times the best's gets no more samples."""
     cache_dir: Path = Path(".cache")
     jobs: int = 1
     compile_jobs: int = 1
@@ -214,6 +217,10 @@ class RecordSettings:
             raise UsageError(f"--limit is {self.limit}; at least 1 config must be measured")
         if self.timeout_s is not None and self.timeout_s <= 0:
             raise UsageError(f"--timeout is {self.timeout_s} s; it must be above 0")
+        if not self.give_up_at > 1:
+            raise UsageError(
+                f"--give-up-at is {self.give_up_at}; it multiplies the best time: above 1"
+            )
 
     @property
     def measurer_options(self) -> MeasurerOptions:

@@ -22,6 +22,7 @@ from autotune.report.progress import seconds_words
 from autotune.report.recording import BarDisplay, LineDisplay
 from autotune.report.tables import rows_table
 from autotune.settings import RecordSettings
+from autotune.studies.pruning import HOPELESS
 from autotune.tune.record import RecordReport, StudyCount, record
 
 EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED = 0, 1, 130
@@ -52,6 +53,13 @@ def add_record_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--timeout", type=float, metavar="S", help="seconds for all of it")
     group.add_argument(
         "--run-timeout", type=float, default=120.0, metavar="S", help="for one compile or config"
+    )
+    group.add_argument(
+        "--give-up-at",
+        type=float,
+        default=HOPELESS,
+        metavar="X",
+        help="one sample is enough of a config that takes X times the best so far (%(default)g)",
     )
     group.add_argument(
         "--jobs", type=int, help="processes that estimate (default: one per core); 1 on a GPU"
@@ -87,6 +95,7 @@ def _settings(args: argparse.Namespace) -> RecordSettings:
         limit=args.limit,
         timeout_s=args.timeout,
         run_timeout_s=args.run_timeout,
+        give_up_at=args.give_up_at,
         cache_dir=cache_dir(args),
         jobs=args.jobs if args.jobs is not None else jobs_on(device),
         compile_jobs=args.compile_jobs if args.compile_jobs is not None else cores(),

@@ -21,7 +21,7 @@ from statistics import fmean
 from autotune.kernels.measurement import typical_us
 from autotune.studies.record import Measured
 
-_HOPELESS = 5.0
+HOPELESS = 5.0
 """A first sample so many times the best ends a config, whatever the noise. The recorded
 landscapes stop there too: nothing within 5 times of the best ever won."""
 _USUAL = 0.03
@@ -45,6 +45,8 @@ class Stop:
     """As of a ``Measurement``."""
     is_paired: bool = True
     """False: give up hopeless configs alone."""
+    hopeless: float = HOPELESS
+    """Times the best's first sample."""
 
     def why(self, rows: Sequence[Row]) -> str:
         """Why these samples, the first ones, are enough; nothing where they are not.
@@ -52,7 +54,7 @@ class Stop:
         A pair has lost where both of its GEMMs have: one that is fast may win in other pairs.
         """
         first = sum(rows[0]) / sum(self.best[0])
-        if first > _HOPELESS:
+        if first > self.hopeless:
             return f"the first sample is {first:.1f} times the best's"
         if not self.is_paired:
             return ""

@@ -86,7 +86,14 @@ def record(settings: RecordSettings, display: RecordDisplay) -> RecordReport:
         stack.callback(display.close)
         display.started(device, logbook.path)
         deadline = None if settings.timeout_s is None else began + settings.timeout_s
-        recorder = Recorder(logbook, display, interrupt, settings.run_timeout_s, deadline)
+        recorder = Recorder(
+            logbook,
+            display,
+            interrupt,
+            run_timeout_s=settings.run_timeout_s,
+            deadline=deadline,
+            give_up_at=settings.give_up_at,
+        )
         before = _count(logbook, studies)
         if device.kind in _COMPILED:
             recorder.compile(studies, partial(_compilers, device, settings))

@@ -16,7 +16,7 @@ from autotune.kernels.device import Device
 from autotune.kernels.measurement import Measurement
 from autotune.studies.key import StudyKey
 from autotune.studies.outcome import Outcome, TrialResult
-from autotune.studies.pruning import Stop
+from autotune.studies.pruning import HOPELESS, Stop
 from autotune.tune.child import Child
 from autotune.tune.farm import Answer, Call, answers
 from autotune.tune.interrupt import Interrupt
@@ -62,14 +62,17 @@ class Recorder:
         logbook: Logbook,
         display: RecordDisplay,
         interrupt: Interrupt,
+        *,
         run_timeout_s: float,
         deadline: float | None,
+        give_up_at: float = HOPELESS,
     ) -> None:
         self._logbook = logbook
         self._display = display
         self._interrupt = interrupt
         self._run_timeout_s = run_timeout_s
         self._deadline = deadline
+        self._give_up_at = give_up_at
 
     def compile(self, studies: Sequence[Study], open_children: OpenChildren) -> None:
         """Every binary that a missing result needs. One that does not come is a result of each
@@ -101,7 +104,12 @@ class Recorder:
         self._display.phase(f"{study.key.problem.tokens} tokens", done, total)
         best = _best_of(self._logbook, study)
         calls = (
-            Call(config, "measure", (study.key.problem, config), {"stop": best.stop})
+            Call(
+                config,
+                "measure",
+                (study.key.problem, config),
+                {"stop": best.stop(self._give_up_at)},
+            )
             for config in missing
         )
         for answer in self._answers(children, calls):
@@ -130,12 +138,11 @@ class _Best:
         if result.outcome is Outcome.OK and new is not None:
             self.measurement = new if old is None or new.mean_us < old.mean_us else old
 
-    @property
-    def stop(self) -> Stop | None:
+    def stop(self, give_up_at: float) -> Stop | None:
         if self.measurement is None:
             return None
         rows = zip(*columns_of(self.measurement), strict=True)
-        return Stop(tuple(rows), is_paired=False)
+        return Stop(tuple(rows), is_paired=False, hopeless=give_up_at)
 
 
 def _best_of(logbook: Logbook, study: Study) -> _Best:

@@ -66,6 +66,7 @@ def record(campaign: Campaign, args: argparse.Namespace, seconds: float | None) 
     command += ["--device", args.device, "--output", str(args.output / f"{campaign.name}.npz")]
     command += ["--batch-size", *map(str, sizes)] if sizes else []
     command += ["--limit", str(args.limit)] if args.limit else []
+    command += ["--give-up-at", str(args.give_up_at)] if args.give_up_at else []
     command += ["--timeout", f"{seconds:.0f}"] if seconds else []
     print("$", *command[1:], flush=True)
     return subprocess.run(command, check=False).returncode == 0
@@ -92,6 +93,7 @@ def main() -> int:
     parser.add_argument("--output", type=Path, default=HERE.parent / "landscapes")
     parser.add_argument("--budget", type=float, metavar="S", help="seconds for all of it")
     parser.add_argument("--limit", type=int, metavar="N", help="random configs of each space")
+    parser.add_argument("--give-up-at", type=float, metavar="X", help="as of record")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="campaigns, by file name")
     parser.add_argument(
         "--landscapes", type=Path, metavar="DIR", help=f"of SGLang's kernel: with {_RECORDED}"

@@ -78,6 +78,8 @@ def test_hopeless_ones_end_where_the_test_is_off() -> None:
     assert len(kept) == 1
     assert cut
     assert "5.5 times" in cut.reason
+    sooner = Stop(BEST, is_paired=False, hopeless=2.5)
+    assert [len(taken(slower(share), 10, sooner)[0]) for share in (1.0, 2.0)] == [10, 1]
 
 
 def test_a_pair_is_stopped_where_both_halves_lose() -> None:

@@ -95,6 +95,20 @@ def test_the_whole_space_is_recorded_as_it_is_measured(
     assert measurement.samples_us == pytest.approx(truth["M64"][row].sum(axis=0), rel=1e-4)
 
 
+def test_what_is_hopeless_gets_one_sample(wanted: Callable[..., RecordSettings]) -> None:
+    model = ModelSettings(shape=SHAPE, batch_sizes=(64,))
+    report = record(wanted(model=model, give_up_at=1.2), Counter())
+    (results,) = read_recording(report.path).studies.values()
+    whole = [r.measurement.samples_us for r in results.values() if r.outcome is Outcome.OK]
+    cut = [r.measurement.samples_us for r in results.values() if r.outcome is Outcome.PRUNED]
+    first = min(whole, key=sum)[0]
+    assert cut
+    assert whole
+    assert {len(samples) for samples in cut} == {1}
+    assert min(samples[0] for samples in cut) > 1.2 * first
+    assert sum(samples[0] > 1.2 * first for samples in whole) < len(whole) / 2  # of the beginning
+
+
 def test_run_again_it_measures_nothing(wanted: Callable[..., RecordSettings]) -> None:
     first = record(wanted(limit=20), Counter())
     counter = Counter()
@@ -255,7 +269,7 @@ def test_a_compile_serves_all_batch_sizes_and_its_failure_is_theirs(tmp_path: Pa
         for tokens in (1, 64)
     ]
     logbook, counter = Logbook(tmp_path / "a.npz"), Counter()
-    recorder = Recorder(logbook, counter, Interrupt(), 4.0, None)
+    recorder = Recorder(logbook, counter, Interrupt(), run_timeout_s=4.0, deadline=None)
 
     def children(stack: ExitStack, groups: int) -> list[Child]:
         assert groups == len(stages)
