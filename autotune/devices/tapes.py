@@ -100,8 +100,8 @@ class _Halves:
 class RecordingTape:
     """A file that ``record`` wrote: it knows its problems, its device and its versions.
 
-    Recorded pairs are twice the same config. Other pairs are put together from them: up is then
-    as it was with its own down config's USE_TMA, which decides where it stores.
+    Recorded pairs are twice the same config. Other pairs are put together from them: each GEMM was
+    timed alone.
     """
 
     def __init__(self, path: Path) -> None:

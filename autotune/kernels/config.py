@@ -73,7 +73,7 @@ class Config:
 class ConfigPair:
     """A config for each of the two GEMMs. One alignment feeds both, so they share BLOCK_SIZE_M.
 
-    ``use_tma`` of ``down`` decides where up stores, so a half means little without the other.
+    ``use_tma`` of ``down`` decides in which order the activation between them stores.
     """
 
     up: Config

@@ -19,6 +19,7 @@ from autotune.kernels.device import Device
 from autotune.settings import RunSettings
 from autotune.studies.claim import sweep
 from autotune.studies.finalists import Finalist
+from autotune.studies.groups import last_tries
 from autotune.studies.history import Known, neighbours, siblings
 from autotune.studies.key import StudyKey
 from autotune.studies.lease import Census
@@ -37,6 +38,8 @@ from autotune.tune.warm import hints
 
 CONVERGED = "converged"
 """How the reason of a study begins that its sampler ended."""
+LAST_TRY = "another GROUP_SIZE_M of the best"
+"""Source of what is measured before a study ends."""
 _SEEDS_APART = 100_003
 """Between two workers; more than batch sizes, which are added too."""
 _PRIOR_SHARE = 10
@@ -134,6 +137,15 @@ class Unit:
         queued = enqueue(self.study, self.space, [(pair, BEST_HALVES) for pair in pairs])
         self.finals += len(queued)
         return bool(queued)
+
+    def add_last_tries(self) -> bool:
+        """Queue, when the sampler has ended the study before its target, the best config's other
+        GROUP_SIZE_M: they save less than a sampler's trial must be expected to, and cost next to
+        nothing (benchmarks/samplers). False where there are none."""
+        if not self.ended.startswith(CONVERGED):
+            return False
+        starts = [(config, LAST_TRY) for config in last_tries(self.entries, self.space)]
+        return bool(enqueue(self.study, self.space, starts, goal=self.goal))
 
     def refresh(self) -> None:
         """Take in what everybody has measured."""

@@ -176,11 +176,15 @@ class Rooms:
         return any(asked_config(trial) in space for trial in self._ledgers[position].waiting)
 
     def _end(self, position: int, reason: str = "") -> None:
-        """The unit is over, unless trials of it are in work or there are finals to measure."""
+        """The unit is over, unless trials of it are in work or there is more to measure: finals, or
+        last tries, which may change what its sampler believes."""
         unit, ledger = self._units[position], self._ledgers[position]
         if ledger.running or self._count_untold(position):
             return
         if not unit.ended and unit.add_finals():
+            return
+        if unit.add_last_tries():
+            unit.ended = ""
             return
         unit.ended = unit.ended or reason
         if unit.ended:

@@ -56,7 +56,7 @@ _RECORDED = "moe_h200_qwen3-30b-a3b_tp1_bf16.npz"
 def _twin(folder: Path) -> Campaign:
     """The very configs of a landscape of SGLang's kernel, for ``agree.py``."""
     flags = (*_QWEN, *_SEPARATE, "--like", str(folder / _RECORDED))
-    return Campaign("qwen3-30b-a3b_tp1_bf16_twin", flags, (16, 64, 256, 1024, 4096))
+    return Campaign("qwen3-30b-a3b_tp1_bf16_twin_separate", flags, (16, 64, 256, 1024, 4096))
 
 
 def record(campaign: Campaign, args: argparse.Namespace, seconds: float | None) -> bool:

@@ -7,7 +7,9 @@ recordings of the same kernel (``record``) on the same kind of GPU.
 For each batch size that both have: the winner's recorded time over the recorded optimum's, once
 where both engines have the same. Defaults that were kept are left out. Where a part of the space
 was recorded, the optimum is that of the part, and a winner may be missing. "Recorded" are configs
-that were measured whole: those five times slower than the best were stopped.
+that were measured whole: those many times slower than the best were stopped. "Best group" is the
+same for the fastest config that differs from the winner in GROUP_SIZE_M at most: what it would be
+had a study tried them all, as it does before it ends since these runs were made.
 """
 
 from __future__ import annotations
@@ -15,11 +17,12 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+from dataclasses import replace
 from operator import itemgetter
 from pathlib import Path
 
 from autotune.devices.recording import read_recording
-from autotune.kernels.config import AnyConfig, Config
+from autotune.kernels.config import AnyConfig, Config, pair_of
 from autotune.studies.outcome import Outcome
 
 
@@ -45,26 +48,37 @@ def winners_of(path: Path) -> dict[tuple[int, int, str], Config]:
     }
 
 
+def is_regrouped(other: AnyConfig, config: Config) -> bool:
+    """True where they differ in GROUP_SIZE_M at most."""
+    return replace(config, group_size_m=pair_of(other).up.group_size_m) == other
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("run", type=Path)
     parser.add_argument("recording", type=Path)
     args = parser.parse_args()
     recorded = recorded_us(args.recording)
-    ratios: dict[tuple[int, Config], float] = {}
-    print(f"{'tokens':>6} {'recorded':>8}  {'winner':28} {'µs':>8} {'optimum':>8}  over optimum")
+    ratios: dict[tuple[int, Config], tuple[float, float]] = {}
+    print(f"{'tokens':>6} {'recorded':>8}  {'winner':28} {'µs':>8} {'optimum':>8}", end="")
+    print("  over optimum  best group")
     for (experts, tokens, _), config in sorted(winners_of(args.run).items(), key=itemgetter(0)):
         times = recorded.get((experts, tokens))
         if times is None or (tokens, config) in ratios:
             continue
         best, us = min(times.values()), times.get(config)
-        said = "not recorded" if us is None else f"{us:8.1f} {best:8.1f}  {us / best - 1:+.2%}"
-        print(f"{tokens:6} {len(times):8}  {config!s:28} {said}")
+        said = "not recorded"
         if us is not None:
-            ratios[tokens, config] = us / best
-    if ratios:
-        mean, most = statistics.geometric_mean(ratios.values()) - 1, max(ratios.values()) - 1
-        print(f"{len(ratios)} winners: {mean:+.2%} in the mean, {most:+.2%} at most")
+            grouped = min(time for other, time in times.items() if is_regrouped(other, config))
+            ratios[tokens, config] = us / best, grouped / best
+            said = (
+                f"{us:8.1f} {best:8.1f}        {us / best - 1:+.2%}      {grouped / best - 1:+.2%}"
+            )
+        print(f"{tokens:6} {len(times):8}  {config!s:28} {said}")
+    columns = zip(*ratios.values(), strict=True)
+    for what, found in zip(("winners", "of best group"), columns, strict=False):
+        mean, most = statistics.geometric_mean(found) - 1, max(found) - 1
+        print(f"{len(found)} {what}: {mean:+.2%} in the mean, {most:+.2%} at most")
 
 
 if __name__ == "__main__":

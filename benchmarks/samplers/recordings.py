@@ -50,7 +50,7 @@ class Recording:
     us: NDArray[np.float64]
     """Median of each row; NaN: it failed."""
     complete: NDArray[np.bool_]
-    """False where the recording stopped early (5 times slower than the best): pruned."""
+    """False where the recording stopped early (many times slower than the best): pruned."""
     problem: Problem | None = None
 
     @property

@@ -20,7 +20,7 @@ from autotune.studies.record import Measured, asked_config
 from autotune.studies.space import Space
 from autotune.studies.storage import open_storage
 from autotune.studies.surrogate import SurrogateSampler
-from autotune.tune.plan import Job, Unit, UnitPlan, join_unit, open_unit
+from autotune.tune.plan import CONVERGED, LAST_TRY, Job, Unit, UnitPlan, join_unit, open_unit
 
 H200 = Device(DeviceKind.CUDA, "NVIDIA H200", Target("cuda", 90), 232448, "3.6.0")
 PROBLEM = Problem(experts=8, top_k=2, hidden=512, intermediate=256, tokens=64)
@@ -63,6 +63,27 @@ def test_before_each_turn_the_neighbours_winners_are_queued_once(
     assert unit.take_hints()
     queued = [(asked_config(t), t.user_attrs["source"]) for t in unit.study.trials]
     assert queued == [(SPACE.configs[row], "best at 32 tokens") for row in (7, 8)]
+
+
+def test_before_a_study_ends_the_bests_other_groups_are_queued_once(
+    settings: Callable[..., RunSettings], database: str
+) -> None:
+    space = Space(Config(m, 64, 64, group, 4, 3) for m in (16, 32) for group in (1, 8, 32))
+    plan = UnitPlan(Job(PROBLEM, ()), StudyKey(PROBLEM, H200, space.fingerprint), space, None, {})
+    unit = open_unit(open_storage(database, create=True), plan, settings(trials=5))
+    best = Config(32, 64, 64, 8, 4, 3)
+    unit.entries = [Measured(best, (9.0,), 9.0, 0, complete=True)]
+    assert not unit.add_last_tries()
+    unit.ended = "40 failures in a row"
+    assert not unit.add_last_tries()
+    unit.ended = f"{CONVERGED}: 0.1 % expected of the next trial"
+    assert unit.add_last_tries()
+    assert not unit.add_last_tries()
+    queued = [(asked_config(t), t.user_attrs["source"]) for t in unit.study.trials]
+    assert queued == [(replace(best, group_size_m=g), LAST_TRY) for g in (1, 8, 32)]
+    unit.entries = [Measured(Config(16, 64, 64, 1, 4, 3), (8.0,), 8.0, 0, complete=True)]
+    assert unit.add_last_tries()
+    assert len(unit.study.trials) == 5  # no more than the target
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from threading import Timer
 
@@ -83,6 +84,10 @@ def test_a_study_that_converged_stays_so(settings: Make, database: str) -> None:
     assert all(15 <= count < 40 for count in counts)
     assert first.unfinished == 0
     assert all(study.attrs["finished"].startswith("converged") for study in _stored(database))
+    for study in _stored(database):
+        tried = {entry.config for entry in study.measured}
+        best = min(study.measured, key=lambda entry: entry.mean_us).config
+        assert {replace(best, group_size_m=size) for size in (1, 8)} <= tried
     assert _run(settings(trials=40), database).measured == 0
     assert _run(settings(trials=40, stop_gain=0.0), database).measured == 80 - sum(counts)
 
