@@ -14,8 +14,8 @@ Footprints = Callable[[], Mapping[int, Footprint]]
 """What is known by now, by row of the candidates."""
 
 HEAVY_SPILL_BYTES = 256
-"""Of a thread. On an H200 none of 4,263 measurements of such configs came nearer to the best than
-1.97 times its time, over three models and 24 batch sizes; half of those with up to 64 bytes are
+"""Of a thread. On an H200 none of 3,850 measurements of such configs came nearer to the best than
+1.83 times its time, over three models and 24 batch sizes; half of those with up to 64 bytes are
 within 1.4 times up to 256 tokens of Qwen3-30B-A3B (benchmarks/samplers/footprints.py)."""
 _SPILLS = 0.05
 _ALONE = 0.7
