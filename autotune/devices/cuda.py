@@ -54,7 +54,7 @@ INSTANCES = 10
 METHOD = "whole layer, 4"
 """What is timed (alignment, both GEMMs, activation, sum; of separate kernels the GEMMs alone),
 and the revision of how: since 2 the GPU rests after long calls, since 3 a tile begins sooner,
-since 4 the K loop keeps as few registers as the engines'."""
+since 4 the K loop keeps about as few registers as SGLang's."""
 
 
 _KEPT_SHARE = 0.25

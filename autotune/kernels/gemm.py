@@ -29,7 +29,7 @@ included: the activation before it stores there.
 
 Unlike the engines, GROUP_SIZE_M, top_k, the token counts and mul_routed_weight are runtime scalars:
 one binary serves up and down, all batch sizes and all GROUP_SIZE_M. What the K loop keeps in
-registers is as theirs: how many blocks an SM holds depends on it.
+registers is close to theirs: how many blocks an SM holds depends on it.
 """
 
 # A kernel takes its pointers and sizes as plain positional arguments without types.

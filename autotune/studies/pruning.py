@@ -23,7 +23,7 @@ from autotune.studies.record import Measured
 
 HOPELESS = 5.0
 """A first sample so many times the best ends a config, whatever the noise. The recorded
-landscapes stop there too: nothing within 5 times of the best ever won."""
+landscapes of the engines' kernels stop there too."""
 _USUAL = 0.03
 """Deviation of the logarithm of a paired ratio before anything is known of this config's."""
 _WEIGHT = 3.0

@@ -138,14 +138,25 @@ class Unit:
         self.finals += len(queued)
         return bool(queued)
 
+    @property
+    def has_converged(self) -> bool:
+        """True where its sampler has ended it."""
+        return self.ended.startswith(CONVERGED)
+
     def add_last_tries(self) -> bool:
         """Queue, when the sampler has ended the study before its target, the best config's other
-        GROUP_SIZE_M: they save less than a sampler's trial must be expected to, and cost next to
-        nothing (benchmarks/samplers). False where there are none."""
-        if not self.ended.startswith(CONVERGED):
+        GROUP_SIZE_M: they save less than a sampler's trial must be expected to, and cost little
+        (benchmarks/samplers/last_tries.py). False where there are none that are new."""
+        if not self.has_converged:
             return False
         starts = [(config, LAST_TRY) for config in last_tries(self.entries, self.space)]
         return bool(enqueue(self.study, self.space, starts, goal=self.goal))
+
+    def reopen(self) -> None:
+        """There is more to measure, whatever an earlier run wrote."""
+        self.ended = ""
+        if self.study.user_attrs.get("finished"):
+            self.study.set_user_attr("finished", "")
 
     def refresh(self) -> None:
         """Take in what everybody has measured."""

@@ -160,14 +160,14 @@ class Rooms:
         if ledger.failures_in_a_row >= _FAILURES_IN_A_ROW:
             unit.ended = _failures(unit, ledger)
         is_queued = self._is_queued(position)
+        if is_queued and unit.has_converged:
+            unit.reopen()  # somebody's last tries
         if not unit.ended and not is_queued and self.room(position):
             unit.ended = unit.converged()
         if unit.ended or not self.room(position):
-            self._end(position)
-            return False
+            return self._has_more(position)
         if not is_queued and unit.space.is_exhausted(ledger.taken):
-            self._end(position, "every config of the space was tried")
-            return False
+            return self._has_more(position, "every config of the space was tried")
         return True
 
     def _is_queued(self, position: int) -> bool:
@@ -175,22 +175,28 @@ class Rooms:
         space = self._units[position].space
         return any(asked_config(trial) in space for trial in self._ledgers[position].waiting)
 
-    def _end(self, position: int, reason: str = "") -> None:
-        """The unit is over, unless trials of it are in work or there is more to measure: finals, or
-        last tries, which may change what its sampler believes."""
+    def _has_more(self, position: int, reason: str = "") -> bool:
+        """True where finals or last tries were queued. Else the unit is over, unless trials of it
+        are in work."""
         unit, ledger = self._units[position], self._ledgers[position]
         if ledger.running or self._count_untold(position):
-            return
-        if not unit.ended and unit.add_finals():
-            return
-        if unit.add_last_tries():
-            unit.ended = ""
-            return
+            return False
+        is_more = unit.add_last_tries() if unit.ended else unit.add_finals()
+        if is_more or unit.has_converged:
+            ledger.read()  # another worker may have queued the same last tries a moment ago
+            unit.finals = ledger.finals
+            is_more = self._is_queued(position)
+        if is_more:
+            unit.reopen()
+            return True
+        if ledger.running:
+            return False
         unit.ended = unit.ended or reason
         if unit.ended:
             unit.study.set_user_attr("finished", unit.ended)
         self._over.add(position)
         self._on_over(position)
+        return False
 
     def _arrive(self, position: int, counts: Sequence[Tally]) -> None:
         """At a unit whose sampler learns from what everybody has measured by now."""

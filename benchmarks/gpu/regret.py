@@ -9,7 +9,7 @@ where both engines have the same. Defaults that were kept are left out. Where a 
 was recorded, the optimum is that of the part, and a winner may be missing. "Recorded" are configs
 that were measured whole: those many times slower than the best were stopped. "Best group" is the
 same for the fastest config that differs from the winner in GROUP_SIZE_M at most: what it would be
-had a study tried them all, as it does before it ends since these runs were made.
+at best had the study tried them all, as one that its sampler ends does since these runs were made.
 """
 
 from __future__ import annotations

@@ -36,8 +36,8 @@ from autotune.studies.space import Space
 from autotune.studies.surrogate import SurrogateSampler, candidates_of
 
 LANDSCAPES = HERE.parent / "landscapes"
-MOST = 100
-"""Measurements, as ``--trials`` has it."""
+MOST = 60
+"""Measurements, as ``--trials`` has it by default. A search that comes so far is over."""
 SCENARIOS = ("static", "cold", "same")
 Reached = tuple[int, float]
 """Measurements, and optimum over the best time by then."""
@@ -88,10 +88,11 @@ class Search:
             self.ask()
 
     def try_groups(self) -> bool:
-        """False where the best's are known."""
+        """False where the best's are known, or there is no room for them."""
         assert self.best is not None
         space = Space(self.recording.configs)
         among = [c for c in regrouped(self.best, space) if c in space and c not in self.tried]
+        among = among[: MOST - len(self.tried)]
         for config in among:
             self._study.enqueue_trial(config.as_keys())
         for _ in among:
