@@ -45,14 +45,15 @@ L2_ROW_BYTES = (32.0, 64.0, 128.0)
 L2_ROW_SHARES = (0.5, 0.5, 1.0)
 """Share of ``L2_SM_BYTES`` and ``L2_UNIQUE_BYTES`` left where a tile's rows have so many bytes. The
 one figure here that comes from recorded MoE kernels: found on those of one model, right on the
-others' (``benchmarks/estimate/halves.py``). The stream of ``microbenchmarks.cu`` gets 0.62 to
-0.65 of the rate of 128 bytes with 64, and 0.44 to 0.57 of that of 256, on an H200 where SMs share
-what they read. Why is not known: were it that the L2 gives whole lines of 128 bytes, rows of 32
-would have half the share of rows of 64."""
+others' (``benchmarks/estimate/halves.py``). Why is not known: were it that the L2 gives whole lines
+of 128 bytes, rows of 32 would have half the share of rows of 64. The stream of
+``microbenchmarks.cu`` gets 0.81 to 0.88 of the rate of 128 bytes with 64 on an H200, with as many
+bytes in flight where SMs share what they read: a part of it."""
 
 L2_SM_BYTES = 64.0
 """Bytes a clock into one SM: the width of its port to the L2. Where SMs share what they read,
-the stream of ``microbenchmarks.cu`` gets 13.3 to 19 TB/s on 132 SMs, 51 to 73 bytes a clock."""
+the stream of ``microbenchmarks.cu`` gets 13.3 to 19 TB/s on an H100's 132 SMs, 51 to 73 bytes a
+clock."""
 
 L2_UNIQUE_BYTES = 27.0
 """The same where every SM reads its own data from L2 (7.0 TB/s)."""

@@ -146,7 +146,7 @@ def test_arithmetic_bounds_a_large_batch_from_below() -> None:
     ids=["bf16", "fp8"],
 )
 def test_tiles_with_short_rows_lose(problem: Problem, long: Config, short: Config) -> None:
-    """The two of bf16 took 657 and 829 µs on an H200 (benchmarks/landscapes)."""
+    """The two of bf16 took 659 and 831 µs on an H200 (benchmarks/landscapes)."""
     routed = [routed_rows(replace(problem, tokens=3072), 0, 0)]
     fast, slow = model_us(replace(problem, tokens=3072), (long, short), H200, routed)[0]
     assert slow > 1.1 * fast
