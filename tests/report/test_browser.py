@@ -108,7 +108,7 @@ def test_the_dashboard_during_a_live_run(tmp_path: Path, shots: Path) -> None:
         capture_output=True,
     )
     live = _run_words(tmp_path, 64, "--trials", "216", "--stop-gain", "0")
-    live = [f"{w}@150ms" if w.startswith("replay:") else w for w in live]  # long enough to see
+    live = [f"{w}@400ms" if w.startswith("replay:") else w for w in live]  # long enough to see
     with (
         chromium(tmp_path / "profile") as driver,
         _started(tmp_path, *live) as running,
