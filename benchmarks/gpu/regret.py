@@ -17,22 +17,23 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-from dataclasses import replace
 from operator import itemgetter
 from pathlib import Path
 
 from autotune.devices.recording import read_recording
-from autotune.kernels.config import AnyConfig, Config, pair_of
+from autotune.kernels.config import Config
+from autotune.studies.groups import regrouped
 from autotune.studies.outcome import Outcome
+from autotune.studies.space import Space
 
 
-def recorded_us(path: Path) -> dict[tuple[int, int], dict[AnyConfig, float]]:
+def recorded_us(path: Path) -> dict[tuple[int, int], dict[Config, float]]:
     """(experts, batch size) → the geometric mean µs of each config that was measured whole."""
     return {
         (key.problem.experts, key.problem.tokens): {
             config: result.measurement.mean_us
             for config, result in results.items()
-            if result.outcome is Outcome.OK and result.measurement is not None
+            if isinstance(config, Config) and result.outcome is Outcome.OK and result.measurement
         }
         for key, results in read_recording(path).studies.items()
     }
@@ -46,11 +47,6 @@ def winners_of(path: Path) -> dict[tuple[int, int, str], Config]:
         for row in results
         if row["us"] and not row["keeps_incumbent"]
     }
-
-
-def is_regrouped(other: AnyConfig, config: Config) -> bool:
-    """True where they differ in GROUP_SIZE_M at most."""
-    return replace(config, group_size_m=pair_of(other).up.group_size_m) == other
 
 
 def main() -> None:
@@ -69,7 +65,7 @@ def main() -> None:
         best, us = min(times.values()), times.get(config)
         said = "not recorded"
         if us is not None:
-            grouped = min(time for other, time in times.items() if is_regrouped(other, config))
+            grouped = min(times.get(c, us) for c in regrouped(config, Space(times)))
             ratios[tokens, config] = us / best, grouped / best
             said = (
                 f"{us:8.1f} {best:8.1f}        {us / best - 1:+.2%}      {grouped / best - 1:+.2%}"

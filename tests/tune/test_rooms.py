@@ -85,6 +85,11 @@ class Peer:
             tell(self.unit.study, each, result, None)
             self.rooms.ended(each.trial_id)
 
+    def work(self, count: int = ENDS_AT) -> None:
+        """So many trials, one after the other."""
+        for _ in range(count):
+            self.tell(self.ask())
+
     @property
     def finished(self) -> str:
         return str(self.unit.study.user_attrs.get("finished", ""))
@@ -113,7 +118,7 @@ def peer(database: str) -> Iterator[Callable[[str], Peer]]:
 def _until_over(*peers: Peer) -> None:
     for _ in range(40):
         for each in peers:
-            each.tell(each.ask())
+            each.work(1)
         if all(each.is_over for each in peers):
             return
     pytest.fail("it never ends")
@@ -121,8 +126,7 @@ def _until_over(*peers: Peer) -> None:
 
 def test_one_asks_for_the_last_tries_at_once(peer: Callable[[str], Peer]) -> None:
     one = peer("one")
-    for _ in range(ENDS_AT):
-        one.tell(one.ask())
+    one.work()
     assert one.ask()  # not after a pause
     assert not one.is_over
     assert one.finished == ""
@@ -130,8 +134,7 @@ def test_one_asks_for_the_last_tries_at_once(peer: Callable[[str], Peer]) -> Non
 
 def test_who_saw_it_end_goes_on_with_the_others_last_tries(peer: Callable[[str], Peer]) -> None:
     one, other = peer("one"), peer("other")
-    for _ in range(ENDS_AT - 1):
-        one.tell(one.ask())
+    one.work(ENDS_AT - 1)
     late, last = one.ask(), other.ask()
     other.tell(last)
     assert other.ask() == []  # it has converged, and one has a trial in work
@@ -142,8 +145,7 @@ def test_who_saw_it_end_goes_on_with_the_others_last_tries(peer: Callable[[str],
 
 def test_two_that_end_it_at_the_same_moment_do_not_leave(peer: Callable[[str], Peer]) -> None:
     one, other = peer("one"), peer("other")
-    for _ in range(ENDS_AT):
-        one.tell(one.ask())
+    one.work()
     one.unit.meanwhile = other.rooms.find
     assert one.rooms.find() == 0  # it finds nothing to queue
     _until_over(one, other)
@@ -155,8 +157,7 @@ def test_last_tries_that_nobody_measured_are_found_by_the_next_run(
     peer: Callable[[str], Peer],
 ) -> None:
     first = peer("first")
-    for _ in range(ENDS_AT):
-        first.tell(first.ask())
+    first.work()
     assert first.rooms.find() == 0
     assert first.finished == ""
     first.unit.study.set_user_attr("finished", f"{CONVERGED}: as an earlier version wrote")
@@ -170,8 +171,7 @@ def test_an_end_of_an_earlier_version_is_taken_back_before_anything_is_queued(
     peer: Callable[[str], Peer],
 ) -> None:
     first = peer("first")
-    for _ in range(ENDS_AT):
-        first.tell(first.ask())
+    first.work()
     first.unit.study.set_user_attr("finished", f"{CONVERGED}: without last tries")
     second = peer("second")
     assert second.rooms.find() == 0
