@@ -12,9 +12,9 @@ from collections.abc import Sequence
 
 from rich.logging import RichHandler
 
+from autotune.commands.hide_logins import hide_logins
 from autotune.commands.output import Output
-from autotune.commands.process import hide_logins
-from autotune.commands.table import Command, make_parser
+from autotune.commands.registry import Command, make_parser
 from autotune.errors import AutotuneError
 
 EXIT_FAILED, EXIT_INTERRUPTED = 1, 130
@@ -57,13 +57,13 @@ def _fail(output: Output, message: str, code: int) -> int:
 
 
 def _storage_faults() -> tuple[type[Exception], ...]:
-    from autotune.studies.storage import storage_faults  # Optuna: not for ``--help``
+    from autotune.studies.storage.open import storage_faults  # Optuna: not for ``--help``
 
     return storage_faults()
 
 
 def _storage_words(error: BaseException) -> str:
-    from autotune.studies.storage import fault_words
+    from autotune.studies.storage.open import fault_words
 
     words = fault_words(error)
     if "malformed" in words:

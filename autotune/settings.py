@@ -7,12 +7,12 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from autotune.devices.options import MeasurerOptions
+from autotune.backends.options import MeasurerOptions
 from autotune.engines import DEFAULT_TOKENS
 from autotune.errors import UsageError
-from autotune.kernels.problem import Kernel
-from autotune.studies.pruning import HOPELESS
-from autotune.studies.robust import Robust
+from autotune.spec.problem import Kernel
+from autotune.studies.search.pruning import HOPELESS
+from autotune.studies.selection.robust import Robust
 
 ALL_GPUS = "all"
 

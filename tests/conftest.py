@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from autotune.devices.detect import has_gpu
+from autotune.backends.detect import has_gpu
 
 if TYPE_CHECKING:
     from servers import Server

@@ -15,7 +15,7 @@ from optuna.storages import get_storage
 from servers import free_port  # type: ignore[import-not-found]
 
 import autotune
-from autotune.studies.storage import close_storage, open_storage
+from autotune.studies.storage.open import close_storage, open_storage
 
 KINDS = ("sqlite", "journal", "grpc", "postgres", "mariadb")
 

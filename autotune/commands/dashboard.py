@@ -16,10 +16,10 @@ from optuna.storages import BaseStorage
 from autotune.commands.output import Output
 from autotune.commands.storage_flag import add_storage_flag
 from autotune.errors import StorageError, UsageError
-from autotune.report.artifacts import artifact_folder, open_artifacts
-from autotune.report.refresh import refresh_notes
-from autotune.studies.lease import Census
-from autotune.studies.storage import open_storage, public_url, storage_url
+from autotune.report.dashboard.artifacts import artifact_folder, open_artifacts
+from autotune.report.dashboard.refresh import refresh_notes
+from autotune.studies.coordination.leases import Census
+from autotune.studies.storage.open import open_storage, public_url, storage_url
 
 _log = logging.getLogger(__name__)
 

@@ -10,14 +10,14 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-from autotune.commands.checks import Check, folder_check, gpu_checks
+from autotune.commands.doctor_checks import Check, folder_check, gpu_checks
 from autotune.commands.flags import add_device_flags, cache_dir, device_selector
 from autotune.commands.output import Output
 from autotune.commands.storage_flag import add_storage_flag
 from autotune.engines import ENGINES, Engine
 from autotune.errors import MissingStorageError, StorageError
-from autotune.report.tables import rows_table
-from autotune.studies.storage import close_storage, open_storage, public_url
+from autotune.report.terminal.tables import rows_table
+from autotune.studies.storage.open import close_storage, open_storage, public_url
 
 
 def add_doctor_flags(parser: argparse.ArgumentParser) -> None:

@@ -7,18 +7,18 @@ import logging
 import os
 from pathlib import Path
 
+from autotune.backends import auto_selector
+from autotune.backends.gpu.providers import TUNABLE
 from autotune.commands.storage_flag import add_storage_flag
-from autotune.devices import auto_selector
 from autotune.engines import DEFAULT_TOKENS, ENGINES
 from autotune.errors import UsageError
-from autotune.kernels.distributions import canonical
-from autotune.kernels.problem import Dtype, Kernel
-from autotune.kernels.recording import RECORDED, make_known
-from autotune.kernels.topk_files import read_recording
-from autotune.providers import TUNABLE
+from autotune.routing.distributions import canonical
+from autotune.routing.trace import RECORDED, make_known
+from autotune.routing.trace_files import read_recording
 from autotune.settings import ALL_GPUS, ModelSettings, RunSettings
-from autotune.studies.robust import Robust
-from autotune.studies.samplers import SAMPLERS
+from autotune.spec.problem import Dtype, Kernel
+from autotune.studies.search.samplers import SAMPLERS
+from autotune.studies.selection.robust import Robust
 
 _log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from autotune.commands.storage_flag import add_storage_flag
 from autotune.commands.watching import Look, watch
 from autotune.engines import ENGINES, CheckReport, check_file
 from autotune.models import catalogue_shapes
-from autotune.report.tables import (
+from autotune.report.terminal.tables import (
     model_row,
     result_row,
     results_table,
@@ -19,12 +19,12 @@ from autotune.report.tables import (
     status_row,
     status_table,
 )
-from autotune.studies.glance import Source, glances, measured_studies
-from autotune.studies.storage import close_storage, open_storage
-from autotune.studies.store import StoredStudy, stored_studies
-from autotune.tune.emit import write_files
+from autotune.studies.storage.open import close_storage, open_storage
+from autotune.studies.storage.summaries import Source, glances, measured_studies
+from autotune.studies.study_record import StoredStudy, stored_studies
+from autotune.tune.engine_output import write_files
 from autotune.tune.jobs import files_dir
-from autotune.tune.stored import of_one_routing, select, settings_of, stored_results
+from autotune.tune.stored_results import of_one_routing, select, settings_of, stored_results
 
 
 def add_look_flags(parser: argparse.ArgumentParser) -> None:

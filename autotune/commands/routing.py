@@ -9,15 +9,15 @@ from typing import Any
 from autotune.commands.output import Output
 from autotune.engines import DEFAULT_TOKENS
 from autotune.errors import UsageError
-from autotune.kernels.recording import Recording
-from autotune.kernels.topk_files import (
+from autotune.models import ModelShape, load_shape, parse_shape
+from autotune.models.routings import check_recording
+from autotune.routing.trace import Recording
+from autotune.routing.trace_files import (
     SNAPSHOT_ROWS,
     check_folder,
     read_recording,
     write_recording,
 )
-from autotune.models import ModelShape, load_shape, parse_shape
-from autotune.models.routings import check_recording
 
 EXIT_INTERRUPTED = 130
 _FEWEST = 2 * SNAPSHOT_ROWS
@@ -63,7 +63,7 @@ def add_stats_flags(parser: argparse.ArgumentParser) -> None:
 def capture_command(args: argparse.Namespace, output: Output) -> int:
     """Run a model over texts and write which experts it chose. 130 where Ctrl-C ended it: what was
     recorded by then is written."""
-    from autotune.models.capture import INTERRUPTED
+    from autotune.routing.capture import INTERRUPTED
 
     _check_capture_flags(args, output)
     try:
@@ -109,9 +109,9 @@ def _check_capture_flags(args: argparse.Namespace, output: Output) -> None:
 
 
 def _captured(args: argparse.Namespace, output: Output) -> Recording:
-    from autotune.models.capture import capture
-    from autotune.models.texts import texts_of
-    from autotune.report.token_bar import token_bar
+    from autotune.report.terminal.token_bar import token_bar
+    from autotune.routing.capture import capture
+    from autotune.routing.prompts import texts_of
 
     texts = texts_of(args.prompts)
     fused = args.fused_shared_experts
@@ -129,7 +129,7 @@ def stats_command(args: argparse.Namespace, output: Output) -> int:
         stats_picture,
     )
     from autotune.report.style import IMAGES, styled
-    from autotune.report.tables import rows_table
+    from autotune.report.terminal.tables import rows_table
 
     kind = args.plot.suffix.removeprefix(".").lower()
     if kind not in IMAGES:

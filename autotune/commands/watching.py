@@ -15,8 +15,8 @@ from rich.text import Text
 
 from autotune.commands.output import Output
 from autotune.errors import UsageError
-from autotune.studies.glance import Source
-from autotune.studies.storage import reading
+from autotune.studies.storage.open import reading
+from autotune.studies.storage.summaries import Source
 
 Look = tuple[dict[str, Any], RenderableType]
 """What was seen: as JSON, and for people."""

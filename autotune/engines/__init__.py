@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from autotune.engines.check import CheckReport, check_file
-from autotune.engines.engine import DEFAULT_TOKENS, Engine, Found
-from autotune.engines.files import WrittenFile, read_configs, write_configs
 from autotune.engines.finding import Finding, Level
-from autotune.engines.naming import NameParts
+from autotune.engines.names import NameParts
+from autotune.engines.protocol import DEFAULT_TOKENS, Engine, Found
+from autotune.engines.read_write import WrittenFile, read_configs, write_configs
 from autotune.engines.sglang import SGLang
 from autotune.engines.vllm import VLLM
 

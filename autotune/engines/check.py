@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from autotune.engines.content import check_body
-from autotune.engines.engine import Engine
+from autotune.engines.check_entries import check_body
+from autotune.engines.check_pair import check_pair
 from autotune.engines.entries import load_body
 from autotune.engines.finding import Finding, Level, assumed
-from autotune.engines.naming import NameParts
-from autotune.engines.pairing import check_pair
+from autotune.engines.names import NameParts
+from autotune.engines.protocol import Engine
 from autotune.errors import EngineFileError
-from autotune.kernels.problem import Dtype
+from autotune.spec.problem import Dtype
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,15 +8,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from autotune.engines.engine import Engine
 from autotune.engines.entries import USE_TMA, as_tokens, config_of, load_body
-from autotune.engines.files import write_configs
 from autotune.engines.finding import assumed
-from autotune.engines.naming import NameParts, parse_name
+from autotune.engines.names import NameParts, parse_name
+from autotune.engines.protocol import Engine
+from autotune.engines.read_write import write_configs
 from autotune.errors import EngineFileError
-from autotune.kernels.config import Config
-from autotune.kernels.device import Device
-from autotune.kernels.problem import Problem
+from autotune.spec.config import Config
+from autotune.spec.device import Device
+from autotune.spec.problem import Problem
 
 _VERSION_FOLDER = re.compile(r"triton_([0-9]+(?:_[0-9]+)*)")
 _VERSION_KEY = "triton_version"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from autotune.errors import EngineFileError
-from autotune.kernels.config import KEY_OF_FIELD, Config
+from autotune.spec.config import KEY_OF_FIELD, Config
 
 Entry = Mapping[str, Any]
 """One launch config as a file holds it, known keys or not."""

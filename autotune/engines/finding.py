@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from autotune.engines.naming import NameParts
-from autotune.kernels.device import Device, DeviceKind, Target
-from autotune.kernels.problem import Dtype, Problem
+from autotune.engines.names import NameParts
+from autotune.spec.device import Device, DeviceKind, Target
+from autotune.spec.problem import Dtype, Problem
 
 
 class Level(str, Enum):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from autotune.engines.entries import why_bad_value
-from autotune.kernels import limits
-from autotune.kernels.config import Config
-from autotune.kernels.device import Device
-from autotune.kernels.problem import Problem
+from autotune.spec import limits
+from autotune.spec.config import Config
+from autotune.spec.device import Device
+from autotune.spec.problem import Problem
 
 _AMD_FIELDS = ("waves_per_eu", "matrix_instr_nonkdim", "kpack")
 

@@ -8,20 +8,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from autotune.engines.engine import Found
 from autotune.engines.entries import CONFIG_KEYS, USE_TMA
 from autotune.engines.legality import scale_block, why_no_tma, why_not_shared
-from autotune.engines.loading import (
+from autotune.engines.lookup import (
     entries_by_tokens,
     find_in,
     installed_folder,
     parsed,
     refuse_illegal,
 )
-from autotune.engines.naming import NameParts, checked_device, dtype_part, parse_name, release
-from autotune.kernels.config import Config
-from autotune.kernels.device import Device
-from autotune.kernels.problem import Dtype, Problem
+from autotune.engines.names import NameParts, checked_device, dtype_part, parse_name, release
+from autotune.engines.protocol import Found
+from autotune.spec.config import Config
+from autotune.spec.device import Device
+from autotune.spec.problem import Dtype, Problem
 
 _VERSION_FOLDER = re.compile(r"triton_([0-9]+(?:_[0-9]+)*)")
 

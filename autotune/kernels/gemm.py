@@ -41,7 +41,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from autotune.kernels.binary import Scales
+from autotune.spec.binary import Scales
 
 TENSOR = tl.constexpr(int(Scales.TENSOR))
 CHANNEL = tl.constexpr(int(Scales.CHANNEL))

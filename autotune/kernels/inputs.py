@@ -13,18 +13,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from autotune.kernels.binary import (
-    BOTH,
-    Scales,
-    Which,
-    gemm_shape,
-    has_zero_points,
-    scales_of,
-    weight_row,
-)
-from autotune.kernels.device import Target
-from autotune.kernels.elements import Elements, elements_of
-from autotune.kernels.problem import Dtype, Problem
 from autotune.kernels.quantize import (
     Tile,
     largest,
@@ -35,7 +23,19 @@ from autotune.kernels.quantize import (
     row_tile,
     weight_tile,
 )
-from autotune.kernels.routing import route
+from autotune.kernels.storage_dtypes import Elements, elements_of
+from autotune.routing.draw import route
+from autotune.spec.binary import (
+    BOTH,
+    Scales,
+    Which,
+    gemm_shape,
+    has_zero_points,
+    scales_of,
+    weight_row,
+)
+from autotune.spec.device import Target
+from autotune.spec.problem import Dtype, Problem
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from triton.tools.tensor_descriptor import TensorDescriptor
 
-from autotune.kernels.binary import (
+from autotune.kernels.gemm import moe_gemm_kernel
+from autotune.spec.binary import (
     Scales,
     Which,
     gemm_flags,
@@ -16,10 +17,9 @@ from autotune.kernels.binary import (
     swaps_operands,
     weight_row,
 )
-from autotune.kernels.config import Config
-from autotune.kernels.device import Target
-from autotune.kernels.gemm import moe_gemm_kernel
-from autotune.kernels.problem import Problem
+from autotune.spec.config import Config
+from autotune.spec.device import Target
+from autotune.spec.problem import Problem
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -28,14 +28,14 @@ from autotune.kernels.activation import (
     silu_and_mul_quantized,
 )
 from autotune.kernels.align import Alignment, align
-from autotune.kernels.binary import Scales, scales_of
-from autotune.kernels.config import AnyConfig, Config, pair_of
 from autotune.kernels.inputs import GemmWeights, MoeInputs
 from autotune.kernels.launch import GemmOperands, launch_gemm, padded_slots
-from autotune.kernels.limits import why_no_tma
-from autotune.kernels.problem import Kernel
 from autotune.kernels.quantize import largest, row_tile
 from autotune.kernels.reduce import sum_slots
+from autotune.spec.binary import Scales, scales_of
+from autotune.spec.config import AnyConfig, Config, pair_of
+from autotune.spec.limits import why_no_tma
+from autotune.spec.problem import Kernel
 
 LARGEST_BLOCK_SIZE_M = 256
 """Buffers fit every BLOCK_SIZE_M up to this."""

@@ -12,8 +12,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from autotune.kernels.binary import Scales, scales_of
-from autotune.kernels.problem import Dtype, Problem
+from autotune.spec.binary import Scales, scales_of
+from autotune.spec.problem import Dtype, Problem
 
 Tile = tuple[int, int]
 

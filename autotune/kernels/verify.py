@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from autotune.kernels.config import AnyConfig
 from autotune.kernels.inputs import MoeInputs
 from autotune.kernels.moe import MoeBuffers, run_moe
-from autotune.kernels.problem import Dtype
+from autotune.spec.config import AnyConfig
+from autotune.spec.problem import Dtype
 
 TOLERANCE: Mapping[Dtype, float] = {
     Dtype.FP32: 0.02,

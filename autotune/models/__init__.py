@@ -1,6 +1,6 @@
 """Model name or path → model shape → the problem of one rank."""
 
-from autotune.models.listing import catalogue_shapes
+from autotune.models.catalogue import catalogue_shapes
 from autotune.models.load import load_shape
 from autotune.models.parse import parse_shape
 from autotune.models.problems import Parallelism, problem_of

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from autotune.errors import ModelError
-from autotune.models.listing import catalogue_configs, find_in_catalogue
+from autotune.models.catalogue import catalogue_configs, find_in_catalogue
 from autotune.models.parse import shape_of_config
 from autotune.models.shape import ModelShape
 

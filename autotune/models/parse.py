@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from autotune.errors import ModelError, UsageError
-from autotune.kernels.problem import Dtype
 from autotune.models import fields
 from autotune.models.fields import Config, FieldNames, Fusion
 from autotune.models.moe_layers import moe_layers_of
 from autotune.models.quantization import read_quantization
 from autotune.models.shape import ModelShape
+from autotune.spec.problem import Dtype
 
 logger = logging.getLogger(__name__)
 

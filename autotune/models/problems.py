@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import cache
 
 from autotune.errors import ModelError, UsageError
-from autotune.kernels.problem import Dtype, Problem
 from autotune.models.shape import ModelShape, WeightQuantization
+from autotune.spec.problem import Dtype, Problem
 
 logger = logging.getLogger(__name__)
 

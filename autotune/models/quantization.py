@@ -10,9 +10,9 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from autotune.kernels.problem import Dtype
 from autotune.models.fields import Config, read_value
 from autotune.models.shape import WeightQuantization
+from autotune.spec.problem import Dtype
 
 Section = Mapping[str, Any]
 

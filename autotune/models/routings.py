@@ -8,16 +8,16 @@ from itertools import pairwise
 from pathlib import Path
 
 from autotune.errors import UsageError
-from autotune.kernels.distributions import Size, check
-from autotune.kernels.recording import (
+from autotune.models.shape import ModelShape
+from autotune.routing.distributions import Size, check
+from autotune.routing.trace import (
     RECORDED,
     Recording,
     is_known,
     known_recording,
     make_known,
 )
-from autotune.kernels.topk_files import read_recording
-from autotune.models.shape import ModelShape
+from autotune.routing.trace_files import read_recording
 
 logger = logging.getLogger(__name__)
 

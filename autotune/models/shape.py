@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from autotune.kernels.problem import Dtype
+from autotune.spec.problem import Dtype
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,16 +7,16 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from autotune.engines import ENGINES
-from autotune.kernels.config import AnyConfig, pair_of
-from autotune.kernels.device import Device, DeviceKind
-from autotune.kernels.problem import Problem
-from autotune.kernels.routing import drawable
-from autotune.studies.finalists import Finalist
-from autotune.studies.record import Measured
-from autotune.studies.store import StoredStudy
-from autotune.tune.emit import Result
+from autotune.routing.draw import drawable
+from autotune.spec.config import AnyConfig, pair_of
+from autotune.spec.device import Device, DeviceKind
+from autotune.spec.problem import Problem
+from autotune.studies.selection.finalists import Finalist
+from autotune.studies.study_record import StoredStudy
+from autotune.studies.trial_record import Measured
+from autotune.tune.engine_output import Result
 from autotune.tune.jobs import default_source
-from autotune.tune.stored import stored_results
+from autotune.tune.stored_results import stored_results
 
 _KIND_WORDS = {
     DeviceKind.CUDA: "measured on",

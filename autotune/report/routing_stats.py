@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from autotune.devices.rows import routed_rows
+from autotune.backends.routed_rows import routed_rows
 from autotune.errors import UsageError
-from autotune.kernels.expert_load import ExpertLoad, expert_loads
-from autotune.kernels.problem import Problem
-from autotune.kernels.recording import Recording, make_known
-from autotune.kernels.routing import most_loaded_rank
 from autotune.report.style import BLUE, GREY, ORANGE, Picture, axes_row, token_axis
+from autotune.routing.draw import most_loaded_rank
+from autotune.routing.load_stats import ExpertLoad, expert_loads
+from autotune.routing.trace import Recording, make_known
+from autotune.spec.problem import Problem
 
 BLOCKS = (16, 32, 64, 128, 256)
 _INSTANCES, _SEED = 10, 0

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from autotune.report.layers import Layer
-from autotune.tune.plan import CONVERGED
+from autotune.tune.tuning_study import CONVERGED
 
 MACHINE = "machine"
 """Study user attribute: ``devices.machine.facts`` of the last run."""

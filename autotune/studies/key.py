@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from autotune.kernels.device import Device, DeviceKind, Target
-from autotune.kernels.problem import Dtype, Kernel, Problem
+from autotune.spec.device import Device, DeviceKind, Target
+from autotune.spec.problem import Dtype, Kernel, Problem
 
 _PREFIX = {DeviceKind.ESTIMATE: "estimate ", DeviceKind.REPLAY: "replay "}
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from autotune.kernels.binary import Which
-from autotune.kernels.measurement import CompileFailure, FailureCause, Measurement, Resources
+from autotune.spec.binary import Which
+from autotune.spec.measurement import CompileFailure, FailureCause, Measurement, Resources
 
 
 class Outcome(str, Enum):

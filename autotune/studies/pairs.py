@@ -11,8 +11,8 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from autotune.kernels.binary import BOTH, Which
-from autotune.kernels.config import (
+from autotune.spec.binary import BOTH, Which
+from autotune.spec.config import (
     BLOCK_SIZE_M,
     DOWN,
     UP,
@@ -21,11 +21,11 @@ from autotune.kernels.config import (
     ConfigPair,
     pair_of,
 )
-from autotune.kernels.device import Device
-from autotune.kernels.measurement import typical_us
-from autotune.kernels.problem import Kernel, Problem
-from autotune.studies.record import Measured
+from autotune.spec.device import Device
+from autotune.spec.measurement import typical_us
+from autotune.spec.problem import Kernel, Problem
 from autotune.studies.space import SearchSpace, Space, completed, moe_space
+from autotune.studies.trial_record import Measured
 
 
 class PairSpace:

@@ -9,17 +9,17 @@ from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any, Protocol
 
-from autotune.kernels.binary import Scales, scales_of
-from autotune.kernels.config import KEY_OF_FIELD, AnyConfig, Config
-from autotune.kernels.device import Device
-from autotune.kernels.limits import (
+from autotune.spec.binary import Scales, scales_of
+from autotune.spec.config import KEY_OF_FIELD, AnyConfig, Config
+from autotune.spec.device import Device
+from autotune.spec.limits import (
     shared_bytes,
     why_no_dot,
     why_no_dtype,
     why_no_tma,
     why_no_tma_tile,
 )
-from autotune.kernels.problem import Dtype, Kernel, Problem
+from autotune.spec.problem import Dtype, Kernel, Problem
 
 Knobs = Mapping[str, tuple[int, ...]]
 """Field of Config → the values it may take."""

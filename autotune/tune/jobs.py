@@ -8,10 +8,6 @@ from pathlib import Path
 
 from autotune.engines import ENGINES, Engine, read_configs
 from autotune.errors import EngineFileError, UsageError
-from autotune.kernels.config import AnyConfig, Config, pair_of
-from autotune.kernels.device import Device, DeviceKind
-from autotune.kernels.problem import Dtype, Kernel, Problem
-from autotune.kernels.routing import most_loaded_rank
 from autotune.models import (
     ModelShape,
     Parallelism,
@@ -20,9 +16,13 @@ from autotune.models import (
     problem_of,
     routing_of,
 )
+from autotune.routing.draw import most_loaded_rank
 from autotune.settings import ModelSettings
+from autotune.spec.config import AnyConfig, Config, pair_of
+from autotune.spec.device import Device, DeviceKind
+from autotune.spec.problem import Dtype, Kernel, Problem
 from autotune.studies.pairs import completed_as_asked
-from autotune.tune.warm import shipped_config
+from autotune.tune.warm_start import shipped_config
 
 _FOLDER = {DeviceKind.ESTIMATE: "estimated", DeviceKind.REPLAY: "replayed"}
 

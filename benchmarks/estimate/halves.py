@@ -35,11 +35,11 @@ from judge import (
 from numpy.typing import NDArray
 from own import landscapes_of
 
-from autotune.devices import microbench, time_model
-from autotune.devices.landscape import Floats, load_landscape
-from autotune.kernels.config import Config
-from autotune.kernels.measurement import Resources
-from autotune.kernels.problem import Problem
+from autotune.backends.estimate import constants, model
+from autotune.backends.replay.landscape import Floats, load_landscape
+from autotune.spec.config import Config
+from autotune.spec.measurement import Resources
+from autotune.spec.problem import Problem
 
 VALUES = (*((share, share) for share in (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3)), (0.25, 0.5))
 """Of rows of 32 and of 64 bytes; the last is as if whole lines of 128 bytes came."""
@@ -64,7 +64,7 @@ def logs_of(case: Case) -> tuple[Floats, NDArray[np.bool_]]:
     fast = np.isfinite(modelled) & (case.us <= FAST * np.nanmin(case.us))
     bits = min(case.problem.dtype.activation_bits, case.problem.dtype.weight_bits)
     row_bytes = np.array([config.block_size_k for config in case.configs]) * bits / 8
-    return np.log(case.us[fast] / modelled[fast]), row_bytes[fast] < microbench.L2_ROW_BYTES[-1]
+    return np.log(case.us[fast] / modelled[fast]), row_bytes[fast] < constants.L2_ROW_BYTES[-1]
 
 
 def strays(case: Case) -> float:
@@ -120,7 +120,7 @@ def main() -> None:
              for what in ("strays", "choice, guessed", "compiled")]  # fmt: skip
     print(f"| rows of 32, 64 B | {' | '.join(heads)} |\n|---|" + "---|" * len(heads))
     for value in VALUES:
-        with mock.patch.object(time_model, NAME, (*value, 1.0)):
+        with mock.patch.object(model, NAME, (*value, 1.0)):
             cells = [
                 f"{np.mean(numbers):.3f}"
                 for half in halves.values()
@@ -131,7 +131,7 @@ def main() -> None:
                 )
             ]
         print(f"| {value[0]}, {value[1]} | {' | '.join(cells)} |", flush=True)
-    with mock.patch.object(time_model, NAME, (1.0, 1.0, 1.0)):
+    with mock.patch.object(model, NAME, (1.0, 1.0, 1.0)):
         found = sorted(((excess(case), case) for case in cases), key=itemgetter(0))
     for more, case in (found[0], found[-1]):
         print(f"short rows took {more:.1%} more at E={case.problem.experts}, {case.problem.tokens}")

@@ -17,10 +17,10 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from autotune.devices import MeasurerOptions, open_measurer
-from autotune.devices.measurer import Measurer
-from autotune.kernels.config import Config
-from autotune.kernels.problem import Dtype, Problem
+from autotune.backends import MeasurerOptions, open_measurer
+from autotune.backends.protocol import Measurer
+from autotune.spec.config import Config
+from autotune.spec.problem import Dtype, Problem
 
 PROBLEMS = (
     *(Problem(8, 2, 4096, 7168, tokens) for tokens in (4, 64, 1024, 4096)),

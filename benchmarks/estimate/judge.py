@@ -23,17 +23,17 @@ from unittest import mock
 
 import numpy as np
 
-from autotune.devices import microbench, time_model, units
-from autotune.devices.estimate import EstimateMeasurer
-from autotune.devices.landscape import Floats, Landscape, load_landscape
-from autotune.devices.rows import routed_rows
-from autotune.devices.specs import find_spec
-from autotune.devices.time_model import gemms_us
+from autotune.backends.estimate import constants, instruction_costs, model
+from autotune.backends.estimate.measurer import EstimateMeasurer
+from autotune.backends.estimate.model import gemms_us
+from autotune.backends.hardware import find_spec
+from autotune.backends.replay.landscape import Floats, Landscape, load_landscape
+from autotune.backends.routed_rows import routed_rows
 from autotune.engines import ENGINES
-from autotune.kernels.binary import BOTH, binary_key
-from autotune.kernels.config import Config
-from autotune.kernels.measurement import Resources
-from autotune.kernels.problem import Dtype, Problem
+from autotune.spec.binary import BOTH, binary_key
+from autotune.spec.config import Config
+from autotune.spec.measurement import Resources
+from autotune.spec.problem import Dtype, Problem
 
 HERE = Path(__file__).parent
 DEFAULT_LANDSCAPES = HERE.parents[2] / "shared" / "landscapes"
@@ -235,14 +235,14 @@ def print_doubts(landscapes: Sequence[tuple[Case, Landscape]]) -> None:
     for name, values in DOUBTS.items():
         shares = [f"{_share_with(name, value, landscapes):.3f}" for value in values]
         print(
-            f"| {name} {getattr(microbench, name)} | {values[0]} | {values[1]} | "
+            f"| {name} {getattr(constants, name)} | {values[0]} | {values[1]} | "
             + " | ".join(shares)
             + " |"
         )
 
 
 def _share_with(name: str, value: float, landscapes: Sequence[tuple[Case, Landscape]]) -> float:
-    users = [module for module in (time_model, units) if hasattr(module, name)]
+    users = [module for module in (model, instruction_costs) if hasattr(module, name)]
     patches = [mock.patch.object(module, name, value) for module in users]
     for patch in patches:
         patch.start()

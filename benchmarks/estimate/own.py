@@ -16,11 +16,11 @@ from pathlib import Path
 import numpy as np
 from judge import NEVER, print_table, row_of
 
-from autotune.devices.landscape import Floats
-from autotune.devices.recording import read_recording
-from autotune.kernels.config import AnyConfig, Config
-from autotune.kernels.measurement import Resources
-from autotune.kernels.problem import Problem
+from autotune.backends.replay.landscape import Floats
+from autotune.backends.replay.recording_format import read_recording
+from autotune.spec.config import AnyConfig, Config
+from autotune.spec.measurement import Resources
+from autotune.spec.problem import Problem
 from autotune.studies.outcome import Outcome, TrialResult
 
 FEWEST = 500

@@ -1,5 +1,5 @@
 """What one tile of this project's GEMM costs, apart from memory: the evidence of TILE_CLOCKS,
-STEP_CLOCKS and OVERLAP in ``autotune.devices.microbench``. Needs a CUDA GPU.
+STEP_CLOCKS and OVERLAP in ``autotune.backends.estimate.constants``. Needs a CUDA GPU.
 
 One expert, 4096 rows, 8192 columns and a K of a few steps: every operand stays in the L2. The
 slope over K is the K step of one tile, the intercept at no step its fixed part; both in clocks
@@ -16,10 +16,10 @@ from collections.abc import Iterator
 import torch
 import triton
 
-from autotune.kernels.config import Config
-from autotune.kernels.device import Target
 from autotune.kernels.launch import GemmOperands, launch_gemm
-from autotune.kernels.problem import Dtype, Problem
+from autotune.spec.config import Config
+from autotune.spec.device import Target
+from autotune.spec.problem import Dtype, Problem
 
 ROWS, COLUMNS = 4096, 8192
 STEPS = (2, 4, 8)

@@ -24,10 +24,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
-from autotune.devices.landscape import load_landscape
-from autotune.devices.recording import read_recording
-from autotune.kernels.config import AnyConfig, Config, pair_of
-from autotune.kernels.device import DeviceKind
+from autotune.backends.replay.landscape import load_landscape
+from autotune.backends.replay.recording_format import read_recording
+from autotune.spec.config import AnyConfig, Config, pair_of
+from autotune.spec.device import DeviceKind
 from autotune.studies.outcome import Outcome
 
 FEWEST = 5

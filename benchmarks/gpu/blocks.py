@@ -33,14 +33,14 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from triton.runtime.errors import OutOfResources
 
-from autotune.devices.landscape import load_landscape
-from autotune.devices.recording import Recording, read_recording
-from autotune.kernels.binary import BOTH, Which, gemm_shape
-from autotune.kernels.config import Config, ConfigPair
+from autotune.backends.replay.landscape import load_landscape
+from autotune.backends.replay.recording_format import Recording, read_recording
 from autotune.kernels.cubin import usage_of_cubin
-from autotune.kernels.measurement import Measurement, Resources
-from autotune.kernels.occupancy import blocks_per_sm
-from autotune.kernels.problem import Problem
+from autotune.spec.binary import BOTH, Which, gemm_shape
+from autotune.spec.config import Config, ConfigPair
+from autotune.spec.measurement import Measurement, Resources
+from autotune.spec.occupancy import blocks_per_sm
+from autotune.spec.problem import Problem
 from autotune.studies.outcome import Outcome
 
 SOURCE = "sglang/kernels/ops/moe/fused_moe_triton_kernels.py"

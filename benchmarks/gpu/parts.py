@@ -24,12 +24,12 @@ from pathlib import Path
 import torch
 from quality import CASES, nearest
 
-from autotune.devices.cuda import INSTANCES, device_of
-from autotune.devices.options import MeasurerOptions
+from autotune.backends.gpu.measurer import INSTANCES, device_of
+from autotune.backends.options import MeasurerOptions
 from autotune.kernels.inputs import make_inputs, make_routing, make_weights
 from autotune.kernels.moe import make_buffers, run_moe
-from autotune.kernels.problem import Kernel
 from autotune.kernels.timing import CudaClock
+from autotune.spec.problem import Kernel
 from autotune.studies.pairs import completed_as_asked
 
 BATCH_SIZES = (16, 256, 1024, 4096)

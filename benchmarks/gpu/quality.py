@@ -20,12 +20,12 @@ from typing import Any
 
 import torch
 
-from autotune.devices.cuda import CudaMeasurer
-from autotune.devices.options import MeasurerOptions
+from autotune.backends.gpu.measurer import CudaMeasurer
+from autotune.backends.options import MeasurerOptions
 from autotune.engines import read_configs
-from autotune.kernels.config import AnyConfig
-from autotune.kernels.problem import Dtype, Kernel, Problem
-from autotune.report.roofline import work_of
+from autotune.report.html.roofline import work_of
+from autotune.spec.config import AnyConfig
+from autotune.spec.problem import Dtype, Kernel, Problem
 from autotune.studies.pairs import completed_as_asked
 
 CASES = {

@@ -20,10 +20,10 @@ import statistics
 from operator import itemgetter
 from pathlib import Path
 
-from autotune.devices.recording import read_recording
-from autotune.kernels.config import Config
-from autotune.studies.groups import regrouped
+from autotune.backends.replay.recording_format import read_recording
+from autotune.spec.config import Config
 from autotune.studies.outcome import Outcome
+from autotune.studies.search.last_tries import regrouped
 from autotune.studies.space import Space
 
 

@@ -17,13 +17,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from autotune.devices.cuda import CudaMeasurer
-from autotune.devices.options import MeasurerOptions
+from autotune.backends.gpu.measurer import CudaMeasurer
+from autotune.backends.options import MeasurerOptions
 from autotune.engines import ENGINES, read_configs
-from autotune.kernels.config import AnyConfig
-from autotune.kernels.problem import Problem
+from autotune.spec.config import AnyConfig
+from autotune.spec.problem import Problem
 from autotune.studies.pairs import completed_as_asked
-from autotune.studies.ratio import ratio
+from autotune.studies.selection.paired_ratio import ratio
 
 QWEN = Problem(128, 8, 2048, 768, 1)
 BATCH_SIZES = (1, 16, 64, 256, 1024, 4096)

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from quality import CASES, shares
 
-from autotune.devices.landscape import load_landscape
+from autotune.backends.replay.landscape import load_landscape
 
 FILES = {
     "qwen": "moe_h200_qwen3-30b-a3b_tp1_bf16.npz",

@@ -12,9 +12,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from autotune.devices.recording import read_recording
-from autotune.devices.specs import find_spec
-from autotune.report.roofline import roofline
+from autotune.backends.hardware import find_spec
+from autotune.backends.replay.recording_format import read_recording
+from autotune.report.html.roofline import roofline
 from autotune.studies.outcome import Outcome
 
 

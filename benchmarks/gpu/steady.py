@@ -22,14 +22,14 @@ from typing import Any
 
 import torch
 
-from autotune.devices.cuda import CudaMeasurer
-from autotune.devices.options import MeasurerOptions
-from autotune.kernels.config import Config
-from autotune.kernels.problem import Dtype, Problem
+from autotune.backends.gpu.measurer import CudaMeasurer
+from autotune.backends.options import MeasurerOptions
 from autotune.kernels.timing import CudaClock, GraphTimer
+from autotune.spec.config import Config
+from autotune.spec.problem import Dtype, Problem
 from autotune.studies.outcome import TrialResult
 from autotune.studies.pairs import completed_as_asked
-from autotune.studies.ratio import ratio
+from autotune.studies.selection.paired_ratio import ratio
 
 QWEN = Problem(128, 8, 2048, 768, 1)
 MIXTRAL = Problem(8, 2, 4096, 7168, 1)

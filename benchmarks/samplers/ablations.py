@@ -1,11 +1,11 @@
 """What does a constant of the sampler matter? Races with other values of it, on seeds of their own.
 
     python benchmarks/samplers/ablations.py --landscapes ../shared/landscapes \\
-        --only convolution --seeds 100 200 --variants none model._WIDE=2 theta._LENGTH=0.5
+        --only convolution --seeds 100 200 --variants none model._WIDE=2 hyperparameters._LENGTH=0.5
 
-A variant is MODULE.NAME=NUMBER, of the modules in autotune/studies/surrogate; several are joined by
-a comma. Prints best/optimum: mean, standard error and the worst seed, and appends each run to
-ablations.csv; runs that it has are not run again. Constants are chosen on seeds from 100 on; the
+A variant is MODULE.NAME=NUMBER, of the modules in autotune/studies/search/surrogate; several are
+joined by a comma. Prints best/optimum: mean, standard error and the worst seed, and appends each
+run to ablations.csv; runs that it has are not run again. Constants are chosen on seeds from 100 on; the
 race itself uses those below.
 """
 
@@ -54,7 +54,7 @@ def _changed(change: str) -> Iterator[None]:
     """A constant has another value. Raises AttributeError where there is none of that name."""
     path, _, value = change.partition("=")
     module_name, _, name = path.partition(".")
-    module = importlib.import_module(f"autotune.studies.surrogate.{module_name}")
+    module = importlib.import_module(f"autotune.studies.search.surrogate.{module_name}")
     before = getattr(module, name)
     setattr(module, name, type(before)(float(value)))
     try:

@@ -26,11 +26,11 @@ import scipy
 from numpy.typing import NDArray
 from recordings import Recording, recordings
 
-from autotune.studies.surrogate.belief import Belief, improvement
-from autotune.studies.surrogate.candidates import candidates_of
-from autotune.studies.surrogate.model import Surrogate
-from autotune.studies.surrogate.observed import Observed
-from autotune.studies.surrogate.trees import fit_trees
+from autotune.studies.search.surrogate.acquisition import Belief, improvement
+from autotune.studies.search.surrogate.candidates import candidates_of
+from autotune.studies.search.surrogate.model import Surrogate
+from autotune.studies.search.surrogate.observations import Observed
+from autotune.studies.search.surrogate.trees import fit_trees
 
 Rows = NDArray[np.int64]
 SPREAD_AMONG = 300

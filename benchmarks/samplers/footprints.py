@@ -25,13 +25,13 @@ import numpy as np
 import optuna
 from numpy.typing import NDArray
 
-from autotune.devices.recording import read_recording
+from autotune.backends.replay.recording_format import read_recording
 from autotune.engines import ENGINES
-from autotune.kernels.config import Config
-from autotune.kernels.occupancy import Footprint, blocks_per_sm
+from autotune.spec.config import Config
+from autotune.spec.occupancy import Footprint, blocks_per_sm
 from autotune.studies.key import StudyKey
+from autotune.studies.search.surrogate import InformedSampler, candidates_of, resource_penalty
 from autotune.studies.space import Space
-from autotune.studies.surrogate import InformedSampler, candidates_of, demotion
 
 AT = (8, 15, 30)
 _WHOLE = 1500
@@ -41,8 +41,8 @@ KINDS: Mapping[str, Callable[[Footprint], bool]] = {
     "no spills, 2 blocks and more": lambda f: not f.spill_bytes and (f.blocks_per_sm or 2) > 1,
     "no spills, 1 block": lambda f: not f.spill_bytes and f.blocks_per_sm == 1,
     "spills 1 to 64 B": lambda f: 0 < f.spill_bytes <= 64,
-    "65 to 255 B": lambda f: 64 < f.spill_bytes < demotion.HEAVY_SPILL_BYTES,
-    "256 B and more": lambda f: f.spill_bytes >= demotion.HEAVY_SPILL_BYTES,
+    "65 to 255 B": lambda f: 64 < f.spill_bytes < resource_penalty.HEAVY_SPILL_BYTES,
+    "256 B and more": lambda f: f.spill_bytes >= resource_penalty.HEAVY_SPILL_BYTES,
 }
 
 
@@ -131,7 +131,7 @@ def search(known: Known, variant: str, seed: int) -> tuple[list[float], int, int
             study.tell(trial, state=optuna.trial.TrialState.PRUNED)
     taken = [known.footprints[row] for row in rows]
     ratios = [float(known.us.min() / known.us[rows[:count]].min()) for count in AT]
-    heavy = sum(f.spill_bytes >= demotion.HEAVY_SPILL_BYTES for f in taken)
+    heavy = sum(f.spill_bytes >= resource_penalty.HEAVY_SPILL_BYTES for f in taken)
     return ratios, heavy, sum(f.blocks_per_sm == 1 for f in taken)
 
 

@@ -30,10 +30,10 @@ import numpy as np
 import optuna
 from recordings import Recording, recordings
 
-from autotune.kernels.config import Config
-from autotune.studies.groups import regrouped
+from autotune.spec.config import Config
+from autotune.studies.search.last_tries import regrouped
+from autotune.studies.search.surrogate import SurrogateSampler, candidates_of
 from autotune.studies.space import Space
-from autotune.studies.surrogate import SurrogateSampler, candidates_of
 
 LANDSCAPES = HERE.parent / "landscapes"
 MOST = 60

@@ -36,12 +36,12 @@ from optuna.trial import Trial
 from orders import next_compiled, next_study
 from recordings import DEVICE, Recording, recordings
 
-from autotune.kernels.config import Config
-from autotune.kernels.problem import Problem
-from autotune.studies.history import FEWEST, Sibling
+from autotune.spec.config import Config
+from autotune.spec.problem import Problem
 from autotune.studies.key import StudyKey
+from autotune.studies.search.history import FEWEST, Sibling
+from autotune.studies.search.surrogate import InformedSampler, candidates_of
 from autotune.studies.space import Space
-from autotune.studies.surrogate import InformedSampler, candidates_of
 
 ORDERS = ("study", "abreast", "shared")
 BATCH_SIZES = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 256, 512, 1024, 1536, 2048, 3072, 4096)

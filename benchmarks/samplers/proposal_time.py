@@ -25,11 +25,11 @@ import numpy as np
 import optuna
 from recordings import DEVICE, recordings
 
-from autotune.kernels.config import Config
-from autotune.kernels.problem import Problem
+from autotune.spec.config import Config
+from autotune.spec.problem import Problem
 from autotune.studies.key import StudyKey
+from autotune.studies.search.surrogate import InformedSampler, SurrogateSampler, candidates_of
 from autotune.studies.space import Space
-from autotune.studies.surrogate import InformedSampler, SurrogateSampler, candidates_of
 
 FROM, TO = 180, 220
 BATCH = 8

@@ -29,18 +29,18 @@ from optuna.samplers import RandomSampler
 from recordings import PROBLEMS
 from scipy.stats import wilcoxon
 
-from autotune.devices.landscape import load_landscape
-from autotune.devices.replay import ReplayMeasurer
+from autotune.backends.replay.landscape import load_landscape
+from autotune.backends.replay.measurer import ReplayMeasurer
 from autotune.engines import ENGINES
-from autotune.kernels.problem import Problem
+from autotune.spec.problem import Problem
 from autotune.studies.key import StudyKey
-from autotune.studies.objective import ask, enqueue, tell
 from autotune.studies.pairs import completed_as_asked
-from autotune.studies.pruning import Row, Stop, stop_for
-from autotune.studies.record import measured
-from autotune.studies.samplers import UnseenSampler
+from autotune.studies.search.pruning import Row, Stop, stop_for
+from autotune.studies.search.samplers import UnseenSampler
+from autotune.studies.search.surrogate import InformedSampler
 from autotune.studies.space import Space
-from autotune.studies.surrogate import InformedSampler
+from autotune.studies.trial_io import ask, enqueue, tell
+from autotune.studies.trial_record import measured
 
 HERE = Path(__file__).parent
 SAMPLERS = ("random", "surrogate")

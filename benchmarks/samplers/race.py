@@ -37,13 +37,13 @@ from optuna.trial import Trial, TrialState
 from recordings import DEVICE, Recording, recordings
 from tables import plot, print_tables
 
-from autotune.devices.rows import routed_rows
-from autotune.devices.specs import find_spec
-from autotune.devices.time_model import model_us
-from autotune.studies.history import Sibling
+from autotune.backends.estimate.model import model_us
+from autotune.backends.hardware import find_spec
+from autotune.backends.routed_rows import routed_rows
 from autotune.studies.key import StudyKey
+from autotune.studies.search.history import Sibling
+from autotune.studies.search.surrogate import InformedSampler, SurrogateSampler, candidates_of
 from autotune.studies.space import Space
-from autotune.studies.surrogate import InformedSampler, SurrogateSampler, candidates_of
 
 HERE = Path(__file__).parent
 SCENARIOS = ("cold", "static", "same", "same60", "other", "both")

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from autotune.devices.landscape import load_landscape
-from autotune.devices.recording import read_recording
-from autotune.devices.specs import find_spec
+from autotune.backends.hardware import find_spec
+from autotune.backends.replay.landscape import load_landscape
+from autotune.backends.replay.recording_format import read_recording
 from autotune.engines import ENGINES
-from autotune.kernels.config import Config
-from autotune.kernels.device import Device, DeviceKind
-from autotune.kernels.problem import Dtype, Problem
+from autotune.spec.config import Config
+from autotune.spec.device import Device, DeviceKind
+from autotune.spec.problem import Dtype, Problem
 from autotune.studies.outcome import Outcome
 
 PROBLEMS: dict[str, dict[str, Any]] = {

@@ -29,8 +29,8 @@ import numpy as np
 import optuna
 from recordings import Recording, recordings
 
-from autotune.studies.storage import open_storage
-from autotune.studies.surrogate import candidates_of
+from autotune.studies.search.surrogate import candidates_of
+from autotune.studies.storage.open import open_storage
 
 SLEEP_S = (0.02, 0.3)
 """Least and most that a trial takes beside its proposal."""

@@ -37,9 +37,9 @@ from faulty import compile_fault_of, fault_of, log  # noqa: E402
 from landscape import BATCH_SIZES, SHAPE, save_landscape  # noqa: E402
 from optuna.trial import TrialState  # noqa: E402
 
-from autotune.studies.record import MEASURED, config_of  # noqa: E402
-from autotune.studies.storage import open_storage  # noqa: E402
-from autotune.studies.store import StoredStudy, stored_studies  # noqa: E402
+from autotune.studies.storage.open import open_storage  # noqa: E402
+from autotune.studies.study_record import StoredStudy, stored_studies  # noqa: E402
+from autotune.studies.trial_record import MEASURED, config_of  # noqa: E402
 
 ALL = 10_000
 """More trials than the space has configs."""
@@ -375,8 +375,8 @@ def _winners(studies: list[StoredStudy]) -> dict[str, object]:
 
 
 def _all_configs(recording: Path) -> list[object]:
-    from autotune.devices.replay import ReplayMeasurer
-    from autotune.kernels.problem import Problem
+    from autotune.backends.replay.measurer import ReplayMeasurer
+    from autotune.spec.problem import Problem
 
     return list(ReplayMeasurer(recording).space(Problem(8, 2, 512, 256, 1)).configs)
 

@@ -27,15 +27,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from autotune.devices import MeasurerOptions
-from autotune.devices.measurer import Measurer
-from autotune.devices.replay import ReplayMeasurer
-from autotune.kernels.config import Config
-from autotune.kernels.device import Device, DeviceKind, Target
-from autotune.kernels.measurement import CompileFailure, Resources
+from autotune.backends import MeasurerOptions
+from autotune.backends.protocol import Measurer
+from autotune.backends.replay.measurer import ReplayMeasurer
+from autotune.spec.config import Config
+from autotune.spec.device import Device, DeviceKind, Target
+from autotune.spec.measurement import CompileFailure, Resources
 from autotune.studies.outcome import TrialResult
-from autotune.tune import compile_pool, compile_process, placing, serving
-from autotune.tune.wishes import Binary
+from autotune.tune.compile_service import pool, process
+from autotune.tune.compile_service.queue import Binary
+from autotune.tune.workers import worker_process, worker_specs
 
 ORDERS = ("hang", "abort")
 _COMPILE_S = 0.02
@@ -82,10 +83,10 @@ def log(name: str, *words: object) -> None:
 
 def install() -> None:
     """Put the faults into this process."""
-    placing.visible_gpus = lambda _mask: int((folder() / "workers").read_text())
-    serving.open_measurer = pretended_gpu
-    compile_process.triton_compiler = pretended_compiler
-    compile_pool.triton_compiler = pretended_compiler
+    worker_specs.visible_gpus = lambda _mask: int((folder() / "workers").read_text())
+    worker_process.open_measurer = pretended_gpu
+    process.triton_compiler = pretended_compiler
+    pool.triton_compiler = pretended_compiler
 
 
 class FaultyGpu(ReplayMeasurer):
@@ -108,7 +109,7 @@ class FaultyGpu(ReplayMeasurer):
 
 
 def pretended_gpu(_selector: str, _options: MeasurerOptions) -> Measurer:
-    """In place of autotune.devices.open_measurer."""
+    """In place of autotune.backends.open_measurer."""
     return FaultyGpu(folder() / "recording.npz")
 
 
@@ -133,7 +134,7 @@ def _ordered(tokens: int, config: Config) -> str:
     return ""
 
 
-def pretended_compiler(_target: Target) -> compile_process.Compile:
+def pretended_compiler(_target: Target) -> process.Compile:
     """In place of Triton's."""
     return _compile
 

@@ -20,8 +20,8 @@ from pathlib import Path
 import optuna
 
 from autotune.errors import StorageError
-from autotune.studies.storage import open_storage
-from autotune.studies.store import StoredStudy, stored_studies
+from autotune.studies.storage.open import open_storage
+from autotune.studies.study_record import StoredStudy, stored_studies
 
 
 def main() -> int:

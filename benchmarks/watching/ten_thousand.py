@@ -24,12 +24,12 @@ from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from autotune.engines import DEFAULT_TOKENS
-from autotune.kernels.device import Device, DeviceKind, Target
-from autotune.kernels.problem import Problem
 from autotune.settings import ModelSettings, RunSettings
+from autotune.spec.device import Device, DeviceKind, Target
+from autotune.spec.problem import Problem
 from autotune.studies.key import StudyKey
-from autotune.studies.storage import open_storage
-from autotune.studies.store import open_study
+from autotune.studies.storage.open import open_storage
+from autotune.studies.study_record import open_study
 
 _DEVICE = Device(DeviceKind.CUDA, "NVIDIA H200", Target("cuda", 90), 232448, "3.6.0")
 _KNOBS = {

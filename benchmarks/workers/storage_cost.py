@@ -27,20 +27,20 @@ from landscape import BATCH_SIZES
 from optuna.storages import RDBStorage
 from optuna.study import Study
 
-from autotune.kernels.device import Device, DeviceKind, Target
-from autotune.kernels.measurement import Measurement, Resources
-from autotune.kernels.problem import Problem
-from autotune.studies.claim import claim
-from autotune.studies.grouped import begin, finish
-from autotune.studies.history import siblings
+from autotune.spec.device import Device, DeviceKind, Target
+from autotune.spec.measurement import Measurement, Resources
+from autotune.spec.problem import Problem
+from autotune.studies.coordination.claims import claim
+from autotune.studies.coordination.study_view import Ledger
 from autotune.studies.key import StudyKey
-from autotune.studies.ledger import Ledger
-from autotune.studies.objective import Asked, distributions, ending
 from autotune.studies.outcome import Outcome, TrialResult
-from autotune.studies.samplers import make_sampler
+from autotune.studies.search.history import siblings
+from autotune.studies.search.samplers import make_sampler
 from autotune.studies.space import Space, moe_space
-from autotune.studies.storage import open_storage
-from autotune.studies.store import StoredStudy, open_study, stored_studies
+from autotune.studies.storage.open import open_storage
+from autotune.studies.storage.rdb_transactions import begin, finish
+from autotune.studies.study_record import StoredStudy, open_study, stored_studies
+from autotune.studies.trial_io import Asked, distributions, ending
 
 PROBLEM = Problem(experts=128, top_k=8, hidden=2048, intermediate=768, tokens=1)
 DEVICE = Device(DeviceKind.ESTIMATE, "NVIDIA H200", Target("cuda", 90), 232448, "3.6.0")

@@ -30,26 +30,27 @@ from pathlib import Path
 import numpy as np
 from landscape import BATCH_SIZES
 
-from autotune.devices.options import MeasurerOptions
-from autotune.devices.recording import read_recording
-from autotune.devices.replay import ReplayMeasurer
-from autotune.devices.shelf import Shelf
-from autotune.kernels.config import AnyConfig, Config
-from autotune.kernels.problem import Problem
-from autotune.report.progress import PlainDisplay
+from autotune.backends.gpu.lru_by_size import Shelf
+from autotune.backends.options import MeasurerOptions
+from autotune.backends.replay.measurer import ReplayMeasurer
+from autotune.backends.replay.recording_format import read_recording
+from autotune.report.terminal.progress import PlainDisplay
 from autotune.settings import ModelSettings, RunSettings
-from autotune.studies.order import Standing
+from autotune.spec.config import AnyConfig, Config
+from autotune.spec.problem import Problem
+from autotune.studies.coordination.round_robin import Standing
 from autotune.studies.outcome import TrialResult
-from autotune.studies.pruning import Stop
-from autotune.studies.storage import open_storage
-from autotune.studies.store import stored_studies
-from autotune.tune import plan, rooms, serving
-from autotune.tune.crew import Start
-from autotune.tune.launching import Launcher
-from autotune.tune.messages import Order
-from autotune.tune.placing import orders_of
-from autotune.tune.pool_service import PoolHost
-from autotune.tune.run import run
+from autotune.studies.search.pruning import Stop
+from autotune.studies.storage.open import open_storage
+from autotune.studies.study_record import stored_studies
+from autotune.tune import tuning_study
+from autotune.tune.compile_service.service import PoolHost
+from autotune.tune.session import run
+from autotune.tune.workers import scheduler, worker_process
+from autotune.tune.workers.launcher import Launcher
+from autotune.tune.workers.protocol import Order
+from autotune.tune.workers.supervisor import Start
+from autotune.tune.workers.worker_specs import orders_of
 
 RECORDED = Path(__file__).parents[1] / "landscapes" / "qwen3-30b-a3b_tp1_bf16.npz"
 SHAPE = "E=128,topk=8,hidden=2048,intermediate=768"
@@ -112,13 +113,13 @@ def _start(
 
 
 def _serve(link: Connection, order: Order, pretended: Pretended) -> None:
-    serving.open_measurer = partial(_open, pretended)
+    worker_process.open_measurer = partial(_open, pretended)
     if pretended.order == "study":
-        rooms.by_turn = _one_after_the_other
-        rooms.is_turn_over = _never
-        hints = plan.Unit.take_hints
-        plan.Unit.take_hints = _first_time_only(hints)
-    serving.serve(link, order)
+        scheduler.by_turn = _one_after_the_other
+        scheduler.is_turn_over = _never
+        hints = tuning_study.Unit.take_hints
+        tuning_study.Unit.take_hints = _first_time_only(hints)
+    worker_process.serve(link, order)
 
 
 def _open(pretended: Pretended, selector: str, options: MeasurerOptions) -> PretendedMeasurer:
@@ -137,7 +138,7 @@ def _never(started: int, *, came_for_queue: bool, is_queued: bool) -> bool:
 def _first_time_only(hints):  # type: ignore[no-untyped-def]
     asked: set[str] = set()
 
-    def take_hints(unit: plan.Unit) -> bool:
+    def take_hints(unit: tuning_study.Unit) -> bool:
         if unit.study.study_name in asked:
             return False
         asked.add(unit.study.study_name)

@@ -25,9 +25,9 @@ from pathlib import Path
 from landscape import BATCH_SIZES, SHAPE, save_landscape
 from optuna.trial import FrozenTrial, TrialState
 
-from autotune.studies.record import MEASURED, config_of
-from autotune.studies.storage import open_storage
-from autotune.studies.store import StoredStudy, stored_studies
+from autotune.studies.storage.open import open_storage
+from autotune.studies.study_record import StoredStudy, stored_studies
+from autotune.studies.trial_record import MEASURED, config_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,8 +19,8 @@ from small_landscape import SHAPE  # type: ignore[import-not-found]
 
 import autotune
 from autotune.engines import DEFAULT_TOKENS
-from autotune.studies.storage import open_storage
-from autotune.studies.store import stored_studies
+from autotune.studies.storage.open import open_storage
+from autotune.studies.study_record import stored_studies
 
 
 def _command(*words: str) -> list[str]:

@@ -13,14 +13,14 @@ from small_landscape import SHAPE  # type: ignore[import-not-found]
 from autotune.cli import run_command_line
 from autotune.commands.flags import named_routing
 from autotune.errors import UsageError
-from autotune.kernels import recording as recording_file
-from autotune.kernels.recording import LayerRows, Recording
-from autotune.kernels.topk_files import COMPACT, write_recording
+from autotune.routing import trace as recording_file
+from autotune.routing.trace import LayerRows, Recording
+from autotune.routing.trace_files import COMPACT, write_recording
 from autotune.settings import RunSettings
-from autotune.studies.robust import Robust, ranked
-from autotune.studies.storage import open_storage
-from autotune.studies.store import stored_studies
-from autotune.tune.stored import stored_results
+from autotune.studies.selection.robust import Robust, ranked
+from autotune.studies.storage.open import open_storage
+from autotune.studies.study_record import stored_studies
+from autotune.tune.stored_results import stored_results
 
 
 @pytest.fixture

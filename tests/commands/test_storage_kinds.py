@@ -23,7 +23,8 @@ from storages import fresh_storage, served  # type: ignore[import-not-found]
 
 import autotune
 from autotune.cli import run_command_line
-from autotune.studies.storage import open_storage
+from autotune.studies.storage import open as open_module
+from autotune.studies.storage.open import open_storage
 
 _PIECES = ("sesame", QUOTED)
 assert "sesame" in PASSWORD
@@ -194,8 +195,7 @@ def test_serving_says_where_and_ends_well(tmp_path: Path) -> None:
 def test_nobody_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("grpc", reason="no grpcio: the extra 'grpc' is not installed")
     from autotune.errors import StorageError
-    from autotune.studies import storage
 
-    monkeypatch.setattr(storage, "_CONNECT_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(open_module, "_CONNECT_TIMEOUT_S", 0.3)
     with pytest.raises(StorageError, match="storage serve"):
         open_storage("grpc://127.0.0.1:1", create=True)

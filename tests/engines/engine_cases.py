@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from autotune.kernels.config import Config
-from autotune.kernels.device import Device, DeviceKind, Target
-from autotune.kernels.problem import Dtype, Problem
+from autotune.spec.config import Config
+from autotune.spec.device import Device, DeviceKind, Target
+from autotune.spec.problem import Dtype, Problem
 
 SHIPPED = Path(__file__).parents[2].parent / "shared" / "engine_configs"
 needs_shipped = pytest.mark.skipif(

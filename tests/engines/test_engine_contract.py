@@ -11,8 +11,8 @@ from engine_cases import BLOCK_FP8, H200, LARGE, MI300X, SMALL, make_device, mak
 
 from autotune.engines import ENGINES, Engine
 from autotune.errors import EngineFileError
-from autotune.kernels.config import Config
-from autotune.kernels.problem import Dtype
+from autotune.spec.config import Config
+from autotune.spec.problem import Dtype
 
 
 @pytest.fixture(params=sorted(ENGINES))

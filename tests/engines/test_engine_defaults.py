@@ -6,8 +6,8 @@ import pytest
 from engine_cases import H200, MI300X, make_device, make_problem
 
 from autotune.engines import ENGINES
-from autotune.kernels.config import Config
-from autotune.kernels.problem import Dtype
+from autotune.spec.config import Config
+from autotune.spec.problem import Dtype
 
 ADA = make_device("NVIDIA L40S", arch=89, shared_bytes=101376)
 BLOCKS = (128, 128)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from autotune.kernels.topk_files import read_recording
+from autotune.routing.trace_files import read_recording
 
 _FILE = Path(__file__).parents[2] / "examples/record_topk_ids/record_topk_ids.py"
 

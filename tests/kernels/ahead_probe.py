@@ -8,18 +8,18 @@ import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from autotune.kernels.ahead import (
+from autotune.kernels.compile import (
     Compiled,
     compile_gemm,
     usage_by_cuobjdump,
 )
-from autotune.kernels.binary import Which, binary_key
-from autotune.kernels.config import Config
 from autotune.kernels.cubin import usage_of_cubin
-from autotune.kernels.device import Target
 from autotune.kernels.gemm import moe_gemm_kernel
-from autotune.kernels.measurement import CompileFailure
-from autotune.kernels.problem import Dtype, Problem
+from autotune.spec.binary import Which, binary_key
+from autotune.spec.config import Config
+from autotune.spec.device import Target
+from autotune.spec.measurement import CompileFailure
+from autotune.spec.problem import Dtype, Problem
 
 H200 = Target("cuda", 90)
 QWEN = Problem(experts=128, top_k=8, hidden=2048, intermediate=768, tokens=64)

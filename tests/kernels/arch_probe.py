@@ -9,12 +9,12 @@ import re
 import sys
 from dataclasses import replace
 
-from autotune.kernels.ahead import compile_gemm
-from autotune.kernels.config import Config
-from autotune.kernels.device import Device, DeviceKind, Target
-from autotune.kernels.limits import why_no_dtype
-from autotune.kernels.measurement import CompileFailure
-from autotune.kernels.problem import Dtype, Problem
+from autotune.kernels.compile import compile_gemm
+from autotune.spec.config import Config
+from autotune.spec.device import Device, DeviceKind, Target
+from autotune.spec.limits import why_no_dtype
+from autotune.spec.measurement import CompileFailure
+from autotune.spec.problem import Dtype, Problem
 from autotune.studies.space import completed, moe_space
 
 SHARED_BYTES = {"80": 166912, "89": 101376, "90": 232448, "100": 232448, "gfx942": 65536}

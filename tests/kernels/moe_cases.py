@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from autotune.kernels import moe
-from autotune.kernels.config import Config
-from autotune.kernels.device import Target
-from autotune.kernels.elements import Elements
 from autotune.kernels.inputs import MoeInputs, make_inputs, make_weights
-from autotune.kernels.problem import Dtype, Problem
 from autotune.kernels.quantize import quantize, round_to, row_tile
-from autotune.kernels.twins import silu_and_mul_twin
+from autotune.kernels.reference import silu_and_mul_twin
+from autotune.kernels.storage_dtypes import Elements
+from autotune.spec.config import Config
+from autotune.spec.device import Target
+from autotune.spec.problem import Dtype, Problem
 
 H200 = Target("cuda", 90)
 TILES = Config(16, 32, 32, 2)

@@ -5,7 +5,7 @@ import torch
 
 from autotune.kernels.activation import Quantized, silu_and_mul, silu_and_mul_quantized
 from autotune.kernels.quantize import dequantize, quantize
-from autotune.kernels.twins import silu_and_mul_twin
+from autotune.kernels.reference import silu_and_mul_twin
 
 
 def up_output(rows: int, n: int, device: str) -> torch.Tensor:

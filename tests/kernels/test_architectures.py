@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from autotune.kernels.problem import Dtype
+from autotune.spec.problem import Dtype
 
 PROBE = Path(__file__).parent / "arch_probe.py"
 PROCESSES = (("80", "89", "gfx942"), ("90", "100"))

@@ -9,12 +9,12 @@ import pytest
 import torch
 from moe_cases import TILES, inputs_of, problem_of
 
-from autotune.kernels.config import AnyConfig, ConfigPair
 from autotune.kernels.inputs import GemmWeights, MoeInputs, MoeWeights
 from autotune.kernels.moe import make_buffers, run_moe
-from autotune.kernels.problem import Dtype, Kernel, Problem
-from autotune.kernels.routing import most_loaded_rank, route, topk_ids
-from autotune.kernels.twins import align_twin
+from autotune.kernels.reference import align_twin
+from autotune.routing.draw import most_loaded_rank, route, topk_ids
+from autotune.spec.config import AnyConfig, ConfigPair
+from autotune.spec.problem import Dtype, Kernel, Problem
 
 # Rows of padding hold garbage: what is computed from it is not stored.
 pytestmark = pytest.mark.filterwarnings("ignore:(invalid|overflow).*encountered:RuntimeWarning")

@@ -6,13 +6,13 @@ import pytest
 import torch
 from moe_cases import H200, TILES, inputs_of, problem_of, skip_where_broken, uneven_ids
 
-from autotune.kernels.binary import Which, gemm_shape, swaps_operands
-from autotune.kernels.config import Config
 from autotune.kernels.inputs import GemmWeights, MoeInputs
 from autotune.kernels.launch import GemmOperands, launch_gemm, padded_slots
-from autotune.kernels.problem import Dtype, Problem
 from autotune.kernels.quantize import dequantize, largest, quantize, row_tile
-from autotune.kernels.twins import align_twin, gemm_twin, weight_of
+from autotune.kernels.reference import align_twin, gemm_twin, weight_of
+from autotune.spec.binary import Which, gemm_shape, swaps_operands
+from autotune.spec.config import Config
+from autotune.spec.problem import Dtype, Problem
 
 TOLERANCE = {torch.float16: 2e-3, torch.bfloat16: 1.6e-2, torch.float32: 2e-3}
 """Of the largest output: C's rounding, and TF32 where C is fp32 on a GPU."""

@@ -18,13 +18,13 @@ from moe_cases import (
     why_broken,
 )
 
-from autotune.kernels.binary import Scales, scales_of
-from autotune.kernels.config import AnyConfig, Config, ConfigPair
-from autotune.kernels.limits import why_no_tma
 from autotune.kernels.moe import make_buffers
-from autotune.kernels.problem import Dtype, Kernel, Problem
-from autotune.kernels.twins import moe_twin
+from autotune.kernels.reference import moe_twin
 from autotune.kernels.verify import verify
+from autotune.spec.binary import Scales, scales_of
+from autotune.spec.config import AnyConfig, Config, ConfigPair
+from autotune.spec.limits import why_no_tma
+from autotune.spec.problem import Dtype, Kernel, Problem
 
 # Rows of padding hold garbage: what is computed from it is not stored.
 pytestmark = pytest.mark.filterwarnings("ignore:(invalid|overflow).*encountered:RuntimeWarning")

@@ -6,12 +6,12 @@ import pytest
 import torch
 from moe_cases import TILES, inputs_of, problem_of
 
-from autotune.kernels.config import ConfigPair
 from autotune.kernels.inputs import MoeInputs, make_routing
 from autotune.kernels.moe import make_buffers, run_moe
-from autotune.kernels.problem import Dtype, Kernel
-from autotune.kernels.twins import moe_twin
+from autotune.kernels.reference import moe_twin
 from autotune.kernels.verify import verify
+from autotune.spec.config import ConfigPair
+from autotune.spec.problem import Dtype, Kernel
 
 
 def assert_right(inputs: MoeInputs) -> None:

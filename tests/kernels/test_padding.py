@@ -10,11 +10,11 @@ import torch
 
 from autotune.kernels.align import Alignment, align
 from autotune.kernels.launch import padded_slots
-from autotune.kernels.problem import Problem
-from autotune.kernels.recording import LayerRows, Recording
-from autotune.kernels.routing import most_loaded_rank, topk_ids
 from autotune.report import routing_stats
 from autotune.report.routing_stats import BLOCKS, Layout
+from autotune.routing.draw import most_loaded_rank, topk_ids
+from autotune.routing.trace import LayerRows, Recording
+from autotune.spec.problem import Problem
 
 EXPERTS, TOP_K, INSTANCES = 8, 2, 2
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from autotune.kernels.reduce import sum_slots
-from autotune.kernels.twins import sum_twin
+from autotune.kernels.reference import sum_twin
 
 
 @pytest.mark.parametrize(("top_k", "hidden"), [(1, 16), (3, 72), (8, 1100)])

@@ -13,11 +13,11 @@ import torch
 from moe_cases import TILES, inputs_of, patch_what_the_interpreter_breaks, problem_of
 
 from autotune.kernels import activation, align, gemm, launch
-from autotune.kernels.config import AnyConfig, Config, ConfigPair
 from autotune.kernels.moe import make_buffers
-from autotune.kernels.problem import Dtype, Kernel, Problem
-from autotune.kernels.twins import moe_twin
+from autotune.kernels.reference import moe_twin
 from autotune.kernels.verify import TOLERANCE, relative_error, verify
+from autotune.spec.config import AnyConfig, Config, ConfigPair
+from autotune.spec.problem import Dtype, Kernel, Problem
 
 # Rows of padding hold garbage: what is computed from it is not stored.
 pytestmark = pytest.mark.filterwarnings("ignore:(invalid|overflow).*encountered:RuntimeWarning")

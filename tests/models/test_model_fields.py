@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from autotune.errors import ModelError
-from autotune.kernels.problem import Dtype
 from autotune.models.parse import shape_of_config
+from autotune.spec.problem import Dtype
 
 SIZES = {"hidden_size": 64, "num_experts_per_tok": 2}
 QWEN = {**SIZES, "num_experts": 8, "moe_intermediate_size": 32, "intermediate_size": 999}

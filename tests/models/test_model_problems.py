@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from autotune.errors import ModelError, UsageError
-from autotune.kernels.problem import Dtype, Problem
 from autotune.models import ModelShape, Parallelism, load_shape, parse_shape, problem_of
 from autotune.models.problems import _warn_once
+from autotune.spec.problem import Dtype, Problem
 
 MIXTRAL = "mistralai/Mixtral-8x7B-Instruct-v0.1"
 

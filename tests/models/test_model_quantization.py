@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from autotune.kernels.problem import Dtype
 from autotune.models.quantization import read_quantization
+from autotune.spec.problem import Dtype
 
 
 def stored(section: Any, **fields: Any) -> tuple[Dtype | None, tuple[int, int] | None, bool, bool]:

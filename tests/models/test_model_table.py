@@ -7,8 +7,8 @@ from typing import NamedTuple
 import pytest
 
 from autotune.errors import UsageError
-from autotune.kernels.problem import Dtype
 from autotune.models import ModelShape, Parallelism, catalogue_shapes, load_shape, problem_of
+from autotune.spec.problem import Dtype
 
 
 class Published(NamedTuple):

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from autotune.errors import UsageError
-from autotune.kernels import recording as recording_file
-from autotune.kernels.recording import LayerRows, Recording, is_known
-from autotune.kernels.topk_files import write_recording
 from autotune.models import ModelShape, load_shape, routing_of
 from autotune.models import routings as routings_file
 from autotune.models.routings import missing_layers
+from autotune.routing import trace as recording_file
+from autotune.routing.trace import LayerRows, Recording, is_known
+from autotune.routing.trace_files import write_recording
 
 SHAPE = ModelShape("tiny", "", 8, 2, 64, 64, layers=6, first_dense_layers=1)
 

@@ -6,10 +6,10 @@ import pytest
 from finished_run import Finished  # type: ignore[import-not-found]
 from small_landscape import SHAPE, save_landscape  # type: ignore[import-not-found]
 
-from autotune.report.artifacts import artifact_folder
-from autotune.report.keeper import NoteKeeper
+from autotune.report.dashboard.artifacts import artifact_folder
+from autotune.report.dashboard.note_writer import NoteKeeper
 from autotune.settings import ModelSettings, RunSettings
-from autotune.tune.run import run
+from autotune.tune.session import run
 
 
 @pytest.fixture(scope="session")

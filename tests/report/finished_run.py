@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from autotune.settings import RunSettings
-from autotune.studies.storage import open_storage
-from autotune.studies.store import StoredStudy, stored_studies
+from autotune.studies.storage.open import open_storage
+from autotune.studies.study_record import StoredStudy, stored_studies
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from finished_run import Finished  # type: ignore[import-not-found]
 from small_landscape import SHAPE, save_landscape  # type: ignore[import-not-found]
 
 import autotune
-from autotune.report.report import write_report
+from autotune.report.html.page import write_report
 
 _PATIENCE_S = 60.0
 

@@ -3,11 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from autotune.devices.rows import routed_rows
+from autotune.backends.routed_rows import routed_rows
 from autotune.errors import UsageError
-from autotune.kernels.expert_load import ExpertLoad, expert_loads
-from autotune.kernels.problem import Problem
-from autotune.kernels.recording import LayerRows, Recording
 from autotune.report.routing_stats import (
     Layout,
     load_rows,
@@ -15,6 +12,9 @@ from autotune.report.routing_stats import (
     routing_stats,
     stats_picture,
 )
+from autotune.routing.load_stats import ExpertLoad, expert_loads
+from autotune.routing.trace import LayerRows, Recording
+from autotune.spec.problem import Problem
 
 EXPERTS, TOP_K = 8, 2
 

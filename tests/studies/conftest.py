@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from autotune.kernels.device import Device, DeviceKind, Target
-from autotune.kernels.problem import Problem
+from autotune.spec.device import Device, DeviceKind, Target
+from autotune.spec.problem import Problem
 from autotune.studies.key import StudyKey
 from autotune.studies.space import Space, moe_space
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from autotune.kernels.device import DeviceKind, Target
-from autotune.kernels.problem import Dtype, Kernel
+from autotune.spec.device import DeviceKind, Target
+from autotune.spec.problem import Dtype, Kernel
 from autotune.studies.key import StudyKey
 
 

@@ -6,19 +6,19 @@ from statistics import fmean
 import optuna
 import pytest
 
-from autotune.kernels.config import Config, ConfigPair, config_from_keys
-from autotune.kernels.device import Device
-from autotune.kernels.measurement import Measurement
-from autotune.kernels.problem import Dtype, Kernel, Problem
+from autotune.spec.config import Config, ConfigPair, config_from_keys
+from autotune.spec.device import Device
+from autotune.spec.measurement import Measurement
+from autotune.spec.problem import Dtype, Kernel, Problem
 from autotune.studies.key import StudyKey
-from autotune.studies.objective import ask, enqueue, is_exhausted, tell
 from autotune.studies.outcome import Outcome, TrialResult
 from autotune.studies.pairs import PairSpace, best_pairs, completed_as_asked, space_of
-from autotune.studies.record import Measured, measured
-from autotune.studies.samplers import SAMPLERS, make_sampler
+from autotune.studies.search.samplers import SAMPLERS, make_sampler
 from autotune.studies.space import Space
-from autotune.studies.storage import open_storage
-from autotune.studies.store import open_study
+from autotune.studies.storage.open import open_storage
+from autotune.studies.study_record import open_study
+from autotune.studies.trial_io import ask, enqueue, is_exhausted, tell
+from autotune.studies.trial_record import Measured, measured
 
 SMALL, LARGE = Config(16, 32, 64, 1, use_tma=False), Config(64, 128, 64, 1, use_tma=True)
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from autotune.kernels.config import Config
-from autotune.kernels.device import Device, DeviceKind, Target
-from autotune.kernels.problem import Dtype, Kernel, Problem
+from autotune.spec.config import Config
+from autotune.spec.device import Device, DeviceKind, Target
+from autotune.spec.problem import Dtype, Kernel, Problem
 from autotune.studies.space import Space, completed, moe_space
 
 LANDSCAPES = Path(__file__).parents[2].parent / "shared" / "landscapes"

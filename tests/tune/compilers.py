@@ -8,9 +8,9 @@ import sys
 import time
 from pathlib import Path
 
-from autotune.kernels.measurement import CompileFailure, Resources
-from autotune.tune.compile_process import Compile
-from autotune.tune.wishes import Binary
+from autotune.spec.measurement import CompileFailure, Resources
+from autotune.tune.compile_service.process import Compile
+from autotune.tune.compile_service.queue import Binary
 
 FINE, ABORT, HANG, RAISE, EAT, REFUSE, KILLED_ONCE, GRANDCHILD = range(2, 10)
 SOME = Resources(registers=32, spill_bytes=0, shared_bytes=1024)

@@ -7,12 +7,12 @@ import time
 from pathlib import Path
 
 from autotune.errors import DeviceError
-from autotune.kernels.config import Config
-from autotune.kernels.device import Device, DeviceKind, Target
-from autotune.kernels.measurement import Measurement
-from autotune.kernels.problem import Problem
+from autotune.spec.config import Config
+from autotune.spec.device import Device, DeviceKind, Target
+from autotune.spec.measurement import Measurement
+from autotune.spec.problem import Problem
 from autotune.studies.outcome import Outcome, TrialResult
-from autotune.studies.pruning import Stop
+from autotune.studies.search.pruning import Stop
 from autotune.studies.space import Space
 
 FINE, ABORT, HANG, RAISE, REFUSE = 2, 3, 4, 5, 6

@@ -11,17 +11,17 @@ import pytest
 
 from autotune.engines import ENGINES, check_file
 from autotune.errors import UsageError
-from autotune.kernels.config import Config, ConfigPair
-from autotune.kernels.problem import Kernel
-from autotune.report.progress import PlainDisplay
+from autotune.report.terminal.progress import PlainDisplay
 from autotune.settings import ModelSettings, RunSettings
+from autotune.spec.config import Config, ConfigPair
+from autotune.spec.problem import Kernel
 from autotune.studies.pairs import best_pairs
-from autotune.studies.storage import open_storage
-from autotune.studies.store import stored_studies
-from autotune.tune.bench import bench
+from autotune.studies.storage.open import open_storage
+from autotune.studies.study_record import stored_studies
+from autotune.tune.comparison.bench import bench
 from autotune.tune.jobs import files_dir
-from autotune.tune.run import RunReport, run
-from autotune.tune.stored import stored_results
+from autotune.tune.session import RunReport, run
+from autotune.tune.stored_results import stored_results
 
 Make = Callable[..., RunSettings]
 

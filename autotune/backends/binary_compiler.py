@@ -1,0 +1,72 @@
+"""Compiles a binary, or remembers what the compiler said of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from autotune.backends.compile_cache import FILE_NAME, CompileAnswer, CompileCache
+from autotune.spec.binary import BOTH, Which, binary_key
+from autotune.spec.config import AnyConfig, Config, pair_of
+from autotune.spec.device import Device, Target
+from autotune.spec.measurement import Resources
+from autotune.spec.occupancy import blocks_per_sm
+from autotune.spec.problem import Problem
+
+
+def held_blocks(
+    config: AnyConfig, answers: Mapping[Which, CompileAnswer], device: Device
+) -> int | None:
+    """Blocks of an SM, the fewer of up and down; None where one did not compile."""
+    pair = pair_of(config)
+    warps: dict[Which, int] = {"up": pair.up.num_warps, "down": pair.down.num_warps}
+    held = [
+        blocks_per_sm(answer, warps[which], device) if isinstance(answer, Resources) else None
+        for which, answer in answers.items()
+    ]
+    known = [count for count in held if count is not None]
+    return min(known) if len(known) == len(held) else None
+
+
+class BinaryCompiler:
+    """One answer for each binary, shared with other processes through ``cache_dir``.
+
+    Torch and Triton are imported with the first compile; remembered answers need neither.
+    """
+
+    def __init__(self, cache_dir: Path, target: Target) -> None:
+        """``cache_dir`` is made when the first answer is kept."""
+        self._cache = CompileCache(cache_dir / FILE_NAME, target)
+        self._target = target
+
+    def answer(self, problem: Problem, config: Config, which: Which) -> CompileAnswer:
+        """Resources of the up or down GEMM, or why it does not compile."""
+        known = self._cache.get(binary_key(problem, config, which))
+        return self._compiled(problem, config, which) if known is None else known
+
+    def prepare(self, problem: Problem, config: AnyConfig) -> float:
+        """Put the binaries of ``config`` into Triton's disk cache; returns the seconds it took.
+
+        What compiles is compiled again, in milliseconds where its entry is still there.
+        """
+        begin = time.perf_counter()
+        pair = pair_of(config)
+        half: dict[Which, Config] = {"up": pair.up, "down": pair.down}
+        binaries = {binary_key(problem, half[which], which): which for which in BOTH}
+        for key, which in binaries.items():
+            if not isinstance(self._cache.get(key), str):
+                self._compiled(problem, half[which], which)
+        return time.perf_counter() - begin
+
+    def close(self) -> None:
+        """Nothing is held: the cache file is opened for each line."""
+
+    def _compiled(self, problem: Problem, config: Config, which: Which) -> CompileAnswer:
+        from autotune.kernels.compile import CompileFailure, compile_gemm
+
+        key = binary_key(problem, config, which)
+        compiled = compile_gemm(problem, config, self._target, which)
+        result = compiled if isinstance(compiled, CompileFailure) else compiled.resources
+        self._cache.keep(key, result)
+        return result.reason if isinstance(result, CompileFailure) else result

@@ -1,0 +1,124 @@
+"""What the compiler said of each binary, kept on disk: a compile serves every batch size, every
+GROUP_SIZE_M, every process and every later run.
+
+One JSON object a line, each appended by a single write, so processes may share the file and may
+be killed at any moment: a line starts with its own line break, so a torn one spoils only itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from autotune.backends.versions import triton_version
+from autotune.spec import binary
+from autotune.spec.device import Target
+from autotune.spec.measurement import CompileFailure, FailureCause, Resources
+
+CompileAnswer = Resources | str
+"""The resources of a binary, or in one line why it does not compile."""
+
+FILE_NAME = "compiled.jsonl"
+_KERNEL_SOURCES = ("kernels/gemm.py", "kernels/launch.py", "spec/binary.py")
+
+
+class CompileCache:
+    """Answers by binary, for one target, the installed Triton and this kernel's source.
+
+    Sees what other processes add while it is open.
+    """
+
+    def __init__(self, path: Path, target: Target) -> None:
+        """``path`` and its folders are made when the first answer is put."""
+        self._path = path
+        self._context = f"{target} triton {triton_version()} kernel {_kernel_digest()}"
+        self._answers: dict[str, CompileAnswer] = {}
+        self._read_bytes = 0
+
+    def get(self, binary_key: str) -> CompileAnswer | None:
+        """None where nobody has compiled it yet."""
+        if binary_key not in self._answers:
+            self._read_news()
+        return self._answers.get(binary_key)
+
+    def known(self) -> Mapping[str, CompileAnswer]:
+        """All answers by now. Must not be changed; grows with later calls."""
+        self._read_news()
+        return self._answers
+
+    def put(self, binary_key: str, answer: CompileAnswer) -> None:
+        """Keep ``answer`` for everyone."""
+        self._answers[binary_key] = answer
+        record = {"context": self._context, "binary": binary_key, **_fields(answer)}
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        line = f"\n{json.dumps(record)}\n".encode()
+        descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        try:
+            os.write(descriptor, line)
+        finally:
+            os.close(descriptor)
+
+    def keep(self, binary_key: str, result: Resources | CompileFailure) -> None:
+        """Put what the compiler itself said, unless it is known. That it was ended, for want of
+        time or memory, may be otherwise on another day."""
+        if self.get(binary_key) is not None:
+            return
+        if isinstance(result, Resources):
+            self.put(binary_key, result)
+        elif result.cause is FailureCause.REFUSED:
+            self.put(binary_key, result.reason)
+
+    def _read_news(self) -> None:
+        """Takes in what the file has grown by, up to its last whole line."""
+        try:
+            with self._path.open("rb") as file:
+                file.seek(self._read_bytes)
+                news = file.read()
+        except FileNotFoundError:
+            return
+        whole = news.rfind(b"\n") + 1
+        self._read_bytes += whole
+        for line in news[:whole].splitlines():
+            record = _record(line)
+            if record.get("context") == self._context:
+                self._answers[record["binary"]] = _answer(record)
+
+
+def _fields(answer: CompileAnswer) -> dict[str, Any]:
+    if isinstance(answer, str):
+        return {"failure": answer}
+    return {
+        "registers": answer.registers,
+        "spill_bytes": answer.spill_bytes,
+        "shared_bytes": answer.shared_bytes,
+    }
+
+
+def _answer(record: dict[str, Any]) -> CompileAnswer:
+    if "failure" in record:
+        return str(record["failure"])
+    return Resources(record["registers"], record["spill_bytes"], record["shared_bytes"])
+
+
+def _record(line: bytes) -> dict[str, Any]:
+    """Empty for a blank or torn line."""
+    try:
+        record = json.loads(line) if line.strip() else {}
+    except ValueError:
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+@cache
+def _kernel_digest() -> str:
+    """Changes with the source that is compiled; read without importing Triton."""
+    folder = Path(binary.__file__).parents[1]
+    digest = hashlib.sha256()
+    for name in _KERNEL_SOURCES:
+        digest.update((folder / name).read_bytes())
+    return digest.hexdigest()[:12]

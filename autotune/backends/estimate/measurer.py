@@ -1,0 +1,146 @@
+"""A GPU that is not there: configs are compiled for it, and their time is modelled."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from autotune.backends.binary_compiler import BinaryCompiler, held_blocks
+from autotune.backends.compile_cache import CompileAnswer
+from autotune.backends.estimate.model import REVISION, model_us, pairs_us
+from autotune.backends.estimate.prior import static_us
+from autotune.backends.hardware import GpuSpec
+from autotune.backends.routed_rows import RoutedRows, routed_rows
+from autotune.backends.versions import triton_version
+from autotune.errors import DeviceError
+from autotune.routing.draw import instances_of
+from autotune.spec.binary import BOTH, Which
+from autotune.spec.config import AnyConfig, Config, ConfigPair, pair_of
+from autotune.spec.device import Device, DeviceKind
+from autotune.spec.limits import why_no_dtype
+from autotune.spec.measurement import Measurement, Resources, worse_of
+from autotune.spec.problem import Problem
+from autotune.studies.outcome import Outcome, TrialResult
+from autotune.studies.pairs import space_of
+from autotune.studies.search.pruning import Stop
+from autotune.studies.space import SearchSpace, broken_rule
+
+HOW = "estimate"
+INSTANCES = 10
+"""Routing instances of a measurement: as many as a GPU measures."""
+
+
+class EstimateMeasurer:
+    """A Measurer without hardware. Compiles with the installed Triton, in this process.
+
+    Torch and Triton are imported with the first compile; answers of earlier runs need neither.
+    """
+
+    def __init__(self, spec: GpuSpec, *, cache_dir: Path, seed: int = 0) -> None:
+        """``cache_dir`` is shared by all processes; it is made when needed."""
+        self.spec = spec
+        self._seed = seed
+        self._compiler = BinaryCompiler(cache_dir, spec.target)
+        self._device = Device(
+            kind=DeviceKind.ESTIMATE,
+            name=spec.name,
+            target=spec.target,
+            shared_bytes=spec.shared_per_block,
+            triton_version=triton_version(),
+            method=f"time model {REVISION}",
+        )
+
+    @property
+    def device(self) -> Device:
+        return self._device
+
+    def space(self, problem: Problem) -> SearchSpace:
+        """Raises DeviceError where the GPU cannot multiply the problem's dtype."""
+        reason = why_no_dtype(problem.dtype, self.spec.target)
+        if reason is not None:
+            raise DeviceError(f"{self.spec.name} cannot run {problem.dtype.value}: {reason}")
+        return space_of(problem, self.device)
+
+    def prior_us(self, problem: Problem, configs: tuple[AnyConfig, ...]) -> tuple[float, ...]:
+        """The model with guessed resources."""
+        return static_us(problem, configs, self.spec, self._seed)
+
+    def measure(
+        self, problem: Problem, config: AnyConfig, *, stop: Stop | None = None
+    ) -> TrialResult:
+        """Compiles both GEMMs unless their binaries are known, then models one sample for each
+        routing instance: of the layer, or of a pair's GEMMs alone. Nothing is verified: there
+        is nothing to run, and nothing to save by stopping."""
+        pair = pair_of(config)
+        for which in BOTH:
+            reason = broken_rule(problem, self.device, getattr(pair, which))
+            if reason is not None:
+                return TrialResult(Outcome.INFEASIBLE, reason=reason, failed_half=which)
+        begin = time.perf_counter()
+        answers = {
+            which: self._compiler.answer(problem, getattr(pair, which), which) for which in BOTH
+        }
+        compile_s = time.perf_counter() - begin
+        for which, answer in answers.items():
+            if failed := self._why_failed(answer):
+                return replace(failed, failed_half=which, compile_s=compile_s)
+        resources = {w: a for w, a in answers.items() if isinstance(a, Resources)}
+        begin = time.perf_counter()
+        return TrialResult(
+            Outcome.OK,
+            self._modelled(problem, config, resources),
+            resources=worse_of(*resources.values()),
+            blocks_per_sm=held_blocks(config, answers, self.device),
+            compile_s=compile_s,
+            measure_s=time.perf_counter() - begin,
+        )
+
+    def measure_in_turns(
+        self, problem: Problem, configs: tuple[AnyConfig, ...]
+    ) -> tuple[TrialResult, ...]:
+        """See ``Measurer``: nothing here changes with time."""
+        return tuple(self.measure(problem, config) for config in configs)
+
+    def close(self) -> None:
+        """See ``Measurer``."""
+        self._compiler.close()
+
+    def _routings(self, problem: Problem, count: int) -> list[RoutedRows]:
+        return [routed_rows(problem, instance, self._seed) for instance in range(count)]
+
+    def compiled(self, problem: Problem, config: Config) -> CompileAnswer:
+        """The worse resources of up and down, or why one of them does not compile."""
+        found: list[Resources] = []
+        for which in BOTH:
+            answer = self._compiler.answer(problem, config, which)
+            if isinstance(answer, str):
+                return answer
+            found.append(answer)
+        return worse_of(*found)
+
+    def _why_failed(self, answer: CompileAnswer) -> TrialResult | None:
+        if isinstance(answer, str):
+            return TrialResult(Outcome.COMPILE_ERROR, reason=answer)
+        need, have = answer.shared_bytes, self.spec.shared_per_block
+        if need <= have:
+            return None
+        reason = (
+            f"compiled, it needs {need} bytes of shared memory; "
+            f"a block on {self.spec.name} has {have}"
+        )
+        return TrialResult(Outcome.OUT_OF_RESOURCES, reason=reason, resources=answer)
+
+    def _modelled(
+        self, problem: Problem, config: AnyConfig, resources: Mapping[Which, Resources]
+    ) -> Measurement:
+        routings = self._routings(problem, instances_of(problem, INSTANCES))
+        kinds = len(problem.routings)
+        if isinstance(config, ConfigPair):
+            both = pairs_us(problem, [config], self.spec, routings, resources)[:, :, 0]
+            up, down = (tuple(half.tolist()) for half in both.T)
+            return Measurement.of_halves(up, down, HOW, kinds)
+        worst = worse_of(*resources.values())
+        times = model_us(problem, [config], self.spec, routings, [worst])
+        return Measurement(tuple(times[:, 0].tolist()), HOW, routings=kinds)

@@ -1,0 +1,205 @@
+"""A recording: configs of one or more problems with raw samples and outcomes, in one file.
+
+An .npz without pickles; ``n`` is the number of configs, ``i`` that of a problem:
+
+    meta          text, JSON: format, keys (of StudyKey, one for each problem), columns, ends,
+                  how, versions
+    configs       [n, columns] int16; -1 where a key does not apply
+    resources     [n, 3] int32: registers, spill bytes, shared bytes; -1 where not known
+    compile_s     [n] float32: seconds of a core for the config's binaries; NaN where not known
+    us_<i>        [n, 1 or 2, samples] float32 µs: of the layer, or of a pair's up and down GEMM;
+                  sample s is routing instance s of every config; NaN where it was not taken
+    measure_s_<i> [n] float32: seconds of verifying and timing
+    end_<i>       [n] int16: row of ``ends`` (outcome, reason); -1 where nothing was recorded
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autotune.errors import DeviceError
+from autotune.spec.config import AnyConfig, config_from_keys
+from autotune.spec.device import Device
+from autotune.spec.measurement import Measurement, Resources
+from autotune.studies.key import StudyKey
+from autotune.studies.outcome import Outcome, TrialResult
+
+FORMAT, VERSION = "autotune recording", 1
+_NONE = -1
+Results = Mapping[AnyConfig, TrialResult]
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """What was recorded on one device."""
+
+    studies: Mapping[StudyKey, Results]
+    """Study (problem, device, space) → config → how it ended. Not all of a space need be there."""
+    compile_s: Mapping[AnyConfig, float]
+    versions: Mapping[str, str]
+    """Of what took part: "triton", "torch", …"""
+
+    @property
+    def device(self) -> Device:
+        """The device of every study. Raises DeviceError where there is no study."""
+        for key in self.studies:
+            return key.device
+        raise DeviceError("the recording is empty")
+
+
+def is_recording(path: Path) -> bool:
+    """True for a readable .npz with a ``meta``: of this format, whatever its version."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return "meta" in arrays.files
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+        return False
+
+
+def write_recording(path: Path, recording: Recording) -> None:
+    """Replaces ``path`` in one step. Raises OSError where the disk refuses."""
+    temporary = path.with_name(f".{secrets.token_hex(8)}.npz")
+    try:
+        with temporary.open("xb") as file:
+            np.savez_compressed(file, allow_pickle=False, **_arrays(recording))
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_recording(path: Path) -> Recording:
+    """Raises DeviceError where ``path`` cannot be read, or is of a newer version."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return _recording(path, {name: arrays[name] for name in arrays.files})
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        raise DeviceError(f"{path} cannot be read as a recording: {error!r}") from error
+
+
+def columns_of(measurement: Measurement) -> tuple[tuple[float, ...], ...]:
+    """Samples of the layer, or of a pair's up and down GEMM."""
+    if measurement.up_us:
+        return measurement.up_us, measurement.down_us
+    return (measurement.samples_us,)
+
+
+def measurement_of(columns: Sequence[Sequence[float]], how: str) -> Measurement:
+    """Inverse of ``columns_of``."""
+    first, *rest = map(tuple, columns)
+    return Measurement.of_halves(first, rest[0], how) if rest else Measurement(first, how)
+
+
+def _arrays(recording: Recording) -> dict[str, NDArray[Any]]:
+    configs = list(dict.fromkeys(c for results in recording.studies.values() for c in results))
+    rows = [config.as_keys() for config in configs]
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    ends: dict[tuple[str, str, str], int] = {}
+    arrays: dict[str, NDArray[Any]] = {
+        "configs": np.array([[row.get(c, _NONE) for c in columns] for row in rows], np.int16),
+        "resources": np.array([_resources(config, recording) for config in configs], np.int32),
+        "compile_s": _seconds(recording.compile_s.get(config) for config in configs),
+    }
+    hows = []
+    for number, results in enumerate(recording.studies.values()):
+        found = [results.get(config) for config in configs]
+        arrays[f"us_{number}"] = _samples(found)
+        arrays[f"measure_s_{number}"] = _seconds(r and r.measure_s for r in found)
+        codes = [_NONE if r is None else ends.setdefault(_end(r), len(ends)) for r in found]
+        arrays[f"end_{number}"] = np.array(codes, np.int16)
+        hows.append(next((m.how for m in map(_whole, found) if m is not None), ""))
+    meta = {
+        "format": FORMAT,
+        "version": VERSION,
+        "keys": [key.as_json() for key in recording.studies],
+        "columns": columns,
+        "ends": list(ends),
+        "how": hows,
+        "versions": dict(recording.versions),
+    }
+    return arrays | {"meta": np.array(json.dumps(meta))}
+
+
+def _whole(result: TrialResult | None) -> Measurement | None:
+    """The measurement that was not cut short: it says how all were taken."""
+    return result.measurement if result and result.outcome is Outcome.OK else None
+
+
+def _end(result: TrialResult) -> tuple[str, str, str]:
+    return result.outcome.value, result.reason, result.failed_half or ""
+
+
+def _resources(config: AnyConfig, recording: Recording) -> tuple[int, int, int]:
+    """A binary serves every problem of a recording, so any study may tell."""
+    for results in recording.studies.values():
+        if config in results and (found := results[config].resources):
+            return found.registers, found.spill_bytes, found.shared_bytes
+    return _NONE, _NONE, _NONE
+
+
+def _seconds(values: Any) -> NDArray[np.float32]:
+    return np.array([np.nan if v is None else round(v, 4) for v in values], np.float32)
+
+
+def _samples(results: Sequence[TrialResult | None]) -> NDArray[np.float32]:
+    taken = [columns_of(r.measurement) if r and r.measurement else () for r in results]
+    halves = max((len(columns) for columns in taken), default=1) or 1
+    count = max((len(columns[0]) for columns in taken if columns), default=0)
+    us = np.full((len(results), halves, count), np.nan, np.float32)
+    for row, columns in enumerate(taken):
+        for half, samples in enumerate(columns):
+            us[row, half, : len(samples)] = samples
+    return us
+
+
+def _recording(path: Path, arrays: dict[str, NDArray[Any]]) -> Recording:
+    meta = json.loads(str(arrays["meta"]))
+    if meta.get("format") != FORMAT or meta["version"] > VERSION:
+        raise DeviceError(
+            f"{path} is {meta.get('format')!r}, version {meta.get('version')}; this autotune reads "
+            f"{FORMAT!r} up to version {VERSION}. Upgrade autotune"
+        )
+    configs = [_config(meta["columns"], row) for row in arrays["configs"].tolist()]
+    resources = [None if row[0] < 0 else Resources(*row) for row in arrays["resources"].tolist()]
+    studies: dict[StudyKey, Results] = {}
+    for number, key in enumerate(meta["keys"]):
+        us = arrays[f"us_{number}"].astype(float)
+        seconds = np.nan_to_num(arrays[f"measure_s_{number}"]).tolist()
+        results: dict[AnyConfig, TrialResult] = {}
+        for row, code in enumerate(arrays[f"end_{number}"].tolist()):
+            if code != _NONE:
+                outcome, reason, half = meta["ends"][code]
+                results[configs[row]] = TrialResult(
+                    Outcome(outcome),
+                    _measurement(us[row], meta["how"][number]),
+                    reason,
+                    failed_half=half or None,
+                    resources=resources[row],
+                    measure_s=seconds[row],
+                )
+        studies[StudyKey.from_json(key)] = results
+    compile_s = zip(configs, arrays["compile_s"].tolist(), strict=True)
+    known = {config: seconds for config, seconds in compile_s if np.isfinite(seconds)}
+    return Recording(studies, known, meta["versions"])
+
+
+def _config(columns: Sequence[str], row: Sequence[int]) -> AnyConfig:
+    """USE_TMA is a bool where it applies."""
+    keys = {c: v for c, v in zip(columns, row, strict=True) if v != _NONE}
+    return config_from_keys({c: bool(v) if c.endswith("USE_TMA") else v for c, v in keys.items()})
+
+
+def _measurement(us: NDArray[np.float64], how: str) -> Measurement | None:
+    taken = us[:, np.isfinite(us).all(axis=0)]
+    return measurement_of(taken.tolist(), how) if taken.size else None

@@ -1,0 +1,155 @@
+"""``bench``."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections import Counter
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from autotune.commands.flags import add_tuning_flags, run_settings
+from autotune.commands.output import Output
+from autotune.errors import UsageError
+from autotune.report.terminal.progress import device_line
+from autotune.report.terminal.tables import rows_table
+from autotune.spec.config import Config
+from autotune.spec.measurement import Measurement, routing_us, typical_us
+from autotune.studies.outcome import Outcome
+from autotune.tune.comparison.bench import Timed, bench, bench_files
+from autotune.tune.comparison.config_files import Entry, Row
+
+_KEYS = ("BLOCK_SIZE_M", "BLOCK_SIZE_N", "BLOCK_SIZE_K", "GROUP_SIZE_M", "num_warps", "num_stages")
+
+
+def add_bench_flags(parser: argparse.ArgumentParser) -> None:
+    """Those of ``run``, and which configs."""
+    add_tuning_flags(parser)
+    parser.add_argument(
+        "--configs",
+        type=int,
+        nargs="+",
+        metavar="N",
+        help="six numbers a config: BLOCK_SIZE_M N K GROUP_SIZE_M num_warps num_stages",
+    )
+    parser.add_argument(
+        "--config-file",
+        type=Path,
+        nargs="+",
+        action="extend",
+        metavar="F",
+        help="engine files; two and more are measured in turns, and compared with the first",
+    )
+
+
+def bench_command(args: argparse.Namespace, output: Output) -> int:
+    """Time given configs. 1 where any could not be measured."""
+    configs, files = parse_configs(args.configs or []), list(dict.fromkeys(args.config_file or []))
+    if len(files) > 1 and not configs:
+        return _bench_files(args, files, output)
+    settings = run_settings(args)
+    device, rows = bench(settings, configs, files)
+    output.note(device_line(device))
+    names = settings.model.routing.split(",")
+    data = [_row(row, names if len(names) > 1 else []) for row in rows]
+    output.result({"device": device.name, "rows": data}, rows_table(data))
+    return int(any(row.result.outcome != Outcome.OK for row in rows))
+
+
+def _bench_files(args: argparse.Namespace, files: list[Path], output: Output) -> int:
+    device, rows = bench_files(run_settings(args), files)
+    output.note(device_line(device))
+    data = [_file_row(row, entry, files) for row in rows for entry in row.entries]
+    shown = [{key: _shown(row[key]) for key in row if key != "reason"} for row in data]
+    summary = _summary(rows, files)
+    document = {"device": device.name, "files": list(map(str, files)), "rows": data}
+    output.result(document | {"summary": summary}, rows_table(shown), "\n".join(summary))
+    for entry in (entry for row in rows for entry in row.entries if entry.reason):
+        output.note(f"{entry.source}: {entry.config}: {entry.reason}")
+    return int(any(row["us"] is None for row in data))
+
+
+def _file_row(row: Row, entry: Entry, files: list[Path]) -> dict[str, Any]:
+    """``file`` is its number; ratios are of times over the first file's."""
+    found = entry.ratio
+    return {
+        "batch_size": row.tokens,
+        "file": files.index(Path(entry.source)) + 1,
+        "key": entry.key,
+        "config": str(entry.config),
+        "us": round(entry.mean_us, 2) if entry.mean_us else None,
+        "ratio": round(found.middle, 4) if found else None,
+        "interval": [round(found.low, 4), round(found.high, 4)] if found else None,
+        "verdict": entry.verdict.value if entry.verdict else None,
+        "wins": row.winner == entry.source,
+        "reason": entry.reason or None,
+    }
+
+
+def _shown(value: Any) -> Any:
+    if isinstance(value, list):
+        return " to ".join(f"{bound:.4f}" for bound in value)
+    return {True: "wins", False: ""}[value] if isinstance(value, bool) else value
+
+
+def _summary(rows: list[Row], files: list[Path]) -> list[str]:
+    """A line a file: how often it wins, and how it stands against the first."""
+    lines = []
+    for number, path in enumerate(files, 1):
+        wins = sum(row.winner == str(path) for row in rows)
+        entries = [row.entries[number - 1] for row in rows]
+        logs = [math.log(entry.ratio.middle) for entry in entries if entry.ratio]
+        against = ""
+        if logs:
+            mean = math.exp(fmean(logs))
+            counts = Counter(entry.verdict.value for entry in entries if entry.verdict)
+            words = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
+            against = f"; time over file 1: {mean:.4f} in the geometric mean ({words})"
+        lines.append(f"file {number}: wins at {wins} of {len(rows)} batch sizes{against}: {path}")
+    return lines
+
+
+def parse_configs(numbers: list[int]) -> list[Config]:
+    """Six numbers each, in the engines' key order. Raises UsageError for another count."""
+    size = len(_KEYS)
+    if len(numbers) % size:
+        raise UsageError(
+            f"--configs has {len(numbers)} numbers; each config has {size}: {' '.join(_KEYS)}"
+        )
+    return [
+        Config.from_keys(dict(zip(_KEYS, numbers[start : start + size], strict=True)))
+        for start in range(0, len(numbers), size)
+    ]
+
+
+def _halves(measurement: Measurement) -> dict[str, float]:
+    return {
+        "up_us": round(typical_us(measurement.up_us, measurement.routings), 2),
+        "down_us": round(typical_us(measurement.down_us, measurement.routings), 2),
+    }
+
+
+def _by_routing(measurement: Measurement | None, names: list[str]) -> dict[str, float | None]:
+    """Under each of several routings; ``us`` is then their geometric mean."""
+    if measurement is None:
+        return dict.fromkeys(f"{name} us" for name in names)
+    us = routing_us(measurement.samples_us, len(names)) if names else ()
+    return {f"{name} us": round(each, 2) for name, each in zip(names, us, strict=False)}
+
+
+def _row(row: Timed, routings: list[str]) -> dict[str, Any]:
+    measurement, resources = row.result.measurement, row.result.resources
+    return {
+        "batch_size": row.tokens,
+        "source": row.source,
+        "config": str(row.config),
+        "us": round(measurement.mean_us, 2) if measurement else None,
+        **_by_routing(measurement, routings),
+        **(_halves(measurement) if measurement and measurement.up_us else {}),
+        "outcome": row.result.outcome.value,
+        "registers": resources.registers if resources else None,
+        "spill_bytes": resources.spill_bytes if resources else None,
+        "shared_bytes": resources.shared_bytes if resources else None,
+        "reason": row.result.reason or None,
+    }

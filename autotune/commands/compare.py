@@ -1,0 +1,136 @@
+"""``compare``."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+
+from autotune.backends import MeasurerOptions
+from autotune.backends.detect import has_gpu
+from autotune.backends.gpu.providers import PROVIDERS
+from autotune.commands.flags import add_model_flags, cache_dir, model_settings
+from autotune.commands.output import Output
+from autotune.engines import ENGINES
+from autotune.errors import UsageError
+from autotune.report.terminal.tables import rows_table
+from autotune.tune.comparison.providers import CompareSettings, Comparison, compare
+
+DEFAULT_SIZES = (1, 2, 3, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192)
+"""The ranges of the engines' scripts in one: 1 to 4 (torch.compile), 1 to 512 (vLLM against
+SGLang, by powers of two here), 128 to 8192 (SGLang)."""
+CPU_SIZES = DEFAULT_SIZES[:4]
+SAVE_PATH = Path("configs/benchmark_ops/fused_moe")
+_ENGINE_HELP = (
+    "whose defaults and files our kernels are timed with (both); SGLang's fuse shared experts"
+)
+
+
+def add_compare_flags(parser: argparse.ArgumentParser) -> None:
+    """The flags of the engines' comparison scripts, and ours."""
+    add_model_flags(parser, "default: 1 to 4 and powers of two to 8192; on the CPU 1 to 4")
+    parser.set_defaults(batch_size=None)
+    group = parser.add_argument_group("comparison")
+    group.add_argument(
+        "--provider",
+        nargs="+",
+        choices=tuple(PROVIDERS),
+        default=list(PROVIDERS),
+        help="default: all; an engine that is not installed is left out, and said so",
+    )
+    group.add_argument(
+        "--config-file",
+        nargs="+",
+        default=[],
+        metavar="[LABEL:]F",
+        help="engine files: a line each with our kernels, and with each installed engine's",
+    )
+    group.add_argument("--engine", choices=(*ENGINES, "both"), default="both", help=_ENGINE_HELP)
+    group.add_argument(
+        "--device", default="auto", help="auto, cuda, cuda:INDEX or cpu (PyTorch's ways alone)"
+    )
+    group.add_argument("--l2", choices=("cold", "warm"), default="cold")
+    group.add_argument("--cache-dir", type=Path, help="default: the user's cache")
+    group.add_argument(
+        "--output-dir", type=Path, default=Path("configs"), help="where tuned files are (configs)"
+    )
+    group.add_argument(
+        "--save-path", type=Path, default=SAVE_PATH, metavar="D", help=f"results ({SAVE_PATH})"
+    )
+    group.add_argument(
+        "--run-timeout", type=float, default=600.0, metavar="S", help="seconds for one line (600)"
+    )
+
+
+def compare_command(args: argparse.Namespace, output: Output) -> int:
+    """Measure, write, say where. 1 where a provider is of an unknown version, crashed, or
+    computed wrongly."""
+    from autotune.report.comparison.providers import point_rows, table_rows, write_comparison
+
+    settings = _settings(args)
+    if settings.gpu is None:
+        output.note("on the CPU: PyTorch's ways alone, and their times say nothing of any GPU")
+    comparison = compare(settings)
+    try:
+        written = write_comparison(comparison, args.save_path)
+    except OSError as error:
+        raise UsageError(
+            f"--save-path {args.save_path} cannot be written: {error.strerror}. "
+            "Give a folder that you may write"
+        ) from error
+    output.result(
+        {
+            "model": comparison.model,
+            "device": comparison.device.name if comparison.device else "cpu",
+            "versions": {name: version for name, (version, _) in comparison.about.items()},
+            "rows": list(point_rows(comparison)),
+            "skipped": comparison.skipped,
+            "files": [str(path) for path in written],
+        },
+        rows_table(table_rows(comparison)),
+        "\n".join(f"wrote {path}" for path in written),
+    )
+    _say_skipped(comparison, output)
+    return int(comparison.failed)
+
+
+def _say_skipped(comparison: Comparison, output: Output) -> None:
+    for name, reason in comparison.skipped.items():
+        output.note(f"left out: {name}: {reason}")
+
+
+def _settings(args: argparse.Namespace) -> CompareSettings:
+    gpu = _gpu(args.device)
+    args.batch_size = args.batch_size or list(CPU_SIZES if gpu is None else DEFAULT_SIZES)
+    return CompareSettings(
+        model=model_settings(args),
+        gpu=gpu,
+        providers=tuple(dict.fromkeys(args.provider)),
+        engines=tuple(ENGINES) if args.engine == "both" else (args.engine,),
+        config_files=tuple(
+            _labelled(text, number) for number, text in enumerate(args.config_file, 1)
+        ),
+        output_dir=args.output_dir.absolute(),
+        options=MeasurerOptions(cache_dir=cache_dir(args), cold_l2=args.l2 == "cold"),
+        run_timeout_s=args.run_timeout,
+    )
+
+
+def _gpu(device: str) -> int | None:
+    """The GPU's index, None for the CPU. Raises UsageError."""
+    if device == "cpu" or (device == "auto" and not has_gpu()):
+        return None
+    match = re.fullmatch(r"auto|cuda(?::(\d+))?", device)
+    if match is None:
+        raise UsageError(f"--device {device}: allowed are auto, cuda, cuda:INDEX and cpu")
+    return int(match[1] or 0)
+
+
+def _labelled(text: str, number: int) -> tuple[str, Path]:
+    """``LABEL:PATH``, or a path, which is "file 1", "file 2", …"""
+    label, separator, path = text.partition(":")
+    labelled = bool(separator) and not Path(text).exists()
+    found = Path(path if labelled else text)
+    if not found.is_file():
+        raise UsageError(f"--config-file {found} is not a file; give an engine's JSON file")
+    return (label if labelled else f"file {number}"), found.absolute()

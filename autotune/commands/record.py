@@ -1,0 +1,129 @@
+"""``record``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from autotune.commands.flags import (
+    add_device_flags,
+    add_model_flags,
+    cache_dir,
+    cores,
+    device_selector,
+    jobs_on,
+    model_settings,
+)
+from autotune.commands.output import Output
+from autotune.engines import ENGINES
+from autotune.report.terminal.progress import seconds_words
+from autotune.report.terminal.recording import BarDisplay, LineDisplay
+from autotune.report.terminal.tables import rows_table
+from autotune.settings import RecordSettings
+from autotune.spec.problem import Kernel
+from autotune.studies.search.pruning import HOPELESS
+from autotune.tune.recording.session import RecordReport, StudyCount, record
+
+EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED = 0, 1, 130
+
+
+def add_record_flags(parser: argparse.ArgumentParser) -> None:
+    """Every flag of ``record``."""
+    add_model_flags(parser)
+    add_device_flags(parser)
+    group = parser.add_argument_group("recording")
+    group.add_argument(
+        "--output", type=Path, metavar="FILE.npz", help="(named by device and problem, here)"
+    )
+    group.add_argument(
+        "--kernel",
+        choices=[kernel.value for kernel in Kernel],
+        default=Kernel.FUSED.value,
+        help="one config for both GEMMs, or pairs of twice the same, each GEMM timed",
+    )
+    group.add_argument("--engine", choices=(*ENGINES, "both"), default="both")
+    group.add_argument(
+        "--limit", type=int, metavar="N", help="N random configs and the defaults (the whole space)"
+    )
+    group.add_argument(
+        "--like", type=Path, metavar="FILE.npz", help="only the configs of this recording"
+    )
+    group.add_argument("--seed", type=int, default=0, help="of what --limit chooses")
+    group.add_argument("--timeout", type=float, metavar="S", help="seconds for all of it")
+    group.add_argument(
+        "--run-timeout", type=float, default=120.0, metavar="S", help="for one compile or config"
+    )
+    group.add_argument(
+        "--give-up-at",
+        type=float,
+        default=HOPELESS,
+        metavar="X",
+        help="one sample is enough of a config that takes X times the best so far (%(default)g)",
+    )
+    group.add_argument(
+        "--jobs", type=int, help="processes that estimate (default: one per core); 1 on a GPU"
+    )
+    group.add_argument("--compile-jobs", type=int, help="processes that compile (one per core)")
+
+
+def record_command(args: argparse.Namespace, output: Output) -> int:
+    """Measure a whole space into one file; run again, it goes on. 1 where time was up."""
+    live = output.err.is_terminal and not output.quiet
+    report = record(_settings(args), BarDisplay(output.err) if live else LineDisplay())
+    rows = [_row(study) for study in report.studies]
+    output.result(_json(report, rows), rows_table(rows), f"wrote {report.path}")
+    output.note(f"{report.measured} new measurements in {seconds_words(report.seconds)}")
+    if report.missing:
+        why = "interrupted" if report.interrupted else "time is up"
+        output.note(f"{why}: {report.missing} are missing; the same command goes on")
+    if report.interrupted:
+        return EXIT_INTERRUPTED
+    return EXIT_FAILED if report.missing else EXIT_DONE
+
+
+def _settings(args: argparse.Namespace) -> RecordSettings:
+    device = device_selector(args)
+    return RecordSettings(
+        model=model_settings(args),
+        device=device,
+        output=args.output,
+        kernel=Kernel(args.kernel),
+        engines=tuple(ENGINES) if args.engine == "both" else (args.engine,),
+        l2=args.l2,
+        like=args.like,
+        limit=args.limit,
+        timeout_s=args.timeout,
+        run_timeout_s=args.run_timeout,
+        give_up_at=args.give_up_at,
+        cache_dir=cache_dir(args),
+        jobs=args.jobs if args.jobs is not None else jobs_on(device),
+        compile_jobs=args.compile_jobs if args.compile_jobs is not None else cores(),
+        seed=args.seed,
+    )
+
+
+def _row(study: StudyCount) -> dict[str, Any]:
+    problem = study.problem
+    return {
+        "E": problem.experts,
+        "N": problem.intermediate,
+        "batch_size": problem.tokens,
+        "recorded": sum(study.outcomes.values()),
+        "space": study.space_size,
+        "best": None if study.best is None else str(study.best),
+        "best_us": None if study.best_us is None else round(study.best_us, 2),
+        "outcomes": ", ".join(f"{count} {word}" for word, count in study.outcomes.items()),
+    }
+
+
+def _json(report: RecordReport, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "device": f"{report.device.kind.value}:{report.device.name}",
+        "file": str(report.path),
+        "studies": rows,
+        "new_measurements": report.measured,
+        "missing": report.missing,
+        "interrupted": report.interrupted,
+        "seconds": round(report.seconds, 1),
+    }

@@ -1,0 +1,203 @@
+"""Compiles the MoE GEMM for any target, with or without a GPU, into Triton's disk cache.
+
+The compile goes through the kernel's own just-in-time path (``warmup``) under a driver that
+only claims to be the target, so the cache entry is, by construction, the one that a launch
+on the real GPU looks up.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.errors import TritonError
+from triton.runtime.driver import driver
+from triton.runtime.jit import JITFunction, MockTensor
+from triton.tools.tensor_descriptor import TensorDescriptor
+
+from autotune.kernels.cubin import usage_of_cubin
+from autotune.kernels.gemm import moe_gemm_kernel
+from autotune.kernels.launch import gemm_descriptors, gemm_scalars
+from autotune.kernels.stderr_capture import captured_stderr
+from autotune.kernels.storage_dtypes import elements_of
+from autotune.spec.binary import Which, has_zero_points, launch_options
+from autotune.spec.config import Config
+from autotune.spec.device import Target
+from autotune.spec.measurement import CompileFailure, FailureCause, Resources
+from autotune.spec.problem import Problem
+
+__all__ = ["COMPILER_ERRORS", "CompileFailure", "Compiled", "compile_gemm"]
+
+COMPILER_ERRORS = (TritonError, RuntimeError)
+"""What Triton's compiler raises for a kernel it cannot compile: its own errors, and the
+RuntimeError of a failed MLIR pass or of ptxas."""
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """One binary in Triton's disk cache."""
+
+    resources: Resources
+    assembly: str
+    """PTX on NVIDIA, GCN assembly on AMD."""
+    cache_hash: str
+    """Triton's own name of the cache entry."""
+    seconds: float
+    """Wall time; a few milliseconds where the entry was there already."""
+
+
+def compile_gemm(
+    problem: Problem, config: Config, target: Target, which: Which
+) -> Compiled | CompileFailure:
+    """Compiles the up or down GEMM of ``config``; what the compiler writes to stderr is kept back.
+
+    Needs no GPU. Raises RuntimeError under TRITON_INTERPRET=1, where nothing can be compiled.
+    """
+    is_interpreted = not isinstance(moe_gemm_kernel, JITFunction)
+    if is_interpreted:
+        raise RuntimeError("TRITON_INTERPRET is set: start a process without it to compile")
+    begin = time.perf_counter()
+    with captured_stderr() as dump, _pretended(target):
+        try:
+            kernel = moe_gemm_kernel.warmup(
+                *_pointers(problem, target),
+                grid=(1,),
+                **_descriptors(problem, config, target, which),
+                **gemm_scalars(problem, config, which, target),
+                **launch_options(config),
+            )
+        except COMPILER_ERRORS as error:
+            return failure_of(error, dump())
+    return Compiled(
+        resources=_resources(kernel, target),
+        assembly=kernel.asm["ptx" if target.backend == "cuda" else "amdgcn"],
+        cache_hash=kernel.hash,
+        seconds=time.perf_counter() - begin,
+    )
+
+
+class _PretendDriver:
+    """The part of a Triton driver that compiling asks for. ``device`` keys the memory cache."""
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+
+    def get_current_target(self) -> GPUTarget:
+        return GPUTarget(self._target.backend, self._target.arch, self._target.warp_size)
+
+    def get_current_device(self) -> str:
+        return str(self._target)
+
+    def get_current_stream(self, device: object) -> int:
+        return 0
+
+
+@contextmanager
+def _pretended(target: Target) -> Iterator[None]:
+    """Makes Triton believe that ``target`` is the current device; the one place with its internals.
+
+    Triton's ``reset_active`` would create a real driver, which fails without a GPU, so the
+    slot itself is restored: ``_active`` since Triton 3.3, ``active`` before. The kernels that
+    the compile left in memory are dropped: a pool process compiles thousands.
+    """
+    slot = "_active" if hasattr(driver, "_active") else "active"
+    memory = "device_caches" if hasattr(moe_gemm_kernel, "device_caches") else "cache"
+    previous = getattr(driver, slot)
+    driver.set_active(_PretendDriver(target))
+    try:
+        yield
+    finally:
+        setattr(driver, slot, previous)
+        getattr(moe_gemm_kernel, memory).pop(str(target), None)
+
+
+def _pointers(problem: Problem, target: Target) -> list[MockTensor | None]:
+    """Stand-ins for the pointers of the kernel, in its order, all 16-byte aligned."""
+    f32, i32 = torch.float32, torch.int32
+    elements = elements_of(problem.dtype, target)
+    zero = elements.b if has_zero_points(problem) else None
+    types = (elements.a, elements.b, elements.c, f32, f32, zero, f32, i32, i32, i32)
+    return [None if element is None else MockTensor(element) for element in types]
+
+
+def _descriptors(
+    problem: Problem, config: Config, target: Target, which: Which
+) -> dict[str, TensorDescriptor | None]:
+    elements = elements_of(problem.dtype, target)
+    a, b = MockTensor(elements.a, [1]), MockTensor(elements.b, [1])
+    return gemm_descriptors(a, b, problem, config, which)
+
+
+def _resources(kernel: Any, target: Target) -> Resources:
+    if target.backend == "cuda":
+        registers, spill_bytes = _usage_of_cubin(kernel.asm["cubin"])
+    else:
+        registers, spill_bytes = _usage_of_gcn(kernel.asm["amdgcn"])
+    return Resources(registers, spill_bytes, shared_bytes=kernel.metadata.shared)
+
+
+def _usage_of_cubin(cubin: bytes) -> tuple[int, int]:
+    """(registers, stack bytes) per thread; where the cubin's layout is a new one, from the slow
+    cuobjdump that comes with Triton."""
+    try:
+        return usage_of_cubin(cubin)
+    except ValueError:
+        return usage_by_cuobjdump(cubin)
+
+
+def usage_by_cuobjdump(content: bytes) -> tuple[int, int]:
+    """(registers, stack bytes) per thread, as NVIDIA's tool says."""
+    tool = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as cubin:
+        cubin.write(content)
+        cubin.flush()
+        command = [str(tool), "-res-usage", cubin.name]
+        text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return _number(r"\bREG:(\d+)", text), _number(r"\bSTACK:(\d+)", text)
+
+
+def _usage_of_gcn(assembly: str) -> tuple[int, int]:
+    """(vector registers, spilled bytes) per thread, from the metadata at the assembly's end."""
+    registers = _number(r"\.vgpr_count:\s+(\d+)", assembly)
+    return registers, 4 * _number(r"\.vgpr_spill_count:\s+(\d+)", assembly)
+
+
+def _number(pattern: str, text: str) -> int:
+    match = re.search(pattern, text)
+    if match is None:
+        raise ValueError(f"no {pattern} in {text[:200]!r}")
+    return int(match[1])
+
+
+def failure_of(error: Exception, dump: str) -> CompileFailure:
+    """What one of COMPILER_ERRORS, and what the compiler wrote meanwhile, come to."""
+    reason = _reason(error, dump)
+    return CompileFailure(reason, cause=_cause(reason))
+
+
+def _reason(error: Exception, dump: str) -> str:
+    """The error's last line (source comes before it), and the dump's first complaint, if any."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    head = lines[-1] if lines else type(error).__name__
+    complaints = (line.strip() for line in dump.splitlines() if "error:" in line)
+    complaint = next(complaints, "")
+    return f"{head}: {complaint}" if complaint else head
+
+
+def _cause(reason: str) -> FailureCause:
+    """ptxas is a process of its own: that it was killed says nothing about the kernel."""
+    if re.search(r"memory (allocation|exhausted)|out of memory|bad_alloc", reason, re.IGNORECASE):
+        return FailureCause.MEMORY
+    if "`ptxas` raised" in reason or re.search(r"`ptxas` failed with error code -", reason):
+        return FailureCause.CRASH
+    return FailureCause.REFUSED

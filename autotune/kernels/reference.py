@@ -1,0 +1,132 @@
+"""Eager twins of the kernels: plain PyTorch in fp32, shared by tests and verification.
+
+A twin rounds where the kernels store (C's type after each GEMM, A's type between them), so
+what remains is the order of fp32 sums. Dropped slots hold zeros.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from autotune.kernels.inputs import GemmWeights, MoeInputs
+from autotune.kernels.quantize import (
+    dequantize,
+    largest,
+    quantize,
+    round_to,
+    row_tile,
+    unpack_int4,
+    unpack_int4_rows,
+    weight_tile,
+)
+from autotune.spec.binary import Scales, Which, gemm_shape, scales_of
+from autotune.spec.problem import Dtype, Problem
+
+
+@dataclass(frozen=True, slots=True)
+class AlignedTwin:
+    """What alignment promises, without the unused ends of its buffers."""
+
+    sorted_token_ids: Tensor
+    """[num_tokens_post_padded] int32."""
+    expert_ids: Tensor
+    """[num_tokens_post_padded / BLOCK_SIZE_M] int32."""
+
+
+def align_twin(topk_ids: Tensor, experts: int, block_size_m: int) -> AlignedTwin:
+    """topk_ids [M, top_k]: each expert's slots in ascending order, padded with M * top_k."""
+    flat, runs, owners = topk_ids.flatten(), [], []
+    for expert in range(experts):
+        slots = torch.nonzero(flat == expert).flatten()
+        blocks = -(-len(slots) // block_size_m)
+        padding = slots.new_full((blocks * block_size_m - len(slots),), flat.numel())
+        runs += [slots, padding]
+        owners += [expert] * blocks
+    return AlignedTwin(torch.cat(runs).int(), torch.tensor(owners, dtype=torch.int32))
+
+
+def gemm_twin(rows: Tensor, weights: Tensor, slot_rows: Tensor, topk_ids: Tensor) -> Tensor:
+    """C [R, N] fp32: slot s is rows[slot_rows[s]] [K] × weights[expert of s] [N, K] transposed.
+
+    rows [·, K] and weights [E, N, K] are fp32.
+    """
+    flat = topk_ids.flatten()
+    out = rows.new_zeros(flat.numel(), weights.shape[1])
+    for expert in range(len(weights)):
+        slots = torch.nonzero(flat == expert).flatten()
+        out[slots] = rows[slot_rows[slots]] @ weights[expert].T
+    return out
+
+
+def silu_and_mul_twin(x: Tensor) -> Tensor:
+    """x [R, 2N] → silu(first half) * second half, [R, N] fp32."""
+    gate, up = x.float().chunk(2, dim=-1)
+    return torch.nn.functional.silu(gate) * up
+
+
+def sum_twin(x: Tensor, topk_ids: Tensor) -> Tensor:
+    """x [M, top_k, H] → [M, H] fp32 over the slots that are not dropped."""
+    return torch.where((topk_ids >= 0)[..., None], x.float(), 0.0).sum(dim=1)
+
+
+def weight_of(problem: Problem, weights: GemmWeights, which: Which, expert: int) -> Tensor:
+    """One expert's weights [n, k] as real values, fp32."""
+    shape, kind = gemm_shape(problem, which), scales_of(problem)
+    values = weights.values[expert]
+    if kind is Scales.NONE:
+        return values.float()
+    zero = None if weights.zero is None else weights.zero[expert]
+    if problem.dtype is Dtype.INT4_W4A16:
+        values = unpack_int4(values)
+        zero = None if zero is None else unpack_int4_rows(zero, shape.n)
+    tile = weight_tile(problem, shape.n, shape.k)
+    grid = [-(-size // edge) for size, edge in zip((shape.n, shape.k), tile, strict=True)]
+    return dequantize(values, weights.scale[expert].reshape(grid), tile, zero)
+
+
+def moe_twin(inputs: MoeInputs) -> Tensor:
+    """The layer's output [M, H] fp32, for the routing that ``inputs`` holds now.
+
+    Expert by expert, so that only one expert's weights are real-valued at a time.
+    """
+    problem = inputs.problem
+    x = real_rows(inputs)
+    out = torch.zeros((problem.tokens, problem.hidden), device=x.device)
+    for expert in range(problem.experts):
+        tokens, choice = torch.nonzero(inputs.topk_ids == expert, as_tuple=True)
+        if len(tokens) == 0:
+            continue
+        w1 = weight_of(problem, inputs.weights.up, "up", expert)
+        up = (x[tokens] @ w1.T).to(inputs.elements.c)
+        rows = silu_and_mul_twin(up).to(inputs.elements.c)
+        w2 = weight_of(problem, inputs.weights.down, "down", expert)
+        down = as_down_reads(inputs, rows) @ w2.T
+        weighted = down * inputs.topk_weights[tokens, choice][:, None]
+        out.index_add_(0, tokens, weighted.to(inputs.elements.c).float())
+    return out
+
+
+def real_rows(inputs: MoeInputs) -> Tensor:
+    """The up GEMM's A as real values [M, H]."""
+    if not inputs.elements.quantizes_activations:
+        return inputs.x.float()
+    tile = row_tile(inputs.problem, *inputs.x.shape)
+    groups = -(-inputs.x.shape[1] // tile[1])
+    return dequantize(inputs.x, inputs.x_scale.reshape(-1, groups), tile)
+
+
+def as_down_reads(inputs: MoeInputs, rows: Tensor) -> Tensor:
+    """The activation's output as the down GEMM reads it: quantised where A is, fp32 again."""
+    problem, elements = inputs.problem, inputs.elements
+    if not elements.quantizes_activations:
+        return rows.float()
+    limit = largest(elements.a, problem.dtype)
+    if scales_of(problem) is Scales.TENSOR:
+        scale = inputs.weights.down_row_scale
+        return round_to(rows.float() / scale, elements.a, limit).float() * scale
+    tile = row_tile(problem, *rows.shape)
+    values, scale = quantize(rows, tile, elements.a, limit)
+    return dequantize(values, scale, tile)

@@ -1,0 +1,55 @@
+"""Where pictures of trials are kept for the dashboard, and hanging one on a trial."""
+
+from __future__ import annotations
+
+import io
+import json
+import uuid
+from pathlib import Path
+
+from optuna.artifacts import FileSystemArtifactStore
+from optuna.storages import BaseStorage
+
+from autotune.studies.storage.url import parse_address
+
+_PREFIX = "dashboard:artifacts:"
+"""Where optuna-dashboard looks, in the study, for artifacts of trials that have ended: Optuna's
+own ``upload_artifact`` writes into the trial, and refuses one that has ended."""
+_NAME = "study.png"
+
+
+def artifact_folder(storage: str) -> Path:
+    """Beside a storage that is a file; in the current folder for a server. Nothing is made."""
+    path = parse_address(storage).path
+    return Path("autotune.artifacts") if path is None else path.with_suffix(".artifacts")
+
+
+def open_artifacts(folder: Path) -> FileSystemArtifactStore:
+    """Raises OSError where the folder cannot be made."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return FileSystemArtifactStore(folder)
+
+
+def hang_picture(
+    png: bytes, folder: Path, storage: BaseStorage, study_id: int, trial_id: int
+) -> str:
+    """Give the trial the study's picture, and take it from the one that was best before.
+
+    Returns its path on the dashboard's server. Raises OSError where it cannot be written.
+    """
+    attrs = storage.get_study_system_attrs(study_id)
+    artifact_id = _artifact_id(storage, study_id)
+    open_artifacts(folder).write(artifact_id, io.BytesIO(png))
+    own = f"{_PREFIX}{trial_id}:{artifact_id}"
+    for key in attrs:
+        if key.startswith(_PREFIX) and key.endswith(artifact_id) and key != own:
+            storage.set_study_system_attr(study_id, key, json.dumps(None))
+    meta = {"artifact_id": artifact_id, "filename": _NAME, "mimetype": "image/png"}
+    storage.set_study_system_attr(study_id, own, json.dumps({**meta, "encoding": None}))
+    return f"/artifacts/{study_id}/{trial_id}/{artifact_id}"
+
+
+def _artifact_id(storage: BaseStorage, study_id: int) -> str:
+    """The same for a study always, so that its picture is replaced in its file."""
+    name = storage.get_study_name_from_id(study_id)
+    return str(uuid.uuid5(uuid.NAMESPACE_OID, f"autotune {name}"))

@@ -1,0 +1,170 @@
+"""What a study's note in the dashboard says, in Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from autotune.engines import ENGINES
+from autotune.report.layers import time_of
+from autotune.spec.config import AnyConfig
+from autotune.spec.device import DeviceKind
+from autotune.studies.key import StudyKey
+from autotune.studies.search.history import Known, likeness, siblings
+from autotune.studies.selection.finalists import Finalist
+from autotune.studies.trial_record import Measured
+from autotune.tune.engine_output import Result
+
+_BEST = 5
+"""Rows of the best trials, while there are no finalists."""
+_SIBLINGS = 4
+_GAP = "\u2003| "
+"""The dashboard's tables have no space between columns of their own: an em space makes some."""
+_KIND = {
+    DeviceKind.CUDA: "Measured on",
+    DeviceKind.ESTIMATE: "Nothing is measured: estimated for",
+    DeviceKind.REPLAY: "Replayed from a recording of",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What a note is about: a study in work, or as the storage has it."""
+
+    key: StudyKey
+    model: str
+    sampler: str
+    entries: Sequence[Measured]
+    target: int
+    ended: str
+    """Why it ended before its target; empty where it did not."""
+    results: Sequence[Result]
+
+    @property
+    def finalists(self) -> Sequence[Finalist]:
+        return self.results[0].finalists if self.results else ()
+
+    @property
+    def best_us(self) -> float | None:
+        return min((entry.mean_us for entry in self.entries if entry.complete), default=None)
+
+    @property
+    def default_us(self) -> float | None:
+        """The fastest of the engines' defaults."""
+        return min((r.default_us for r in self.results if r.default_us), default=None)
+
+
+def note(subject: Subject, known: Iterable[Known], picture: str | None = None) -> str:
+    """The whole note. ``known`` are the studies that its sampler may learn from, ``picture`` is
+    the path of its chart on the dashboard's server."""
+    return "\n".join(
+        [
+            *_head(subject),
+            *_winners(subject),
+            *([f"![every trial, and the finalists]({picture})\n"] if picture else []),
+            *_finalists(subject),
+            *_lessons(subject, known),
+        ]
+    )
+
+
+def _head(subject: Subject) -> Iterator[str]:
+    device = subject.key.device
+    yield f"## {subject.model}, {subject.key.problem.tokens} tokens"
+    yield f"{_KIND[device.kind]} **{device.name}**, Triton {device.triton_version}."
+    ended = f" It ended early ({subject.ended})." if subject.ended else ""
+    yield f"{len(subject.entries)} of {subject.target} measurements.{ended}\n"
+
+
+def _winners(subject: Subject) -> Iterator[str]:
+    """What the engine files say now."""
+    rows = []
+    for result in subject.results:
+        winner = result.winner
+        if winner is None:
+            continue
+        gain = f"{result.default_us / winner.mean_us:.2f}×" if result.default_us else ""
+        default = f"{result.default_us:.1f}" if result.default_us else "not measured"
+        name = ENGINES[result.engine.name].title
+        rows.append((name, f"`{result.config}`", f"{winner.mean_us:.1f}", default, gain))
+    if not rows:
+        yield "Nothing was measured completely yet.\n"
+        return
+    yield from _table(("engine", "config", "µs", "default µs", "speed-up"), rows)
+
+
+def _finalists(subject: Subject) -> Iterator[str]:
+    finalists = sorted(subject.finalists, key=lambda finalist: finalist.mean_us)
+    if finalists:
+        yield "### Finalists"
+        yield "Measured again, side by side; the interval is 95 %.\n"
+        best = finalists[0]
+        rows = [
+            (f"`{f.config}`", f"{f.mean_us:.1f}", _behind(f, best), _role(subject, f.config))
+            for f in finalists
+        ]
+        yield from _table(("config", "µs", "time over the best", ""), rows)
+        return
+    complete = sorted((e for e in subject.entries if e.complete), key=lambda e: e.mean_us)
+    if complete:
+        yield "### Best so far"
+        plain = [
+            (f"`{e.config}`", f"{e.mean_us:.1f}", str(e.trial_number), _role(subject, e.config))
+            for e in complete[:_BEST]
+        ]
+        yield from _table(("config", "µs", "trial", ""), plain)
+
+
+def _behind(finalist: Finalist, best: Finalist) -> str:
+    if finalist is best or len(finalist.samples_us) < 2 * finalist.routings:
+        return "1"
+    behind = finalist.over(best)
+    return f"{behind.middle:.3f} ({behind.low:.3f} to {behind.high:.3f})"
+
+
+def _role(subject: Subject, config: AnyConfig) -> str:
+    """Who brought it, where it is more than a trial."""
+    sources = {name: c for result in subject.results for name, c in result.incumbents.items()}
+    return ", ".join(name for name, incumbent in sources.items() if incumbent == config)
+
+
+def _lessons(subject: Subject, known: Iterable[Known]) -> Iterator[str]:
+    """The siblings that the surrogate learns from, in its own order of likeness."""
+    yield "### What the sampler knew"
+    if subject.sampler != "surrogate":
+        yield f"The {subject.sampler} sampler learns from this study alone."
+        return
+    found = siblings(subject.key, known)
+    if not found:
+        yield "No other study of this GPU and Triton had enough trials to learn from."
+        return
+    yield (
+        f"It starts from {len(found)} other studies of this GPU and Triton, the most alike first: "
+        "how much slower than the best each config was there.\n"
+    )
+    own = subject.key.problem
+    rows = [
+        (
+            s.problem.name,
+            f"{likeness(s.problem, own):.2f}",
+            str(len(s.configs)),
+            f"`{s.winner}`",
+            _here(subject, s.winner),
+        )
+        for s in found[:_SIBLINGS]
+    ]
+    yield from _table(("study", "likeness", "trials", "its best", "here"), rows)
+
+
+def _here(subject: Subject, config: AnyConfig) -> str:
+    """What a sibling's winner turned out to be worth in this study."""
+    best = subject.best_us
+    here = time_of(subject.results[0], config) if subject.results else None
+    return f"{here / best:.2f}× the best" if here and best else "not measured"
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    yield f"| {_GAP.join(header)} |"
+    yield f"|{'---|' * len(header)}"
+    yield from (f"| {_GAP.join(row)} |" for row in rows)
+    yield ""

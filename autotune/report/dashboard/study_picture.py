@@ -1,0 +1,76 @@
+"""The picture that a study's best trial carries in the dashboard."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from autotune.report.dashboard.notes import Subject
+from autotune.report.style import BLUE, GREY, OURS, SKY, VERMILION, Picture, axes_row, styled
+
+_SHOWN = 1.3
+"""What is so many times slower than the best, or more, is drawn at the edge."""
+
+_EDGE = 1.1
+"""The same for the finalists, which lie closer."""
+
+
+def study_png(subject: Subject) -> bytes:
+    """Every trial with the best so far, and the finalists' samples. Needs a complete trial."""
+    best = subject.best_us
+    assert best is not None
+    with styled():
+        figure, [trials, finals] = axes_row(2, height=3.4, layout=None)
+        figure.subplots_adjust(left=0.07, right=0.98, top=0.83, bottom=0.15, wspace=0.52)
+        _trials(trials, subject, best)
+        _finalists(finals, subject)
+        title = f"{subject.model}, {subject.key.problem.tokens} tokens, {subject.key.device.name}"
+        figure.suptitle(title, fontsize=11)
+        return Picture("study", title, "", figure).png()
+
+
+def _trials(axes: Any, subject: Subject, best: float) -> None:
+    top = _SHOWN * best
+    numbers = range(1, len(subject.entries) + 1)
+    for complete, colour, label in ((True, BLUE, None), (False, GREY, "stopped early")):
+        dots = [
+            (number, min(entry.mean_us, top))
+            for number, entry in zip(numbers, subject.entries, strict=True)
+            if entry.complete is complete
+        ]
+        if dots:
+            axes.scatter(*zip(*dots, strict=True), c=colour, s=14, zorder=3, label=label)
+    so_far, bests = float("inf"), []
+    for entry in subject.entries:
+        so_far = min(so_far, entry.mean_us) if entry.complete else so_far
+        bests.append(min(so_far, top))
+    axes.step(numbers, bests, where="post", color=SKY, label="best so far")
+    if subject.default_us is not None:
+        axes.axhline(subject.default_us, color=VERMILION, linestyle="--", label="fastest default")
+    axes.set_ylim(top=_SHOWN * best * 1.02)
+    axes.set_xlabel("measurement")
+    axes.set_ylabel("µs")
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 0.98), ncols=3, columnspacing=1.2)
+
+
+def _finalists(axes: Any, subject: Subject) -> None:
+    """Samples of the finalists; the best complete trials' where there are none."""
+    complete = sorted((e for e in subject.entries if e.complete), key=lambda e: e.mean_us)
+    rows: list[Any] = [*subject.finalists] or complete[:5]
+    rows = sorted(rows, key=lambda row: -row.mean_us)
+    edge = _EDGE * rows[-1].mean_us
+    for place, row in enumerate(rows):
+        if row.mean_us > edge:
+            axes.annotate(f"{row.mean_us:.1f} →", (edge, place), ha="right", va="center")
+            continue
+        samples = row.samples_us
+        axes.plot(samples, [place] * len(samples), "|", color=SKY, markersize=9)
+        axes.plot([row.mean_us], [place], "D", color=OURS, markersize=5)
+    axes.set_xlim(right=edge)
+    axes.set_yticks(range(len(rows)), [_label(row.config) for row in rows], fontsize=7.5)
+    axes.set_ylim(-0.6, len(rows) - 0.4)
+    axes.set_title("Finalists" if subject.finalists else "Best so far")
+    axes.set_xlabel("µs: samples and their mean")
+
+
+def _label(config: object) -> str:
+    return str(config).replace(", down", ",\ndown")

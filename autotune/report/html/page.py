@@ -1,0 +1,90 @@
+"""One HTML page and its pictures, from storages alone."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import autotune
+from autotune.engines.atomic import write_text
+from autotune.report.comparison.storages import Sides, compare_charts, compare_section, sides_of
+from autotune.report.html import document
+from autotune.report.html.layer_section import layer_section
+from autotune.report.html.result_charts import result_charts
+from autotune.report.html.routing_section import routings_section
+from autotune.report.html.search_charts import search_charts
+from autotune.report.layers import Layer, layers_of
+from autotune.report.style import Picture, styled
+from autotune.studies.study_record import StoredStudy
+
+_MOST_LETTERS = 80
+"""Of a model's name in a file's name: file systems take 255 bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenReport:
+    """Where everything is."""
+
+    page: Path
+    pictures: tuple[Path, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A section with what it shows; ``name`` begins the names of its PNG files."""
+
+    name: str
+    text: str
+    pictures: tuple[Picture, ...]
+
+
+def write_report(
+    studies: Sequence[StoredStudy], folder: Path, other: Sequence[StoredStudy] = ()
+) -> WrittenReport:
+    """Write ``report.html`` and PNG files into ``folder``. ``other`` is the storage to compare.
+
+    Raises OSError where the folder cannot be written.
+    """
+    layers = layers_of(studies)
+    with styled():
+        across = routings_section(layers)
+        parts = list(_parts(layers, sides_of(layers, layers_of(other)) if other else []))
+        folder.mkdir(parents=True, exist_ok=True)
+        pictures = []
+        for part in parts:
+            for picture in part.pictures:
+                path = folder / f"{part.name}-{picture.slug}.png"
+                path.write_bytes(picture.png())
+                pictures.append(path)
+    page = folder / "report.html"
+    write_text(page, document.page(_title(layers), [*_body(parts), across]))
+    return WrittenReport(page, tuple(pictures))
+
+
+def _parts(layers: Sequence[Layer], sides: Sequence[Sides]) -> Iterator[_Part]:
+    for number, layer in enumerate(layers, 1):
+        pictures = (*result_charts(layer), *search_charts(layer))
+        yield _Part(_slug(number, layer), layer_section(layer, pictures), pictures)
+    for number, pair in enumerate(sides, 1):
+        pictures = tuple(compare_charts(pair))
+        yield _Part(_slug(number, pair.here), compare_section(pair, pictures), pictures)
+
+
+def _body(parts: Sequence[_Part]) -> Iterator[str]:
+    yield f'<p class="soft">Written by autotune {autotune.__version__}.</p>'
+    if not parts:
+        yield document.paragraph("The storage has no trials yet.")
+    yield from (part.text for part in parts)
+
+
+def _title(layers: Sequence[Layer]) -> str:
+    models = sorted({layer.model for layer in layers})
+    devices = sorted({layer.device.name for layer in layers})
+    return f"{', '.join(models) or 'Nothing'} on {', '.join(devices) or 'no device'}"
+
+
+def _slug(number: int, layer: Layer) -> str:
+    name = re.sub(r"[^A-Za-z0-9]+", "-", layer.model.rsplit("/", maxsplit=1)[-1]).strip("-")
+    return f"{number}-{name[:_MOST_LETTERS].lower() or 'layer'}"

@@ -1,0 +1,68 @@
+"""The least time that a device's stated ceilings allow a layer, and how close a time comes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from autotune.backends.hardware import GpuSpec
+from autotune.backends.routed_rows import RoutedRows, routed_rows
+from autotune.routing.draw import instances_of
+from autotune.spec.problem import Problem
+
+_ROUTINGS, _SEED = 10, 0
+"""The routing instances that a measurement is made of."""
+_OUTPUT_BYTES = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Of one layer, mean over the routing instances. Each operand counts once, and what stays
+    between the two GEMMs not at all: the least that any kernel must move."""
+
+    bytes: float
+    flops: float
+
+
+@dataclass(frozen=True, slots=True)
+class Roofline:
+    """Least µs by device memory alone and by the matrix units alone."""
+
+    memory_us: float
+    compute_us: float
+
+    @property
+    def bound_us(self) -> float:
+        return max(self.memory_us, self.compute_us)
+
+    @property
+    def is_memory_bound(self) -> bool:
+        return self.memory_us >= self.compute_us
+
+
+def work_of(problem: Problem) -> Work:
+    """Weights of the experts that got a token, the layer's input and output; both GEMMs' FLOPs."""
+    count = instances_of(problem, _ROUTINGS)
+    rows = [routed_rows(problem, instance, _SEED) for instance in range(count)]
+    return Work(bytes=_bytes(problem, rows), flops=_flops(problem, rows))
+
+
+def roofline(problem: Problem, spec: GpuSpec) -> Roofline:
+    """Raises DeviceError where the GPU has no rate for the dtype."""
+    work = work_of(problem)
+    return Roofline(
+        memory_us=work.bytes / (spec.memory_gb_s * 1e3),
+        compute_us=work.flops / (spec.dense_tflops(problem.dtype) * 1e6),
+    )
+
+
+def _bytes(problem: Problem, rows: Sequence[RoutedRows]) -> float:
+    expert = 3 * problem.intermediate * problem.hidden * problem.dtype.weight_bits / 8
+    token = problem.hidden * (problem.dtype.activation_bits / 8 + _OUTPUT_BYTES)
+    return fmean(row.active_experts * expert + row.tokens * token for row in rows)
+
+
+def _flops(problem: Problem, rows: Sequence[RoutedRows]) -> float:
+    """Two for each weight that a row meets: up is [2N, H], down is [H, N]."""
+    return fmean(row.total * 2 * 3 * problem.intermediate * problem.hidden for row in rows)

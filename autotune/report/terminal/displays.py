@@ -1,0 +1,54 @@
+"""Several displays as one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from autotune.models import ModelShape
+from autotune.spec.config import AnyConfig
+from autotune.spec.device import Device
+from autotune.studies.outcome import TrialResult
+from autotune.studies.search.history import Known
+from autotune.tune.session import Display
+from autotune.tune.tuning_study import Unit
+
+
+class Displays:
+    """Passes everything on, in order."""
+
+    def __init__(self, *displays: Display) -> None:
+        self._displays = displays
+
+    def started(
+        self, shape: ModelShape, device: Device, units: Sequence[Unit], known: Sequence[Known]
+    ) -> None:
+        for display in self._displays:
+            display.started(shape, device, units, known)
+
+    def trial_asked(self, unit: Unit, worker: int, config: AnyConfig) -> None:
+        for display in self._displays:
+            display.trial_asked(unit, worker, config)
+
+    def trial_told(self, unit: Unit, result: TrialResult) -> None:
+        for display in self._displays:
+            display.trial_told(unit, result)
+
+    def unit_ended(self, unit: Unit) -> None:
+        for display in self._displays:
+            display.unit_ended(unit)
+
+    def settling(self, unit: Unit) -> None:
+        for display in self._displays:
+            display.settling(unit)
+
+    def settled(self, unit: Unit) -> None:
+        for display in self._displays:
+            display.settled(unit)
+
+    def tick(self) -> None:
+        for display in self._displays:
+            display.tick()
+
+    def close(self, is_hurried: Callable[[], bool]) -> None:
+        for display in self._displays:
+            display.close(is_hurried)

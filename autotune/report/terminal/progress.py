@@ -1,0 +1,104 @@
+"""What a run shows where there is no terminal, and the words that ``live`` shares.
+
+Everything goes to stderr; stdout is for results.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+
+from rich.table import Table
+
+from autotune.models import ModelShape
+from autotune.spec.config import AnyConfig
+from autotune.spec.device import Device, DeviceKind
+from autotune.studies.outcome import TrialResult
+from autotune.studies.search.history import Known
+from autotune.tune.tuning_study import Unit
+
+_log = logging.getLogger(__name__)
+
+
+def device_line(device: Device) -> str:
+    """One line on where the times come from."""
+    if device.kind == DeviceKind.CUDA:
+        return f"measuring on {device.name}, Triton {device.triton_version}"
+    if device.kind == DeviceKind.REPLAY:
+        return f"replaying a recording of {device.name}; files go under replayed/"
+    return (
+        f"nothing is measured: compiling for {device.name} with Triton {device.triton_version} "
+        "and estimating its times; files go under estimated/"
+    )
+
+
+class PlainDisplay:
+    """A log line when a run starts and when a study ends: for files, pipes and --quiet."""
+
+    def started(
+        self, shape: ModelShape, device: Device, units: Sequence[Unit], known: Sequence[Known]
+    ) -> None:
+        _log.info("%s: %s; %d studies", shape.name, device_line(device), len(units))
+
+    def trial_asked(self, unit: Unit, worker: int, config: AnyConfig) -> None:
+        pass
+
+    def trial_told(self, unit: Unit, result: TrialResult) -> None:
+        log_trial(unit, result)
+
+    def unit_ended(self, unit: Unit) -> None:
+        best = "nothing measured" if unit.best_us is None else f"best {unit.best_us:.1f} µs"
+        words = f", {_speedup(unit)} the default" if _speedup(unit) else ""
+        count, name = len(unit.entries), unit.key.problem.tokens
+        _log.info("batch size %d: %s%s, %d measurements", name, best, words, count)
+
+    def settling(self, unit: Unit) -> None:
+        pass
+
+    def settled(self, unit: Unit) -> None:
+        pass
+
+    def tick(self) -> None:
+        pass
+
+    def close(self, is_hurried: Callable[[], bool]) -> None:
+        pass
+
+
+def log_trial(unit: Unit, result: TrialResult) -> None:
+    """What ``--verbose`` shows of each trial."""
+    mean_us = result.measurement.mean_us if result.measurement else None
+    words = _us(mean_us) + (" µs" if mean_us else result.reason)
+    _log.debug("%s: %s %s", unit.study.study_name, result.outcome.value, words)
+
+
+def study_table(units: Sequence[Unit]) -> Table:
+    """One row per study."""
+    table = Table(box=None, padding=(0, 1))
+    for name in ("batch size", "trials", "best µs", "default µs", "speed-up"):
+        table.add_column(name, justify="right")
+    for unit in units:
+        table.add_row(
+            str(unit.key.problem.tokens),
+            f"{len(unit.entries)}, done" if unit.ended else f"{len(unit.entries)}/{unit.target}",
+            _us(unit.best_us),
+            _us(unit.default_us),
+            _speedup(unit),
+        )
+    return table
+
+
+def seconds_words(seconds: float) -> str:
+    """ "2 min 5 s" and the like."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def _us(value: float | None) -> str:
+    return "" if value is None else f"{value:.1f}"
+
+
+def _speedup(unit: Unit) -> str:
+    if unit.best_us is None or unit.default_us is None:
+        return ""
+    return f"{unit.default_us / unit.best_us:.2f}×"

@@ -1,0 +1,129 @@
+"""Rows for people and for ``--json``: what was found, what is under way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from rich.table import Table
+
+from autotune.models import ModelShape
+from autotune.spec.config import config_from_keys
+from autotune.studies.selection.robust import Robust
+from autotune.studies.storage.summaries import Glance
+from autotune.tune.engine_output import Result
+
+Row = Mapping[str, Any]
+
+
+def result_row(result: Result) -> dict[str, Any]:
+    """The config to write for one engine and batch size, and how it compares."""
+    winner, default_us = result.winner, result.default_us
+    config = winner.config if winner else result.config
+    return {
+        "engine": result.engine.name,
+        "E": result.problem.experts,
+        "N": result.problem.intermediate,
+        "batch_size": result.problem.tokens,
+        "routing": result.problem.routing,
+        "robust": result.robust.value,
+        "method": result.device.method,
+        "config": config.as_keys(),
+        "us": round(winner.mean_us, 2) if winner else None,
+        "default_us": round(default_us, 2) if default_us else None,
+        "speedup": round(default_us / winner.mean_us, 3) if winner and default_us else None,
+        "keeps_incumbent": winner.is_incumbent if winner else True,
+        "device": f"{result.device.kind.value}:{result.device.name}",
+        "measurements": len(result.entries),
+    }
+
+
+def results_table(rows: Iterable[Row]) -> Table:
+    """One line for each ``result_row``."""
+    table = Table(box=None, padding=(0, 1), header_style="bold")
+    for name in ("engine", "batch size", "µs", "default µs", "speed-up", "config"):
+        table.add_column(name, justify="left" if name in ("engine", "config") else "right")
+    for row in rows:
+        speedup = "" if row["speedup"] is None else f"{row['speedup']:.2f}×"
+        note = " (kept)" if row["keeps_incumbent"] else ""
+        note += " (by its worst routing)" if row["robust"] == Robust.WORST.value else ""
+        table.add_row(
+            row["engine"],
+            str(row["batch_size"]),
+            _number(row["us"]),
+            _number(row["default_us"]),
+            speedup,
+            f"{config_from_keys(row['config'])}{note}",
+        )
+    return table
+
+
+def status_row(study: Glance) -> dict[str, Any]:
+    """How far one study is."""
+    return {
+        "study": study.name,
+        "model": study.attrs["model"],
+        "batch_size": study.attrs["M"],
+        "measurements": study.measured,
+        "target": study.target,
+        "state": "finished" if study.is_finished else "unfinished",
+        "best_us": round(study.best_us, 2) if study.best_us else None,
+        "outcomes": dict(study.outcomes),
+        "ended": study.attrs.get("finished") or None,
+    }
+
+
+def status_table(rows: Sequence[Row]) -> Table:
+    """One line per study."""
+    table = Table(box=None, padding=(0, 1), header_style="bold")
+    for name in ("study", "measured", "best µs", "state", "outcomes"):
+        table.add_column(
+            name, justify="left" if name in ("study", "state", "outcomes") else "right"
+        )
+    for row in rows:
+        outcomes = ", ".join(f"{count} {word}" for word, count in row["outcomes"].items())
+        measured = f"{row['measurements']}/{row['target']}"
+        state = row["ended"] or row["state"]
+        table.add_row(row["study"], measured, _number(row["best_us"]), state, outcomes)
+    return table
+
+
+def model_row(shape: ModelShape) -> dict[str, Any]:
+    """A catalogue entry: the whole model, before any split."""
+    quantization = shape.quantization
+    return {
+        "model": shape.name,
+        "E": shape.experts,
+        "top_k": shape.top_k,
+        "H": shape.hidden,
+        "intermediate": shape.intermediate,
+        "dtype": _dtype_words(shape),
+        "block_shape": list(quantization.block_shape)
+        if quantization and quantization.block_shape
+        else None,
+        "architecture": shape.architecture,
+    }
+
+
+def _dtype_words(shape: ModelShape) -> str:
+    """What ``--dtype auto`` takes; the checkpoint's own word where these kernels lack it."""
+    quantization = shape.quantization
+    if quantization is None:
+        return shape.dtype.value
+    return (
+        quantization.dtype.value if quantization.dtype else f"{quantization.method} (unsupported)"
+    )
+
+
+def rows_table(rows: Sequence[Row]) -> Table:
+    """Any rows with the same fields; numbers to the right."""
+    table = Table(box=None, padding=(0, 1), header_style="bold")
+    for name, value in (rows[0] if rows else {}).items():
+        table.add_column(name, justify="right" if isinstance(value, int | float) else "left")
+    for row in rows:
+        table.add_row(*("" if value is None else str(value) for value in row.values()))
+    return table
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.1f}"

@@ -1,0 +1,244 @@
+"""Recordings as files, in two forms.
+
+The engines' own: ``topk_ids_layer{L}_idx{I}.pt``, an int32 tensor [tokens, top_k] for each MoE
+layer and snapshot, as SGLang's separate tuner reads them. Ours: one ``routing.safetensors`` with
+``layer{L}.topk_ids`` and ``layer{L}.sequences`` for each layer, and notes as metadata. A folder
+that has ours is read from it alone: the other form does not know where a sequence ends. Snapshots
+that came later and say something else are refused.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autotune.errors import UsageError
+from autotune.routing.trace import LayerRows, Recording
+
+COMPACT = "routing.safetensors"
+SNAPSHOT_ROWS = 4096
+"""SGLang's tool reads the first M rows of a file, and its largest M is this."""
+_SNAPSHOT = re.compile(r"topk_ids_layer(\d+)_idx(\d+)\.pt")
+_TENSOR = re.compile(r"layer(\d+)\.topk_ids")
+_FORMAT = "autotune routing 1"
+_MOST_NAMED = 8
+
+
+def read_recording(folder: Path) -> Recording:
+    """What a folder, or one .safetensors file, holds. Raises UsageError for anything that is not
+    expert ids [rows, top_k] of distinct experts, with the same top-k in every layer."""
+    file = folder / COMPACT if folder.is_dir() else folder
+    if file.suffix == ".safetensors" and file.is_file():
+        recording = _checked(_read_compact(file))
+        if folder.is_dir():
+            _check_not_stale(recording, file)
+        return recording
+    if not folder.is_dir():
+        raise UsageError(f"--topk-ids-dir {folder}: there is no such folder. {_HINT}")
+    return _checked(_read_snapshots(folder))
+
+
+def write_recording(recording: Recording, folder: Path) -> list[Path]:
+    """Both forms into ``folder``, which is made: all of the files or none of them.
+
+    Raises UsageError as ``check_folder`` does, and where writing fails.
+    """
+    from safetensors import SafetensorError
+
+    check_folder(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".recording-") as staged:
+            snapshots = _write_snapshots(recording, Path(staged))
+            # Ours is moved first: with it the folder holds everything.
+            files = [_write_compact(recording, Path(staged)), *snapshots]
+            return [file.rename(folder / file.name) for file in files]
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise UsageError(
+            f"--output-dir {folder} cannot be written: {error}. "
+            "Give a folder that you may write, on a disk with room"
+        ) from error
+
+
+def check_folder(folder: Path) -> None:
+    """Raises UsageError where ``folder``, which need not exist, cannot be written, or holds a
+    recording: of two in one folder the engines' tool would read a mixture."""
+    there = folder.absolute()
+    while not there.exists():
+        there = there.parent
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        raise UsageError(
+            f"--output-dir {folder} cannot be written: {there} is no folder that you may write. "
+            "Give another one"
+        )
+    if there != folder.absolute():
+        return
+    held = sorted(p.name for p in folder.iterdir() if _SNAPSHOT.fullmatch(p.name))
+    held += [COMPACT] if (folder / COMPACT).exists() else []
+    if held:
+        raise UsageError(
+            f"{folder} holds a recording already ({', '.join(held[:3])}"
+            f"{' …' if held[3:] else ''}). Give another --output-dir, or remove its files"
+        )
+
+
+_HINT = (
+    "It should hold topk_ids_layer{L}_idx{I}.pt for each MoE layer, or a routing.safetensors; "
+    "capture-routing writes both"
+)
+
+
+def _read_compact(file: Path) -> Recording:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(file, framework="np") as opened:
+            notes = opened.metadata() or {}
+            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise UsageError(f"{file} cannot be read: {error}. Record it again") from error
+    layers = {
+        int(match[1]): LayerRows(ids, _sequences(file, match[1], ids, tensors))
+        for name, ids in tensors.items()
+        if (match := _TENSOR.fullmatch(name))
+    }
+    if not layers:
+        raise UsageError(f"{file} holds no tensor layer{{L}}.topk_ids: it is no recording of ours")
+    return Recording(layers, str(file), notes)
+
+
+def _check_not_stale(recording: Recording, file: Path) -> None:
+    """Raises UsageError where snapshots beside ``file`` are newer and hold other ids."""
+    written = file.stat().st_mtime_ns
+    snapshots = [path for path in file.parent.iterdir() if _SNAPSHOT.fullmatch(path.name)]
+    if all(path.stat().st_mtime_ns <= written for path in snapshots):
+        return
+    others = _read_snapshots(file.parent).layers
+    same = set(others) == set(recording.layers) and all(
+        np.array_equal(rows.ids, recording.layers[layer].ids) for layer, rows in others.items()
+    )
+    if not same:
+        raise UsageError(
+            f"{file.parent} holds two recordings: {COMPACT}, and newer topk_ids_layer*.pt with "
+            "other ids. Remove the one that you do not mean, or put it into a folder of its own"
+        )
+
+
+def _sequences(
+    file: Path, layer: str, ids: NDArray[Any], tensors: Mapping[str, NDArray[Any]]
+) -> NDArray[np.int32]:
+    found = tensors.get(f"layer{layer}.sequences")
+    if found is None or found.shape != ids.shape[:1]:
+        raise UsageError(f"{file}: layer{layer}.sequences should have one entry for each row")
+    return found.astype(np.int32)
+
+
+def _read_snapshots(folder: Path) -> Recording:
+    """Each file is taken for one sequence."""
+    files: dict[int, dict[int, Path]] = {}
+    for path in folder.iterdir():
+        if match := _SNAPSHOT.fullmatch(path.name):
+            files.setdefault(int(match[1]), {})[int(match[2])] = path
+    if not files:
+        raise UsageError(f"--topk-ids-dir {folder} holds no recording. {_HINT}")
+    layers = {}
+    for layer, snapshots in sorted(files.items()):
+        tables = [_load(path) for _, path in sorted(snapshots.items())]
+        columns = {table.shape[1] for table in tables}
+        if len(columns) > 1:
+            raise UsageError(
+                f"{folder}: the snapshots of layer {layer} have {sorted(columns)} experts a token. "
+                "Put the recordings of different models into different folders"
+            )
+        which = np.repeat(np.arange(len(tables), dtype=np.int32), [len(t) for t in tables])
+        layers[layer] = LayerRows(np.concatenate(tables), which)
+    return Recording(layers, str(folder))
+
+
+def _load(path: Path) -> NDArray[np.int32]:
+    import torch
+
+    try:
+        tensor = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, ValueError, UnpicklingError) as error:
+        first = str(error).strip().splitlines()
+        raise UsageError(
+            f"{path} cannot be read as a tensor: {first[0] if first else type(error).__name__}. "
+            "It should be what torch.save wrote of one int32 tensor; nothing else is loaded"
+        ) from error
+    if not isinstance(tensor, torch.Tensor):
+        raise UsageError(f"{path} holds a {type(tensor).__name__}, not one tensor of expert ids")
+    if tensor.dtype not in (torch.int32, torch.int64):
+        raise UsageError(f"{path} holds {tensor.dtype}; expert ids are int32")
+    if tensor.ndim != 2:
+        raise UsageError(f"{path} is {list(tensor.shape)}; expert ids are [tokens, top_k]")
+    if tensor.numel() and tensor.max() > torch.iinfo(torch.int32).max:
+        raise UsageError(f"{path} names expert {tensor.max()}; expert ids are int32")
+    ids: NDArray[np.int32] = tensor.clamp(min=-1).to(torch.int32).numpy()
+    return ids
+
+
+def _checked(recording: Recording) -> Recording:
+    """Raises UsageError where ids are not [rows, top_k] of distinct experts."""
+    for layer, rows in recording.layers.items():
+        what = f"{recording.origin}: layer {layer}"
+        if rows.ids.ndim != 2 or 0 in rows.ids.shape:
+            raise UsageError(f"{what} is {list(rows.ids.shape)}; expert ids are [tokens, top_k]")
+        if not np.issubdtype(rows.ids.dtype, np.integer):
+            raise UsageError(f"{what} holds {rows.ids.dtype}; expert ids are int32")
+        if rows.ids.min() < 0:
+            raise UsageError(
+                f"{what} has negative ids: dropped tokens or padding. Record on one rank, over "
+                "all experts, and without CUDA graphs"
+            )
+        if (np.diff(np.sort(rows.ids, axis=1), axis=1) == 0).any():
+            raise UsageError(
+                f"{what} names an expert twice for one token: no router does. Rows of padding? "
+                "Record without CUDA graphs"
+            )
+    columns = {layer: rows.ids.shape[1] for layer, rows in recording.layers.items()}
+    if len(set(columns.values())) > 1:
+        raise UsageError(
+            f"{recording.origin}: layers differ in experts a token "
+            f"({', '.join(f'layer {k}: {v}' for k, v in list(columns.items())[:_MOST_NAMED])}). "
+            "Put the recordings of different models into different folders"
+        )
+    return recording
+
+
+def _write_compact(recording: Recording, folder: Path) -> Path:
+    from safetensors.numpy import save_file
+
+    tensors: dict[str, NDArray[np.int32]] = {}
+    for layer, rows in recording.layers.items():
+        tensors[f"layer{layer}.topk_ids"] = np.ascontiguousarray(rows.ids)
+        tensors[f"layer{layer}.sequences"] = np.ascontiguousarray(rows.sequences)
+    path = folder / COMPACT
+    save_file(tensors, path, {"format": _FORMAT, **recording.notes})
+    return path
+
+
+def _write_snapshots(recording: Recording, folder: Path) -> list[Path]:
+    import torch
+
+    names = {
+        f"topk_ids_layer{layer}_idx{index}.pt": ids
+        for layer, rows in recording.layers.items()
+        for index, ids in enumerate(_snapshots(rows.ids))
+    }
+    for name, ids in names.items():
+        torch.save(torch.from_numpy(np.ascontiguousarray(ids)), folder / name)
+    return [folder / name for name in names]
+
+
+def _snapshots(ids: NDArray[np.int32]) -> Sequence[NDArray[np.int32]]:
+    """Files of at least SNAPSHOT_ROWS rows each; one where there are fewer."""
+    return np.array_split(ids, max(1, len(ids) // SNAPSHOT_ROWS))

@@ -1,0 +1,113 @@
+"""What sibling studies know: other batch sizes, shardings and models on the same device."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from autotune.spec.config import Config
+from autotune.spec.device import Device
+from autotune.spec.problem import Problem
+from autotune.studies.key import StudyKey
+from autotune.studies.trial_record import Measured
+
+FEWEST = 8
+"""Measured trials from which a sibling teaches: fewer do not tell its best from its worst."""
+
+_NEIGHBOURS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Sibling:
+    """The measured trials of one other study. Those pruned are above its best."""
+
+    problem: Problem
+    configs: tuple[Config, ...]
+    mean_us: tuple[float, ...]
+
+    @property
+    def best_us(self) -> float:
+        return min(self.mean_us)
+
+    @property
+    def winner(self) -> Config:
+        """The config with the smallest mean."""
+        return self.configs[self.mean_us.index(self.best_us)]
+
+
+class Known(Protocol):
+    """A study that may teach: one in work, or one as the storage has it."""
+
+    @property
+    def key(self) -> StudyKey: ...
+
+    @property
+    def measured(self) -> list[Measured]: ...
+
+
+def siblings(key: StudyKey, stored: Iterable[Known]) -> tuple[Sibling, ...]:
+    """The studies whose times compare with those of ``key``, the most alike first.
+
+    Same device, method, Triton version and kernel (fused or separate); the space may differ.
+    The study of ``key`` and studies with fewer than ``FEWEST`` measured trials are left out.
+    """
+    others = (study for study in stored if study.key.problem != key.problem)
+    alike = (study for study in others if study.key.problem.kernel is key.problem.kernel)
+    same = (study for study in alike if comparable(study.key.device, key.device))
+    made = (_sibling(study.key.problem, study.measured) for study in same)
+    found = [sibling for sibling in made if sibling is not None]
+    return tuple(sorted(found, key=lambda s: -likeness(s.problem, key.problem)))
+
+
+def neighbours(key: StudyKey, stored: Iterable[Known]) -> list[Sibling]:
+    """Of the siblings those that differ in the batch size alone: the nearest two."""
+    tokens = key.problem.tokens
+    found = siblings(key, stored)
+    same = [s for s in found if replace(s.problem, tokens=tokens) == key.problem]
+    return same[:_NEIGHBOURS]
+
+
+def comparable(one: Device, other: Device) -> bool:
+    """True where times of both are of one kind: same GPU, method and compiler."""
+    return (one.kind, one.name, one.triton_version, one.method) == (
+        other.kind,
+        other.name,
+        other.triton_version,
+        other.method,
+    )
+
+
+def likeness(one: Problem, other: Problem) -> float:
+    """1 for equal problems, falling towards 0: how much one's times tell of the other's.
+
+    Rows per expert decide most (they choose BLOCK_SIZE_M): twice as many, 0.6. Twice the hidden
+    or intermediate size 0.7, another dtype or scale 0.4.
+    """
+    apart = abs(_log_rows(one) - _log_rows(other)) / 2
+    apart += abs(math.log2(one.hidden / other.hidden)) / 3
+    apart += abs(math.log2(one.intermediate / other.intermediate)) / 3
+    apart += abs(math.log2(one.experts / other.experts)) / 4
+    same_numbers = (one.dtype, one.block_shape) == (other.dtype, other.block_shape)
+    return math.exp(-apart - (0.0 if same_numbers else 1.0))
+
+
+def _log_rows(problem: Problem) -> float:
+    """log2 of the mean rows of an expert."""
+    return math.log2(problem.tokens * problem.top_k / (problem.experts * problem.ep_size))
+
+
+def _sibling(problem: Problem, entries: list[Measured]) -> Sibling | None:
+    known = [
+        (entry.config, entry.mean_us)
+        for entry in entries
+        if isinstance(entry.config, Config)  # pairs teach nothing here
+    ]
+    if len(known) < FEWEST or not any(entry.complete for entry in entries):
+        return None
+    return Sibling(
+        problem,
+        tuple(config for config, _ in known),
+        tuple(mean_us for _, mean_us in known),
+    )

@@ -1,0 +1,160 @@
+"""Samples pairs with any sampler of single configs: one half leads, the other follows.
+
+Times of the halves add up, so each half is a search of its own; what ties them together is
+BLOCK_SIZE_M. In turn, one half's sampler proposes from its whole space, as if its GEMM were all
+there is. The other half takes over that BLOCK_SIZE_M and tries a neighbour of the best that it
+knows there. So each half has every second trial from its sampler, the others from local search.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.samplers import BaseSampler
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from autotune.spec.binary import Which
+from autotune.spec.config import BLOCK_SIZE_M, Config, ConfigPair
+from autotune.spec.measurement import typical_us
+from autotune.studies.pairs import PairSpace, half_times
+from autotune.studies.space import Space
+from autotune.studies.trial_record import MEASURED, asked_config, measured, taken_configs
+
+HalfSampler = Callable[[Space, int], BaseSampler]
+
+_BEST = 3
+"""A follower tries a neighbour of one of so many."""
+
+
+class PairSampler(BaseSampler):
+    """Never repeats a leading half, and never leaves the space. Whoever asks sees to it that
+    something is left (``objective.is_exhausted``)."""
+
+    def __init__(self, space: PairSpace, make: HalfSampler, seed: int) -> None:
+        self._space = space
+        self._samplers: Mapping[Which, BaseSampler] = {
+            "up": make(space.up, seed),
+            "down": make(space.down, seed + 1),
+        }
+        self._rng = np.random.default_rng(seed)
+
+    def infer_relative_search_space(
+        self, study: Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        return {key: CategoricalDistribution(v) for key, v in self._space.knobs.items()}
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        if "fixed_params" in trial.system_attrs:  # queued: nothing is asked of a sampler
+            return {}
+        trials = study.get_trials(deepcopy=False)
+        others = [other for other in trials if other.number != trial.number]
+        leader: Which = "up" if trial.number % 2 == 0 else "down"
+        if self._space.half(leader).is_exhausted(_taken(others, leader)):
+            leader = _other(leader)
+        leading = self._lead(study, others, leader)
+        following = self._follow(others, _other(leader), leading)
+        ups = (leading, following) if leader == "up" else (following, leading)
+        return dict(ConfigPair(*ups).as_keys())
+
+    def sample_independent(
+        self,
+        study: Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        """Raises ValueError: the keys of a pair are only proposed together."""
+        raise ValueError(
+            f"parameter {param_name!r} is not one of a pair's; ask with the space's distributions"
+        )
+
+    def reseed_rng(self) -> None:
+        self._rng = np.random.default_rng()
+        for sampler in self._samplers.values():
+            sampler.reseed_rng()
+
+    def _lead(self, study: Study, trials: Sequence[FrozenTrial], which: Which) -> Config:
+        space = self._space.half(which)
+        half = _half_study(study, trials, which, self._samplers[which], space)
+        asked = half.ask({key: CategoricalDistribution(v) for key, v in space.knobs.items()})
+        return Config.from_keys(asked.params)
+
+    def _follow(self, trials: Sequence[FrozenTrial], which: Which, leading: Config) -> Config:
+        """The unseen config with that BLOCK_SIZE_M that is nearest to one of the best there; to
+        ``leading`` where none is known; a known one where all are."""
+        size = leading.block_size_m
+        known = [t for t in half_times(measured(trials), which) if t.config.block_size_m == size]
+        best = sorted(known, key=lambda time: time.mean_us)[:_BEST]
+        anchor = best[int(self._rng.integers(len(best)))].config if best else leading
+        taken = _taken(trials, which)
+        here = [c for c in self._space.half(which).configs if c.block_size_m == size]
+        unseen = [config for config in here if config not in taken]
+        if not unseen:
+            return best[0].config if best else here[0]
+        distance = np.abs(_coded(unseen) - _coded([anchor])).sum(axis=1)
+        nearest = np.flatnonzero(distance == distance.min())
+        return unseen[int(self._rng.choice(nearest))]
+
+
+def _other(which: Which) -> Which:
+    return "down" if which == "up" else "up"
+
+
+def _taken(trials: Sequence[FrozenTrial], which: Which) -> set[Config]:
+    pairs = taken_configs(trial for trial in trials if not _is_spared(trial, which))
+    return {getattr(pair, which) for pair in pairs}
+
+
+def _is_spared(trial: FrozenTrial, which: Which) -> bool:
+    """True where the trial failed because of the other half: nothing is known of this one."""
+    return trial.user_attrs.get("failed_half") == _other(which)
+
+
+def _half_study(
+    study: Study, trials: Sequence[FrozenTrial], which: Which, sampler: BaseSampler, space: Space
+) -> Study:
+    """A study in memory that knows of every trial what it says of one half."""
+    half = optuna.create_study(sampler=sampler)
+    for name in ("key", "layout"):
+        if name in study.user_attrs:
+            half.set_user_attr(name, study.user_attrs[name])
+    distributions = {key: CategoricalDistribution(v) for key, v in space.knobs.items()}
+    halves = (_half_trial(trial, which, distributions) for trial in trials)
+    half.add_trials(trial for trial in halves if trial is not None)
+    return half
+
+
+def _half_trial(
+    trial: FrozenTrial, which: Which, distributions: Mapping[str, CategoricalDistribution]
+) -> FrozenTrial | None:
+    pair = asked_config(trial)
+    if not isinstance(pair, ConfigPair) or _is_spared(trial, which):
+        return None
+    params = getattr(pair, which).as_keys()
+    if any(params[key] not in known.choices for key, known in distributions.items()):
+        return None
+    samples = trial.user_attrs.get(f"{which}_us", ())
+    is_measured = trial.state in MEASURED and samples
+    state = TrialState.RUNNING if trial.state == TrialState.WAITING else trial.state
+    return create_trial(
+        state=state,
+        params=params,
+        distributions=dict(distributions),
+        value=typical_us(samples, trial.user_attrs.get("routings", 1)) if is_measured else None,
+        user_attrs={k: v for k, v in trial.user_attrs.items() if k == "outcome"},
+    )
+
+
+def _coded(configs: Sequence[Config]) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """[config, key] powers of two by exponent; BLOCK_SIZE_M, which is the same, left out."""
+    rows = [[v for k, v in c.as_keys().items() if k != BLOCK_SIZE_M] for c in configs]
+    values = np.array(rows, dtype=float)
+    coded: np.ndarray[Any, np.dtype[np.float64]] = np.log2(np.maximum(values, 0.5))
+    return coded

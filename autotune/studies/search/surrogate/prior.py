@@ -1,0 +1,134 @@
+"""From siblings' times to a guess for a new problem: trees over physics, and direct look-up.
+
+What is learnt is slowness: log time over the sibling's own best, so that levels cancel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autotune.spec.config import Config
+from autotune.spec.device import Device
+from autotune.spec.problem import Problem
+from autotune.studies.search.history import Sibling, likeness
+from autotune.studies.search.surrogate.features import COUNTS, features
+from autotune.studies.search.surrogate.model import Prior
+from autotune.studies.search.surrogate.trees import Columns, extra_trees, votes_of
+
+Floats = NDArray[np.float64]
+
+_MOST = 12
+"""Siblings that teach, the most alike. A storage may hold hundreds, of other models: from 166 of
+them a guess took 6 s, in which a GPU would wait."""
+_TREES = 60
+_TAIL = 1.2
+"""Slowness beyond 3.3 times the best teaches nothing about the fast end."""
+_LOOK_UP = 0.5
+"""Share of the look-up where a sibling just like this one measured the same config."""
+_ERROR = 0.12
+"""Deviation of log times from the guess where the nearest sibling is an equal problem; it grows
+as likeness falls, up to ``_UNLIKE_ERROR``. (The static model: 0.14 to 0.19 on an H200.)"""
+_UNLIKE_ERROR = 0.3
+_HALF_BELIEVED = 0.03
+"""Likeness of the nearest sibling at which its lesson counts half. Slope of measured on guessed
+slowness from the other recorded model: 0.7 to 0.9 at a likeness of 0.05 to 0.06 (three spaces),
+0.07 at 0.02 (one). Chosen on these, so races on them flatter it."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Subject:
+    """What a prior is wanted for. Keep it: much of the work is remembered for it alone."""
+
+    problem: Problem
+    device: Device
+    configs: tuple[Config, ...]
+    sms: int
+
+
+def sibling_prior(
+    subject: Subject,
+    siblings: Sequence[Sibling],
+    *,
+    static_us: Sequence[float] | None = None,
+    seed: int = 0,
+) -> Prior | None:
+    """The guess for ``subject.configs``; None where nothing is known.
+
+    ``static_us`` is a guess without measurements (``Measurer.prior_us``): it stands in for
+    siblings as far as these are unlike the problem.
+    """
+    static = None if static_us is None else _slowness(np.asarray(static_us, dtype=float))
+    if not siblings:
+        return None if static is None else Prior(static, _ERROR, odds=1 / _HALF_BELIEVED)
+    siblings = sorted(siblings, key=lambda s: -likeness(s.problem, subject.problem))[:_MOST]
+    near = likeness(siblings[0].problem, subject.problem)
+    learnt = near / (near + _HALF_BELIEVED) * _learnt(subject, siblings, seed)
+    if static is None:
+        error = _ERROR + (_UNLIKE_ERROR - _ERROR) * (1 - near)
+        return Prior(learnt, error, odds=near / _HALF_BELIEVED)
+    return Prior(near * learnt + (1 - near) * static, _ERROR, odds=1 / _HALF_BELIEVED)
+
+
+def _learnt(subject: Subject, siblings: Sequence[Sibling], seed: int) -> Floats:
+    weights = [likeness(sibling.problem, subject.problem) for sibling in siblings]
+    columns = np.concatenate([_columns(subject, s.problem, s.configs) for s in siblings])
+    slowness = [_slowness(np.array(sibling.mean_us)) for sibling in siblings]
+    each = [np.full(len(s), weight) for s, weight in zip(slowness, weights, strict=True)]
+    sample = columns, np.concatenate(slowness), np.concatenate(each)
+    trees = extra_trees([sample] * _TREES, seed, min_samples_leaf=2, max_features=0.7)
+    votes = votes_of(trees, _columns(subject, subject.problem, subject.configs))
+    guess: Floats = votes.mean(axis=0)
+    looked_up, share = _looked_up(subject.configs, siblings, weights)
+    return (1 - share) * guess + share * looked_up
+
+
+def _looked_up(
+    configs: Sequence[Config], siblings: Sequence[Sibling], weights: Sequence[float]
+) -> tuple[Floats, Floats]:
+    """What siblings measured of the very same configs, and the share that it deserves."""
+    row_of = {config: row for row, config in enumerate(configs)}
+    total, weight_of = np.zeros(len(configs)), np.zeros(len(configs))
+    for sibling, weight in zip(siblings, weights, strict=True):
+        slowness = _slowness(np.array(sibling.mean_us))
+        for config, value in zip(sibling.configs, slowness, strict=True):
+            row = row_of.get(config)
+            if row is not None:
+                total[row] += weight * value
+                weight_of[row] += weight
+    return total / np.maximum(weight_of, 1e-12), _LOOK_UP * np.minimum(weight_of, 1)
+
+
+def _columns(subject: Subject, problem: Problem, configs: Sequence[Config]) -> Columns:
+    """What trees see of a config on a problem: absolute, and relative to the least that any
+    config of the space needs on that problem, which compares problems of unlike size."""
+    knobs = np.array([_codes(config) for config in configs])
+    physics = features(problem, subject.device, configs, subject.sms)
+    least = _least(problem, subject.device, subject.configs, subject.sms)
+    rows = np.log2(problem.tokens * problem.top_k / (problem.experts * problem.ep_size))
+    level = np.full(len(configs), rows)
+    columns = np.column_stack([knobs, physics, physics[:, :COUNTS] - least, level])
+    return np.ascontiguousarray(columns, dtype=np.float32)
+
+
+@lru_cache(maxsize=256)
+def _least(problem: Problem, device: Device, configs: tuple[Config, ...], sms: int) -> Floats:
+    """[COUNTS] the least of each count over the space: studies of a run ask for the same ones."""
+    least: Floats = features(problem, device, configs, sms)[:, :COUNTS].min(axis=0)
+    return least
+
+
+def _codes(config: Config) -> list[float]:
+    sizes = (config.block_size_m, config.block_size_n, config.block_size_k, config.group_size_m)
+    others = (config.waves_per_eu, config.matrix_instr_nonkdim, config.kpack, config.use_tma)
+    rest = [-1.0 if value is None else float(value) for value in others]
+    return [*map(float, np.log2(sizes)), config.num_warps, config.num_stages, *rest]
+
+
+def _slowness(us: Floats) -> Floats:
+    slow: Floats = np.minimum(np.log(us) - np.log(us.min()), _TAIL)
+    return slow

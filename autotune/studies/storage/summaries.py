@@ -1,0 +1,212 @@
+"""A storage at a glance: a handful of queries, however many trials, while others write to it.
+
+``store.stored_studies`` reads every trial with all that hangs on it: from a database that takes
+tens of seconds at 10,000 trials. A journal or a gRPC server can be read in no other way.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from optuna.distributions import json_to_distribution
+from optuna.storages import BaseStorage
+from optuna.storages._rdb import models
+from optuna.trial import TrialState
+
+from autotune.spec.config import AnyConfig, config_from_keys
+from autotune.studies.key import StudyKey
+from autotune.studies.outcome import Outcome
+from autotune.studies.study_record import StoredStudy, check_layout, stored_studies
+from autotune.studies.trial_record import MEASURED, Measured, outcome_counts, outcome_word
+
+Source = sa.Engine | BaseStorage
+"""What ``storage.reading`` gives."""
+
+_TRIAL: Any = models.TrialModel.__table__
+_VALUE: Any = models.TrialValueModel.__table__
+_PARAM: Any = models.TrialParamModel.__table__
+_ATTR: Any = models.TrialUserAttributeModel.__table__
+_STUDY: Any = models.StudyModel.__table__
+_STUDY_ATTR: Any = models.StudyUserAttributeModel.__table__
+
+
+@dataclass(frozen=True, slots=True)
+class Glance:
+    """One study without its trials."""
+
+    name: str
+    attrs: Mapping[str, Any]
+    measured: int
+    best_us: float | None
+    """Of the trials that were measured to the end."""
+    outcomes: Mapping[str, int]
+
+    @property
+    def target(self) -> int:
+        return int(self.attrs.get("target_trials", 0))
+
+    @property
+    def is_finished(self) -> bool:
+        """As ``StoredStudy.is_finished``."""
+        return bool(self.attrs.get("finished")) or self.measured >= self.target
+
+
+def glances(source: Source) -> list[Glance]:
+    """Every study of ours, by name; the same that ``stored_studies`` finds."""
+    if isinstance(source, BaseStorage):
+        return [_glance(study) for study in stored_studies(source)]
+    with source.connect() as connection:
+        studies = _studies(connection)
+        counts = _counts(connection)
+        best = _best(connection)
+    found = []
+    for study_id, (name, attrs) in studies.items():
+        outcomes: dict[str, int] = {}
+        brought = 0
+        for state, outcome, has, count in counts.get(study_id, ()):
+            word = outcome_word(state, outcome)
+            outcomes[word] = outcomes.get(word, 0) + count
+            brought += count if has and state in MEASURED else 0
+        found.append(Glance(name, attrs, brought, best.get(study_id), outcomes))
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredStudy:
+    """One study with its measurements alone; a pair's halves are not told apart."""
+
+    name: str
+    key: StudyKey
+    attrs: Mapping[str, Any]
+    measured: list[Measured]
+
+
+def measured_studies(source: Source) -> list[MeasuredStudy]:
+    """As ``glances``, with what ``record.measured`` finds in each."""
+    if isinstance(source, BaseStorage):
+        return [
+            MeasuredStudy(study.name, study.key, study.attrs, study.measured)
+            for study in stored_studies(source)
+        ]
+    with source.connect() as connection:
+        studies = _studies(connection)
+        told = list(_told(connection))
+        params = _params(connection)  # after those that have them: others go on measuring
+        configs: dict[tuple[tuple[str, int], ...], AnyConfig] = {}  # studies share a space
+        entries: dict[int, list[Measured]] = {}
+        for study_id, trial_id, number, value, outcome, samples in told:
+            knobs = tuple(params[trial_id].items())
+            config = configs.get(knobs) or configs.setdefault(
+                knobs, config_from_keys(params[trial_id])
+            )
+            ok = json.loads(outcome) == Outcome.OK.value
+            entry = Measured(config, tuple(json.loads(samples)), value, number, ok)
+            entries.setdefault(study_id, []).append(entry)
+    return [
+        MeasuredStudy(name, StudyKey.from_json(attrs["key"]), attrs, entries.get(study_id, []))
+        for study_id, (name, attrs) in studies.items()
+    ]
+
+
+def _glance(study: StoredStudy) -> Glance:
+    times = [entry.mean_us for entry in study.measured if entry.complete]
+    outcomes = outcome_counts(study.trials)
+    best = min(times, default=None)
+    return Glance(study.name, study.attrs, len(study.measured), best, outcomes)
+
+
+def _told(connection: sa.Connection) -> Iterable[Any]:
+    """Study, trial id, number, value, outcome and samples of trials of ours that brought some."""
+    outcome, samples = _ATTR.alias("outcome"), _ATTR.alias("samples")
+    query = (
+        sa.select(
+            _TRIAL.c.study_id,
+            _TRIAL.c.trial_id,
+            _TRIAL.c.number,
+            _VALUE.c.value,
+            outcome.c.value_json,
+            samples.c.value_json,
+        )
+        .join(_VALUE, _VALUE.c.trial_id == _TRIAL.c.trial_id)
+        .join(outcome, _of_trial(outcome, "outcome"))
+        .join(samples, _of_trial(samples, "samples_us"))
+        .where(_TRIAL.c.state.in_(MEASURED))
+        .order_by(_TRIAL.c.trial_id)
+    )
+    return connection.execute(query)
+
+
+def _params(connection: sa.Connection) -> dict[int, dict[str, int]]:
+    """Trial id → parameters."""
+    query = sa.select(
+        _PARAM.c.trial_id, _PARAM.c.param_name, _PARAM.c.param_value, _PARAM.c.distribution_json
+    )
+    choices: dict[str, Sequence[Any]] = {}
+    params: dict[int, dict[str, int]] = {}
+    for trial_id, name, index, text in connection.execute(query):
+        if text not in choices:  # some dozens of texts, some ten thousands of rows
+            distribution = json_to_distribution(text)
+            choices[text] = getattr(distribution, "choices", ())
+        if choices[text]:  # other people's studies may have other parameters
+            params.setdefault(trial_id, {})[name] = choices[text][int(index)]
+    return params
+
+
+_Count = tuple[TrialState, str | None, bool, int]
+"""State, outcome, whether there are samples, how many trials."""
+
+
+def _studies(connection: sa.Connection) -> dict[int, tuple[str, dict[str, Any]]]:
+    """Study id → name and user attributes, by name."""
+    attrs: dict[int, dict[str, Any]] = {}
+    for study_id, name, text in connection.execute(
+        sa.select(_STUDY_ATTR.c.study_id, _STUDY_ATTR.c.key, _STUDY_ATTR.c.value_json)
+    ):
+        attrs.setdefault(study_id, {})[name] = json.loads(text)
+    names = connection.execute(
+        sa.select(_STUDY.c.study_id, _STUDY.c.study_name).order_by(_STUDY.c.study_name)
+    )
+    ours = {study_id: (name, attrs.get(study_id, {})) for study_id, name in names}
+    for name, values in ours.values():
+        check_layout(name, values)
+    return {study_id: study for study_id, study in ours.items() if "layout" in study[1]}
+
+
+def _counts(connection: sa.Connection) -> dict[int, list[_Count]]:
+    outcome, samples = _ATTR.alias("outcome"), _ATTR.alias("samples")
+    has = samples.c.trial_id.is_not(None)
+    query = (
+        sa.select(_TRIAL.c.study_id, _TRIAL.c.state, outcome.c.value_json, has, sa.func.count())
+        .outerjoin(outcome, _of_trial(outcome, "outcome"))
+        .outerjoin(samples, _of_trial(samples, "samples_us"))
+        .group_by(_TRIAL.c.study_id, _TRIAL.c.state, outcome.c.value_json, has)
+    )
+    counts: dict[int, list[_Count]] = {}
+    for study_id, state, word, there, count in connection.execute(query):
+        row = (state, json.loads(word) if word else None, bool(there), count)
+        counts.setdefault(study_id, []).append(row)
+    return counts
+
+
+def _best(connection: sa.Connection) -> dict[int, float]:
+    """Study id → smallest value of a complete trial."""
+    query = (
+        sa.select(_TRIAL.c.study_id, sa.func.min(_VALUE.c.value))
+        .join(_VALUE, _VALUE.c.trial_id == _TRIAL.c.trial_id)
+        .join(_ATTR, _of_trial(_ATTR, "outcome"))
+        .where(
+            _TRIAL.c.state == TrialState.COMPLETE,
+            _ATTR.c.value_json == json.dumps(Outcome.OK.value),
+        )
+        .group_by(_TRIAL.c.study_id)
+    )
+    rows = connection.execute(query).all()
+    return {row[0]: row[1] for row in rows}
+
+
+def _of_trial(table: Any, key: str) -> sa.ColumnElement[bool]:
+    return sa.and_(table.c.trial_id == _TRIAL.c.trial_id, table.c.key == key)

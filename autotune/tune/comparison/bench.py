@@ -1,0 +1,128 @@
+"""``bench``: times of given configs, without tuning and without a storage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from autotune.backends import open_measurer
+from autotune.engines import read_configs
+from autotune.engines.entries import nearest
+from autotune.errors import EngineFileError
+from autotune.settings import RunSettings
+from autotune.spec.config import AnyConfig, Config
+from autotune.spec.device import Device, DeviceKind
+from autotune.spec.limits import why_no_tma
+from autotune.spec.problem import Kernel, Problem
+from autotune.studies.outcome import Outcome, TrialResult
+from autotune.studies.pairs import completed_as_asked
+from autotune.tune.comparison.config_files import Given, Row, side_by_side
+from autotune.tune.finals import MAX_ROUNDS
+from autotune.tune.jobs import Job, default_source, jobs_of_kernel, model_shape
+from autotune.tune.processes.child import Child
+from autotune.tune.processes.remote_measurer import RemoteMeasurer, measure_in
+
+
+@dataclass(frozen=True, slots=True)
+class Timed:
+    """One config on one batch size, and where the config came from."""
+
+    tokens: int
+    source: str
+    config: AnyConfig
+    result: TrialResult
+
+
+def bench(
+    settings: RunSettings, configs: Sequence[Config], files: Sequence[Path]
+) -> tuple[Device, list[Timed]]:
+    """Measure ``configs`` and what ``files`` say for each batch size; the engines' defaults
+    where neither is given. Raises DeviceError where the device cannot be used at all."""
+    shape = model_shape(settings.model)
+    tables = {str(path): _table(path) for path in files}
+    child = Child(partial(open_measurer, settings.device, settings.measurer_options))
+    try:
+        device = RemoteMeasurer(child).device
+        rows = [
+            Timed(
+                job.problem.tokens,
+                source,
+                config,
+                _measure(child, job, config, settings.run_timeout_s),
+            )
+            for job in jobs_of_kernel(shape, settings.model, settings.engines, settings.kernel)
+            for source, config in _candidates(job, device, configs, tables)
+        ]
+    finally:
+        child.close()
+    return device, rows
+
+
+def bench_files(settings: RunSettings, files: Sequence[Path]) -> tuple[Device, list[Row]]:
+    """Measure what each file says for each batch size, in turns. Raises as ``bench`` does."""
+    shape = model_shape(settings.model)
+    tables = {path: _table(path) for path in files}
+    child = Child(partial(open_measurer, settings.device, settings.measurer_options))
+    try:
+        device = RemoteMeasurer(child).device
+        rounds = MAX_ROUNDS if device.kind is DeviceKind.CUDA else 1
+        rows = [
+            side_by_side(
+                job.problem,
+                [_given(path, table, job.problem, device) for path, table in tables.items()],
+                child,
+                timeout_s=settings.run_timeout_s,
+                rounds=rounds,
+            )
+            for job in jobs_of_kernel(shape, settings.model, settings.engines, settings.kernel)
+        ]
+    finally:
+        child.close()
+    return device, rows
+
+
+def _given(path: Path, table: dict[int, Config], problem: Problem, device: Device) -> Given:
+    """Under separate kernels with what the file of the down GEMM beside it says."""
+    key = nearest(table, problem.tokens)
+    down_path = path.with_name(f"{path.stem}_down.json")
+    down = None
+    if problem.kernel is Kernel.SEPARATE and down_path.is_file():
+        down_table = _table(down_path)
+        down = down_table[nearest(down_table, problem.tokens)]
+    return Given(str(path), key, completed_as_asked(problem, device, table[key], down))
+
+
+def _candidates(
+    job: Job, device: Device, configs: Sequence[Config], tables: dict[str, dict[int, Config]]
+) -> Iterator[tuple[str, AnyConfig]]:
+    """Under separate kernels a config is timed with and without TMA, on both GEMMs; so is what
+    an up file says."""
+    given = [("--configs", config) for config in configs]
+    for path, table in tables.items():
+        given.append((path, table[nearest(table, job.problem.tokens)]))
+    if not given:
+        defaults = (engine.default_config(job.problem, device) for engine in job.engines)
+        given = list(zip(map(default_source, job.engines), defaults, strict=True))
+    problem = job.problem
+    has_tma = problem.kernel is Kernel.SEPARATE and why_no_tma(problem, device.target) is None
+    for source, config in given:
+        yield source, completed_as_asked(problem, device, config)
+        if has_tma and not config.use_tma:
+            with_tma = replace(config, use_tma=True)
+            yield f"{source}, with TMA", completed_as_asked(problem, device, with_tma)
+
+
+def _table(path: Path) -> dict[int, Config]:
+    table = read_configs(path)
+    if not table:
+        raise EngineFileError(f"{path} holds no config; an engine file has one per token count")
+    return table
+
+
+def _measure(child: Child, job: Job, config: AnyConfig, timeout_s: float) -> TrialResult:
+    why = RemoteMeasurer(child).space(job.problem).why_not(config)
+    if why is not None:
+        return TrialResult(Outcome.INFEASIBLE, reason=why)
+    return measure_in(child, timeout_s, job.problem, config)

@@ -1,0 +1,199 @@
+"""A process that compiles, and may be killed in the middle: the child's side and its handle.
+
+A compiler may loop for ever, abort in C++ or take all memory. Limits of the kernel hold for the
+ptxas that it starts too; the parent kills the whole process group.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import resource
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from autotune.spec.device import Target
+from autotune.spec.measurement import CompileFailure, FailureCause, Resources
+from autotune.tune.compile_service.queue import Binary
+from autotune.tune.processes.lifetime import die_with, leave_signals_to_parent
+
+Compile = Callable[[Binary], Resources | CompileFailure]
+_MEMORY = FailureCause.MEMORY
+_CONTEXT = multiprocessing.get_context("spawn")
+_NICENESS = 5
+"""Measuring goes first: what launches kernels must not wait for a core."""
+_CPU_SPARE_S = 30
+"""CPU seconds beyond the time limit after which the kernel ends a compiler, or a ptxas that it
+left behind, of its own accord: for when the parent is no longer there to do it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Of one compile."""
+
+    timeout_s: float
+    memory_bytes: int
+    """Private memory beyond what the process takes at rest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A compile that came to its end. ``seconds`` is its wall time."""
+
+    result: Resources | CompileFailure
+    seconds: float
+    is_worn: bool
+    """The process took much memory, which it may not give back: let another go on."""
+
+
+def triton_compiler(target: Target) -> Compile:
+    """What a compile process runs. Imports torch and Triton; creates no CUDA context."""
+    os.environ["CUDA_VISIBLE_DEVICES"] = os.environ["HIP_VISIBLE_DEVICES"] = ""
+    from autotune.kernels.compile import compile_gemm
+
+    def compile_binary(binary: Binary) -> Resources | CompileFailure:
+        found = compile_gemm(binary.problem, binary.config, target, binary.which)
+        return found if isinstance(found, CompileFailure) else found.resources
+
+    return compile_binary
+
+
+class Compiler:
+    """Handle of one compile process. Sends "ready" once, then one Ended for each binary.
+
+    The process dies with the thread that makes the handle.
+    """
+
+    def __init__(self, open_compiler: Callable[[], Compile], limits: Limits) -> None:
+        """``open_compiler`` is pickled, and called in the process."""
+        self._connection, theirs = _CONTEXT.Pipe()
+        self._process = _CONTEXT.Process(
+            target=_serve, args=(theirs, open_compiler, limits, os.getpid()), daemon=True
+        )
+        self._process.start()
+        theirs.close()
+        self._since = time.monotonic()
+        self.binary: Binary | None = None
+        """What it works on."""
+        self.is_ready = False
+
+    @property
+    def is_idle(self) -> bool:
+        return self.is_ready and self.binary is None
+
+    @property
+    def connection(self) -> Connection:
+        """Becomes readable when an answer is there or the process has died."""
+        return self._connection
+
+    @property
+    def busy_s(self) -> float:
+        """Seconds since the process was started or got its binary."""
+        return time.monotonic() - self._since
+
+    def submit(self, binary: Binary) -> None:
+        """Only while it is ready and has none in hand."""
+        self.binary, self._since = binary, time.monotonic()
+        try:
+            self._connection.send(binary)
+        except OSError:
+            return  # receive() finds the pipe closed
+
+    def receive(self) -> Ended | None:
+        """What it has compiled, or None when it has only become ready. Raises EOFError where it
+        died."""
+        try:
+            message = self._connection.recv()
+        except OSError as error:
+            raise EOFError from error
+        if isinstance(message, Ended):
+            self.binary = None
+            return message
+        self.is_ready = True
+        return None
+
+    def kill(self, *, grace_s: float = 0.0) -> int | None:
+        """End the process and whatever it started; returns its exit code. One that died by
+        itself is given ``grace_s`` to say how."""
+        self._connection.close()
+        self._process.join(grace_s)
+        if self._process.pid is not None:
+            try:
+                os.killpg(self._process.pid, signal.SIGKILL)
+            except OSError:
+                self._process.kill()  # it has no group of its own yet, or is gone
+        self._process.join()
+        return self._process.exitcode
+
+
+def _serve(
+    pipe: Connection, open_compiler: Callable[[], Compile], limits: Limits, parent: int
+) -> None:
+    leave_signals_to_parent()
+    die_with(parent)
+    os.setpgid(0, 0)
+    os.nice(_NICENESS)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    try:
+        compile_binary = open_compiler()
+        rest_bytes = _peak_bytes()
+        pipe.send("ready")
+        while True:
+            binary = pipe.recv()
+            _limit(limits)
+            begin = time.perf_counter()
+            result = _compiled(compile_binary, binary)
+            seconds = time.perf_counter() - begin
+            is_large = _peak_bytes() - rest_bytes > limits.memory_bytes // 2
+            if isinstance(result, CompileFailure) and (is_large or result.cause is _MEMORY):
+                result = _for_want_of_memory(result.reason, limits)
+            pipe.send(Ended(result, seconds, is_worn=is_large))
+    except (EOFError, OSError):
+        return
+
+
+def _compiled(compile_binary: Compile, binary: Binary) -> Resources | CompileFailure:
+    try:
+        return compile_binary(binary)
+    except MemoryError:
+        return CompileFailure("MemoryError", cause=_MEMORY)
+    except Exception as error:  # noqa: BLE001  the process' edge: the config gets its result
+        reason = f"the compiler failed: {type(error).__name__}: {error}".splitlines()[0]
+        return CompileFailure(reason, cause=FailureCause.CRASH)
+
+
+def _for_want_of_memory(reason: str, limits: Limits) -> CompileFailure:
+    """Where memory ends, a compiler fails in many words: as MLIR, "PassManager::run failed"."""
+    gib = limits.memory_bytes / 2**30
+    reason = f"the compiler may take {gib:.2g} GiB of memory, and failed near that: {reason}"
+    return CompileFailure(reason, cause=_MEMORY)
+
+
+def _limit(limits: Limits) -> None:
+    """Anew for each compile, since a process lives long. RLIMIT_DATA counts private writable
+    memory, so not the gigabytes of libraries that torch maps."""
+    data = _private_bytes() + limits.memory_bytes
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    cpu_s = int(used.ru_utime + used.ru_stime + limits.timeout_s) + _CPU_SPARE_S
+    for kind, soft in ((resource.RLIMIT_DATA, data), (resource.RLIMIT_CPU, cpu_s)):
+        _, hard = resource.getrlimit(kind)
+        resource.setrlimit(kind, (soft if hard < 0 else min(soft, hard), hard))
+
+
+def _private_bytes() -> int:
+    """What RLIMIT_DATA counts; 0 where the system does not say."""
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        return 0
+    return 1024 * int(status.partition("VmData:")[2].split()[0])
+
+
+def _peak_bytes() -> int:
+    """The most memory that this process or one that it started has taken; Linux counts in KiB."""
+    kinds = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    return 1024 * max(resource.getrusage(kind).ru_maxrss for kind in kinds)

@@ -1,0 +1,163 @@
+"""How the winner under one routing does under another, and the other way round.
+
+After a study is settled, its winner and those of the studies that differ in routing alone are
+measured under each of these routings, side by side.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cache
+from itertools import permutations
+from typing import Any
+
+from autotune.routing.trace import RECORDED
+from autotune.spec.config import AnyConfig
+from autotune.spec.problem import Problem
+from autotune.studies.key import StudyKey
+from autotune.studies.outcome import Outcome
+from autotune.studies.search.history import Known, comparable
+from autotune.studies.selection.robust import Robust, Timed, ranked
+from autotune.studies.storage.retry import patiently
+from autotune.tune.finals import Leaving
+from autotune.tune.processes.child import Child
+from autotune.tune.processes.remote_measurer import measure_in_turns_in
+from autotune.tune.tuning_study import Unit
+
+_log = logging.getLogger(__name__)
+ATTRIBUTE = "across"
+
+
+@dataclass(frozen=True, slots=True)
+class Crossing:
+    """The winner under one routing, measured under another."""
+
+    tuned: str
+    measured: str
+    us: float
+    winner_us: float
+    """Of the winner under ``measured``, at the same time."""
+    configs: tuple[str, str]
+    """Both, in words: crossings of other configs are out of date."""
+
+    @property
+    def loss(self) -> float:
+        """How much slower, as a share."""
+        return self.us / self.winner_us - 1
+
+
+def crossings_of(attrs: Mapping[str, Any]) -> list[Crossing]:
+    """What an earlier run measured."""
+    rows = attrs.get(ATTRIBUTE, [])
+    return [Crossing(**{**row, "configs": tuple(row["configs"])}) for row in rows]
+
+
+def cross(
+    unit: Unit, known: Iterable[Known], child: Child, interrupt: Leaving, run_timeout_s: float
+) -> None:
+    """Measure what is not measured yet, and set the study's attribute.
+
+    Recordings that are not at hand are left out; so is what fails, or an interruption cut off.
+    """
+    own = _side(unit)
+    rivals = [_side(study) for study in differing_in_routing(unit.key, known)]
+    if own is None or not rivals:
+        return
+    for rival in rivals:
+        if rival is not None and not _is_measurable(rival.problem, unit.key.problem):
+            _say_what_fills(rival.problem)
+    stored = crossings_of(unit.study.user_attrs)
+    crossings = [
+        crossing
+        for rival in rivals
+        if rival is not None and not interrupt.requested
+        for there, here in permutations((own, rival))
+        if _is_measurable(here.problem, unit.key.problem)
+        if (crossing := _crossing(there, here, stored, child, run_timeout_s)) is not None
+    ]
+    if crossings != stored:
+        rows = [asdict(crossing) for crossing in crossings]
+        patiently(lambda: unit.study.set_user_attr(ATTRIBUTE, rows))
+
+
+def differing_in_routing(key: StudyKey, known: Iterable[Known]) -> list[Known]:
+    """The studies of the same problem, but for its routing and the rank that it loads most."""
+    return [
+        study
+        for study in known
+        if study.key.problem.routing != key.problem.routing
+        and _but_routing(study.key.problem) == _but_routing(key.problem)
+        and comparable(study.key.device, key.device)
+    ]
+
+
+def _but_routing(problem: Problem) -> Problem:
+    return replace(problem, routing="", ep_rank=0)
+
+
+@dataclass(frozen=True, slots=True)
+class _Side:
+    """A study's problem, and the fastest config that it found."""
+
+    problem: Problem
+    config: AnyConfig
+
+
+def _side(study: Known) -> _Side | None:
+    """Of the finalists where there are any, else of the trials; None where nothing is complete."""
+    finalists: Sequence[Timed] = getattr(study, "finalists", ())
+    complete = [entry for entry in study.measured if entry.complete]
+    wanted = ranked(finalists or complete, len(study.key.problem.routings), _robust(study))
+    return _Side(study.key.problem, wanted[0].config) if wanted else None
+
+
+def _robust(study: Known) -> Robust:
+    """What counts in a study: one in work, or one as the storage has it."""
+    if isinstance(study, Unit):
+        return study.robust
+    settings = getattr(study, "attrs", {}).get("settings", {})
+    return Robust(settings.get("robust", Robust.MEAN))
+
+
+def _is_measurable(problem: Problem, own: Problem) -> bool:
+    """False for a mean over several routings, which is none of its own, and for a recording that
+    the child was not given: it knows the one of the problem that it was started for."""
+    return problem.routing in own.routings or (
+        len(problem.routings) == 1 and not problem.routing.startswith(RECORDED)
+    )
+
+
+def _say_what_fills(problem: Problem) -> None:
+    if len(problem.routings) == 1:
+        _say_once(
+            f"not measured under {problem.routing}, whose recording is not at hand: run again as "
+            "that was tuned, with its --topk-ids-dir, to fill the table across routings"
+        )
+
+
+@cache
+def _say_once(text: str) -> None:
+    """One line a process: a run settles a study for each batch size."""
+    _log.info(text)
+
+
+def _crossing(
+    there: _Side, here: _Side, stored: Iterable[Crossing], child: Child, run_timeout_s: float
+) -> Crossing | None:
+    """``there``'s winner measured beside ``here``'s, unless that was done before."""
+    names = there.problem.routing, here.problem.routing
+    configs = str(there.config), str(here.config)
+    known = (c for c in stored if (c.tuned, c.measured, c.configs) == (*names, configs))
+    if (before := next(known, None)) is not None:
+        return before
+    us = []
+    sides = there.config, here.config
+    results = measure_in_turns_in(child, run_timeout_s, here.problem, sides)
+    for config, result in zip(sides, results, strict=True):
+        if result.outcome is not Outcome.OK or result.measurement is None:
+            _log.warning("%s under %s: %s", config, here.problem.routing, result.reason)
+            return None
+        us.append(result.measurement.mean_us)
+    return Crossing(*names, us=us[0], winner_us=us[1], configs=configs)

@@ -1,0 +1,162 @@
+"""From studies to engine files: every requested batch size, nothing wrong, nothing slower."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from autotune.engines import Engine, WrittenFile, read_configs, write_configs
+from autotune.spec.config import AnyConfig, Config, pair_of
+from autotune.spec.device import Device
+from autotune.spec.problem import Kernel, Problem
+from autotune.studies.selection.finalists import Finalist, final_winner, robust_winner
+from autotune.studies.selection.robust import Robust
+from autotune.studies.selection.select import Winner, choose_robust_winner, choose_winner
+from autotune.studies.trial_record import Measured
+from autotune.tune.jobs import default_source, may_write
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What one study has to say to one engine."""
+
+    engine: Engine
+    problem: Problem
+    device: Device
+    entries: tuple[Measured, ...]
+    incumbents: Mapping[str, AnyConfig]
+    """Source in words → config; for this engine alone."""
+    finalists: tuple[Finalist, ...] = ()
+    """What was measured again, in turns; empty where nothing was."""
+    robust: Robust = Robust.MEAN
+
+    @property
+    def winner(self) -> Winner | None:
+        """The most wanted entry that the engine can launch and that loses to no incumbent of
+        its; where the worst loss counts, to its default."""
+        if self.robust is Robust.WORST:
+            return self._robust_winner
+        known = set(self.incumbents.values())
+        finalists = [f for f in self.finalists if self._is_legal(f.config)]
+        if finalists:
+            return final_winner(finalists, known)
+        kinds, complete = len(self.problem.routings), [e for e in self.entries if e.complete]
+        complete.sort(key=lambda entry: entry.mean_us)
+        best = next((e for e in complete if self._is_legal(e.config)), None)
+        rivals = [e for e in complete if e.config in known and self._is_legal(e.config)]
+        return choose_winner([best, *rivals], known, kinds) if best else None
+
+    @property
+    def _robust_winner(self) -> Winner | None:
+        known = set(self.incumbents.values())
+        default = self.incumbents.get(default_source(self.engine))
+        finalists = [f for f in self.finalists if self._is_legal(f.config)]
+        if finalists:
+            return robust_winner(finalists, known, default)
+        legal = [entry for entry in self.entries if self._is_legal(entry.config)]
+        return choose_robust_winner(legal, known, len(self.problem.routings), default)
+
+    @property
+    def default_us(self) -> float | None:
+        """Time of the engine's default; None where it was not measured."""
+        default = self.incumbents.get(default_source(self.engine))
+        complete = (entry for entry in self.entries if entry.complete)
+        timed: list[Finalist | Measured] = [*self.finalists, *complete]
+        return next((entry.mean_us for entry in timed if entry.config == default), None)
+
+    @property
+    def config(self) -> AnyConfig:
+        """What to write: the winner, else what an earlier run wrote, else the engine's default."""
+        winner = self.winner
+        return winner.config if winner else list(self.incumbents.values())[-1]
+
+    def _is_legal(self, config: AnyConfig) -> bool:
+        return may_write(self.engine, self.problem, self.device, config)
+
+
+def results_of(
+    problem: Problem,
+    device: Device,
+    engines: Iterable[Engine],
+    *,
+    entries: Sequence[Measured],
+    incumbents: Mapping[str, AnyConfig],
+    finalists: Sequence[Finalist],
+    robust: Robust,
+) -> list[Result]:
+    """One result per engine. ``incumbents`` are named "<engine> …"; each engine gets its own."""
+    return [
+        Result(
+            engine,
+            problem,
+            device,
+            tuple(entries),
+            {k: c for k, c in incumbents.items() if k.startswith(f"{engine.name} ")},
+            tuple(finalists),
+            robust,
+        )
+        for engine in engines
+    ]
+
+
+def write_files(results: Iterable[Result], output_dir: Path) -> list[WrittenFile]:
+    """Write, or merge into, one file per engine and problem without its batch size, and the one
+    for the down GEMM where a pair won or a config of before would be found.
+
+    Raises EngineFileError where a file cannot be written; files before it are complete.
+    """
+    files: dict[Path, list[Result]] = {}
+    for result in results:
+        path = result.engine.path(output_dir, result.problem, result.device)
+        files.setdefault(path, []).append(result)
+    return [file for path, group in files.items() for file in _write(path, group, output_dir)]
+
+
+def _write(path: Path, group: Sequence[Result], output_dir: Path) -> Iterator[WrittenFile]:
+    engine, problem, device = group[0].engine, group[0].problem, group[0].device
+    pairs = {result.problem.tokens: pair_of(result.config) for result in group}
+    ups = {tokens: pair.up for tokens, pair in pairs.items()}
+    if not _needs_down(group[0], output_dir):
+        yield write_configs(engine, path, ups, problem, device)
+        return
+    down_path = engine.path(output_dir, problem, device, down=True)
+    downs = {tokens: pair.down for tokens, pair in pairs.items()}
+    legal = partial(may_write, engine, problem, device)
+    lacking_in_down = _lacking(_table(path) | ups, _table(down_path) | downs)
+    lacking_in_up = _lacking(_table(down_path) | downs, _table(path) | ups)
+    ups |= {tokens: c for tokens, c in lacking_in_up.items() if legal(c)}
+    downs |= {tokens: c for tokens, c in lacking_in_down.items() if legal(c)}
+    yield write_configs(engine, path, ups, problem, device)
+    yield write_configs(engine, down_path, downs, problem, device)
+
+
+def _lacking(have: Mapping[int, Config], other: Mapping[int, Config]) -> dict[int, Config]:
+    """What the other file of a pair must say where it says nothing: the same, without TMA.
+
+    SGLang looks each file up by its own nearest key. Where one lacks a key it would take a
+    neighbour's, with another BLOCK_SIZE_M than the alignment that both GEMMs share.
+    """
+    return {
+        tokens: replace(config, use_tma=None)
+        for tokens, config in have.items()
+        if tokens not in other
+    }
+
+
+def _table(path: Path) -> dict[int, Config]:
+    return read_configs(path) if path.exists() else {}
+
+
+def _needs_down(result: Result, output_dir: Path) -> bool:
+    """True for pairs. One config for both needs no second file, but one that is there would go
+    on saying something else."""
+    engine, problem, device = result.engine, result.problem, result.device
+    if not engine.has_down_file:
+        return False
+    if problem.kernel is Kernel.SEPARATE:
+        return True
+    up, folder = engine.path(output_dir, problem, device), engine.env_folder(output_dir)
+    found = engine.lookup(folder, problem, device, problem.tokens, down=True)
+    return found is not None and found.path.name != up.name

@@ -1,0 +1,125 @@
+"""Measures a study's finalists again, in turns, on one device."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from autotune.spec.config import AnyConfig
+from autotune.spec.device import DeviceKind
+from autotune.studies.outcome import Outcome, TrialResult
+from autotune.studies.selection.finalists import Finalist, as_json, from_json, is_settled, pick
+from autotune.studies.selection.robust import Robust
+from autotune.studies.storage.retry import patiently
+from autotune.tune.jobs import may_write
+from autotune.tune.processes.child import Child
+from autotune.tune.processes.remote_measurer import measure_in_turns_in
+from autotune.tune.tuning_study import Unit
+
+_log = logging.getLogger(__name__)
+
+MIN_ROUNDS, MAX_ROUNDS = 2, 6
+"""Rounds of all finalists, or of all files at a batch size. Six of seven configs at 10 to 60 ms
+take 0.5 to 3 s a batch size."""
+
+
+class Leaving(Protocol):
+    """Says when to leave."""
+
+    @property
+    def requested(self) -> bool: ...
+
+
+def stored_finalists(
+    attrs: Mapping[str, object], measured: int, robust: Robust = Robust.MEAN
+) -> list[Finalist]:
+    """What an earlier run settled; empty where trials have come since, and where the worst loss
+    counts now and did not then: the finalists for that are more."""
+    stored = attrs.get("finalists")
+    if not isinstance(stored, dict) or stored["measured"] != measured:
+        return []
+    if robust is Robust.WORST and stored.get("robust") != robust.value:
+        return []
+    return from_json(stored["rows"])
+
+
+def settle(unit: Unit, child: Child, interrupt: Leaving, run_timeout_s: float) -> None:
+    """Set ``unit.finalists`` and the study's attribute; nothing where times are not measured here.
+
+    A config that fails now is no finalist. An interruption leaves the unit as it was.
+    """
+    if unit.key.device.kind != DeviceKind.CUDA:
+        return
+    kinds = len(unit.key.problem.routings)
+    unit.finalists = stored_finalists(unit.study.user_attrs, len(unit.entries), unit.robust)
+    configs = _picked(unit, kinds)
+    if unit.finalists or not configs:
+        return
+    samples: dict[AnyConfig, list[float]] = {config: [] for config in configs}
+    order = random.Random(unit.key.digest)
+    for number in range(MAX_ROUNDS):
+        if interrupt.requested:
+            return
+        shuffled = order.sample(list(samples), len(samples))
+        results = measure_in_turns_in(
+            child, run_timeout_s, unit.job.problem, shuffled, is_over=lambda: interrupt.requested
+        )
+        if interrupt.requested:
+            return
+        for config, result in add_round(samples, shuffled, results).items():
+            _log.warning("finalist %s: %s %s", config, result.outcome.value, result.reason)
+        finalists = [Finalist(config, tuple(us), kinds) for config, us in samples.items()]
+        if number + 1 >= MIN_ROUNDS and _is_over(finalists, unit.robust):
+            break
+    _keep(unit, finalists)
+
+
+def add_round(
+    samples: dict[AnyConfig, list[float]],
+    configs: Sequence[AnyConfig],
+    results: Sequence[TrialResult],
+) -> dict[AnyConfig, TrialResult]:
+    """Append what was measured in turns to the ``samples`` of each config, as many as all have:
+    memory may have run out on the way. What failed is taken out, and returned."""
+    new: dict[AnyConfig, tuple[float, ...]] = {}
+    failed: dict[AnyConfig, TrialResult] = {}
+    for config, result in zip(configs, results, strict=True):
+        if result.outcome is Outcome.OK and result.measurement:
+            new[config] = result.measurement.samples_us
+        else:
+            failed[config] = result
+            del samples[config]
+    fewest = min(map(len, new.values()), default=0)
+    for config, us in new.items():
+        samples[config] += us[:fewest]
+    return failed
+
+
+def _picked(unit: Unit, routings: int) -> list[AnyConfig]:
+    """Each engine's finalists: what one of them cannot launch must not take the places of what it
+    can."""
+    problem, device = unit.key.problem, unit.key.device
+    groups = [
+        [entry for entry in unit.entries if may_write(engine, problem, device, entry.config)]
+        for engine in unit.job.engines
+    ]
+    incumbents = set(unit.incumbents.values())
+    picked = (pick(g, incumbents, unit.robust, routings) for g in groups or [unit.entries])
+    return list(dict.fromkeys(config for configs in picked for config in configs))
+
+
+def _is_over(finalists: Sequence[Finalist], robust: Robust) -> bool:
+    """True where more rounds would change nothing. Of worst losses nobody says so."""
+    return len(finalists) <= 1 or (robust is Robust.MEAN and is_settled(finalists))
+
+
+def _keep(unit: Unit, finalists: Sequence[Finalist]) -> None:
+    unit.finalists = list(finalists)
+    value = {
+        "measured": len(unit.entries),
+        "robust": unit.robust.value,
+        "rows": as_json(finalists),
+    }
+    patiently(lambda: unit.study.set_user_attr("finalists", value))

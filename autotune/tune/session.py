@@ -1,0 +1,255 @@
+"""``run``: from settings to finished studies and engine files."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from optuna.storages import BaseStorage
+from optuna.trial import TrialState
+
+from autotune.backends.compile_cache import FILE_NAME, CompileCache
+from autotune.engines import WrittenFile
+from autotune.errors import EngineFileError
+from autotune.models import ModelShape
+from autotune.settings import RunSettings
+from autotune.spec.config import AnyConfig
+from autotune.spec.device import Device
+from autotune.studies.coordination.leases import Census
+from autotune.studies.outcome import TrialResult
+from autotune.studies.search.history import Known
+from autotune.studies.storage.open import open_storage
+from autotune.studies.storage.retry import patiently
+from autotune.studies.trial_record import asked_config
+from autotune.tune.compile_service.pool import CompilePool, PoolSpent, default_jobs
+from autotune.tune.compile_service.service import PoolHost, compiles_ahead
+from autotune.tune.engine_output import Result, results_of, write_files
+from autotune.tune.jobs import Job, files_dir, jobs_of, model_shape
+from autotune.tune.known_studies import known_studies
+from autotune.tune.observer import Observer
+from autotune.tune.processes.signals import Interrupt
+from autotune.tune.tuning_study import Unit, UnitPlan, open_unit, plan_unit
+from autotune.tune.workers.launcher import Launcher
+from autotune.tune.workers.monitor import Watch
+from autotune.tune.workers.supervisor import Crew
+
+_log = logging.getLogger(__name__)
+LOCAL = Launcher()
+_WRITE_S = 10.0
+"""How old engine files may get while studies are searched abreast: what a run that is killed
+leaves."""
+
+
+class Display(Observer, Protocol):
+    """An observer that also learns what is about to happen."""
+
+    def started(
+        self, shape: ModelShape, device: Device, units: Sequence[Unit], known: Sequence[Known]
+    ) -> None:
+        """The studies are open; measuring begins. ``known`` are all that samplers learn from."""
+
+    def settling(self, unit: Unit) -> None:
+        """The loop is over, and this study's finalists are about to be measured again."""
+
+    def settled(self, unit: Unit) -> None:
+        """They were, where times are measured."""
+
+    def close(self, is_hurried: Callable[[], bool]) -> None:
+        """Nothing more will happen. ``is_hurried`` says, at any moment, whether the user waits for
+        the end."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunReport:
+    """How a run ended."""
+
+    device: Device
+    results: tuple[Result, ...]
+    files: tuple[WrittenFile, ...]
+    failed: dict[str, str]
+    """Study name → why it has no measured winner."""
+    measured: int
+    """New measurements of this run."""
+    interrupted: bool
+    unfinished: int
+    """Studies that have not all their measurements."""
+    seconds: float
+    busy: float | None = None
+    """Share of the time in which the devices verified and timed; None where nothing was."""
+    ahead: PoolSpent | None = None
+    """What was compiled ahead of the devices; None without a compile pool."""
+
+
+def run(
+    settings: RunSettings, storage_url: str, display: Display, launcher: Launcher = LOCAL
+) -> RunReport:
+    """Tune everything that ``settings`` names; whatever is in the storage is not done again.
+
+    Other runs on the same storage, here or elsewhere, join the same work. Engine files are written
+    every few seconds, and at the end. Raises AutotuneError for what the user can mend.
+    """
+    began = time.monotonic()
+    shape = model_shape(settings.model)
+    jobs = jobs_of(shape, settings.model, settings.engines, settings.kernel)
+    level = _log.getEffectiveLevel()
+    with ExitStack() as stack:
+        interrupt = stack.enter_context(Interrupt())
+        host = PoolHost()
+        stack.callback(host.close)
+        orders, start = stack.enter_context(launcher.orders(settings, storage_url, level, host))
+        _check_output(settings.output_dir)
+        storage = open_storage(storage_url, create=True)
+        stack.callback(storage.remove_session)
+        crew = Crew(orders, start)
+        stack.callback(crew.close)
+        device = crew.ready()
+        pool = None
+        if launcher.is_local:
+            pool = _compile_pool(host, device, settings, len(orders))
+        plans = _plans(crew, jobs, device, settings)
+        units, known = patiently(
+            lambda: _open(storage, plans, settings), is_hurried=lambda: interrupt.requested
+        )
+        before = sum(len(unit.entries) for unit in units)
+
+        def close(kind: type[BaseException] | None, *_: object) -> None:
+            display.close(lambda: kind is not None or interrupt.requested)
+
+        stack.push(close)
+        display.started(shape, device, units, known)
+        writer = _Writer(units, files_dir(settings.output_dir, device))
+        seconds = None if settings.timeout_s is None else began + settings.timeout_s
+        crew.begin(plans, settings, None if seconds is None else seconds - time.monotonic())
+        if pool is not None:
+            _wish(pool, units)
+        watch = Watch(units, [display, writer], display)
+        watch.work(crew, interrupt)
+        for unit in units:
+            patiently(unit.refresh)
+        if not interrupt.requested:
+            watch.settle(crew, interrupt)
+        files = writer.write()
+    return RunReport(
+        device=device,
+        results=tuple(writer.results()),
+        files=tuple(files),
+        failed={u.study.study_name: _why_failed(u) for u in units if u.best_us is None},
+        measured=sum(len(unit.entries) for unit in units) - before,
+        interrupted=interrupt.requested,
+        unfinished=sum(not u.ended and len(u.entries) < u.target for u in units),
+        seconds=time.monotonic() - began,
+        busy=watch.busy,
+        ahead=pool.spent if pool is not None else None,
+    )
+
+
+class _Writer(Observer):
+    """Keeps the engine files about as good as the studies are."""
+
+    def __init__(self, units: Sequence[Unit], output_dir: Path) -> None:
+        self._units = units
+        self._output_dir = output_dir
+        self._is_old = False
+        self._written_at = time.monotonic()
+
+    def results(self) -> list[Result]:
+        return [result for unit in self._units for result in _results(unit)]
+
+    def write(self) -> list[WrittenFile]:
+        return write_files(self.results(), self._output_dir)
+
+    def trial_asked(self, unit: Unit, worker: int, config: AnyConfig) -> None:
+        pass
+
+    def trial_told(self, unit: Unit, result: TrialResult) -> None:
+        self._is_old = True
+
+    def unit_ended(self, unit: Unit) -> None:
+        self._is_old = True
+
+    def tick(self) -> None:
+        """A file that cannot be written now must not end the run: the last write will tell."""
+        if not self._is_old or time.monotonic() - self._written_at < _WRITE_S:
+            return
+        try:
+            self.write()
+        except EngineFileError as error:
+            _log.warning("%s", error)
+        self._is_old, self._written_at = False, time.monotonic()
+
+
+def _compile_pool(
+    host: PoolHost, device: Device, settings: RunSettings, gpus: int
+) -> CompilePool | None:
+    jobs = default_jobs(gpus) if settings.compile_jobs is None else settings.compile_jobs
+    if not compiles_ahead(device, settings.provider) or not jobs:
+        host.close()
+        return None
+    cache = CompileCache(settings.cache_dir / FILE_NAME, device.target)
+    pool = CompilePool(device.target, jobs, timeout_s=settings.compile_timeout_s, cache=cache)
+    host.open(pool)
+    return pool
+
+
+def _plans(
+    crew: Crew, jobs: Sequence[Job], device: Device, settings: RunSettings
+) -> list[UnitPlan]:
+    spaces = crew.describe([job.problem for job in jobs])
+    return [
+        plan_unit(job, device, space, prior_us, settings.output_dir)
+        for job, (space, prior_us) in zip(jobs, spaces, strict=True)
+    ]
+
+
+def _wish(pool: CompilePool, units: Sequence[Unit]) -> None:
+    """What every study measures first."""
+    for unit in units:
+        queued = unit.study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+        configs = (config for trial in queued if (config := asked_config(trial)) is not None)
+        pool.want(unit.job.problem, [config for config in configs if config in unit.space])
+
+
+def _open(
+    storage: BaseStorage, plans: Sequence[UnitPlan], settings: RunSettings
+) -> tuple[list[Unit], list[Known]]:
+    known: list[Known] = []
+    census = Census(storage)
+    units = [open_unit(storage, plan, settings, known, census) for plan in plans]
+    known += known_studies(storage, units)
+    return units, known
+
+
+def _results(unit: Unit) -> list[Result]:
+    key = unit.key
+    return results_of(
+        key.problem,
+        key.device,
+        unit.job.engines,
+        entries=unit.entries,
+        incumbents=unit.incumbents,
+        finalists=unit.finalists,
+        robust=unit.robust,
+    )
+
+
+def _why_failed(unit: Unit) -> str:
+    return unit.ended or "nothing was measured yet"
+
+
+def _check_output(folder: Path) -> None:
+    """Find out before hours of measuring that nothing can be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise EngineFileError(
+            f"--output-dir {folder} cannot be written: {error.strerror}. "
+            "Give a folder that you may write"
+        ) from error

@@ -1,0 +1,136 @@
+"""What a storage says without running anything: results and files of finished work."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from autotune.engines import ENGINES
+from autotune.errors import UsageError
+from autotune.routing.distributions import canonical
+from autotune.settings import RunSettings
+from autotune.spec.device import Device
+from autotune.spec.problem import Problem
+from autotune.studies.search.history import Known
+from autotune.studies.study_record import StoredStudy
+from autotune.tune.engine_output import Result, results_of
+from autotune.tune.finals import stored_finalists
+from autotune.tune.jobs import Job
+
+_log = logging.getLogger(__name__)
+
+
+class WithAttrs(Protocol):
+    """A study, however much of it was read."""
+
+    @property
+    def attrs(self) -> Mapping[str, Any]: ...
+
+
+class WithMeasured(WithAttrs, Known, Protocol):
+    """The same with its measurements."""
+
+
+Chosen = TypeVar("Chosen", bound=WithAttrs)
+
+
+def settings_of(study: WithAttrs) -> RunSettings:
+    """The settings of the study's last run. Raises UsageError where they are not readable."""
+    return RunSettings.from_json(study.attrs["settings"])
+
+
+def stored_results(study: WithMeasured, output_dir: Path | None = None) -> list[Result]:
+    """One result per engine, against the defaults and what ``output_dir`` holds today."""
+    engines = tuple(ENGINES[name] for name in study.attrs["engines"])
+    problem, device = study.key.problem, study.key.device
+    settings = settings_of(study)
+    folder = output_dir or settings.output_dir
+    return results_of(
+        problem,
+        device,
+        engines,
+        entries=study.measured,
+        incumbents=Job(problem, engines).incumbents(device, folder),
+        finalists=stored_finalists(study.attrs, len(study.measured), settings.robust),
+        robust=settings.robust,
+    )
+
+
+def unfinished_settings(studies: list[StoredStudy]) -> list[RunSettings]:
+    """The distinct settings of studies that lack measurements, in order of study name."""
+    found: list[RunSettings] = []
+    for study in studies:
+        settings = settings_of(study)
+        if not study.is_finished and settings not in found:
+            found.append(settings)
+    return found
+
+
+def select(studies: Sequence[Chosen], model: str | None) -> list[Chosen]:
+    """The studies of one model, or all. Raises UsageError where there are none."""
+    chosen = [s for s in studies if model is None or str(s.attrs["model"]).lower() == model.lower()]
+    if not chosen:
+        known = sorted({str(study.attrs["model"]) for study in studies})
+        what = f"for --model {model}; it knows {', '.join(known)}" if known else "at all"
+        raise UsageError(f"the storage has no studies {what}")
+    return chosen
+
+
+def of_one_routing(studies: Sequence[StoredStudy], routing: str | None) -> list[StoredStudy]:
+    """Those of ``routing``, or all. A name without its numbers or digest will do.
+
+    Raises UsageError where it has none, and where two routings have winners for one entry of a
+    file: the engines' files do not know routing.
+    """
+    found: dict[tuple[Problem, Device], set[str]] = {}
+    chosen = []
+    for study in newest(studies):
+        problem = study.key.problem
+        if routing is None or _is_named(problem.routings, routing.split(",")):
+            chosen.append(study)
+            entry = (replace(problem, routing="", ep_rank=0), study.key.device)
+            found.setdefault(entry, set()).add(problem.routing)
+    known = ", ".join(sorted({study.key.problem.routing for study in studies}))
+    if not chosen:
+        raise UsageError(f"no study has --routing {routing}; there are {known}")
+    several = next((names for names in found.values() if len(names) > 1), None)
+    if several is not None:
+        raise UsageError(
+            f"one file cannot hold the winners for {' and '.join(sorted(several))}. "
+            f"Say which with --routing; there are {known}"
+        )
+    return chosen
+
+
+def newest(studies: Sequence[StoredStudy]) -> list[StoredStudy]:
+    """Of those that differ in nothing but how times came about (an older version, warm L2, an
+    engine's own kernel) the one that was worked on last; the log names what is left out."""
+    last: dict[tuple[Problem, Device], StoredStudy] = {}
+    for study in studies:
+        entry = study.key.problem, replace(study.key.device, method="")
+        if entry not in last or _worked_on(last[entry]) < _worked_on(study):
+            last[entry] = study
+    kept = {study.name for study in last.values()}
+    left = sorted({s.key.device.method for s in studies if s.name not in kept})
+    if left:
+        _log.warning(
+            "left out: studies measured otherwise (%s), where there are newer ones of the same "
+            "batch size",
+            "; ".join(left),
+        )
+    return [study for study in studies if study.name in kept]
+
+
+def _worked_on(study: StoredStudy) -> float:
+    """When its last trial began, in seconds since 1970; 0 without one."""
+    return max((t.datetime_start.timestamp() for t in study.trials if t.datetime_start), default=0)
+
+
+def _is_named(routings: Sequence[str], names: Sequence[str]) -> bool:
+    return len(routings) == len(names) and all(
+        canonical(routing) == canonical(name) or routing.startswith(f"{name}:")
+        for routing, name in zip(routings, names, strict=True)
+    )

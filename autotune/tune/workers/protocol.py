@@ -1,0 +1,167 @@
+"""What a run's parent and its workers say to each other.
+
+    parent   Describe ──► Begin ──────────────────────► Settle… ──► Leave
+    worker   Ready ──► Described ──► Started, Told, Over… ──► Done ──► Settled…
+
+Any channel that carries Python objects in order will do: see ``Link``. A unit is named by its
+position in ``Begin.plans``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from autotune.backends.options import MeasurerOptions
+from autotune.errors import AutotuneError
+from autotune.settings import RunSettings
+from autotune.spec.config import AnyConfig
+from autotune.spec.device import Device
+from autotune.spec.problem import Problem
+from autotune.studies.outcome import TrialResult
+from autotune.studies.selection.finalists import Finalist
+from autotune.studies.space import SearchSpace
+from autotune.studies.trial_record import Measured
+from autotune.tune.tuning_study import UnitPlan
+
+
+class Link(Protocol):
+    """One end of a channel; ``multiprocessing.connection.Connection`` is one."""
+
+    def send(self, message: Any, /) -> None:
+        """Raises OSError where the other end is closed."""
+
+    def recv(self) -> Any:
+        """Waits. Raises EOFError or OSError where the other end is closed."""
+
+    def poll(self, timeout: float | None = 0.0, /) -> bool:
+        """True where ``recv`` would not wait; also where the other end is closed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a worker is started with."""
+
+    device: str
+    """Selector, of one GPU where it is one."""
+    options: MeasurerOptions
+    storage: str
+    number: int
+    """What people call it: the GPU's index, or a count from 0."""
+    log_level: int = 30
+    sampler: str = ""
+    """Of the run: what it computes with loads while the device opens."""
+
+
+@dataclass(frozen=True, slots=True)
+class Describe:
+    """What may be asked of these problems on your device?"""
+
+    problems: tuple[Problem, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Begin:
+    """Tune these until nothing is left, or ``seconds`` have passed."""
+
+    plans: tuple[UnitPlan, ...]
+    settings: RunSettings
+    seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Settle:
+    """Measure a unit's finalists again."""
+
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """Finish or abandon within a few seconds what is in work, and end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """The device is there."""
+
+    device: Device
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """Space and guesses of each problem, in their order."""
+
+    spaces: tuple[tuple[SearchSpace, tuple[float, ...] | None], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The device turned to this config."""
+
+    position: int
+    config: AnyConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A trial has ended, and the storage has it."""
+
+    position: int
+    result: TrialResult
+    entry: Measured | None
+
+
+@dataclass(frozen=True, slots=True)
+class Over:
+    """A unit has its measurements, or will get no more for the reason in ``ended``."""
+
+    position: int
+    ended: str
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """Where a worker's time went."""
+
+    seconds: float
+    """From the first config given to the device to its last answer."""
+    busy_s: float
+    """Of those the device verified and timed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """Nothing is left to do, or nothing more may be done."""
+
+    spent: Spent
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """The finalists; none where times need no settling."""
+
+    position: int
+    finalists: tuple[Finalist, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The worker cannot go on, for a reason that the user can mend."""
+
+    error: AutotuneError
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """The worker cannot go on, and should have been able to."""
+
+    trace: str
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A line for the log."""
+
+    level: int
+    text: str

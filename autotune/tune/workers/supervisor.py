@@ -1,0 +1,269 @@
+"""A run's workers as its parent has them: started, listened to, started again when they die."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from multiprocessing.connection import Connection, wait
+from typing import Protocol
+
+from autotune.errors import AutotuneError, DeviceError
+from autotune.settings import RunSettings
+from autotune.spec.device import Device
+from autotune.spec.problem import Problem
+from autotune.studies.space import SearchSpace
+from autotune.tune.processes.lifetime import exit_words
+from autotune.tune.tuning_study import UnitPlan
+from autotune.tune.workers.protocol import (
+    Begin,
+    Broken,
+    Describe,
+    Described,
+    Done,
+    Leave,
+    Order,
+    Ready,
+    Refused,
+    Said,
+    Settle,
+    Settled,
+    Told,
+)
+from autotune.tune.workers.worker_process import start_worker
+
+_log = logging.getLogger(__name__)
+
+_POLL_S = 0.2
+_DEATHS = 3
+"""A worker that died so often without telling anything between is not started again."""
+_EXIT_GRACE_S, _LEAST_GRACE_S = 3.0, 0.2
+"""How long a worker may take to end once it was asked to leave; children get 2 s of it."""
+
+
+class Process(Protocol):
+    """What a launcher gives back beside the link."""
+
+    @property
+    def exitcode(self) -> int | None: ...
+
+    def kill(self) -> None: ...
+
+    def join(self, timeout: float | None = None) -> None: ...
+
+
+Start = Callable[[Order], tuple[Connection, Process]]
+"""Starts a worker anywhere. The link's end closes when the worker dies."""
+
+
+@dataclass(frozen=True, slots=True)
+class Died:
+    """A worker has ended before its work; another may take its place."""
+
+
+Event = tuple[int, object]
+"""Number of the worker, and what it said (see ``messages``) or Died."""
+
+
+class _State(Enum):
+    STARTING = "starting"
+    IDLE = "idle"
+    BUSY = "busy"
+    GONE = "gone"
+
+
+class _Member:
+    """One worker through all its lives."""
+
+    def __init__(self, order: Order, start: Start) -> None:
+        self.order = order
+        self._start = start
+        self.device: Device | None = None
+        self.deaths = 0
+        self.is_done = False
+        self.start()
+
+    def start(self) -> None:
+        self.state = _State.STARTING
+        self.link, self._process = self._start(self.order)
+
+    def send(self, message: object) -> None:
+        try:
+            self.link.send(message)
+        except OSError:
+            return  # the next reading finds the link closed
+
+    def bury(self, grace_s: float = _EXIT_GRACE_S) -> str:
+        """How the process ended, in words; at the latest now and ``grace_s``."""
+        self.state = _State.GONE
+        self.link.close()
+        self._process.join(grace_s)
+        words = exit_words(self._process.exitcode)
+        self._process.kill()
+        self._process.join()
+        return words
+
+
+class Crew:
+    """All workers of a run; ``close`` ends them."""
+
+    def __init__(self, orders: Sequence[Order], start: Start = start_worker) -> None:
+        self._members = [_Member(order, start) for order in orders]
+        self._begin: tuple[Begin, float] | None = None
+        self._left_at: float | None = None
+
+    def ready(self) -> Device:
+        """The device that all have; waits until they have it. Raises DeviceError where they are
+        not alike, or cannot be used, and what a worker refused with."""
+        for _ in self._until(lambda: all(m.device is not None for m in self._members)):
+            pass
+        devices = [m.device for m in self._members if m.device is not None]
+        if len(set(devices)) > 1:
+            names = ", ".join(
+                f"{m.order.device} is {m.device.name}" for m in self._members if m.device
+            )
+            raise DeviceError(
+                f"one run needs GPUs of one kind, for times to compare: {names}. "
+                "Name those of one kind with --gpus, and run again for the others"
+            )
+        return devices[0]
+
+    def describe(
+        self, problems: Sequence[Problem]
+    ) -> tuple[tuple[SearchSpace, tuple[float, ...] | None], ...]:
+        """Space and guesses of each problem. Raises what the worker refused with."""
+        found: list[Described] = []
+        self._members[0].send(Describe(tuple(problems)))
+        for _, message in self._until(lambda: bool(found)):
+            if isinstance(message, Described):
+                found.append(message)
+        return found[0].spaces
+
+    def begin(
+        self, plans: Sequence[UnitPlan], settings: RunSettings, seconds: float | None
+    ) -> None:
+        """Set everybody to work."""
+        self._begin = Begin(tuple(plans), settings, seconds), time.monotonic()
+        for member in self._members:
+            self._set_to_work(member)
+
+    @property
+    def is_at_work(self) -> bool:
+        """True while somebody is, or is to be."""
+        return any(m.state is not _State.GONE and not m.is_done for m in self._members)
+
+    def settle(self, positions: Sequence[int]) -> Iterator[Event]:
+        """Have finalists measured by whoever is free; yields as ``listen``, None in a lull."""
+        waiting, in_work = list(positions), dict[int, int]()
+        while (waiting or in_work) and self._left_at is None:
+            for index, member in enumerate(self._members):
+                if member.state is _State.IDLE and waiting:
+                    in_work[index] = waiting.pop(0)
+                    member.state = _State.BUSY
+                    member.send(Settle(in_work[index]))
+                    yield member.order.number, Settle(in_work[index])
+            for index, event in self._listen():
+                if isinstance(event, Settled):
+                    in_work.pop(index, None)
+                    self._members[index].state = _State.IDLE
+                elif isinstance(event, Died):
+                    in_work.pop(index, None)  # its finalists stay as they were
+                yield self._members[index].order.number, event
+            if all(m.state is _State.GONE for m in self._members):
+                return
+
+    def listen(self) -> list[Event]:
+        """What came within a fifth of a second. Raises what a worker refused with, and DeviceError
+        where workers die faster than they work."""
+        return [(self._members[index].order.number, event) for index, event in self._listen()]
+
+    def leave(self) -> None:
+        """Ask everybody to finish or abandon within a few seconds."""
+        if self._left_at is None:
+            self._left_at = time.monotonic()
+            for member in self._members:
+                member.send(Leave())
+
+    def close(self) -> None:
+        """End everybody; who does not end in time is killed."""
+        self.leave()
+        assert self._left_at is not None
+        until = self._left_at + _EXIT_GRACE_S
+        for member in self._members:
+            if member.state is not _State.GONE:
+                member.bury(max(until - time.monotonic(), _LEAST_GRACE_S))
+
+    def _until(self, is_enough: Callable[[], bool]) -> Iterator[Event]:
+        while not is_enough():
+            yield from self._listen()
+
+    def _listen(self) -> list[Event]:
+        links = {m.link: i for i, m in enumerate(self._members) if m.state is not _State.GONE}
+        events: list[Event] = []
+        for ready in wait(list(links), timeout=_POLL_S) if links else ():
+            index = links[ready]  # type: ignore[index]
+            events += [(index, event) for event in self._hear(self._members[index])]
+        return events
+
+    def _hear(self, member: _Member) -> Iterator[object]:
+        try:
+            while member.state is not _State.GONE and member.link.poll():
+                message = member.link.recv()
+                self._note(member, message)
+                yield message
+        except (EOFError, OSError):
+            self._on_end(member)
+            yield Died()
+
+    def _note(self, member: _Member, message: object) -> None:
+        if isinstance(message, Refused):
+            self._on_refusal(member, message.error)
+        if isinstance(message, Broken):
+            _log.error("worker %d failed:\n%s", member.order.number, message.trace)
+        elif isinstance(message, Said):
+            _log.log(message.level, "%s", message.text)
+        elif isinstance(message, Ready):
+            member.device = message.device
+            member.state = _State.IDLE
+            if self._begin is not None and not member.is_done:
+                self._set_to_work(member)
+        elif isinstance(message, Told):
+            member.deaths = 0
+        elif isinstance(message, Done):
+            member.is_done = True
+            member.state = _State.IDLE
+
+    def _on_refusal(self, member: _Member, error: AutotuneError) -> None:
+        """A GPU that fails in the middle of the work must not end that of others."""
+        others = (m for m in self._members if m is not member)
+        is_alone = all(m.state is _State.GONE for m in others)
+        if self._begin is None or is_alone or not isinstance(error, DeviceError):
+            raise error
+        _log.error("worker %d: %s", member.order.number, error)
+        member.deaths = _DEATHS
+
+    def _on_end(self, member: _Member) -> None:
+        words = member.bury()
+        if self._left_at is not None or member.is_done:
+            return
+        member.deaths += 1
+        number = member.order.number
+        if member.device is not None and member.deaths < _DEATHS:
+            _log.warning("worker %d died (%s); another takes its place", number, words)
+            member.start()
+            return
+        _log.error("worker %d died (%s) and is not started again", number, words)
+        if all(m.state is _State.GONE and not m.is_done for m in self._members):
+            raise DeviceError(
+                f"no worker lives: the last died with {words}. Run 'autotune doctor', and again "
+                "with --verbose for its own words"
+            )
+
+    def _set_to_work(self, member: _Member) -> None:
+        assert self._begin is not None
+        begin, at = self._begin
+        left = None if begin.seconds is None else begin.seconds - (time.monotonic() - at)
+        member.state = _State.BUSY
+        member.send(Begin(begin.plans, begin.settings, left))

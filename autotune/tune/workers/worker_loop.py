@@ -1,0 +1,255 @@
+"""A worker: asks ahead, has its child measure, tells behind, until no study has room.
+
+All that workers share is the storage. One takes studies in turn (``studies.order``), those that
+it knows while they have room, then those that the fewest work on. So several may share one batch
+size, and the end of a run does not wait for one of them.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection, wait
+from typing import Protocol
+
+from autotune.spec.config import config_from_keys
+from autotune.spec.device import DeviceKind
+from autotune.spec.measurement import CompileFailure
+from autotune.studies.coordination.claims import claim
+from autotune.studies.coordination.leases import Census, Lease
+from autotune.studies.outcome import Outcome, TrialResult, failed_compile
+from autotune.studies.storage.retry import patiently, trouble
+from autotune.studies.trial_io import abandon, ending, told
+from autotune.studies.trial_record import measured
+from autotune.tune.compile_service.service import Compiling
+from autotune.tune.processes.child import Child
+from autotune.tune.tuning_study import Unit
+from autotune.tune.workers.child_queue import GROWTH_BYTES, Flight, Flights, smoothed
+from autotune.tune.workers.compile_wait import Antechamber
+from autotune.tune.workers.protocol import Over, Spent, Started, Told
+from autotune.tune.workers.result_writer import Ending, Teller
+from autotune.tune.workers.scheduler import Rooms
+
+_POLL_S = 0.2
+_REST_S = 0.5
+"""How long to wait where only others have trials in work."""
+LEAVE_S = 3.0
+"""How long an interrupted worker waits for the trials in flight."""
+_MOST_AHEAD = 12
+"""Trials in work at most: the sampler has not seen their results."""
+_SLACK = 2.0
+"""Asking takes twice its usual time now and then: others commit, hyperparameters are fitted."""
+_LIKELY = 16
+"""Configs that are compiled before they are asked for."""
+
+
+class Parent(Protocol):
+    """Whom a worker reports to, and who may ask it to leave."""
+
+    @property
+    def requested(self) -> bool:
+        """True once the worker shall leave."""
+
+    @property
+    def since_s(self) -> float:
+        """Seconds since then."""
+
+    def send(self, message: object) -> None:
+        """Thread-safe."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """When to stop asking, and how long to wait."""
+
+    run_timeout_s: float
+    deadline: float | None = None
+    """A ``time.monotonic()`` value after which nothing more is asked."""
+    growth_bytes: int = GROWTH_BYTES
+
+
+class Worker:
+    """One device's share of a run. The storage is up to date after every trial."""
+
+    def __init__(
+        self,
+        units: Sequence[Unit],
+        child: Child,
+        *,
+        lease: Lease,
+        census: Census,
+        parent: Parent,
+        limits: Limits,
+        compiling: Compiling | None = None,
+        start_at: int = 0,
+    ) -> None:
+        """``compiling`` does so before the child measures; without it the child compiles.
+        ``start_at`` is the unit to take first where all have equally many workers."""
+        self._units = units
+        self._lease, self._parent, self._limits = lease, parent, limits
+        self._rooms = Rooms(
+            units,
+            lease=lease,
+            census=census,
+            start_at=start_at,
+            on_over=self._on_over,
+        )
+        compiles = any(unit.key.device.kind is DeviceKind.ESTIMATE for unit in units)
+        self._flights = Flights(
+            child,
+            run_timeout_s=limits.run_timeout_s,
+            timed_out=Outcome.COMPILE_TIMEOUT if compiles else Outcome.RUN_TIMEOUT,
+            growth_bytes=limits.growth_bytes,
+            on_start=lambda f: parent.send(Started(f.position, f.asked.config)),
+        )
+        self._waiting: Antechamber[Flight] | None = None
+        if compiling is not None:
+            self._waiting = Antechamber(compiling)
+        self._teller = Teller()
+        self._ask_s = 0.0
+
+    def run(self) -> Spent:
+        """Return when all is done, the deadline has passed, or the worker shall leave. Raises
+        StorageError where the storage fails for minutes."""
+        try:
+            while self._step():
+                pass
+        finally:
+            self._give_up(self._drop_waiting())
+            self._give_up(self._flights.drop())
+            self._teller.close()
+        return self._flights.spent
+
+    def _step(self) -> bool:
+        """False where nothing is left to do."""
+        self._teller.check()
+        if self._is_leaving:
+            self._give_up(self._drop_waiting())
+        else:
+            patiently(self._rooms.sweep)
+            self._ask_ahead()
+        if self._in_work:
+            self._collect()
+            return self._parent.since_s <= LEAVE_S
+        if self._is_leaving or self._rooms.are_over:
+            return False
+        # Others have what is left in work; they may fail.
+        time.sleep(_REST_S if self._teller.is_idle else 0.01)
+        return True
+
+    @property
+    def _is_leaving(self) -> bool:
+        deadline = self._limits.deadline
+        return self._parent.requested or (deadline is not None and time.monotonic() > deadline)
+
+    def _ask_ahead(self) -> None:
+        """Keep the child's queue so long that it does not run dry while we ask, or compile."""
+        low = self._low_water
+        if len(self._flights) > low or self._in_work >= _MOST_AHEAD or self._flights.is_bloated:
+            return
+        began = time.monotonic()
+        position = patiently(self._rooms.find)
+        if position is None:
+            return
+        unit = self._units[position]
+        room = self._rooms.room(position)
+        count = max(min(2 * low - len(self._flights), _MOST_AHEAD - self._in_work, room), 1)
+        ledger, worker = self._rooms.ledger(position), self._lease.worker
+        asked = patiently(
+            lambda: claim(unit.study, unit.space, ledger, worker, count=count, goal=unit.goal)
+        )
+        for each in asked:
+            self._rooms.begun(position, each.trial_id)
+            flight = Flight(position, unit.job.problem, each)
+            if self._waiting is None:
+                self._submit(flight)
+            else:
+                self._waiting.add(flight, unit.job.problem, each.config)
+        self._submit_compiled()
+        if asked:
+            self._wish(unit)
+            self._ask_s = smoothed(self._ask_s, time.monotonic() - began)
+
+    @property
+    def _in_work(self) -> int:
+        return len(self._flights) + (0 if self._waiting is None else len(self._waiting))
+
+    @property
+    def _low_water(self) -> int:
+        """Trials that the child measures while we ask, with some slack, and at least the next."""
+        if not self._flights.usual_s:
+            return 1
+        needed = math.ceil(_SLACK * self._ask_s / self._flights.usual_s)
+        return min(max(needed, 1), _MOST_AHEAD // 2)
+
+    def _wish(self, unit: Unit) -> None:
+        """Have compiled what the sampler is likely to ask next."""
+        sampler = unit.study.sampler
+        if self._waiting is not None and hasattr(sampler, "likely"):
+            likely = patiently(lambda: sampler.likely(unit.study, _LIKELY))
+            self._waiting.want(unit.job.problem, [config_from_keys(each) for each in likely])
+
+    def _submit_compiled(self) -> None:
+        """What has its binary goes to the child; what cannot have one is told."""
+        for flight, ahead in self._waiting.compiled() if self._waiting is not None else ():
+            flight.ahead_s = ahead.seconds if ahead else 0.0
+            if ahead is not None and isinstance(ahead.result, CompileFailure):
+                self._tell(flight, failed_compile(ahead.result))
+            else:
+                self._submit(flight)
+
+    def _submit(self, flight: Flight) -> None:
+        flight.stop = self._units[flight.position].stop(flight.asked.config)
+        self._flights.submit(flight)
+
+    def _drop_waiting(self) -> list[Flight]:
+        if self._waiting is None:
+            return []
+        left = self._waiting.items()
+        self._waiting.clear()
+        return left
+
+    def _collect(self) -> None:
+        """Take in everything that is there; wait a little for the first."""
+        sources: list[Connection | int] = []
+        if len(self._flights):
+            sources.append(self._flights.child.connection)
+        if self._waiting is not None:
+            sources.append(self._waiting.bell)
+        wait(sources, timeout=_POLL_S)
+        for flight, result in self._flights.collect():
+            self._tell(flight, result)
+        self._submit_compiled()
+
+    def _tell(self, flight: Flight, result: TrialResult) -> None:
+        position, asked = flight.position, flight.asked
+        unit = self._units[position]
+        result = replace(result, ahead_s=flight.ahead_s)
+        end = ending(asked, result, unit.default_us, deaths=flight.deaths)
+        entry = next(iter(measured([told(asked, unit.space, end)])), None)
+        if entry is not None:
+            self._rooms.note(position, entry)
+
+        def then(is_written: bool) -> None:
+            if is_written:
+                self._parent.send(Told(position, result, entry))
+            self._rooms.ended(asked.trial_id)
+
+        self._teller.tell(Ending(unit.study, end, then))
+
+    def _on_over(self, position: int) -> None:
+        unit = self._units[position]
+        if self._waiting is not None:
+            self._waiting.want(unit.job.problem, ())
+        self._parent.send(Over(position, unit.ended))
+
+    def _give_up(self, flights: Sequence[Flight]) -> None:
+        """Their configs may be asked again. A storage that fails now is told nothing: whoever
+        comes next sees that we are gone."""
+        for flight in flights:
+            with suppress(*trouble()):
+                abandon(self._units[flight.position].study, flight.asked)
+            self._rooms.ended(flight.asked.trial_id)

@@ -1,0 +1,267 @@
+"""A worker's process: opens its device, and does what its parent asks until the link closes."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import queue
+import signal
+import threading
+import time
+import traceback
+from contextlib import ExitStack
+from functools import partial
+from multiprocessing.connection import Connection
+from typing import Any
+
+from optuna.storages import BaseStorage
+
+from autotune.backends import open_measurer
+from autotune.backends.compile_cache import FILE_NAME, CompileCache
+from autotune.errors import AutotuneError
+from autotune.settings import RunSettings
+from autotune.studies.coordination.leases import Census, Lease
+from autotune.studies.search.history import Known
+from autotune.studies.search.surrogate.lazy_imports import load
+from autotune.studies.storage.open import open_storage
+from autotune.studies.storage.retry import patiently
+from autotune.tune.compile_service.service import Compiling, PoolHost, RemotePool, compiles_ahead
+from autotune.tune.cross_routing import cross
+from autotune.tune.finals import settle
+from autotune.tune.known_studies import known_studies
+from autotune.tune.processes.child import Child
+from autotune.tune.processes.lifetime import die_with
+from autotune.tune.processes.remote_measurer import RemoteMeasurer
+from autotune.tune.tuning_study import Unit, join_unit
+from autotune.tune.workers.protocol import (
+    Begin,
+    Broken,
+    Describe,
+    Described,
+    Done,
+    Leave,
+    Link,
+    Order,
+    Ready,
+    Refused,
+    Said,
+    Settle,
+    Settled,
+)
+from autotune.tune.workers.worker_loop import Limits, Worker
+
+_CONTEXT = multiprocessing.get_context("spawn")
+_LAST = object()
+_SEND_S = 2.0
+"""What a parent that hears nothing may cost a worker that ends."""
+
+
+class Overseer:
+    """A worker's view of its parent: takes reports, brings orders, may ask to leave."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._waiting: list[Any] = []
+        self._leave_at: float | None = None
+        self._outbox: queue.SimpleQueue[object] = queue.SimpleQueue()
+        self._sender = threading.Thread(target=self._send_all, name="reports", daemon=True)
+        self._sender.start()
+
+    def leave(self) -> None:
+        """As if the parent had asked for it."""
+        self._leave_at = self._leave_at or time.monotonic()
+
+    @property
+    def requested(self) -> bool:
+        """True once the parent has asked to leave, or is gone."""
+        try:
+            while self._leave_at is None and self._link.poll():
+                self._take(self._link.recv())
+        except (EOFError, OSError):
+            self.leave()
+        return self._leave_at is not None
+
+    @property
+    def since_s(self) -> float:
+        """Seconds since then."""
+        return 0.0 if self._leave_at is None else time.monotonic() - self._leave_at
+
+    def send(self, message: object) -> None:
+        """Thread-safe, and returns at once: a parent that draws a picture for seconds, while the
+        link fills, must not hold up a GPU. One that is gone hears nothing."""
+        self._outbox.put(message)
+
+    def close(self) -> None:
+        """Wait a little until everything is sent."""
+        self._outbox.put(_LAST)
+        self._sender.join(_SEND_S)
+
+    def next(self) -> Any:
+        """The next order; None when it is time to end."""
+        while not self._waiting and self._leave_at is None:
+            try:
+                if self._link.poll(1.0):  # returns, so that a signal's handler is heard
+                    self._take(self._link.recv())
+            except (EOFError, OSError):
+                return None
+        return self._waiting.pop(0) if self._waiting and self._leave_at is None else None
+
+    def _send_all(self) -> None:
+        while (message := self._outbox.get()) is not _LAST:
+            try:
+                self._link.send(message)
+            except OSError:
+                self.leave()
+                return
+
+    def _take(self, message: object) -> None:
+        if isinstance(message, Leave):
+            self.leave()
+        else:
+            self._waiting.append(message)
+
+
+def start_worker(
+    order: Order, host: PoolHost | None = None
+) -> tuple[Connection, multiprocessing.process.BaseProcess]:
+    """A worker in a process of its own on this machine, and the link to it. It dies with us.
+    What it needs compiled it orders from ``host``."""
+    ours, theirs = _CONTEXT.Pipe()
+    pool = host.connect() if host is not None else None
+    process = _CONTEXT.Process(target=_main, args=(theirs, order, os.getpid(), pool))
+    process.start()
+    theirs.close()
+    if pool is not None:
+        pool.close()
+    return ours, process
+
+
+def serve(
+    link: Link,
+    order: Order,
+    overseer: Overseer | None = None,
+    compiling: Compiling | None = None,
+) -> None:
+    """Be a worker until the parent says that it is enough, or is gone. See ``messages``. Without
+    ``compiling`` the device's process compiles.
+
+    For launchers: this may run anywhere that reaches the order's storage, in the main thread of a
+    process that does nothing else.
+    """
+    overseer = overseer or Overseer(link)
+    log = logging.getLogger("autotune")
+    log.handlers = [_Reporter(overseer)]
+    log.setLevel(order.log_level)
+    log.propagate = False
+    try:
+        with ExitStack() as stack:
+            _Service(order, overseer, stack, compiling).run()
+    except AutotuneError as error:
+        overseer.send(Refused(error))
+    except Exception:  # noqa: BLE001  the process's edge: the parent decides
+        overseer.send(Broken(traceback.format_exc()))
+    overseer.close()
+
+
+class _Service:
+    """What a worker holds from its first order to its last."""
+
+    def __init__(
+        self, order: Order, overseer: Overseer, stack: ExitStack, compiling: Compiling | None
+    ) -> None:
+        self._order = order
+        self._compiling = compiling
+        self._overseer = overseer
+        self._stack = stack
+        if order.sampler == "surrogate":
+            threading.Thread(target=load, name="libraries", daemon=True).start()
+        self._child = Child(partial(open_measurer, order.device, order.options))
+        stack.callback(self._child.close)
+        # while the device opens: eight workers that do this and nothing else wait for a core
+        self._storage = patiently(lambda: open_storage(order.storage, create=False))
+        stack.callback(self._storage.remove_session)
+        self._measurer = RemoteMeasurer(self._child)
+        self._units: list[Unit] = []
+        self._settings: RunSettings | None = None
+
+    def run(self) -> None:
+        self._overseer.send(Ready(self._measurer.device))
+        while (message := self._overseer.next()) is not None:
+            if isinstance(message, Describe):
+                self._describe(message)
+            elif isinstance(message, Begin):
+                self._work(message)
+            elif isinstance(message, Settle):
+                self._settle(message.position)
+
+    def _describe(self, message: Describe) -> None:
+        spaces = [(problem, self._measurer.space(problem)) for problem in message.problems]
+        described = tuple(
+            (space, self._measurer.prior_us(problem, space.configs)) for problem, space in spaces
+        )
+        self._overseer.send(Described(described))
+
+    def _work(self, begin: Begin) -> None:
+        deadline = None if begin.seconds is None else time.monotonic() + begin.seconds
+        self._settings = settings = begin.settings
+        storage = self._storage
+        is_ahead = compiles_ahead(self._measurer.device, settings.provider)
+        compiled = None
+        if is_ahead:
+            path = self._order.options.cache_dir / FILE_NAME
+            compiled = CompileCache(path, self._measurer.device.target)
+        self._units = patiently(lambda: _join(storage, begin, self._order.number, compiled))
+        with Lease(storage, self._order.device) as lease:
+            worker = Worker(
+                self._units,
+                self._child,
+                lease=lease,
+                census=patiently(lambda: Census(storage)),
+                parent=self._overseer,
+                limits=Limits(settings.run_timeout_s, deadline),
+                start_at=self._order.number,
+                compiling=self._compiling if is_ahead else None,
+            )
+            self._overseer.send(Done(worker.run()))
+
+    def _settle(self, position: int) -> None:
+        assert self._settings is not None
+        unit = self._units[position]
+        patiently(unit.refresh)
+        run_timeout_s = self._settings.run_timeout_s
+        settle(unit, self._child, self._overseer, run_timeout_s)
+        cross(unit, unit.known, self._child, self._overseer, run_timeout_s)
+        self._overseer.send(Settled(position, tuple(unit.finalists)))
+
+
+class _Reporter(logging.Handler):
+    """Log lines go to the parent, whose display they must not tear."""
+
+    def __init__(self, overseer: Overseer) -> None:
+        super().__init__()
+        self._overseer = overseer
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._overseer.send(Said(record.levelno, record.getMessage()))
+
+
+def _join(
+    storage: BaseStorage, begin: Begin, worker: int, compiled: CompileCache | None
+) -> list[Unit]:
+    known: list[Known] = []
+    units = [
+        join_unit(storage, plan, begin.settings, known, worker=worker, compiled=compiled)
+        for plan in begin.plans
+    ]
+    known += known_studies(storage, units)
+    return units
+
+
+def _main(link: Connection, order: Order, parent: int, pool: Connection | None) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the parent, which decides
+    die_with(parent)
+    overseer = Overseer(link)
+    signal.signal(signal.SIGTERM, lambda *_: overseer.leave())
+    serve(link, order, overseer, RemotePool(pool) if pool is not None else None)
+    link.close()

@@ -1,0 +1,123 @@
+"""What every Provider promises, over all of them, at small size; on the CPU but for ours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from standins import VERSIONS  # type: ignore[import-not-found]
+
+from autotune.backends.gpu.providers import PROVIDERS, Place, Provider, open_provider
+from autotune.backends.gpu.providers.ours import Ours
+from autotune.kernels.inputs import MoeInputs, make_inputs, make_routing, make_weights
+from autotune.kernels.reference import moe_twin
+from autotune.kernels.verify import TOLERANCE, relative_error
+from autotune.spec.config import Config
+from autotune.spec.device import Target
+from autotune.spec.problem import Dtype, Problem
+
+PLACE = Place("cpu", Target("cuda", 90))
+PROBLEM = Problem(experts=4, top_k=2, hidden=64, intermediate=32, tokens=7)
+CONFIG = Config(16, 32, 32, 1, 4, 3)
+CASES = [
+    PROBLEM,
+    replace(PROBLEM, dtype=Dtype.FP16),
+    replace(PROBLEM, dtype=Dtype.FP32),
+    replace(PROBLEM, ep_size=2, ep_rank=1),
+    replace(PROBLEM, dtype=Dtype.FP8_W8A8),
+    replace(PROBLEM, dtype=Dtype.FP8_W8A8, per_channel_quant=True),
+    replace(PROBLEM, dtype=Dtype.FP8_W8A8, block_shape=(32, 32), ep_size=2),
+    replace(PROBLEM, dtype=Dtype.INT8_W8A8),
+    replace(PROBLEM, dtype=Dtype.INT8_W8A8, per_channel_quant=True),
+    replace(PROBLEM, dtype=Dtype.INT8_W8A16, per_channel_quant=True),
+    replace(PROBLEM, dtype=Dtype.INT8_W8A16, block_shape=(0, 32)),
+    replace(PROBLEM, dtype=Dtype.INT8_W8A16, block_shape=(0, 32), zero_points=True),
+    replace(PROBLEM, dtype=Dtype.INT4_W4A16, block_shape=(0, 32)),
+    replace(PROBLEM, dtype=Dtype.INT4_W4A16, block_shape=(0, 32), zero_points=True),
+]
+NAMES = ["autotune", *(f"{e} {v}" for e, vs in VERSIONS.items() for v in vs)]
+NAMES += [name for name in PROVIDERS if name.startswith("torch")]
+COMPILED = CASES[-1]
+"""What ``torch-compile`` is tested on here, bf16 being left to the tests of ``compare``: compiling
+takes seconds a case."""
+
+
+@pytest.fixture(params=NAMES)
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def place(name: str, device: str) -> Place:
+    """Our kernels are interpreted only where a session has no GPU."""
+    if name != "autotune" or device == "cpu":
+        return PLACE
+    major, minor = torch.cuda.get_device_capability()
+    return Place(device, Target("cuda", 10 * major + minor))
+
+
+@pytest.fixture
+def provider(
+    name: str, place: Place, install: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Provider]:
+    name, _, version = name.partition(" ")
+    if version:
+        install(name, version)
+    interpreted = name == "autotune" and not place.is_gpu
+    if interpreted:
+        monkeypatch.setenv("TRITON_INTERPRET", "1")
+    opened = Ours(place, is_interpreted=True) if interpreted else open_provider(name, place)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(params=CASES, ids=lambda problem: problem.name)
+def problem(request: pytest.FixtureRequest, provider: Provider, place: Place) -> Problem:
+    """Those that the provider computes."""
+    case: Problem = request.param
+    if reason := provider.why_not(case):
+        pytest.skip(reason)
+    is_compiled = provider.name != "autotune" or place.is_gpu
+    if not is_compiled and case.dtype not in (Dtype.FP16, Dtype.FP32):
+        pytest.skip("the interpreter computes bf16 dots wrongly (Triton 3.9)")
+    if provider.name == "torch-compile" and case is not COMPILED:
+        pytest.skip("compiling takes seconds")
+    return case
+
+
+def _inputs(problem: Problem, place: Place) -> MoeInputs:
+    return make_inputs(problem, make_weights(problem, place.target, place.name), place.target)
+
+
+def test_computes_the_layer_for_whatever_routing(
+    provider: Provider, problem: Problem, place: Place
+) -> None:
+    inputs = _inputs(problem, place)
+    before = inputs.x.clone()
+    layer = provider.prepare(inputs)
+    for instance in (0, 3):
+        layer.route(make_routing(problem, instance, torch.device(place.name)))
+        output = layer.run(CONFIG if provider.name == "autotune" else None)
+        assert relative_error(output, moe_twin(inputs)) < TOLERANCE[problem.dtype]
+    assert torch.equal(inputs.x.view(torch.uint8), before.view(torch.uint8))
+    assert output.shape == (problem.tokens, problem.hidden)
+
+
+def test_says_what_it_is(provider: Provider) -> None:
+    assert provider.version.split()[0] in ("autotune", "sglang", "vllm", "torch")
+    assert any(character.isdigit() for character in provider.version)
+    assert provider.does
+
+
+def test_the_right_answer_is_not_just_any(provider: Provider, place: Place) -> None:
+    """The tolerance bites: another routing's output is wrong."""
+    if provider.name in ("torch-compile", "autotune"):
+        pytest.skip("slow here, and as the others")
+    inputs = _inputs(PROBLEM, place)
+    layer = provider.prepare(inputs)
+    output = layer.run(None).clone()
+    layer.route(make_routing(PROBLEM, 3, torch.device("cpu")))
+    assert relative_error(output, moe_twin(inputs)) > 1

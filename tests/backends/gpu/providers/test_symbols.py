@@ -1,0 +1,104 @@
+"""Which engines are taken, and what is said of those that are not."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from standins import VERSIONS, write_engine  # type: ignore[import-not-found]
+
+import autotune
+from autotune.backends.gpu.providers import Place, open_provider
+from autotune.backends.gpu.providers.sglang import NEEDS as SGLANG
+from autotune.backends.gpu.providers.symbols import Needs
+from autotune.backends.gpu.providers.vllm import NEEDS as VLLM
+from autotune.errors import MissingProvider, ProviderError
+from autotune.spec.device import Target
+
+PLACE = Place("cpu", Target("cuda", 90))
+BY_NAME = {"sglang": SGLANG, "vllm": VLLM}
+WHEELS = os.environ.get("AUTOTUNE_ENGINE_WHEELS")
+"""A folder with wheels, as ``pip download --no-deps sglang==0.5.23 vllm==0.33.0`` leaves them."""
+
+
+@pytest.mark.parametrize("name", BY_NAME)
+def test_what_is_not_installed_says_how_to_install_it(name: str) -> None:
+    if BY_NAME[name].package in {d.name for d in Path(sys.prefix).rglob(f"site-packages/{name}")}:
+        pytest.skip(f"{name} is installed here")
+    with pytest.raises(MissingProvider, match=f"pip install '{name}>="):
+        open_provider(name, PLACE)
+
+
+@pytest.mark.parametrize(
+    ("name", "version"),
+    [("sglang", "0.5.2"), ("sglang", "0.6.0"), ("vllm", "0.31.9"), ("vllm", "1.0.0+cu129")],
+)
+def test_other_versions_are_refused(install: Callable[..., Path], name: str, version: str) -> None:
+    install(name, version)
+    with pytest.raises(ProviderError, match=rf"{version.replace('+', '.')} is installed; .*known"):
+        open_provider(name, PLACE)
+
+
+def test_a_changed_signature_is_named(install: Callable[..., Path]) -> None:
+    root = install("vllm", "0.33.0")
+    moe = root / "vllm/model_executor/layers/fused_moe/fused_moe.py"
+    moe.write_text(moe.read_text().replace("expert_map", "expert_table"))
+    config = moe.with_name("config.py")
+    config.write_text(config.read_text().replace("def int8_w8a16", "def int8_w8a17"))
+    with pytest.raises(ProviderError, match=r"no 'expert_map'.*int8_w8a16_moe_quant_config"):
+        open_provider("vllm", PLACE)
+
+
+@pytest.mark.parametrize(("name", "version"), [(n, v) for n, vs in VERSIONS.items() for v in vs])
+def test_files_alone_tell_the_same(tmp_path: Path, name: str, version: str) -> None:
+    root = write_engine(tmp_path, name, version)
+    needs: Needs = BY_NAME[name]
+    assert needs.faults_in_files(root) == []
+    changed = next(root.rglob("fused_moe.py"))
+    changed.write_text(changed.read_text().replace("block_shape", "blocks").replace("w2,", "w3,"))
+    assert any("'w2'" in fault for fault in needs.faults_in_files(root))
+
+
+@pytest.mark.parametrize(("name", "version"), [(n, v) for n, vs in VERSIONS.items() for v in vs])
+def test_the_real_wheel_has_what_is_needed(tmp_path: Path, name: str, version: str) -> None:
+    if WHEELS is None:
+        pytest.skip("AUTOTUNE_ENGINE_WHEELS names no folder with wheels of the engines")
+    wheel = next(Path(WHEELS).glob(f"{name}-{version}-*.whl"), None)
+    if wheel is None:
+        pytest.skip(f"no wheel of {name} {version} in {WHEELS}")
+    with zipfile.ZipFile(wheel) as archive:
+        sources = [member for member in archive.namelist() if member.endswith(".py")]
+        archive.extractall(tmp_path, sources)
+    assert BY_NAME[name].faults_in_files(tmp_path) == []
+
+
+def test_the_current_folder_never_shadows_the_packages_of_an_engine(tmp_path: Path) -> None:
+    """SGLang imports a package called kernels; the repository shows a link of that name."""
+    engine = write_engine(tmp_path / "site", "sglang", VERSIONS["sglang"][-1])
+    for name in ("kernels", "studies"):
+        (tmp_path / "work" / name).mkdir(parents=True)
+        (tmp_path / "work" / name / "__init__.py").touch()
+    code = (
+        "import sys\n"
+        "from autotune.spec.device import Target\n"
+        "from autotune.backends.gpu.providers import Place, open_provider\n"
+        "assert 'torch' not in sys.modules\n"
+        "print(open_provider('sglang', Place('cpu', Target('cuda', 90))).version)\n"
+        "import kernels; print(kernels.HUB)\n"
+    )
+    package = str(Path(autotune.__file__).parents[1])
+    paths = (str(tmp_path / "work"), package, str(engine), str(Path(__file__).parent))
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path / "work",
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.splitlines() == ["sglang 0.5.23", "True"], done.stderr

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from measurer_cases import (  # type: ignore[import-not-found]
+    MORE_TILES,
+    PAIR,
+    PROBLEM,
+    SEPARATE,
+    TILES,
+)
+
+from autotune.backends.replay.recording_format import (
+    Recording,
+    is_recording,
+    read_recording,
+    write_recording,
+)
+from autotune.errors import DeviceError
+from autotune.spec.config import Config
+from autotune.spec.device import Device, DeviceKind, Target
+from autotune.spec.measurement import Measurement, Resources
+from autotune.studies.key import StudyKey
+from autotune.studies.outcome import Outcome, TrialResult
+
+DEVICE = Device(DeviceKind.CUDA, "NVIDIA H200", Target("cuda", 90), 232448, "3.6.0", "layer, cold")
+KEY = StudyKey(PROBLEM, DEVICE, "0123456789ab")
+LATER = StudyKey(replace(PROBLEM, tokens=128), DEVICE, "0123456789ab")
+BROKEN = Config(128, 64, 64, 1, 8, 3)
+RESULTS = {
+    TILES: TrialResult(
+        Outcome.OK,
+        Measurement((20.5, 21.25, 19.75), "graph, 3 routings"),
+        resources=Resources(96, 8, 49152),
+        measure_s=0.25,
+    ),
+    MORE_TILES: TrialResult(
+        Outcome.PRUNED, Measurement((200.5,), "graph, 3 routings"), resources=Resources(40, 0, 1024)
+    ),
+    BROKEN: TrialResult(Outcome.COMPILE_ERROR, reason="PassManager: no", failed_half="down"),
+}
+RECORDING = Recording(
+    {KEY: RESULTS, LATER: {TILES: RESULTS[TILES]}}, {TILES: 1.5}, {"triton": "3.6.0"}
+)
+
+
+def test_what_is_written_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.npz"
+    write_recording(path, RECORDING)
+    read = read_recording(path)
+    assert list(read.studies) == [KEY, LATER]
+    assert dict(read.studies[LATER]) == {TILES: RESULTS[TILES]}
+    cut = replace(RESULTS[MORE_TILES], measurement=Measurement((200.5,), "graph, 3 routings"))
+    assert dict(read.studies[KEY]) == RESULTS | {MORE_TILES: cut}
+    assert dict(read.compile_s) == {TILES: 1.5}
+    assert read.versions == {"triton": "3.6.0"}
+    assert read.device == DEVICE
+    assert [file.name for file in tmp_path.iterdir()] == ["a.npz"]
+
+
+def test_pairs_keep_both_gemms_and_tma(tmp_path: Path) -> None:
+    path = tmp_path / "a.npz"
+    key = replace(KEY, problem=SEPARATE)
+    measurement = Measurement.of_halves((10.5, 11.5), (5.25, 5.5), "graph")
+    results = {PAIR: TrialResult(Outcome.OK, measurement)}
+    write_recording(path, Recording({key: results}, {}, {}))
+    assert dict(read_recording(path).studies[key]) == results
+
+
+def test_the_file_holds_no_pickles(tmp_path: Path) -> None:
+    path = tmp_path / "a.npz"
+    write_recording(path, RECORDING)
+    with np.load(path, allow_pickle=False) as arrays:
+        assert {"meta", "configs", "resources", "us_0", "end_1"} <= set(arrays.files)
+        assert all(arrays[name].dtype != object for name in arrays.files)
+
+
+def test_nothing_recorded_yet_is_a_recording_too(tmp_path: Path) -> None:
+    path = tmp_path / "a.npz"
+    write_recording(path, Recording({}, {}, {}))
+    assert is_recording(path)
+    with pytest.raises(DeviceError, match="empty"):
+        _ = read_recording(path).device
+
+
+def test_a_newer_version_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.npz"
+    write_recording(path, RECORDING)
+    arrays = dict(np.load(path))
+    text = str(arrays["meta"]).replace('"version": 1', '"version": 2')
+    np.savez(path, **(arrays | {"meta": np.array(text)}))
+    with pytest.raises(DeviceError, match="Upgrade"):
+        read_recording(path)
+
+
+@pytest.mark.parametrize("missing", ["configs", "us_0", "end_1"])
+def test_a_file_that_lacks_a_part_is_refused(tmp_path: Path, missing: str) -> None:
+    path = tmp_path / "a.npz"
+    write_recording(path, RECORDING)
+    arrays = dict(np.load(path))
+    del arrays[missing]
+    np.savez(path, **arrays)
+    with pytest.raises(DeviceError, match=missing):
+        read_recording(path)
+
+
+def test_other_files_are_no_recordings(tmp_path: Path) -> None:
+    path = tmp_path / "a.npz"
+    path.write_bytes(b"PK\x03\x04torn")
+    assert not is_recording(path)
+    with pytest.raises(DeviceError, match="cannot be read"):
+        read_recording(path)

@@ -1,0 +1,205 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from measurer_cases import (  # type: ignore[import-not-found]
+    FAILED,
+    PAIR,
+    PROBLEM,
+    RECORDED,
+    SAMPLES,
+    SEPARATE,
+    STOPPED,
+    TILES,
+    save_landscape,
+    save_recording,
+)
+
+from autotune.backends.replay.landscape import load_landscape
+from autotune.backends.replay.measurer import ReplayMeasurer
+from autotune.backends.replay.recording_format import Recording, write_recording
+from autotune.errors import DeviceError
+from autotune.spec.config import Config, ConfigPair
+from autotune.spec.device import Device, DeviceKind, Target
+from autotune.spec.measurement import Measurement
+from autotune.studies.key import StudyKey
+from autotune.studies.outcome import Outcome, TrialResult
+from autotune.studies.search.pruning import Stop
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return save_landscape(tmp_path / "moe_h200_small.npz")
+
+
+def test_samples_are_up_plus_down(file: Path) -> None:
+    measurement = ReplayMeasurer(file).measure(PROBLEM, TILES).measurement
+    recorded = load_landscape(file).gemm_us[64][RECORDED.index(TILES)]
+    assert measurement
+    assert measurement.samples_us == pytest.approx(recorded.sum(axis=0))
+    assert len(measurement.samples_us) == SAMPLES
+
+
+def test_a_recording_that_stopped_early_is_pruned_with_what_it_has(file: Path) -> None:
+    result = ReplayMeasurer(file).measure(PROBLEM, STOPPED)
+    assert result.outcome is Outcome.PRUNED
+    assert result.measurement
+    assert len(result.measurement.samples_us) == 2
+
+
+def test_noise_is_drawn_from_the_recorded_samples(file: Path) -> None:
+    recorded = load_landscape(file).gemm_us[64][RECORDED.index(TILES)].sum(axis=0)
+    measurer = ReplayMeasurer(file, seed=3)
+    drawn = [_samples(measurer, TILES) for _ in range(3)]
+    assert len(set(drawn)) == 3
+    for samples in drawn:
+        assert len(samples) == SAMPLES
+        assert all(np.isclose(recorded, us).any() for us in samples)
+    assert _samples(ReplayMeasurer(file, seed=3), TILES) == drawn[0]
+    assert _samples(ReplayMeasurer(file, seed=4), TILES) != drawn[0]
+
+
+def test_configs_are_drawn_with_the_same_routings(file: Path) -> None:
+    recorded = load_landscape(file).gemm_us[64].sum(axis=1)
+    measurer = ReplayMeasurer(file, seed=5)
+    for _ in range(2):
+        drawn = [
+            [int(np.abs(recorded[row] - us).argmin()) for us in _samples(measurer, RECORDED[row])]
+            for row in (0, 1)
+        ]
+        assert drawn[0] == drawn[1]
+
+
+def _samples(measurer: ReplayMeasurer, config: Config) -> tuple[float, ...]:
+    measurement = measurer.measure(PROBLEM, config).measurement
+    assert measurement
+    return measurement.samples_us
+
+
+def test_what_did_not_compile_still_does_not(file: Path) -> None:
+    measurer = ReplayMeasurer(file)
+    assert measurer.measure(PROBLEM, FAILED).outcome is Outcome.COMPILE_ERROR
+    assert FAILED not in measurer.space(PROBLEM)
+
+
+def test_giving_up_keeps_the_first_sample(file: Path) -> None:
+    result = ReplayMeasurer(file).measure(PROBLEM, TILES, stop=Stop(((1.0,),)))
+    assert result.outcome is Outcome.PRUNED
+    assert result.measurement
+    assert len(result.measurement.samples_us) == 1
+
+
+def test_another_batch_size_names_the_recorded_ones(file: Path) -> None:
+    measurer = ReplayMeasurer(file)
+    other = replace(PROBLEM, tokens=63)
+    with pytest.raises(DeviceError, match=r"63 .* 64"):
+        measurer.space(other)
+    with pytest.raises(DeviceError, match=r"63 .* 64"):
+        measurer.measure(other, TILES)
+
+
+def test_the_name_of_the_file_names_the_gpu(file: Path) -> None:
+    device = ReplayMeasurer(file).device
+    assert device.kind is DeviceKind.REPLAY
+    assert device.name == "NVIDIA H200"
+    assert device.shared_bytes == 232448
+
+
+def test_a_name_without_a_gpu_is_a_device_of_its_own(tmp_path: Path) -> None:
+    assert ReplayMeasurer(save_landscape(tmp_path / "small.npz")).device.name == "small"
+
+
+def test_recordings_of_other_content_never_mix(file: Path, tmp_path: Path) -> None:
+    arrays = dict(np.load(file))
+    arrays["M64"] = arrays["M64"] + 1
+    other = tmp_path / "moe_h200_other.npz"
+    np.savez(other, **arrays)
+    assert ReplayMeasurer(file).device.method != ReplayMeasurer(other).device.method
+
+
+@pytest.mark.parametrize(
+    ("arrays", "complaint"),
+    [
+        ({"M64": np.zeros((1, 2, 3))}, "configs"),
+        ({"configs": np.zeros((1, 6), int)}, "batch size"),
+        ({"configs": np.zeros((2, 6), int), "M64": np.zeros((1, 2, 3))}, "M64 is"),
+        ({"configs": np.zeros((1, 5), int), "M64": np.zeros((1, 2, 3))}, "configs"),
+        ({"configs": np.array([{"a": 1}], dtype=object)}, "cannot be read"),
+    ],
+)
+def test_what_is_no_landscape_is_refused(
+    tmp_path: Path, arrays: dict[str, np.ndarray], complaint: str
+) -> None:
+    path = tmp_path / "other.npz"
+    np.savez(path, **arrays)  # type: ignore[arg-type]
+    with pytest.raises(DeviceError, match=complaint):
+        load_landscape(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04torn", b"not an archive"])
+def test_a_broken_file_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "broken.npz"
+    path.write_bytes(content)
+    with pytest.raises(DeviceError, match="cannot be read"):
+        load_landscape(path)
+
+
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DeviceError, match="cannot be read"):
+        load_landscape(tmp_path / "none.npz")
+
+
+def test_a_landscape_knows_its_optimum(file: Path) -> None:
+    landscape = load_landscape(file)
+    medians = landscape.median_us(64)
+    assert landscape.batch_sizes == (64,)
+    assert landscape.best_us(64) == np.nanmin(medians)
+    assert np.isnan(medians[RECORDED.index(STOPPED)])
+
+
+def test_a_recording_is_the_device_that_it_was_made_on(tmp_path: Path) -> None:
+    device = ReplayMeasurer(save_recording(tmp_path / "any name.npz")).device
+    assert (device.kind, device.name) == (DeviceKind.REPLAY, "NVIDIA H200")
+    assert device.triton_version == "3.6.0"
+
+
+def test_a_recording_has_exactly_its_configs_and_their_outcomes(tmp_path: Path) -> None:
+    measurer = ReplayMeasurer(save_recording(tmp_path / "a.npz"))
+    assert set(measurer.space(PROBLEM).configs) == set(RECORDED)
+    outcomes = [measurer.measure(PROBLEM, config).outcome for config in RECORDED]
+    assert outcomes == [Outcome.OK, Outcome.OK, Outcome.PRUNED, Outcome.COMPILE_ERROR]
+    assert measurer.measure(PROBLEM, FAILED).reason == "as recorded"
+    assert measurer.measure(PROBLEM, Config(16, 32, 64, 1)).outcome is Outcome.INFEASIBLE
+
+
+def test_a_recording_knows_its_problems(tmp_path: Path) -> None:
+    measurer = ReplayMeasurer(save_recording(tmp_path / "a.npz"))
+    with pytest.raises(DeviceError, match=r"63 .* 64"):
+        measurer.space(replace(PROBLEM, tokens=63))
+    with pytest.raises(DeviceError, match="recorded are E=16,N=512"):
+        measurer.space(replace(PROBLEM, experts=32))
+
+
+def test_recorded_halves_make_other_pairs(tmp_path: Path) -> None:
+    path = tmp_path / "a.npz"
+    one, two = (replace(PAIR.up, group_size_m=size) for size in (1, 8))
+    times = {one: ((10.0, 11.0), (5.0, 6.0)), two: ((20.0, 21.0), (3.0, 4.0))}
+    results = {
+        ConfigPair(config, config): TrialResult(Outcome.OK, Measurement.of_halves(*us, "graph"))
+        for config, us in times.items()
+    }
+    device = Device(DeviceKind.CUDA, "NVIDIA H200", Target("cuda", 90), 232448, "3.6.0")
+    key = StudyKey(SEPARATE, device, "0123456789ab")
+    write_recording(path, Recording({key: results}, {}, {}))
+    measurer = ReplayMeasurer(path)
+    best = ConfigPair(one, two)
+    assert best in measurer.space(SEPARATE)
+    assert len(measurer.space(SEPARATE)) == 4
+    measurement = measurer.measure(SEPARATE, best).measurement
+    assert measurement
+    assert measurement.samples_us == (13.0, 15.0)
+    with pytest.raises(DeviceError, match="separate"):
+        measurer.space(PROBLEM)

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import multiprocessing
+from pathlib import Path
+
+import pytest
+
+from autotune.backends.compile_cache import CompileCache
+from autotune.spec.device import Target
+from autotune.spec.measurement import Resources
+
+SM90 = Target("cuda", 90)
+SOME = Resources(registers=64, spill_bytes=8, shared_bytes=49152)
+WRITERS, EACH = 4, 50
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "not" / "there" / "compiled.jsonl"
+
+
+@pytest.mark.parametrize("answer", [SOME, "ptxas fatal: µ"])
+def test_an_answer_is_kept(path: Path, answer: Resources | str) -> None:
+    CompileCache(path, SM90).put("key", answer)
+    assert CompileCache(path, SM90).get("key") == answer
+
+
+def test_nothing_is_known_at_first(path: Path) -> None:
+    assert CompileCache(path, SM90).get("key") is None
+    assert not path.exists()
+
+
+def test_targets_do_not_mix(path: Path) -> None:
+    CompileCache(path, SM90).put("key", SOME)
+    assert CompileCache(path, Target("cuda", 80)).get("key") is None
+
+
+def test_an_open_cache_sees_what_others_add(path: Path) -> None:
+    reader, writer = CompileCache(path, SM90), CompileCache(path, SM90)
+    assert reader.get("key") is None
+    writer.put("key", SOME)
+    assert reader.get("key") == SOME
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.3, 0.5, 0.9, 0.99])
+def test_a_torn_line_spoils_only_itself(path: Path, share: float) -> None:
+    CompileCache(path, SM90).put("first", SOME)
+    whole = path.stat().st_size
+    CompileCache(path, SM90).put("torn", SOME)
+    content = path.read_bytes()
+    path.write_bytes(content[: whole + int(share * (len(content) - whole))])
+    CompileCache(path, SM90).put("next", SOME)
+    cache = CompileCache(path, SM90)
+    assert cache.get("first") == SOME
+    assert cache.get("next") == SOME
+
+
+@pytest.mark.parametrize("line", ["[1]", "7", "null", "{}", '{"context": "other"}'])
+def test_foreign_lines_are_skipped(path: Path, line: str) -> None:
+    path.parent.mkdir(parents=True)
+    path.write_text(line + "\n")
+    cache = CompileCache(path, SM90)
+    cache.put("key", SOME)
+    assert CompileCache(path, SM90).get("key") == SOME
+
+
+def _write(path: Path, writer: int) -> None:
+    cache = CompileCache(path, SM90)
+    for number in range(EACH):
+        cache.put(f"{writer} {number}", SOME)
+
+
+def test_processes_share_it(path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    writers = [context.Process(target=_write, args=(path, w)) for w in range(WRITERS)]
+    for process in writers:
+        process.start()
+    for process in writers:
+        process.join()
+    cache = CompileCache(path, SM90)
+    keys = [f"{writer} {number}" for writer in range(WRITERS) for number in range(EACH)]
+    assert [key for key in keys if cache.get(key) != SOME] == []

@@ -1,0 +1,51 @@
+"""What a command shows of the storage it was given."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from autotune.cli import run_command_line
+from autotune.commands.hide_logins import hide_logins
+
+_URL = "postgresql://tuner:open%2Fsesame@db/moe?sslpassword=hush"
+
+
+def test_the_command_line_is_shown_without_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
+    titles: list[str] = []
+    monkeypatch.setitem(sys.modules, "setproctitle", SimpleNamespace(setproctitle=titles.append))
+    hide_logins(["report", "--storage", _URL, f"--compare={_URL}", "--json"], [_URL, _URL])
+    [title] = titles
+    assert title.count("tuner:***@db/moe?sslpassword=***") == 2
+    assert "sesame" not in title
+    assert "hush" not in title
+    hide_logins(["status", "--storage", "autotune.db"], ["autotune.db", None])
+    hide_logins(["status", "--storage", "x://["], ["x://[", None])
+    assert len(titles) == 1  # nothing to hide: the command line stays as it is
+
+
+def test_without_the_extra_the_user_is_warned(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setitem(sys.modules, "setproctitle", None)
+    monkeypatch.setattr("autotune.commands.hide_logins._log.propagate", True)
+    with caplog.at_level("WARNING", logger="autotune"):
+        hide_logins(["status", "--storage", _URL], [_URL])
+    assert "AUTOTUNE_STORAGE" in caplog.text
+    assert "sesame" not in caplog.text
+
+
+def test_the_environment_names_the_storage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("AUTOTUNE_STORAGE", f"journal:{tmp_path / 'mine'}")
+    assert run_command_line(["status"]) == 2
+    assert str(tmp_path / "mine") in capsys.readouterr().err
+    assert run_command_line(["status", "--storage", str(tmp_path / "other.db")]) == 2
+    assert "other.db" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        run_command_line(["status", "--help"])
+    assert str(tmp_path) not in capsys.readouterr().out  # help may be pasted anywhere

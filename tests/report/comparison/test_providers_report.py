@@ -1,0 +1,90 @@
+"""Files of a comparison, from made-up times."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from autotune.engines import ENGINES
+from autotune.report.comparison.provider_charts import baseline_of, times_of
+from autotune.report.comparison.providers import point_rows, table_rows, write_comparison
+from autotune.spec.config import Config
+from autotune.spec.measurement import Measurement
+from autotune.spec.problem import Problem
+from autotune.studies.outcome import Outcome, TrialResult
+from autotune.tune.comparison.providers import Comparison, Point
+from autotune.tune.comparison.variants import DefaultOf, Line
+
+PROBLEM = Problem(experts=8, top_k=2, hidden=4096, intermediate=7168, tokens=64)
+OURS = Line("autotune, vLLM default", "autotune", DefaultOf(ENGINES["vllm"]))
+THEIRS, TORCH = Line("vllm", "vllm"), Line("torch", "torch")
+TILES = Config(16, 64, 64, 1)
+
+
+def _ok(*samples_us: float) -> TrialResult:
+    return TrialResult(Outcome.OK, Measurement(samples_us, "graph"), relative_error=0.01)
+
+
+WRONG = TrialResult(Outcome.WRONG_RESULT, reason="relative error 3", relative_error=3.0)
+
+
+def _comparison(*points: Point) -> Comparison:
+    lines = tuple(dict.fromkeys(point.line for point in points))
+    about = {line.provider: (f"{line.provider} 1.0", "does it") for line in lines}
+    return Comparison(
+        "Some/Model", PROBLEM, None, lines, points, {"sglang": "absent"}, False, about
+    )
+
+
+BOTH = _comparison(
+    Point(1, OURS, TILES, _ok(*range(1, 12))),
+    Point(1, THEIRS, None, _ok(12, 12, 12)),
+    Point(64, OURS, TILES, _ok(10, 10, 10)),
+    Point(64, THEIRS, None, WRONG),
+)
+
+
+def test_quantiles_are_those_of_the_engines_scripts() -> None:
+    assert BOTH.points[0].quantiles_us == (6, 3, 9)
+    assert BOTH.points[3].quantiles_us is None
+
+
+def test_files_and_what_is_in_them(tmp_path: Path) -> None:
+    names = [path.name for path in write_comparison(BOTH, tmp_path / "new")]
+    assert names[:2] == ["fused-moe-performance.png", "fused-moe-performance-speedup.png"]
+    with (tmp_path / "new/fused-moe-performance.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert rows == [
+        {"batch_size": "1", "autotune, vLLM default": "0.006000", "vllm": "0.012000"},
+        {"batch_size": "64", "autotune, vLLM default": "0.010000", "vllm": ""},
+    ]
+    page = (tmp_path / "new/fused-moe-performance.html").read_text()
+    for words in ("Some/Model", "absent", "wrong result: relative error 3", "vllm 1.0: does it"):
+        assert words in page
+
+
+def test_a_wrong_result_is_told_apart() -> None:
+    rows = list(point_rows(BOTH))
+    assert [row["right"] for row in rows] == [True, True, True, False]
+    assert [row["us"] for row in rows] == [6.0, 12.0, 10.0, None]
+    shown = table_rows(BOTH)[3]
+    assert (shown["right"], shown["µs"]) == ("NO", "wrong result")
+
+
+@pytest.mark.parametrize(
+    ("lines", "baseline"),
+    [((TORCH, OURS, THEIRS), THEIRS), ((TORCH, OURS), OURS), ((TORCH,), TORCH)],
+)
+def test_speed_ups_are_over_what_a_user_has(lines: tuple[Line, ...], baseline: Line) -> None:
+    comparison = _comparison(*(Point(1, line, None, _ok(1, 2)) for line in lines))
+    assert baseline_of(times_of(comparison)) == baseline
+
+
+def test_nothing_measured_is_a_page_without_pictures(tmp_path: Path) -> None:
+    nothing = replace(BOTH, points=(Point(1, THEIRS, None, WRONG),))
+    names = [path.name for path in write_comparison(nothing, tmp_path)]
+    assert not any(name.endswith(".png") for name in names)
+    assert (tmp_path / "fused-moe-performance.csv").read_text() == "batch_size\n1\n"

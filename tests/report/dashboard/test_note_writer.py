@@ -1,0 +1,231 @@
+"""What a run leaves for the dashboard: notes, figures, pictures."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from threading import Event
+
+import optuna
+import pytest
+from finished_run import Finished  # type: ignore[import-not-found]
+from optuna.storages import RDBStorage
+from optuna_dashboard import get_note, save_note
+
+from autotune.report.dashboard import note_writer as keeping
+from autotune.report.dashboard.note_writer import NoteKeeper
+from autotune.report.dashboard.notes import Subject
+from autotune.report.dashboard.refresh import refresh_notes
+from autotune.report.terminal.displays import Displays
+from autotune.report.terminal.progress import PlainDisplay
+from autotune.studies.outcome import TrialResult
+from autotune.studies.storage.backup import back_up
+from autotune.studies.storage.open import open_storage
+from autotune.tune.session import run
+from autotune.tune.tuning_study import Unit
+
+_PNG = b"\x89PNG"
+
+
+def _loaded(finished: Finished, storage: RDBStorage) -> list[optuna.Study]:
+    return [optuna.load_study(study_name=s.name, storage=storage) for s in finished.studies()]
+
+
+def test_each_study_has_a_note_with_its_best_and_what_its_sampler_knew(finished: Finished) -> None:
+    storage = open_storage(finished.storage, create=False)
+    for stored, study in zip(finished.studies(), _loaded(finished, storage), strict=True):
+        text = get_note(study)
+        best = min((e for e in stored.measured if e.complete), key=lambda e: e.mean_us)
+        assert f"{stored.key.problem.tokens} tokens" in text
+        assert f"`{best.config}`" in text
+        assert "Replayed" in text
+        assert "random sampler learns from this study alone" in text
+        assert "/artifacts/" in text
+        assert study.user_attrs["best_us"] == round(best.mean_us, 2)
+        assert study.user_attrs["speedup"] >= 1
+        assert study.metric_names == ["µs"]
+
+
+def test_the_best_trial_alone_has_the_picture(finished: Finished) -> None:
+    storage = open_storage(finished.storage, create=False)
+    for study in _loaded(finished, storage):
+        attrs = storage.get_study_system_attrs(study._study_id)
+        metas = {k: json.loads(v) for k, v in attrs.items() if k.startswith("dashboard:artifacts:")}
+        [(key, meta)] = [(key, meta) for key, meta in metas.items() if meta]
+        assert key.split(":")[2] == str(study.best_trial._trial_id)
+        assert (finished.artifacts / meta["artifact_id"]).read_bytes().startswith(_PNG)
+
+
+def test_refreshing_writes_what_is_missing_and_nothing_twice(
+    finished: Finished, tmp_path: Path
+) -> None:
+    copy = back_up(finished.storage, tmp_path / "copy.db")
+    storage = open_storage(str(copy), create=False)
+    studies = _loaded(finished, storage)
+    for study in studies:
+        save_note(study, "gone")
+    assert refresh_notes(storage, tmp_path / "artifacts") == len(studies)
+    notes = [get_note(study) for study in studies]
+    assert all("tokens" in text for text in notes)
+    attrs = [storage.get_study_system_attrs(study._study_id) for study in studies]
+    refresh_notes(storage, tmp_path / "artifacts")
+    assert [storage.get_study_system_attrs(study._study_id) for study in studies] == attrs
+
+
+def test_a_note_that_cannot_be_kept_does_not_end_a_run(finished: Finished, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    keeper = NoteKeeper(tmp_path / "file" / "artifacts")
+    report = run(finished.settings, str(tmp_path / "other.db"), keeper)
+    assert report.failed == {}
+    assert report.measured == 40
+
+
+class _SlowNotes:
+    """In place of ``write_note``: each waits until something has happened."""
+
+    def __init__(self) -> None:
+        self.released = Event()
+        self.written: list[bool] = []
+
+    def __call__(self, *words: object) -> None:
+        self.written.append(self.released.wait(30))
+
+
+class _After(PlainDisplay):
+    """Does something at a measurement."""
+
+    def __init__(self, number: int, action: object) -> None:
+        self._left, self._action = number, action
+
+    def trial_told(self, unit: Unit, result: TrialResult) -> None:
+        self._left -= 1
+        if self._left == 0:
+            self._action()  # type: ignore[operator]
+
+
+def test_a_run_does_not_wait_for_its_notes(
+    finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notes = _SlowNotes()
+    monkeypatch.setattr(keeping, "write_note", notes)
+    display = Displays(_After(40, notes.released.set), NoteKeeper(tmp_path))
+    assert run(finished.settings, str(tmp_path / "other.db"), display).measured == 40
+    assert len(notes.written) >= 2  # the last state of both studies, before the run returns
+    assert all(notes.written)
+
+
+def test_what_is_settled_is_written_before_the_end(
+    finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[tuple[int, bool]] = []
+    write, all_written = keeping.write_note, Event()
+
+    def noting(study: optuna.Study, subject: Subject, known: object, folder: Path | None) -> None:
+        write(study, subject, known, folder)  # type: ignore[arg-type]
+        written.append((len(subject.entries), folder is not None))
+        if [each for each in written if each == (20, True)] == [(20, True)] * 2:
+            all_written.set()
+
+    class Waiting(PlainDisplay):
+        """Closes before the keeper does, and not before all is written."""
+
+        def close(self, is_hurried: Callable[[], bool]) -> None:
+            assert all_written.wait(30)
+            written.append((0, False))
+
+    monkeypatch.setattr(keeping, "write_note", noting)
+    monkeypatch.setattr(NoteKeeper, "unit_ended", lambda *_: None)
+    run(finished.settings, str(tmp_path / "o.db"), Displays(Waiting(), NoteKeeper(tmp_path)))
+    assert written[-1] == (0, False)  # nothing twice
+
+
+def test_nor_does_an_interrupted_one(
+    finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notes = _SlowNotes()
+    monkeypatch.setattr(keeping, "write_note", notes)
+    interrupt = _After(5, lambda: os.kill(os.getpid(), signal.SIGINT))
+    report = run(
+        finished.settings, str(tmp_path / "o.db"), Displays(interrupt, NoteKeeper(tmp_path))
+    )
+    assert report.interrupted
+    assert notes.written == []
+    notes.released.set()
+
+
+def test_a_mistake_in_a_note_is_told_and_ends_no_run(
+    finished: Finished,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(keeping, "subject_of", lambda unit: unit.nothing)
+    with caplog.at_level(logging.ERROR, "autotune"):
+        report = run(finished.settings, str(tmp_path / "other.db"), NoteKeeper(tmp_path))
+    assert report.measured == 40
+    assert "the note of" in caplog.text
+    assert "AttributeError" in caplog.text
+
+
+class _Hurry(PlainDisplay):
+    """The user wants the end as soon as everything was measured."""
+
+    def close(self, is_hurried: Callable[[], bool]) -> None:
+        assert not is_hurried()
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_ctrl_c_is_heard_while_the_last_notes_are_written(
+    finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notes = _SlowNotes()
+    monkeypatch.setattr(keeping, "write_note", notes)
+    display = Displays(_Hurry(), NoteKeeper(tmp_path))
+    assert run(finished.settings, str(tmp_path / "other.db"), display).measured == 40
+    assert notes.written == []  # the first still waits
+    notes.released.set()
+
+
+def test_a_note_that_failed_is_written_at_the_end(
+    finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, failed = keeping.write_note, set[str]()
+
+    def fails_once(study: optuna.Study, subject: Subject, *rest: object) -> None:
+        if subject.target == len(subject.entries) and study.study_name not in failed:
+            failed.add(study.study_name)
+            raise OSError("disk full")
+        write(study, subject, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(keeping, "write_note", fails_once)
+    path = str(tmp_path / "other.db")
+    run(finished.settings, path, Displays(_Slow(failed), NoteKeeper(tmp_path)))
+    storage = open_storage(path, create=False)
+    notes = [get_note(study) for study in _loaded(finished, storage)]
+    assert len(failed) == 2
+    assert all("20 of 20" in text and "/artifacts/" in text for text in notes)
+
+
+class _Slow(PlainDisplay):
+    """Closes when both studies' notes have failed."""
+
+    def __init__(self, failed: set[str]) -> None:
+        self._failed = failed
+
+    def close(self, is_hurried: Callable[[], bool]) -> None:
+        until = time.monotonic() + 30
+        while len(self._failed) < 2 and time.monotonic() < until:
+            time.sleep(0.05)
+
+
+def test_a_keeper_keeps_one_run_after_another(finished: Finished, tmp_path: Path) -> None:
+    keeper = NoteKeeper(tmp_path)
+    for name in ("one.db", "two.db"):
+        run(finished.settings, str(tmp_path / name), keeper)
+        storage = open_storage(str(tmp_path / name), create=False)
+        assert all("20 of 20" in get_note(study) for study in _loaded(finished, storage))

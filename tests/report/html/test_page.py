@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from finished_run import Finished  # type: ignore[import-not-found]
+
+from autotune.backends.hardware import find_spec
+from autotune.report.html import result_charts
+from autotune.report.html.nearest_key import nearest_losses
+from autotune.report.html.page import write_report
+from autotune.report.layers import layers_of
+from autotune.report.time_breakdown import spent_on, wall_s
+
+
+def test_the_page_is_whole_and_asks_for_nothing(finished: Finished, tmp_path: Path) -> None:
+    report = write_report(finished.studies(), tmp_path, finished.studies())
+    page = report.page.read_text(encoding="utf-8")
+    assert not re.search(r"""(src|href|url)\s*[=(]\s*["']?(?!data:)[a-z]*:?//""", page)
+    assert "<script" not in page
+    slugs = re.findall(r'<figure id="([a-z]+)"', page)
+    assert {"latency", "speedup", "convergence", "outcomes", "time", "slices"} <= set(slugs)
+    assert {"importance", "compare"} <= set(slugs)
+    assert {path.stem.rsplit("-", 1)[-1] for path in report.pictures} == set(slugs)
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in report.pictures)
+    for study in finished.studies():
+        best = min((e for e in study.measured if e.complete), key=lambda e: e.mean_us)
+        assert str(best.config) in page
+    assert str(finished.settings.output_dir) not in page
+
+
+def test_a_known_gpu_has_its_roofline(finished: Finished, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(result_charts, "known_spec", lambda name: find_spec("H200"))
+    [layer] = layers_of(finished.studies())
+    assert "roofline" in [picture.slug for picture in result_charts.result_charts(layer)]
+
+
+def test_markup_in_a_models_name_stays_text(finished: Finished, tmp_path: Path) -> None:
+    studies = finished.studies()
+    for study in studies:
+        study.attrs["model"] = "<b>bold</b>"  # type: ignore[index]
+    page = write_report(studies, tmp_path).page.read_text(encoding="utf-8")
+    assert "<b>bold" not in page
+    assert "&lt;b&gt;bold" in page
+
+
+def test_an_empty_storage_says_so(tmp_path: Path) -> None:
+    assert "no trials yet" in write_report([], tmp_path).page.read_text(encoding="utf-8")
+
+
+def test_the_neighbour_loses_what_was_measured(finished: Finished) -> None:
+    [layer] = layers_of(finished.studies())
+    losses = nearest_losses(layer, "sglang")
+    assert [(loss.tokens, loss.neighbour) for loss in losses] == [(1, 64), (64, 1)]
+    assert all(loss.loss is None or loss.loss > -0.5 for loss in losses)
+
+
+def test_time_is_spent_within_the_trials(finished: Finished) -> None:
+    for study in finished.studies():
+        seconds = [t.duration.total_seconds() for t in study.trials if t.duration]
+        assert abs(spent_on(study.trials).total_s - sum(seconds)) < 1e-6
+        assert 0 < wall_s(study.trials) <= sum(seconds) + 1e-6

@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from autotune.backends.hardware import find_spec
+from autotune.report.html.roofline import roofline, work_of
+from autotune.spec.problem import Dtype, Problem
+
+_QWEN3_30B = Problem(128, 8, 2048, 768, 4096)
+
+
+def test_all_experts_weights_once_and_every_row_through_both_gemms() -> None:
+    work = work_of(_QWEN3_30B)
+    weights = 128 * 3 * 768 * 2048 * 2
+    assert work.bytes == pytest.approx(weights + 4096 * 2048 * (2 + 2))
+    assert work.flops == pytest.approx(4096 * 8 * 2 * 3 * 768 * 2048)
+
+
+def test_one_token_reads_its_experts_alone() -> None:
+    one = work_of(replace(_QWEN3_30B, tokens=1))
+    assert one.bytes == pytest.approx(8 * 3 * 768 * 2048 * 2 + 2048 * 4)
+
+
+def test_few_tokens_are_bound_by_memory_and_many_by_compute() -> None:
+    h200 = find_spec("H200")
+    assert roofline(replace(_QWEN3_30B, tokens=1), h200).is_memory_bound
+    assert not roofline(replace(_QWEN3_30B, tokens=16384), h200).is_memory_bound
+
+
+def test_fp8_weights_are_half_of_bf16() -> None:
+    half = work_of(replace(_QWEN3_30B, tokens=1, dtype=Dtype.FP8_W8A8))
+    assert half.bytes / work_of(replace(_QWEN3_30B, tokens=1)).bytes == pytest.approx(0.5, abs=0.01)

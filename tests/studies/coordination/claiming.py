@@ -1,0 +1,62 @@
+"""Claims and tells until a study is full: what several processes do at the same time.
+
+python claiming.py STORAGE WORKER GOAL SIZE
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+import optuna
+from optuna.samplers import RandomSampler
+from optuna.storages import BaseStorage, JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
+
+from autotune.spec.config import Config
+from autotune.studies.coordination.claims import claim
+from autotune.studies.coordination.study_view import Ledger
+from autotune.studies.search.samplers import UnseenSampler
+from autotune.studies.space import Space
+from autotune.studies.storage.open import open_storage
+from autotune.studies.storage.rdb_transactions import TrialEnd, finish
+
+
+def space_of(size: int) -> Space:
+    """So few configs that workers collide."""
+    return Space(Config(16, 32, 64, 1 + g, 4, 2) for g in range(size))
+
+
+def storage_of(name: str) -> BaseStorage:
+    if name.endswith(".log"):
+        return JournalStorage(JournalFileBackend(name))
+    return open_storage(name, create=False)
+
+
+def main(name: str, worker: str, goal: int, size: int) -> None:
+    space = space_of(size)
+    seed = 0  # the same for all: they want the same configs
+    sampler = UnseenSampler(space, RandomSampler(seed=seed), seed)
+    study = optuna.load_study(study_name="study", storage=storage_of(name), sampler=sampler)
+    ledger = Ledger(study)
+    kept: list[Any] = []
+    while True:
+        ledger.read()
+        room = goal - len(ledger.entries) - len(ledger.running)
+        if len(ledger.entries) >= goal:
+            break
+        if room <= 0 and not kept:
+            time.sleep(0.01)
+            continue
+        if room > 0:
+            kept += claim(study, space, ledger, worker, count=2, goal=goal)
+        if kept:
+            asked = kept.pop(0)
+            attrs = {"outcome": "ok", "samples_us": [1.0]}
+            finish(study, [TrialEnd(asked.trial_id, TrialState.COMPLETE, 1.0, attrs)])
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))

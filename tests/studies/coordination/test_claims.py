@@ -1,0 +1,207 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import claiming  # type: ignore[import-not-found]
+import optuna
+import pytest
+from optuna.samplers import BaseSampler
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.study import Study
+from optuna.trial import TrialState
+
+from autotune.spec.config import Config, config_from_keys
+from autotune.studies.coordination.claims import claim, sweep
+from autotune.studies.coordination.leases import Census, Lease
+from autotune.studies.coordination.study_view import Ledger
+from autotune.studies.search.samplers import SAMPLERS
+from autotune.studies.storage.open import open_storage
+from autotune.studies.storage.rdb_transactions import TrialEnd, begin, finish
+from autotune.studies.trial_io import distributions, enqueue
+from autotune.studies.trial_record import config_of, measured
+
+SPACE = claiming.space_of(6)
+ME, YOU = "me", "you"
+OK = {"outcome": "ok", "samples_us": [1.0]}
+
+
+@pytest.fixture(params=["a.db", "a.log"])
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> BaseStorage:
+    path = str(tmp_path / request.param)
+    if path.endswith(".log"):
+        return JournalStorage(JournalFileBackend(path))
+    return open_storage(path, create=True)
+
+
+def _study(storage: BaseStorage, sampler: BaseSampler | None = None) -> Study:
+    sampler = sampler or SAMPLERS["grid"](SPACE, 0)
+    return optuna.create_study(
+        storage=storage, study_name="study", sampler=sampler, load_if_exists=True
+    )
+
+
+def _claim(study: Study, *, count: int = 1, goal: int = 6, worker: str = ME) -> list[Config]:
+    ledger = Ledger(study)
+    ledger.read()
+    return [a.config for a in claim(study, SPACE, ledger, worker, count=count, goal=goal)]
+
+
+class Outrun(type(SAMPLERS["grid"](SPACE, 0))):  # type: ignore[misc]
+    """The grid's sampler; after it has proposed, and before that is created, others act."""
+
+    def __init__(self, act: Callable[[dict[str, Any]], None]) -> None:
+        super().__init__(SPACE, 0)
+        self._act = act
+
+    def propose(self, study: Study, count: int) -> list[dict[str, Any]]:
+        free = [
+            config for config, new in zip(SPACE.configs, self._unseen(study), strict=True) if new
+        ]
+        params = [dict(config.as_keys()) for config in free[:count]]
+        self._act(params[0])
+        return params
+
+
+def test_a_config_that_another_began_first_is_theirs(storage: BaseStorage) -> None:
+    other = _study(storage)
+    study = _study(storage, Outrun(lambda p: begin(other, distributions(SPACE), [p], YOU) and None))
+    assert _claim(study, count=3) == list(SPACE.configs[1:3])
+    states = [trial.state for trial in study.get_trials()]
+    given_up = [] if isinstance(storage, RDBStorage) else [TrialState.FAIL]
+    assert states == [TrialState.RUNNING, *given_up, TrialState.RUNNING, TrialState.RUNNING]
+
+
+def test_one_that_another_has_just_measured_is_theirs(storage: BaseStorage) -> None:
+    other, outrun = _study(storage), list(SPACE.configs[:1])
+
+    def measure(params: dict[str, Any]) -> None:
+        if config_from_keys(params) in outrun:
+            [place] = begin(other, distributions(SPACE), [params], YOU)
+            finish(other, [TrialEnd(place.trial_id, TrialState.COMPLETE, 1.0, OK)])
+
+    study = _study(storage, Outrun(measure))
+    assert _claim(study) == [SPACE.configs[1]]  # chosen at once instead
+
+
+def test_one_that_another_has_given_up_stands(storage: BaseStorage) -> None:
+    other = _study(storage)
+
+    def try_it(params: dict[str, Any]) -> None:
+        [place] = begin(other, distributions(SPACE), [params], YOU)
+        finish(other, [TrialEnd(place.trial_id, TrialState.FAIL)])
+
+    assert _claim(_study(storage, Outrun(try_it))) == [SPACE.configs[0]]
+
+
+def test_the_goal_is_never_passed(storage: BaseStorage) -> None:
+    other = _study(storage)
+    five = SPACE.configs[5].as_keys()
+    study = _study(
+        storage, Outrun(lambda _: begin(other, distributions(SPACE), [five], YOU) and None)
+    )
+    assert _claim(study, count=3, goal=3) == list(SPACE.configs[:2])
+
+
+def test_what_was_queued_meanwhile_keeps_its_place(database: str) -> None:
+    other = _study(open_storage(database, create=True))
+    queue = Outrun(lambda _: enqueue(other, SPACE, [(SPACE.configs[5], "a")]) and None)
+    study = _study(open_storage(database, create=False), queue)
+    assert _claim(study, count=3, goal=3) == list(SPACE.configs[:2])
+    assert _claim(study, count=3, goal=3) == [SPACE.configs[5]]
+
+
+def test_queued_ones_come_first_and_once(storage: BaseStorage) -> None:
+    study = _study(storage)
+    enqueue(study, SPACE, [(SPACE.configs[4], "a"), (SPACE.configs[2], "b")])
+    study.enqueue_trial(SPACE.configs[2].as_keys())  # two runs queued it at the same moment
+    assert _claim(study, count=3) == [SPACE.configs[4], SPACE.configs[2]]
+    assert _claim(study) == [SPACE.configs[0]]
+    assert [t.user_attrs.get("source") for t in study.get_trials()[:2]] == ["a", "b"]
+
+
+def test_what_the_dead_left_is_queued_once_and_the_livings_is_theirs(
+    storage: BaseStorage, tmp_path: Path
+) -> None:
+    study = _study(storage)
+    with Lease(storage, "x") as alive:
+        _claim(study, worker=alive.worker)
+        _claim(study, worker="dead")
+        for _ in range(2):
+            ledger = Ledger(study)
+            ledger.read()
+            sweep(study, ledger, Census(storage))
+    states = [trial.state for trial in study.get_trials()]
+    assert states == [TrialState.RUNNING, TrialState.FAIL, TrialState.WAITING]
+    assert _claim(study) == [SPACE.configs[1]]
+    assert study.get_trials()[2].user_attrs["source"] == "interrupted"
+
+
+def test_a_trial_of_ours_that_we_do_not_know_is_lost(storage: BaseStorage) -> None:
+    """The commit came through, and the reply did not."""
+    study = _study(storage)
+    with Lease(storage, "x") as lease:
+        _claim(study, worker=lease.worker, count=1)
+        _claim(study, worker=lease.worker, count=1)
+        ledger = Ledger(study)
+        ledger.read()
+        known = {study.get_trials()[0]._trial_id}
+        assert sweep(study, ledger, Census(storage), mine=lease.names, in_hand=known) == 1
+    states = [trial.state for trial in study.get_trials()]
+    assert states == [TrialState.RUNNING, TrialState.FAIL, TrialState.WAITING]
+
+
+def test_a_trial_without_a_worker_is_lost_in_a_database(database: str) -> None:
+    study = _study(open_storage(database, create=True))
+    study.ask(distributions(SPACE))
+    study.ask()  # killed before its parameters were written
+    ledger = Ledger(study)
+    ledger.read()
+    assert sweep(study, ledger, Census(study._storage)) == 2
+    states = [trial.state for trial in study.get_trials()]
+    assert states == [TrialState.FAIL, TrialState.FAIL, TrialState.WAITING]
+
+
+def test_elsewhere_a_trial_may_be_unsigned_for_a_moment(tmp_path: Path) -> None:
+    study = _study(JournalStorage(JournalFileBackend(str(tmp_path / "a.log"))))
+    study.ask(distributions(SPACE))
+    now = [0.0]
+    census, found = Census(study._storage, clock=lambda: now[0]), []
+    for now[0] in (0.0, 59.0, 61.0):
+        ledger = Ledger(study)
+        ledger.read()
+        found.append(sweep(study, ledger, census))
+    assert found == [0, 0, 1]
+
+
+@pytest.mark.parametrize("name", ["a.db", "a.log"])
+def test_many_at_once_measure_nothing_twice_and_no_more_than_wanted(
+    tmp_path: Path, name: str
+) -> None:
+    size, goal = 24, 20
+    path = str(tmp_path / name)
+    if name.endswith(".log"):
+        storage: BaseStorage = JournalStorage(JournalFileBackend(path))
+    else:
+        storage = open_storage(path, create=True)
+    study = optuna.create_study(storage=storage, study_name="study")
+    for config in (*claiming.space_of(size).configs[:4], claiming.space_of(size).configs[0]):
+        study.enqueue_trial(config.as_keys())
+    command = [sys.executable, claiming.__file__, path]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    workers = [
+        subprocess.Popen([*command, f"w{i}", str(goal), str(size)], env=environment)
+        for i in range(3)
+    ]
+    assert [worker.wait(120) for worker in workers] == [0, 0, 0]
+    trials = study.get_trials()
+    configs = [entry.config for entry in measured(trials)]
+    assert len(configs) == goal
+    assert len(set(configs)) == goal
+    assert [t for t in trials if t.state == TrialState.RUNNING] == []
+    assert all(config_of(trial) in claiming.space_of(size) for trial in trials if trial.params)

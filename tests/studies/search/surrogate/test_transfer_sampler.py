@@ -1,0 +1,202 @@
+"""Physics from the study key, hints from siblings, and the bar on recorded landscapes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import pytest
+
+from autotune.backends.replay.landscape import Landscape, load_landscape
+from autotune.spec.config import Config
+from autotune.spec.device import Device
+from autotune.spec.measurement import Measurement
+from autotune.spec.problem import Problem
+from autotune.studies.key import StudyKey
+from autotune.studies.outcome import Outcome, TrialResult
+from autotune.studies.search.history import Sibling, comparable, likeness, neighbours, siblings
+from autotune.studies.search.surrogate import (
+    InformedSampler,
+    Subject,
+    features,
+    model,
+    sibling_prior,
+)
+from autotune.studies.search.surrogate.features import SMS
+from autotune.studies.search.surrogate.gp import Inputs
+from autotune.studies.search.surrogate.hyperparameters import fit_theta
+from autotune.studies.space import Space, moe_space
+from autotune.studies.storage.open import open_storage
+from autotune.studies.study_record import open_study, stored_studies
+from autotune.studies.trial_io import ask, tell
+
+RECORDED = Path(__file__).parents[5] / "shared/landscapes/moe_h200_qwen3-30b-a3b_tp1_bf16.npz"
+
+
+def made_up_us(problem: Problem, config: Config) -> float:
+    """Best where BLOCK_SIZE_M is twice the rows of an expert; other knobs matter a little."""
+    rows = problem.tokens * problem.top_k / problem.experts
+    wanted = min(max(math.log2(2 * rows), 4), 8)
+    apart = abs(math.log2(config.block_size_m) - wanted)
+    apart += abs(math.log2(config.block_size_n) - 7) / 2 + abs(config.num_stages - 4) / 4
+    apart += abs(math.log2(config.block_size_k) - 6) / 3 + abs(config.group_size_m - 16) / 100
+    return problem.tokens * math.exp(0.4 * apart)
+
+
+def sibling(problem: Problem, space: Space, count: int = 60) -> Sibling:
+    rows = np.random.default_rng(problem.tokens).choice(len(space), count, replace=False)
+    configs = tuple(space.configs[row] for row in rows)
+    return Sibling(problem, configs, tuple(made_up_us(problem, config) for config in configs))
+
+
+def best_ratio(key: StudyKey, space: Space, sampler: InformedSampler, trials: int) -> float:
+    study = optuna.create_study(sampler=sampler)
+    study.set_user_attr("key", key.as_json())
+    for _ in range(trials):
+        asked = ask(study, space)
+        us = made_up_us(key.problem, asked.config)
+        tell(study, asked, TrialResult(Outcome.OK, Measurement((us,), "test")), None)
+    return min(made_up_us(key.problem, config) for config in space.configs) / study.best_value
+
+
+def test_siblings_teach_the_first_proposals(key: StudyKey, space: Space) -> None:
+    known = [sibling(replace(key.problem, tokens=t), space) for t in (16, 32, 256)]
+    cold = best_ratio(key, space, InformedSampler(space, 0), 6)
+    warm = best_ratio(key, space, InformedSampler(space, 0, history=lambda _: known), 6)
+    assert warm > max(cold, 0.85)
+
+
+def test_a_wrong_sibling_does_not_stand_in_the_way(key: StudyKey, space: Space) -> None:
+    right = sibling(replace(key.problem, tokens=128), space)
+    upside_down = replace(right, mean_us=tuple(1e4 / us for us in right.mean_us))
+    sampler = InformedSampler(space, 0, history=lambda _: [upside_down])
+    assert best_ratio(key, space, sampler, 40) > 0.95
+
+
+def test_siblings_far_behind_the_nearest_teach_nothing(key: StudyKey, space: Space) -> None:
+    """A guess from hundreds of studies would take seconds, in which a GPU waits."""
+    subject = Subject(key.problem, key.device, space.configs, SMS)
+    near = [sibling(replace(key.problem, tokens=65 + t), space, 10) for t in range(12)]
+    wide = replace(key.problem, intermediate=16 * key.problem.intermediate)
+    far = [sibling(replace(wide, tokens=t), space, 10) for t in range(1, 9)]
+    alone, among = sibling_prior(subject, near), sibling_prior(subject, [*far, *near])
+    assert alone is not None
+    assert among is not None
+    assert np.array_equal(alone.log_us, among.log_us)
+
+
+def test_siblings_are_learnt_from_again_once_they_have_grown(key: StudyKey, space: Space) -> None:
+    known = [sibling(replace(key.problem, tokens=128), space, 10)]
+    sampler = InformedSampler(space, 0, history=lambda _: known)
+    study = optuna.create_study(sampler=sampler)
+    study.set_user_attr("key", key.as_json())
+    models = []
+    for number in range(18):
+        asked = ask(study, space)
+        us = made_up_us(key.problem, asked.config)
+        tell(study, asked, TrialResult(Outcome.OK, Measurement((us,), "test")), None)
+        if number == 12:
+            known[0] = sibling(replace(key.problem, tokens=128), space, 40)
+        models.append(sampler._surrogate)
+    assert len(set(map(id, models[:16]))) == 1  # looked at again after 8, and found as before
+    assert models[-1] is not models[0]
+
+
+def test_a_static_guess_orders_the_first_trials(key: StudyKey, space: Space) -> None:
+    guess = [made_up_us(key.problem, config) for config in space.configs]
+    assert best_ratio(key, space, InformedSampler(space, 0, prior_us=guess), 1) == 1.0
+
+
+def test_siblings_come_from_the_storage(
+    database: str, key: StudyKey, space: Space, problem: Problem
+) -> None:
+    storage = open_storage(database, create=True)
+    near, far = replace(problem, tokens=128), replace(problem, tokens=1024)
+    foreign = replace(key.device, triton_version="3.5.0")
+    keys = [replace(key, problem=far), replace(key, problem=near), key]
+    keys.append(replace(key, problem=near, device=foreign))
+    for other in keys:
+        study = open_study(storage, other, InformedSampler(space, 0), {})
+        for _ in range(14):
+            asked = ask(study, space)
+            bad = asked.config.num_warps == 8 and asked.config.num_stages == 5
+            measurement = Measurement((made_up_us(other.problem, asked.config),), "test")
+            outcome = Outcome.CRASHED if bad else Outcome.OK
+            tell(study, asked, TrialResult(outcome, None if bad else measurement), None)
+    found = siblings(key, stored_studies(storage))
+    assert [s.problem for s in found] == [near, far]
+    assert found[0].winner in space
+    assert [s.problem for s in neighbours(key, stored_studies(storage))] == [near, far]
+    wider = replace(key, problem=replace(problem, intermediate=2 * problem.intermediate))
+    assert neighbours(wider, stored_studies(storage)) == []
+    assert not comparable(foreign, key.device)
+
+
+def test_likeness_falls_with_distance(problem: Problem) -> None:
+    twice, tenfold = replace(problem, tokens=128), replace(problem, tokens=640)
+    assert likeness(problem, problem) == 1.0
+    assert 1 > likeness(problem, twice) > likeness(problem, tenfold) > 0
+    assert likeness(problem, twice) == likeness(twice, problem)
+
+
+def test_features_are_finite_for_every_config_and_routing(
+    problem: Problem, h200: Device, space: Space
+) -> None:
+    for changed in (problem, replace(problem, tokens=1, ep_size=8, ep_rank=3, experts=16)):
+        for routing in ("uniform", "zipf:1.2", "recorded"):
+            table = features(replace(changed, routing=routing), h200, space.configs)
+            assert table.shape[0] == len(space)
+            assert np.isfinite(table).all()
+
+
+def test_hyperparameters_are_fitted_anew_only_as_knowledge_grows(
+    key: StudyKey, space: Space, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What keeps proposals quick. How quick is for benchmarks/samplers/proposal_time.py."""
+    measured: list[int] = []
+
+    def counted(at: Inputs, *rest: Any) -> Any:
+        measured.append(len(at.smooth))
+        return fit_theta(at, *rest)
+
+    monkeypatch.setattr(model, "fit_theta", counted)
+    best_ratio(key, space, InformedSampler(space, 0), 30)
+    growth = np.array(measured[1:]) / np.array(measured[:-1])
+    assert len(measured) < 20
+    assert (growth >= 1.1).all()
+
+
+@pytest.fixture(scope="module")
+def recorded() -> Landscape:
+    if not RECORDED.exists():
+        pytest.skip("the recorded landscapes are not here")
+    return load_landscape(RECORDED)
+
+
+@pytest.mark.parametrize(("tokens", "least"), [(64, 0.97), (1024, 0.97)])
+def test_the_bar_on_a_recorded_landscape(
+    recorded: Landscape, h200: Device, problem: Problem, tokens: int, least: float
+) -> None:
+    """Cold, without warm starts, 30 trials, mean of three seeds."""
+    problem = replace(problem, tokens=tokens)
+    us = dict(zip(recorded.configs, recorded.median_us(tokens).tolist(), strict=True))
+    space = Space(config for config in moe_space(problem, h200).configs if us.get(config, 0) > 0)
+    key = StudyKey(problem, h200, space.fingerprint)
+    ratios = [recorded.best_us(tokens) / _best(us, key, space, seed) for seed in range(3)]
+    assert float(np.mean(ratios)) >= least
+
+
+def _best(us: dict[Config, float], key: StudyKey, space: Space, seed: int) -> float:
+    study = optuna.create_study(sampler=InformedSampler(space, seed))
+    study.set_user_attr("key", key.as_json())
+    seen: Sequence[float] = ()
+    for _ in range(30):
+        asked = ask(study, space)
+        seen = [*seen, us[asked.config]]
+        tell(study, asked, TrialResult(Outcome.OK, Measurement((seen[-1],), "replay")), None)
+    return min(seen)

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import json
+import random
+
+import pytest
+
+from autotune.spec.config import Config
+from autotune.studies.selection.finalists import (
+    Finalist,
+    as_json,
+    final_winner,
+    from_json,
+    is_settled,
+    pick,
+)
+from autotune.studies.selection.paired_ratio import ratio
+from autotune.studies.trial_record import Measured
+
+CONFIGS = [Config(16, 32, 64, group, 4, 3) for group in range(1, 10)]
+DEFAULT = CONFIGS[-1]
+
+
+def _finalist(config: Config, us: float, noise: float = 0.01, seed: int = 0) -> Finalist:
+    """Routings make times vary together; ``noise`` is each config's own."""
+    own, routing = random.Random(f"{seed} {config}"), random.Random(0)
+    common = [routing.uniform(0.8, 1.2) for _ in range(10)] * 2
+    return Finalist(config, tuple(us * c * own.gauss(1, noise) for c in common))
+
+
+def test_the_best_and_every_measured_incumbent_are_picked() -> None:
+    entries = [Measured(c, (float(i),), float(i), i, True) for i, c in enumerate(CONFIGS)]
+    entries.append(Measured(Config(16, 32, 64, 64), (0.1,), 0.1, 9, False))  # pruned
+    assert pick(entries, {DEFAULT}) == [*CONFIGS[:5], DEFAULT]
+    assert pick(entries, {CONFIGS[1]}) == CONFIGS[:5]
+    assert pick([], {DEFAULT}) == []
+
+
+def test_settled_when_certain_or_even() -> None:
+    clear = [_finalist(CONFIGS[0], 100), _finalist(CONFIGS[1], 110)]
+    assert is_settled(clear)
+    same = Finalist(CONFIGS[2], clear[0].samples_us)
+    assert is_settled([clear[0], same])
+    assert not is_settled([_finalist(CONFIGS[0], 100, 0.1), _finalist(CONFIGS[1], 100.5, 0.1)])
+
+
+def test_a_winner_beats_the_incumbent_by_more_than_the_noise() -> None:
+    fast, default = _finalist(CONFIGS[0], 90), _finalist(DEFAULT, 100)
+    winner = final_winner([fast, default], {DEFAULT})
+    assert winner is not None
+    assert (winner.config, winner.is_incumbent) == (CONFIGS[0], False)
+    assert winner.speedup_interval is not None
+    low, high = winner.speedup_interval
+    assert 1 < low < high < 1.2
+
+    close = _finalist(CONFIGS[0], 99.8, 0.05)
+    kept = final_winner([close, default], {DEFAULT})
+    assert kept is not None
+    assert (kept.config, kept.is_incumbent) == (DEFAULT, True)
+
+
+def test_without_an_incumbent_the_fastest_wins_and_without_any_nobody() -> None:
+    winner = final_winner([_finalist(CONFIGS[0], 90), _finalist(CONFIGS[1], 80)], {DEFAULT})
+    assert winner is not None
+    assert (winner.config, winner.speedup) == (CONFIGS[1], None)
+    assert final_winner([], {DEFAULT}) is None
+
+
+def test_json_and_back() -> None:
+    finalists = [Finalist(CONFIGS[0], (1.0, 2.5)), Finalist(CONFIGS[1], (3.125, 4.0))]
+    assert from_json(json.loads(json.dumps(as_json(finalists)))) == finalists
+
+
+def test_a_gain_that_differs_between_routings_is_no_noise() -> None:
+    """5 % under one, 20 % under the other, with hardly any noise in either."""
+    rival = Finalist(DEFAULT, (100.0, 300.0) * 10, routings=2)
+    gains = [(0.95 + 0.001 * (i % 3), 0.8 + 0.001 * (i % 3)) for i in range(10)]
+    ours = tuple(us for one, two in gains for us in (100 * one, 300 * two))
+    best = Finalist(CONFIGS[0], ours, routings=2)
+    found = best.over(rival)
+    assert found.middle == pytest.approx((0.951 * 0.801) ** 0.5, rel=2e-3)
+    assert found.high - found.low < 0.01
+    assert ratio(best.samples_us, rival.samples_us).high - found.middle > 0.03
+    assert best.mean_us == pytest.approx((95.1 * 240.3) ** 0.5, rel=1e-3)
+    assert from_json(json.loads(json.dumps(as_json([best])))) == [
+        Finalist(CONFIGS[0], tuple(round(us, 3) for us in ours), 2)
+    ]

@@ -1,0 +1,78 @@
+"""The quick reading finds what Optuna's own finds, field by field."""
+
+from __future__ import annotations
+
+import math
+
+import optuna
+import pytest
+from optuna.storages import RDBStorage
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
+
+from autotune.studies.storage import fast_rdb
+from autotune.studies.storage.open import open_storage
+
+
+@pytest.fixture
+def study(database: str) -> Study:
+    """Trials of every state, with everything that can hang on one."""
+    study = optuna.create_study(
+        storage=open_storage(database, create=True), directions=["minimize", "maximize"]
+    )
+    study.enqueue_trial({"x": 0.5}, user_attrs={"source": "a"})
+    for number in range(4):
+        trial = study.ask()
+        trial.suggest_float("x", 0, 1)
+        trial.suggest_categorical("c", (16, True, None, "a"))
+        trial.set_user_attr("samples_us", [1.5, number])
+        trial.set_user_attr("outcome", "ok")
+        if number < 2:
+            study.tell(trial, [number, math.inf])
+    study.tell(study.trials[2].number, state=TrialState.FAIL)
+    study.enqueue_trial({"x": 0.25})
+    study.ask()
+    one = optuna.create_study(storage=study._storage)
+    one.ask().report(math.nan, 0)
+    one.ask().report(2.0, 3)
+    one.tell(1, state=TrialState.PRUNED)
+    study.ask().suggest_int("n", 1, 8, log=True)
+    return study
+
+
+def _plain(trial: FrozenTrial) -> str:
+    """Every field; the order of attributes means nothing, and NaN is itself."""
+    fields = vars(trial).items()
+    return repr({k: sorted(v.items()) if isinstance(v, dict) else v for k, v in fields})
+
+
+@pytest.mark.parametrize("many", [500, 2])
+def test_it_reads_what_optuna_reads(
+    study: Study, database: str, many: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fast_rdb, "_MANY", many)
+    ours, theirs = open_storage(database, create=False), RDBStorage(database)
+    for frozen in theirs.get_all_studies():
+        expected = theirs.get_all_trials(frozen._study_id)
+        found = ours.get_all_trials(frozen._study_id)
+        assert [_plain(trial) for trial in found] == [_plain(trial) for trial in expected]
+        assert [list(t.params) for t in found] == [list(t.params) for t in expected]
+        for state in TrialState:
+            one = [t.number for t in theirs.get_all_trials(frozen._study_id, states=(state,))]
+            assert one == [t.number for t in ours.get_all_trials(frozen._study_id, states=(state,))]
+        some = {expected[0]._trial_id}
+        parts = [s._get_trials(frozen._study_id, None, some, 3) for s in (ours, theirs)]
+        assert [_plain(trial) for trial in parts[0]] == [_plain(trial) for trial in parts[1]]
+
+
+def test_what_ends_elsewhere_is_seen(study: Study, database: str) -> None:
+    again = optuna.load_study(
+        study_name=study.study_name, storage=open_storage(database, create=False)
+    )
+    before = again.get_trials(deepcopy=False)
+    study.tell(3, [1.0, 2.0])
+    study.ask()
+    after = again.get_trials(deepcopy=False)
+    assert (before[3].state, after[3].state) == (TrialState.RUNNING, TrialState.COMPLETE)
+    assert len(after) == len(before) + 1
+    assert after[0] is before[0]  # finished: not read again

@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import sqlalchemy
+from optuna.study import Study
+
+from autotune.errors import StorageError
+from autotune.studies.key import StudyKey
+from autotune.studies.search.samplers import SAMPLERS
+from autotune.studies.space import Space
+from autotune.studies.storage.open import open_storage, public_url
+from autotune.studies.study_record import open_study, stored_studies
+
+
+def test_sqlite_is_in_wal_mode_on_every_connection(database: str) -> None:
+    storage = open_storage(database, create=True)
+    for _ in range(2):
+        with storage.engine.connect() as connection:
+            mode = connection.execute(sqlalchemy.text("PRAGMA journal_mode")).scalar()
+            sync = connection.execute(sqlalchemy.text("PRAGMA synchronous")).scalar()
+        assert (mode, sync) == ("wal", 1)
+        storage.engine.dispose()
+
+
+def test_a_plain_path_is_a_storage(tmp_path: Path) -> None:
+    open_storage(str(tmp_path / "a.db"), create=True)
+    assert (tmp_path / "a.db").exists()
+
+
+def test_no_database(tmp_path: Path) -> None:
+    text = tmp_path / "notes.txt"
+    text.write_text("This is no database. " * 100)
+    with pytest.raises(StorageError, match="file is not a database"):
+        open_storage(str(text), create=True)
+    assert text.read_text() == "This is no database. " * 100
+
+
+@pytest.mark.parametrize("name", ["missing/autotune.db", "."])
+def test_a_place_that_cannot_hold_one(tmp_path: Path, name: str) -> None:
+    with pytest.raises(StorageError, match=r"does not exist|is a folder"):
+        open_storage(str(tmp_path / name), create=True)
+
+
+def test_reading_makes_nothing(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="there is no storage"):
+        open_storage(str(tmp_path / "a.db"), create=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("url", ["nonsense://x", "postgresql+nodriver://u:secret@h/db"])
+def test_an_unknown_url_never_shows_its_password(url: str) -> None:
+    with pytest.raises(StorageError) as caught:
+        open_storage(url, create=True)
+    assert "secret" not in str(caught.value)
+
+
+def test_public_url_hides_the_password() -> None:
+    assert public_url("postgresql://me:s@host/db") == "postgresql+psycopg://me:***@host/db"
+    assert public_url("a.db") == "a.db"
+
+
+def test_a_newer_optuna_schema_is_refused(database: str) -> None:
+    storage = open_storage(database, create=True)
+    with storage.engine.begin() as connection:
+        connection.execute(sqlalchemy.text("UPDATE alembic_version SET version_num = 'v99.0.0.a'"))
+    storage.engine.dispose()
+    with pytest.raises(StorageError, match="newer version of Optuna"):
+        open_storage(database, create=True)
+
+
+def test_a_newer_layout_of_ours_is_refused(database: str, key: StudyKey, space: Space) -> None:
+    storage = open_storage(database, create=True)
+    sampler = SAMPLERS["random"](space, 0)
+    open_study(storage, key, sampler, {"model": "m"}).set_user_attr("layout", 2)
+    with pytest.raises(StorageError, match="newer autotune"):
+        open_study(storage, key, sampler, {"model": "m"})
+    with pytest.raises(StorageError, match="newer autotune"):
+        stored_studies(storage)
+
+
+def test_a_half_made_study_is_passed_over_and_mended(
+    database: str, key: StudyKey, space: Space, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = open_storage(database, create=True)
+    sampler = SAMPLERS["random"](space, 0)
+    write = Study.set_user_attr
+
+    def die_at_the_key(self: Study, name: str, value: object) -> None:
+        if name == "key":
+            raise KeyboardInterrupt
+        write(self, name, value)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Study, "set_user_attr", die_at_the_key)
+        open_study(storage, key, sampler, {"model": "m"})
+    assert stored_studies(storage) == []
+    open_study(storage, key, sampler, {"model": "m"})
+    assert [study.key for study in stored_studies(storage)] == [key]

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import logging
+import sqlite3
+
+import pytest
+from optuna.exceptions import StorageInternalError
+from sqlalchemy.exc import OperationalError
+
+from autotune.errors import StorageError
+from autotune.studies.storage import retry
+from autotune.studies.storage.retry import patiently
+
+
+class Failing:
+    """Fails so many times."""
+
+    def __init__(self, times: int, error: Exception) -> None:
+        self.left, self._error = times, error
+
+    def __call__(self) -> str:
+        self.left -= 1
+        if self.left >= 0:
+            raise self._error
+        return "done"
+
+
+LOCKED = OperationalError("BEGIN", {}, sqlite3.OperationalError("database is locked"))
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retry, "_FIRST_WAIT_S", 0.001)
+    monkeypatch.setattr(retry, "_LONGEST_WAIT_S", 0.002)
+
+
+@pytest.mark.parametrize("error", [LOCKED, StorageInternalError(), OSError("disk is full")])
+def test_it_tries_again_and_says_nothing(
+    error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert patiently(Failing(5, error)) == "done"
+    assert caplog.records == []
+
+
+def test_after_a_while_it_says_so_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(retry, "_SAY_AFTER_S", 0.0)
+    logging.getLogger("autotune").propagate = True
+    assert patiently(Failing(5, LOCKED)) == "done"
+    said = {id(record) for record in caplog.records if "trying again" in record.getMessage()}
+    assert len(said) == 1
+
+
+def test_in_the_end_it_gives_up_with_the_cause() -> None:
+    with pytest.raises(StorageError, match="database is locked"):
+        patiently(Failing(10**6, LOCKED), patience_s=0.05)
+
+
+def test_a_bug_is_not_waited_for() -> None:
+    failing = Failing(1, ZeroDivisionError())
+    with pytest.raises(ZeroDivisionError):
+        patiently(failing)
+    assert failing.left == 0
+
+
+def test_who_is_in_a_hurry_waits_no_longer() -> None:
+    failing = Failing(10**6, LOCKED)
+    with pytest.raises(StorageError, match="database is locked"):
+        patiently(failing, is_hurried=lambda: failing.left < 10**6 - 3)
+    assert failing.left == 10**6 - 4

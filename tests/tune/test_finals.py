@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+from fakes import ABORT, FINE, NoisyMeasurer  # type: ignore[import-not-found]
+
+from autotune.engines import ENGINES, Engine
+from autotune.spec.config import Config
+from autotune.spec.device import Device, DeviceKind
+from autotune.spec.problem import Problem
+from autotune.studies.key import StudyKey
+from autotune.studies.search.samplers import SAMPLERS
+from autotune.studies.selection.finalists import final_winner
+from autotune.studies.selection.robust import Robust
+from autotune.studies.storage.open import open_storage
+from autotune.studies.study_record import open_study
+from autotune.studies.trial_record import Measured
+from autotune.tune.finals import MAX_ROUNDS, MIN_ROUNDS, settle, stored_finalists
+from autotune.tune.jobs import Job
+from autotune.tune.processes.child import Child
+from autotune.tune.processes.signals import Interrupt
+from autotune.tune.tuning_study import Unit
+
+PROBLEM = Problem(8, 2, 512, 256, 1)
+ROUTINGS = 4
+
+
+@pytest.fixture
+def child() -> Iterator[Child]:
+    child = Child(NoisyMeasurer)
+    yield child
+    child.close()
+
+
+@pytest.fixture
+def unit(database: str) -> Unit:
+    """Ten configs, of which the search believed that the slower ones are the faster ones."""
+    space = NoisyMeasurer().space(PROBLEM)
+    key = StudyKey(PROBLEM, NoisyMeasurer.device, space.fingerprint)
+    sampler = SAMPLERS["grid"](space, 0)
+    study = open_study(open_storage(database, create=True), key, sampler, {"model": "m"})
+    configs = [Config(16, 32, 64, group, 4, FINE) for group in range(9)]
+    entries = [Measured(c, (50.0 - i,), 50.0 - i, i, True) for i, c in enumerate(configs)]
+    incumbents = {"sglang default": configs[0]}
+    return Unit(Job(PROBLEM, ()), key, space, study, incumbents, 9, entries)
+
+
+def test_what_search_believed_is_put_right(unit: Unit, child: Child) -> None:
+    settle(unit, child, Interrupt(), 60)
+    assert {f.config.group_size_m for f in unit.finalists} == {8, 7, 6, 5, 4, 0}
+    rounds = {len(finalist.samples_us) / ROUTINGS for finalist in unit.finalists}
+    assert len(rounds) == 1
+    assert MIN_ROUNDS <= rounds.pop() <= MAX_ROUNDS
+    winner = final_winner(unit.finalists, set(unit.incumbents.values()))
+    assert winner is not None
+    assert winner.is_incumbent  # search said 50 against 42 µs; measured side by side it is ahead
+
+
+def test_it_is_kept_until_trials_come(unit: Unit, child: Child) -> None:
+    settle(unit, child, Interrupt(), 60)
+    stored = stored_finalists(unit.study.user_attrs, measured=9)
+    assert [f.config for f in stored] == [f.config for f in unit.finalists]
+    assert stored_finalists(unit.study.user_attrs, measured=10) == []
+    again = replace(unit, finalists=[])
+    child.kill()  # nothing is measured again
+    settle(again, child, Interrupt(), 60)
+    assert again.finalists == stored
+
+
+def test_where_the_worst_loss_counts_finalists_of_the_mean_are_not_enough(
+    unit: Unit, child: Child
+) -> None:
+    settle(unit, child, Interrupt(), 60)
+    now = replace(unit, finalists=[], robust=Robust.WORST)
+    assert stored_finalists(unit.study.user_attrs, 9, Robust.WORST) == []
+    settle(now, child, Interrupt(), 60)
+    assert {len(f.samples_us) for f in now.finalists} == {MAX_ROUNDS * ROUTINGS}
+    stored = stored_finalists(unit.study.user_attrs, 9, Robust.WORST)
+    assert [f.config for f in stored] == [f.config for f in now.finalists]
+    assert stored_finalists(unit.study.user_attrs, 9) == stored  # more than the mean needs
+
+
+def test_a_finalist_that_fails_now_is_none(unit: Unit, child: Child) -> None:
+    fatal = Config(16, 32, 64, 1, 4, ABORT)
+    unit.entries.append(Measured(fatal, (1.0,), 1.0, 9, True))
+    settle(unit, child, Interrupt(), 60)
+    assert len(unit.finalists) == 5
+    assert fatal not in {finalist.config for finalist in unit.finalists}
+
+
+def test_where_all_of_them_fail_now_there_are_none(unit: Unit, child: Child) -> None:
+    unit.entries = [
+        Measured(Config(16, 32, 64, group, 4, ABORT), (1.0,), 1.0, group, True)
+        for group in range(2)
+    ]
+    settle(unit, child, Interrupt(), 60)
+    assert unit.finalists == []
+
+
+def test_each_engine_has_finalists_that_it_can_launch(
+    unit: Unit, child: Child, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The five fastest are nothing for one of two engines."""
+    legal = {"sglang": {0, 1, 2}, "vllm": set(range(9))}
+
+    def may(engine: Engine, problem: Problem, device: Device, config: Config) -> bool:
+        return config.group_size_m in legal[engine.name]
+
+    monkeypatch.setattr("autotune.tune.finals.may_write", may)
+    both = replace(unit, job=Job(PROBLEM, (ENGINES["sglang"], ENGINES["vllm"])))
+    settle(both, child, Interrupt(), 60)
+    assert {f.config.group_size_m for f in both.finalists} == {8, 7, 6, 5, 4, 0, 1, 2}
+
+
+def test_estimates_have_no_noise_to_settle(unit: Unit, child: Child) -> None:
+    device = replace(unit.key.device, kind=DeviceKind.ESTIMATE)
+    estimated = replace(unit, key=replace(unit.key, device=device))
+    settle(estimated, child, Interrupt(), 60)
+    assert estimated.finalists == []

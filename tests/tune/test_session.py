@@ -1,0 +1,203 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from threading import Timer
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+from small_landscape import SHAPE  # type: ignore[import-not-found]
+
+from autotune.engines import ENGINES
+from autotune.errors import DeviceError, EngineFileError
+from autotune.report.terminal.progress import PlainDisplay
+from autotune.settings import ModelSettings, RunSettings
+from autotune.studies.coordination.leases import Lease
+from autotune.studies.storage.open import open_storage
+from autotune.studies.storage.rdb_transactions import TrialEnd, begin, finish
+from autotune.studies.study_record import StoredStudy, stored_studies
+from autotune.studies.trial_record import MEASURED
+from autotune.tune.jobs import files_dir
+from autotune.tune.session import RunReport, run
+from autotune.tune.stored_results import stored_results, unfinished_settings
+
+Make = Callable[..., RunSettings]
+
+
+def _run(settings: RunSettings, database: str) -> RunReport:
+    return run(settings, database, PlainDisplay())
+
+
+def _stored(database: str) -> list[StoredStudy]:
+    return stored_studies(open_storage(database, create=False))
+
+
+def test_from_a_shape_to_files_that_both_engines_load(settings: Make, database: str) -> None:
+    report = _run(settings(), database)
+    assert report.failed == {}
+    assert (report.measured, report.unfinished, report.interrupted) == (24, 0, False)
+    folder = files_dir(settings().output_dir, report.device)
+    assert folder.name == "replayed"
+    assert len(report.files) == 2
+    for result in report.results:
+        found = result.engine.lookup(
+            result.engine.env_folder(folder), result.problem, result.device, result.problem.tokens
+        )
+        assert found is not None
+        assert found.config == result.config
+
+
+def test_the_winner_is_the_fastest_measured_and_never_the_slower_default(
+    settings: Make, database: str
+) -> None:
+    for result in _run(settings(trials=30), database).results:
+        winner, default_us = result.winner, result.default_us
+        assert winner is not None
+        assert default_us is not None
+        assert winner.mean_us <= default_us
+        assert winner.mean_us == min(e.mean_us for e in result.entries if e.complete)
+
+
+def test_a_second_identical_run_measures_nothing_and_writes_the_same(
+    settings: Make, database: str
+) -> None:
+    first = _run(settings(), database)
+    texts = [file.path.read_text() for file in first.files]
+    second = _run(settings(), database)
+    assert second.measured == 0
+    assert [file.path.read_text() for file in second.files] == texts
+
+
+def test_more_trials_go_on_from_what_is_there(settings: Make, database: str) -> None:
+    _run(settings(trials=10), database)
+    assert _run(settings(trials=15), database).measured == 10
+    configs = [[e.config for e in study.measured] for study in _stored(database)]
+    assert [len(set(c)) for c in configs] == [15, 15]
+
+
+def test_a_study_that_converged_stays_so(settings: Make, database: str) -> None:
+    first = _run(settings(trials=40), database)
+    counts = [len(study.measured) for study in _stored(database)]
+    assert all(15 <= count < 40 for count in counts)
+    assert first.unfinished == 0
+    assert all(study.attrs["finished"].startswith("converged") for study in _stored(database))
+    for study in _stored(database):
+        tried = {entry.config for entry in study.measured}
+        best = min(study.measured, key=lambda entry: entry.mean_us).config
+        assert {replace(best, group_size_m=size) for size in (1, 8)} <= tried
+    assert _run(settings(trials=40), database).measured == 0
+    assert _run(settings(trials=40, stop_gain=0.0), database).measured == 80 - sum(counts)
+
+
+def test_failures_are_not_measurements(settings: Make, database: str) -> None:
+    _run(settings(trials=30, sampler="random"), database)
+    study = _stored(database)[0]
+    failed = [t for t in study.trials if t.user_attrs.get("outcome") == "compile error"]
+    assert len(study.measured) == 30
+    assert all(t.state == TrialState.FAIL for t in failed)
+
+
+def test_a_space_smaller_than_the_trials_ends_well(settings: Make, database: str) -> None:
+    model = ModelSettings(shape=SHAPE, batch_sizes=(1,))
+    report = _run(settings(trials=1000, sampler="random", model=model), database)
+    assert (report.measured, report.unfinished) == (216 - 40, 0)
+    [study] = _stored(database)
+    assert study.is_finished
+    assert study.attrs["finished"] == "every config of the space was tried"
+
+
+def test_timeout_leaves_the_rest_for_resume(settings: Make, database: str) -> None:
+    late = settings(timeout_s=0.001)
+    report = _run(late, database)
+    assert (report.measured, report.unfinished) == (0, 2)
+    assert unfinished_settings(_stored(database)) == [late]
+    body = json.loads(report.files[0].path.read_text())
+    assert {"1", "64"} <= set(body)  # the defaults: never a file that lacks a requested key
+
+
+def test_trials_that_a_dead_run_left_are_asked_again(settings: Make, database: str) -> None:
+    _run(settings(trials=5), database)
+    storage = open_storage(database, create=False)
+    study = optuna.load_study(study_name=_stored(database)[0].name, storage=storage)
+    study.enqueue_trial(dict(study.trials[0].params) | {"BLOCK_SIZE_M": 64, "num_stages": 4})
+    lost = study.ask(dict(study.trials[0].distributions))
+    _run(settings(trials=6), database)
+    trials = _stored(database)[0].trials
+    assert trials[lost.number].state == TrialState.FAIL
+    assert [t.state for t in trials if t.state == TrialState.RUNNING] == []
+    again = [t for t in trials if t.params == lost.params and t.state in MEASURED]
+    assert len(again) == 1
+    assert again[0].user_attrs["source"] == "interrupted"
+
+
+def test_the_best_of_a_neighbouring_batch_size_is_measured_first(
+    settings: Make, database: str
+) -> None:
+    one = ModelSettings(shape=SHAPE, batch_sizes=(1,))
+    _run(settings(model=one, trials=14), database)
+    _run(settings(trials=14), database)
+    [study] = [study for study in _stored(database) if study.key.problem.tokens == 64]
+    hinted = [t.number for t in study.trials if "best at 1 " in t.user_attrs.get("source", "")]
+    assert hinted
+    assert hinted[0] <= 2  # after the engines' defaults
+
+
+def test_results_come_from_the_storage_alone(settings: Make, database: str) -> None:
+    report = _run(settings(), database)
+    again = [result for study in _stored(database) for result in stored_results(study)]
+    assert [r.config for r in again] == [r.config for r in report.results]
+
+
+def test_one_engine(settings: Make, database: str) -> None:
+    report = _run(settings(engines=("vllm",)), database)
+    assert [result.engine for result in report.results] == [ENGINES["vllm"]] * 2
+    assert len(report.files) == 1
+
+
+def test_an_output_folder_that_cannot_be_written_is_found_at_once(
+    settings: Make, database: str, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(EngineFileError, match="cannot be written"):
+        _run(settings(output_dir=tmp_path / "file" / "configs"), database)
+    assert not Path(database.removeprefix("sqlite:///")).exists()
+
+
+@pytest.mark.parametrize("device", ["replay:gone.npz", "estimate:Voodoo2", "cpu", "cuda:x"])
+def test_a_device_that_is_not_there_leaves_nothing_behind(
+    settings: Make, database: str, tmp_path: Path, device: str
+) -> None:
+    before = set(tmp_path.iterdir())
+    with pytest.raises(DeviceError):
+        _run(settings(device=device), database)
+    assert set(tmp_path.iterdir()) == before
+
+
+def test_a_storage_in_use_is_joined(settings: Make, database: str) -> None:
+    """Another run has one of the configs in work: it is not measured here too."""
+    _run(settings(trials=5), database)
+    study = optuna.load_study(
+        study_name=_stored(database)[0].name, storage=open_storage(database, create=False)
+    )
+    with Lease(open_storage(database, create=False), "elsewhere") as other:
+        [place] = begin(
+            study,
+            study.trials[0].distributions,
+            [dict(study.trials[0].params) | {"num_stages": 4, "num_warps": 8}],
+            other.worker,
+        )
+        stopped = Timer(6.0, lambda: finish(study, [TrialEnd(place.trial_id, TrialState.FAIL)]))
+        stopped.start()
+        assert _run(settings(trials=6), database).measured == 2
+    trials = study.get_trials()
+    assert trials[place.number].state == TrialState.FAIL
+    assert max(trial.number for trial in trials if trial.value is not None) > place.number
+
+
+def test_a_batch_size_that_was_not_recorded(settings: Make, database: str) -> None:
+    model = ModelSettings(shape=SHAPE, batch_sizes=(7,))
+    with pytest.raises(DeviceError, match="7"):
+        _run(settings(model=model), database)

@@ -1,0 +1,57 @@
+"""What a storage says of finished work."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+
+import pytest
+
+from autotune.spec.config import Config
+from autotune.spec.device import Device, DeviceKind, Target
+from autotune.spec.measurement import Measurement
+from autotune.spec.problem import Problem
+from autotune.studies.key import StudyKey
+from autotune.studies.outcome import Outcome, TrialResult
+from autotune.studies.search.samplers import SAMPLERS
+from autotune.studies.space import Space
+from autotune.studies.storage.open import open_storage
+from autotune.studies.study_record import open_study, stored_studies
+from autotune.studies.trial_io import ask, tell
+from autotune.tune.stored_results import newest
+
+H200 = Device(DeviceKind.CUDA, "NVIDIA H200", Target("cuda", 90), 232448, "3.6.0", "layer, 1")
+SPACE = Space([Config(16, 32, 64, 1, 4, 3)])
+
+
+def _tuned(database: str, tokens: int, device: Device) -> None:
+    key = StudyKey(Problem(8, 2, 512, 256, tokens), device, SPACE.fingerprint)
+    storage = open_storage(database, create=True)
+    study = open_study(storage, key, SAMPLERS["grid"](SPACE, 0), {"model": "m"})
+    tell(study, ask(study, SPACE), TrialResult(Outcome.OK, Measurement((1.0,), "test")), None)
+
+
+@pytest.mark.parametrize("order", [("layer, 1", "layer, 2"), ("layer, 2", "layer, 1")])
+def test_of_studies_that_differ_in_method_the_last_one_counts(
+    database: str, order: tuple[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """A newer version measures otherwise: one file must not mix what both found."""
+    for method in order:
+        for tokens in (1, 64):
+            _tuned(database, tokens, replace(H200, method=method))
+    studies = stored_studies(open_storage(database, create=False))
+    assert len(studies) == 4
+    with caplog.at_level(logging.WARNING):
+        kept = newest(studies)
+    assert [study.key.device.method for study in kept] == [order[1]] * 2
+    assert f"left out: studies measured otherwise ({order[0]})" in caplog.text
+
+
+def test_other_gpus_and_versions_are_no_older_ones(
+    database: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    for device in (H200, replace(H200, triton_version="3.5.0"), replace(H200, name="NVIDIA H100")):
+        _tuned(database, 1, device)
+    studies = stored_studies(open_storage(database, create=False))
+    assert newest(studies) == studies
+    assert not caplog.text

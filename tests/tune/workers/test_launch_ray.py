@@ -1,0 +1,148 @@
+"""Workers by Ray: on a real cluster of two nodes with two pretended GPUs each, where Ray is
+installed; what needs no cluster is tested everywhere."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from echoing import start_echo  # type: ignore[import-not-found]
+
+from autotune.errors import DeviceError, UsageError
+from autotune.tune.workers.launch_ray import Cluster, check_reach, connected
+
+_HERE = socket.gethostname()
+_PATIENCE_S = 60.0
+
+
+def test_a_cluster_of_this_machine_alone_may_use_any_storage() -> None:
+    for storage in ("autotune.db", "journal:x", "grpc://localhost:1", "postgresql://u@/db"):
+        check_reach(storage, {_HERE})
+
+
+@pytest.mark.parametrize(
+    ("storage", "words"),
+    [
+        ("autotune.db", "cannot open autotune.db"),
+        ("sqlite:////share/autotune.db", "cannot open"),
+        ("journal:relative/x", "whole path"),
+        ("grpc://localhost:13000", "not this machine"),
+        ("postgresql://u:secret@127.0.0.1/db", "not this machine"),
+        ("postgresql://u:secret@/db", "not this machine"),
+    ],
+)
+def test_what_other_machines_would_not_reach_is_refused(storage: str, words: str) -> None:
+    with pytest.raises(UsageError, match=words) as caught:
+        check_reach(storage, {_HERE, "node2"})
+    assert "secret" not in str(caught.value)
+
+
+def test_what_other_machines_reach() -> None:
+    for storage in ("journal:/share/x", "grpc://head:13000", "postgresql://u@db.example/db"):
+        check_reach(storage, {_HERE, "node2"})
+
+
+def test_without_ray_its_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(UsageError, match=r"moe-autotune\[ray\]"), connected("auto", "a.db"):
+        pass
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    pytest.importorskip("ray", reason="no ray: the extra 'ray' is not installed")
+    from ray.cluster_utils import Cluster as TestCluster
+
+    paths = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join(paths))
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        node = {"num_cpus": 2, "num_gpus": 2, "object_store_memory": 100 << 20}
+        cluster = TestCluster(initialize_head=True, head_node_args=node)
+        cluster.add_node(**node)
+        yield cluster.address
+        cluster.shutdown()
+
+
+@pytest.fixture(scope="module")
+def cluster(address: str) -> Iterator[Cluster]:
+    with connected(address, "autotune.db") as joined:
+        yield joined
+
+
+def _ready(link: Any) -> Any:
+    assert link.poll(_PATIENCE_S)
+    return link.recv()
+
+
+def test_each_worker_has_a_gpu_of_its_own_and_all_are_used(cluster: Cluster) -> None:
+    assert cluster.hosts == {_HERE}
+    assert cluster.free_gpus == 4
+    start = cluster.starter(start_echo, gpus=1, cpus=0)
+    started = [start(number) for number in range(4)]
+    ready = [_ready(link) for link, _ in started]
+    assert [order for _, order, _, _ in ready] == [0, 1, 2, 3]
+    assert sorted(gpu for _, _, gpu, _ in ready) == ["0", "0", "1", "1"]  # of two nodes
+    with pytest.raises(DeviceError, match="4 GPUs, none of them free"):
+        _ = cluster.free_gpus
+    for number, (link, _) in enumerate(started):
+        for message in (number, "x" * 100_000, None):
+            link.send(message)
+            assert _ready(link) == message
+    for link, process in started:
+        link.send("leave")
+        process.join(20)
+        assert process.exitcode == 0
+        assert link.poll(5)
+        with pytest.raises(EOFError):
+            link.recv()
+    _wait_for(lambda: _free(cluster) == 4)
+
+
+def test_a_dead_worker_is_seen_as_one(cluster: Cluster) -> None:
+    start = cluster.starter(start_echo)
+    link, process = start("a")
+    _ready(link)
+    link.send("die")
+    with pytest.raises(EOFError):
+        _ready(link)
+    process.join(20)
+    assert process.exitcode is not None
+    assert process.exitcode < 0
+    process.kill()
+
+
+def test_a_killed_one_takes_its_process_along(cluster: Cluster) -> None:
+    start = cluster.starter(start_echo)
+    link, process = start("a")
+    pid = _ready(link)[3]
+    process.kill()
+    process.join(20)
+    _wait_for(lambda: not _lives(pid))
+    with pytest.raises(EOFError):
+        _ready(link)
+
+
+def _free(cluster: Cluster) -> int:
+    with suppress(DeviceError):
+        return cluster.free_gpus
+    return 0
+
+
+def _lives(pid: int) -> bool:
+    stat = Path(f"/proc/{pid}/stat")
+    return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+def _wait_for(condition: Any) -> None:
+    deadline = time.monotonic() + _PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)

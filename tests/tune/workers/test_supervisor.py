@@ -1,0 +1,238 @@
+"""Runs of several workers, with real processes that are really killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import pytest
+
+from autotune.backends.options import MeasurerOptions
+from autotune.errors import DeviceError
+from autotune.report.terminal.progress import PlainDisplay
+from autotune.settings import RunSettings
+from autotune.spec.device import Device, DeviceKind, Target
+from autotune.studies.storage.open import open_storage
+from autotune.studies.study_record import StoredStudy, stored_studies
+from autotune.studies.trial_record import outcome_counts
+from autotune.tune.session import run
+from autotune.tune.tuning_study import Unit
+from autotune.tune.workers.protocol import Order, Ready, Refused
+from autotune.tune.workers.supervisor import Crew, Died
+
+Make = Callable[..., RunSettings]
+
+
+class KillingDisplay(PlainDisplay):
+    """Kills a worker, or a worker's child, after so many trials."""
+
+    def __init__(self, after: int, *, child: bool) -> None:
+        self._left = after
+        self._child = child
+
+    def trial_told(self, unit: Unit, result: object) -> None:  # type: ignore[override]
+        self._left -= 1
+        if self._left == 0:
+            victims = _children(os.getpid())
+            if self._child:
+                victims = [child for worker in victims for child in _children(worker)]
+            os.kill(victims[0], signal.SIGKILL)
+
+
+def _children(pid: int) -> list[int]:
+    """Processes that Python's multiprocessing started for this one."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            words = path.read_text().rsplit(")", 1)[1].split()
+            command = path.with_name("cmdline").read_text()
+        except OSError:
+            continue
+        if int(words[1]) == pid and "spawn_main" in command and words[0] not in "ZX":
+            found.append(int(path.parent.name))
+    return found
+
+
+def _stored(database: str) -> list[StoredStudy]:
+    return stored_studies(open_storage(database, create=False))
+
+
+def _counts(database: str) -> list[dict[str, int]]:
+    return [outcome_counts(study.trials) for study in _stored(database)]
+
+
+def _many(settings: Make, **changes: object) -> RunSettings:
+    values = {"jobs": 2, "trials": 20, "sampler": "random", **changes}
+    return settings(**values)
+
+
+def test_workers_share_the_work_and_measure_nothing_twice(
+    settings: Make, database: str, landscape: Path
+) -> None:
+    slow = f"replay:{landscape}@50ms"  # or the first one is done before the other has begun
+    report = run(_many(settings, device=slow), database, PlainDisplay())
+    assert (report.measured, report.unfinished, report.failed) == (40, 0, {})
+    for study in _stored(database):
+        configs = [entry.config for entry in study.measured]
+        assert len(configs) == len(set(configs)) == 20
+    trials = [trial for study in _stored(database) for trial in study.trials]
+    assert len({trial.user_attrs["worker"] for trial in trials}) >= 2  # none was left in the queue
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="finds processes in /proc")
+@pytest.mark.parametrize("child", [False, True], ids=["worker", "child"])
+def test_a_killed_process_costs_nothing_that_was_told(
+    settings: Make, database: str, child: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    report = run(_many(settings), database, KillingDisplay(10, child=child))
+    assert (report.measured, report.unfinished) == (40, 0)
+    assert [len(study.measured) for study in _stored(database)] == [20, 20]
+    assert all("running" not in counts for counts in _counts(database))
+    assert ("another takes its place" in caplog.text) is not child
+
+
+@pytest.fixture
+def started(settings: Make, database: str) -> Iterator[Callable[[], subprocess.Popen[bytes]]]:
+    """Starts the same run in processes of their own."""
+    code = (
+        "import sys, json; from autotune.settings import RunSettings\n"
+        "from autotune.tune.session import run\n"
+        "from autotune.report.terminal.progress import PlainDisplay\n"
+        "if __name__ == '__main__':\n"
+        "    settings = RunSettings.from_json(json.loads(sys.argv[1]))\n"
+        "    sys.exit(130 if run(settings, sys.argv[2], PlainDisplay()).interrupted else 0)\n"
+    )
+    script = Path(database.removeprefix("sqlite:///")).with_name("start.py")
+    script.write_text(code)
+    slow = f"{settings().device}@20ms"
+    text = json.dumps(_many(settings, jobs=2, trials=40, device=slow).as_json())
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    processes: list[subprocess.Popen[bytes]] = []
+
+    def start() -> subprocess.Popen[bytes]:
+        command = [sys.executable, str(script), text, database]
+        processes.append(subprocess.Popen(command, env=environment))
+        return processes[-1]
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.wait()
+
+
+def _wait_for(database: str, measured: int) -> None:
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        time.sleep(0.2)
+        try:
+            if sum(len(study.measured) for study in _stored(database)) >= measured:
+                return
+        except Exception:  # noqa: BLE001  it is being made
+            continue
+    pytest.fail("nothing was measured")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's parent-death signal is Linux's")
+def test_kill_9_of_the_parent_ends_all_and_the_next_run_goes_on(
+    started: Callable[[], subprocess.Popen[bytes]], database: str
+) -> None:
+    first = started()
+    _wait_for(database, 10)
+    workers = _children(first.pid)
+    all_of_them = [*workers, *(child for worker in workers for child in _children(worker))]
+    assert len(all_of_them) == 4
+    first.kill()
+    first.wait()
+    before = _measured(database)
+    until = time.monotonic() + 10
+    while any(_is_alive(pid) for pid in all_of_them) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not any(_is_alive(pid) for pid in all_of_them)
+    assert started().wait(120) == 0
+    assert before <= _measured(database)
+    assert [len(study.measured) for study in _stored(database)] == [40, 40]
+    assert all("running" not in counts for counts in _counts(database))
+
+
+def test_two_runs_join_and_one_that_is_interrupted_leaves_in_time(
+    started: Callable[[], subprocess.Popen[bytes]], database: str
+) -> None:
+    first = started()
+    _wait_for(database, 5)
+    second = started()
+    _wait_for(database, 15)
+    began = time.monotonic()
+    first.send_signal(signal.SIGTERM)
+    assert first.wait(60) == 130
+    assert time.monotonic() - began < 12
+    assert second.wait(120) == 0
+    assert [len(study.measured) for study in _stored(database)] == [40, 40]
+    assert all("running" not in counts for counts in _counts(database))
+
+
+def _measured(database: str) -> set[tuple[str, int]]:
+    return {(s.name, entry.trial_number) for s in _stored(database) for entry in s.measured}
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+class FakeProcess:
+    """A process that only has a pipe: what it says was written before."""
+
+    exitcode = None
+
+    def kill(self) -> None:
+        pass
+
+    def join(self, timeout: float | None = None) -> None:
+        pass
+
+
+def _crew(*names: str) -> tuple[Crew, list[Connection]]:
+    """Workers that are ready with GPUs of these names, and their ends of the links."""
+    ends = []
+
+    def start(order: Order) -> tuple[Connection, FakeProcess]:
+        ours, theirs = Pipe()
+        gpu = Device(DeviceKind.CUDA, names[order.number], Target("cuda", 90), 1, "3.6.0")
+        theirs.send(Ready(gpu))
+        ends.append(theirs)
+        return ours, FakeProcess()
+
+    options = MeasurerOptions(cache_dir=Path("unused"))
+    orders = [Order(f"cuda:{i}", options, "sqlite:///a.db", i) for i in range(len(names))]
+    return Crew(orders, start), ends
+
+
+def test_unlike_gpus_are_refused() -> None:
+    crew, _ = _crew("NVIDIA H100", "NVIDIA H200")
+    with pytest.raises(DeviceError, match="cuda:0 is NVIDIA H100, cuda:1 is NVIDIA H200"):
+        crew.ready()
+
+
+def test_a_gpu_that_fails_in_the_middle_leaves_the_others_at_work(settings: Make) -> None:
+    crew, ends = _crew("NVIDIA H200", "NVIDIA H200")
+    crew.ready()
+    crew.begin([], settings(), None)
+    ends[0].send(Refused(DeviceError("fell off the bus")))
+    ends[0].close()
+    events = [crew.listen() for _ in range(2)]
+    assert sum(isinstance(event, Died) for some in events for _, event in some) == 1
+    assert crew.is_at_work
+    assert len(ends) == 2  # and it is not started again
+    ends[1].send(Refused(DeviceError("so did I")))
+    with pytest.raises(DeviceError, match="so did I"):
+        crew.listen()

@@ -1,0 +1,108 @@
+"""A worker whose configs are compiled ahead, by compilers and on a device that misbehave."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+
+import pytest
+from compilers import ABORT, FINE, HANG, RAISE, faulty_compiler  # type: ignore[import-not-found]
+from fakes import FaultyMeasurer  # type: ignore[import-not-found]
+from optuna.study import Study
+from test_worker import Recorder, _unit  # type: ignore[import-not-found]
+
+from autotune.spec.config import Config
+from autotune.spec.device import Target
+from autotune.studies.coordination.leases import Census, Lease
+from autotune.studies.space import Space
+from autotune.studies.storage.open import open_storage
+from autotune.studies.trial_record import outcome_counts
+from autotune.tune.compile_service.pool import CompilePool
+from autotune.tune.processes.child import Child
+from autotune.tune.tuning_study import Unit
+from autotune.tune.workers.worker_loop import Limits, Worker
+
+
+class LeavesThen(Recorder):  # type: ignore[misc]
+    """A parent that asks to leave once there is a trial."""
+
+    def __init__(self, study: Study) -> None:
+        super().__init__()
+        self._study = study
+
+    @property
+    def requested(self) -> bool:
+        return bool(self._study.get_trials(deepcopy=False))
+
+
+@pytest.fixture
+def stack() -> Iterator[ExitStack]:
+    with ExitStack() as stack:
+        yield stack
+
+
+def _worker(
+    stack: ExitStack, database: str, unit: Unit, pool: CompilePool, parent: Recorder
+) -> Worker:
+    storage = open_storage(database, create=True)
+    child = Child(FaultyMeasurer)
+    stack.callback(child.close)
+    stack.callback(pool.close)
+    child.call("device")
+    return Worker(
+        [unit],
+        child,
+        lease=stack.enter_context(Lease(storage, "cuda:0")),
+        census=Census(storage),
+        parent=parent,
+        limits=Limits(run_timeout_s=60.0),
+        compiling=pool,
+    )
+
+
+def _pool(folder: Path, **options: float) -> CompilePool:
+    opened = partial(faulty_compiler, folder)
+    limits = {"timeout_s": 4.0, **options}
+    return CompilePool(Target("cuda", 90), 2, open_compiler=opened, **limits)  # type: ignore[arg-type]
+
+
+def _space(*hows: int) -> Space:
+    return Space(Config(m, 64, 64, g, 4, s) for s in hows for m in (16, 32) for g in (1, 8))
+
+
+def test_what_does_not_compile_never_reaches_the_device(
+    stack: ExitStack, database: str, tmp_path: Path
+) -> None:
+    unit = _unit(database, _space(FINE, ABORT, HANG, RAISE), target=100)
+    pool = _pool(tmp_path)
+    _worker(stack, database, unit, pool, Recorder()).run()
+    counts = outcome_counts(unit.study.trials)
+    assert counts == {"ok": 4, "compile error": 8, "compile timeout": 4}
+    assert unit.ended == "every config of the space was tried"
+    compiles = (tmp_path / "log").read_text().splitlines()
+    assert len(compiles) == pool.spent.binaries == 8  # GROUP_SIZE_M shares them
+    charged = sum(trial.user_attrs.get("ahead_s", 0.0) for trial in unit.study.trials)
+    assert charged == pytest.approx(pool.spent.seconds, abs=0.02)
+
+
+def test_a_pool_that_is_gone_leaves_compiling_to_the_device(
+    stack: ExitStack, database: str, tmp_path: Path
+) -> None:
+    unit, pool = _unit(database, _space(FINE), target=4), _pool(tmp_path)
+    pool.close()
+    _worker(stack, database, unit, pool, Recorder()).run()
+    assert outcome_counts(unit.study.trials) == {"ok": 4}
+
+
+def test_it_does_not_wait_for_compiles_when_it_leaves(
+    stack: ExitStack, database: str, tmp_path: Path
+) -> None:
+    unit = _unit(database, _space(HANG), target=4)
+    pool = _pool(tmp_path, timeout_s=600.0)
+    began = time.monotonic()
+    _worker(stack, database, unit, pool, LeavesThen(unit.study)).run()
+    assert time.monotonic() - began < 60
+    assert set(outcome_counts(unit.study.trials)) == {"interrupted"}
