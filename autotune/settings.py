@@ -10,7 +10,7 @@ from typing import Any
 from autotune.backends.options import MeasurerOptions
 from autotune.engines import DEFAULT_TOKENS
 from autotune.errors import UsageError
-from autotune.spec.problem import Kernel
+from autotune.spec.problem import KernelMode
 from autotune.studies.search.pruning import HOPELESS
 from autotune.studies.selection.robust import Robust
 
@@ -56,7 +56,7 @@ class RunSettings:
     model: ModelSettings
     device: str
     """Selector: cuda, estimate:GPU or replay:FILE, never auto."""
-    kernel: Kernel = Kernel.FUSED
+    kernel: KernelMode = KernelMode.FUSED
     provider: str = "autotune"
     """Whose kernel is measured: ours, or an installed engine's own."""
     l2: str = "cold"
@@ -124,7 +124,7 @@ class RunSettings:
                 f"{flag} with --device {self.device}: an engine's own kernel is measured on a GPU. "
                 "Leave --provider out to estimate, or run where a GPU is"
             )
-        if self.kernel is not Kernel.FUSED:
+        if self.kernel is not KernelMode.FUSED:
             raise UsageError(
                 f"{flag} with --kernel {self.kernel.value}: an engine's launch takes one config "
                 "for both GEMMs. Leave one of them out"
@@ -168,7 +168,7 @@ class RunSettings:
         model["batch_sizes"] = tuple(model["batch_sizes"])
         values = dict(data)
         values["model"] = ModelSettings(**model)
-        values["kernel"] = Kernel(data.get("kernel", Kernel.FUSED))
+        values["kernel"] = KernelMode(data.get("kernel", KernelMode.FUSED))
         values["robust"] = Robust(data.get("robust", Robust.MEAN))
         values["engines"] = tuple(data["engines"])
         values["output_dir"] = Path(data["output_dir"])
@@ -186,7 +186,7 @@ class RecordSettings:
     """Selector: cuda, estimate:GPU or replay:FILE, never auto."""
     output: Path | None = None
     """None: named by device and problem, in the current folder."""
-    kernel: Kernel = Kernel.FUSED
+    kernel: KernelMode = KernelMode.FUSED
     engines: tuple[str, ...] = ("sglang", "vllm")
     l2: str = "cold"
     like: Path | None = None

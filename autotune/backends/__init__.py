@@ -14,7 +14,7 @@ from autotune.backends.detect import has_gpu
 from autotune.backends.options import MeasurerOptions
 from autotune.errors import DeviceError
 from autotune.routing.trace import make_known
-from autotune.routing.trace_files import read_recording
+from autotune.routing.trace_files import read_trace
 
 if TYPE_CHECKING:
     from autotune.backends.protocol import Measurer
@@ -41,7 +41,7 @@ def open_measurer(selector: str, options: MeasurerOptions) -> Measurer:
     UsageError where the recording cannot be read.
     """
     if options.topk_ids_dir is not None:
-        make_known(read_recording(options.topk_ids_dir))
+        make_known(read_trace(options.topk_ids_dir))
     kind, argument = _parsed(selector)
     if kind == "estimate":
         return _open_estimate(argument, options)

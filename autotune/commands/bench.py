@@ -17,7 +17,7 @@ from autotune.report.terminal.tables import rows_table
 from autotune.spec.config import Config
 from autotune.spec.measurement import Measurement, routing_us, typical_us
 from autotune.studies.outcome import Outcome
-from autotune.tune.comparison.bench import Timed, bench, bench_files
+from autotune.tune.comparison.bench import BenchTime, bench, bench_files
 from autotune.tune.comparison.config_files import Entry, Row
 
 _KEYS = ("BLOCK_SIZE_M", "BLOCK_SIZE_N", "BLOCK_SIZE_K", "GROUP_SIZE_M", "num_warps", "num_stages")
@@ -78,7 +78,7 @@ def _file_row(row: Row, entry: Entry, files: list[Path]) -> dict[str, Any]:
         "file": files.index(Path(entry.source)) + 1,
         "key": entry.key,
         "config": str(entry.config),
-        "us": round(entry.mean_us, 2) if entry.mean_us else None,
+        "us": round(entry.geomean_us, 2) if entry.geomean_us else None,
         "ratio": round(found.middle, 4) if found else None,
         "interval": [round(found.low, 4), round(found.high, 4)] if found else None,
         "verdict": entry.verdict.value if entry.verdict else None,
@@ -138,13 +138,13 @@ def _by_routing(measurement: Measurement | None, names: list[str]) -> dict[str, 
     return {f"{name} us": round(each, 2) for name, each in zip(names, us, strict=False)}
 
 
-def _row(row: Timed, routings: list[str]) -> dict[str, Any]:
+def _row(row: BenchTime, routings: list[str]) -> dict[str, Any]:
     measurement, resources = row.result.measurement, row.result.resources
     return {
         "batch_size": row.tokens,
         "source": row.source,
         "config": str(row.config),
-        "us": round(measurement.mean_us, 2) if measurement else None,
+        "us": round(measurement.geomean_us, 2) if measurement else None,
         **_by_routing(measurement, routings),
         **(_halves(measurement) if measurement and measurement.up_us else {}),
         "outcome": row.result.outcome.value,

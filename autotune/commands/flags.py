@@ -14,9 +14,9 @@ from autotune.engines import DEFAULT_TOKENS, ENGINES
 from autotune.errors import UsageError
 from autotune.routing.distributions import canonical
 from autotune.routing.trace import RECORDED, make_known
-from autotune.routing.trace_files import read_recording
+from autotune.routing.trace_files import read_trace
 from autotune.settings import ALL_GPUS, ModelSettings, RunSettings
-from autotune.spec.problem import Dtype, Kernel
+from autotune.spec.problem import Dtype, KernelMode
 from autotune.studies.search.samplers import SAMPLERS
 from autotune.studies.selection.robust import Robust
 
@@ -89,8 +89,8 @@ def add_search_flags(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--kernel",
-        choices=[kernel.value for kernel in Kernel],
-        default=Kernel.FUSED.value,
+        choices=[kernel.value for kernel in KernelMode],
+        default=KernelMode.FUSED.value,
         help="one config for both GEMMs, or one for each where the engine reads two",
     )
     group.add_argument(
@@ -206,7 +206,7 @@ def named_routing(routing: str | None, folder: Path | None) -> str:
             f"Try --routing {routing},{RECORDED}"
         )
     if folder is not None:
-        recording = read_recording(folder)
+        recording = read_trace(folder)
         make_known(recording)
         other = set(of_recordings) - {RECORDED, recording.routing}
         if other:
@@ -251,7 +251,7 @@ def run_settings(args: argparse.Namespace) -> RunSettings:
     return RunSettings(
         model=model_settings(args),
         device=device,
-        kernel=Kernel(args.kernel),
+        kernel=KernelMode(args.kernel),
         l2=args.l2,
         trials=args.trials,
         timeout_s=args.timeout,

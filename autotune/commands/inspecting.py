@@ -20,7 +20,7 @@ from autotune.report.terminal.tables import (
     status_table,
 )
 from autotune.studies.storage.open import close_storage, open_storage
-from autotune.studies.storage.summaries import Source, glances, measured_studies
+from autotune.studies.storage.summaries import Source, measured_studies, study_summaries
 from autotune.studies.study_record import StoredStudy, stored_studies
 from autotune.tune.engine_output import write_files
 from autotune.tune.jobs import files_dir
@@ -58,7 +58,7 @@ def status_command(args: argparse.Namespace, output: Output) -> int:
     """How far everything is."""
 
     def look(source: Source) -> Look:
-        rows = [status_row(study) for study in select(glances(source), args.model)]
+        rows = [status_row(study) for study in select(study_summaries(source), args.model)]
         return {"studies": rows}, status_table(rows)
 
     return watch(args, output, look)

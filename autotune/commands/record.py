@@ -21,7 +21,7 @@ from autotune.report.terminal.progress import seconds_words
 from autotune.report.terminal.recording import BarDisplay, LineDisplay
 from autotune.report.terminal.tables import rows_table
 from autotune.settings import RecordSettings
-from autotune.spec.problem import Kernel
+from autotune.spec.problem import KernelMode
 from autotune.studies.search.pruning import HOPELESS
 from autotune.tune.recording.session import RecordReport, StudyCount, record
 
@@ -38,8 +38,8 @@ def add_record_flags(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--kernel",
-        choices=[kernel.value for kernel in Kernel],
-        default=Kernel.FUSED.value,
+        choices=[kernel.value for kernel in KernelMode],
+        default=KernelMode.FUSED.value,
         help="one config for both GEMMs, or pairs of twice the same, each GEMM timed",
     )
     group.add_argument("--engine", choices=(*ENGINES, "both"), default="both")
@@ -88,7 +88,7 @@ def _settings(args: argparse.Namespace) -> RecordSettings:
         model=model_settings(args),
         device=device,
         output=args.output,
-        kernel=Kernel(args.kernel),
+        kernel=KernelMode(args.kernel),
         engines=tuple(ENGINES) if args.engine == "both" else (args.engine,),
         l2=args.l2,
         like=args.like,

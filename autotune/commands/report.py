@@ -10,7 +10,7 @@ from autotune.commands.output import Output
 from autotune.commands.storage_flag import add_storage_flag
 from autotune.errors import UsageError
 from autotune.routing.trace import make_known
-from autotune.routing.trace_files import read_recording
+from autotune.routing.trace_files import read_trace
 from autotune.studies.storage.open import close_storage, open_storage
 from autotune.studies.study_record import StoredStudy, stored_studies
 from autotune.tune.stored_results import select, settings_of
@@ -50,7 +50,7 @@ def _bring_recordings(studies: Iterable[StoredStudy], output: Output) -> None:
     folders = {settings_of(study).model.topk_ids_dir for study in studies}
     for folder in sorted(folder for folder in folders if folder):
         try:
-            make_known(read_recording(Path(folder)))
+            make_known(read_trace(Path(folder)))
         except UsageError as error:
             output.note(f"note: no roofline of recorded routing: {error}")
 

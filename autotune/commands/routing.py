@@ -11,12 +11,12 @@ from autotune.engines import DEFAULT_TOKENS
 from autotune.errors import UsageError
 from autotune.models import ModelShape, load_shape, parse_shape
 from autotune.models.routings import check_recording
-from autotune.routing.trace import Recording
+from autotune.routing.trace import RoutingTrace
 from autotune.routing.trace_files import (
     SNAPSHOT_ROWS,
     check_folder,
-    read_recording,
-    write_recording,
+    read_trace,
+    write_trace,
 )
 
 EXIT_INTERRUPTED = 130
@@ -68,7 +68,7 @@ def capture_command(args: argparse.Namespace, output: Output) -> int:
     _check_capture_flags(args, output)
     try:
         recording = _captured(args, output)
-        files = write_recording(recording, args.output_dir)
+        files = write_trace(recording, args.output_dir)
     except KeyboardInterrupt:
         output.note(f"nothing is written to {args.output_dir}")
         raise
@@ -108,7 +108,7 @@ def _check_capture_flags(args: argparse.Namespace, output: Output) -> None:
         output.note(f"note: SGLang's own tool needs {_FEWEST} tokens; --topk-ids-dir here does not")
 
 
-def _captured(args: argparse.Namespace, output: Output) -> Recording:
+def _captured(args: argparse.Namespace, output: Output) -> RoutingTrace:
     from autotune.report.terminal.token_bar import token_bar
     from autotune.routing.capture import capture
     from autotune.routing.prompts import texts_of
@@ -138,7 +138,7 @@ def stats_command(args: argparse.Namespace, output: Output) -> int:
         )
     if min(args.batch_size) < 1:
         raise UsageError(f"--batch-size is {min(args.batch_size)}; it is a whole number from 1")
-    recording = read_recording(args.folder)
+    recording = read_trace(args.folder)
     experts, top_k = _sizes(args, recording, output)
     stats = routing_stats(recording, Layout(experts, top_k, args.ep_size), args.batch_size)
     loads, paddings = list(load_rows(stats)), list(padding_rows(stats))
@@ -169,7 +169,7 @@ def stats_command(args: argparse.Namespace, output: Output) -> int:
     return 0
 
 
-def _sizes(args: argparse.Namespace, recording: Recording, output: Output) -> tuple[int, int]:
+def _sizes(args: argparse.Namespace, recording: RoutingTrace, output: Output) -> tuple[int, int]:
     """(experts, top-k): of the model, else as the ids have them."""
     if args.model and args.shape:
         raise UsageError("give either --model NAME or --shape E=..,topk=..,hidden=..,…")

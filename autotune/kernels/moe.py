@@ -35,7 +35,7 @@ from autotune.kernels.reduce import sum_slots
 from autotune.spec.binary import Scales, scales_of
 from autotune.spec.config import AnyConfig, Config, pair_of
 from autotune.spec.limits import why_no_tma
-from autotune.spec.problem import Kernel
+from autotune.spec.problem import KernelMode
 
 LARGEST_BLOCK_SIZE_M = 256
 """Buffers fit every BLOCK_SIZE_M up to this."""
@@ -136,7 +136,7 @@ def run_down(inputs: MoeInputs, buffers: MoeBuffers, config: Config) -> None:
 def _may_sort(inputs: MoeInputs) -> bool:
     """Whether a config of the down GEMM may use TMA."""
     problem = inputs.problem
-    return problem.kernel is Kernel.SEPARATE and why_no_tma(problem, inputs.target) is None
+    return problem.kernel is KernelMode.SEPARATE and why_no_tma(problem, inputs.target) is None
 
 
 def _operands(

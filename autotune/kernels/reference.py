@@ -27,7 +27,7 @@ from autotune.spec.problem import Dtype, Problem
 
 
 @dataclass(frozen=True, slots=True)
-class AlignedTwin:
+class ReferenceAlignment:
     """What alignment promises, without the unused ends of its buffers."""
 
     sorted_token_ids: Tensor
@@ -36,7 +36,7 @@ class AlignedTwin:
     """[num_tokens_post_padded / BLOCK_SIZE_M] int32."""
 
 
-def align_twin(topk_ids: Tensor, experts: int, block_size_m: int) -> AlignedTwin:
+def align_reference(topk_ids: Tensor, experts: int, block_size_m: int) -> ReferenceAlignment:
     """topk_ids [M, top_k]: each expert's slots in ascending order, padded with M * top_k."""
     flat, runs, owners = topk_ids.flatten(), [], []
     for expert in range(experts):
@@ -45,10 +45,10 @@ def align_twin(topk_ids: Tensor, experts: int, block_size_m: int) -> AlignedTwin
         padding = slots.new_full((blocks * block_size_m - len(slots),), flat.numel())
         runs += [slots, padding]
         owners += [expert] * blocks
-    return AlignedTwin(torch.cat(runs).int(), torch.tensor(owners, dtype=torch.int32))
+    return ReferenceAlignment(torch.cat(runs).int(), torch.tensor(owners, dtype=torch.int32))
 
 
-def gemm_twin(rows: Tensor, weights: Tensor, slot_rows: Tensor, topk_ids: Tensor) -> Tensor:
+def gemm_reference(rows: Tensor, weights: Tensor, slot_rows: Tensor, topk_ids: Tensor) -> Tensor:
     """C [R, N] fp32: slot s is rows[slot_rows[s]] [K] × weights[expert of s] [N, K] transposed.
 
     rows [·, K] and weights [E, N, K] are fp32.
@@ -61,13 +61,13 @@ def gemm_twin(rows: Tensor, weights: Tensor, slot_rows: Tensor, topk_ids: Tensor
     return out
 
 
-def silu_and_mul_twin(x: Tensor) -> Tensor:
+def silu_and_mul_reference(x: Tensor) -> Tensor:
     """x [R, 2N] → silu(first half) * second half, [R, N] fp32."""
     gate, up = x.float().chunk(2, dim=-1)
     return torch.nn.functional.silu(gate) * up
 
 
-def sum_twin(x: Tensor, topk_ids: Tensor) -> Tensor:
+def sum_reference(x: Tensor, topk_ids: Tensor) -> Tensor:
     """x [M, top_k, H] → [M, H] fp32 over the slots that are not dropped."""
     return torch.where((topk_ids >= 0)[..., None], x.float(), 0.0).sum(dim=1)
 
@@ -87,7 +87,7 @@ def weight_of(problem: Problem, weights: GemmWeights, which: Which, expert: int)
     return dequantize(values, weights.scale[expert].reshape(grid), tile, zero)
 
 
-def moe_twin(inputs: MoeInputs) -> Tensor:
+def moe_reference(inputs: MoeInputs) -> Tensor:
     """The layer's output [M, H] fp32, for the routing that ``inputs`` holds now.
 
     Expert by expert, so that only one expert's weights are real-valued at a time.
@@ -101,7 +101,7 @@ def moe_twin(inputs: MoeInputs) -> Tensor:
             continue
         w1 = weight_of(problem, inputs.weights.up, "up", expert)
         up = (x[tokens] @ w1.T).to(inputs.elements.c)
-        rows = silu_and_mul_twin(up).to(inputs.elements.c)
+        rows = silu_and_mul_reference(up).to(inputs.elements.c)
         w2 = weight_of(problem, inputs.weights.down, "down", expert)
         down = as_down_reads(inputs, rows) @ w2.T
         weighted = down * inputs.topk_weights[tokens, choice][:, None]

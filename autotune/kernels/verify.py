@@ -65,7 +65,7 @@ def relative_error(output: Tensor, reference: Tensor) -> float:
 def verify(inputs: MoeInputs, buffers: MoeBuffers, config: AnyConfig, reference: Tensor) -> Verdict:
     """Runs one call into poisoned buffers and compares; waits for the device.
 
-    ``reference`` is ``twins.moe_twin(inputs)`` for the routing that ``inputs`` holds now.
+    ``reference`` is ``twins.moe_reference(inputs)`` for the routing that ``inputs`` holds now.
     """
     buffers.poison()
     output = run_moe(inputs, buffers, config)

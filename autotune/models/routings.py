@@ -12,12 +12,12 @@ from autotune.models.shape import ModelShape
 from autotune.routing.distributions import Size, check
 from autotune.routing.trace import (
     RECORDED,
-    Recording,
+    RoutingTrace,
     is_known,
-    known_recording,
+    known_trace,
     make_known,
 )
-from autotune.routing.trace_files import read_recording
+from autotune.routing.trace_files import read_trace
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ def routing_of(shape: ModelShape, routing: str, folder: str | None, tokens: int)
     return ",".join(names)
 
 
-def check_recording(shape: ModelShape, recording: Recording) -> None:
+def check_recording(shape: ModelShape, recording: RoutingTrace) -> None:
     """Raises UsageError where the recording cannot be of this model; says what it lacks."""
     recording.check(shape.experts, shape.top_k)
     layers = sorted(recording.layers)
@@ -80,20 +80,20 @@ def missing_layers(layers: list[int], first: int, last: int) -> list[int]:
     return sorted(expected - set(layers))
 
 
-def _recording(routing: str, folder: str | None) -> Recording:
+def _recording(routing: str, folder: str | None) -> RoutingTrace:
     """The one that ``routing`` names; read where this process does not know it yet."""
     if folder is not None and not is_known(routing):
-        found = read_recording(Path(folder))
+        found = read_trace(Path(folder))
         if found.routing != routing:
             raise UsageError(
                 f"--topk-ids-dir {folder} holds {found.routing}, but this was started with "
                 f"{routing}. Bring that recording back, or start anew with this one"
             )
         make_known(found)
-    return known_recording(routing)
+    return known_trace(routing)
 
 
-def _say_if_short(recording: Recording, tokens: int) -> None:
+def _say_if_short(recording: RoutingTrace, tokens: int) -> None:
     if tokens > recording.fewest_rows:
         _say(
             f"{recording.origin} has {recording.fewest_rows} tokens: larger batch sizes repeat "

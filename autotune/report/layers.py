@@ -43,7 +43,7 @@ class Point:
     @cached_property
     def best_us(self) -> float | None:
         """Of the fastest config that is written for any engine; None where nothing was measured."""
-        times = [result.winner.mean_us for result in self.results if result.winner]
+        times = [result.winner.geomean_us for result in self.results if result.winner]
         return min(times, default=None)
 
     @cached_property
@@ -128,4 +128,4 @@ def time_of(result: Result, config: AnyConfig) -> float | None:
     """Mean µs of a config in this study: as a finalist, else as a trial; None if never timed."""
     complete = (entry for entry in result.entries if entry.complete)
     timed: list[Finalist | Measured] = [*result.finalists, *complete]
-    return next((entry.mean_us for entry in timed if entry.config == config), None)
+    return next((entry.geomean_us for entry in timed if entry.config == config), None)

@@ -13,7 +13,7 @@ from autotune.errors import UsageError
 from autotune.report.style import BLUE, GREY, ORANGE, Picture, axes_row, token_axis
 from autotune.routing.draw import most_loaded_rank
 from autotune.routing.load_stats import ExpertLoad, expert_loads
-from autotune.routing.trace import Recording, make_known
+from autotune.routing.trace import RoutingTrace, make_known
 from autotune.spec.problem import Problem
 
 BLOCKS = (16, 32, 64, 128, 256)
@@ -56,7 +56,9 @@ class RoutingStats:
     paddings: list[Padding]
 
 
-def routing_stats(recording: Recording, layout: Layout, batch_sizes: Sequence[int]) -> RoutingStats:
+def routing_stats(
+    recording: RoutingTrace, layout: Layout, batch_sizes: Sequence[int]
+) -> RoutingStats:
     """Raises UsageError where the recording is not of this layout. It is made known."""
     loads = expert_loads(recording, layout.experts, layout.top_k)
     make_known(recording)

@@ -12,7 +12,7 @@ _SAID = ("compile_s", "verify_s", "measure_s")
 
 
 @dataclass(frozen=True, slots=True)
-class Spent:
+class TimeBreakdown:
     """Seconds of trials from ask to tell, added; trials side by side count each."""
 
     compile_s: float
@@ -28,7 +28,7 @@ class Spent:
         return self.compile_s + self.verify_s + self.measure_s + self.rest_s
 
 
-def spent_on(trials: Iterable[FrozenTrial]) -> Spent:
+def spent_on(trials: Iterable[FrozenTrial]) -> TimeBreakdown:
     """Trials that have ended; one that was interrupted counts as waiting."""
     said = dict.fromkeys(_SAID, 0.0)
     rest_s = 0.0
@@ -41,7 +41,7 @@ def spent_on(trials: Iterable[FrozenTrial]) -> Spent:
             said[name] += seconds
             left -= seconds
         rest_s += left
-    return Spent(**said, rest_s=rest_s)
+    return TimeBreakdown(**said, rest_s=rest_s)
 
 
 def wall_s(trials: Iterable[FrozenTrial]) -> float:

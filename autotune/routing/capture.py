@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from autotune.errors import ModelError, UsageError
 from autotune.routing.prompts import sequences_of
 from autotune.routing.router_hooks import experts_of, moe_modules, watching
-from autotune.routing.trace import LayerRows, Recording
+from autotune.routing.trace import LayerRows, RoutingTrace
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,7 +31,7 @@ LONGEST = 2048
 """Tokens of one sequence at most: a longer text becomes several."""
 INTERRUPTED = "interrupted"
 """The note of a recording that Ctrl-C ended: it has fewer tokens than were asked for."""
-Done = Callable[[int, int], None]
+SearchFinished = Callable[[int, int], None]
 """Called with the tokens that are recorded, and how many there will be."""
 
 _EXTRA = "pip install 'moe-autotune[capture]'"
@@ -61,8 +61,8 @@ def capture(
     tokens: int,
     *,
     fused_shared_experts: int = 0,
-    done: Done = lambda _recorded, _total: None,
-) -> Recording:
+    done: SearchFinished = lambda _recorded, _total: None,
+) -> RoutingTrace:
     """``tokens`` rows of each MoE layer of the model ``name`` (a folder or a Hub name).
 
     Fewer where the texts hold fewer, or Ctrl-C came after the first of them, and says so. Fused
@@ -98,13 +98,13 @@ def capture(
         layers = {
             k: _with_shared(rows, experts, fused_shared_experts) for k, rows in layers.items()
         }
-    return Recording(layers, name, notes)
+    return RoutingTrace(layers, name, notes)
 
 
 def record(
     model: Any,
     sequences: Sequence[Sequence[int]],
-    done: Done = lambda _recorded, _total: None,
+    done: SearchFinished = lambda _recorded, _total: None,
 ) -> dict[int, LayerRows]:
     """Layer → its choices for every token of every sequence, in order. ``model`` is a transformers
     model. After Ctrl-C the sequences that were whole by then, if there is one.

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autotune.routing.distributions import Size, gates
-from autotune.routing.trace import RECORDED, is_known, known_recording
+from autotune.routing.trace import RECORDED, is_known, known_trace
 from autotune.spec.problem import Problem
 
 RANK_INSTANCES = 10
@@ -101,7 +101,7 @@ def _routed(
     rng = np.random.default_rng((seed, turn))
     if not routing.startswith(RECORDED):
         return _top(gates(routing, rng, size), size.top_k)
-    ids = known_recording(routing).draw(size, turn, seed)
+    ids = known_trace(routing).draw(size, turn, seed)
     # Recordings hold no weights, and times do not depend on them.
     _, weights = _top(rng.standard_normal((size.tokens, size.top_k)), size.top_k)
     return ids.astype(np.int64), weights

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from autotune.routing.trace import Recording
+from autotune.routing.trace import RoutingTrace
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,7 +44,7 @@ class ExpertLoad:
         return slowest, float(ranks[slowest] / ranks.mean())
 
 
-def expert_loads(recording: Recording, experts: int, top_k: int) -> list[ExpertLoad]:
+def expert_loads(recording: RoutingTrace, experts: int, top_k: int) -> list[ExpertLoad]:
     """One for each layer, in order. Raises UsageError where the recording does not fit."""
     recording.check(experts, top_k)
     return [

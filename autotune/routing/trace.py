@@ -34,7 +34,7 @@ class LayerRows:
 
 
 @dataclass(frozen=True, eq=False)
-class Recording:
+class RoutingTrace:
     """Layer number → its rows. ``origin`` is what messages call it, ``notes`` what the files say
     of themselves (model, hash of the prompts)."""
 
@@ -125,10 +125,10 @@ def _consecutive(rows: int, tokens: int, rng: np.random.Generator) -> NDArray[np
     return (start + np.arange(tokens, dtype=np.int64)) % rows
 
 
-_known: dict[str, Recording] = {}
+_known: dict[str, RoutingTrace] = {}
 
 
-def make_known(recording: Recording) -> None:
+def make_known(recording: RoutingTrace) -> None:
     """Let this process draw from it: ids follow from the digest, so the order does not matter."""
     _known[recording.routing] = recording
 
@@ -138,7 +138,7 @@ def is_known(routing: str) -> bool:
     return routing in _known
 
 
-def known_recording(routing: str) -> Recording:
+def known_trace(routing: str) -> RoutingTrace:
     """Raises UsageError where it was not made known."""
     if routing not in _known:
         raise UsageError(

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autotune.errors import UsageError
-from autotune.routing.trace import LayerRows, Recording
+from autotune.routing.trace import LayerRows, RoutingTrace
 
 COMPACT = "routing.safetensors"
 SNAPSHOT_ROWS = 4096
@@ -32,7 +32,7 @@ _FORMAT = "autotune routing 1"
 _MOST_NAMED = 8
 
 
-def read_recording(folder: Path) -> Recording:
+def read_trace(folder: Path) -> RoutingTrace:
     """What a folder, or one .safetensors file, holds. Raises UsageError for anything that is not
     expert ids [rows, top_k] of distinct experts, with the same top-k in every layer."""
     file = folder / COMPACT if folder.is_dir() else folder
@@ -46,7 +46,7 @@ def read_recording(folder: Path) -> Recording:
     return _checked(_read_snapshots(folder))
 
 
-def write_recording(recording: Recording, folder: Path) -> list[Path]:
+def write_trace(recording: RoutingTrace, folder: Path) -> list[Path]:
     """Both forms into ``folder``, which is made: all of the files or none of them.
 
     Raises UsageError as ``check_folder`` does, and where writing fails.
@@ -96,7 +96,7 @@ _HINT = (
 )
 
 
-def _read_compact(file: Path) -> Recording:
+def _read_compact(file: Path) -> RoutingTrace:
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -112,10 +112,10 @@ def _read_compact(file: Path) -> Recording:
     }
     if not layers:
         raise UsageError(f"{file} holds no tensor layer{{L}}.topk_ids: it is no recording of ours")
-    return Recording(layers, str(file), notes)
+    return RoutingTrace(layers, str(file), notes)
 
 
-def _check_not_stale(recording: Recording, file: Path) -> None:
+def _check_not_stale(recording: RoutingTrace, file: Path) -> None:
     """Raises UsageError where snapshots beside ``file`` are newer and hold other ids."""
     written = file.stat().st_mtime_ns
     snapshots = [path for path in file.parent.iterdir() if _SNAPSHOT.fullmatch(path.name)]
@@ -141,7 +141,7 @@ def _sequences(
     return found.astype(np.int32)
 
 
-def _read_snapshots(folder: Path) -> Recording:
+def _read_snapshots(folder: Path) -> RoutingTrace:
     """Each file is taken for one sequence."""
     files: dict[int, dict[int, Path]] = {}
     for path in folder.iterdir():
@@ -160,7 +160,7 @@ def _read_snapshots(folder: Path) -> Recording:
             )
         which = np.repeat(np.arange(len(tables), dtype=np.int32), [len(t) for t in tables])
         layers[layer] = LayerRows(np.concatenate(tables), which)
-    return Recording(layers, str(folder))
+    return RoutingTrace(layers, str(folder))
 
 
 def _load(path: Path) -> NDArray[np.int32]:
@@ -186,7 +186,7 @@ def _load(path: Path) -> NDArray[np.int32]:
     return ids
 
 
-def _checked(recording: Recording) -> Recording:
+def _checked(recording: RoutingTrace) -> RoutingTrace:
     """Raises UsageError where ids are not [rows, top_k] of distinct experts."""
     for layer, rows in recording.layers.items():
         what = f"{recording.origin}: layer {layer}"
@@ -214,7 +214,7 @@ def _checked(recording: Recording) -> Recording:
     return recording
 
 
-def _write_compact(recording: Recording, folder: Path) -> Path:
+def _write_compact(recording: RoutingTrace, folder: Path) -> Path:
     from safetensors.numpy import save_file
 
     tensors: dict[str, NDArray[np.int32]] = {}
@@ -226,7 +226,7 @@ def _write_compact(recording: Recording, folder: Path) -> Path:
     return path
 
 
-def _write_snapshots(recording: Recording, folder: Path) -> list[Path]:
+def _write_snapshots(recording: RoutingTrace, folder: Path) -> list[Path]:
     import torch
 
     names = {

@@ -90,7 +90,7 @@ class Measurement:
     down_us: tuple[float, ...] = ()
     routings: int = 1
     """How many routings the instances are of, in turn."""
-    cut_us: float | None = None
+    extrapolated_us: float | None = None
     """Of samples that were cut short: the mean that all instances are believed to give, since
     the first ones may be fast or slow for every config."""
 
@@ -103,8 +103,8 @@ class Measurement:
         return cls(sums, how, up_us, down_us, routings)
 
     @property
-    def mean_us(self) -> float:
+    def geomean_us(self) -> float:
         """Over all instances; see ``typical_us``."""
-        if self.cut_us is not None:
-            return self.cut_us
+        if self.extrapolated_us is not None:
+            return self.extrapolated_us
         return typical_us(self.samples_us, self.routings)

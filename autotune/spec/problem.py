@@ -34,7 +34,7 @@ class Dtype(str, Enum):
         return bits.get(self, 16)
 
 
-class Kernel(str, Enum):
+class KernelMode(str, Enum):
     """How the two GEMMs get their launch configs."""
 
     FUSED = "fused"
@@ -75,7 +75,7 @@ class Problem:
     """How many of ``experts`` (the last ones) are shared experts that every token visits."""
     routing: str = "uniform"
     """Names of one routing or, with commas, several (see kernels.routing)."""
-    kernel: Kernel = Kernel.FUSED
+    kernel: KernelMode = KernelMode.FUSED
 
     @property
     def routings(self) -> tuple[str, ...]:
@@ -89,7 +89,7 @@ class Problem:
         quant += " per-channel" if self.per_channel_quant else ""
         quant += " zero-points" if self.zero_points else ""
         parallel = f" EP{self.ep_size}.{self.ep_rank}" if self.ep_size > 1 else ""
-        kernel = " separate" if self.kernel is Kernel.SEPARATE else ""
+        kernel = " separate" if self.kernel is KernelMode.SEPARATE else ""
         routing = "" if self.routing == "uniform" else f" {self.routing}"
         return (
             f"E={self.experts},N={self.intermediate},H={self.hidden},topk={self.top_k} "
@@ -100,5 +100,5 @@ class Problem:
 def weights_key(problem: Problem) -> Problem:
     """Equal for problems whose weights are the same tensors (``inputs.make_weights``)."""
     return replace(
-        problem, tokens=0, routing="", top_k=0, ep_size=1, ep_rank=0, kernel=Kernel.FUSED
+        problem, tokens=0, routing="", top_k=0, ep_size=1, ep_rank=0, kernel=KernelMode.FUSED
     )

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from autotune.spec.device import Device, DeviceKind, Target
-from autotune.spec.problem import Dtype, Kernel, Problem
+from autotune.spec.problem import Dtype, KernelMode, Problem
 
 _PREFIX = {DeviceKind.ESTIMATE: "estimate ", DeviceKind.REPLAY: "replay "}
 
@@ -48,7 +48,7 @@ class StudyKey:
         block = problem["block_shape"]
         problem["block_shape"] = tuple(block) if block else None
         problem["dtype"] = Dtype(problem["dtype"])
-        problem["kernel"] = Kernel(problem.get("kernel", Kernel.FUSED))
+        problem["kernel"] = KernelMode(problem.get("kernel", KernelMode.FUSED))
         device["kind"] = DeviceKind(device["kind"])
         device["target"] = Target(**device["target"])
         return cls(Problem(**problem), Device(**device), data["space_fingerprint"])

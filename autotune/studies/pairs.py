@@ -23,7 +23,7 @@ from autotune.spec.config import (
 )
 from autotune.spec.device import Device
 from autotune.spec.measurement import typical_us
-from autotune.spec.problem import Kernel, Problem
+from autotune.spec.problem import KernelMode, Problem
 from autotune.studies.space import SearchSpace, Space, completed, moe_space
 from autotune.studies.trial_record import Measured
 
@@ -87,7 +87,7 @@ class PairSpace:
 def space_of(problem: Problem, device: Device) -> SearchSpace:
     """What a study of the problem searches: configs, or for separate kernels pairs."""
     space = moe_space(problem, device)
-    return PairSpace(space, space) if problem.kernel is Kernel.SEPARATE else space
+    return PairSpace(space, space) if problem.kernel is KernelMode.SEPARATE else space
 
 
 def completed_as_asked(
@@ -100,7 +100,7 @@ def completed_as_asked(
     """
     pair = pair_of(config)
     up = completed(problem, device, pair.up)
-    if problem.kernel is not Kernel.SEPARATE:
+    if problem.kernel is not KernelMode.SEPARATE:
         return up
     other = completed(problem, device, down or pair.down)
     return ConfigPair(up, other if other.block_size_m == up.block_size_m else up)
@@ -111,7 +111,7 @@ class HalfTime:
     """One GEMM's config, and its typical time in some trial."""
 
     config: Config
-    mean_us: float
+    geomean_us: float
 
 
 def half_times(entries: Iterable[Measured], which: Which) -> list[HalfTime]:
@@ -134,14 +134,14 @@ def best_pairs(entries: Collection[Measured]) -> list[ConfigPair]:
     }
     ups, downs = best["up"], best["down"]
     halves = [(ups[size], downs[size]) for size in ups.keys() & downs.keys()]
-    halves.sort(key=lambda pair: pair[0].mean_us + pair[1].mean_us)
+    halves.sort(key=lambda pair: pair[0].geomean_us + pair[1].geomean_us)
     return [ConfigPair(up.config, down.config) for up, down in halves]
 
 
 def _fastest(times: Iterable[HalfTime]) -> dict[int, HalfTime]:
     """By BLOCK_SIZE_M."""
     best: dict[int, HalfTime] = {}
-    for time in sorted(times, key=lambda time: -time.mean_us):
+    for time in sorted(times, key=lambda time: -time.geomean_us):
         best[time.config.block_size_m] = time
     return best
 

@@ -19,7 +19,7 @@ from autotune.spec.limits import (
     why_no_tma,
     why_no_tma_tile,
 )
-from autotune.spec.problem import Dtype, Kernel, Problem
+from autotune.spec.problem import Dtype, KernelMode, Problem
 
 Knobs = Mapping[str, tuple[int, ...]]
 """Field of Config → the values it may take."""
@@ -229,7 +229,7 @@ def knobs_of(problem: Problem, device: Device) -> Knobs:
     if device.target.backend == "hip":
         is_half = problem.dtype in (Dtype.BF16, Dtype.FP16)
         return {**AMD_KNOBS, **CDNA_HALF_KNOBS} if is_half else AMD_KNOBS
-    if problem.kernel is Kernel.SEPARATE and why_no_tma(problem, device.target) is None:
+    if problem.kernel is KernelMode.SEPARATE and why_no_tma(problem, device.target) is None:
         return {**NVIDIA_KNOBS, "use_tma": (False, True)}
     return NVIDIA_KNOBS
 

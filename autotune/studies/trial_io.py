@@ -66,7 +66,7 @@ def ending(
     if result.measurement is None:
         return TrialEnd(asked.trial_id, TrialState.FAIL, None, attributes)
     state = _STATE.get(result.outcome, TrialState.FAIL)
-    return TrialEnd(asked.trial_id, state, result.measurement.mean_us, attributes)
+    return TrialEnd(asked.trial_id, state, result.measurement.geomean_us, attributes)
 
 
 def told(asked: Asked, space: SearchSpace, end: TrialEnd) -> FrozenTrial:
@@ -129,7 +129,7 @@ def _attributes(result: TrialResult, default_us: float | None) -> dict[str, obje
         if result.measurement.routings > 1:
             attributes["routings"] = result.measurement.routings
         if default_us is not None:
-            attributes["speedup"] = round(default_us / result.measurement.mean_us, 4)
+            attributes["speedup"] = round(default_us / result.measurement.geomean_us, 4)
     if result.resources is not None:
         attributes["registers"] = result.resources.registers
         attributes["spill_bytes"] = result.resources.spill_bytes

@@ -34,7 +34,7 @@ class Measured:
 
     config: AnyConfig
     samples_us: tuple[float, ...]
-    mean_us: float
+    geomean_us: float
     trial_number: int
     complete: bool
     """False where the trial was pruned: its samples are few, and it cannot win."""

@@ -20,11 +20,11 @@ from autotune.studies.key import StudyKey
 from autotune.studies.outcome import Outcome
 from autotune.studies.search.history import Known, comparable
 from autotune.studies.selection.robust import Robust, Timed, ranked
-from autotune.studies.storage.retry import patiently
+from autotune.studies.storage.retry import retry_storage
 from autotune.tune.finals import Leaving
 from autotune.tune.processes.child import Child
 from autotune.tune.processes.remote_measurer import measure_in_turns_in
-from autotune.tune.tuning_study import Unit
+from autotune.tune.tuning_study import TuningStudy
 
 _log = logging.getLogger(__name__)
 ATTRIBUTE = "across"
@@ -55,7 +55,11 @@ def crossings_of(attrs: Mapping[str, Any]) -> list[Crossing]:
 
 
 def cross(
-    unit: Unit, known: Iterable[Known], child: Child, interrupt: Leaving, run_timeout_s: float
+    unit: TuningStudy,
+    known: Iterable[Known],
+    child: Child,
+    interrupt: Leaving,
+    run_timeout_s: float,
 ) -> None:
     """Measure what is not measured yet, and set the study's attribute.
 
@@ -79,7 +83,7 @@ def cross(
     ]
     if crossings != stored:
         rows = [asdict(crossing) for crossing in crossings]
-        patiently(lambda: unit.study.set_user_attr(ATTRIBUTE, rows))
+        retry_storage(lambda: unit.study.set_user_attr(ATTRIBUTE, rows))
 
 
 def differing_in_routing(key: StudyKey, known: Iterable[Known]) -> list[Known]:
@@ -115,7 +119,7 @@ def _side(study: Known) -> _Side | None:
 
 def _robust(study: Known) -> Robust:
     """What counts in a study: one in work, or one as the storage has it."""
-    if isinstance(study, Unit):
+    if isinstance(study, TuningStudy):
         return study.robust
     settings = getattr(study, "attrs", {}).get("settings", {})
     return Robust(settings.get("robust", Robust.MEAN))
@@ -159,5 +163,5 @@ def _crossing(
         if result.outcome is not Outcome.OK or result.measurement is None:
             _log.warning("%s under %s: %s", config, here.problem.routing, result.reason)
             return None
-        us.append(result.measurement.mean_us)
+        us.append(result.measurement.geomean_us)
     return Crossing(*names, us=us[0], winner_us=us[1], configs=configs)

@@ -10,7 +10,7 @@ from pathlib import Path
 from autotune.engines import Engine, WrittenFile, read_configs, write_configs
 from autotune.spec.config import AnyConfig, Config, pair_of
 from autotune.spec.device import Device
-from autotune.spec.problem import Kernel, Problem
+from autotune.spec.problem import KernelMode, Problem
 from autotune.studies.selection.finalists import Finalist, final_winner, robust_winner
 from autotune.studies.selection.robust import Robust
 from autotune.studies.selection.select import Winner, choose_robust_winner, choose_winner
@@ -43,7 +43,7 @@ class Result:
         if finalists:
             return final_winner(finalists, known)
         kinds, complete = len(self.problem.routings), [e for e in self.entries if e.complete]
-        complete.sort(key=lambda entry: entry.mean_us)
+        complete.sort(key=lambda entry: entry.geomean_us)
         best = next((e for e in complete if self._is_legal(e.config)), None)
         rivals = [e for e in complete if e.config in known and self._is_legal(e.config)]
         return choose_winner([best, *rivals], known, kinds) if best else None
@@ -64,7 +64,7 @@ class Result:
         default = self.incumbents.get(default_source(self.engine))
         complete = (entry for entry in self.entries if entry.complete)
         timed: list[Finalist | Measured] = [*self.finalists, *complete]
-        return next((entry.mean_us for entry in timed if entry.config == default), None)
+        return next((entry.geomean_us for entry in timed if entry.config == default), None)
 
     @property
     def config(self) -> AnyConfig:
@@ -155,7 +155,7 @@ def _needs_down(result: Result, output_dir: Path) -> bool:
     engine, problem, device = result.engine, result.problem, result.device
     if not engine.has_down_file:
         return False
-    if problem.kernel is Kernel.SEPARATE:
+    if problem.kernel is KernelMode.SEPARATE:
         return True
     up, folder = engine.path(output_dir, problem, device), engine.env_folder(output_dir)
     found = engine.lookup(folder, problem, device, problem.tokens, down=True)

@@ -12,11 +12,11 @@ from autotune.spec.device import DeviceKind
 from autotune.studies.outcome import Outcome, TrialResult
 from autotune.studies.selection.finalists import Finalist, as_json, from_json, is_settled, pick
 from autotune.studies.selection.robust import Robust
-from autotune.studies.storage.retry import patiently
+from autotune.studies.storage.retry import retry_storage
 from autotune.tune.jobs import may_write
 from autotune.tune.processes.child import Child
 from autotune.tune.processes.remote_measurer import measure_in_turns_in
-from autotune.tune.tuning_study import Unit
+from autotune.tune.tuning_study import TuningStudy
 
 _log = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ def stored_finalists(
     return from_json(stored["rows"])
 
 
-def settle(unit: Unit, child: Child, interrupt: Leaving, run_timeout_s: float) -> None:
+def settle(unit: TuningStudy, child: Child, interrupt: Leaving, run_timeout_s: float) -> None:
     """Set ``unit.finalists`` and the study's attribute; nothing where times are not measured here.
 
     A config that fails now is no finalist. An interruption leaves the unit as it was.
@@ -97,7 +97,7 @@ def add_round(
     return failed
 
 
-def _picked(unit: Unit, routings: int) -> list[AnyConfig]:
+def _picked(unit: TuningStudy, routings: int) -> list[AnyConfig]:
     """Each engine's finalists: what one of them cannot launch must not take the places of what it
     can."""
     problem, device = unit.key.problem, unit.key.device
@@ -115,11 +115,11 @@ def _is_over(finalists: Sequence[Finalist], robust: Robust) -> bool:
     return len(finalists) <= 1 or (robust is Robust.MEAN and is_settled(finalists))
 
 
-def _keep(unit: Unit, finalists: Sequence[Finalist]) -> None:
+def _keep(unit: TuningStudy, finalists: Sequence[Finalist]) -> None:
     unit.finalists = list(finalists)
     value = {
         "measured": len(unit.entries),
         "robust": unit.robust.value,
         "rows": as_json(finalists),
     }
-    patiently(lambda: unit.study.set_user_attr("finalists", value))
+    retry_storage(lambda: unit.study.set_user_attr("finalists", value))

@@ -20,7 +20,7 @@ from autotune.routing.draw import most_loaded_rank
 from autotune.settings import ModelSettings
 from autotune.spec.config import AnyConfig, Config, pair_of
 from autotune.spec.device import Device, DeviceKind
-from autotune.spec.problem import Dtype, Kernel, Problem
+from autotune.spec.problem import Dtype, KernelMode, Problem
 from autotune.studies.pairs import completed_as_asked
 from autotune.tune.warm_start import shipped_config
 
@@ -62,7 +62,7 @@ def jobs_of(
     shape: ModelShape,
     settings: ModelSettings,
     engines: Sequence[str],
-    kernel: Kernel = Kernel.FUSED,
+    kernel: KernelMode = KernelMode.FUSED,
 ) -> list[Job]:
     """The problems of every batch size, ascending; engines that agree share one.
 
@@ -82,7 +82,7 @@ def jobs_of(
 
 
 def jobs_of_kernel(
-    shape: ModelShape, settings: ModelSettings, engines: Sequence[str], kernel: Kernel
+    shape: ModelShape, settings: ModelSettings, engines: Sequence[str], kernel: KernelMode
 ) -> list[Job]:
     """Those of ``jobs_of`` that have this kernel: for separate ones, of engines that read a config
     for each GEMM. Raises UsageError where there is none."""
@@ -122,7 +122,7 @@ def present_config(
     if config is None:
         return None
     down = None
-    if problem.kernel is Kernel.SEPARATE:
+    if problem.kernel is KernelMode.SEPARATE:
         down = _entry(engine.path(folder, problem, device, down=True), problem.tokens)
     return completed_as_asked(problem, device, engine.launched(problem, config), down)
 

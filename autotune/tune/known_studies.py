@@ -9,10 +9,10 @@ from optuna.storages import BaseStorage, RDBStorage
 from autotune.studies.search.history import Known
 from autotune.studies.storage.summaries import measured_studies
 from autotune.studies.study_record import stored_studies
-from autotune.tune.tuning_study import Unit
+from autotune.tune.tuning_study import TuningStudy
 
 
-def known_studies(storage: BaseStorage, units: Sequence[Unit]) -> list[Known]:
+def known_studies(storage: BaseStorage, units: Sequence[TuningStudy]) -> list[Known]:
     """``units``, and every other study in the storage as it is now. In a database by a handful of
     queries, however many trials there are."""
     own = {unit.key.study_name for unit in units}

@@ -6,19 +6,19 @@ from typing import Protocol
 
 from autotune.spec.config import AnyConfig
 from autotune.studies.outcome import TrialResult
-from autotune.tune.tuning_study import Unit
+from autotune.tune.tuning_study import TuningStudy
 
 
 class Observer(Protocol):
     """Whoever wants to see what happens: a display, a log."""
 
-    def trial_asked(self, unit: Unit, worker: int, config: AnyConfig) -> None:
+    def trial_asked(self, unit: TuningStudy, worker: int, config: AnyConfig) -> None:
         """The device of the worker of this number turned to a config."""
 
-    def trial_told(self, unit: Unit, result: TrialResult) -> None:
+    def trial_told(self, unit: TuningStudy, result: TrialResult) -> None:
         """A trial ended."""
 
-    def unit_ended(self, unit: Unit) -> None:
+    def unit_ended(self, unit: TuningStudy) -> None:
         """A study has its measurements, or will get no more."""
 
     def tick(self) -> None:

@@ -25,7 +25,7 @@ from autotune.studies.coordination.leases import Census
 from autotune.studies.outcome import TrialResult
 from autotune.studies.search.history import Known
 from autotune.studies.storage.open import open_storage
-from autotune.studies.storage.retry import patiently
+from autotune.studies.storage.retry import retry_storage
 from autotune.studies.trial_record import asked_config
 from autotune.tune.compile_service.pool import CompilePool, PoolSpent, default_jobs
 from autotune.tune.compile_service.service import PoolHost, compiles_ahead
@@ -34,10 +34,10 @@ from autotune.tune.jobs import Job, files_dir, jobs_of, model_shape
 from autotune.tune.known_studies import known_studies
 from autotune.tune.observer import Observer
 from autotune.tune.processes.signals import Interrupt
-from autotune.tune.tuning_study import Unit, UnitPlan, open_unit, plan_unit
+from autotune.tune.tuning_study import StudyPlan, TuningStudy, open_tuning_study, plan_study
 from autotune.tune.workers.launcher import Launcher
-from autotune.tune.workers.monitor import Watch
-from autotune.tune.workers.supervisor import Crew
+from autotune.tune.workers.monitor import RunMonitor
+from autotune.tune.workers.supervisor import WorkerSupervisor
 
 _log = logging.getLogger(__name__)
 LOCAL = Launcher()
@@ -50,14 +50,18 @@ class Display(Observer, Protocol):
     """An observer that also learns what is about to happen."""
 
     def started(
-        self, shape: ModelShape, device: Device, units: Sequence[Unit], known: Sequence[Known]
+        self,
+        shape: ModelShape,
+        device: Device,
+        units: Sequence[TuningStudy],
+        known: Sequence[Known],
     ) -> None:
         """The studies are open; measuring begins. ``known`` are all that samplers learn from."""
 
-    def settling(self, unit: Unit) -> None:
+    def settling(self, unit: TuningStudy) -> None:
         """The loop is over, and this study's finalists are about to be measured again."""
 
-    def settled(self, unit: Unit) -> None:
+    def settled(self, unit: TuningStudy) -> None:
         """They were, where times are measured."""
 
     def close(self, is_hurried: Callable[[], bool]) -> None:
@@ -106,14 +110,14 @@ def run(
         _check_output(settings.output_dir)
         storage = open_storage(storage_url, create=True)
         stack.callback(storage.remove_session)
-        crew = Crew(orders, start)
+        crew = WorkerSupervisor(orders, start)
         stack.callback(crew.close)
         device = crew.ready()
         pool = None
         if launcher.is_local:
             pool = _compile_pool(host, device, settings, len(orders))
         plans = _plans(crew, jobs, device, settings)
-        units, known = patiently(
+        units, known = retry_storage(
             lambda: _open(storage, plans, settings), is_hurried=lambda: interrupt.requested
         )
         before = sum(len(unit.entries) for unit in units)
@@ -128,10 +132,10 @@ def run(
         crew.begin(plans, settings, None if seconds is None else seconds - time.monotonic())
         if pool is not None:
             _wish(pool, units)
-        watch = Watch(units, [display, writer], display)
+        watch = RunMonitor(units, [display, writer], display)
         watch.work(crew, interrupt)
         for unit in units:
-            patiently(unit.refresh)
+            retry_storage(unit.refresh)
         if not interrupt.requested:
             watch.settle(crew, interrupt)
         files = writer.write()
@@ -152,7 +156,7 @@ def run(
 class _Writer(Observer):
     """Keeps the engine files about as good as the studies are."""
 
-    def __init__(self, units: Sequence[Unit], output_dir: Path) -> None:
+    def __init__(self, units: Sequence[TuningStudy], output_dir: Path) -> None:
         self._units = units
         self._output_dir = output_dir
         self._is_old = False
@@ -164,13 +168,13 @@ class _Writer(Observer):
     def write(self) -> list[WrittenFile]:
         return write_files(self.results(), self._output_dir)
 
-    def trial_asked(self, unit: Unit, worker: int, config: AnyConfig) -> None:
+    def trial_asked(self, unit: TuningStudy, worker: int, config: AnyConfig) -> None:
         pass
 
-    def trial_told(self, unit: Unit, result: TrialResult) -> None:
+    def trial_told(self, unit: TuningStudy, result: TrialResult) -> None:
         self._is_old = True
 
-    def unit_ended(self, unit: Unit) -> None:
+    def unit_ended(self, unit: TuningStudy) -> None:
         self._is_old = True
 
     def tick(self) -> None:
@@ -198,16 +202,16 @@ def _compile_pool(
 
 
 def _plans(
-    crew: Crew, jobs: Sequence[Job], device: Device, settings: RunSettings
-) -> list[UnitPlan]:
+    crew: WorkerSupervisor, jobs: Sequence[Job], device: Device, settings: RunSettings
+) -> list[StudyPlan]:
     spaces = crew.describe([job.problem for job in jobs])
     return [
-        plan_unit(job, device, space, prior_us, settings.output_dir)
+        plan_study(job, device, space, prior_us, settings.output_dir)
         for job, (space, prior_us) in zip(jobs, spaces, strict=True)
     ]
 
 
-def _wish(pool: CompilePool, units: Sequence[Unit]) -> None:
+def _wish(pool: CompilePool, units: Sequence[TuningStudy]) -> None:
     """What every study measures first."""
     for unit in units:
         queued = unit.study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
@@ -216,16 +220,16 @@ def _wish(pool: CompilePool, units: Sequence[Unit]) -> None:
 
 
 def _open(
-    storage: BaseStorage, plans: Sequence[UnitPlan], settings: RunSettings
-) -> tuple[list[Unit], list[Known]]:
+    storage: BaseStorage, plans: Sequence[StudyPlan], settings: RunSettings
+) -> tuple[list[TuningStudy], list[Known]]:
     known: list[Known] = []
     census = Census(storage)
-    units = [open_unit(storage, plan, settings, known, census) for plan in plans]
+    units = [open_tuning_study(storage, plan, settings, known, census) for plan in plans]
     known += known_studies(storage, units)
     return units, known
 
 
-def _results(unit: Unit) -> list[Result]:
+def _results(unit: TuningStudy) -> list[Result]:
     key = unit.key
     return results_of(
         key.problem,
@@ -238,7 +242,7 @@ def _results(unit: Unit) -> list[Result]:
     )
 
 
-def _why_failed(unit: Unit) -> str:
+def _why_failed(unit: TuningStudy) -> str:
     return unit.ended or "nothing was measured yet"
 
 

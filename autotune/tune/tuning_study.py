@@ -19,7 +19,7 @@ from autotune.spec.config import AnyConfig
 from autotune.spec.device import Device
 from autotune.studies.coordination.claims import sweep
 from autotune.studies.coordination.leases import Census
-from autotune.studies.coordination.study_view import BEST_HALVES, Ledger
+from autotune.studies.coordination.study_view import BEST_HALVES, StudyView
 from autotune.studies.key import StudyKey
 from autotune.studies.pairs import best_pairs
 from autotune.studies.search.history import Known, neighbours, siblings
@@ -47,7 +47,7 @@ _PRIOR_SHARE = 10
 
 
 @dataclass(frozen=True, slots=True)
-class UnitPlan:
+class StudyPlan:
     """What a unit is made from beside its storage; other processes make the same from it."""
 
     job: Job
@@ -59,7 +59,7 @@ class UnitPlan:
 
 
 @dataclass(slots=True)
-class Unit:
+class TuningStudy:
     """A study in work: the live handle of one batch size."""
 
     job: Job
@@ -170,7 +170,7 @@ class Unit:
     def default_us(self) -> float | None:
         """The fastest default of the engines; None until one is measured."""
         defaults = {c for name, c in self.incumbents.items() if name.endswith("default")}
-        times = (m.mean_us for m in self.entries if m.complete and m.config in defaults)
+        times = (m.geomean_us for m in self.entries if m.complete and m.config in defaults)
         return min(times, default=None)
 
     def stop(self, config: AnyConfig) -> Stop | None:
@@ -180,28 +180,28 @@ class Unit:
 
     @property
     def best_us(self) -> float | None:
-        return min((m.mean_us for m in self.entries if m.complete), default=None)
+        return min((m.geomean_us for m in self.entries if m.complete), default=None)
 
 
-def plan_unit(
+def plan_study(
     job: Job,
     device: Device,
     space: SearchSpace,
     prior_us: tuple[float, ...] | None,
     output_dir: Path,
-) -> UnitPlan:
+) -> StudyPlan:
     """``space`` and ``prior_us`` are what a Measurer says of the job's problem."""
     key = StudyKey(job.problem, device, space.fingerprint)
-    return UnitPlan(job, key, space, prior_us, job.incumbents(device, output_dir))
+    return StudyPlan(job, key, space, prior_us, job.incumbents(device, output_dir))
 
 
-def open_unit(
+def open_tuning_study(
     storage: BaseStorage,
-    plan: UnitPlan,
+    plan: StudyPlan,
     settings: RunSettings,
     known: Sequence[Known] = (),
     census: Census | None = None,
-) -> Unit:
+) -> TuningStudy:
     """Make or find the study, give back what dead workers left, and queue its warm starts. Any
     number of runs may do so at the same time.
 
@@ -210,7 +210,7 @@ def open_unit(
     sampler = _sampler(plan, settings, known)
     study = open_study(storage, plan.key, sampler, _attributes(plan.job, settings))
     ended = _kept_end(study, settings)
-    ledger = Ledger(study)
+    ledger = StudyView(study)
     ledger.read()
     is_wanted = len(ledger.entries) < settings.trials and not ended
     sweep(study, ledger, census or Census(storage), queue=is_wanted)
@@ -224,16 +224,16 @@ def open_unit(
     return _unit(plan, study, settings, known, ended)
 
 
-def join_unit(
+def join_tuning_study(
     storage: BaseStorage,
-    plan: UnitPlan,
+    plan: StudyPlan,
     settings: RunSettings,
     known: Sequence[Known] = (),
     *,
     worker: int = 0,
     compiled: CompileCache | None = None,
-) -> Unit:
-    """As ``open_unit``, of a study that is there: nothing is written. Workers of different numbers
+) -> TuningStudy:
+    """As ``open_tuning_study``, of a study that is there: nothing is written. Workers of different numbers
     draw different random numbers: two that share a study must not want the same. Its sampler knows
     what became of what is ``compiled``."""
     settings = replace(settings, seed=settings.seed + _SEEDS_APART * worker)
@@ -243,7 +243,7 @@ def join_unit(
 
 
 def _sampler(
-    plan: UnitPlan,
+    plan: StudyPlan,
     settings: RunSettings,
     known: Sequence[Known],
     compiled: CompileCache | None = None,
@@ -263,10 +263,10 @@ def _sampler(
 
 
 def _unit(
-    plan: UnitPlan, study: Study, settings: RunSettings, known: Sequence[Known], ended: str
-) -> Unit:
+    plan: StudyPlan, study: Study, settings: RunSettings, known: Sequence[Known], ended: str
+) -> TuningStudy:
     entries = measured(study.get_trials(deepcopy=False))
-    return Unit(
+    return TuningStudy(
         plan.job,
         plan.key,
         plan.space,

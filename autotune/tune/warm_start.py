@@ -20,7 +20,7 @@ from autotune.engines.names import NameParts
 from autotune.errors import EngineFileError
 from autotune.spec.config import AnyConfig, Config
 from autotune.spec.device import Device
-from autotune.spec.problem import Kernel, Problem
+from autotune.spec.problem import KernelMode, Problem
 from autotune.studies.pairs import completed_as_asked
 
 _log = logging.getLogger(__name__)
@@ -76,7 +76,7 @@ def shipped_config(engine: Engine, problem: Problem, device: Device) -> AnyConfi
     try:
         found = engine.lookup(folder, problem, device, problem.tokens)
         down = None
-        if found is not None and problem.kernel is Kernel.SEPARATE:
+        if found is not None and problem.kernel is KernelMode.SEPARATE:
             down = engine.lookup(folder, problem, device, problem.tokens, down=True)
     except (EngineFileError, ValueError):  # it has no file for such a problem, or a broken one
         return None
@@ -118,7 +118,7 @@ def _of_file(
     if config is None:
         return
     down_path, down = path.with_name(f"{path.stem}{_DOWN}{path.suffix}"), None
-    if problem.kernel is Kernel.SEPARATE and down_path.exists():
+    if problem.kernel is KernelMode.SEPARATE and down_path.exists():
         down = _nearest(down_path, problem.tokens)
     launched = dict.fromkeys(engine.launched(problem, config) for engine in engines)
     for as_launched in launched:

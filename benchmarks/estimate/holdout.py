@@ -43,7 +43,7 @@ def sample(estimate: Measurer, problem: Problem) -> list[Config]:
 def times_us(measurer: Measurer, problem: Problem, configs: list[Config]) -> np.ndarray:
     """Median of each config, NaN where there is none."""
     results = [measurer.measure(problem, config).measurement for config in configs]
-    return np.array([np.nan if m is None else m.mean_us for m in results])
+    return np.array([np.nan if m is None else m.geomean_us for m in results])
 
 
 def estimate_us(gpu: str, options: MeasurerOptions, problem: Problem) -> np.ndarray:

@@ -51,7 +51,7 @@ def _config(config: AnyConfig) -> Config:
 def _us(result: TrialResult) -> float:
     if result.outcome is not Outcome.OK or result.measurement is None:
         return float("nan")
-    return result.measurement.mean_us
+    return result.measurement.geomean_us
 
 
 def main() -> None:

@@ -46,7 +46,7 @@ def our_times(path: Path) -> tuple[Times, str]:
             alike = _without_tma(config)
             if alike is None or result.outcome is not Outcome.OK or result.measurement is None:
                 continue
-            times.setdefault(key.problem.tokens, {})[str(alike)] = result.measurement.mean_us
+            times.setdefault(key.problem.tokens, {})[str(alike)] = result.measurement.geomean_us
             how.add(result.measurement.how)
     kind = recording.device.kind
     measured = "measured" if kind is DeviceKind.CUDA else f"NOT measured ({kind.value})"

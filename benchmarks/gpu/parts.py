@@ -29,7 +29,7 @@ from autotune.backends.options import MeasurerOptions
 from autotune.kernels.inputs import make_inputs, make_routing, make_weights
 from autotune.kernels.moe import make_buffers, run_moe
 from autotune.kernels.timing import CudaClock
-from autotune.spec.problem import Kernel
+from autotune.spec.problem import KernelMode
 from autotune.studies.pairs import completed_as_asked
 
 BATCH_SIZES = (16, 256, 1024, 4096)
@@ -52,7 +52,7 @@ class Layer:
         options = MeasurerOptions(cache_dir=Path(".cache"))
         properties = torch.cuda.get_device_properties(0)
         self._device = device_of(properties, cold_l2=options.cold_l2)
-        self._problem = replace(CASES[name], kernel=Kernel.FUSED)
+        self._problem = replace(CASES[name], kernel=KernelMode.FUSED)
         self._weights = make_weights(self._problem, self._device.target, "cuda:0")
         self._clock = CudaClock(properties.L2_cache_size)
 

@@ -25,12 +25,12 @@ from autotune.backends.options import MeasurerOptions
 from autotune.engines import read_configs
 from autotune.report.html.roofline import work_of
 from autotune.spec.config import AnyConfig
-from autotune.spec.problem import Dtype, Kernel, Problem
+from autotune.spec.problem import Dtype, KernelMode, Problem
 from autotune.studies.pairs import completed_as_asked
 
 CASES = {
-    "qwen": Problem(128, 8, 2048, 768, 1, kernel=Kernel.SEPARATE),
-    "mixtral": Problem(8, 2, 4096, 7168, 1, kernel=Kernel.SEPARATE),
+    "qwen": Problem(128, 8, 2048, 768, 1, kernel=KernelMode.SEPARATE),
+    "mixtral": Problem(8, 2, 4096, 7168, 1, kernel=KernelMode.SEPARATE),
     "deepseek": Problem(
         257,
         9,
@@ -40,7 +40,7 @@ CASES = {
         Dtype.FP8_W8A8,
         block_shape=(128, 128),
         fused_shared_experts=1,
-        kernel=Kernel.SEPARATE,
+        kernel=KernelMode.SEPARATE,
     ),
 }
 BATCH_SIZES = (16, 64, 128, 256, 512, 1024, 2048, 4096)
@@ -76,7 +76,7 @@ def best_of(measurer: CudaMeasurer, name: str, tokens: int, files: list[Path]) -
         result = measurer.measure(problem, pair)
         if result.measurement is not None:
             halves = result.measurement.up_us, result.measurement.down_us
-            found.append((result.measurement.mean_us, str(pair), halves, file.name))
+            found.append((result.measurement.geomean_us, str(pair), halves, file.name))
     us, config_words, (up, down), file_name = min(found)
     return {
         "case": name,

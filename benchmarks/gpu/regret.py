@@ -31,7 +31,7 @@ def recorded_us(path: Path) -> dict[tuple[int, int], dict[Config, float]]:
     """(experts, batch size) → the geometric mean µs of each config that was measured whole."""
     return {
         (key.problem.experts, key.problem.tokens): {
-            config: result.measurement.mean_us
+            config: result.measurement.geomean_us
             for config, result in results.items()
             if isinstance(config, Config) and result.outcome is Outcome.OK and result.measurement
         }

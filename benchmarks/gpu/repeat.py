@@ -98,7 +98,7 @@ def two_winners(measurer: CudaMeasurer, tokens: int, configs: list[Any]) -> dict
 def _median(measurer: CudaMeasurer, problem: Problem, config: AnyConfig) -> float:
     measurement = measurer.measure(problem, config).measurement
     assert measurement is not None
-    return measurement.mean_us
+    return measurement.geomean_us
 
 
 def _percent(values: list[float]) -> float:

@@ -28,7 +28,7 @@ def main() -> None:
         spec = find_spec(recording.device.name)
         for key in sorted(recording.studies, key=lambda key: key.problem.tokens):
             times = [
-                result.measurement.mean_us
+                result.measurement.geomean_us
                 for result in recording.studies[key].values()
                 if result.outcome is Outcome.OK and result.measurement is not None
             ]

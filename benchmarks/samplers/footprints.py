@@ -30,7 +30,7 @@ from autotune.engines import ENGINES
 from autotune.spec.config import Config
 from autotune.spec.occupancy import Footprint, blocks_per_sm
 from autotune.studies.key import StudyKey
-from autotune.studies.search.surrogate import InformedSampler, candidates_of, resource_penalty
+from autotune.studies.search.surrogate import TransferSampler, candidates_of, resource_penalty
 from autotune.studies.space import Space
 
 AT = (8, 15, 30)
@@ -75,7 +75,7 @@ def recorded() -> list[Known]:
                     f"{path.stem.split('_')[0]} M={key.problem.tokens}",
                     key,
                     tuple(config for config, *_ in kept),
-                    np.array([measurement.mean_us for _, _, measurement, _ in kept]),
+                    np.array([measurement.geomean_us for _, _, measurement, _ in kept]),
                     np.array([result.outcome.value == "ok" for _, result, *_ in kept]),
                     tuple(
                         Footprint(r.spill_bytes, blocks_per_sm(r, c.num_warps, key.device))
@@ -109,7 +109,7 @@ def search(known: Known, variant: str, seed: int) -> tuple[list[float], int, int
         for row, f in enumerate(of_config[config] for config in space.configs)
     }
     footprints = None if variant == "nothing" else lambda: told
-    sampler = InformedSampler(space, seed, footprints=footprints)
+    sampler = TransferSampler(space, seed, footprints=footprints)
     study = optuna.create_study(sampler=sampler)
     study.set_user_attr("key", known.key.as_json())
     candidates = candidates_of([config.as_keys() for config in known.configs])

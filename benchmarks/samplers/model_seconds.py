@@ -40,7 +40,7 @@ from autotune.spec.config import Config
 from autotune.spec.problem import Problem
 from autotune.studies.key import StudyKey
 from autotune.studies.search.history import FEWEST, Sibling
-from autotune.studies.search.surrogate import InformedSampler, candidates_of
+from autotune.studies.search.surrogate import TransferSampler, candidates_of
 from autotune.studies.space import Space
 
 ORDERS = ("study", "abreast", "shared")
@@ -131,7 +131,7 @@ class Tuned:
         key = StudyKey(world.problems[place], DEVICE, world.space.fingerprint)
         self._world = world
         self._candidates = candidates_of([config.as_keys() for config in world.space.configs])
-        self._sampler = InformedSampler(
+        self._sampler = TransferSampler(
             world.space, run.seed, history=lambda _: run.siblings(but=place)
         )
         self._study = optuna.create_study(sampler=self._sampler)

@@ -28,7 +28,7 @@ from recordings import DEVICE, recordings
 from autotune.spec.config import Config
 from autotune.spec.problem import Problem
 from autotune.studies.key import StudyKey
-from autotune.studies.search.surrogate import InformedSampler, SurrogateSampler, candidates_of
+from autotune.studies.search.surrogate import SurrogateSampler, TransferSampler, candidates_of
 from autotune.studies.space import Space
 
 FROM, TO = 180, 220
@@ -72,7 +72,7 @@ def _cases(folder: Path) -> Iterator[tuple[Sequence[Any], SurrogateSampler, Stud
 def _moe(configs: Sequence[Config]) -> tuple[Sequence[Any], SurrogateSampler, StudyKey]:
     space = Space(tuple(configs))
     rows = [config.as_keys() for config in space.configs]
-    return rows, InformedSampler(space, 0), StudyKey(PROBLEM, DEVICE, space.fingerprint)
+    return rows, TransferSampler(space, 0), StudyKey(PROBLEM, DEVICE, space.fingerprint)
 
 
 def _times(

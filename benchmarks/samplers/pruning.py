@@ -37,7 +37,7 @@ from autotune.studies.key import StudyKey
 from autotune.studies.pairs import completed_as_asked
 from autotune.studies.search.pruning import Row, Stop, stop_for
 from autotune.studies.search.samplers import UnseenSampler
-from autotune.studies.search.surrogate import InformedSampler
+from autotune.studies.search.surrogate import TransferSampler
 from autotune.studies.space import Space
 from autotune.studies.trial_io import ask, enqueue, tell
 from autotune.studies.trial_record import measured
@@ -106,7 +106,7 @@ def run(search: Search, folder: Path) -> Result:
     sampler = (
         UnseenSampler(space, inner, search.seed)
         if is_random
-        else InformedSampler(space, search.seed)
+        else TransferSampler(space, search.seed)
     )
     study = optuna.create_study(sampler=sampler)
     study.set_user_attr("key", key.as_json())
@@ -127,7 +127,7 @@ def run(search: Search, folder: Path) -> Result:
         pruned += result.outcome.value == "pruned"
     truth = _truth(path, search.tokens)
     complete = [entry for entry in measured(study.get_trials(deepcopy=False)) if entry.complete]
-    winner = min(complete, key=lambda entry: entry.mean_us).config
+    winner = min(complete, key=lambda entry: entry.geomean_us).config
     ratio = min(truth.values()) / truth[str(winner)]
     return Result(**asdict(search), samples=samples, pruned=pruned, ratio=round(ratio, 5))
 

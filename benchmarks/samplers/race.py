@@ -42,7 +42,7 @@ from autotune.backends.hardware import find_spec
 from autotune.backends.routed_rows import routed_rows
 from autotune.studies.key import StudyKey
 from autotune.studies.search.history import Sibling
-from autotune.studies.search.surrogate import InformedSampler, SurrogateSampler, candidates_of
+from autotune.studies.search.surrogate import SurrogateSampler, TransferSampler, candidates_of
 from autotune.studies.space import Space
 
 HERE = Path(__file__).parent
@@ -185,7 +185,7 @@ def sampler_of(race: Race, recording: Recording) -> BaseSampler:
     known = _siblings(race, recording)
     space = Space(recording.configs)
     guess = _static(race, space) if race.scenario in ("static", "both") else None
-    return InformedSampler(
+    return TransferSampler(
         space, race.seed, history=(lambda _: known) if known else None, prior_us=guess
     )
 

@@ -115,7 +115,7 @@ def _ours(path: Path) -> list[Recording]:
                 name=f"ours, {model} M={key.problem.tokens}",
                 group=f"ours, {model}",
                 rows=tuple(config.as_keys() for config in timed),
-                us=np.array([r.measurement.mean_us for r in timed.values() if r.measurement]),
+                us=np.array([r.measurement.geomean_us for r in timed.values() if r.measurement]),
                 complete=np.array([r.outcome is Outcome.OK for r in timed.values()]),
                 problem=key.problem,
             )

@@ -368,7 +368,7 @@ def _winners(studies: list[StoredStudy]) -> dict[str, object]:
     return {
         study.name: min(
             (entry for entry in study.measured if entry.complete),
-            key=lambda entry: entry.mean_us,
+            key=lambda entry: entry.geomean_us,
         ).config
         for study in studies
     }

@@ -31,7 +31,7 @@ from autotune.spec.device import Device, DeviceKind, Target
 from autotune.spec.measurement import Measurement, Resources
 from autotune.spec.problem import Problem
 from autotune.studies.coordination.claims import claim
-from autotune.studies.coordination.study_view import Ledger
+from autotune.studies.coordination.study_view import StudyView
 from autotune.studies.key import StudyKey
 from autotune.studies.outcome import Outcome, TrialResult
 from autotune.studies.search.history import siblings
@@ -127,7 +127,7 @@ def _study(
 
 
 def _turns(study: Study, space: Space, counts: _Counts, at_once: int) -> list[Turn]:
-    ledger = Ledger(study)
+    ledger = StudyView(study)
     turns: list[Turn] = []
     asked_for = 0
     while asked_for < WARM_UP + MEASURED:

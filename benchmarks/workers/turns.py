@@ -30,7 +30,7 @@ from pathlib import Path
 import numpy as np
 from landscape import BATCH_SIZES
 
-from autotune.backends.gpu.lru_by_size import Shelf
+from autotune.backends.gpu.lru_by_size import LruBySize
 from autotune.backends.options import MeasurerOptions
 from autotune.backends.replay.measurer import ReplayMeasurer
 from autotune.backends.replay.recording_format import read_recording
@@ -48,9 +48,9 @@ from autotune.tune.compile_service.service import PoolHost
 from autotune.tune.session import run
 from autotune.tune.workers import scheduler, worker_process
 from autotune.tune.workers.launcher import Launcher
-from autotune.tune.workers.protocol import Order
+from autotune.tune.workers.protocol import WorkerSpec
 from autotune.tune.workers.supervisor import Start
-from autotune.tune.workers.worker_specs import orders_of
+from autotune.tune.workers.worker_specs import worker_specs
 
 RECORDED = Path(__file__).parents[1] / "landscapes" / "qwen3-30b-a3b_tp1_bf16.npz"
 SHAPE = "E=128,topk=8,hidden=2048,intermediate=768"
@@ -76,7 +76,7 @@ class PretendedMeasurer(ReplayMeasurer):
     def __init__(self, path: Path, options: MeasurerOptions, pretended: Pretended) -> None:
         super().__init__(path, seed=options.seed, seconds=pretended.measure_s)
         self._pretended = pretended
-        self._shelf: Shelf[Problem, bool] = Shelf()
+        self._shelf: LruBySize[Problem, bool] = LruBySize()
 
     def measure(
         self, problem: Problem, config: AnyConfig, *, stop: Stop | None = None
@@ -97,13 +97,13 @@ class PretendedLauncher(Launcher):
     @contextmanager
     def orders(
         self, settings: RunSettings, storage: str, log_level: int, host: PoolHost
-    ) -> Iterator[tuple[list[Order], Start]]:
+    ) -> Iterator[tuple[list[WorkerSpec], Start]]:
         pretended: Pretended = self.pretended  # type: ignore[attr-defined]
-        yield orders_of(settings, storage, log_level), partial(_start, pretended)
+        yield worker_specs(settings, storage, log_level), partial(_start, pretended)
 
 
 def _start(
-    pretended: Pretended, order: Order
+    pretended: Pretended, order: WorkerSpec
 ) -> tuple[Connection, multiprocessing.process.BaseProcess]:
     ours, theirs = _CONTEXT.Pipe()
     process = _CONTEXT.Process(target=_serve, args=(theirs, order, pretended))
@@ -112,13 +112,13 @@ def _start(
     return ours, process
 
 
-def _serve(link: Connection, order: Order, pretended: Pretended) -> None:
+def _serve(link: Connection, order: WorkerSpec, pretended: Pretended) -> None:
     worker_process.open_measurer = partial(_open, pretended)
     if pretended.order == "study":
         scheduler.by_turn = _one_after_the_other
         scheduler.is_turn_over = _never
-        hints = tuning_study.Unit.take_hints
-        tuning_study.Unit.take_hints = _first_time_only(hints)
+        hints = tuning_study.TuningStudy.take_hints
+        tuning_study.TuningStudy.take_hints = _first_time_only(hints)
     worker_process.serve(link, order)
 
 
@@ -138,7 +138,7 @@ def _never(started: int, *, came_for_queue: bool, is_queued: bool) -> bool:
 def _first_time_only(hints):  # type: ignore[no-untyped-def]
     asked: set[str] = set()
 
-    def take_hints(unit: tuning_study.Unit) -> bool:
+    def take_hints(unit: tuning_study.TuningStudy) -> bool:
         if unit.study.study_name in asked:
             return False
         asked.add(unit.study.study_name)

@@ -15,14 +15,14 @@ from autotune.backends.replay.recording_format import Recording, write_recording
 from autotune.spec.config import AnyConfig, Config, ConfigPair
 from autotune.spec.device import Device, DeviceKind, Target
 from autotune.spec.measurement import Measurement, Resources
-from autotune.spec.problem import Dtype, Kernel, Problem
+from autotune.spec.problem import Dtype, KernelMode, Problem
 from autotune.studies.key import StudyKey
 from autotune.studies.outcome import Outcome, TrialResult
 from autotune.studies.space import Space
 
 PROBLEM = Problem(experts=16, top_k=4, hidden=1024, intermediate=512, tokens=64)
 FP8_BLOCK = replace(PROBLEM, dtype=Dtype.FP8_W8A8, block_shape=(128, 128))
-SEPARATE = replace(PROBLEM, kernel=Kernel.SEPARATE)
+SEPARATE = replace(PROBLEM, kernel=KernelMode.SEPARATE)
 TILES = Config(16, 64, 64, 1, 4, 3)
 MORE_TILES = Config(64, 64, 64, 8, 4, 3)
 PAIR = ConfigPair(replace(MORE_TILES, use_tma=False), Config(64, 128, 64, 1, 8, 3, use_tma=True))

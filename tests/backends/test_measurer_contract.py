@@ -101,7 +101,9 @@ def test_configs_in_turns_are_measured_as_each_by_itself(
             continue
         assert together.measurement.how == each.measurement.how
         assert len(together.measurement.samples_us) == len(each.measurement.samples_us)
-        assert together.measurement.mean_us == pytest.approx(each.measurement.mean_us, rel=0.5)
+        assert together.measurement.geomean_us == pytest.approx(
+            each.measurement.geomean_us, rel=0.5
+        )
         assert together.relative_error == each.relative_error
 
 
@@ -143,7 +145,7 @@ def test_a_measurement_can_be_repeated(measurer: Measurer, kind: DeviceKind) -> 
     if kind is DeviceKind.ESTIMATE:
         assert first == second
     else:
-        assert first.mean_us == pytest.approx(second.mean_us, rel=0.5)
+        assert first.geomean_us == pytest.approx(second.geomean_us, rel=0.5)
 
 
 def test_two_measurers_of_one_kind_name_the_same_device(
@@ -165,7 +167,7 @@ def test_problems_differ_by_batch_size(measurer: Measurer, kind: DeviceKind) -> 
         pytest.skip("one batch size was recorded")
     more = replace(PROBLEM, tokens=1024)
     few_us, many_us = (
-        result.measurement.mean_us
+        result.measurement.geomean_us
         for result in (measurer.measure(PROBLEM, TILES), measurer.measure(more, TILES))
         if result.measurement
     )

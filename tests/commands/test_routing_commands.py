@@ -14,8 +14,8 @@ from autotune.cli import run_command_line
 from autotune.commands.flags import named_routing
 from autotune.errors import UsageError
 from autotune.routing import trace as recording_file
-from autotune.routing.trace import LayerRows, Recording
-from autotune.routing.trace_files import COMPACT, write_recording
+from autotune.routing.trace import LayerRows, RoutingTrace
+from autotune.routing.trace_files import COMPACT, write_trace
 from autotune.settings import RunSettings
 from autotune.studies.selection.robust import Robust, ranked
 from autotune.studies.storage.open import open_storage
@@ -30,7 +30,7 @@ def recorded(tmp_path: Path) -> Path:
     ids = np.stack([rng.permutation(8)[:2] for _ in range(120)]).astype(np.int32)
     ids[::2] = [6, 7]
     rows = LayerRows(ids, (np.arange(120) // 30).astype(np.int32))
-    write_recording(Recording({0: rows, 1: rows}, "test"), tmp_path / "ids")
+    write_trace(RoutingTrace({0: rows, 1: rows}, "test"), tmp_path / "ids")
     return tmp_path / "ids"
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from autotune.routing.trace_files import read_recording
+from autotune.routing.trace_files import read_trace
 
 _FILE = Path(__file__).parents[2] / "examples/record_topk_ids/record_topk_ids.py"
 
@@ -58,7 +58,7 @@ def test_sglang(plugin: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         for layer in (3, 4):
             topk.capture_routed_experts_if_allowed(None, layer, _ids(step + layer))
     assert len(seen) == 9
-    layers = read_recording(tmp_path).layers
+    layers = read_trace(tmp_path).layers
     assert sorted(layers) == [3, 4]
     assert layers[3].ids.tolist() == torch.cat([_ids(step + 3) for step in range(3)])[:10].tolist()
 
@@ -83,4 +83,4 @@ def test_vllm(plugin: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     for module in runner.model.modules():
         if isinstance(getattr(module, "router", None), Router):
             module.router.capture_fn(_ids(module.layer_id, rows=10))
-    assert sorted(read_recording(tmp_path).layers) == [1, 2]
+    assert sorted(read_trace(tmp_path).layers) == [1, 2]

@@ -7,7 +7,7 @@ from moe_cases import uneven_ids
 from autotune.kernels import align as align_file
 from autotune.kernels.align import Alignment, align
 from autotune.kernels.launch import padded_slots
-from autotune.kernels.reference import align_twin
+from autotune.kernels.reference import align_reference
 from autotune.routing.draw import topk_ids
 from autotune.spec.problem import Problem
 
@@ -25,7 +25,7 @@ def buffers_for(ids: torch.Tensor, experts: int, block_size_m: int) -> Alignment
 def assert_aligned(ids: torch.Tensor, experts: int, block_size_m: int) -> None:
     out = buffers_for(ids, experts, block_size_m)
     align(ids, block_size_m, out)
-    twin = align_twin(ids, experts, block_size_m)
+    twin = align_reference(ids, experts, block_size_m)
     used = int(out.num_tokens_post_padded)
     assert used == len(twin.sorted_token_ids)
     assert torch.equal(out.sorted_token_ids[:used].cpu(), twin.sorted_token_ids.cpu())

@@ -23,7 +23,7 @@ from autotune.spec.config import ConfigPair
 from autotune.spec.device import Target
 from autotune.spec.limits import why_no_tma
 from autotune.spec.measurement import FailureCause
-from autotune.spec.problem import Dtype, Kernel
+from autotune.spec.problem import Dtype, KernelMode
 
 PROBE = Path(__file__).parent / "ahead_probe.py"
 
@@ -169,7 +169,7 @@ def test_a_launch_finds_what_was_compiled_ahead(
     moe_gemm_kernel.device_caches.clear()  # what earlier tests launched
     major, minor = torch.cuda.get_device_capability()
     target = Target("cuda", 10 * major + minor)
-    problem = problem_of(dtype, hidden=128, intermediate=64, kernel=Kernel.SEPARATE)
+    problem = problem_of(dtype, hidden=128, intermediate=64, kernel=KernelMode.SEPARATE)
     if dtype is Dtype.FP8_W8A8:
         problem = replace(problem, block_shape=(64, 64))
     if use_tma and why_no_tma(problem, target):

@@ -11,10 +11,10 @@ from moe_cases import TILES, inputs_of, problem_of
 
 from autotune.kernels.inputs import GemmWeights, MoeInputs, MoeWeights
 from autotune.kernels.moe import make_buffers, run_moe
-from autotune.kernels.reference import align_twin
+from autotune.kernels.reference import align_reference
 from autotune.routing.draw import most_loaded_rank, route, topk_ids
 from autotune.spec.config import AnyConfig, ConfigPair
-from autotune.spec.problem import Dtype, Kernel, Problem
+from autotune.spec.problem import Dtype, KernelMode, Problem
 
 # Rows of padding hold garbage: what is computed from it is not stored.
 pytestmark = pytest.mark.filterwarnings("ignore:(invalid|overflow).*encountered:RuntimeWarning")
@@ -56,7 +56,7 @@ def _held(weights: GemmWeights, held: slice) -> GemmWeights:
     [
         (WHOLE, TILES),
         (replace(WHOLE, dtype=Dtype.INT8_W8A8), TILES),
-        (replace(WHOLE, kernel=Kernel.SEPARATE), ConfigPair(TILES, WITH_TMA)),
+        (replace(WHOLE, kernel=KernelMode.SEPARATE), ConfigPair(TILES, WITH_TMA)),
     ],
     ids=["fp16", "int8", "TMA"],
 )
@@ -93,7 +93,7 @@ def test_the_most_loaded_rank_is_the_one_with_the_most_rows() -> None:
 def test_a_fused_shared_expert_has_a_full_run_of_its_own() -> None:
     """Behind the routed experts in the alignment, with every token in order."""
     problem = problem_of(experts=5, top_k=3, tokens=21, fused_shared_experts=1)
-    aligned = align_twin(torch.from_numpy(topk_ids(problem, 0)), 5, 16)
+    aligned = align_reference(torch.from_numpy(topk_ids(problem, 0)), 5, 16)
     blocks = (aligned.expert_ids == 4).nonzero().flatten().tolist()
     assert blocks == [len(aligned.expert_ids) - 2, len(aligned.expert_ids) - 1]
     slots = aligned.sorted_token_ids[-32:]

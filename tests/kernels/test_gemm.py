@@ -9,7 +9,7 @@ from moe_cases import H200, TILES, inputs_of, problem_of, skip_where_broken, une
 from autotune.kernels.inputs import GemmWeights, MoeInputs
 from autotune.kernels.launch import GemmOperands, launch_gemm, padded_slots
 from autotune.kernels.quantize import dequantize, largest, quantize, row_tile
-from autotune.kernels.reference import align_twin, gemm_twin, weight_of
+from autotune.kernels.reference import align_reference, gemm_reference, weight_of
 from autotune.spec.binary import Which, gemm_shape, swaps_operands
 from autotune.spec.config import Config
 from autotune.spec.problem import Dtype, Problem
@@ -43,7 +43,7 @@ def run_gemm(
 ) -> torch.Tensor:
     """C [R, N] in fp32; what the kernel does not write stays NaN."""
     problem, weights = inputs.problem, getattr(inputs.weights, which)
-    aligned = align_twin(ids, problem.experts, config.block_size_m)
+    aligned = align_reference(ids, problem.experts, config.block_size_m)
     sorted_ids = torch.full((padded_slots(problem, config.block_size_m),), 0, dtype=torch.int32)
     sorted_ids[: len(aligned.sorted_token_ids)] = aligned.sorted_token_ids.cpu()
     c_type = torch.float32 if problem.dtype is Dtype.FP8_W8A8 else inputs.elements.c
@@ -71,7 +71,7 @@ def expected(inputs: MoeInputs, ids: torch.Tensor, which: Which, rows: Rows) -> 
     slots = torch.arange(ids.numel(), device=ids.device)
     real = torch.stack([weight_of(problem, weights, which, e) for e in range(problem.experts)])
     slot_rows = slots // problem.top_k if which == "up" else slots
-    twin = gemm_twin(rows.real, real, slot_rows, ids)
+    twin = gemm_reference(rows.real, real, slot_rows, ids)
     return twin if which == "up" else twin * inputs.topk_weights.flatten()[:, None]
 
 

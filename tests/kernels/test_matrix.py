@@ -19,12 +19,12 @@ from moe_cases import (
 )
 
 from autotune.kernels.moe import make_buffers
-from autotune.kernels.reference import moe_twin
+from autotune.kernels.reference import moe_reference
 from autotune.kernels.verify import verify
 from autotune.spec.binary import Scales, scales_of
 from autotune.spec.config import AnyConfig, Config, ConfigPair
 from autotune.spec.limits import why_no_tma
-from autotune.spec.problem import Dtype, Kernel, Problem
+from autotune.spec.problem import Dtype, KernelMode, Problem
 
 # Rows of padding hold garbage: what is computed from it is not stored.
 pytestmark = pytest.mark.filterwarnings("ignore:(invalid|overflow).*encountered:RuntimeWarning")
@@ -86,7 +86,7 @@ def _cell(
     rank: tuple[str, dict[str, int]],
 ) -> Cell:
     (dtype, changes), (name, config) = scales, named
-    kernel = Kernel.SEPARATE if isinstance(config, ConfigPair) else Kernel.FUSED
+    kernel = KernelMode.SEPARATE if isinstance(config, ConfigPair) else KernelMode.FUSED
     sizes = {"hidden": 48, "intermediate": 48, "tokens": 5, "kernel": kernel}
     problem = problem_of(dtype, **{**sizes, **changes, **rank[1]})
     words = f"{scales_of(problem).name.lower()} {problem.block_shape or ''}"
@@ -103,7 +103,7 @@ def test_agrees_with_its_twin(cell: Cell, device: str, monkeypatch: pytest.Monke
         pytest.skip(reason)
     patch_what_the_interpreter_breaks(cell.problem.dtype, device, monkeypatch)
     inputs = inputs_of(cell.problem, device)
-    verdict = verify(inputs, make_buffers(inputs), cell.config, moe_twin(inputs))
+    verdict = verify(inputs, make_buffers(inputs), cell.config, moe_reference(inputs))
     assert verdict.is_right, verdict
 
 

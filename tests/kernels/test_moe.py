@@ -8,14 +8,14 @@ from moe_cases import TILES, inputs_of, problem_of
 
 from autotune.kernels.inputs import MoeInputs, make_routing
 from autotune.kernels.moe import make_buffers, run_moe
-from autotune.kernels.reference import moe_twin
+from autotune.kernels.reference import moe_reference
 from autotune.kernels.verify import verify
 from autotune.spec.config import ConfigPair
-from autotune.spec.problem import Dtype, Kernel
+from autotune.spec.problem import Dtype, KernelMode
 
 
 def assert_right(inputs: MoeInputs) -> None:
-    verdict = verify(inputs, make_buffers(inputs), TILES, moe_twin(inputs))
+    verdict = verify(inputs, make_buffers(inputs), TILES, moe_reference(inputs))
     assert verdict.is_right, verdict
 
 
@@ -35,7 +35,7 @@ def test_another_routing_needs_no_other_tensors(device: str) -> None:
     buffers = make_buffers(inputs)
     first = run_moe(inputs, buffers, TILES).clone()
     inputs.set_routing(make_routing(inputs.problem, 1, inputs.x.device))
-    assert verify(inputs, buffers, TILES, moe_twin(inputs)).is_right
+    assert verify(inputs, buffers, TILES, moe_reference(inputs)).is_right
     assert not torch.equal(first, buffers.out)
 
 
@@ -60,7 +60,7 @@ def test_a_graph_replays_the_call_for_another_routing(tokens: int, use_tma: bool
     if use_tma and torch.cuda.get_device_capability()[0] < 9:
         pytest.skip("this GPU has no TMA")
     problem = problem_of(
-        Dtype.BF16, experts=16, top_k=4, hidden=512, intermediate=256, kernel=Kernel.SEPARATE
+        Dtype.BF16, experts=16, top_k=4, hidden=512, intermediate=256, kernel=KernelMode.SEPARATE
     )
     inputs = inputs_of(replace(problem, tokens=tokens), "cuda")
     buffers, half = make_buffers(inputs), replace(TILES, use_tma=use_tma)

@@ -13,17 +13,17 @@ from autotune.kernels.launch import padded_slots
 from autotune.report import routing_stats
 from autotune.report.routing_stats import BLOCKS, Layout
 from autotune.routing.draw import most_loaded_rank, topk_ids
-from autotune.routing.trace import LayerRows, Recording
+from autotune.routing.trace import LayerRows, RoutingTrace
 from autotune.spec.problem import Problem
 
 EXPERTS, TOP_K, INSTANCES = 8, 2, 2
 
 
-def _recording() -> Recording:
+def _recording() -> RoutingTrace:
     """The lower an expert's id, the more popular."""
     gates = -0.4 * np.arange(EXPERTS) + np.random.default_rng(0).gumbel(size=(300, EXPERTS))
     ids = np.argsort(-gates, axis=1)[:, :TOP_K].astype(np.int32)
-    return Recording({1: LayerRows(ids, (np.arange(300) // 50).astype(np.int32))}, "test")
+    return RoutingTrace({1: LayerRows(ids, (np.arange(300) // 50).astype(np.int32))}, "test")
 
 
 def _rows(ids: torch.Tensor, problem: Problem, block: int) -> int:

@@ -14,10 +14,10 @@ from moe_cases import TILES, inputs_of, patch_what_the_interpreter_breaks, probl
 
 from autotune.kernels import activation, align, gemm, launch
 from autotune.kernels.moe import make_buffers
-from autotune.kernels.reference import moe_twin
+from autotune.kernels.reference import moe_reference
 from autotune.kernels.verify import TOLERANCE, relative_error, verify
 from autotune.spec.config import AnyConfig, Config, ConfigPair
-from autotune.spec.problem import Dtype, Kernel, Problem
+from autotune.spec.problem import Dtype, KernelMode, Problem
 
 # Rows of padding hold garbage: what is computed from it is not stored.
 pytestmark = pytest.mark.filterwarnings("ignore:(invalid|overflow).*encountered:RuntimeWarning")
@@ -43,8 +43,8 @@ INT8_CHANNELS = Case(problem_of(Dtype.INT8_W8A8, per_channel_quant=True))
 INT4 = Case(problem_of(Dtype.INT4_W4A16, **EVEN, block_shape=(0, 32)))
 INT4_ZEROS = Case(problem_of(Dtype.INT4_W4A16, **EVEN, block_shape=(0, 32), zero_points=True))
 FP8_SWAPPED = Case(problem_of(Dtype.FP8_W8A8, **EVEN, block_shape=(32, 32)), WIDE)
-TMA = Case(problem_of(kernel=Kernel.SEPARATE), ConfigPair(_with_tma(TILES), _with_tma(TILES)))
-TMA_DOWN = Case(problem_of(kernel=Kernel.SEPARATE), ConfigPair(TILES, _with_tma(TILES)))
+TMA = Case(problem_of(kernel=KernelMode.SEPARATE), ConfigPair(_with_tma(TILES), _with_tma(TILES)))
+TMA_DOWN = Case(problem_of(kernel=KernelMode.SEPARATE), ConfigPair(TILES, _with_tma(TILES)))
 CASES = {
     "plain": PLAIN,
     "int8 blocks": INT8_BLOCKS,
@@ -130,7 +130,7 @@ MUTANTS = {
 def is_right(case: Case, device: str, monkeypatch: pytest.MonkeyPatch) -> bool:
     patch_what_the_interpreter_breaks(case.problem.dtype, device, monkeypatch)
     inputs = inputs_of(case.problem, device)
-    return verify(inputs, make_buffers(inputs), case.config, moe_twin(inputs)).is_right
+    return verify(inputs, make_buffers(inputs), case.config, moe_reference(inputs)).is_right
 
 
 def mutant_of(mutant: Mutant, folder: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:

@@ -14,8 +14,8 @@ from autotune.models import ModelShape, load_shape, routing_of
 from autotune.models import routings as routings_file
 from autotune.models.routings import missing_layers
 from autotune.routing import trace as recording_file
-from autotune.routing.trace import LayerRows, Recording, is_known
-from autotune.routing.trace_files import write_recording
+from autotune.routing.trace import LayerRows, RoutingTrace, is_known
+from autotune.routing.trace_files import write_trace
 
 SHAPE = ModelShape("tiny", "", 8, 2, 64, 64, layers=6, first_dense_layers=1)
 
@@ -30,8 +30,8 @@ def _written(folder: Path, layers: tuple[int, ...], rows: int = 30) -> str:
     rng = np.random.default_rng(0)
     ids = np.stack([rng.permutation(8)[:2] for _ in range(rows)]).astype(np.int32)
     table = LayerRows(ids, np.zeros(rows, np.int32))
-    recording = Recording(dict.fromkeys(layers, table), "test")
-    write_recording(recording, folder)
+    recording = RoutingTrace(dict.fromkeys(layers, table), "test")
+    write_trace(recording, folder)
     return recording.routing
 
 

@@ -13,14 +13,14 @@ from autotune.report.routing_stats import (
     stats_picture,
 )
 from autotune.routing.load_stats import ExpertLoad, expert_loads
-from autotune.routing.trace import LayerRows, Recording
+from autotune.routing.trace import LayerRows, RoutingTrace
 from autotune.spec.problem import Problem
 
 EXPERTS, TOP_K = 8, 2
 
 
 @pytest.fixture(scope="module")
-def recording() -> Recording:
+def recording() -> RoutingTrace:
     """Two layers; low ids are chosen more often, and expert 7 never in layer 2."""
     rng = np.random.default_rng(0)
 
@@ -29,10 +29,12 @@ def recording() -> Recording:
         ids = np.argsort(-gates, axis=1)[:, :TOP_K].astype(np.int32)
         return LayerRows(ids, (np.arange(300) // 50).astype(np.int32))
 
-    return Recording({1: layer([4, 3, 2, 1, 1, 1, 1, 1]), 2: layer([8, 1, 1, 1, 1, 1, 1, 0])}, "t")
+    return RoutingTrace(
+        {1: layer([4, 3, 2, 1, 1, 1, 1, 1]), 2: layer([8, 1, 1, 1, 1, 1, 1, 0])}, "t"
+    )
 
 
-def test_loads_of_a_layer(recording: Recording) -> None:
+def test_loads_of_a_layer(recording: RoutingTrace) -> None:
     even, skewed = expert_loads(recording, EXPERTS, TOP_K)
     assert (even.layer, skewed.layer) == (1, 2)
     assert even.rows.sum() == 300 * TOP_K
@@ -49,7 +51,7 @@ def test_extremes_of_entropy() -> None:
     assert ExpertLoad(0, 8, np.array([8])).entropy == 1
 
 
-def test_rows_for_people_and_a_picture(recording: Recording) -> None:
+def test_rows_for_people_and_a_picture(recording: RoutingTrace) -> None:
     stats = routing_stats(recording, Layout(EXPERTS, TOP_K, 4), [1, 64])
     assert [row["layer"] for row in load_rows(stats)] == [1, 2]
     assert {row["slowest_rank"] for row in load_rows(stats)} == {0}
@@ -65,7 +67,7 @@ def test_a_layout_that_does_not_divide() -> None:
         Layout(EXPERTS, TOP_K, 3)
 
 
-def test_instances_of_a_recording_differ(recording: Recording) -> None:
+def test_instances_of_a_recording_differ(recording: RoutingTrace) -> None:
     routing_stats(recording, Layout(EXPERTS, TOP_K), [1])
     problem = Problem(EXPERTS, TOP_K, 16, 16, 64, routing=recording.routing)
     rows = {tuple(routed_rows(problem, instance, 0).per_expert) for instance in range(10)}

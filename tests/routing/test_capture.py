@@ -20,7 +20,7 @@ from autotune.models.parse import shape_of_config
 from autotune.routing.capture import capture, record, text_decoder
 from autotune.routing.prompts import texts_of
 from autotune.routing.router_hooks import experts_of, watching
-from autotune.routing.trace_files import read_recording, write_recording
+from autotune.routing.trace_files import read_trace, write_trace
 
 transformers = pytest.importorskip("transformers", minversion="5.0")
 
@@ -339,8 +339,8 @@ def test_from_a_checkpoint_to_a_folder_that_is_read_back(
     noted = [recording.notes[name] for name in ("experts", "top_k", "sequences", "tokens")]
     assert noted == ["8", "2", "2", "20"]
     assert recording.layers[0].sequences.tolist() == [0] * 14 + [1] * 6
-    write_recording(recording, tmp_path / "ids")
-    assert read_recording(tmp_path / "ids").digest == recording.digest
+    write_trace(recording, tmp_path / "ids")
+    assert read_trace(tmp_path / "ids").digest == recording.digest
     assert not caplog.records
     assert capture(str(checkpoint), texts, tokens=1000).fewest_rows == 34
     assert "the texts hold 34 tokens, not 1000" in caplog.text
@@ -352,7 +352,7 @@ def test_a_saved_model_is_recorded_and_tuned_on_it(family: str, tmp_path: Path) 
     folder = _saved(family, tmp_path / "tiny")
     recording = capture(str(folder), ["SOME TEXT"], 9)
     assert recording.notes["experts"] == "8"
-    write_recording(recording, tmp_path / "ids")
+    write_trace(recording, tmp_path / "ids")
     shape = load_shape(str(folder))
     assert routing_of(shape, recording.routing, str(tmp_path / "ids"), 1) == recording.routing
 
@@ -409,7 +409,7 @@ def test_an_interrupted_recording_says_so(
     words = ["capture-routing", "--model", str(checkpoint), "--prompts", str(tmp_path / "texts")]
     assert run_command_line([*words, "--output-dir", str(tmp_path / "ids")]) == 130
     assert "these are 9 tokens, not 8192" in capsys.readouterr().err
-    assert read_recording(tmp_path / "ids").fewest_rows == 9
+    assert read_trace(tmp_path / "ids").fewest_rows == 9
 
     def interrupted(*_: Any) -> None:
         raise KeyboardInterrupt

@@ -11,12 +11,14 @@ from autotune.errors import UsageError
 from autotune.routing import trace as recording_file
 from autotune.routing.distributions import Size
 from autotune.routing.draw import drawable, most_loaded_rank, route, topk_ids
-from autotune.routing.trace import DECODE_TOKENS, LayerRows, Recording, make_known
+from autotune.routing.trace import DECODE_TOKENS, LayerRows, RoutingTrace, make_known
 
 EXPERTS = 8
 
 
-def recording_of(layers: int = 3, rows: int = 600, sequences: int = 6, seed: int = 0) -> Recording:
+def recording_of(
+    layers: int = 3, rows: int = 600, sequences: int = 6, seed: int = 0
+) -> RoutingTrace:
     """Row r of layer L goes to experts 2 * (r + L) and the one after it, modulo EXPERTS."""
     which = np.repeat(np.arange(sequences, dtype=np.int32), rows // sequences)
     first = (2 * np.arange(rows)[:, None] + np.array([0, 1])) % EXPERTS
@@ -24,14 +26,14 @@ def recording_of(layers: int = 3, rows: int = 600, sequences: int = 6, seed: int
     def ids(layer: int) -> NDArray[np.int32]:
         return ((first + 2 * (layer + seed)) % EXPERTS).astype(np.int32)
 
-    return Recording({k: LayerRows(ids(k), which) for k in range(layers)}, "test")
+    return RoutingTrace({k: LayerRows(ids(k), which) for k in range(layers)}, "test")
 
 
-def numbered(rows: int, sequences: int) -> Recording:
+def numbered(rows: int, sequences: int) -> RoutingTrace:
     """One layer; a row's only id is its number, so that a draw says which rows it took."""
     ids = np.arange(rows, dtype=np.int32)[:, None]
     which = (np.arange(rows) * sequences // rows).astype(np.int32)
-    return Recording({0: LayerRows(ids, which)}, "test")
+    return RoutingTrace({0: LayerRows(ids, which)}, "test")
 
 
 def test_the_digest_is_of_the_content_and_not_of_the_place() -> None:
@@ -68,7 +70,7 @@ def test_too_few_rows_are_repeated_evenly(tokens: int) -> None:
 def test_instances_go_through_all_layers() -> None:
     which = np.zeros(300, np.int32)
     layers = {k: LayerRows(np.full((300, 1), k, np.int32), which) for k in (1, 4, 6)}
-    recording = Recording(layers, "test")
+    recording = RoutingTrace(layers, "test")
     for seed in range(3):
         drawn = [recording.draw(Size(5, 8, 1), instance, seed)[0, 0] for instance in range(6)]
         assert sorted(drawn[:3]) == [1, 4, 6]
@@ -91,7 +93,7 @@ def test_a_problem_draws_from_it_and_keeps_its_rank() -> None:
 def test_the_most_loaded_rank_is_the_recordings() -> None:
     ids = np.tile(np.array([[6, 7]], np.int32), (50, 1))
     ids[::10] = [0, 1]
-    recording = Recording({0: LayerRows(ids, np.zeros(50, np.int32))}, "test")
+    recording = RoutingTrace({0: LayerRows(ids, np.zeros(50, np.int32))}, "test")
     make_known(recording)
     problem = problem_of(experts=2, top_k=2, tokens=16)
     problem = replace(problem, ep_size=4, routing=recording.routing)
@@ -102,7 +104,7 @@ def test_a_fused_shared_expert_is_appended_once() -> None:
     """The engines' tool records it as a last column."""
     rows = recording_of().layers[0]
     shared = np.full((len(rows.ids), 1), EXPERTS, np.int32)
-    with_shared = Recording({0: replace(rows, ids=np.hstack([rows.ids, shared]))}, "test")
+    with_shared = RoutingTrace({0: replace(rows, ids=np.hstack([rows.ids, shared]))}, "test")
     make_known(with_shared)
     problem = problem_of(experts=EXPERTS + 1, top_k=3, tokens=10)
     problem = replace(problem, fused_shared_experts=1, routing=with_shared.routing)

@@ -12,11 +12,11 @@ import pytest
 import torch
 
 from autotune.errors import UsageError
-from autotune.routing.trace import LayerRows, Recording
-from autotune.routing.trace_files import COMPACT, read_recording, write_recording
+from autotune.routing.trace import LayerRows, RoutingTrace
+from autotune.routing.trace_files import COMPACT, read_trace, write_trace
 
 
-def recording_of(rows: int = 40, layers: tuple[int, ...] = (3, 4), shift: int = 0) -> Recording:
+def recording_of(rows: int = 40, layers: tuple[int, ...] = (3, 4), shift: int = 0) -> RoutingTrace:
     rng = np.random.default_rng(shift)
     table = {
         layer: LayerRows(
@@ -25,7 +25,7 @@ def recording_of(rows: int = 40, layers: tuple[int, ...] = (3, 4), shift: int = 
         )
         for layer in layers
     }
-    return Recording(table, "test", {"model": "tiny"})
+    return RoutingTrace(table, "test", {"model": "tiny"})
 
 
 def save(folder: Path, tensor: Any, layer: int = 0, index: int = 0) -> None:
@@ -35,36 +35,36 @@ def save(folder: Path, tensor: Any, layer: int = 0, index: int = 0) -> None:
 
 def test_both_forms_hold_what_was_written(tmp_path: Path) -> None:
     recording = recording_of()
-    files = write_recording(recording, tmp_path / "ids")
+    files = write_trace(recording, tmp_path / "ids")
     assert {file.name for file in files} == {
         COMPACT,
         "topk_ids_layer3_idx0.pt",
         "topk_ids_layer4_idx0.pt",
     }
-    compact = read_recording(tmp_path / "ids")
+    compact = read_trace(tmp_path / "ids")
     assert compact.digest == recording.digest
     assert compact.notes["model"] == "tiny"
     (tmp_path / "ids" / COMPACT).unlink()
-    snapshots = read_recording(tmp_path / "ids")
+    snapshots = read_trace(tmp_path / "ids")
     for layer, rows in recording.layers.items():
         assert np.array_equal(snapshots.layers[layer].ids, rows.ids)
 
 
 def test_snapshots_are_what_the_engines_tool_reads(tmp_path: Path) -> None:
     """An int32 tensor [at least 4096, top_k] for each layer and index."""
-    write_recording(recording_of(rows=9000, layers=(1,)), tmp_path)
+    write_trace(recording_of(rows=9000, layers=(1,)), tmp_path)
     tensors = [torch.load(tmp_path / f"topk_ids_layer1_idx{i}.pt") for i in (0, 1)]
     assert all(t.dtype == torch.int32 and t.shape[1] == 2 and len(t) >= 4096 for t in tensors)
     assert sum(map(len, tensors)) == 9000
     assert not (tmp_path / "topk_ids_layer1_idx2.pt").exists()
-    sequences = read_recording(tmp_path / COMPACT).layers[1].sequences
+    sequences = read_trace(tmp_path / COMPACT).layers[1].sequences
     assert len(set(sequences.tolist())) == 900
 
 
 def test_each_snapshot_is_one_sequence(tmp_path: Path) -> None:
     for index in range(3):
         save(tmp_path, torch.tensor([[index, 3], [4, 5]]), index=index)  # int64 will do
-    rows = read_recording(tmp_path).layers[0]
+    rows = read_trace(tmp_path).layers[0]
     assert rows.ids[:, 0].tolist() == [0, 4, 1, 4, 2, 4]
     assert rows.sequences.tolist() == [0, 0, 1, 1, 2, 2]
     assert rows.ids.dtype == np.int32
@@ -97,46 +97,46 @@ def test_what_is_no_recording_is_refused(
     folder = tmp_path / "ids"
     save(folder, content)
     with pytest.raises(UsageError, match=words):
-        read_recording(folder)
+        read_trace(folder)
     assert not Path("harmed").exists()
 
 
 def test_a_pickle_that_is_no_torch_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "topk_ids_layer0_idx0.pt").write_bytes(pickle.dumps({"a": 1}) + b"?")
     with pytest.raises(UsageError, match="topk_ids_layer0_idx0"):
-        read_recording(tmp_path)
+        read_trace(tmp_path)
 
 
 def test_layers_of_different_models_are_refused(tmp_path: Path) -> None:
     save(tmp_path, torch.tensor([[0, 1]]), layer=0)
     save(tmp_path, torch.tensor([[0, 1, 2]]), layer=1)
     with pytest.raises(UsageError, match="layer 0: 2, layer 1: 3"):
-        read_recording(tmp_path)
+        read_trace(tmp_path)
     save(tmp_path, torch.tensor([[0, 1, 2]]), layer=0, index=1)
     with pytest.raises(UsageError, match="snapshots of layer 0"):
-        read_recording(tmp_path)
+        read_trace(tmp_path)
 
 
 def test_missing_and_foreign_folders(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no such folder"):
-        read_recording(tmp_path / "nowhere")
+        read_trace(tmp_path / "nowhere")
     with pytest.raises(UsageError, match="holds no recording"):
-        read_recording(tmp_path)
+        read_trace(tmp_path)
     (tmp_path / COMPACT).write_bytes(b"no tensors")
     with pytest.raises(UsageError, match="cannot be read"):
-        read_recording(tmp_path)
+        read_trace(tmp_path)
 
 
 @pytest.mark.parametrize("left", [COMPACT, "topk_ids_layer3_idx0.pt"])
 def test_another_recording_is_not_mixed_in(left: str, tmp_path: Path) -> None:
-    write_recording(recording_of(layers=(3, 4)), tmp_path)
+    write_trace(recording_of(layers=(3, 4)), tmp_path)
     for file in tmp_path.iterdir():
         if file.name != left:
             file.unlink()
     with pytest.raises(
         UsageError, match=f"holds a recording already .{left}.. Give another --output"
     ):
-        write_recording(recording_of(layers=(3,)), tmp_path)
+        write_trace(recording_of(layers=(3,)), tmp_path)
     assert [file.name for file in tmp_path.iterdir()] == [left]
 
 
@@ -150,24 +150,24 @@ def test_an_interruption_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(torch, "save", save_one)
     with pytest.raises(KeyboardInterrupt):
-        write_recording(recording_of(), tmp_path)
+        write_trace(recording_of(), tmp_path)
     assert not list(tmp_path.iterdir())
 
 
 def test_newer_snapshots_of_another_recording_are_refused(tmp_path: Path) -> None:
-    write_recording(recording_of(), tmp_path)
+    write_trace(recording_of(), tmp_path)
     again = time.time() + 60
     for file in tmp_path.glob("*.pt"):
         os.utime(file, (again, again))  # as a copy of the folder may have them
-    assert read_recording(tmp_path).digest == recording_of().digest
+    assert read_trace(tmp_path).digest == recording_of().digest
     save(tmp_path, torch.tensor([[0, 1]]), layer=3)
     os.utime(tmp_path / "topk_ids_layer3_idx0.pt", (again, again))
     with pytest.raises(UsageError, match=r"holds two recordings: routing.safetensors, and newer"):
-        read_recording(tmp_path)
-    assert read_recording(tmp_path / COMPACT).digest == recording_of().digest
+        read_trace(tmp_path)
+    assert read_trace(tmp_path / COMPACT).digest == recording_of().digest
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match="cannot be written"):
-        write_recording(recording_of(), tmp_path / "file" / "ids")
+        write_trace(recording_of(), tmp_path / "file" / "ids")

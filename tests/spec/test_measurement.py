@@ -7,7 +7,7 @@ from autotune.spec.measurement import Measurement, routing_us, typical_us
 
 def test_one_routing_has_its_geometric_mean() -> None:
     assert typical_us((1.0, 4.0, 2.0)) == pytest.approx(2.0)
-    assert Measurement((1.0, 4.0, 2.0), "test").mean_us == pytest.approx(2.0)
+    assert Measurement((1.0, 4.0, 2.0), "test").geomean_us == pytest.approx(2.0)
 
 
 def test_what_some_instances_cost_counts() -> None:
@@ -20,7 +20,7 @@ def test_what_some_instances_cost_counts() -> None:
 def test_several_routings_have_the_geometric_mean_of_theirs() -> None:
     samples = (1.0, 100.0, 4.0, 400.0)
     assert routing_us(samples, 2) == pytest.approx((2.0, 200.0))
-    assert Measurement(samples, "test", routings=2).mean_us == pytest.approx(20.0)
+    assert Measurement(samples, "test", routings=2).geomean_us == pytest.approx(20.0)
 
 
 def test_what_was_given_up_has_the_routings_that_were_measured() -> None:

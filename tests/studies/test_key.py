@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from autotune.spec.device import DeviceKind, Target
-from autotune.spec.problem import Dtype, Kernel
+from autotune.spec.problem import Dtype, KernelMode
 from autotune.studies.key import StudyKey
 
 
 def test_json_and_back(key: StudyKey) -> None:
     problem = replace(
-        key.problem, dtype=Dtype.FP8_W8A8, block_shape=(128, 128), kernel=Kernel.SEPARATE
+        key.problem, dtype=Dtype.FP8_W8A8, block_shape=(128, 128), kernel=KernelMode.SEPARATE
     )
     whole = replace(key, problem=problem)
     assert StudyKey.from_json(json.loads(json.dumps(whole.as_json()))) == whole
@@ -33,7 +33,7 @@ OTHER: dict[str, Any] = {
     "ep_rank": 1,
     "fused_shared_experts": 1,
     "routing": "zipf:1",
-    "kernel": Kernel.SEPARATE,
+    "kernel": KernelMode.SEPARATE,
 }
 
 

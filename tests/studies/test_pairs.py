@@ -9,7 +9,7 @@ import pytest
 from autotune.spec.config import Config, ConfigPair, config_from_keys
 from autotune.spec.device import Device
 from autotune.spec.measurement import Measurement
-from autotune.spec.problem import Dtype, Kernel, Problem
+from autotune.spec.problem import Dtype, KernelMode, Problem
 from autotune.studies.key import StudyKey
 from autotune.studies.outcome import Outcome, TrialResult
 from autotune.studies.pairs import PairSpace, best_pairs, completed_as_asked, space_of
@@ -25,7 +25,7 @@ SMALL, LARGE = Config(16, 32, 64, 1, use_tma=False), Config(64, 128, 64, 1, use_
 
 @pytest.fixture
 def separate(problem: Problem) -> Problem:
-    return replace(problem, kernel=Kernel.SEPARATE)
+    return replace(problem, kernel=KernelMode.SEPARATE)
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ def test_a_half_without_the_others_block_size_m_is_left_out(pairs: PairSpace) ->
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_samplers_of_pairs(name: str, database: str, key: StudyKey, pairs: PairSpace) -> None:
     """Feasible, new, and every half's unseen configs from both ways of choosing one."""
-    pair_key = replace(key, problem=replace(key.problem, kernel=Kernel.SEPARATE))
+    pair_key = replace(key, problem=replace(key.problem, kernel=KernelMode.SEPARATE))
     study = open_study(
         open_storage(database, create=True), pair_key, make_sampler(name, pairs, 7), {"model": "m"}
     )
@@ -181,5 +181,5 @@ def test_what_a_user_has_becomes_a_pair(separate: Problem, h200: Device) -> None
     assert completed_as_asked(separate, h200, default, other) == ConfigPair(off, off)
     fp8 = replace(separate, dtype=Dtype.FP8_W8A8)
     assert completed_as_asked(fp8, h200, default) == ConfigPair(default, default)
-    fused = replace(separate, kernel=Kernel.FUSED)
+    fused = replace(separate, kernel=KernelMode.FUSED)
     assert completed_as_asked(fused, h200, default) == default

@@ -11,7 +11,7 @@ import pytest
 
 from autotune.spec.config import Config
 from autotune.spec.device import Device, DeviceKind, Target
-from autotune.spec.problem import Dtype, Kernel, Problem
+from autotune.spec.problem import Dtype, KernelMode, Problem
 from autotune.studies.space import Space, completed, moe_space
 
 LANDSCAPES = Path(__file__).parents[2].parent / "shared" / "landscapes"
@@ -130,7 +130,7 @@ def test_what_an_a100_lacks(problem: Problem, dtype: Dtype, config: Config, word
 def test_tma_is_a_choice_of_separate_kernels_alone(problem: Problem, h200: Device) -> None:
     with_tma = Config(64, 64, 64, 1, 4, 3, use_tma=True)
     assert "--kernel separate" in str(moe_space(problem, h200).why_not(with_tma))
-    separate = replace(problem, kernel=Kernel.SEPARATE)
+    separate = replace(problem, kernel=KernelMode.SEPARATE)
     assert with_tma in moe_space(separate, h200)
     per_tensor = replace(separate, dtype=Dtype.FP8_W8A8)
     assert "block-wise fp8" in str(moe_space(per_tensor, h200).why_not(with_tma))
@@ -138,7 +138,7 @@ def test_tma_is_a_choice_of_separate_kernels_alone(problem: Problem, h200: Devic
 
 def test_enumerating_is_quick(problem: Problem, h200: Device) -> None:
     begin = time.process_time()
-    moe_space(replace(problem, kernel=Kernel.SEPARATE), h200)
+    moe_space(replace(problem, kernel=KernelMode.SEPARATE), h200)
     assert time.process_time() - begin < 2
 
 
@@ -158,16 +158,16 @@ def test_amds_matrix_instructions_fit_the_tile(problem: Problem) -> None:
 @pytest.mark.parametrize(
     ("target", "kernel", "given", "launched"),
     [
-        (Target("cuda", 90), Kernel.FUSED, Config(64, 64, 32, 8), Config(64, 64, 32, 8)),
+        (Target("cuda", 90), KernelMode.FUSED, Config(64, 64, 32, 8), Config(64, 64, 32, 8)),
         (
             Target("cuda", 90),
-            Kernel.SEPARATE,
+            KernelMode.SEPARATE,
             Config(64, 64, 32, 8),
             Config(64, 64, 32, 8, use_tma=False),
         ),
         (
             Target("hip", "gfx942", 64),
-            Kernel.FUSED,
+            KernelMode.FUSED,
             Config(16, 64, 32, 8, 1, 2),
             Config(16, 64, 32, 8, 1, 2, waves_per_eu=0, matrix_instr_nonkdim=16, kpack=1),
         ),
@@ -175,7 +175,7 @@ def test_amds_matrix_instructions_fit_the_tile(problem: Problem) -> None:
     ids=["fused", "separate", "AMD"],
 )
 def test_keys_left_out_are_what_a_launch_takes(
-    problem: Problem, target: Target, kernel: Kernel, given: Config, launched: Config
+    problem: Problem, target: Target, kernel: KernelMode, given: Config, launched: Config
 ) -> None:
     problem = replace(problem, kernel=kernel)
     device = Device(DeviceKind.ESTIMATE, "GPU", target, 65536, "3.6.0")

@@ -44,7 +44,11 @@ def test_ok_completes_with_the_mean(study: Study, space: Space) -> None:
         "compile_s": 1.5,
     }
     [entry] = measured(study.trials)
-    assert (entry.samples_us, entry.mean_us, entry.complete) == ((4.0, 1.0, 2.0), trial.value, True)
+    assert (entry.samples_us, entry.geomean_us, entry.complete) == (
+        (4.0, 1.0, 2.0),
+        trial.value,
+        True,
+    )
 
 
 def test_several_routings_complete_with_their_geometric_mean(study: Study, space: Space) -> None:
@@ -121,4 +125,4 @@ def test_the_storage_gives_back_what_was_told(
     assert stored.key == key
     assert stored.is_finished
     assert stored.attrs["E"] == 128
-    assert [entry.mean_us for entry in stored.measured] == [2.0]
+    assert [entry.geomean_us for entry in stored.measured] == [2.0]

@@ -16,8 +16,8 @@ from autotune.report.html.page import write_report
 from autotune.report.html.routing_section import routings_section
 from autotune.report.layers import layers_of
 from autotune.report.terminal.progress import PlainDisplay
-from autotune.routing.trace import LayerRows, Recording, make_known
-from autotune.routing.trace_files import write_recording
+from autotune.routing.trace import LayerRows, RoutingTrace, make_known
+from autotune.routing.trace_files import write_trace
 from autotune.settings import ModelSettings, RunSettings
 from autotune.studies.storage.open import open_storage
 from autotune.studies.study_record import StoredStudy, stored_studies
@@ -84,8 +84,8 @@ def test_a_run_with_the_recording_fills_its_column(
 ) -> None:
     ids = np.stack([np.random.default_rng(i).permutation(8)[:2] for i in range(70)])
     rows = LayerRows(ids.astype(np.int32), np.zeros(70, np.int32))
-    recording = Recording({0: rows}, "test")
-    write_recording(recording, tmp_path / "ids")
+    recording = RoutingTrace({0: rows}, "test")
+    write_trace(recording, tmp_path / "ids")
     make_known(recording)
     folder = str(tmp_path / "ids")
     with caplog.at_level(logging.INFO):

@@ -21,7 +21,7 @@ from autotune.tune.finals import MAX_ROUNDS, MIN_ROUNDS, settle, stored_finalist
 from autotune.tune.jobs import Job
 from autotune.tune.processes.child import Child
 from autotune.tune.processes.signals import Interrupt
-from autotune.tune.tuning_study import Unit
+from autotune.tune.tuning_study import TuningStudy
 
 PROBLEM = Problem(8, 2, 512, 256, 1)
 ROUTINGS = 4
@@ -35,7 +35,7 @@ def child() -> Iterator[Child]:
 
 
 @pytest.fixture
-def unit(database: str) -> Unit:
+def unit(database: str) -> TuningStudy:
     """Ten configs, of which the search believed that the slower ones are the faster ones."""
     space = NoisyMeasurer().space(PROBLEM)
     key = StudyKey(PROBLEM, NoisyMeasurer.device, space.fingerprint)
@@ -44,10 +44,10 @@ def unit(database: str) -> Unit:
     configs = [Config(16, 32, 64, group, 4, FINE) for group in range(9)]
     entries = [Measured(c, (50.0 - i,), 50.0 - i, i, True) for i, c in enumerate(configs)]
     incumbents = {"sglang default": configs[0]}
-    return Unit(Job(PROBLEM, ()), key, space, study, incumbents, 9, entries)
+    return TuningStudy(Job(PROBLEM, ()), key, space, study, incumbents, 9, entries)
 
 
-def test_what_search_believed_is_put_right(unit: Unit, child: Child) -> None:
+def test_what_search_believed_is_put_right(unit: TuningStudy, child: Child) -> None:
     settle(unit, child, Interrupt(), 60)
     assert {f.config.group_size_m for f in unit.finalists} == {8, 7, 6, 5, 4, 0}
     rounds = {len(finalist.samples_us) / ROUTINGS for finalist in unit.finalists}
@@ -58,7 +58,7 @@ def test_what_search_believed_is_put_right(unit: Unit, child: Child) -> None:
     assert winner.is_incumbent  # search said 50 against 42 µs; measured side by side it is ahead
 
 
-def test_it_is_kept_until_trials_come(unit: Unit, child: Child) -> None:
+def test_it_is_kept_until_trials_come(unit: TuningStudy, child: Child) -> None:
     settle(unit, child, Interrupt(), 60)
     stored = stored_finalists(unit.study.user_attrs, measured=9)
     assert [f.config for f in stored] == [f.config for f in unit.finalists]
@@ -70,7 +70,7 @@ def test_it_is_kept_until_trials_come(unit: Unit, child: Child) -> None:
 
 
 def test_where_the_worst_loss_counts_finalists_of_the_mean_are_not_enough(
-    unit: Unit, child: Child
+    unit: TuningStudy, child: Child
 ) -> None:
     settle(unit, child, Interrupt(), 60)
     now = replace(unit, finalists=[], robust=Robust.WORST)
@@ -82,7 +82,7 @@ def test_where_the_worst_loss_counts_finalists_of_the_mean_are_not_enough(
     assert stored_finalists(unit.study.user_attrs, 9) == stored  # more than the mean needs
 
 
-def test_a_finalist_that_fails_now_is_none(unit: Unit, child: Child) -> None:
+def test_a_finalist_that_fails_now_is_none(unit: TuningStudy, child: Child) -> None:
     fatal = Config(16, 32, 64, 1, 4, ABORT)
     unit.entries.append(Measured(fatal, (1.0,), 1.0, 9, True))
     settle(unit, child, Interrupt(), 60)
@@ -90,7 +90,7 @@ def test_a_finalist_that_fails_now_is_none(unit: Unit, child: Child) -> None:
     assert fatal not in {finalist.config for finalist in unit.finalists}
 
 
-def test_where_all_of_them_fail_now_there_are_none(unit: Unit, child: Child) -> None:
+def test_where_all_of_them_fail_now_there_are_none(unit: TuningStudy, child: Child) -> None:
     unit.entries = [
         Measured(Config(16, 32, 64, group, 4, ABORT), (1.0,), 1.0, group, True)
         for group in range(2)
@@ -100,7 +100,7 @@ def test_where_all_of_them_fail_now_there_are_none(unit: Unit, child: Child) -> 
 
 
 def test_each_engine_has_finalists_that_it_can_launch(
-    unit: Unit, child: Child, monkeypatch: pytest.MonkeyPatch
+    unit: TuningStudy, child: Child, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The five fastest are nothing for one of two engines."""
     legal = {"sglang": {0, 1, 2}, "vllm": set(range(9))}
@@ -114,7 +114,7 @@ def test_each_engine_has_finalists_that_it_can_launch(
     assert {f.config.group_size_m for f in both.finalists} == {8, 7, 6, 5, 4, 0, 1, 2}
 
 
-def test_estimates_have_no_noise_to_settle(unit: Unit, child: Child) -> None:
+def test_estimates_have_no_noise_to_settle(unit: TuningStudy, child: Child) -> None:
     device = replace(unit.key.device, kind=DeviceKind.ESTIMATE)
     estimated = replace(unit, key=replace(unit.key, device=device))
     settle(estimated, child, Interrupt(), 60)

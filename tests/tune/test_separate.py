@@ -14,7 +14,7 @@ from autotune.errors import UsageError
 from autotune.report.terminal.progress import PlainDisplay
 from autotune.settings import ModelSettings, RunSettings
 from autotune.spec.config import Config, ConfigPair
-from autotune.spec.problem import Kernel
+from autotune.spec.problem import KernelMode
 from autotune.studies.pairs import best_pairs
 from autotune.studies.storage.open import open_storage
 from autotune.studies.study_record import stored_studies
@@ -45,7 +45,7 @@ def separate(settings: Make, lopsided: Path) -> Make:
     def make(**changes: object) -> RunSettings:
         values = {
             "device": f"replay:{lopsided}",
-            "kernel": Kernel.SEPARATE,
+            "kernel": KernelMode.SEPARATE,
             "trials": 20,
             "sampler": "random",
         }
@@ -97,7 +97,7 @@ def test_each_half_has_its_own_winner(separate: Make, database: str) -> None:
 def test_the_best_halves_were_measured_together(separate: Make, database: str) -> None:
     _run(separate(), database)
     for study in stored_studies(open_storage(database, create=False)):
-        if study.key.problem.kernel is Kernel.FUSED:
+        if study.key.problem.kernel is KernelMode.FUSED:
             continue
         best = best_pairs(study.measured)[0]
         assert best in {entry.config for entry in study.measured}
@@ -111,7 +111,7 @@ def test_the_best_halves_were_measured_together(separate: Make, database: str) -
 
 
 def best_number(entries: list) -> int:  # type: ignore[type-arg]
-    return min(entries, key=lambda entry: entry.mean_us).trial_number
+    return min(entries, key=lambda entry: entry.geomean_us).trial_number
 
 
 def test_a_second_run_measures_nothing_and_writes_the_same(separate: Make, database: str) -> None:
@@ -127,7 +127,7 @@ def test_a_second_run_measures_nothing_and_writes_the_same(separate: Make, datab
 
 def test_fused_and_separate_studies_never_mix(separate: Make, database: str) -> None:
     _run(separate(engines=("sglang",)), database)
-    _run(separate(engines=("sglang",), kernel=Kernel.FUSED), database)
+    _run(separate(engines=("sglang",), kernel=KernelMode.FUSED), database)
     studies = stored_studies(open_storage(database, create=False))
     assert len(studies) == 4
     assert sum("separate" in study.name for study in studies) == 2
@@ -138,7 +138,7 @@ def test_a_fused_run_after_a_separate_one_leaves_no_stale_down_file(
 ) -> None:
     first = _run(separate(engines=("sglang",)), database)
     assert len(first.files) == 2
-    second = _run(separate(engines=("sglang",), kernel=Kernel.FUSED), database)
+    second = _run(separate(engines=("sglang",), kernel=KernelMode.FUSED), database)
     assert [file.path for file in second.files] == [file.path for file in first.files]
     up, down = (file.path.read_text() for file in second.files)
     assert up == down
@@ -172,12 +172,12 @@ def test_settings_keep_the_kernel(separate: Make) -> None:
     assert RunSettings.from_json(json.loads(json.dumps(settings.as_json()))) == settings
 
 
-@pytest.mark.parametrize("first", [Kernel.FUSED, Kernel.SEPARATE])
+@pytest.mark.parametrize("first", [KernelMode.FUSED, KernelMode.SEPARATE])
 def test_files_of_unlike_runs_keep_the_same_keys(
-    separate: Make, database: str, first: Kernel
+    separate: Make, database: str, first: KernelMode
 ) -> None:
     """Else an up and a down entry of unlike BLOCK_SIZE_M would meet: see SGLang's lookup."""
-    second = Kernel.SEPARATE if first is Kernel.FUSED else Kernel.FUSED
+    second = KernelMode.SEPARATE if first is KernelMode.FUSED else KernelMode.FUSED
     sglang = {"engines": ("sglang",), "trials": 12}
     _run(separate(kernel=first, model=_at(1, separate), **sglang), database)
     report = _run(separate(kernel=second, model=_at(64, separate), **sglang), database)

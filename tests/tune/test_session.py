@@ -57,8 +57,8 @@ def test_the_winner_is_the_fastest_measured_and_never_the_slower_default(
         winner, default_us = result.winner, result.default_us
         assert winner is not None
         assert default_us is not None
-        assert winner.mean_us <= default_us
-        assert winner.mean_us == min(e.mean_us for e in result.entries if e.complete)
+        assert winner.geomean_us <= default_us
+        assert winner.geomean_us == min(e.geomean_us for e in result.entries if e.complete)
 
 
 def test_a_second_identical_run_measures_nothing_and_writes_the_same(
@@ -86,7 +86,7 @@ def test_a_study_that_converged_stays_so(settings: Make, database: str) -> None:
     assert all(study.attrs["finished"].startswith("converged") for study in _stored(database))
     for study in _stored(database):
         tried = {entry.config for entry in study.measured}
-        best = min(study.measured, key=lambda entry: entry.mean_us).config
+        best = min(study.measured, key=lambda entry: entry.geomean_us).config
         assert {replace(best, group_size_m=size) for size in (1, 8)} <= tried
     assert _run(settings(trials=40), database).measured == 0
     assert _run(settings(trials=40, stop_gain=0.0), database).measured == 80 - sum(counts)

@@ -24,10 +24,10 @@ from autotune.tune.tuning_study import (
     CONVERGED,
     LAST_TRY,
     Job,
-    Unit,
-    UnitPlan,
-    join_unit,
-    open_unit,
+    StudyPlan,
+    TuningStudy,
+    join_tuning_study,
+    open_tuning_study,
 )
 
 H200 = Device(DeviceKind.CUDA, "NVIDIA H200", Target("cuda", 90), 232448, "3.6.0")
@@ -41,11 +41,11 @@ def test_a_joined_unit_learns_what_another_batch_size_compiled(
     """The static model's favourite turned out to spill."""
     key = StudyKey(PROBLEM, H200, SPACE.fingerprint)
     guess = tuple(100.0 + row for row in range(len(SPACE)))
-    plan = UnitPlan(Job(PROBLEM, ()), key, SPACE, guess, {})
+    plan = StudyPlan(Job(PROBLEM, ()), key, SPACE, guess, {})
     storage, options = open_storage(database, create=True), settings(trials=5)
-    open_unit(storage, plan, options)
+    open_tuning_study(storage, plan, options)
     compiled = CompileCache(tmp_path / "compiled.jsonl", H200.target)
-    unit = join_unit(storage, plan, options, compiled=compiled)
+    unit = join_tuning_study(storage, plan, options, compiled=compiled)
     favourite = SPACE.configs[0]
     assert _proposed(unit) == favourite
     for which in ("up", "down"):
@@ -61,8 +61,8 @@ def test_before_each_turn_the_neighbours_winners_are_queued_once(
         key=StudyKey(replace(PROBLEM, tokens=32), H200, SPACE.fingerprint), measured=entries[:7]
     )
     key = StudyKey(PROBLEM, H200, SPACE.fingerprint)
-    plan = UnitPlan(Job(PROBLEM, ()), key, SPACE, None, {})
-    unit = open_unit(open_storage(database, create=True), plan, settings(trials=5), [near])
+    plan = StudyPlan(Job(PROBLEM, ()), key, SPACE, None, {})
+    unit = open_tuning_study(open_storage(database, create=True), plan, settings(trials=5), [near])
     assert not unit.take_hints()  # too little is known there
     near.measured = entries[:8]
     assert unit.take_hints()
@@ -77,8 +77,8 @@ def test_before_a_study_ends_the_bests_other_groups_are_queued_once(
     settings: Callable[..., RunSettings], database: str
 ) -> None:
     space = Space(Config(m, 64, 64, group, 4, 3) for m in (16, 32) for group in (1, 8, 32))
-    plan = UnitPlan(Job(PROBLEM, ()), StudyKey(PROBLEM, H200, space.fingerprint), space, None, {})
-    unit = open_unit(open_storage(database, create=True), plan, settings(trials=5))
+    plan = StudyPlan(Job(PROBLEM, ()), StudyKey(PROBLEM, H200, space.fingerprint), space, None, {})
+    unit = open_tuning_study(open_storage(database, create=True), plan, settings(trials=5))
     best = Config(32, 64, 64, 8, 4, 3)
     unit.entries = [Measured(best, (9.0,), 9.0, 0, complete=True)]
     assert not unit.add_last_tries()
@@ -111,13 +111,13 @@ def test_when_a_study_usually_ends(
     space = Space(Config(m, n, k, 1, 4, s) for m in sizes for n in sizes for k in sizes
                   for s in (2, 3, 4))  # fmt: skip
     key = StudyKey(PROBLEM, H200, space.fingerprint)
-    plan = UnitPlan(Job(PROBLEM, ()), key, space, (1.0,) * len(space), {})
+    plan = StudyPlan(Job(PROBLEM, ()), key, space, (1.0,) * len(space), {})
     storage = open_storage(database, create=True)
-    unit = open_unit(storage, plan, settings(**{"trials": 60, **changes}))
+    unit = open_tuning_study(storage, plan, settings(**{"trials": 60, **changes}))
     assert unit.usual_end == usual
 
 
-def _proposed(unit: Unit) -> Config:
+def _proposed(unit: TuningStudy) -> Config:
     sampler = unit.study.sampler
     assert isinstance(sampler, SurrogateSampler)
     return Config.from_keys(sampler.propose(unit.study, 1)[0])

@@ -14,7 +14,7 @@ from autotune.report.terminal.progress import PlainDisplay
 from autotune.settings import ModelSettings, RunSettings
 from autotune.spec.config import Config, ConfigPair
 from autotune.spec.device import Device, DeviceKind, Target
-from autotune.spec.problem import Dtype, Kernel, Problem
+from autotune.spec.problem import Dtype, KernelMode, Problem
 from autotune.studies.storage.open import open_storage
 from autotune.studies.study_record import stored_studies
 from autotune.tune.session import run
@@ -78,7 +78,7 @@ def test_vllms_names_and_block_scales_are_understood(tmp_path: Path) -> None:
 def test_separate_kernels_take_the_down_file_too(tmp_path: Path) -> None:
     write(tmp_path / NAME, {"64": entry(64)})
     write(tmp_path / NAME.replace(".json", "_down.json"), {"64": entry(64, USE_TMA=True)})
-    problem = replace(PROBLEM, kernel=Kernel.SEPARATE)
+    problem = replace(PROBLEM, kernel=KernelMode.SEPARATE)
     (found,) = (config for config, _ in hints(problem, H200, (ENGINES["sglang"],), [tmp_path]))
     assert isinstance(found, ConfigPair)
     assert (found.up.use_tma, found.down.use_tma) == (False, True)

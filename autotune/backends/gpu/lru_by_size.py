@@ -9,7 +9,7 @@ Key = TypeVar("Key", bound=Hashable)
 Item = TypeVar("Item")
 
 
-class Shelf(Generic[Key, Item]):
+class LruBySize(Generic[Key, Item]):
     """Items by key; what was not used for the longest time makes room for what comes."""
 
     def __init__(self) -> None:

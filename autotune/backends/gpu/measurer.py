@@ -18,7 +18,7 @@ from triton.runtime.errors import OutOfResources
 
 from autotune.backends.binary_compiler import BinaryCompiler, held_blocks
 from autotune.backends.estimate.prior import static_us
-from autotune.backends.gpu.lru_by_size import Shelf
+from autotune.backends.gpu.lru_by_size import LruBySize
 from autotune.backends.hardware import known_spec
 from autotune.backends.options import MeasurerOptions
 from autotune.backends.protocol import timed_together
@@ -33,7 +33,7 @@ from autotune.kernels.inputs import (
     make_weights,
 )
 from autotune.kernels.moe import MoeBuffers, make_buffers, run_down, run_moe, run_up
-from autotune.kernels.reference import moe_twin
+from autotune.kernels.reference import moe_reference
 from autotune.kernels.timing import CudaClock, GraphTimer, Timer, in_turns
 from autotune.kernels.verify import Verdict, verify
 from autotune.routing.draw import instances_of
@@ -112,7 +112,7 @@ class CudaMeasurer:
         clock = CudaClock(properties.L2_cache_size)
         self._timer: Timer = GraphTimer(clock, warm=not options.cold_l2)
         self._weights: tuple[Problem, MoeWeights] | None = None
-        self._prepared: Shelf[Problem, Prepared] = Shelf()
+        self._prepared: LruBySize[Problem, Prepared] = LruBySize()
         self._kept_share, self._room_bytes = _KEPT_SHARE, 0
         self._halved: set[Problem] = set()
 
@@ -246,7 +246,7 @@ class CudaMeasurer:
         measurement = self._measurement(prepared, kept)
         return TrialResult(
             outcome=Outcome.PRUNED if cut else Outcome.OK,
-            measurement=replace(measurement, cut_us=cut.mean_us if cut else None),
+            measurement=replace(measurement, extrapolated_us=cut.geomean_us if cut else None),
             reason=cut.reason if cut else "",
         )
 
@@ -302,7 +302,7 @@ class CudaMeasurer:
             make_routing(problem, instance, inputs.x.device, self._seed)
             for instance in range(self._count(problem))
         )
-        prepared = Prepared(inputs, make_buffers(inputs), routings, moe_twin(inputs))
+        prepared = Prepared(inputs, make_buffers(inputs), routings, moe_reference(inputs))
         self._prepared.put(problem, prepared, prepared.own_bytes, self._room_bytes)
         return prepared
 

@@ -26,7 +26,7 @@ from autotune.kernels.inputs import (
     make_routing,
     make_weights,
 )
-from autotune.kernels.reference import moe_twin
+from autotune.kernels.reference import moe_reference
 from autotune.kernels.stderr_capture import captured_stderr
 from autotune.kernels.timing import Clock, CudaClock, EventTimer, GraphTimer, Timer, in_turns
 from autotune.kernels.verify import TOLERANCE, Verdict, relative_error
@@ -174,7 +174,7 @@ class ProviderTimer:
         measurement = self._of(prepared, [us for (us,) in kept])
         return TrialResult(
             Outcome.PRUNED if cut else Outcome.OK,
-            replace(measurement, cut_us=cut.mean_us if cut else None),
+            replace(measurement, extrapolated_us=cut.geomean_us if cut else None),
             reason=cut.reason if cut else "",
         )
 
@@ -216,7 +216,7 @@ class ProviderTimer:
             for instance in range(instances_of(problem, bench.instances))
         )
         layer = self._provider.prepare(inputs)
-        prepared = _Prepared(inputs, layer, routings, moe_twin(inputs))
+        prepared = _Prepared(inputs, layer, routings, moe_reference(inputs))
         self._prepared = problem, prepared
         return prepared
 

@@ -76,7 +76,7 @@ class ReplayMeasurer:
         if cut is None:
             return replace(result, measurement=measurement)
         short = measurement_of(tuple(zip(*kept, strict=True)), measurement.how)
-        short = replace(short, cut_us=cut.mean_us)
+        short = replace(short, extrapolated_us=cut.geomean_us)
         return replace(result, outcome=Outcome.PRUNED, measurement=short, reason=cut.reason)
 
     def _drawn(self, problem: Problem, config: AnyConfig, whole: Measurement) -> Measurement:

@@ -25,7 +25,7 @@ from autotune.spec.binary import BOTH, Which
 from autotune.spec.config import AnyConfig, Config, ConfigPair
 from autotune.spec.device import Device, DeviceKind, Target
 from autotune.spec.measurement import Measurement, worse_of
-from autotune.spec.problem import Kernel, Problem
+from autotune.spec.problem import KernelMode, Problem
 from autotune.studies.outcome import Outcome, TrialResult
 from autotune.studies.pairs import PairSpace
 from autotune.studies.space import SearchSpace, Space, completed
@@ -122,7 +122,7 @@ class RecordingTape:
     def space(self, problem: Problem) -> SearchSpace:
         """See ``Tape``: exactly the recorded configs, whatever became of them."""
         results = self._of(problem)
-        if problem.kernel is Kernel.SEPARATE:
+        if problem.kernel is KernelMode.SEPARATE:
             return self._halves_of(problem).space
         return Space(config for config in results if isinstance(config, Config))
 
@@ -171,7 +171,7 @@ class LandscapeTape:
         samples = self._samples_of[self._known(problem.tokens)]
         known = set(np.flatnonzero(np.isfinite(samples).any(axis=1)).tolist())
         space = Space(config for config, row in self._rows(problem).items() if row in known)
-        return PairSpace(space, space) if problem.kernel is Kernel.SEPARATE else space
+        return PairSpace(space, space) if problem.kernel is KernelMode.SEPARATE else space
 
     def result(self, problem: Problem, config: AnyConfig) -> TrialResult:
         """See ``Tape``. Where the recording itself stopped early: PRUNED."""

@@ -23,9 +23,9 @@ from autotune.spec.config import AnyConfig
 from autotune.spec.device import Device
 from autotune.studies.outcome import TrialResult
 from autotune.studies.search.history import Known
-from autotune.studies.storage.retry import trouble
+from autotune.studies.storage.retry import transient_errors
 from autotune.tune.engine_output import results_of
-from autotune.tune.tuning_study import Unit
+from autotune.tune.tuning_study import TuningStudy
 
 _log = logging.getLogger(__name__)
 _EVERY = 10
@@ -44,7 +44,7 @@ class NoteKeeper:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._units: Sequence[Unit] = ()
+        self._units: Sequence[TuningStudy] = ()
         self._known: Sequence[Known] = ()
         self._written: dict[str, tuple[object, ...]] = {}
         self._machine: dict[str, str] = {}
@@ -52,7 +52,11 @@ class NoteKeeper:
         self._thread: threading.Thread | None = None
 
     def started(
-        self, shape: ModelShape, device: Device, units: Sequence[Unit], known: Sequence[Known]
+        self,
+        shape: ModelShape,
+        device: Device,
+        units: Sequence[TuningStudy],
+        known: Sequence[Known],
     ) -> None:
         self._units, self._known = units, known
         self._written = {}
@@ -67,20 +71,20 @@ class NoteKeeper:
         self._thread = threading.Thread(target=self._work, name="notes", daemon=True)
         self._thread.start()
 
-    def trial_asked(self, unit: Unit, worker: int, config: AnyConfig) -> None:
+    def trial_asked(self, unit: TuningStudy, worker: int, config: AnyConfig) -> None:
         pass
 
-    def trial_told(self, unit: Unit, result: TrialResult) -> None:
+    def trial_told(self, unit: TuningStudy, result: TrialResult) -> None:
         if result.measurement and len(unit.entries) % _EVERY == 1:
             self._orders.put(unit, picture=False)
 
-    def unit_ended(self, unit: Unit) -> None:
+    def unit_ended(self, unit: TuningStudy) -> None:
         self._orders.put(unit, picture=True)
 
-    def settling(self, unit: Unit) -> None:
+    def settling(self, unit: TuningStudy) -> None:
         pass
 
-    def settled(self, unit: Unit) -> None:
+    def settled(self, unit: TuningStudy) -> None:
         """Written while others' finalists are measured: a picture takes a fifth of a second."""
         self._orders.put(unit, picture=True)
 
@@ -107,7 +111,7 @@ class NoteKeeper:
         if self._units:
             self._units[0].study._storage.remove_session()  # this thread's
 
-    def _write(self, unit: Unit, *, picture: bool) -> None:
+    def _write(self, unit: TuningStudy, *, picture: bool) -> None:
         name, state = unit.study.study_name, (*_state(unit), picture)
         if not unit.entries or self._written.get(name) in (state, (*state[:-1], True)):
             return
@@ -127,7 +131,7 @@ class NoteKeeper:
 
 @dataclass(frozen=True, slots=True)
 class _Order:
-    unit: Unit
+    unit: TuningStudy
     picture: bool
 
 
@@ -141,7 +145,7 @@ class _Orders:
         self.is_dropped = False
         """True once the run waits for its end."""
 
-    def put(self, unit: Unit, *, picture: bool) -> None:
+    def put(self, unit: TuningStudy, *, picture: bool) -> None:
         name = unit.study.study_name
         with self._changed:
             before = self._wanted.get(name)
@@ -154,7 +158,7 @@ class _Orders:
             self._changed.wait_for(lambda: self._wanted or self._is_closed)
             return self._wanted.pop(next(iter(self._wanted))) if self._wanted else None
 
-    def close(self, last: Sequence[Unit]) -> None:
+    def close(self, last: Sequence[TuningStudy]) -> None:
         """Those and no others, with their pictures."""
         with self._changed:
             self._wanted = {unit.study.study_name: _Order(unit, picture=True) for unit in last}
@@ -179,7 +183,7 @@ def _can_draw(orders: _Orders) -> bool:
 
 def _trouble() -> tuple[type[BaseException], ...]:
     """A note that cannot be written must not end a run: the trials themselves will tell."""
-    return (*trouble(), sqlalchemy.exc.SQLAlchemyError)
+    return (*transient_errors(), sqlalchemy.exc.SQLAlchemyError)
 
 
 def write_note(study: Study, subject: Subject, known: Sequence[Known], folder: Path | None) -> None:
@@ -207,7 +211,7 @@ def _name_objective(study: Study) -> None:
             study.set_metric_names(["µs"])
 
 
-def subject_of(unit: Unit) -> Subject:
+def subject_of(unit: TuningStudy) -> Subject:
     """Of a study in work."""
     attrs = unit.study.user_attrs
     results = results_of(
@@ -233,7 +237,7 @@ def subject_of(unit: Unit) -> Subject:
 def _picture(study: Study, subject: Subject, folder: Path) -> str:
     from autotune.report.dashboard.study_picture import study_png  # matplotlib takes a second
 
-    best = min((e for e in subject.entries if e.complete), key=lambda entry: entry.mean_us)
+    best = min((e for e in subject.entries if e.complete), key=lambda entry: entry.geomean_us)
     storage: BaseStorage = study._storage
     trial_id = storage.get_trial_id_from_study_id_trial_number(study._study_id, best.trial_number)
     return hang_picture(study_png(subject), folder, storage, study._study_id, trial_id)
@@ -244,5 +248,5 @@ def _set(study: Study, name: str, value: float) -> None:
         study.set_user_attr(name, value)
 
 
-def _state(unit: Unit) -> tuple[object, ...]:
+def _state(unit: TuningStudy) -> tuple[object, ...]:
     return len(unit.entries), len(unit.finalists), unit.ended

@@ -46,7 +46,7 @@ class Subject:
 
     @property
     def best_us(self) -> float | None:
-        return min((entry.mean_us for entry in self.entries if entry.complete), default=None)
+        return min((entry.geomean_us for entry in self.entries if entry.complete), default=None)
 
     @property
     def default_us(self) -> float | None:
@@ -83,10 +83,10 @@ def _winners(subject: Subject) -> Iterator[str]:
         winner = result.winner
         if winner is None:
             continue
-        gain = f"{result.default_us / winner.mean_us:.2f}×" if result.default_us else ""
+        gain = f"{result.default_us / winner.geomean_us:.2f}×" if result.default_us else ""
         default = f"{result.default_us:.1f}" if result.default_us else "not measured"
         name = ENGINES[result.engine.name].title
-        rows.append((name, f"`{result.config}`", f"{winner.mean_us:.1f}", default, gain))
+        rows.append((name, f"`{result.config}`", f"{winner.geomean_us:.1f}", default, gain))
     if not rows:
         yield "Nothing was measured completely yet.\n"
         return
@@ -94,22 +94,22 @@ def _winners(subject: Subject) -> Iterator[str]:
 
 
 def _finalists(subject: Subject) -> Iterator[str]:
-    finalists = sorted(subject.finalists, key=lambda finalist: finalist.mean_us)
+    finalists = sorted(subject.finalists, key=lambda finalist: finalist.geomean_us)
     if finalists:
         yield "### Finalists"
         yield "Measured again, side by side; the interval is 95 %.\n"
         best = finalists[0]
         rows = [
-            (f"`{f.config}`", f"{f.mean_us:.1f}", _behind(f, best), _role(subject, f.config))
+            (f"`{f.config}`", f"{f.geomean_us:.1f}", _behind(f, best), _role(subject, f.config))
             for f in finalists
         ]
         yield from _table(("config", "µs", "time over the best", ""), rows)
         return
-    complete = sorted((e for e in subject.entries if e.complete), key=lambda e: e.mean_us)
+    complete = sorted((e for e in subject.entries if e.complete), key=lambda e: e.geomean_us)
     if complete:
         yield "### Best so far"
         plain = [
-            (f"`{e.config}`", f"{e.mean_us:.1f}", str(e.trial_number), _role(subject, e.config))
+            (f"`{e.config}`", f"{e.geomean_us:.1f}", str(e.trial_number), _role(subject, e.config))
             for e in complete[:_BEST]
         ]
         yield from _table(("config", "µs", "trial", ""), plain)

@@ -33,7 +33,7 @@ def _trials(axes: Any, subject: Subject, best: float) -> None:
     numbers = range(1, len(subject.entries) + 1)
     for complete, colour, label in ((True, BLUE, None), (False, GREY, "stopped early")):
         dots = [
-            (number, min(entry.mean_us, top))
+            (number, min(entry.geomean_us, top))
             for number, entry in zip(numbers, subject.entries, strict=True)
             if entry.complete is complete
         ]
@@ -41,7 +41,7 @@ def _trials(axes: Any, subject: Subject, best: float) -> None:
             axes.scatter(*zip(*dots, strict=True), c=colour, s=14, zorder=3, label=label)
     so_far, bests = float("inf"), []
     for entry in subject.entries:
-        so_far = min(so_far, entry.mean_us) if entry.complete else so_far
+        so_far = min(so_far, entry.geomean_us) if entry.complete else so_far
         bests.append(min(so_far, top))
     axes.step(numbers, bests, where="post", color=SKY, label="best so far")
     if subject.default_us is not None:
@@ -54,17 +54,17 @@ def _trials(axes: Any, subject: Subject, best: float) -> None:
 
 def _finalists(axes: Any, subject: Subject) -> None:
     """Samples of the finalists; the best complete trials' where there are none."""
-    complete = sorted((e for e in subject.entries if e.complete), key=lambda e: e.mean_us)
+    complete = sorted((e for e in subject.entries if e.complete), key=lambda e: e.geomean_us)
     rows: list[Any] = [*subject.finalists] or complete[:5]
-    rows = sorted(rows, key=lambda row: -row.mean_us)
-    edge = _EDGE * rows[-1].mean_us
+    rows = sorted(rows, key=lambda row: -row.geomean_us)
+    edge = _EDGE * rows[-1].geomean_us
     for place, row in enumerate(rows):
-        if row.mean_us > edge:
-            axes.annotate(f"{row.mean_us:.1f} →", (edge, place), ha="right", va="center")
+        if row.geomean_us > edge:
+            axes.annotate(f"{row.geomean_us:.1f} →", (edge, place), ha="right", va="center")
             continue
         samples = row.samples_us
         axes.plot(samples, [place] * len(samples), "|", color=SKY, markersize=9)
-        axes.plot([row.mean_us], [place], "D", color=OURS, markersize=5)
+        axes.plot([row.geomean_us], [place], "D", color=OURS, markersize=5)
     axes.set_xlim(right=edge)
     axes.set_yticks(range(len(rows)), [_label(row.config) for row in rows], fontsize=7.5)
     axes.set_ylim(-0.6, len(rows) - 0.4)

@@ -56,9 +56,9 @@ def importance(by_size: dict[int, dict[str, float]]) -> Picture:
 def slices(layer: Layer) -> Picture:
     """One panel for each parameter that varies: time over the study's best, by value."""
     rows = [
-        (point.tokens, entry.config.as_keys(), entry.mean_us / best)
+        (point.tokens, entry.config.as_keys(), entry.geomean_us / best)
         for point in layer.points
-        if (best := min((e.mean_us for e in point.complete), default=0.0))
+        if (best := min((e.geomean_us for e in point.complete), default=0.0))
         for entry in point.study.measured
     ]
     values: dict[str, list[int]] = {}

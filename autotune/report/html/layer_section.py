@@ -73,13 +73,13 @@ def _results(layer: Layer) -> Iterator[str]:
                 winner, gain = result.winner, speedup_of(point, engine)
                 interval = winner.speedup_interval if winner else None
                 line = lines.get(point.tokens)
-                share = f"{line.bound_us / winner.mean_us:.0%}" if line and winner else None
+                share = f"{line.bound_us / winner.geomean_us:.0%}" if line and winner else None
                 rows.append(
                     (
                         ENGINES[engine].title,
                         f"{result.config}{' (the default)' if is_default(result) else ''}",
                         point.tokens,
-                        _us(winner.mean_us if winner else None),
+                        _us(winner.geomean_us if winner else None),
                         _us(result.default_us),
                         f"{gain:.2f}×" if gain else None,
                         f"{interval[0]:.2f}–{interval[1]:.2f}" if interval else None,

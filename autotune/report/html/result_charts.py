@@ -25,7 +25,7 @@ from autotune.report.style import (
     category_axis,
     token_axis,
 )
-from autotune.spec.problem import Kernel
+from autotune.spec.problem import KernelMode
 
 _BAR = 0.38
 """Width of one bar where two engines stand side by side; batch sizes are 1 apart."""
@@ -71,7 +71,7 @@ def speedup_of(point: Point, engine: str) -> float | None:
     result = result_for(point, engine)
     if result is None or result.winner is None or result.default_us is None:
         return None
-    return result.default_us / result.winner.mean_us
+    return result.default_us / result.winner.geomean_us
 
 
 def latency(layer: Layer, rooflines: Mapping[int, Roofline]) -> Picture:
@@ -95,7 +95,7 @@ def latency(layer: Layer, rooflines: Mapping[int, Roofline]) -> Picture:
     axes.set_ylabel("µs")
     token_axis(axes, layer.tokens)
     axes.legend(loc="upper left")
-    is_pair = layer.problem.kernel is Kernel.SEPARATE
+    is_pair = layer.problem.kernel is KernelMode.SEPARATE
     timed = "both GEMMs, each by itself" if is_pair else "the whole MoE layer"
     return Picture(
         "latency",

@@ -25,7 +25,7 @@ from autotune.report.style import (
     axes_row,
     category_axis,
 )
-from autotune.report.time_breakdown import Spent, spent_on
+from autotune.report.time_breakdown import TimeBreakdown, spent_on
 from autotune.studies.outcome import Outcome
 from autotune.studies.trial_record import outcome_counts
 
@@ -144,7 +144,7 @@ def _stacked(layer: Layer, bars: Sequence[_Bars], unit: str) -> Any:
     return figure
 
 
-def _kinds(spent: list[Spent]) -> Iterator[tuple[str, str, NDArray[np.float64]]]:
+def _kinds(spent: list[TimeBreakdown]) -> Iterator[tuple[str, str, NDArray[np.float64]]]:
     measured = np.array([one.measure_s for one in spent])
     rest = np.array([one.rest_s for one in spent])
     verified = np.array([one.verify_s for one in spent])
@@ -170,7 +170,7 @@ def _curve(point: Point) -> tuple[list[int], list[float], list[float]]:
         entry = times.get(trial.number)
         if entry is None:
             continue
-        best = min(best, entry.mean_us) if entry.complete else best
+        best = min(best, entry.geomean_us) if entry.complete else best
         count.append(len(count) + 1)
         elapsed.append(seconds)
         bests.append(best)

@@ -10,7 +10,7 @@ from autotune.spec.device import Device
 from autotune.studies.outcome import TrialResult
 from autotune.studies.search.history import Known
 from autotune.tune.session import Display
-from autotune.tune.tuning_study import Unit
+from autotune.tune.tuning_study import TuningStudy
 
 
 class Displays:
@@ -20,28 +20,32 @@ class Displays:
         self._displays = displays
 
     def started(
-        self, shape: ModelShape, device: Device, units: Sequence[Unit], known: Sequence[Known]
+        self,
+        shape: ModelShape,
+        device: Device,
+        units: Sequence[TuningStudy],
+        known: Sequence[Known],
     ) -> None:
         for display in self._displays:
             display.started(shape, device, units, known)
 
-    def trial_asked(self, unit: Unit, worker: int, config: AnyConfig) -> None:
+    def trial_asked(self, unit: TuningStudy, worker: int, config: AnyConfig) -> None:
         for display in self._displays:
             display.trial_asked(unit, worker, config)
 
-    def trial_told(self, unit: Unit, result: TrialResult) -> None:
+    def trial_told(self, unit: TuningStudy, result: TrialResult) -> None:
         for display in self._displays:
             display.trial_told(unit, result)
 
-    def unit_ended(self, unit: Unit) -> None:
+    def unit_ended(self, unit: TuningStudy) -> None:
         for display in self._displays:
             display.unit_ended(unit)
 
-    def settling(self, unit: Unit) -> None:
+    def settling(self, unit: TuningStudy) -> None:
         for display in self._displays:
             display.settling(unit)
 
-    def settled(self, unit: Unit) -> None:
+    def settled(self, unit: TuningStudy) -> None:
         for display in self._displays:
             display.settled(unit)
 

@@ -18,7 +18,7 @@ from autotune.spec.config import AnyConfig
 from autotune.spec.device import Device, DeviceKind
 from autotune.studies.outcome import TrialResult
 from autotune.studies.search.history import Known
-from autotune.tune.tuning_study import Unit
+from autotune.tune.tuning_study import TuningStudy
 
 _LEAST_ROWS = 6
 """Studies shown on the lowest terminal. Workers take them in turn, so all are in work at once."""
@@ -44,10 +44,10 @@ class LiveDisplay:
             console=console,
             expand=True,
         )
-        self._units: Sequence[Unit] = ()
-        self._settling: Unit | None = None
-        self._work: dict[int, tuple[Unit, str, float]] = {}
-        self._seen: dict[int, Unit] = {}
+        self._units: Sequence[TuningStudy] = ()
+        self._settling: TuningStudy | None = None
+        self._work: dict[int, tuple[TuningStudy, str, float]] = {}
+        self._seen: dict[int, TuningStudy] = {}
         self._left = TimeLeft()
         self._until = None if timeout_s is None else time.monotonic() + timeout_s
         self._settles = False
@@ -57,7 +57,11 @@ class LiveDisplay:
         )
 
     def started(
-        self, shape: ModelShape, device: Device, units: Sequence[Unit], known: Sequence[Known]
+        self,
+        shape: ModelShape,
+        device: Device,
+        units: Sequence[TuningStudy],
+        known: Sequence[Known],
     ) -> None:
         self._console.print(f"{shape.name}: {device_line(device)}")
         self._units = units
@@ -67,24 +71,24 @@ class LiveDisplay:
         self._left = TimeLeft()
         self._live.start()
 
-    def trial_asked(self, unit: Unit, worker: int, config: AnyConfig) -> None:
+    def trial_asked(self, unit: TuningStudy, worker: int, config: AnyConfig) -> None:
         self._work[worker] = (unit, str(config), time.monotonic())
         self._seen.pop(id(unit), None)
         self._seen[id(unit)] = unit
 
-    def trial_told(self, unit: Unit, result: TrialResult) -> None:
+    def trial_told(self, unit: TuningStudy, result: TrialResult) -> None:
         log_trial(unit, result)
         if result.measurement is not None:
             self._left.measured(still_expected(self._units))
 
-    def unit_ended(self, unit: Unit) -> None:
+    def unit_ended(self, unit: TuningStudy) -> None:
         pass
 
-    def settling(self, unit: Unit) -> None:
+    def settling(self, unit: TuningStudy) -> None:
         self._settling = unit
         self._work.clear()
 
-    def settled(self, unit: Unit) -> None:
+    def settled(self, unit: TuningStudy) -> None:
         pass
 
     def tick(self) -> None:
@@ -133,7 +137,7 @@ class LiveDisplay:
             seconds = min(seconds, max(self._until - time.monotonic(), 0.0))
         return f"about {seconds_words(_rounded(seconds))} left"
 
-    def _shown(self, rows: int) -> list[Unit]:
+    def _shown(self, rows: int) -> list[TuningStudy]:
         """Every study that has begun, or as many as fit: those that had the last turns."""
         seen = dict(self._seen)  # this is drawn by a thread of its own
         before = [unit for unit in self._units if unit.entries and id(unit) not in seen]

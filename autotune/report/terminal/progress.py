@@ -15,7 +15,7 @@ from autotune.spec.config import AnyConfig
 from autotune.spec.device import Device, DeviceKind
 from autotune.studies.outcome import TrialResult
 from autotune.studies.search.history import Known
-from autotune.tune.tuning_study import Unit
+from autotune.tune.tuning_study import TuningStudy
 
 _log = logging.getLogger(__name__)
 
@@ -36,26 +36,30 @@ class PlainDisplay:
     """A log line when a run starts and when a study ends: for files, pipes and --quiet."""
 
     def started(
-        self, shape: ModelShape, device: Device, units: Sequence[Unit], known: Sequence[Known]
+        self,
+        shape: ModelShape,
+        device: Device,
+        units: Sequence[TuningStudy],
+        known: Sequence[Known],
     ) -> None:
         _log.info("%s: %s; %d studies", shape.name, device_line(device), len(units))
 
-    def trial_asked(self, unit: Unit, worker: int, config: AnyConfig) -> None:
+    def trial_asked(self, unit: TuningStudy, worker: int, config: AnyConfig) -> None:
         pass
 
-    def trial_told(self, unit: Unit, result: TrialResult) -> None:
+    def trial_told(self, unit: TuningStudy, result: TrialResult) -> None:
         log_trial(unit, result)
 
-    def unit_ended(self, unit: Unit) -> None:
+    def unit_ended(self, unit: TuningStudy) -> None:
         best = "nothing measured" if unit.best_us is None else f"best {unit.best_us:.1f} µs"
         words = f", {_speedup(unit)} the default" if _speedup(unit) else ""
         count, name = len(unit.entries), unit.key.problem.tokens
         _log.info("batch size %d: %s%s, %d measurements", name, best, words, count)
 
-    def settling(self, unit: Unit) -> None:
+    def settling(self, unit: TuningStudy) -> None:
         pass
 
-    def settled(self, unit: Unit) -> None:
+    def settled(self, unit: TuningStudy) -> None:
         pass
 
     def tick(self) -> None:
@@ -65,14 +69,14 @@ class PlainDisplay:
         pass
 
 
-def log_trial(unit: Unit, result: TrialResult) -> None:
+def log_trial(unit: TuningStudy, result: TrialResult) -> None:
     """What ``--verbose`` shows of each trial."""
-    mean_us = result.measurement.mean_us if result.measurement else None
-    words = _us(mean_us) + (" µs" if mean_us else result.reason)
+    geomean_us = result.measurement.geomean_us if result.measurement else None
+    words = _us(geomean_us) + (" µs" if geomean_us else result.reason)
     _log.debug("%s: %s %s", unit.study.study_name, result.outcome.value, words)
 
 
-def study_table(units: Sequence[Unit]) -> Table:
+def study_table(units: Sequence[TuningStudy]) -> Table:
     """One row per study."""
     table = Table(box=None, padding=(0, 1))
     for name in ("batch size", "trials", "best µs", "default µs", "speed-up"):
@@ -98,7 +102,7 @@ def _us(value: float | None) -> str:
     return "" if value is None else f"{value:.1f}"
 
 
-def _speedup(unit: Unit) -> str:
+def _speedup(unit: TuningStudy) -> str:
     if unit.best_us is None or unit.default_us is None:
         return ""
     return f"{unit.default_us / unit.best_us:.2f}×"

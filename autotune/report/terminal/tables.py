@@ -10,7 +10,7 @@ from rich.table import Table
 from autotune.models import ModelShape
 from autotune.spec.config import config_from_keys
 from autotune.studies.selection.robust import Robust
-from autotune.studies.storage.summaries import Glance
+from autotune.studies.storage.summaries import StudySummary
 from autotune.tune.engine_output import Result
 
 Row = Mapping[str, Any]
@@ -29,9 +29,9 @@ def result_row(result: Result) -> dict[str, Any]:
         "robust": result.robust.value,
         "method": result.device.method,
         "config": config.as_keys(),
-        "us": round(winner.mean_us, 2) if winner else None,
+        "us": round(winner.geomean_us, 2) if winner else None,
         "default_us": round(default_us, 2) if default_us else None,
-        "speedup": round(default_us / winner.mean_us, 3) if winner and default_us else None,
+        "speedup": round(default_us / winner.geomean_us, 3) if winner and default_us else None,
         "keeps_incumbent": winner.is_incumbent if winner else True,
         "device": f"{result.device.kind.value}:{result.device.name}",
         "measurements": len(result.entries),
@@ -58,7 +58,7 @@ def results_table(rows: Iterable[Row]) -> Table:
     return table
 
 
-def status_row(study: Glance) -> dict[str, Any]:
+def status_row(study: StudySummary) -> dict[str, Any]:
     """How far one study is."""
     return {
         "study": study.name,

@@ -21,7 +21,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from autotune.spec.config import config_from_keys
 from autotune.studies.coordination.leases import Census
-from autotune.studies.coordination.study_view import Ledger
+from autotune.studies.coordination.study_view import StudyView
 from autotune.studies.space import SearchSpace
 from autotune.studies.storage.rdb_transactions import (
     FIXED,
@@ -44,7 +44,7 @@ _TRIES = 3
 
 
 def claim(
-    study: Study, space: SearchSpace, ledger: Ledger, worker: str, *, count: int, goal: int
+    study: Study, space: SearchSpace, ledger: StudyView, worker: str, *, count: int, goal: int
 ) -> list[Asked]:
     """At most ``count`` trials of this worker, created and nobody else's: queued ones first, then
     what the sampler proposes. Fewer, or none, where others were faster: read and try again.
@@ -86,7 +86,7 @@ def proposals(study: Study, space: SearchSpace, count: int) -> list[dict[str, An
 
 def sweep(
     study: Study,
-    ledger: Ledger,
+    ledger: StudyView,
     census: Census,
     *,
     mine: Collection[str] = (),
@@ -121,7 +121,7 @@ def sweep(
 def _begun(
     study: Study,
     space: SearchSpace,
-    ledger: Ledger,
+    ledger: StudyView,
     params: Sequence[dict[str, Any]],
     *,
     worker: str,
@@ -141,11 +141,11 @@ def _begun(
     return _asked(begin_chosen(study, distributions(space), standing, worker))
 
 
-def _queued(ledger: Ledger, space: SearchSpace) -> list[FrozenTrial]:
+def _queued(ledger: StudyView, space: SearchSpace) -> list[FrozenTrial]:
     return [trial for trial in ledger.waiting if asked_config(trial) in space]
 
 
-def _room(ledger: Ledger, space: SearchSpace, goal: int) -> int:
+def _room(ledger: StudyView, space: SearchSpace, goal: int) -> int:
     """For proposals: what was queued meanwhile has its place."""
     wanted = goal - len(_queued(ledger, space))
     return max(wanted - len(ledger.entries) - len(ledger.running), 0)
@@ -156,7 +156,7 @@ def _asked(places: Iterable[tuple[Place, Mapping[str, Any]]]) -> list[Asked]:
 
 
 def _kept(
-    study: Study, ledger: Ledger, asked: Sequence[Asked], goal: int, *, from_queue: bool
+    study: Study, ledger: StudyView, asked: Sequence[Asked], goal: int, *, from_queue: bool
 ) -> list[Asked]:
     """Those that stand; the others are given up."""
     kept: list[Asked] = []
@@ -178,7 +178,7 @@ def _kept(
     return kept
 
 
-def _wait_for_half_made(ledger: Ledger, last: int) -> None:
+def _wait_for_half_made(ledger: StudyView, last: int) -> None:
     """Storages that are no database show a trial before its parameters."""
     until = time.monotonic() + _HALF_MADE_S
     while time.monotonic() < until:

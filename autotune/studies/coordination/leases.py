@@ -26,7 +26,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import TrialState, create_trial
 
 from autotune.studies.storage.rdb_transactions import WORKER
-from autotune.studies.storage.retry import patiently, trouble
+from autotune.studies.storage.retry import retry_storage, transient_errors
 
 LEASES = "autotune workers"
 """Name of the bookkeeping study."""
@@ -100,7 +100,7 @@ class Lease:
         return tuple(self._names)
 
     def __enter__(self) -> Lease:
-        patiently(self._sign)
+        retry_storage(self._sign)
         self._thread.start()
         return self
 
@@ -112,7 +112,9 @@ class Lease:
     ) -> None:
         self._stop.set()
         self._thread.join(1.0)
-        with suppress(UpdateFinishedTrialError, *trouble()):  # who looks sees that we are gone
+        with suppress(
+            UpdateFinishedTrialError, *transient_errors()
+        ):  # who looks sees that we are gone
             self._storage.set_trial_state_values(self._trial_id, TrialState.COMPLETE, [0.0])
 
     def _sign(self) -> None:
@@ -125,7 +127,7 @@ class Lease:
 
     def _beat(self) -> None:
         while not self._stop.wait(self._beat_s):
-            with suppress(*trouble()):  # the next beat may pass
+            with suppress(*transient_errors()):  # the next beat may pass
                 self._count += 1
                 try:
                     self._storage.set_trial_user_attr(self._trial_id, _BEAT, self._count)

@@ -15,7 +15,7 @@ BEST_HALVES = "best halves"
 """Source of pairs that were put together from halves of different trials."""
 
 
-class Ledger:
+class StudyView:
     """A view of one study; ``read`` brings it up to date."""
 
     def __init__(self, study: Study) -> None:

@@ -25,16 +25,16 @@ class Sibling:
 
     problem: Problem
     configs: tuple[Config, ...]
-    mean_us: tuple[float, ...]
+    geomean_us: tuple[float, ...]
 
     @property
     def best_us(self) -> float:
-        return min(self.mean_us)
+        return min(self.geomean_us)
 
     @property
     def winner(self) -> Config:
         """The config with the smallest mean."""
-        return self.configs[self.mean_us.index(self.best_us)]
+        return self.configs[self.geomean_us.index(self.best_us)]
 
 
 class Known(Protocol):
@@ -100,7 +100,7 @@ def _log_rows(problem: Problem) -> float:
 
 def _sibling(problem: Problem, entries: list[Measured]) -> Sibling | None:
     known = [
-        (entry.config, entry.mean_us)
+        (entry.config, entry.geomean_us)
         for entry in entries
         if isinstance(entry.config, Config)  # pairs teach nothing here
     ]
@@ -109,5 +109,5 @@ def _sibling(problem: Problem, entries: list[Measured]) -> Sibling | None:
     return Sibling(
         problem,
         tuple(config for config, _ in known),
-        tuple(mean_us for _, mean_us in known),
+        tuple(geomean_us for _, geomean_us in known),
     )

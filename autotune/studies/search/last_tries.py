@@ -24,6 +24,6 @@ def last_tries(entries: Collection[Measured], space: SearchSpace) -> Iterator[Co
     """What to measure before a study of a config for both GEMMs ends: its best one's other groups.
     Nothing of pairs, and where nothing was measured to the end."""
     complete = (entry for entry in entries if entry.complete)
-    best = min(complete, key=lambda entry: entry.mean_us, default=None)
+    best = min(complete, key=lambda entry: entry.geomean_us, default=None)
     if best is not None and isinstance(best.config, Config):
         yield from regrouped(best.config, space)

@@ -91,7 +91,7 @@ class PairSampler(BaseSampler):
         ``leading`` where none is known; a known one where all are."""
         size = leading.block_size_m
         known = [t for t in half_times(measured(trials), which) if t.config.block_size_m == size]
-        best = sorted(known, key=lambda time: time.mean_us)[:_BEST]
+        best = sorted(known, key=lambda time: time.geomean_us)[:_BEST]
         anchor = best[int(self._rng.integers(len(best)))].config if best else leading
         taken = _taken(trials, which)
         here = [c for c in self._space.half(which).configs if c.block_size_m == size]

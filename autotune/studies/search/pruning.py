@@ -75,7 +75,7 @@ class Stop:
 def stop_for(entries: Iterable[Measured]) -> Stop | None:
     """Against the best complete entry; None where there is none."""
     complete = (entry for entry in entries if entry.complete)
-    best = min(complete, key=lambda entry: entry.mean_us, default=None)
+    best = min(complete, key=lambda entry: entry.geomean_us, default=None)
     if best is None:
         return None
     columns = (best.up_us, best.down_us) if best.up_us else (best.samples_us,)
@@ -87,7 +87,7 @@ class Cut:
     """Why no more samples were taken, and what all would have given."""
 
     reason: str
-    mean_us: float
+    geomean_us: float
     """The best's mean times the mean ratio to it."""
 
 

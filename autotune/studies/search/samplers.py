@@ -20,7 +20,7 @@ from optuna.trial import FrozenTrial
 from autotune.spec.config import Config
 from autotune.studies.pairs import PairSpace
 from autotune.studies.search.pair_sampler import PairSampler
-from autotune.studies.search.surrogate import Footprints, History, InformedSampler
+from autotune.studies.search.surrogate import Footprints, History, TransferSampler
 from autotune.studies.space import SearchSpace, Space
 from autotune.studies.trial_record import taken_configs
 
@@ -145,7 +145,7 @@ class GridSampler(UnseenSampler):
 
 
 SAMPLERS: Mapping[str, Callable[[Space, int], BaseSampler]] = {
-    "surrogate": InformedSampler,
+    "surrogate": TransferSampler,
     "tpe": _tpe,
     "gp": _gp,
     "random": _random,
@@ -173,7 +173,7 @@ def make_sampler(
         return PairSampler(space, make, seed)
     assert isinstance(space, Space)
     if name == "surrogate":
-        return InformedSampler(
+        return TransferSampler(
             space, seed, history=history, prior_us=prior_us, footprints=footprints
         )
     return make(space, seed)

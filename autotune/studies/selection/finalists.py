@@ -32,7 +32,7 @@ class Finalist:
     """As of a ``Measurement``."""
 
     @property
-    def mean_us(self) -> float:
+    def geomean_us(self) -> float:
         return typical_us(self.samples_us, self.routings)
 
     def over(self, rival: Finalist) -> Ratio:
@@ -48,7 +48,7 @@ def pick(
 ) -> list[AnyConfig]:
     """The fastest FINALISTS that were measured completely, and every measured incumbent; where the
     worst loss counts, what is needed to judge that too."""
-    complete = sorted((e for e in entries if e.complete), key=lambda entry: entry.mean_us)
+    complete = sorted((e for e in entries if e.complete), key=lambda entry: entry.geomean_us)
     picked = complete[:FINALISTS]
     if robust is Robust.WORST:
         picked = picked + needed_to_judge(complete, routings, FINALISTS)
@@ -58,7 +58,7 @@ def pick(
 
 def is_settled(finalists: Sequence[Finalist]) -> bool:
     """True where the fastest is faster than each other one, or as good as even, with certainty."""
-    best = min(finalists, key=lambda finalist: finalist.mean_us)
+    best = min(finalists, key=lambda finalist: finalist.geomean_us)
     others = [best.over(finalist) for finalist in finalists if finalist is not best]
     return all(r.high < 1 or (r.low > 1 - EVEN and r.high < 1 + EVEN) for r in others)
 
@@ -71,13 +71,13 @@ def final_winner(
     else that incumbent. None where there are no finalists."""
     if not finalists:
         return None
-    best = min(finalists, key=lambda finalist: finalist.mean_us)
+    best = min(finalists, key=lambda finalist: finalist.geomean_us)
     rivals = [finalist for finalist in finalists if finalist.config in incumbents]
-    rival = min(rivals, key=lambda finalist: finalist.mean_us, default=None)
+    rival = min(rivals, key=lambda finalist: finalist.geomean_us, default=None)
     if rival is None:
-        return Winner(best.config, best.mean_us, None, is_incumbent=False)
+        return Winner(best.config, best.geomean_us, None, is_incumbent=False)
     if best is rival or best.over(rival).high >= 1:
-        return Winner(rival.config, rival.mean_us, rival.mean_us, is_incumbent=True)
+        return Winner(rival.config, rival.geomean_us, rival.geomean_us, is_incumbent=True)
     return _winner_over(best, rival)
 
 
@@ -94,8 +94,8 @@ def robust_winner(
         return None
     is_incumbent = best.config in incumbents
     if rival is None or best is rival:
-        us = rival.mean_us if rival else None
-        return Winner(best.config, best.mean_us, us, is_incumbent=is_incumbent)
+        us = rival.geomean_us if rival else None
+        return Winner(best.config, best.geomean_us, us, is_incumbent=is_incumbent)
     return replace(_winner_over(best, rival), is_incumbent=is_incumbent)
 
 
@@ -103,8 +103,8 @@ def _winner_over(best: Finalist, rival: Finalist) -> Winner:
     gain = best.over(rival)
     return Winner(
         best.config,
-        best.mean_us,
-        rival.mean_us,
+        best.geomean_us,
+        rival.geomean_us,
         is_incumbent=False,
         speedup_interval=(1 / gain.high, 1 / gain.low),
     )

@@ -27,7 +27,7 @@ class Timed(Protocol):
     @property
     def samples_us(self) -> tuple[float, ...]: ...
     @property
-    def mean_us(self) -> float: ...
+    def geomean_us(self) -> float: ...
 
 
 Candidate = TypeVar("Candidate", bound=Timed)
@@ -37,10 +37,10 @@ def ranked(timed: Sequence[Candidate], routings: int, robust: Robust) -> list[Ca
     """The most wanted first. Where the worst loss counts, without those that were not measured
     under every routing."""
     if robust is Robust.MEAN:
-        return sorted(timed, key=lambda one: one.mean_us)
+        return sorted(timed, key=lambda one: one.geomean_us)
     whole = _whole(timed, routings)
     losses = worst_losses(whole, routings)
-    order = sorted(range(len(whole)), key=lambda i: (losses[i], whole[i].mean_us))
+    order = sorted(range(len(whole)), key=lambda i: (losses[i], whole[i].geomean_us))
     return [whole[i] for i in order]
 
 

@@ -17,7 +17,7 @@ class Winner:
     """The config to write, its time, and how it compares with the fastest incumbent."""
 
     config: AnyConfig
-    mean_us: float
+    geomean_us: float
     incumbent_us: float | None
     is_incumbent: bool
     """True where nothing beat the incumbent by more than the noise, and it stays."""
@@ -27,7 +27,7 @@ class Winner:
     @property
     def speedup(self) -> float | None:
         """Incumbent's time over ours; None where the incumbent could not be measured."""
-        return self.incumbent_us / self.mean_us if self.incumbent_us else None
+        return self.incumbent_us / self.geomean_us if self.incumbent_us else None
 
 
 def choose_winner(
@@ -42,15 +42,15 @@ def choose_winner(
     complete = [entry for entry in entries if entry.complete]
     if not complete:
         return None
-    best = min(complete, key=lambda entry: entry.mean_us)
+    best = min(complete, key=lambda entry: entry.geomean_us)
     known = set(incumbents)
     rivals = [entry for entry in complete if entry.config in known]
-    rival = min(rivals, key=lambda entry: entry.mean_us, default=None)
+    rival = min(rivals, key=lambda entry: entry.geomean_us, default=None)
     if rival is None:
-        return Winner(best.config, best.mean_us, None, is_incumbent=False)
+        return Winner(best.config, best.geomean_us, None, is_incumbent=False)
     if best.config == rival.config or not beats(best.samples_us, rival.samples_us, routings):
-        return Winner(rival.config, rival.mean_us, rival.mean_us, is_incumbent=True)
-    return Winner(best.config, best.mean_us, rival.mean_us, is_incumbent=False)
+        return Winner(rival.config, rival.geomean_us, rival.geomean_us, is_incumbent=True)
+    return Winner(best.config, best.geomean_us, rival.geomean_us, is_incumbent=False)
 
 
 def choose_robust_winner(
@@ -69,8 +69,8 @@ def choose_robust_winner(
     best = chosen(complete, incumbents, routings, is_faster, rival)
     if best is None:
         return None
-    us = rival.mean_us if rival else None
-    return Winner(best.config, best.mean_us, us, is_incumbent=best.config in incumbents)
+    us = rival.geomean_us if rival else None
+    return Winner(best.config, best.geomean_us, us, is_incumbent=best.config in incumbents)
 
 
 def beats(samples: Sequence[float], rival: Sequence[float], routings: int = 1) -> bool:

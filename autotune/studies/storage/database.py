@@ -11,7 +11,7 @@ import sqlalchemy.event
 from optuna.storages import RDBStorage
 
 from autotune.errors import MissingStorageError, StorageError
-from autotune.studies.storage.fast_rdb import QuickStorage
+from autotune.studies.storage.fast_rdb import FastRDBStorage
 from autotune.studies.storage.schema import Age, Schema, creating, schema_of, version_of
 from autotune.studies.storage.url import StorageAddress
 
@@ -56,7 +56,7 @@ def raw_storage(
     """Optuna's storage, whatever version its schema has. Of a schema that is not complete it
     writes the version even without ``create``."""
     assert address.url is not None
-    return QuickStorage(
+    return FastRDBStorage(
         address.url.render_as_string(hide_password=False),
         engine_kwargs=kwargs,
         skip_compatibility_check=True,

@@ -64,7 +64,7 @@ _VALUES = _details(_VALUE, "objective", "value", "value_type")
 _STEPS = _details(_STEP, "step", "intermediate_value", "intermediate_value_type")
 
 
-class QuickStorage(RDBStorage):
+class FastRDBStorage(RDBStorage):
     """See the module."""
 
     def _get_trials(

@@ -24,7 +24,7 @@ _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.1, 3.0
 _SAY_AFTER_S = 5.0
 
 
-def patiently(
+def retry_storage(
     step: Callable[[], _T],
     *,
     patience_s: float = PATIENCE_S,
@@ -40,7 +40,7 @@ def patiently(
     while True:
         try:
             return step()
-        except trouble() as error:
+        except transient_errors() as error:
             waited_s = time.monotonic() - began
             if waited_s > patience_s or is_hurried():
                 raise StorageFailedError(
@@ -55,7 +55,7 @@ def patiently(
         wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
 
 
-def trouble() -> tuple[type[BaseException], ...]:
+def transient_errors() -> tuple[type[BaseException], ...]:
     """What storages raise when it is not the caller's fault."""
     found: tuple[type[BaseException], ...] = (
         StorageInternalError,

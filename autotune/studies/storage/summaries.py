@@ -35,7 +35,7 @@ _STUDY_ATTR: Any = models.StudyUserAttributeModel.__table__
 
 
 @dataclass(frozen=True, slots=True)
-class Glance:
+class StudySummary:
     """One study without its trials."""
 
     name: str
@@ -55,7 +55,7 @@ class Glance:
         return bool(self.attrs.get("finished")) or self.measured >= self.target
 
 
-def glances(source: Source) -> list[Glance]:
+def study_summaries(source: Source) -> list[StudySummary]:
     """Every study of ours, by name; the same that ``stored_studies`` finds."""
     if isinstance(source, BaseStorage):
         return [_glance(study) for study in stored_studies(source)]
@@ -71,7 +71,7 @@ def glances(source: Source) -> list[Glance]:
             word = outcome_word(state, outcome)
             outcomes[word] = outcomes.get(word, 0) + count
             brought += count if has and state in MEASURED else 0
-        found.append(Glance(name, attrs, brought, best.get(study_id), outcomes))
+        found.append(StudySummary(name, attrs, brought, best.get(study_id), outcomes))
     return found
 
 
@@ -86,7 +86,7 @@ class MeasuredStudy:
 
 
 def measured_studies(source: Source) -> list[MeasuredStudy]:
-    """As ``glances``, with what ``record.measured`` finds in each."""
+    """As ``study_summaries``, with what ``record.measured`` finds in each."""
     if isinstance(source, BaseStorage):
         return [
             MeasuredStudy(study.name, study.key, study.attrs, study.measured)
@@ -112,11 +112,11 @@ def measured_studies(source: Source) -> list[MeasuredStudy]:
     ]
 
 
-def _glance(study: StoredStudy) -> Glance:
-    times = [entry.mean_us for entry in study.measured if entry.complete]
+def _glance(study: StoredStudy) -> StudySummary:
+    times = [entry.geomean_us for entry in study.measured if entry.complete]
     outcomes = outcome_counts(study.trials)
     best = min(times, default=None)
-    return Glance(study.name, study.attrs, len(study.measured), best, outcomes)
+    return StudySummary(study.name, study.attrs, len(study.measured), best, outcomes)
 
 
 def _told(connection: sa.Connection) -> Iterable[Any]:

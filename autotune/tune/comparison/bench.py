@@ -15,7 +15,7 @@ from autotune.settings import RunSettings
 from autotune.spec.config import AnyConfig, Config
 from autotune.spec.device import Device, DeviceKind
 from autotune.spec.limits import why_no_tma
-from autotune.spec.problem import Kernel, Problem
+from autotune.spec.problem import KernelMode, Problem
 from autotune.studies.outcome import Outcome, TrialResult
 from autotune.studies.pairs import completed_as_asked
 from autotune.tune.comparison.config_files import Given, Row, side_by_side
@@ -26,7 +26,7 @@ from autotune.tune.processes.remote_measurer import RemoteMeasurer, measure_in
 
 
 @dataclass(frozen=True, slots=True)
-class Timed:
+class BenchTime:
     """One config on one batch size, and where the config came from."""
 
     tokens: int
@@ -37,7 +37,7 @@ class Timed:
 
 def bench(
     settings: RunSettings, configs: Sequence[Config], files: Sequence[Path]
-) -> tuple[Device, list[Timed]]:
+) -> tuple[Device, list[BenchTime]]:
     """Measure ``configs`` and what ``files`` say for each batch size; the engines' defaults
     where neither is given. Raises DeviceError where the device cannot be used at all."""
     shape = model_shape(settings.model)
@@ -46,7 +46,7 @@ def bench(
     try:
         device = RemoteMeasurer(child).device
         rows = [
-            Timed(
+            BenchTime(
                 job.problem.tokens,
                 source,
                 config,
@@ -88,7 +88,7 @@ def _given(path: Path, table: dict[int, Config], problem: Problem, device: Devic
     key = nearest(table, problem.tokens)
     down_path = path.with_name(f"{path.stem}_down.json")
     down = None
-    if problem.kernel is Kernel.SEPARATE and down_path.is_file():
+    if problem.kernel is KernelMode.SEPARATE and down_path.is_file():
         down_table = _table(down_path)
         down = down_table[nearest(down_table, problem.tokens)]
     return Given(str(path), key, completed_as_asked(problem, device, table[key], down))
@@ -106,7 +106,7 @@ def _candidates(
         defaults = (engine.default_config(job.problem, device) for engine in job.engines)
         given = list(zip(map(default_source, job.engines), defaults, strict=True))
     problem = job.problem
-    has_tma = problem.kernel is Kernel.SEPARATE and why_no_tma(problem, device.target) is None
+    has_tma = problem.kernel is KernelMode.SEPARATE and why_no_tma(problem, device.target) is None
     for source, config in given:
         yield source, completed_as_asked(problem, device, config)
         if has_tma and not config.use_tma:

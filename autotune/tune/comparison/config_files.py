@@ -16,7 +16,7 @@ from autotune.tune.processes.child import Child
 from autotune.tune.processes.remote_measurer import measure_in_turns_in
 
 
-class Verdict(str, Enum):
+class FileVerdict(str, Enum):
     """What a ratio's interval says."""
 
     FASTER = "faster"
@@ -27,7 +27,7 @@ class Verdict(str, Enum):
     SAME = "same config"
 
     @classmethod
-    def of(cls, found: Ratio) -> Verdict:
+    def of(cls, found: Ratio) -> FileVerdict:
         """Of a time over the rival's."""
         if found.low > 1 - EVEN and found.high < 1 + EVEN:
             return cls.EVEN
@@ -44,13 +44,13 @@ class Entry:
     key: int
     """The file's token count that is nearest."""
     config: AnyConfig
-    mean_us: float | None
+    geomean_us: float | None
     reason: str = ""
     """Why it could not be measured."""
     ratio: Ratio | None = None
     """Its time over that of the first file; None for the first, for the same config, and where
     either is missing."""
-    verdict: Verdict | None = None
+    verdict: FileVerdict | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +98,12 @@ def _is_clear(samples: Mapping[AnyConfig, Sequence[float]]) -> bool:
 
 
 def _winner(given: Sequence[Given], finalists: Sequence[Finalist]) -> str | None:
-    best = min(finalists, key=lambda finalist: finalist.mean_us, default=None)
+    best = min(finalists, key=lambda finalist: finalist.geomean_us, default=None)
     others = [finalist for finalist in finalists if finalist is not best]
     if best is None or not others:
         return None
     ratios = [_ratio(best, other) for other in others]
-    is_clear = all(found and Verdict.of(found) is Verdict.FASTER for found in ratios)
+    is_clear = all(found and FileVerdict.of(found) is FileVerdict.FASTER for found in ratios)
     return next(g.source for g in given if g.config == best.config) if is_clear else None
 
 
@@ -129,8 +129,8 @@ def _entries(
             source=entry.source,
             key=entry.key,
             config=entry.config,
-            mean_us=own.mean_us if own else None,
+            geomean_us=own.geomean_us if own else None,
             reason=reasons.get(entry.config, ""),
             ratio=found,
-            verdict=Verdict.SAME if same else Verdict.of(found) if found else None,
+            verdict=FileVerdict.SAME if same else FileVerdict.of(found) if found else None,
         )

@@ -30,7 +30,7 @@ from autotune.spec.device import Target
 from autotune.spec.measurement import CompileFailure, FailureCause, Resources
 from autotune.spec.problem import Problem
 from autotune.tune.compile_service.orders import Answer, CompiledAhead, Orders
-from autotune.tune.compile_service.process import Compile, Compiler, Limits, triton_compiler
+from autotune.tune.compile_service.process import Compile, CompileLimits, Compiler, triton_compiler
 from autotune.tune.compile_service.queue import Binary
 from autotune.tune.processes.lifetime import exit_words
 
@@ -92,7 +92,7 @@ class CompilePool:
         self.spent = PoolSpent()
         self._open_compiler = open_compiler or partial(triton_compiler, target)
         self._jobs, self._cache = jobs, cache
-        self._limits = Limits(timeout_s, memory_bytes)
+        self._limits = CompileLimits(timeout_s, memory_bytes)
         self._orders = Orders()
         self._compilers: list[Compiler] = []
         self._usual_s: deque[float] = deque(maxlen=200)

@@ -1,6 +1,6 @@
 """A process that compiles, and may be killed in the middle: the child's side and its handle.
 
-A compiler may loop for ever, abort in C++ or take all memory. Limits of the kernel hold for the
+A compiler may loop for ever, abort in C++ or take all memory. CompileLimits of the kernel hold for the
 ptxas that it starts too; the parent kills the whole process group.
 """
 
@@ -32,7 +32,7 @@ left behind, of its own accord: for when the parent is no longer there to do it.
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class CompileLimits:
     """Of one compile."""
 
     timeout_s: float
@@ -68,7 +68,7 @@ class Compiler:
     The process dies with the thread that makes the handle.
     """
 
-    def __init__(self, open_compiler: Callable[[], Compile], limits: Limits) -> None:
+    def __init__(self, open_compiler: Callable[[], Compile], limits: CompileLimits) -> None:
         """``open_compiler`` is pickled, and called in the process."""
         self._connection, theirs = _CONTEXT.Pipe()
         self._process = _CONTEXT.Process(
@@ -131,7 +131,7 @@ class Compiler:
 
 
 def _serve(
-    pipe: Connection, open_compiler: Callable[[], Compile], limits: Limits, parent: int
+    pipe: Connection, open_compiler: Callable[[], Compile], limits: CompileLimits, parent: int
 ) -> None:
     leave_signals_to_parent()
     die_with(parent)
@@ -166,14 +166,14 @@ def _compiled(compile_binary: Compile, binary: Binary) -> Resources | CompileFai
         return CompileFailure(reason, cause=FailureCause.CRASH)
 
 
-def _for_want_of_memory(reason: str, limits: Limits) -> CompileFailure:
+def _for_want_of_memory(reason: str, limits: CompileLimits) -> CompileFailure:
     """Where memory ends, a compiler fails in many words: as MLIR, "PassManager::run failed"."""
     gib = limits.memory_bytes / 2**30
     reason = f"the compiler may take {gib:.2g} GiB of memory, and failed near that: {reason}"
     return CompileFailure(reason, cause=_MEMORY)
 
 
-def _limit(limits: Limits) -> None:
+def _limit(limits: CompileLimits) -> None:
     """Anew for each compile, since a process lives long. RLIMIT_DATA counts private writable
     memory, so not the gigabytes of libraries that torch maps."""
     data = _private_bytes() + limits.memory_bytes

@@ -20,7 +20,7 @@ from autotune.studies.search.pruning import HOPELESS, Stop
 from autotune.tune.processes.child import Child
 from autotune.tune.processes.dispatch import Answer, Call, answers
 from autotune.tune.processes.signals import Interrupt
-from autotune.tune.recording.recording_log import Logbook
+from autotune.tune.recording.recording_log import RecordingLog
 
 
 class RecordDisplay(Protocol):
@@ -59,7 +59,7 @@ class Recorder:
 
     def __init__(
         self,
-        logbook: Logbook,
+        logbook: RecordingLog,
         display: RecordDisplay,
         interrupt: Interrupt,
         *,
@@ -136,7 +136,7 @@ class _Best:
     def see(self, result: TrialResult) -> None:
         new, old = result.measurement, self.measurement
         if result.outcome is Outcome.OK and new is not None:
-            self.measurement = new if old is None or new.mean_us < old.mean_us else old
+            self.measurement = new if old is None or new.geomean_us < old.geomean_us else old
 
     def stop(self, give_up_at: float) -> Stop | None:
         if self.measurement is None:
@@ -145,20 +145,20 @@ class _Best:
         return Stop(tuple(rows), is_paired=False, hopeless=give_up_at)
 
 
-def _best_of(logbook: Logbook, study: Study) -> _Best:
+def _best_of(logbook: RecordingLog, study: Study) -> _Best:
     best = _Best()
     for result in logbook.results(study.key).values():
         best.see(result)
     return best
 
 
-def missing_of(logbook: Logbook, study: Study) -> list[AnyConfig]:
+def missing_of(logbook: RecordingLog, study: Study) -> list[AnyConfig]:
     """The study's configs that have no result, in its order."""
     known = logbook.results(study.key)
     return [config for config in study.configs if config not in known]
 
 
-def _binary_groups(logbook: Logbook, studies: Sequence[Study]) -> list[_Group]:
+def _binary_groups(logbook: RecordingLog, studies: Sequence[Study]) -> list[_Group]:
     """What shares its binaries: a compile serves every batch size and every GROUP_SIZE_M."""
     groups: dict[tuple[str, ...], _Group] = {}
     for study in studies:

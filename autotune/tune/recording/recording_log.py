@@ -1,7 +1,7 @@
 """The results of a recording under way: one JSON object a line, each by a single write.
 
 A process may be killed at any moment: a line starts with its own line break, so a torn one
-spoils only itself. ``Logbook`` is the recording's file and its journal as one.
+spoils only itself. ``RecordingLog`` is the recording's file and its journal as one.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _PATIENCE_S = 0.5
 """For a lock that is just being given back."""
 
 
-class Logbook:
+class RecordingLog:
     """Every result of ``path``: those in the file, those in its journal, and what is added."""
 
     def __init__(self, path: Path) -> None:

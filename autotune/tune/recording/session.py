@@ -35,7 +35,7 @@ from autotune.tune.processes.child import Child
 from autotune.tune.processes.remote_measurer import RemoteMeasurer
 from autotune.tune.processes.signals import Interrupt
 from autotune.tune.recording.recorder import RecordDisplay, Recorder, Study, missing_of
-from autotune.tune.recording.recording_log import Logbook
+from autotune.tune.recording.recording_log import RecordingLog
 
 _COMPILED = (DeviceKind.CUDA, DeviceKind.ESTIMATE)
 
@@ -80,7 +80,7 @@ def record(settings: RecordSettings, display: RecordDisplay) -> RecordReport:
         measurer = RemoteMeasurer(measuring[0])
         device = measurer.device
         studies = [_study(measurer, job, settings) for job in jobs]
-        logbook = Logbook(settings.output or default_path(device, studies[0].key.problem))
+        logbook = RecordingLog(settings.output or default_path(device, studies[0].key.problem))
         stack.callback(logbook.close)
         logbook.check_device(device)
         stack.callback(display.close)
@@ -167,17 +167,17 @@ def _children(stack: ExitStack, make: Any, count: int) -> list[Child]:
     return children
 
 
-def _count(logbook: Logbook, studies: Collection[Study]) -> int:
+def _count(logbook: RecordingLog, studies: Collection[Study]) -> int:
     return sum(len(study.configs) - len(missing_of(logbook, study)) for study in studies)
 
 
-def _counts(logbook: Logbook, study: Study) -> StudyCount:
+def _counts(logbook: RecordingLog, study: Study) -> StudyCount:
     results = logbook.results(study.key)
     outcomes: dict[str, int] = {}
     for result in results.values():
         outcomes[result.outcome.value] = outcomes.get(result.outcome.value, 0) + 1
     whole = {c: r.measurement for c, r in results.items() if r.outcome is Outcome.OK}
-    means = {config: m.mean_us for config, m in whole.items() if m is not None}
+    means = {config: m.geomean_us for config, m in whole.items() if m is not None}
     best = min(means, key=means.__getitem__, default=None)
     return StudyCount(
         problem=study.key.problem,

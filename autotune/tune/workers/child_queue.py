@@ -13,7 +13,7 @@ from autotune.studies.outcome import Outcome, TrialResult
 from autotune.studies.search.pruning import Stop
 from autotune.studies.trial_io import Asked
 from autotune.tune.processes.child import Child, ChildFault
-from autotune.tune.workers.protocol import Spent
+from autotune.tune.workers.protocol import WorkerTime
 
 _log = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ GROWTH_BYTES = 4 * 2**30
 
 
 @dataclass(slots=True)
-class Flight:
+class InFlightTrial:
     """A trial between ask and tell."""
 
     position: int
@@ -42,7 +42,7 @@ class Flight:
     """Seconds that the pool compiled for it."""
 
 
-class Flights:
+class ChildQueue:
     """The child's queue. Its first trial is being measured."""
 
     def __init__(
@@ -52,7 +52,7 @@ class Flights:
         run_timeout_s: float,
         timed_out: Outcome,
         growth_bytes: int,
-        on_start: Callable[[Flight], None],
+        on_start: Callable[[InFlightTrial], None],
     ) -> None:
         """``timed_out`` is the outcome of no answer within ``run_timeout_s``; ``on_start`` hears of
         each trial that the child turns to."""
@@ -61,7 +61,7 @@ class Flights:
         self._timed_out = timed_out
         self._growth_bytes = growth_bytes
         self._on_start = on_start
-        self._queue: deque[Flight] = deque()
+        self._queue: deque[InFlightTrial] = deque()
         self._base_bytes = 0
         self._first_at: float | None = None
         self._last_at = self._busy_s = 0.0
@@ -76,11 +76,11 @@ class Flights:
         return self._child
 
     @property
-    def spent(self) -> Spent:
+    def spent(self) -> WorkerTime:
         """Of all trials so far."""
         if self._first_at is None:
-            return Spent(0.0, 0.0)
-        return Spent(max(self._last_at - self._first_at, 0.0), self._busy_s)
+            return WorkerTime(0.0, 0.0)
+        return WorkerTime(max(self._last_at - self._first_at, 0.0), self._busy_s)
 
     @property
     def is_bloated(self) -> bool:
@@ -88,7 +88,7 @@ class Flights:
         grown = self._child.resident_bytes - self._base_bytes
         return bool(self._base_bytes) and grown > self._growth_bytes
 
-    def submit(self, flight: Flight) -> None:
+    def submit(self, flight: InFlightTrial) -> None:
         """Returns at once."""
         self._first_at = self._first_at or time.monotonic()
         self._queue.append(flight)
@@ -96,7 +96,7 @@ class Flights:
         if len(self._queue) == 1:
             self._on_start(flight)
 
-    def collect(self) -> Iterator[tuple[Flight, TrialResult]]:
+    def collect(self) -> Iterator[tuple[InFlightTrial, TrialResult]]:
         """Every trial that has ended by now. Waits for none."""
         while self._queue and self._child.connection.poll():
             yield from self._receive()
@@ -104,7 +104,7 @@ class Flights:
             reason = f"no answer in {self._run_timeout_s:g} s"
             yield from self._on_death(TrialResult(self._timed_out, reason=reason))
 
-    def drop(self) -> list[Flight]:
+    def drop(self) -> list[InFlightTrial]:
         """Everything, ended at once."""
         left = list(self._queue)
         self._queue.clear()
@@ -112,7 +112,7 @@ class Flights:
             self._child.kill()
         return left
 
-    def _receive(self) -> Iterator[tuple[Flight, TrialResult]]:
+    def _receive(self) -> Iterator[tuple[InFlightTrial, TrialResult]]:
         answer = self._child.receive()
         if isinstance(answer, ChildFault):
             _log.debug("child failed: %s\n%s", answer.reason, answer.detail)
@@ -130,7 +130,7 @@ class Flights:
 
     def _on_death(
         self, result: TrialResult, *, is_kill: bool = False
-    ) -> Iterator[tuple[Flight, TrialResult]]:
+    ) -> Iterator[tuple[InFlightTrial, TrialResult]]:
         """The trial that was measured is tried once more, since it may be innocent, and more often
         where somebody killed the child. Those behind it are innocent."""
         first = self._queue[0]
@@ -149,7 +149,7 @@ class Flights:
         if self._queue:
             self._on_start(self._queue[0])
 
-    def _send(self, flight: Flight) -> None:
+    def _send(self, flight: InFlightTrial) -> None:
         self._child.submit("measure", flight.problem, flight.asked.config, stop=flight.stop)
 
 

@@ -16,7 +16,7 @@ from autotune.tune.compile_service.service import Compiling
 Item = TypeVar("Item")
 
 
-class Antechamber(Generic[Item]):
+class AwaitingCompile(Generic[Item]):
     """Items in, and out in the order in which their configs are compiled. For one thread."""
 
     def __init__(self, pool: Compiling) -> None:

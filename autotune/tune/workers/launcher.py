@@ -11,10 +11,10 @@ from autotune.errors import UsageError
 from autotune.settings import ALL_GPUS, RunSettings
 from autotune.tune.compile_service.service import PoolHost
 from autotune.tune.workers.launch_ray import connected
-from autotune.tune.workers.protocol import Order
+from autotune.tune.workers.protocol import WorkerSpec
 from autotune.tune.workers.supervisor import Start
 from autotune.tune.workers.worker_process import start_worker
-from autotune.tune.workers.worker_specs import orders_of
+from autotune.tune.workers.worker_specs import worker_specs
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Launcher:
     @contextmanager
     def orders(
         self, settings: RunSettings, storage: str, log_level: int, host: PoolHost
-    ) -> Iterator[tuple[list[Order], Start]]:
+    ) -> Iterator[tuple[list[WorkerSpec], Start]]:
         """What each worker is started with, and how one is started, while this lasts. Workers of
         this machine have what they need compiled by ``host``, others compile for themselves.
 
@@ -38,7 +38,7 @@ class Launcher:
         will not do.
         """
         if self.ray_address is None:
-            yield orders_of(settings, storage, log_level), partial(start_worker, host=host)
+            yield worker_specs(settings, storage, log_level), partial(start_worker, host=host)
             return
         with connected(self.ray_address, storage) as cluster:
             on_gpus = settings.device.startswith("cuda")
@@ -50,7 +50,7 @@ class Launcher:
             count = cluster.free_gpus if on_gpus else settings.jobs
             # A worker sees the one GPU that Ray gave it, whose index is then 0.
             device = "cuda:0" if on_gpus else settings.device
-            order = Order(
+            order = WorkerSpec(
                 device, settings.measurer_options, storage, 0, log_level, settings.sampler
             )
             orders = [replace(order, number=number) for number in range(count)]

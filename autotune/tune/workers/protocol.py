@@ -4,7 +4,7 @@
     worker   Ready ──► Described ──► Started, Told, Over… ──► Done ──► Settled…
 
 Any channel that carries Python objects in order will do: see ``Link``. A unit is named by its
-position in ``Begin.plans``.
+position in ``StartSearch.plans``.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from autotune.studies.outcome import TrialResult
 from autotune.studies.selection.finalists import Finalist
 from autotune.studies.space import SearchSpace
 from autotune.studies.trial_record import Measured
-from autotune.tune.tuning_study import UnitPlan
+from autotune.tune.tuning_study import StudyPlan
 
 
 class Link(Protocol):
@@ -39,7 +39,7 @@ class Link(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class WorkerSpec:
     """What a worker is started with."""
 
     device: str
@@ -54,23 +54,23 @@ class Order:
 
 
 @dataclass(frozen=True, slots=True)
-class Describe:
+class DescribeSpaces:
     """What may be asked of these problems on your device?"""
 
     problems: tuple[Problem, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Begin:
+class StartSearch:
     """Tune these until nothing is left, or ``seconds`` have passed."""
 
-    plans: tuple[UnitPlan, ...]
+    plans: tuple[StudyPlan, ...]
     settings: RunSettings
     seconds: float | None
 
 
 @dataclass(frozen=True, slots=True)
-class Settle:
+class MeasureFinals:
     """Measure a unit's finalists again."""
 
     position: int
@@ -82,21 +82,21 @@ class Leave:
 
 
 @dataclass(frozen=True, slots=True)
-class Ready:
+class WorkerReady:
     """The device is there."""
 
     device: Device
 
 
 @dataclass(frozen=True, slots=True)
-class Described:
+class SpacesDescribed:
     """Space and guesses of each problem, in their order."""
 
     spaces: tuple[tuple[SearchSpace, tuple[float, ...] | None], ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Started:
+class TrialStarted:
     """The device turned to this config."""
 
     position: int
@@ -104,7 +104,7 @@ class Started:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class TrialFinished:
     """A trial has ended, and the storage has it."""
 
     position: int
@@ -113,7 +113,7 @@ class Told:
 
 
 @dataclass(frozen=True, slots=True)
-class Over:
+class StudyFinished:
     """A unit has its measurements, or will get no more for the reason in ``ended``."""
 
     position: int
@@ -121,7 +121,7 @@ class Over:
 
 
 @dataclass(frozen=True, slots=True)
-class Spent:
+class WorkerTime:
     """Where a worker's time went."""
 
     seconds: float
@@ -131,14 +131,14 @@ class Spent:
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
+class SearchFinished:
     """Nothing is left to do, or nothing more may be done."""
 
-    spent: Spent
+    spent: WorkerTime
 
 
 @dataclass(frozen=True, slots=True)
-class Settled:
+class FinalsMeasured:
     """The finalists; none where times need no settling."""
 
     position: int
@@ -146,21 +146,21 @@ class Settled:
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class WorkerError:
     """The worker cannot go on, for a reason that the user can mend."""
 
     error: AutotuneError
 
 
 @dataclass(frozen=True, slots=True)
-class Broken:
+class WorkerCrashed:
     """The worker cannot go on, and should have been able to."""
 
     trace: str
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class LogLine:
     """A line for the log."""
 
     level: int

@@ -11,11 +11,11 @@ from optuna.study import Study
 
 from autotune.errors import StorageError
 from autotune.studies.storage.rdb_transactions import TrialEnd, finish
-from autotune.studies.storage.retry import patiently
+from autotune.studies.storage.retry import retry_storage
 
 
 @dataclass(frozen=True, slots=True)
-class Ending:
+class PendingWrite:
     """A result on its way to the storage."""
 
     study: Study
@@ -25,18 +25,18 @@ class Ending:
     because this worker was taken for dead."""
 
 
-class Teller:
+class ResultWriter:
     """A thread that ends trials in the order in which they were given to it."""
 
     def __init__(self) -> None:
-        self._queue: queue.SimpleQueue[Ending | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[PendingWrite | None] = queue.SimpleQueue()
         self._given = 0
         self._done = 0
         self._error: StorageError | None = None
         self._thread = threading.Thread(target=self._run, name="teller", daemon=True)
         self._thread.start()
 
-    def tell(self, ending: Ending) -> None:
+    def tell(self, ending: PendingWrite) -> None:
         """Returns at once. Raises the StorageError that ended the thread."""
         self.check()
         self._given += 1
@@ -77,8 +77,8 @@ class Teller:
             if is_last:
                 return
 
-    def _write(self, group: Sequence[Ending]) -> None:
+    def _write(self, group: Sequence[PendingWrite]) -> None:
         ends = [ending.end for ending in group]
-        ended = patiently(lambda: finish(group[0].study, ends))
+        ended = retry_storage(lambda: finish(group[0].study, ends))
         for ending in group:
             ending.then(ending.end.trial_id in ended)

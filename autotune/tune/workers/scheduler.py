@@ -11,10 +11,10 @@ from autotune.spec.problem import weights_key
 from autotune.studies.coordination.claims import sweep
 from autotune.studies.coordination.leases import Census, Lease
 from autotune.studies.coordination.round_robin import Standing, by_turn, is_turn_over
-from autotune.studies.coordination.study_view import Ledger
+from autotune.studies.coordination.study_view import StudyView
 from autotune.studies.storage.rdb_transactions import Tally, tallies
 from autotune.studies.trial_record import Measured, asked_config
-from autotune.tune.tuning_study import Unit
+from autotune.tune.tuning_study import TuningStudy
 
 _SWEEP_S = 5.0
 _FAILURES_IN_A_ROW = 40
@@ -30,12 +30,12 @@ class _Turn:
     started: int = 0
 
 
-class Rooms:
+class StudyScheduler:
     """The units of a run as one worker sees them."""
 
     def __init__(
         self,
-        units: Sequence[Unit],
+        units: Sequence[TuningStudy],
         *,
         lease: Lease,
         census: Census,
@@ -47,7 +47,7 @@ class Rooms:
         self._units = units
         self._lease, self._census = lease, census
         self._on_over = on_over
-        self._ledgers = [Ledger(unit.study) for unit in units]
+        self._ledgers = [StudyView(unit.study) for unit in units]
         self._turn: _Turn | None = None
         self._last = start_at % max(len(units), 1) - 1
         self._known: set[int] = set()
@@ -61,7 +61,7 @@ class Rooms:
         """True where nothing is left to do, for this worker or others."""
         return len(self._over) == len(self._units)
 
-    def ledger(self, position: int) -> Ledger:
+    def ledger(self, position: int) -> StudyView:
         """As of the last reading."""
         return self._ledgers[position]
 
@@ -227,7 +227,7 @@ class Rooms:
         return tally.running > 0 and tally.measured + tally.running >= self._units[position].goal
 
 
-def _failures(unit: Unit, ledger: Ledger) -> str:
+def _failures(unit: TuningStudy, ledger: StudyView) -> str:
     reasons = [trial.user_attrs.get("reason", "") for trial in unit.study.get_trials(False)]
     last = next((reason for reason in reversed(reasons) if reason), "")
     return f"{ledger.failures_in_a_row} failures in a row; the last: {last}"

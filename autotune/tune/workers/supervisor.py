@@ -16,21 +16,21 @@ from autotune.spec.device import Device
 from autotune.spec.problem import Problem
 from autotune.studies.space import SearchSpace
 from autotune.tune.processes.lifetime import exit_words
-from autotune.tune.tuning_study import UnitPlan
+from autotune.tune.tuning_study import StudyPlan
 from autotune.tune.workers.protocol import (
-    Begin,
-    Broken,
-    Describe,
-    Described,
-    Done,
+    DescribeSpaces,
+    FinalsMeasured,
     Leave,
-    Order,
-    Ready,
-    Refused,
-    Said,
-    Settle,
-    Settled,
-    Told,
+    LogLine,
+    MeasureFinals,
+    SearchFinished,
+    SpacesDescribed,
+    StartSearch,
+    TrialFinished,
+    WorkerCrashed,
+    WorkerError,
+    WorkerReady,
+    WorkerSpec,
 )
 from autotune.tune.workers.worker_process import start_worker
 
@@ -54,12 +54,12 @@ class Process(Protocol):
     def join(self, timeout: float | None = None) -> None: ...
 
 
-Start = Callable[[Order], tuple[Connection, Process]]
+Start = Callable[[WorkerSpec], tuple[Connection, Process]]
 """Starts a worker anywhere. The link's end closes when the worker dies."""
 
 
 @dataclass(frozen=True, slots=True)
-class Died:
+class WorkerDied:
     """A worker has ended before its work; another may take its place."""
 
 
@@ -74,10 +74,10 @@ class _State(Enum):
     GONE = "gone"
 
 
-class _Member:
+class _WorkerHandle:
     """One worker through all its lives."""
 
-    def __init__(self, order: Order, start: Start) -> None:
+    def __init__(self, order: WorkerSpec, start: Start) -> None:
         self.order = order
         self._start = start
         self.device: Device | None = None
@@ -106,12 +106,12 @@ class _Member:
         return words
 
 
-class Crew:
+class WorkerSupervisor:
     """All workers of a run; ``close`` ends them."""
 
-    def __init__(self, orders: Sequence[Order], start: Start = start_worker) -> None:
-        self._members = [_Member(order, start) for order in orders]
-        self._begin: tuple[Begin, float] | None = None
+    def __init__(self, orders: Sequence[WorkerSpec], start: Start = start_worker) -> None:
+        self._members = [_WorkerHandle(order, start) for order in orders]
+        self._begin: tuple[StartSearch, float] | None = None
         self._left_at: float | None = None
 
     def ready(self) -> Device:
@@ -134,18 +134,18 @@ class Crew:
         self, problems: Sequence[Problem]
     ) -> tuple[tuple[SearchSpace, tuple[float, ...] | None], ...]:
         """Space and guesses of each problem. Raises what the worker refused with."""
-        found: list[Described] = []
-        self._members[0].send(Describe(tuple(problems)))
+        found: list[SpacesDescribed] = []
+        self._members[0].send(DescribeSpaces(tuple(problems)))
         for _, message in self._until(lambda: bool(found)):
-            if isinstance(message, Described):
+            if isinstance(message, SpacesDescribed):
                 found.append(message)
         return found[0].spaces
 
     def begin(
-        self, plans: Sequence[UnitPlan], settings: RunSettings, seconds: float | None
+        self, plans: Sequence[StudyPlan], settings: RunSettings, seconds: float | None
     ) -> None:
         """Set everybody to work."""
-        self._begin = Begin(tuple(plans), settings, seconds), time.monotonic()
+        self._begin = StartSearch(tuple(plans), settings, seconds), time.monotonic()
         for member in self._members:
             self._set_to_work(member)
 
@@ -162,13 +162,13 @@ class Crew:
                 if member.state is _State.IDLE and waiting:
                     in_work[index] = waiting.pop(0)
                     member.state = _State.BUSY
-                    member.send(Settle(in_work[index]))
-                    yield member.order.number, Settle(in_work[index])
+                    member.send(MeasureFinals(in_work[index]))
+                    yield member.order.number, MeasureFinals(in_work[index])
             for index, event in self._listen():
-                if isinstance(event, Settled):
+                if isinstance(event, FinalsMeasured):
                     in_work.pop(index, None)
                     self._members[index].state = _State.IDLE
-                elif isinstance(event, Died):
+                elif isinstance(event, WorkerDied):
                     in_work.pop(index, None)  # its finalists stay as they were
                 yield self._members[index].order.number, event
             if all(m.state is _State.GONE for m in self._members):
@@ -207,7 +207,7 @@ class Crew:
             events += [(index, event) for event in self._hear(self._members[index])]
         return events
 
-    def _hear(self, member: _Member) -> Iterator[object]:
+    def _hear(self, member: _WorkerHandle) -> Iterator[object]:
         try:
             while member.state is not _State.GONE and member.link.poll():
                 message = member.link.recv()
@@ -215,27 +215,27 @@ class Crew:
                 yield message
         except (EOFError, OSError):
             self._on_end(member)
-            yield Died()
+            yield WorkerDied()
 
-    def _note(self, member: _Member, message: object) -> None:
-        if isinstance(message, Refused):
+    def _note(self, member: _WorkerHandle, message: object) -> None:
+        if isinstance(message, WorkerError):
             self._on_refusal(member, message.error)
-        if isinstance(message, Broken):
+        if isinstance(message, WorkerCrashed):
             _log.error("worker %d failed:\n%s", member.order.number, message.trace)
-        elif isinstance(message, Said):
+        elif isinstance(message, LogLine):
             _log.log(message.level, "%s", message.text)
-        elif isinstance(message, Ready):
+        elif isinstance(message, WorkerReady):
             member.device = message.device
             member.state = _State.IDLE
             if self._begin is not None and not member.is_done:
                 self._set_to_work(member)
-        elif isinstance(message, Told):
+        elif isinstance(message, TrialFinished):
             member.deaths = 0
-        elif isinstance(message, Done):
+        elif isinstance(message, SearchFinished):
             member.is_done = True
             member.state = _State.IDLE
 
-    def _on_refusal(self, member: _Member, error: AutotuneError) -> None:
+    def _on_refusal(self, member: _WorkerHandle, error: AutotuneError) -> None:
         """A GPU that fails in the middle of the work must not end that of others."""
         others = (m for m in self._members if m is not member)
         is_alone = all(m.state is _State.GONE for m in others)
@@ -244,7 +244,7 @@ class Crew:
         _log.error("worker %d: %s", member.order.number, error)
         member.deaths = _DEATHS
 
-    def _on_end(self, member: _Member) -> None:
+    def _on_end(self, member: _WorkerHandle) -> None:
         words = member.bury()
         if self._left_at is not None or member.is_done:
             return
@@ -261,9 +261,9 @@ class Crew:
                 "with --verbose for its own words"
             )
 
-    def _set_to_work(self, member: _Member) -> None:
+    def _set_to_work(self, member: _WorkerHandle) -> None:
         assert self._begin is not None
         begin, at = self._begin
         left = None if begin.seconds is None else begin.seconds - (time.monotonic() - at)
         member.state = _State.BUSY
-        member.send(Begin(begin.plans, begin.settings, left))
+        member.send(StartSearch(begin.plans, begin.settings, left))

@@ -21,17 +21,17 @@ from autotune.spec.measurement import CompileFailure
 from autotune.studies.coordination.claims import claim
 from autotune.studies.coordination.leases import Census, Lease
 from autotune.studies.outcome import Outcome, TrialResult, failed_compile
-from autotune.studies.storage.retry import patiently, trouble
+from autotune.studies.storage.retry import retry_storage, transient_errors
 from autotune.studies.trial_io import abandon, ending, told
 from autotune.studies.trial_record import measured
 from autotune.tune.compile_service.service import Compiling
 from autotune.tune.processes.child import Child
-from autotune.tune.tuning_study import Unit
-from autotune.tune.workers.child_queue import GROWTH_BYTES, Flight, Flights, smoothed
-from autotune.tune.workers.compile_wait import Antechamber
-from autotune.tune.workers.protocol import Over, Spent, Started, Told
-from autotune.tune.workers.result_writer import Ending, Teller
-from autotune.tune.workers.scheduler import Rooms
+from autotune.tune.tuning_study import TuningStudy
+from autotune.tune.workers.child_queue import GROWTH_BYTES, ChildQueue, InFlightTrial, smoothed
+from autotune.tune.workers.compile_wait import AwaitingCompile
+from autotune.tune.workers.protocol import StudyFinished, TrialFinished, TrialStarted, WorkerTime
+from autotune.tune.workers.result_writer import PendingWrite, ResultWriter
+from autotune.tune.workers.scheduler import StudyScheduler
 
 _POLL_S = 0.2
 _REST_S = 0.5
@@ -62,7 +62,7 @@ class Parent(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class WorkerLimits:
     """When to stop asking, and how long to wait."""
 
     run_timeout_s: float
@@ -76,13 +76,13 @@ class Worker:
 
     def __init__(
         self,
-        units: Sequence[Unit],
+        units: Sequence[TuningStudy],
         child: Child,
         *,
         lease: Lease,
         census: Census,
         parent: Parent,
-        limits: Limits,
+        limits: WorkerLimits,
         compiling: Compiling | None = None,
         start_at: int = 0,
     ) -> None:
@@ -90,7 +90,7 @@ class Worker:
         ``start_at`` is the unit to take first where all have equally many workers."""
         self._units = units
         self._lease, self._parent, self._limits = lease, parent, limits
-        self._rooms = Rooms(
+        self._rooms = StudyScheduler(
             units,
             lease=lease,
             census=census,
@@ -98,20 +98,20 @@ class Worker:
             on_over=self._on_over,
         )
         compiles = any(unit.key.device.kind is DeviceKind.ESTIMATE for unit in units)
-        self._flights = Flights(
+        self._flights = ChildQueue(
             child,
             run_timeout_s=limits.run_timeout_s,
             timed_out=Outcome.COMPILE_TIMEOUT if compiles else Outcome.RUN_TIMEOUT,
             growth_bytes=limits.growth_bytes,
-            on_start=lambda f: parent.send(Started(f.position, f.asked.config)),
+            on_start=lambda f: parent.send(TrialStarted(f.position, f.asked.config)),
         )
-        self._waiting: Antechamber[Flight] | None = None
+        self._waiting: AwaitingCompile[InFlightTrial] | None = None
         if compiling is not None:
-            self._waiting = Antechamber(compiling)
-        self._teller = Teller()
+            self._waiting = AwaitingCompile(compiling)
+        self._teller = ResultWriter()
         self._ask_s = 0.0
 
-    def run(self) -> Spent:
+    def run(self) -> WorkerTime:
         """Return when all is done, the deadline has passed, or the worker shall leave. Raises
         StorageError where the storage fails for minutes."""
         try:
@@ -129,7 +129,7 @@ class Worker:
         if self._is_leaving:
             self._give_up(self._drop_waiting())
         else:
-            patiently(self._rooms.sweep)
+            retry_storage(self._rooms.sweep)
             self._ask_ahead()
         if self._in_work:
             self._collect()
@@ -151,19 +151,19 @@ class Worker:
         if len(self._flights) > low or self._in_work >= _MOST_AHEAD or self._flights.is_bloated:
             return
         began = time.monotonic()
-        position = patiently(self._rooms.find)
+        position = retry_storage(self._rooms.find)
         if position is None:
             return
         unit = self._units[position]
         room = self._rooms.room(position)
         count = max(min(2 * low - len(self._flights), _MOST_AHEAD - self._in_work, room), 1)
         ledger, worker = self._rooms.ledger(position), self._lease.worker
-        asked = patiently(
+        asked = retry_storage(
             lambda: claim(unit.study, unit.space, ledger, worker, count=count, goal=unit.goal)
         )
         for each in asked:
             self._rooms.begun(position, each.trial_id)
-            flight = Flight(position, unit.job.problem, each)
+            flight = InFlightTrial(position, unit.job.problem, each)
             if self._waiting is None:
                 self._submit(flight)
             else:
@@ -185,11 +185,11 @@ class Worker:
         needed = math.ceil(_SLACK * self._ask_s / self._flights.usual_s)
         return min(max(needed, 1), _MOST_AHEAD // 2)
 
-    def _wish(self, unit: Unit) -> None:
+    def _wish(self, unit: TuningStudy) -> None:
         """Have compiled what the sampler is likely to ask next."""
         sampler = unit.study.sampler
         if self._waiting is not None and hasattr(sampler, "likely"):
-            likely = patiently(lambda: sampler.likely(unit.study, _LIKELY))
+            likely = retry_storage(lambda: sampler.likely(unit.study, _LIKELY))
             self._waiting.want(unit.job.problem, [config_from_keys(each) for each in likely])
 
     def _submit_compiled(self) -> None:
@@ -201,11 +201,11 @@ class Worker:
             else:
                 self._submit(flight)
 
-    def _submit(self, flight: Flight) -> None:
+    def _submit(self, flight: InFlightTrial) -> None:
         flight.stop = self._units[flight.position].stop(flight.asked.config)
         self._flights.submit(flight)
 
-    def _drop_waiting(self) -> list[Flight]:
+    def _drop_waiting(self) -> list[InFlightTrial]:
         if self._waiting is None:
             return []
         left = self._waiting.items()
@@ -224,7 +224,7 @@ class Worker:
             self._tell(flight, result)
         self._submit_compiled()
 
-    def _tell(self, flight: Flight, result: TrialResult) -> None:
+    def _tell(self, flight: InFlightTrial, result: TrialResult) -> None:
         position, asked = flight.position, flight.asked
         unit = self._units[position]
         result = replace(result, ahead_s=flight.ahead_s)
@@ -235,21 +235,21 @@ class Worker:
 
         def then(is_written: bool) -> None:
             if is_written:
-                self._parent.send(Told(position, result, entry))
+                self._parent.send(TrialFinished(position, result, entry))
             self._rooms.ended(asked.trial_id)
 
-        self._teller.tell(Ending(unit.study, end, then))
+        self._teller.tell(PendingWrite(unit.study, end, then))
 
     def _on_over(self, position: int) -> None:
         unit = self._units[position]
         if self._waiting is not None:
             self._waiting.want(unit.job.problem, ())
-        self._parent.send(Over(position, unit.ended))
+        self._parent.send(StudyFinished(position, unit.ended))
 
-    def _give_up(self, flights: Sequence[Flight]) -> None:
+    def _give_up(self, flights: Sequence[InFlightTrial]) -> None:
         """Their configs may be asked again. A storage that fails now is told nothing: whoever
         comes next sees that we are gone."""
         for flight in flights:
-            with suppress(*trouble()):
+            with suppress(*transient_errors()):
                 abandon(self._units[flight.position].study, flight.asked)
             self._rooms.ended(flight.asked.trial_id)

@@ -25,7 +25,7 @@ from autotune.studies.coordination.leases import Census, Lease
 from autotune.studies.search.history import Known
 from autotune.studies.search.surrogate.lazy_imports import load
 from autotune.studies.storage.open import open_storage
-from autotune.studies.storage.retry import patiently
+from autotune.studies.storage.retry import retry_storage
 from autotune.tune.compile_service.service import Compiling, PoolHost, RemotePool, compiles_ahead
 from autotune.tune.cross_routing import cross
 from autotune.tune.finals import settle
@@ -33,23 +33,23 @@ from autotune.tune.known_studies import known_studies
 from autotune.tune.processes.child import Child
 from autotune.tune.processes.lifetime import die_with
 from autotune.tune.processes.remote_measurer import RemoteMeasurer
-from autotune.tune.tuning_study import Unit, join_unit
+from autotune.tune.tuning_study import TuningStudy, join_tuning_study
 from autotune.tune.workers.protocol import (
-    Begin,
-    Broken,
-    Describe,
-    Described,
-    Done,
+    DescribeSpaces,
+    FinalsMeasured,
     Leave,
     Link,
-    Order,
-    Ready,
-    Refused,
-    Said,
-    Settle,
-    Settled,
+    LogLine,
+    MeasureFinals,
+    SearchFinished,
+    SpacesDescribed,
+    StartSearch,
+    WorkerCrashed,
+    WorkerError,
+    WorkerReady,
+    WorkerSpec,
 )
-from autotune.tune.workers.worker_loop import Limits, Worker
+from autotune.tune.workers.worker_loop import Worker, WorkerLimits
 
 _CONTEXT = multiprocessing.get_context("spawn")
 _LAST = object()
@@ -57,7 +57,7 @@ _SEND_S = 2.0
 """What a parent that hears nothing may cost a worker that ends."""
 
 
-class Overseer:
+class ParentChannel:
     """A worker's view of its parent: takes reports, brings orders, may ask to leave."""
 
     def __init__(self, link: Link) -> None:
@@ -123,7 +123,7 @@ class Overseer:
 
 
 def start_worker(
-    order: Order, host: PoolHost | None = None
+    order: WorkerSpec, host: PoolHost | None = None
 ) -> tuple[Connection, multiprocessing.process.BaseProcess]:
     """A worker in a process of its own on this machine, and the link to it. It dies with us.
     What it needs compiled it orders from ``host``."""
@@ -139,8 +139,8 @@ def start_worker(
 
 def serve(
     link: Link,
-    order: Order,
-    overseer: Overseer | None = None,
+    order: WorkerSpec,
+    overseer: ParentChannel | None = None,
     compiling: Compiling | None = None,
 ) -> None:
     """Be a worker until the parent says that it is enough, or is gone. See ``messages``. Without
@@ -149,26 +149,30 @@ def serve(
     For launchers: this may run anywhere that reaches the order's storage, in the main thread of a
     process that does nothing else.
     """
-    overseer = overseer or Overseer(link)
+    overseer = overseer or ParentChannel(link)
     log = logging.getLogger("autotune")
     log.handlers = [_Reporter(overseer)]
     log.setLevel(order.log_level)
     log.propagate = False
     try:
         with ExitStack() as stack:
-            _Service(order, overseer, stack, compiling).run()
+            _WorkerProcess(order, overseer, stack, compiling).run()
     except AutotuneError as error:
-        overseer.send(Refused(error))
+        overseer.send(WorkerError(error))
     except Exception:  # noqa: BLE001  the process's edge: the parent decides
-        overseer.send(Broken(traceback.format_exc()))
+        overseer.send(WorkerCrashed(traceback.format_exc()))
     overseer.close()
 
 
-class _Service:
+class _WorkerProcess:
     """What a worker holds from its first order to its last."""
 
     def __init__(
-        self, order: Order, overseer: Overseer, stack: ExitStack, compiling: Compiling | None
+        self,
+        order: WorkerSpec,
+        overseer: ParentChannel,
+        stack: ExitStack,
+        compiling: Compiling | None,
     ) -> None:
         self._order = order
         self._compiling = compiling
@@ -179,30 +183,30 @@ class _Service:
         self._child = Child(partial(open_measurer, order.device, order.options))
         stack.callback(self._child.close)
         # while the device opens: eight workers that do this and nothing else wait for a core
-        self._storage = patiently(lambda: open_storage(order.storage, create=False))
+        self._storage = retry_storage(lambda: open_storage(order.storage, create=False))
         stack.callback(self._storage.remove_session)
         self._measurer = RemoteMeasurer(self._child)
-        self._units: list[Unit] = []
+        self._units: list[TuningStudy] = []
         self._settings: RunSettings | None = None
 
     def run(self) -> None:
-        self._overseer.send(Ready(self._measurer.device))
+        self._overseer.send(WorkerReady(self._measurer.device))
         while (message := self._overseer.next()) is not None:
-            if isinstance(message, Describe):
+            if isinstance(message, DescribeSpaces):
                 self._describe(message)
-            elif isinstance(message, Begin):
+            elif isinstance(message, StartSearch):
                 self._work(message)
-            elif isinstance(message, Settle):
+            elif isinstance(message, MeasureFinals):
                 self._settle(message.position)
 
-    def _describe(self, message: Describe) -> None:
+    def _describe(self, message: DescribeSpaces) -> None:
         spaces = [(problem, self._measurer.space(problem)) for problem in message.problems]
         described = tuple(
             (space, self._measurer.prior_us(problem, space.configs)) for problem, space in spaces
         )
-        self._overseer.send(Described(described))
+        self._overseer.send(SpacesDescribed(described))
 
-    def _work(self, begin: Begin) -> None:
+    def _work(self, begin: StartSearch) -> None:
         deadline = None if begin.seconds is None else time.monotonic() + begin.seconds
         self._settings = settings = begin.settings
         storage = self._storage
@@ -211,57 +215,57 @@ class _Service:
         if is_ahead:
             path = self._order.options.cache_dir / FILE_NAME
             compiled = CompileCache(path, self._measurer.device.target)
-        self._units = patiently(lambda: _join(storage, begin, self._order.number, compiled))
+        self._units = retry_storage(lambda: _join(storage, begin, self._order.number, compiled))
         with Lease(storage, self._order.device) as lease:
             worker = Worker(
                 self._units,
                 self._child,
                 lease=lease,
-                census=patiently(lambda: Census(storage)),
+                census=retry_storage(lambda: Census(storage)),
                 parent=self._overseer,
-                limits=Limits(settings.run_timeout_s, deadline),
+                limits=WorkerLimits(settings.run_timeout_s, deadline),
                 start_at=self._order.number,
                 compiling=self._compiling if is_ahead else None,
             )
-            self._overseer.send(Done(worker.run()))
+            self._overseer.send(SearchFinished(worker.run()))
 
     def _settle(self, position: int) -> None:
         assert self._settings is not None
         unit = self._units[position]
-        patiently(unit.refresh)
+        retry_storage(unit.refresh)
         run_timeout_s = self._settings.run_timeout_s
         settle(unit, self._child, self._overseer, run_timeout_s)
         cross(unit, unit.known, self._child, self._overseer, run_timeout_s)
-        self._overseer.send(Settled(position, tuple(unit.finalists)))
+        self._overseer.send(FinalsMeasured(position, tuple(unit.finalists)))
 
 
 class _Reporter(logging.Handler):
     """Log lines go to the parent, whose display they must not tear."""
 
-    def __init__(self, overseer: Overseer) -> None:
+    def __init__(self, overseer: ParentChannel) -> None:
         super().__init__()
         self._overseer = overseer
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._overseer.send(Said(record.levelno, record.getMessage()))
+        self._overseer.send(LogLine(record.levelno, record.getMessage()))
 
 
 def _join(
-    storage: BaseStorage, begin: Begin, worker: int, compiled: CompileCache | None
-) -> list[Unit]:
+    storage: BaseStorage, begin: StartSearch, worker: int, compiled: CompileCache | None
+) -> list[TuningStudy]:
     known: list[Known] = []
     units = [
-        join_unit(storage, plan, begin.settings, known, worker=worker, compiled=compiled)
+        join_tuning_study(storage, plan, begin.settings, known, worker=worker, compiled=compiled)
         for plan in begin.plans
     ]
     known += known_studies(storage, units)
     return units
 
 
-def _main(link: Connection, order: Order, parent: int, pool: Connection | None) -> None:
+def _main(link: Connection, order: WorkerSpec, parent: int, pool: Connection | None) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the parent, which decides
     die_with(parent)
-    overseer = Overseer(link)
+    overseer = ParentChannel(link)
     signal.signal(signal.SIGTERM, lambda *_: overseer.leave())
     serve(link, order, overseer, RemotePool(pool) if pool is not None else None)
     link.close()

@@ -8,13 +8,13 @@ from autotune.backends import check_selector
 from autotune.backends.detect import visible_gpus
 from autotune.errors import DeviceError
 from autotune.settings import ALL_GPUS, RunSettings
-from autotune.tune.workers.protocol import Order
+from autotune.tune.workers.protocol import WorkerSpec
 
 _MASKS = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")
 """The drivers' own variables: PyTorch counts GPUs under them, and so do we."""
 
 
-def orders_of(settings: RunSettings, storage: str, log_level: int) -> list[Order]:
+def worker_specs(settings: RunSettings, storage: str, log_level: int) -> list[WorkerSpec]:
     """One worker for each GPU, or as many as were asked for where none is needed.
 
     Raises DeviceError for a misspelt device, and where there is no such model of a GPU, recording
@@ -29,7 +29,7 @@ def orders_of(settings: RunSettings, storage: str, log_level: int) -> list[Order
         numbers = list(range(settings.jobs))
         devices = [settings.device] * settings.jobs
     return [
-        Order(device, settings.measurer_options, storage, number, log_level, settings.sampler)
+        WorkerSpec(device, settings.measurer_options, storage, number, log_level, settings.sampler)
         for number, device in zip(numbers, devices, strict=True)
     ]
 

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from autotune.backends.gpu.lru_by_size import Shelf
+from autotune.backends.gpu.lru_by_size import LruBySize
 from autotune.backends.gpu.measurer import CudaMeasurer, device_of, is_harmless
 from autotune.backends.options import MeasurerOptions
 from autotune.errors import DeviceError
@@ -17,7 +17,7 @@ from autotune.spec.config import AnyConfig, Config, ConfigPair
 from autotune.spec.device import Device, DeviceKind, Target
 from autotune.spec.limits import why_no_tma
 from autotune.spec.measurement import Measurement
-from autotune.spec.problem import Dtype, Kernel, Problem
+from autotune.spec.problem import Dtype, KernelMode, Problem
 from autotune.studies.outcome import Outcome, TrialResult
 from autotune.studies.search.pruning import Stop
 
@@ -70,7 +70,7 @@ class Cramped(CudaMeasurer):
     def __init__(self, room: int) -> None:
         self._instances, self._halved = 10, set()
         self._room = room
-        self._prepared, self._weights = Shelf(), None
+        self._prepared, self._weights = LruBySize(), None
 
     def _attempt(self, problem: Problem, config: Config, stop: Stop | None) -> TrialResult:  # type: ignore[override]
         count = self._count(problem)
@@ -117,7 +117,7 @@ class OnCpu(CudaMeasurer):
         self._instances, self._halved, self._seed = 2, set(), 0
         self._place = "cpu"
         self._device = Device(DeviceKind.CUDA, "CPU", Target("cuda", 90), 1, "3.6.0")
-        self._prepared, self._weights = Shelf(), None
+        self._prepared, self._weights = LruBySize(), None
         self._kept_share = kept_share
 
 
@@ -169,7 +169,7 @@ def test_what_a_problem_takes_counts_without_the_weights() -> None:
     assert least < prepared.own_bytes < 3 * least
 
 
-class Told(OnCpu):
+class TrialFinished(OnCpu):
     """No GPU: what is right and how long it takes is told."""
 
     def __init__(self, wrong: Config) -> None:
@@ -188,12 +188,12 @@ class Told(OnCpu):
 @pytest.mark.usefixtures("free_bytes")
 def test_in_turns_what_is_wrong_is_not_timed() -> None:
     narrow, wrong, wide = (Config(m, 64, 64, 1, 4, 3) for m in (16, 32, 64))
-    results = Told(wrong).measure_in_turns(SMALL, (narrow, wrong, wide))
+    results = TrialFinished(wrong).measure_in_turns(SMALL, (narrow, wrong, wide))
     assert [r.outcome for r in results] == [Outcome.OK, Outcome.WRONG_RESULT, Outcome.OK]
     found = [r.measurement.samples_us if r.measurement else None for r in results]
     assert found == [(16.0, 17.0), None, (64.0, 65.0)]
     assert [r.relative_error for r in results] == [0.5, 0.5, 0.5]
-    assert Told(wrong).measure_in_turns(SMALL, (wrong,))[0].measurement is None
+    assert TrialFinished(wrong).measure_in_turns(SMALL, (wrong,))[0].measurement is None
 
 
 @pytest.mark.usefixtures("free_bytes")
@@ -201,7 +201,7 @@ def test_where_turns_take_too_much_memory_each_is_measured_by_itself(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Graphs of all configs are alive at once."""
-    crowded = Told(Config(32, 64, 64, 1, 4, 3))
+    crowded = TrialFinished(Config(32, 64, 64, 1, 4, 3))
     alone = TrialResult(Outcome.OK, Measurement((5.0,), "alone"))
 
     def no_room(*_: object) -> list[Measurement]:
@@ -246,7 +246,7 @@ def test_measures_and_verifies(measurer: CudaMeasurer, problem: Problem, config:
     assert result.outcome is Outcome.OK, result.reason
     assert result.measurement is not None
     assert len(result.measurement.samples_us) == 4
-    assert 1 < result.measurement.mean_us < 10_000
+    assert 1 < result.measurement.geomean_us < 10_000
     assert result.relative_error is not None
     assert result.relative_error > 0
 
@@ -259,9 +259,9 @@ NARROW = Config(16, 64, 128, 1, 4, 4, use_tma=True)
 @pytest.mark.parametrize(
     "problem",
     [
-        replace(PROBLEM, kernel=Kernel.SEPARATE),
-        replace(PROBLEM, kernel=Kernel.SEPARATE, dtype=Dtype.FP8_W8A8, block_shape=(128, 128)),
-        replace(PROBLEM, kernel=Kernel.SEPARATE, dtype=Dtype.FP16, ep_size=2, ep_rank=1),
+        replace(PROBLEM, kernel=KernelMode.SEPARATE),
+        replace(PROBLEM, kernel=KernelMode.SEPARATE, dtype=Dtype.FP8_W8A8, block_shape=(128, 128)),
+        replace(PROBLEM, kernel=KernelMode.SEPARATE, dtype=Dtype.FP16, ep_size=2, ep_rank=1),
     ],
     ids=lambda problem: problem.name,
 )
@@ -289,10 +289,10 @@ def test_pairs_with_and_without_tma(
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("kernel", list(Kernel))
-def test_several_routings_take_turns(measurer: CudaMeasurer, kernel: Kernel) -> None:
+@pytest.mark.parametrize("kernel", list(KernelMode))
+def test_several_routings_take_turns(measurer: CudaMeasurer, kernel: KernelMode) -> None:
     problem = replace(PROBLEM, kernel=kernel, routing="uniform,worst,dirichlet:0.3")
-    config = ConfigPair(TILES, TILES) if kernel is Kernel.SEPARATE else TILES
+    config = ConfigPair(TILES, TILES) if kernel is KernelMode.SEPARATE else TILES
     result = measurer.measure(problem, config)
     assert result.outcome is Outcome.OK, result.reason
     assert result.measurement is not None
@@ -302,14 +302,14 @@ def test_several_routings_take_turns(measurer: CudaMeasurer, kernel: Kernel) -> 
 @pytest.mark.gpu
 def test_pairs_take_turns_as_configs_do(measurer: CudaMeasurer) -> None:
     """Each GEMM reads the tiles of its own pair, whichever pair ran before."""
-    problem = replace(PROBLEM, kernel=Kernel.SEPARATE)
+    problem = replace(PROBLEM, kernel=KernelMode.SEPARATE)
     pairs = (ConfigPair(TILES, TILES), ConfigPair(PLAIN, PLAIN), ConfigPair(PLAIN, WITH_TMA))
     alone = [measurer.measure(problem, pair) for pair in pairs]
     for one, together in zip(alone, measurer.measure_in_turns(problem, pairs), strict=True):
         assert together.outcome is Outcome.OK, together.reason
         assert one.measurement is not None
         assert together.measurement is not None
-        assert together.measurement.mean_us == pytest.approx(one.measurement.mean_us, rel=0.3)
+        assert together.measurement.geomean_us == pytest.approx(one.measurement.geomean_us, rel=0.3)
         assert len(together.measurement.up_us) == 4
 
 
@@ -346,7 +346,7 @@ def test_cold_is_slower_than_warm() -> None:
         measurement = measurer.measure(PROBLEM, TILES).measurement
         measurer.close()
         assert measurement is not None
-        times.append(measurement.mean_us)
+        times.append(measurement.geomean_us)
     assert times[0] > times[1]
 
 

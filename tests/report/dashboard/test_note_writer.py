@@ -27,7 +27,7 @@ from autotune.studies.outcome import TrialResult
 from autotune.studies.storage.backup import back_up
 from autotune.studies.storage.open import open_storage
 from autotune.tune.session import run
-from autotune.tune.tuning_study import Unit
+from autotune.tune.tuning_study import TuningStudy
 
 _PNG = b"\x89PNG"
 
@@ -40,13 +40,13 @@ def test_each_study_has_a_note_with_its_best_and_what_its_sampler_knew(finished:
     storage = open_storage(finished.storage, create=False)
     for stored, study in zip(finished.studies(), _loaded(finished, storage), strict=True):
         text = get_note(study)
-        best = min((e for e in stored.measured if e.complete), key=lambda e: e.mean_us)
+        best = min((e for e in stored.measured if e.complete), key=lambda e: e.geomean_us)
         assert f"{stored.key.problem.tokens} tokens" in text
         assert f"`{best.config}`" in text
         assert "Replayed" in text
         assert "random sampler learns from this study alone" in text
         assert "/artifacts/" in text
-        assert study.user_attrs["best_us"] == round(best.mean_us, 2)
+        assert study.user_attrs["best_us"] == round(best.geomean_us, 2)
         assert study.user_attrs["speedup"] >= 1
         assert study.metric_names == ["µs"]
 
@@ -102,7 +102,7 @@ class _After(PlainDisplay):
     def __init__(self, number: int, action: object) -> None:
         self._left, self._action = number, action
 
-    def trial_told(self, unit: Unit, result: TrialResult) -> None:
+    def trial_told(self, unit: TuningStudy, result: TrialResult) -> None:
         self._left -= 1
         if self._left == 0:
             self._action()  # type: ignore[operator]

@@ -25,7 +25,7 @@ def test_the_page_is_whole_and_asks_for_nothing(finished: Finished, tmp_path: Pa
     assert {path.stem.rsplit("-", 1)[-1] for path in report.pictures} == set(slugs)
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in report.pictures)
     for study in finished.studies():
-        best = min((e for e in study.measured if e.complete), key=lambda e: e.mean_us)
+        best = min((e for e in study.measured if e.complete), key=lambda e: e.geomean_us)
         assert str(best.config) in page
     assert str(finished.settings.output_dir) not in page
 

@@ -27,7 +27,7 @@ _COLOUR = re.compile(r"\x1b\[(?:\d+;)*(?:3[0-7]|38|9[0-7])[;\d]*m")
 
 
 class _Unit:
-    """As much of ``tune.plan.Unit`` as is shown."""
+    """As much of ``tune.plan.TuningStudy`` as is shown."""
 
     def __init__(self, tokens: int, measured: int) -> None:
         from autotune.spec.problem import Problem

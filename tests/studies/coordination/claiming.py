@@ -17,7 +17,7 @@ from optuna.trial import TrialState
 
 from autotune.spec.config import Config
 from autotune.studies.coordination.claims import claim
-from autotune.studies.coordination.study_view import Ledger
+from autotune.studies.coordination.study_view import StudyView
 from autotune.studies.search.samplers import UnseenSampler
 from autotune.studies.space import Space
 from autotune.studies.storage.open import open_storage
@@ -40,7 +40,7 @@ def main(name: str, worker: str, goal: int, size: int) -> None:
     seed = 0  # the same for all: they want the same configs
     sampler = UnseenSampler(space, RandomSampler(seed=seed), seed)
     study = optuna.load_study(study_name="study", storage=storage_of(name), sampler=sampler)
-    ledger = Ledger(study)
+    ledger = StudyView(study)
     kept: list[Any] = []
     while True:
         ledger.read()

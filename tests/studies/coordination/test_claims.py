@@ -19,7 +19,7 @@ from optuna.trial import TrialState
 from autotune.spec.config import Config, config_from_keys
 from autotune.studies.coordination.claims import claim, sweep
 from autotune.studies.coordination.leases import Census, Lease
-from autotune.studies.coordination.study_view import Ledger
+from autotune.studies.coordination.study_view import StudyView
 from autotune.studies.search.samplers import SAMPLERS
 from autotune.studies.storage.open import open_storage
 from autotune.studies.storage.rdb_transactions import TrialEnd, begin, finish
@@ -47,7 +47,7 @@ def _study(storage: BaseStorage, sampler: BaseSampler | None = None) -> Study:
 
 
 def _claim(study: Study, *, count: int = 1, goal: int = 6, worker: str = ME) -> list[Config]:
-    ledger = Ledger(study)
+    ledger = StudyView(study)
     ledger.read()
     return [a.config for a in claim(study, SPACE, ledger, worker, count=count, goal=goal)]
 
@@ -133,7 +133,7 @@ def test_what_the_dead_left_is_queued_once_and_the_livings_is_theirs(
         _claim(study, worker=alive.worker)
         _claim(study, worker="dead")
         for _ in range(2):
-            ledger = Ledger(study)
+            ledger = StudyView(study)
             ledger.read()
             sweep(study, ledger, Census(storage))
     states = [trial.state for trial in study.get_trials()]
@@ -148,7 +148,7 @@ def test_a_trial_of_ours_that_we_do_not_know_is_lost(storage: BaseStorage) -> No
     with Lease(storage, "x") as lease:
         _claim(study, worker=lease.worker, count=1)
         _claim(study, worker=lease.worker, count=1)
-        ledger = Ledger(study)
+        ledger = StudyView(study)
         ledger.read()
         known = {study.get_trials()[0]._trial_id}
         assert sweep(study, ledger, Census(storage), mine=lease.names, in_hand=known) == 1
@@ -160,7 +160,7 @@ def test_a_trial_without_a_worker_is_lost_in_a_database(database: str) -> None:
     study = _study(open_storage(database, create=True))
     study.ask(distributions(SPACE))
     study.ask()  # killed before its parameters were written
-    ledger = Ledger(study)
+    ledger = StudyView(study)
     ledger.read()
     assert sweep(study, ledger, Census(study._storage)) == 2
     states = [trial.state for trial in study.get_trials()]
@@ -173,7 +173,7 @@ def test_elsewhere_a_trial_may_be_unsigned_for_a_moment(tmp_path: Path) -> None:
     now = [0.0]
     census, found = Census(study._storage, clock=lambda: now[0]), []
     for now[0] in (0.0, 59.0, 61.0):
-        ledger = Ledger(study)
+        ledger = StudyView(study)
         ledger.read()
         found.append(sweep(study, ledger, census))
     assert found == [0, 0, 1]

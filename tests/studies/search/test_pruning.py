@@ -32,7 +32,7 @@ def test_who_clearly_loses_is_stopped_early() -> None:
 def test_a_time_that_was_cut_short_is_that_of_all_routings() -> None:
     _, cut = taken(slower(0.3), 10, Stop(BEST))
     assert cut
-    assert cut.mean_us == pytest.approx(1.3 * typical_us([us for (us,) in BEST]))
+    assert cut.geomean_us == pytest.approx(1.3 * typical_us([us for (us,) in BEST]))
 
 
 def test_a_small_loss_needs_more_samples() -> None:

@@ -81,7 +81,7 @@ def test_a_gain_that_differs_between_routings_is_no_noise() -> None:
     assert found.middle == pytest.approx((0.951 * 0.801) ** 0.5, rel=2e-3)
     assert found.high - found.low < 0.01
     assert ratio(best.samples_us, rival.samples_us).high - found.middle > 0.03
-    assert best.mean_us == pytest.approx((95.1 * 240.3) ** 0.5, rel=1e-3)
+    assert best.geomean_us == pytest.approx((95.1 * 240.3) ** 0.5, rel=1e-3)
     assert from_json(json.loads(json.dumps(as_json([best])))) == [
         Finalist(CONFIGS[0], tuple(round(us, 3) for us in ours), 2)
     ]

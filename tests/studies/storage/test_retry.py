@@ -9,7 +9,7 @@ from sqlalchemy.exc import OperationalError
 
 from autotune.errors import StorageError
 from autotune.studies.storage import retry
-from autotune.studies.storage.retry import patiently
+from autotune.studies.storage.retry import retry_storage
 
 
 class Failing:
@@ -38,7 +38,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_it_tries_again_and_says_nothing(
     error: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert patiently(Failing(5, error)) == "done"
+    assert retry_storage(Failing(5, error)) == "done"
     assert caplog.records == []
 
 
@@ -47,25 +47,25 @@ def test_after_a_while_it_says_so_once(
 ) -> None:
     monkeypatch.setattr(retry, "_SAY_AFTER_S", 0.0)
     logging.getLogger("autotune").propagate = True
-    assert patiently(Failing(5, LOCKED)) == "done"
+    assert retry_storage(Failing(5, LOCKED)) == "done"
     said = {id(record) for record in caplog.records if "trying again" in record.getMessage()}
     assert len(said) == 1
 
 
 def test_in_the_end_it_gives_up_with_the_cause() -> None:
     with pytest.raises(StorageError, match="database is locked"):
-        patiently(Failing(10**6, LOCKED), patience_s=0.05)
+        retry_storage(Failing(10**6, LOCKED), patience_s=0.05)
 
 
 def test_a_bug_is_not_waited_for() -> None:
     failing = Failing(1, ZeroDivisionError())
     with pytest.raises(ZeroDivisionError):
-        patiently(failing)
+        retry_storage(failing)
     assert failing.left == 0
 
 
 def test_who_is_in_a_hurry_waits_no_longer() -> None:
     failing = Failing(10**6, LOCKED)
     with pytest.raises(StorageError, match="database is locked"):
-        patiently(failing, is_hurried=lambda: failing.left < 10**6 - 3)
+        retry_storage(failing, is_hurried=lambda: failing.left < 10**6 - 3)
     assert failing.left == 10**6 - 4

@@ -23,7 +23,7 @@ from autotune.studies.key import StudyKey
 from autotune.studies.outcome import Outcome, TrialResult
 from autotune.studies.space import Space
 from autotune.studies.storage.open import close_storage, open_storage, reading
-from autotune.studies.storage.summaries import glances, measured_studies
+from autotune.studies.storage.summaries import measured_studies, study_summaries
 from autotune.studies.study_record import open_study, stored_studies
 from autotune.studies.trial_io import ask, tell
 from autotune.studies.trial_record import outcome_counts
@@ -72,7 +72,7 @@ def test_what_was_told_is_there_when_opened_again(storage: str) -> None:
         (4.001, 4.003, 4.252),
     ]
     with reading(storage) as source:
-        [seen] = glances(source)
+        [seen] = study_summaries(source)
         [read] = measured_studies(source)
     assert (seen.name, seen.best_us, seen.measured) == (whole.name, best_us, 3)  # to the last bit
     assert seen.outcomes == outcome_counts(whole.trials)

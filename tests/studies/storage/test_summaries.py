@@ -18,7 +18,7 @@ from autotune.studies.outcome import Outcome, TrialResult
 from autotune.studies.space import Space
 from autotune.studies.storage import summaries as glance_module
 from autotune.studies.storage.open import open_storage, reading
-from autotune.studies.storage.summaries import glances, measured_studies
+from autotune.studies.storage.summaries import measured_studies, study_summaries
 from autotune.studies.study_record import open_study, stored_studies
 from autotune.studies.trial_io import ask, tell
 from autotune.studies.trial_record import outcome_counts
@@ -54,10 +54,10 @@ def storage(tmp_path: Path) -> str:
 def test_counts_and_best_are_those_of_the_trials(storage: str) -> None:
     whole = stored_studies(open_storage(storage, create=False))
     with reading(storage) as engine:
-        seen = glances(engine)
+        seen = study_summaries(engine)
     assert [g.name for g in seen] == [s.name for s in whole]
     for glance, study in zip(seen, whole, strict=True):
-        times = [entry.mean_us for entry in study.measured if entry.complete]
+        times = [entry.geomean_us for entry in study.measured if entry.complete]
         assert glance.outcomes == outcome_counts(study.trials)
         assert glance.measured == len(study.measured)
         assert glance.best_us == min(times, default=None)

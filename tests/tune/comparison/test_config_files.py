@@ -10,7 +10,7 @@ from fakes import ABORT, FINE, NoisyMeasurer  # type: ignore[import-not-found]
 from autotune.spec.config import Config
 from autotune.spec.problem import Problem
 from autotune.studies.selection.paired_ratio import Ratio
-from autotune.tune.comparison.config_files import Given, Verdict, side_by_side
+from autotune.tune.comparison.config_files import FileVerdict, Given, side_by_side
 from autotune.tune.processes.child import Child
 
 PROBLEM = Problem(experts=8, top_k=2, hidden=256, intermediate=128, tokens=64)
@@ -34,9 +34,9 @@ def test_the_faster_file_wins_and_the_interval_says_by_how_much(child: Child) ->
     assert (first.ratio, first.verdict) == (None, None)
     assert second.ratio is not None
     assert second.ratio.middle == pytest.approx(101 / 108, rel=0.002)  # the fake's noise
-    assert second.verdict is Verdict.FASTER
-    assert (third.ratio, third.verdict) == (None, Verdict.SAME)
-    assert third.mean_us == first.mean_us
+    assert second.verdict is FileVerdict.FASTER
+    assert (third.ratio, third.verdict) == (None, FileVerdict.SAME)
+    assert third.geomean_us == first.geomean_us
     assert row.winner == "b"
 
 
@@ -45,14 +45,14 @@ def test_within_the_noise_nobody_wins(child: Child) -> None:
     given = [_given("a", 4), Given("b", 64, Config(16, 64, 64, 4, 4, FINE))]
     row = side_by_side(PROBLEM, given, child, timeout_s=30, rounds=6)
     assert row.winner is None
-    assert row.entries[1].verdict in (Verdict.EVEN, Verdict.UNCLEAR)
+    assert row.entries[1].verdict in (FileVerdict.EVEN, FileVerdict.UNCLEAR)
 
 
 def test_a_config_that_dies_has_a_reason_and_the_rest_goes_on(child: Child) -> None:
     given = [_given("a", 1, ABORT), _given("b", 1), _given("c", 8)]
     row = side_by_side(PROBLEM, given, child, timeout_s=30, rounds=2)
     assert "SIGABRT" in row.entries[0].reason
-    assert row.entries[0].mean_us is None
+    assert row.entries[0].geomean_us is None
     assert [entry.ratio for entry in row.entries[1:]] == [None, None]
     assert row.winner == "b"
 
@@ -60,12 +60,14 @@ def test_a_config_that_dies_has_a_reason_and_the_rest_goes_on(child: Child) -> N
 @pytest.mark.parametrize(
     ("low", "high", "verdict"),
     [
-        (0.97, 0.999, Verdict.FASTER),
-        (1.001, 1.03, Verdict.SLOWER),
-        (0.9985, 1.0015, Verdict.EVEN),
-        (0.9985, 0.9995, Verdict.EVEN),
-        (0.98, 1.01, Verdict.UNCLEAR),
+        (0.97, 0.999, FileVerdict.FASTER),
+        (1.001, 1.03, FileVerdict.SLOWER),
+        (0.9985, 1.0015, FileVerdict.EVEN),
+        (0.9985, 0.9995, FileVerdict.EVEN),
+        (0.98, 1.01, FileVerdict.UNCLEAR),
     ],
 )
-def test_a_verdict_is_what_the_interval_allows(low: float, high: float, verdict: Verdict) -> None:
-    assert Verdict.of(Ratio((low + high) / 2, low, high)) is verdict
+def test_a_verdict_is_what_the_interval_allows(
+    low: float, high: float, verdict: FileVerdict
+) -> None:
+    assert FileVerdict.of(Ratio((low + high) / 2, low, high)) is verdict

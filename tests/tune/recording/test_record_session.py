@@ -28,14 +28,14 @@ from autotune.errors import DeviceError, UsageError
 from autotune.settings import ModelSettings, RecordSettings
 from autotune.spec.config import Config
 from autotune.spec.device import Device
-from autotune.spec.problem import Kernel, Problem
+from autotune.spec.problem import KernelMode, Problem
 from autotune.studies.key import StudyKey
 from autotune.studies.outcome import Outcome
 from autotune.tune.processes.child import Child
 from autotune.tune.processes.signals import Interrupt
 from autotune.tune.recording import recording_log
 from autotune.tune.recording.recorder import Recorder, Study, missing_of
-from autotune.tune.recording.recording_log import Logbook
+from autotune.tune.recording.recording_log import RecordingLog
 from autotune.tune.recording.session import record
 
 ROOT = Path(__file__).parents[3]
@@ -149,7 +149,7 @@ def test_the_configs_of_another_file_may_be_wanted(
     assert few.keys() == again.keys()
     assert all(set(few[key]) <= set(again[key]) for key in few)
     assert all(len(again[key]) < 30 for key in again)
-    pairs = wanted(like=first.path, kernel=Kernel.SEPARATE, output=tmp_path / "c.npz")
+    pairs = wanted(like=first.path, kernel=KernelMode.SEPARATE, output=tmp_path / "c.npz")
     assert record(pairs, Counter()).missing == 0
 
 
@@ -164,7 +164,7 @@ def test_hopeless_configs_are_stopped_early(
 
 
 def test_pairs_have_samples_of_each_gemm(wanted: Callable[..., RecordSettings]) -> None:
-    report = record(wanted(kernel=Kernel.SEPARATE, limit=12), Counter())
+    report = record(wanted(kernel=KernelMode.SEPARATE, limit=12), Counter())
     for results in read_recording(report.path).studies.values():
         for result in results.values():
             assert result.outcome is Outcome.OK
@@ -207,7 +207,7 @@ def test_who_finishes_while_another_opens_loses_nothing(
         yield
 
     monkeypatch.setattr(recording_log, "locked", late_lock)
-    logbook = Logbook(path)
+    logbook = RecordingLog(path)
     assert sum(map(len, logbook.studies.values())) == report.measured > 0
     logbook.close()
 
@@ -253,7 +253,7 @@ def _kept(journal: Path) -> int:
 
 def test_two_at_once_are_refused(wanted: Callable[..., RecordSettings]) -> None:
     settings = wanted()
-    logbook = Logbook(settings.output)
+    logbook = RecordingLog(settings.output)
     with pytest.raises(UsageError, match="another process"):
         record(settings, Counter())
     logbook.close()
@@ -268,7 +268,7 @@ def test_a_compile_serves_all_batch_sizes_and_its_failure_is_theirs(tmp_path: Pa
         Study(StudyKey(replace(problem, tokens=tokens), device, "0" * 12), tuple(configs), 6)
         for tokens in (1, 64)
     ]
-    logbook, counter = Logbook(tmp_path / "a.npz"), Counter()
+    logbook, counter = RecordingLog(tmp_path / "a.npz"), Counter()
     recorder = Recorder(logbook, counter, Interrupt(), run_timeout_s=4.0, deadline=None)
 
     def children(stack: ExitStack, groups: int) -> list[Child]:

@@ -20,8 +20,8 @@ from autotune.studies.storage.open import open_storage
 from autotune.studies.study_record import open_study
 from autotune.studies.trial_io import Asked, tell
 from autotune.tune.jobs import Job
-from autotune.tune.tuning_study import CONVERGED, Unit
-from autotune.tune.workers.scheduler import Rooms
+from autotune.tune.tuning_study import CONVERGED, TuningStudy
+from autotune.tune.workers.scheduler import StudyScheduler
 
 H200 = Device(DeviceKind.CUDA, "NVIDIA H200", Target("cuda", 90), 232448, "3.6.0")
 PROBLEM = Problem(8, 2, 512, 256, 64)
@@ -30,7 +30,7 @@ SPACE = Space(Config(m, 64, 64, g, 4, 3) for m in (16, 32, 64) for g in GROUPS)
 ENDS_AT = 6
 
 
-class EndingUnit(Unit):
+class EndingUnit(TuningStudy):
     """Its sampler has enough after six measurements. ``meanwhile`` happens between its end and its
     last tries."""
 
@@ -59,7 +59,7 @@ class Peer:
         self.lease = Lease(storage, name)
         self.lease.__enter__()
         self.is_over = False
-        self.rooms = Rooms(
+        self.rooms = StudyScheduler(
             [self.unit], lease=self.lease, census=Census(storage), start_at=0, on_over=self._on_over
         )
 
@@ -97,7 +97,7 @@ class Peer:
     def is_swept(self) -> bool:
         """Every group of the best tile was measured."""
         tried = {entry.config for entry in self.unit.entries}
-        best = min(self.unit.entries, key=lambda entry: entry.mean_us).config
+        best = min(self.unit.entries, key=lambda entry: entry.geomean_us).config
         assert isinstance(best, Config)
         return {Config(best.block_size_m, 64, 64, g, 4, 3) for g in GROUPS} <= tried
 

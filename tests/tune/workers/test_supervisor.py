@@ -24,9 +24,9 @@ from autotune.studies.storage.open import open_storage
 from autotune.studies.study_record import StoredStudy, stored_studies
 from autotune.studies.trial_record import outcome_counts
 from autotune.tune.session import run
-from autotune.tune.tuning_study import Unit
-from autotune.tune.workers.protocol import Order, Ready, Refused
-from autotune.tune.workers.supervisor import Crew, Died
+from autotune.tune.tuning_study import TuningStudy
+from autotune.tune.workers.protocol import WorkerError, WorkerReady, WorkerSpec
+from autotune.tune.workers.supervisor import WorkerDied, WorkerSupervisor
 
 Make = Callable[..., RunSettings]
 
@@ -38,7 +38,7 @@ class KillingDisplay(PlainDisplay):
         self._left = after
         self._child = child
 
-    def trial_told(self, unit: Unit, result: object) -> None:  # type: ignore[override]
+    def trial_told(self, unit: TuningStudy, result: object) -> None:  # type: ignore[override]
         self._left -= 1
         if self._left == 0:
             victims = _children(os.getpid())
@@ -201,20 +201,20 @@ class FakeProcess:
         pass
 
 
-def _crew(*names: str) -> tuple[Crew, list[Connection]]:
+def _crew(*names: str) -> tuple[WorkerSupervisor, list[Connection]]:
     """Workers that are ready with GPUs of these names, and their ends of the links."""
     ends = []
 
-    def start(order: Order) -> tuple[Connection, FakeProcess]:
+    def start(order: WorkerSpec) -> tuple[Connection, FakeProcess]:
         ours, theirs = Pipe()
         gpu = Device(DeviceKind.CUDA, names[order.number], Target("cuda", 90), 1, "3.6.0")
-        theirs.send(Ready(gpu))
+        theirs.send(WorkerReady(gpu))
         ends.append(theirs)
         return ours, FakeProcess()
 
     options = MeasurerOptions(cache_dir=Path("unused"))
-    orders = [Order(f"cuda:{i}", options, "sqlite:///a.db", i) for i in range(len(names))]
-    return Crew(orders, start), ends
+    orders = [WorkerSpec(f"cuda:{i}", options, "sqlite:///a.db", i) for i in range(len(names))]
+    return WorkerSupervisor(orders, start), ends
 
 
 def test_unlike_gpus_are_refused() -> None:
@@ -227,12 +227,12 @@ def test_a_gpu_that_fails_in_the_middle_leaves_the_others_at_work(settings: Make
     crew, ends = _crew("NVIDIA H200", "NVIDIA H200")
     crew.ready()
     crew.begin([], settings(), None)
-    ends[0].send(Refused(DeviceError("fell off the bus")))
+    ends[0].send(WorkerError(DeviceError("fell off the bus")))
     ends[0].close()
     events = [crew.listen() for _ in range(2)]
-    assert sum(isinstance(event, Died) for some in events for _, event in some) == 1
+    assert sum(isinstance(event, WorkerDied) for some in events for _, event in some) == 1
     assert crew.is_at_work
     assert len(ends) == 2  # and it is not started again
-    ends[1].send(Refused(DeviceError("so did I")))
+    ends[1].send(WorkerError(DeviceError("so did I")))
     with pytest.raises(DeviceError, match="so did I"):
         crew.listen()

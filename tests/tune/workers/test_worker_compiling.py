@@ -22,8 +22,8 @@ from autotune.studies.storage.open import open_storage
 from autotune.studies.trial_record import outcome_counts
 from autotune.tune.compile_service.pool import CompilePool
 from autotune.tune.processes.child import Child
-from autotune.tune.tuning_study import Unit
-from autotune.tune.workers.worker_loop import Limits, Worker
+from autotune.tune.tuning_study import TuningStudy
+from autotune.tune.workers.worker_loop import Worker, WorkerLimits
 
 
 class LeavesThen(Recorder):  # type: ignore[misc]
@@ -45,7 +45,7 @@ def stack() -> Iterator[ExitStack]:
 
 
 def _worker(
-    stack: ExitStack, database: str, unit: Unit, pool: CompilePool, parent: Recorder
+    stack: ExitStack, database: str, unit: TuningStudy, pool: CompilePool, parent: Recorder
 ) -> Worker:
     storage = open_storage(database, create=True)
     child = Child(FaultyMeasurer)
@@ -58,7 +58,7 @@ def _worker(
         lease=stack.enter_context(Lease(storage, "cuda:0")),
         census=Census(storage),
         parent=parent,
-        limits=Limits(run_timeout_s=60.0),
+        limits=WorkerLimits(run_timeout_s=60.0),
         compiling=pool,
     )
 

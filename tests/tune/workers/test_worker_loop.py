@@ -33,9 +33,9 @@ from autotune.studies.trial_io import enqueue
 from autotune.studies.trial_record import outcome_counts
 from autotune.tune.jobs import Job
 from autotune.tune.processes.child import Child
-from autotune.tune.tuning_study import Unit
-from autotune.tune.workers.protocol import Over, Started, Told
-from autotune.tune.workers.worker_loop import Limits, Worker
+from autotune.tune.tuning_study import TuningStudy
+from autotune.tune.workers.protocol import StudyFinished, TrialFinished, TrialStarted
+from autotune.tune.workers.worker_loop import Worker, WorkerLimits
 
 PROBLEM = Problem(8, 2, 512, 256, 1)
 Make = Callable[..., Worker]
@@ -52,7 +52,7 @@ class Recorder:
 
     def send(self, message: object) -> None:
         self.heard.append(message)
-        if isinstance(message, Started) and message.config.num_stages == self._leave_at:
+        if isinstance(message, TrialStarted) and message.config.num_stages == self._leave_at:
             self._at = self._at or time.monotonic()
 
     @property
@@ -69,7 +69,7 @@ def make(database: str) -> Iterator[Make]:
     """A worker over units, whose child has this measurer."""
     held: list[Any] = []
 
-    def worker(units: list[Unit], measurer: Any, parent: Recorder, **limits: Any) -> Worker:
+    def worker(units: list[TuningStudy], measurer: Any, parent: Recorder, **limits: Any) -> Worker:
         storage = open_storage(database, create=True)
         child, lease = Child(measurer), Lease(storage, "cuda:0")
         held.extend((child, lease.__enter__()))
@@ -81,7 +81,7 @@ def make(database: str) -> Iterator[Make]:
             lease=lease,
             census=Census(storage),
             parent=parent,
-            limits=Limits(**limits),
+            limits=WorkerLimits(**limits),
         )
 
     yield worker
@@ -93,12 +93,12 @@ def _space(*stages: int, count: int = 1) -> Space:
     return Space(Config(16, 32, 64, g, 4, s) for s in stages for g in range(1, count + 1))
 
 
-def _unit(database: str, space: Space, target: int, tokens: int = 1) -> Unit:
+def _unit(database: str, space: Space, target: int, tokens: int = 1) -> TuningStudy:
     problem = Problem(8, 2, 512, 256, tokens)
     key = StudyKey(problem, FaultyMeasurer.device, space.fingerprint)
     sampler = SAMPLERS["grid"](space, 0)
     study = open_study(open_storage(database, create=True), key, sampler, {"model": "m"})
-    return Unit(Job(problem, ()), key, space, study, {}, target, [])
+    return TuningStudy(Job(problem, ()), key, space, study, {}, target, [])
 
 
 def test_bad_configs_cost_one_trial_each(make: Make, database: str) -> None:
@@ -111,7 +111,7 @@ def test_bad_configs_cost_one_trial_each(make: Make, database: str) -> None:
     assert {"the process died (signal SIGABRT)", "no answer in 2 s"} < reasons
     deaths = [t.user_attrs.get("deaths") for t in unit.study.trials]
     assert sorted(filter(None, deaths)) == [2, 2, 2]  # tried twice, and by nobody again
-    assert parent.heard[-1] == Over(0, unit.ended)
+    assert parent.heard[-1] == StudyFinished(0, unit.ended)
 
 
 def test_a_config_that_was_unlucky_once_is_measured(
@@ -157,7 +157,7 @@ def test_what_is_in_the_queue_when_it_leaves_is_given_up(make: Make, database: s
 def test_a_child_that_grows_is_replaced_between_trials(make: Make, database: str) -> None:
     unit, parent = _unit(database, _space(FINE, count=8), target=8), Recorder()
     make([unit], GreedyMeasurer, parent, growth_bytes=100 << 20).run()
-    pids = [entry.mean_us for entry in unit.entries]
+    pids = [entry.geomean_us for entry in unit.entries]
     assert len(pids) == 8
     assert 2 <= len(set(pids)) <= 4
     assert {t.user_attrs.get("deaths") for t in unit.study.trials} == {None}
@@ -168,12 +168,21 @@ def test_units_in_order_and_each_told_before_it_is_over(make: Make, database: st
     parent = Recorder()
     spent = make(units, FaultyMeasurer, parent).run()
     assert [len(unit.entries) for unit in units] == [3, 3]
-    order = [m.position for m in parent.heard if isinstance(m, Told | Over)]
+    order = [m.position for m in parent.heard if isinstance(m, TrialFinished | StudyFinished)]
     assert order.index(0) < order.index(1)
     for position in (0, 1):
-        mine = [m for m in parent.heard if isinstance(m, Told | Over) and m.position == position]
-        assert [type(m) for m in mine] == [Told, Told, Told, Over]
-    assert sum(isinstance(message, Started) for message in parent.heard) == 6
+        mine = [
+            m
+            for m in parent.heard
+            if isinstance(m, TrialFinished | StudyFinished) and m.position == position
+        ]
+        assert [type(m) for m in mine] == [
+            TrialFinished,
+            TrialFinished,
+            TrialFinished,
+            StudyFinished,
+        ]
+    assert sum(isinstance(message, TrialStarted) for message in parent.heard) == 6
     assert spent.seconds > 0
 
 
@@ -183,7 +192,7 @@ def test_queued_trials_of_all_units_come_first_and_then_turns(make: Make, databa
         enqueue(unit.study, unit.space, [(c, "default") for c in unit.space.configs[-2:]])
     parent = Recorder()
     make(units, FaultyMeasurer, parent).run()
-    told = [message.position for message in parent.heard if isinstance(message, Told)]
+    told = [message.position for message in parent.heard if isinstance(message, TrialFinished)]
     assert sorted(told[:6]) == [0, 0, 1, 1, 2, 2]
     first, second = told[6:24], told[24:]
     assert {p: first.count(p) for p in range(3)} == {0: 6, 1: 6, 2: 6}

@@ -7,7 +7,7 @@ import pytest
 from autotune.backends import detect
 from autotune.errors import DeviceError, UsageError
 from autotune.settings import RunSettings
-from autotune.tune.workers.worker_specs import orders_of
+from autotune.tune.workers.worker_specs import worker_specs
 
 Make = Callable[..., RunSettings]
 
@@ -19,7 +19,7 @@ def four_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _devices(settings: RunSettings) -> list[tuple[int, str]]:
-    return [(order.number, order.device) for order in orders_of(settings, "sqlite:///a.db", 20)]
+    return [(order.number, order.device) for order in worker_specs(settings, "sqlite:///a.db", 20)]
 
 
 @pytest.mark.parametrize(

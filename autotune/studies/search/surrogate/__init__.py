@@ -13,17 +13,17 @@ from autotune.studies.search.surrogate.model import Prior
 from autotune.studies.search.surrogate.prior import Subject, sibling_prior
 from autotune.studies.search.surrogate.resource_penalty import Footprints
 from autotune.studies.search.surrogate.sampler import SurrogateSampler
-from autotune.studies.search.surrogate.transfer_sampler import USUAL_STOP, History, InformedSampler
+from autotune.studies.search.surrogate.transfer_sampler import USUAL_STOP, History, TransferSampler
 
 __all__ = [
     "USUAL_STOP",
     "Candidates",
     "Footprints",
     "History",
-    "InformedSampler",
     "Prior",
     "Subject",
     "SurrogateSampler",
+    "TransferSampler",
     "candidates_of",
     "features",
     "sibling_prior",

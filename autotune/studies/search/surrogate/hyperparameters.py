@@ -24,7 +24,7 @@ _ITERATIONS = 10
 trials: 0.9985 both)."""
 
 
-def fit_theta(at: Inputs, values: Floats, scale: float, start: Floats | None) -> Floats:
+def fit_hyperparameters(at: Inputs, values: Floats, scale: float, start: Floats | None) -> Floats:
     """Logarithms of d lengths, amplitude, noise and g weights; ``scale`` is the values' unit."""
     prior = _prior_mean(at)
     target = _Target(at, (values - values.mean()) / scale, prior)

@@ -16,7 +16,7 @@ from autotune.studies.search.surrogate.acquisition import Belief, Process, Votes
 from autotune.studies.search.surrogate.additive import with_alone
 from autotune.studies.search.surrogate.candidates import Candidates
 from autotune.studies.search.surrogate.gp import GaussianProcess, Inputs, Kernel, Outlook
-from autotune.studies.search.surrogate.hyperparameters import fit_theta
+from autotune.studies.search.surrogate.hyperparameters import fit_hyperparameters
 from autotune.studies.search.surrogate.observations import Observed
 from autotune.studies.search.surrogate.trees import Trees, fit_trees
 
@@ -103,7 +103,7 @@ class _View:
         last = self._process
         theta = None if last is None else last.kernel.theta
         if len(rows) >= self._fitted * _REFIT_GROWTH:
-            theta = fit_theta(self._at.take(rows), values, scale, theta)
+            theta = fit_hyperparameters(self._at.take(rows), values, scale, theta)
             self._fitted = len(rows)
         assert theta is not None
         if last is None or last.kernel.theta is not theta or not np.isin(last.rows, rows).all():

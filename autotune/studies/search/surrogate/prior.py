@@ -77,7 +77,7 @@ def sibling_prior(
 def _learnt(subject: Subject, siblings: Sequence[Sibling], seed: int) -> Floats:
     weights = [likeness(sibling.problem, subject.problem) for sibling in siblings]
     columns = np.concatenate([_columns(subject, s.problem, s.configs) for s in siblings])
-    slowness = [_slowness(np.array(sibling.mean_us)) for sibling in siblings]
+    slowness = [_slowness(np.array(sibling.geomean_us)) for sibling in siblings]
     each = [np.full(len(s), weight) for s, weight in zip(slowness, weights, strict=True)]
     sample = columns, np.concatenate(slowness), np.concatenate(each)
     trees = extra_trees([sample] * _TREES, seed, min_samples_leaf=2, max_features=0.7)
@@ -94,7 +94,7 @@ def _looked_up(
     row_of = {config: row for row, config in enumerate(configs)}
     total, weight_of = np.zeros(len(configs)), np.zeros(len(configs))
     for sibling, weight in zip(siblings, weights, strict=True):
-        slowness = _slowness(np.array(sibling.mean_us))
+        slowness = _slowness(np.array(sibling.geomean_us))
         for config, value in zip(sibling.configs, slowness, strict=True):
             row = row_of.get(config)
             if row is not None:

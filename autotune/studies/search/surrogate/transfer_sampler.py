@@ -30,7 +30,7 @@ _GROWN = 1.2
 """Nothing is learnt anew from siblings that have not so many times the measurements they had."""
 
 
-class InformedSampler(SurrogateSampler):
+class TransferSampler(SurrogateSampler):
     """A ``SurrogateSampler`` over a space that learns what the study is about when first asked.
 
     A study without our key (``store.open_study`` writes it) is sampled by its knobs alone.

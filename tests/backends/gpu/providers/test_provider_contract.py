@@ -13,7 +13,7 @@ from standins import VERSIONS  # type: ignore[import-not-found]
 from autotune.backends.gpu.providers import PROVIDERS, Place, Provider, open_provider
 from autotune.backends.gpu.providers.ours import Ours
 from autotune.kernels.inputs import MoeInputs, make_inputs, make_routing, make_weights
-from autotune.kernels.reference import moe_twin
+from autotune.kernels.reference import moe_reference
 from autotune.kernels.verify import TOLERANCE, relative_error
 from autotune.spec.config import Config
 from autotune.spec.device import Target
@@ -101,7 +101,7 @@ def test_computes_the_layer_for_whatever_routing(
     for instance in (0, 3):
         layer.route(make_routing(problem, instance, torch.device(place.name)))
         output = layer.run(CONFIG if provider.name == "autotune" else None)
-        assert relative_error(output, moe_twin(inputs)) < TOLERANCE[problem.dtype]
+        assert relative_error(output, moe_reference(inputs)) < TOLERANCE[problem.dtype]
     assert torch.equal(inputs.x.view(torch.uint8), before.view(torch.uint8))
     assert output.shape == (problem.tokens, problem.hidden)
 
@@ -120,4 +120,4 @@ def test_the_right_answer_is_not_just_any(provider: Provider, place: Place) -> N
     layer = provider.prepare(inputs)
     output = layer.run(None).clone()
     layer.route(make_routing(PROBLEM, 3, torch.device("cpu")))
-    assert relative_error(output, moe_twin(inputs)) > 1
+    assert relative_error(output, moe_reference(inputs)) > 1

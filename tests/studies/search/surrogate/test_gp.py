@@ -7,7 +7,11 @@ import pytest
 import scipy
 
 from autotune.studies.search.surrogate.gp import GaussianProcess, Inputs, Kernel
-from autotune.studies.search.surrogate.hyperparameters import _prior_mean, _Target, fit_theta
+from autotune.studies.search.surrogate.hyperparameters import (
+    _prior_mean,
+    _Target,
+    fit_hyperparameters,
+)
 
 POINTS, DIMENSIONS, FEATURES, SCALE = 40, 3, 2, 0.5
 
@@ -91,5 +95,5 @@ def test_the_slope_of_the_posterior_is_its_slope(at: Inputs, values: np.ndarray)
 def test_a_fit_tells_a_knob_that_matters_from_one_that_does_not() -> None:
     rng = np.random.default_rng(3)
     at = Inputs.apart(rng.random((60, 2)), np.zeros((60, 0)))
-    theta = fit_theta(at, np.sin(6 * at.smooth[:, 0]), 1.0, None)
+    theta = fit_hyperparameters(at, np.sin(6 * at.smooth[:, 0]), 1.0, None)
     assert theta[1] > theta[0] + 1  # log lengths

@@ -11,7 +11,7 @@ from autotune.spec.measurement import Measurement
 from autotune.spec.occupancy import Footprint
 from autotune.studies.key import StudyKey
 from autotune.studies.outcome import Outcome, TrialResult
-from autotune.studies.search.surrogate import InformedSampler
+from autotune.studies.search.surrogate import TransferSampler
 from autotune.studies.search.surrogate.acquisition import Belief, Process
 from autotune.studies.search.surrogate.resource_penalty import HEAVY_SPILL_BYTES, lighter, weights
 from autotune.studies.space import Space
@@ -50,7 +50,7 @@ def test_demoted_is_not_forbidden() -> None:
 def _asked(key: StudyKey, space: Space, told: dict[int, Footprint] | None) -> list[int]:
     """Rows in the order in which they are asked, all of them; times follow num_stages."""
     footprints = None if told is None else lambda: told
-    study = optuna.create_study(sampler=InformedSampler(space, 0, footprints=footprints))
+    study = optuna.create_study(sampler=TransferSampler(space, 0, footprints=footprints))
     study.set_user_attr("key", key.as_json())
     rows = []
     for _ in range(len(space)):

@@ -21,15 +21,15 @@ from autotune.studies.key import StudyKey
 from autotune.studies.outcome import Outcome, TrialResult
 from autotune.studies.search.history import Sibling, comparable, likeness, neighbours, siblings
 from autotune.studies.search.surrogate import (
-    InformedSampler,
     Subject,
+    TransferSampler,
     features,
     model,
     sibling_prior,
 )
 from autotune.studies.search.surrogate.features import SMS
 from autotune.studies.search.surrogate.gp import Inputs
-from autotune.studies.search.surrogate.hyperparameters import fit_theta
+from autotune.studies.search.surrogate.hyperparameters import fit_hyperparameters
 from autotune.studies.space import Space, moe_space
 from autotune.studies.storage.open import open_storage
 from autotune.studies.study_record import open_study, stored_studies
@@ -54,7 +54,7 @@ def sibling(problem: Problem, space: Space, count: int = 60) -> Sibling:
     return Sibling(problem, configs, tuple(made_up_us(problem, config) for config in configs))
 
 
-def best_ratio(key: StudyKey, space: Space, sampler: InformedSampler, trials: int) -> float:
+def best_ratio(key: StudyKey, space: Space, sampler: TransferSampler, trials: int) -> float:
     study = optuna.create_study(sampler=sampler)
     study.set_user_attr("key", key.as_json())
     for _ in range(trials):
@@ -66,15 +66,15 @@ def best_ratio(key: StudyKey, space: Space, sampler: InformedSampler, trials: in
 
 def test_siblings_teach_the_first_proposals(key: StudyKey, space: Space) -> None:
     known = [sibling(replace(key.problem, tokens=t), space) for t in (16, 32, 256)]
-    cold = best_ratio(key, space, InformedSampler(space, 0), 6)
-    warm = best_ratio(key, space, InformedSampler(space, 0, history=lambda _: known), 6)
+    cold = best_ratio(key, space, TransferSampler(space, 0), 6)
+    warm = best_ratio(key, space, TransferSampler(space, 0, history=lambda _: known), 6)
     assert warm > max(cold, 0.85)
 
 
 def test_a_wrong_sibling_does_not_stand_in_the_way(key: StudyKey, space: Space) -> None:
     right = sibling(replace(key.problem, tokens=128), space)
-    upside_down = replace(right, mean_us=tuple(1e4 / us for us in right.mean_us))
-    sampler = InformedSampler(space, 0, history=lambda _: [upside_down])
+    upside_down = replace(right, geomean_us=tuple(1e4 / us for us in right.geomean_us))
+    sampler = TransferSampler(space, 0, history=lambda _: [upside_down])
     assert best_ratio(key, space, sampler, 40) > 0.95
 
 
@@ -92,7 +92,7 @@ def test_siblings_far_behind_the_nearest_teach_nothing(key: StudyKey, space: Spa
 
 def test_siblings_are_learnt_from_again_once_they_have_grown(key: StudyKey, space: Space) -> None:
     known = [sibling(replace(key.problem, tokens=128), space, 10)]
-    sampler = InformedSampler(space, 0, history=lambda _: known)
+    sampler = TransferSampler(space, 0, history=lambda _: known)
     study = optuna.create_study(sampler=sampler)
     study.set_user_attr("key", key.as_json())
     models = []
@@ -109,7 +109,7 @@ def test_siblings_are_learnt_from_again_once_they_have_grown(key: StudyKey, spac
 
 def test_a_static_guess_orders_the_first_trials(key: StudyKey, space: Space) -> None:
     guess = [made_up_us(key.problem, config) for config in space.configs]
-    assert best_ratio(key, space, InformedSampler(space, 0, prior_us=guess), 1) == 1.0
+    assert best_ratio(key, space, TransferSampler(space, 0, prior_us=guess), 1) == 1.0
 
 
 def test_siblings_come_from_the_storage(
@@ -121,7 +121,7 @@ def test_siblings_come_from_the_storage(
     keys = [replace(key, problem=far), replace(key, problem=near), key]
     keys.append(replace(key, problem=near, device=foreign))
     for other in keys:
-        study = open_study(storage, other, InformedSampler(space, 0), {})
+        study = open_study(storage, other, TransferSampler(space, 0), {})
         for _ in range(14):
             asked = ask(study, space)
             bad = asked.config.num_warps == 8 and asked.config.num_stages == 5
@@ -162,10 +162,10 @@ def test_hyperparameters_are_fitted_anew_only_as_knowledge_grows(
 
     def counted(at: Inputs, *rest: Any) -> Any:
         measured.append(len(at.smooth))
-        return fit_theta(at, *rest)
+        return fit_hyperparameters(at, *rest)
 
-    monkeypatch.setattr(model, "fit_theta", counted)
-    best_ratio(key, space, InformedSampler(space, 0), 30)
+    monkeypatch.setattr(model, "fit_hyperparameters", counted)
+    best_ratio(key, space, TransferSampler(space, 0), 30)
     growth = np.array(measured[1:]) / np.array(measured[:-1])
     assert len(measured) < 20
     assert (growth >= 1.1).all()
@@ -192,7 +192,7 @@ def test_the_bar_on_a_recorded_landscape(
 
 
 def _best(us: dict[Config, float], key: StudyKey, space: Space, seed: int) -> float:
-    study = optuna.create_study(sampler=InformedSampler(space, seed))
+    study = optuna.create_study(sampler=TransferSampler(space, seed))
     study.set_user_attr("key", key.as_json())
     seen: Sequence[float] = ()
     for _ in range(30):
