@@ -55,7 +55,7 @@ def crossings_of(attrs: Mapping[str, Any]) -> list[Crossing]:
 
 
 def cross(
-    unit: TuningStudy,
+    study: TuningStudy,
     known: Iterable[Known],
     child: Child,
     interrupt: Leaving,
@@ -65,25 +65,25 @@ def cross(
 
     Recordings that are not at hand are left out; so is what fails, or an interruption cut off.
     """
-    own = _side(unit)
-    rivals = [_side(study) for study in differing_in_routing(unit.key, known)]
+    own = _side(study)
+    rivals = [_side(study) for study in differing_in_routing(study.key, known)]
     if own is None or not rivals:
         return
     for rival in rivals:
-        if rival is not None and not _is_measurable(rival.problem, unit.key.problem):
+        if rival is not None and not _is_measurable(rival.problem, study.key.problem):
             _say_what_fills(rival.problem)
-    stored = crossings_of(unit.study.user_attrs)
+    stored = crossings_of(study.optuna_study.user_attrs)
     crossings = [
         crossing
         for rival in rivals
         if rival is not None and not interrupt.requested
         for there, here in permutations((own, rival))
-        if _is_measurable(here.problem, unit.key.problem)
+        if _is_measurable(here.problem, study.key.problem)
         if (crossing := _crossing(there, here, stored, child, run_timeout_s)) is not None
     ]
     if crossings != stored:
         rows = [asdict(crossing) for crossing in crossings]
-        retry_storage(lambda: unit.study.set_user_attr(ATTRIBUTE, rows))
+        retry_storage(lambda: study.optuna_study.set_user_attr(ATTRIBUTE, rows))
 
 
 def differing_in_routing(key: StudyKey, known: Iterable[Known]) -> list[Known]:

@@ -45,35 +45,37 @@ def stored_finalists(
     return from_json(stored["rows"])
 
 
-def settle(unit: TuningStudy, child: Child, interrupt: Leaving, run_timeout_s: float) -> None:
-    """Set ``unit.finalists`` and the study's attribute; nothing where times are not measured here.
+def settle(study: TuningStudy, child: Child, interrupt: Leaving, run_timeout_s: float) -> None:
+    """Set ``study.finalists`` and the study's attribute; nothing where times are not measured here.
 
-    A config that fails now is no finalist. An interruption leaves the unit as it was.
+    A config that fails now is no finalist. An interruption leaves the study as it was.
     """
-    if unit.key.device.kind != DeviceKind.CUDA:
+    if study.key.device.kind != DeviceKind.CUDA:
         return
-    kinds = len(unit.key.problem.routings)
-    unit.finalists = stored_finalists(unit.study.user_attrs, len(unit.entries), unit.robust)
-    configs = _picked(unit, kinds)
-    if unit.finalists or not configs:
+    kinds = len(study.key.problem.routings)
+    study.finalists = stored_finalists(
+        study.optuna_study.user_attrs, len(study.entries), study.robust
+    )
+    configs = _picked(study, kinds)
+    if study.finalists or not configs:
         return
     samples: dict[AnyConfig, list[float]] = {config: [] for config in configs}
-    order = random.Random(unit.key.digest)
+    order = random.Random(study.key.digest)
     for number in range(MAX_ROUNDS):
         if interrupt.requested:
             return
         shuffled = order.sample(list(samples), len(samples))
         results = measure_in_turns_in(
-            child, run_timeout_s, unit.job.problem, shuffled, is_over=lambda: interrupt.requested
+            child, run_timeout_s, study.job.problem, shuffled, is_over=lambda: interrupt.requested
         )
         if interrupt.requested:
             return
         for config, result in add_round(samples, shuffled, results).items():
             _log.warning("finalist %s: %s %s", config, result.outcome.value, result.reason)
         finalists = [Finalist(config, tuple(us), kinds) for config, us in samples.items()]
-        if number + 1 >= MIN_ROUNDS and _is_over(finalists, unit.robust):
+        if number + 1 >= MIN_ROUNDS and _is_over(finalists, study.robust):
             break
-    _keep(unit, finalists)
+    _keep(study, finalists)
 
 
 def add_round(
@@ -97,16 +99,16 @@ def add_round(
     return failed
 
 
-def _picked(unit: TuningStudy, routings: int) -> list[AnyConfig]:
+def _picked(study: TuningStudy, routings: int) -> list[AnyConfig]:
     """Each engine's finalists: what one of them cannot launch must not take the places of what it
     can."""
-    problem, device = unit.key.problem, unit.key.device
+    problem, device = study.key.problem, study.key.device
     groups = [
-        [entry for entry in unit.entries if may_write(engine, problem, device, entry.config)]
-        for engine in unit.job.engines
+        [entry for entry in study.entries if may_write(engine, problem, device, entry.config)]
+        for engine in study.job.engines
     ]
-    incumbents = set(unit.incumbents.values())
-    picked = (pick(g, incumbents, unit.robust, routings) for g in groups or [unit.entries])
+    incumbents = set(study.incumbents.values())
+    picked = (pick(g, incumbents, study.robust, routings) for g in groups or [study.entries])
     return list(dict.fromkeys(config for configs in picked for config in configs))
 
 
@@ -115,11 +117,11 @@ def _is_over(finalists: Sequence[Finalist], robust: Robust) -> bool:
     return len(finalists) <= 1 or (robust is Robust.MEAN and is_settled(finalists))
 
 
-def _keep(unit: TuningStudy, finalists: Sequence[Finalist]) -> None:
-    unit.finalists = list(finalists)
+def _keep(study: TuningStudy, finalists: Sequence[Finalist]) -> None:
+    study.finalists = list(finalists)
     value = {
-        "measured": len(unit.entries),
-        "robust": unit.robust.value,
+        "measured": len(study.entries),
+        "robust": study.robust.value,
         "rows": as_json(finalists),
     }
-    retry_storage(lambda: unit.study.set_user_attr("finalists", value))
+    retry_storage(lambda: study.optuna_study.set_user_attr("finalists", value))

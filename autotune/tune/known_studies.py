@@ -12,13 +12,13 @@ from autotune.studies.study_record import stored_studies
 from autotune.tune.tuning_study import TuningStudy
 
 
-def known_studies(storage: BaseStorage, units: Sequence[TuningStudy]) -> list[Known]:
-    """``units``, and every other study in the storage as it is now. In a database by a handful of
+def known_studies(storage: BaseStorage, studies: Sequence[TuningStudy]) -> list[Known]:
+    """``studies``, and every other study in the storage as it is now. In a database by a handful of
     queries, however many trials there are."""
-    own = {unit.key.study_name for unit in units}
+    own = {study.key.study_name for study in studies}
     stored: list[Known] = []
     if isinstance(storage, RDBStorage):
         stored += measured_studies(storage.engine)
     else:
         stored += stored_studies(storage)
-    return [*(study for study in stored if study.key.study_name not in own), *units]
+    return [*(study for study in stored if study.key.study_name not in own), *studies]

@@ -53,15 +53,15 @@ class Display(Observer, Protocol):
         self,
         shape: ModelShape,
         device: Device,
-        units: Sequence[TuningStudy],
+        studies: Sequence[TuningStudy],
         known: Sequence[Known],
     ) -> None:
         """The studies are open; measuring begins. ``known`` are all that samplers learn from."""
 
-    def settling(self, unit: TuningStudy) -> None:
+    def settling(self, study: TuningStudy) -> None:
         """The loop is over, and this study's finalists are about to be measured again."""
 
-    def settled(self, unit: TuningStudy) -> None:
+    def settled(self, study: TuningStudy) -> None:
         """They were, where times are measured."""
 
     def close(self, is_hurried: Callable[[], bool]) -> None:
@@ -106,49 +106,49 @@ def run(
         interrupt = stack.enter_context(Interrupt())
         host = PoolHost()
         stack.callback(host.close)
-        orders, start = stack.enter_context(launcher.orders(settings, storage_url, level, host))
+        specs, start = stack.enter_context(launcher.specs(settings, storage_url, level, host))
         _check_output(settings.output_dir)
         storage = open_storage(storage_url, create=True)
         stack.callback(storage.remove_session)
-        crew = WorkerSupervisor(orders, start)
-        stack.callback(crew.close)
-        device = crew.ready()
+        supervisor = WorkerSupervisor(specs, start)
+        stack.callback(supervisor.close)
+        device = supervisor.ready()
         pool = None
         if launcher.is_local:
-            pool = _compile_pool(host, device, settings, len(orders))
-        plans = _plans(crew, jobs, device, settings)
-        units, known = retry_storage(
+            pool = _compile_pool(host, device, settings, len(specs))
+        plans = _plans(supervisor, jobs, device, settings)
+        studies, known = retry_storage(
             lambda: _open(storage, plans, settings), is_hurried=lambda: interrupt.requested
         )
-        before = sum(len(unit.entries) for unit in units)
+        before = sum(len(study.entries) for study in studies)
 
         def close(kind: type[BaseException] | None, *_: object) -> None:
             display.close(lambda: kind is not None or interrupt.requested)
 
         stack.push(close)
-        display.started(shape, device, units, known)
-        writer = _Writer(units, files_dir(settings.output_dir, device))
+        display.started(shape, device, studies, known)
+        writer = _Writer(studies, files_dir(settings.output_dir, device))
         seconds = None if settings.timeout_s is None else began + settings.timeout_s
-        crew.begin(plans, settings, None if seconds is None else seconds - time.monotonic())
+        supervisor.begin(plans, settings, None if seconds is None else seconds - time.monotonic())
         if pool is not None:
-            _wish(pool, units)
-        watch = RunMonitor(units, [display, writer], display)
-        watch.work(crew, interrupt)
-        for unit in units:
-            retry_storage(unit.refresh)
+            _wish(pool, studies)
+        monitor = RunMonitor(studies, [display, writer], display)
+        monitor.work(supervisor, interrupt)
+        for study in studies:
+            retry_storage(study.refresh)
         if not interrupt.requested:
-            watch.settle(crew, interrupt)
+            monitor.settle(supervisor, interrupt)
         files = writer.write()
     return RunReport(
         device=device,
         results=tuple(writer.results()),
         files=tuple(files),
-        failed={u.study.study_name: _why_failed(u) for u in units if u.best_us is None},
-        measured=sum(len(unit.entries) for unit in units) - before,
+        failed={u.optuna_study.study_name: _why_failed(u) for u in studies if u.best_us is None},
+        measured=sum(len(study.entries) for study in studies) - before,
         interrupted=interrupt.requested,
-        unfinished=sum(not u.ended and len(u.entries) < u.target for u in units),
+        unfinished=sum(not u.ended and len(u.entries) < u.target for u in studies),
         seconds=time.monotonic() - began,
-        busy=watch.busy,
+        busy=monitor.busy,
         ahead=pool.spent if pool is not None else None,
     )
 
@@ -156,25 +156,25 @@ def run(
 class _Writer(Observer):
     """Keeps the engine files about as good as the studies are."""
 
-    def __init__(self, units: Sequence[TuningStudy], output_dir: Path) -> None:
-        self._units = units
+    def __init__(self, studies: Sequence[TuningStudy], output_dir: Path) -> None:
+        self._studies = studies
         self._output_dir = output_dir
         self._is_old = False
         self._written_at = time.monotonic()
 
     def results(self) -> list[Result]:
-        return [result for unit in self._units for result in _results(unit)]
+        return [result for study in self._studies for result in _results(study)]
 
     def write(self) -> list[WrittenFile]:
         return write_files(self.results(), self._output_dir)
 
-    def trial_asked(self, unit: TuningStudy, worker: int, config: AnyConfig) -> None:
+    def trial_asked(self, study: TuningStudy, worker: int, config: AnyConfig) -> None:
         pass
 
-    def trial_told(self, unit: TuningStudy, result: TrialResult) -> None:
+    def trial_told(self, study: TuningStudy, result: TrialResult) -> None:
         self._is_old = True
 
-    def unit_ended(self, unit: TuningStudy) -> None:
+    def study_ended(self, study: TuningStudy) -> None:
         self._is_old = True
 
     def tick(self) -> None:
@@ -202,21 +202,21 @@ def _compile_pool(
 
 
 def _plans(
-    crew: WorkerSupervisor, jobs: Sequence[Job], device: Device, settings: RunSettings
+    supervisor: WorkerSupervisor, jobs: Sequence[Job], device: Device, settings: RunSettings
 ) -> list[StudyPlan]:
-    spaces = crew.describe([job.problem for job in jobs])
+    spaces = supervisor.describe([job.problem for job in jobs])
     return [
         plan_study(job, device, space, prior_us, settings.output_dir)
         for job, (space, prior_us) in zip(jobs, spaces, strict=True)
     ]
 
 
-def _wish(pool: CompilePool, units: Sequence[TuningStudy]) -> None:
+def _wish(pool: CompilePool, studies: Sequence[TuningStudy]) -> None:
     """What every study measures first."""
-    for unit in units:
-        queued = unit.study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+    for study in studies:
+        queued = study.optuna_study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
         configs = (config for trial in queued if (config := asked_config(trial)) is not None)
-        pool.want(unit.job.problem, [config for config in configs if config in unit.space])
+        pool.want(study.job.problem, [config for config in configs if config in study.space])
 
 
 def _open(
@@ -224,26 +224,26 @@ def _open(
 ) -> tuple[list[TuningStudy], list[Known]]:
     known: list[Known] = []
     census = Census(storage)
-    units = [open_tuning_study(storage, plan, settings, known, census) for plan in plans]
-    known += known_studies(storage, units)
-    return units, known
+    studies = [open_tuning_study(storage, plan, settings, known, census) for plan in plans]
+    known += known_studies(storage, studies)
+    return studies, known
 
 
-def _results(unit: TuningStudy) -> list[Result]:
-    key = unit.key
+def _results(study: TuningStudy) -> list[Result]:
+    key = study.key
     return results_of(
         key.problem,
         key.device,
-        unit.job.engines,
-        entries=unit.entries,
-        incumbents=unit.incumbents,
-        finalists=unit.finalists,
-        robust=unit.robust,
+        study.job.engines,
+        entries=study.entries,
+        incumbents=study.incumbents,
+        finalists=study.finalists,
+        robust=study.robust,
     )
 
 
-def _why_failed(unit: TuningStudy) -> str:
-    return unit.ended or "nothing was measured yet"
+def _why_failed(study: TuningStudy) -> str:
+    return study.ended or "nothing was measured yet"
 
 
 def _check_output(folder: Path) -> None:

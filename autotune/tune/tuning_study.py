@@ -1,4 +1,4 @@
-"""From jobs to units of work: one study for each."""
+"""From jobs to studies of work: one study for each."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _PRIOR_SHARE = 10
 
 @dataclass(frozen=True, slots=True)
 class StudyPlan:
-    """What a unit is made from beside its storage; other processes make the same from it."""
+    """What a study is made from beside its storage; other processes make the same from it."""
 
     job: Job
     key: StudyKey
@@ -65,7 +65,7 @@ class TuningStudy:
     job: Job
     key: StudyKey
     space: SearchSpace
-    study: Study
+    optuna_study: Study
     incumbents: dict[str, AnyConfig]
     """Source in words → what a user has today."""
     target: int
@@ -93,10 +93,10 @@ class TuningStudy:
     def converged(self) -> str:
         """Why it is not worth to go on, or nothing: the sampler expects the next trial to save
         less than ``stop_gain`` of the best time. Samplers without such a belief never stop."""
-        sampler = self.study.sampler
+        sampler = self.optuna_study.sampler
         if not self.stop_gain or not isinstance(sampler, SurrogateSampler) or self._is_queued:
             return ""
-        gain = sampler.expected_gain(self.study)
+        gain = sampler.expected_gain(self.optuna_study)
         is_over = gain < self.stop_gain
         return f"{CONVERGED}: {gain:.2%} expected of the next trial" if is_over else ""
 
@@ -104,7 +104,7 @@ class TuningStudy:
     def usual_end(self) -> int:
         """Measurements after which a study like this one ends, before any has: the target, the
         whole space, or where its sampler usually stops."""
-        stops = self.stop_gain and isinstance(self.study.sampler, SurrogateSampler)
+        stops = self.stop_gain and isinstance(self.optuna_study.sampler, SurrogateSampler)
         return min(self.target, len(self.space), USUAL_STOP if stops else self.target)
 
     def take_hints(self) -> bool:
@@ -114,12 +114,12 @@ class TuningStudy:
         that config. False where there are none."""
         near = neighbours(self.key, self.known)
         starts = [(s.winner, f"best at {s.problem.tokens} tokens") for s in near]
-        return bool(enqueue(self.study, self.space, starts, goal=self.goal))
+        return bool(enqueue(self.optuna_study, self.space, starts, goal=self.goal))
 
     @property
     def _is_queued(self) -> bool:
         """True while warm starts wait: they are measured, whatever is believed of them."""
-        trials = self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+        trials = self.optuna_study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
         return bool(trials)
 
     @property
@@ -134,7 +134,7 @@ class TuningStudy:
         pairs = best_pairs(self.entries)
         if not pairs or self.finals >= 2 * len(pairs):
             return False
-        queued = enqueue(self.study, self.space, [(pair, BEST_HALVES) for pair in pairs])
+        queued = enqueue(self.optuna_study, self.space, [(pair, BEST_HALVES) for pair in pairs])
         self.finals += len(queued)
         return bool(queued)
 
@@ -150,17 +150,17 @@ class TuningStudy:
         if not self.has_converged:
             return False
         starts = [(config, LAST_TRY) for config in last_tries(self.entries, self.space)]
-        return bool(enqueue(self.study, self.space, starts, goal=self.goal))
+        return bool(enqueue(self.optuna_study, self.space, starts, goal=self.goal))
 
     def reopen(self) -> None:
         """There is more to measure, whatever an earlier run wrote."""
         self.ended = ""
-        if self.study.user_attrs.get("finished"):
-            self.study.set_user_attr("finished", "")
+        if self.optuna_study.user_attrs.get("finished"):
+            self.optuna_study.set_user_attr("finished", "")
 
     def refresh(self) -> None:
         """Take in what everybody has measured."""
-        self.entries = measured(self.study.get_trials(deepcopy=False))
+        self.entries = measured(self.optuna_study.get_trials(deepcopy=False))
 
     def has(self, trial_number: int) -> bool:
         """True where the trial's measurement is one of the entries. The last ones come first."""
@@ -210,10 +210,10 @@ def open_tuning_study(
     sampler = _sampler(plan, settings, known)
     study = open_study(storage, plan.key, sampler, _attributes(plan.job, settings))
     ended = _kept_end(study, settings)
-    ledger = StudyView(study)
-    ledger.read()
-    is_wanted = len(ledger.entries) < settings.trials and not ended
-    sweep(study, ledger, census or Census(storage), queue=is_wanted)
+    view = StudyView(study)
+    view.read()
+    is_wanted = len(view.entries) < settings.trials and not ended
+    sweep(study, view, census or Census(storage), queue=is_wanted)
     if is_wanted:
         starts = [(config, source) for source, config in plan.incumbents.items()]
         count = settings.trials // _PRIOR_SHARE
@@ -221,7 +221,7 @@ def open_tuning_study(
         warm = hints(job.problem, plan.key.device, job.engines, settings.warm_starts)
         favourites = _favourites(plan.prior_us, plan.space, count)
         enqueue(study, plan.space, [*starts, *warm, *favourites])
-    return _unit(plan, study, settings, known, ended)
+    return _tuning_study(plan, study, settings, known, ended)
 
 
 def join_tuning_study(
@@ -233,13 +233,13 @@ def join_tuning_study(
     worker: int = 0,
     compiled: CompileCache | None = None,
 ) -> TuningStudy:
-    """As ``open_tuning_study``, of a study that is there: nothing is written. Workers of different numbers
-    draw different random numbers: two that share a study must not want the same. Its sampler knows
-    what became of what is ``compiled``."""
+    """Load a study that ``open_tuning_study`` has made; nothing is written. Workers of different
+    numbers draw different random numbers: two that share a study must not want the same. The
+    sampler knows what became of what is ``compiled``."""
     settings = replace(settings, seed=settings.seed + _SEEDS_APART * worker)
     sampler = _sampler(plan, settings, known, compiled)
     study = optuna.load_study(study_name=plan.key.study_name, storage=storage, sampler=sampler)
-    return _unit(plan, study, settings, known, str(study.user_attrs.get("finished", "")))
+    return _tuning_study(plan, study, settings, known, str(study.user_attrs.get("finished", "")))
 
 
 def _sampler(
@@ -262,7 +262,7 @@ def _sampler(
     )
 
 
-def _unit(
+def _tuning_study(
     plan: StudyPlan, study: Study, settings: RunSettings, known: Sequence[Known], ended: str
 ) -> TuningStudy:
     entries = measured(study.get_trials(deepcopy=False))

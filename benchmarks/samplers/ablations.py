@@ -5,8 +5,8 @@
 
 A variant is MODULE.NAME=NUMBER, of the modules in autotune/studies/search/surrogate; several are
 joined by a comma. Prints best/optimum: mean, standard error and the worst seed, and appends each
-run to ablations.csv; runs that it has are not run again. Constants are chosen on seeds from 100 on; the
-race itself uses those below.
+run to ablations.csv; runs that it has are not run again. Constants are chosen on seeds from 100
+on; the race itself uses those below.
 """
 
 from __future__ import annotations

@@ -127,7 +127,7 @@ def _study(
 
 
 def _turns(study: Study, space: Space, counts: _Counts, at_once: int) -> list[Turn]:
-    ledger = StudyView(study)
+    view = StudyView(study)
     turns: list[Turn] = []
     asked_for = 0
     while asked_for < WARM_UP + MEASURED:
@@ -135,8 +135,8 @@ def _turns(study: Study, space: Space, counts: _Counts, at_once: int) -> list[Tu
             counts.found.clear()
             turns.clear()
         cpu, begun = time.process_time(), time.perf_counter()
-        ledger.read()
-        asked = claim(study, space, ledger, "benchmark", count=at_once, goal=100_000)
+        view.read()
+        asked = claim(study, space, view, "benchmark", count=at_once, goal=100_000)
         half = time.perf_counter()
         finish(study, [ending(each, _result(each.number), 1000.0) for each in asked])
         turns.append(

@@ -138,11 +138,11 @@ def _never(started: int, *, came_for_queue: bool, is_queued: bool) -> bool:
 def _first_time_only(hints):  # type: ignore[no-untyped-def]
     asked: set[str] = set()
 
-    def take_hints(unit: tuning_study.TuningStudy) -> bool:
-        if unit.study.study_name in asked:
+    def take_hints(study: tuning_study.TuningStudy) -> bool:
+        if study.optuna_study.study_name in asked:
             return False
-        asked.add(unit.study.study_name)
-        return bool(hints(unit))
+        asked.add(study.optuna_study.study_name)
+        return bool(hints(study))
 
     return take_hints
 

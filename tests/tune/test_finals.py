@@ -35,7 +35,7 @@ def child() -> Iterator[Child]:
 
 
 @pytest.fixture
-def unit(database: str) -> TuningStudy:
+def study(database: str) -> TuningStudy:
     """Ten configs, of which the search believed that the slower ones are the faster ones."""
     space = NoisyMeasurer().space(PROBLEM)
     key = StudyKey(PROBLEM, NoisyMeasurer.device, space.fingerprint)
@@ -47,60 +47,60 @@ def unit(database: str) -> TuningStudy:
     return TuningStudy(Job(PROBLEM, ()), key, space, study, incumbents, 9, entries)
 
 
-def test_what_search_believed_is_put_right(unit: TuningStudy, child: Child) -> None:
-    settle(unit, child, Interrupt(), 60)
-    assert {f.config.group_size_m for f in unit.finalists} == {8, 7, 6, 5, 4, 0}
-    rounds = {len(finalist.samples_us) / ROUTINGS for finalist in unit.finalists}
+def test_what_search_believed_is_put_right(study: TuningStudy, child: Child) -> None:
+    settle(study, child, Interrupt(), 60)
+    assert {f.config.group_size_m for f in study.finalists} == {8, 7, 6, 5, 4, 0}
+    rounds = {len(finalist.samples_us) / ROUTINGS for finalist in study.finalists}
     assert len(rounds) == 1
     assert MIN_ROUNDS <= rounds.pop() <= MAX_ROUNDS
-    winner = final_winner(unit.finalists, set(unit.incumbents.values()))
+    winner = final_winner(study.finalists, set(study.incumbents.values()))
     assert winner is not None
     assert winner.is_incumbent  # search said 50 against 42 µs; measured side by side it is ahead
 
 
-def test_it_is_kept_until_trials_come(unit: TuningStudy, child: Child) -> None:
-    settle(unit, child, Interrupt(), 60)
-    stored = stored_finalists(unit.study.user_attrs, measured=9)
-    assert [f.config for f in stored] == [f.config for f in unit.finalists]
-    assert stored_finalists(unit.study.user_attrs, measured=10) == []
-    again = replace(unit, finalists=[])
+def test_it_is_kept_until_trials_come(study: TuningStudy, child: Child) -> None:
+    settle(study, child, Interrupt(), 60)
+    stored = stored_finalists(study.optuna_study.user_attrs, measured=9)
+    assert [f.config for f in stored] == [f.config for f in study.finalists]
+    assert stored_finalists(study.optuna_study.user_attrs, measured=10) == []
+    again = replace(study, finalists=[])
     child.kill()  # nothing is measured again
     settle(again, child, Interrupt(), 60)
     assert again.finalists == stored
 
 
 def test_where_the_worst_loss_counts_finalists_of_the_mean_are_not_enough(
-    unit: TuningStudy, child: Child
+    study: TuningStudy, child: Child
 ) -> None:
-    settle(unit, child, Interrupt(), 60)
-    now = replace(unit, finalists=[], robust=Robust.WORST)
-    assert stored_finalists(unit.study.user_attrs, 9, Robust.WORST) == []
+    settle(study, child, Interrupt(), 60)
+    now = replace(study, finalists=[], robust=Robust.WORST)
+    assert stored_finalists(study.optuna_study.user_attrs, 9, Robust.WORST) == []
     settle(now, child, Interrupt(), 60)
     assert {len(f.samples_us) for f in now.finalists} == {MAX_ROUNDS * ROUTINGS}
-    stored = stored_finalists(unit.study.user_attrs, 9, Robust.WORST)
+    stored = stored_finalists(study.optuna_study.user_attrs, 9, Robust.WORST)
     assert [f.config for f in stored] == [f.config for f in now.finalists]
-    assert stored_finalists(unit.study.user_attrs, 9) == stored  # more than the mean needs
+    assert stored_finalists(study.optuna_study.user_attrs, 9) == stored  # more than the mean needs
 
 
-def test_a_finalist_that_fails_now_is_none(unit: TuningStudy, child: Child) -> None:
+def test_a_finalist_that_fails_now_is_none(study: TuningStudy, child: Child) -> None:
     fatal = Config(16, 32, 64, 1, 4, ABORT)
-    unit.entries.append(Measured(fatal, (1.0,), 1.0, 9, True))
-    settle(unit, child, Interrupt(), 60)
-    assert len(unit.finalists) == 5
-    assert fatal not in {finalist.config for finalist in unit.finalists}
+    study.entries.append(Measured(fatal, (1.0,), 1.0, 9, True))
+    settle(study, child, Interrupt(), 60)
+    assert len(study.finalists) == 5
+    assert fatal not in {finalist.config for finalist in study.finalists}
 
 
-def test_where_all_of_them_fail_now_there_are_none(unit: TuningStudy, child: Child) -> None:
-    unit.entries = [
+def test_where_all_of_them_fail_now_there_are_none(study: TuningStudy, child: Child) -> None:
+    study.entries = [
         Measured(Config(16, 32, 64, group, 4, ABORT), (1.0,), 1.0, group, True)
         for group in range(2)
     ]
-    settle(unit, child, Interrupt(), 60)
-    assert unit.finalists == []
+    settle(study, child, Interrupt(), 60)
+    assert study.finalists == []
 
 
 def test_each_engine_has_finalists_that_it_can_launch(
-    unit: TuningStudy, child: Child, monkeypatch: pytest.MonkeyPatch
+    study: TuningStudy, child: Child, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The five fastest are nothing for one of two engines."""
     legal = {"sglang": {0, 1, 2}, "vllm": set(range(9))}
@@ -109,13 +109,13 @@ def test_each_engine_has_finalists_that_it_can_launch(
         return config.group_size_m in legal[engine.name]
 
     monkeypatch.setattr("autotune.tune.finals.may_write", may)
-    both = replace(unit, job=Job(PROBLEM, (ENGINES["sglang"], ENGINES["vllm"])))
+    both = replace(study, job=Job(PROBLEM, (ENGINES["sglang"], ENGINES["vllm"])))
     settle(both, child, Interrupt(), 60)
     assert {f.config.group_size_m for f in both.finalists} == {8, 7, 6, 5, 4, 0, 1, 2}
 
 
-def test_estimates_have_no_noise_to_settle(unit: TuningStudy, child: Child) -> None:
-    device = replace(unit.key.device, kind=DeviceKind.ESTIMATE)
-    estimated = replace(unit, key=replace(unit.key, device=device))
+def test_estimates_have_no_noise_to_settle(study: TuningStudy, child: Child) -> None:
+    device = replace(study.key.device, kind=DeviceKind.ESTIMATE)
+    estimated = replace(study, key=replace(study.key, device=device))
     settle(estimated, child, Interrupt(), 60)
     assert estimated.finalists == []

@@ -45,12 +45,12 @@ def test_a_joined_unit_learns_what_another_batch_size_compiled(
     storage, options = open_storage(database, create=True), settings(trials=5)
     open_tuning_study(storage, plan, options)
     compiled = CompileCache(tmp_path / "compiled.jsonl", H200.target)
-    unit = join_tuning_study(storage, plan, options, compiled=compiled)
+    study = join_tuning_study(storage, plan, options, compiled=compiled)
     favourite = SPACE.configs[0]
-    assert _proposed(unit) == favourite
+    assert _proposed(study) == favourite
     for which in ("up", "down"):
         compiled.put(binary_key(PROBLEM, favourite, which), Resources(255, 4096, 65536))
-    assert _proposed(unit) == SPACE.configs[1]
+    assert _proposed(study) == SPACE.configs[1]
 
 
 def test_before_each_turn_the_neighbours_winners_are_queued_once(
@@ -62,14 +62,14 @@ def test_before_each_turn_the_neighbours_winners_are_queued_once(
     )
     key = StudyKey(PROBLEM, H200, SPACE.fingerprint)
     plan = StudyPlan(Job(PROBLEM, ()), key, SPACE, None, {})
-    unit = open_tuning_study(open_storage(database, create=True), plan, settings(trials=5), [near])
-    assert not unit.take_hints()  # too little is known there
+    study = open_tuning_study(open_storage(database, create=True), plan, settings(trials=5), [near])
+    assert not study.take_hints()  # too little is known there
     near.measured = entries[:8]
-    assert unit.take_hints()
-    assert not unit.take_hints()
+    assert study.take_hints()
+    assert not study.take_hints()
     near.measured = entries[:9]
-    assert unit.take_hints()
-    queued = [(asked_config(t), t.user_attrs["source"]) for t in unit.study.trials]
+    assert study.take_hints()
+    queued = [(asked_config(t), t.user_attrs["source"]) for t in study.optuna_study.trials]
     assert queued == [(SPACE.configs[row], "best at 32 tokens") for row in (7, 8)]
 
 
@@ -78,20 +78,20 @@ def test_before_a_study_ends_the_bests_other_groups_are_queued_once(
 ) -> None:
     space = Space(Config(m, 64, 64, group, 4, 3) for m in (16, 32) for group in (1, 8, 32))
     plan = StudyPlan(Job(PROBLEM, ()), StudyKey(PROBLEM, H200, space.fingerprint), space, None, {})
-    unit = open_tuning_study(open_storage(database, create=True), plan, settings(trials=5))
+    study = open_tuning_study(open_storage(database, create=True), plan, settings(trials=5))
     best = Config(32, 64, 64, 8, 4, 3)
-    unit.entries = [Measured(best, (9.0,), 9.0, 0, complete=True)]
-    assert not unit.add_last_tries()
-    unit.ended = "40 failures in a row"
-    assert not unit.add_last_tries()
-    unit.ended = f"{CONVERGED}: 0.1 % expected of the next trial"
-    assert unit.add_last_tries()
-    assert not unit.add_last_tries()
-    queued = [(asked_config(t), t.user_attrs["source"]) for t in unit.study.trials]
+    study.entries = [Measured(best, (9.0,), 9.0, 0, complete=True)]
+    assert not study.add_last_tries()
+    study.ended = "40 failures in a row"
+    assert not study.add_last_tries()
+    study.ended = f"{CONVERGED}: 0.1 % expected of the next trial"
+    assert study.add_last_tries()
+    assert not study.add_last_tries()
+    queued = [(asked_config(t), t.user_attrs["source"]) for t in study.optuna_study.trials]
     assert queued == [(replace(best, group_size_m=g), LAST_TRY) for g in (1, 8, 32)]
-    unit.entries = [Measured(Config(16, 64, 64, 1, 4, 3), (8.0,), 8.0, 0, complete=True)]
-    assert unit.add_last_tries()
-    assert len(unit.study.trials) == 5  # no more than the target
+    study.entries = [Measured(Config(16, 64, 64, 1, 4, 3), (8.0,), 8.0, 0, complete=True)]
+    assert study.add_last_tries()
+    assert len(study.optuna_study.trials) == 5  # no more than the target
 
 
 @pytest.mark.parametrize(
@@ -113,11 +113,11 @@ def test_when_a_study_usually_ends(
     key = StudyKey(PROBLEM, H200, space.fingerprint)
     plan = StudyPlan(Job(PROBLEM, ()), key, space, (1.0,) * len(space), {})
     storage = open_storage(database, create=True)
-    unit = open_tuning_study(storage, plan, settings(**{"trials": 60, **changes}))
-    assert unit.usual_end == usual
+    study = open_tuning_study(storage, plan, settings(**{"trials": 60, **changes}))
+    assert study.usual_end == usual
 
 
-def _proposed(unit: TuningStudy) -> Config:
-    sampler = unit.study.sampler
+def _proposed(study: TuningStudy) -> Config:
+    sampler = study.optuna_study.sampler
     assert isinstance(sampler, SurrogateSampler)
-    return Config.from_keys(sampler.propose(unit.study, 1)[0])
+    return Config.from_keys(sampler.propose(study.optuna_study, 1)[0])

@@ -44,7 +44,7 @@ class NoteKeeper:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._units: Sequence[TuningStudy] = ()
+        self._studies: Sequence[TuningStudy] = ()
         self._known: Sequence[Known] = ()
         self._written: dict[str, tuple[object, ...]] = {}
         self._machine: dict[str, str] = {}
@@ -55,38 +55,40 @@ class NoteKeeper:
         self,
         shape: ModelShape,
         device: Device,
-        units: Sequence[TuningStudy],
+        studies: Sequence[TuningStudy],
         known: Sequence[Known],
     ) -> None:
-        self._units, self._known = units, known
+        self._studies, self._known = studies, known
         self._written = {}
         self._machine = facts(device)
         try:
-            for unit in units:
-                self._sign(unit.study)
-                _name_objective(unit.study)  # here, since filters of warnings are a process's
+            for study in studies:
+                self._sign(study.optuna_study)
+                _name_objective(
+                    study.optuna_study
+                )  # here, since filters of warnings are a process's
         except _trouble() as error:  # a later note brings them
             _log.warning("the machine's facts could not be written: %s", error)
         self._orders = _Orders()
         self._thread = threading.Thread(target=self._work, name="notes", daemon=True)
         self._thread.start()
 
-    def trial_asked(self, unit: TuningStudy, worker: int, config: AnyConfig) -> None:
+    def trial_asked(self, study: TuningStudy, worker: int, config: AnyConfig) -> None:
         pass
 
-    def trial_told(self, unit: TuningStudy, result: TrialResult) -> None:
-        if result.measurement and len(unit.entries) % _EVERY == 1:
-            self._orders.put(unit, picture=False)
+    def trial_told(self, study: TuningStudy, result: TrialResult) -> None:
+        if result.measurement and len(study.entries) % _EVERY == 1:
+            self._orders.put(study, picture=False)
 
-    def unit_ended(self, unit: TuningStudy) -> None:
-        self._orders.put(unit, picture=True)
+    def study_ended(self, study: TuningStudy) -> None:
+        self._orders.put(study, picture=True)
 
-    def settling(self, unit: TuningStudy) -> None:
+    def settling(self, study: TuningStudy) -> None:
         pass
 
-    def settled(self, unit: TuningStudy) -> None:
+    def settled(self, study: TuningStudy) -> None:
         """Written while others' finalists are measured: a picture takes a fifth of a second."""
-        self._orders.put(unit, picture=True)
+        self._orders.put(study, picture=True)
 
     def tick(self) -> None:
         pass
@@ -96,7 +98,7 @@ class NoteKeeper:
         is left to ``dashboard`` (``refresh_notes``) or the next run."""
         if self._thread is None:
             return
-        self._orders.close(self._units)
+        self._orders.close(self._studies)
         while self._thread.is_alive() and not is_hurried():
             self._thread.join(_POLL_S)
         self._orders.drop()
@@ -105,20 +107,20 @@ class NoteKeeper:
     def _work(self) -> None:
         while (order := self._orders.take()) is not None:
             try:
-                self._write(order.unit, picture=order.picture)
+                self._write(order.study, picture=order.picture)
             except Exception:  # noqa: BLE001  no mistake of ours in a note may cost a run
-                _log.exception("the note of %s failed", order.unit.study.study_name)
-        if self._units:
-            self._units[0].study._storage.remove_session()  # this thread's
+                _log.exception("the note of %s failed", order.study.optuna_study.study_name)
+        if self._studies:
+            self._studies[0].optuna_study._storage.remove_session()  # this thread's
 
-    def _write(self, unit: TuningStudy, *, picture: bool) -> None:
-        name, state = unit.study.study_name, (*_state(unit), picture)
-        if not unit.entries or self._written.get(name) in (state, (*state[:-1], True)):
+    def _write(self, study: TuningStudy, *, picture: bool) -> None:
+        name, state = study.optuna_study.study_name, (*_state(study), picture)
+        if not study.entries or self._written.get(name) in (state, (*state[:-1], True)):
             return
         try:
-            self._sign(unit.study)
+            self._sign(study.optuna_study)
             folder = self._folder if picture and _can_draw(self._orders) else None
-            write_note(unit.study, subject_of(unit), self._known, folder)
+            write_note(study.optuna_study, subject_of(study), self._known, folder)
         except _trouble() as error:
             _log.warning("the note of %s could not be written: %s", name, error)
         else:
@@ -131,7 +133,7 @@ class NoteKeeper:
 
 @dataclass(frozen=True, slots=True)
 class _Order:
-    unit: TuningStudy
+    study: TuningStudy
     picture: bool
 
 
@@ -145,11 +147,11 @@ class _Orders:
         self.is_dropped = False
         """True once the run waits for its end."""
 
-    def put(self, unit: TuningStudy, *, picture: bool) -> None:
-        name = unit.study.study_name
+    def put(self, study: TuningStudy, *, picture: bool) -> None:
+        name = study.optuna_study.study_name
         with self._changed:
             before = self._wanted.get(name)
-            self._wanted[name] = _Order(unit, picture or (before is not None and before.picture))
+            self._wanted[name] = _Order(study, picture or (before is not None and before.picture))
             self._changed.notify()
 
     def take(self) -> _Order | None:
@@ -161,7 +163,9 @@ class _Orders:
     def close(self, last: Sequence[TuningStudy]) -> None:
         """Those and no others, with their pictures."""
         with self._changed:
-            self._wanted = {unit.study.study_name: _Order(unit, picture=True) for unit in last}
+            self._wanted = {
+                study.optuna_study.study_name: _Order(study, picture=True) for study in last
+            }
             self._is_closed = True
             self._changed.notify()
 
@@ -211,25 +215,25 @@ def _name_objective(study: Study) -> None:
             study.set_metric_names(["µs"])
 
 
-def subject_of(unit: TuningStudy) -> Subject:
+def subject_of(study: TuningStudy) -> Subject:
     """Of a study in work."""
-    attrs = unit.study.user_attrs
+    attrs = study.optuna_study.user_attrs
     results = results_of(
-        unit.key.problem,
-        unit.key.device,
-        unit.job.engines,
-        entries=unit.entries,
-        incumbents=unit.incumbents,
-        finalists=unit.finalists,
-        robust=unit.robust,
+        study.key.problem,
+        study.key.device,
+        study.job.engines,
+        entries=study.entries,
+        incumbents=study.incumbents,
+        finalists=study.finalists,
+        robust=study.robust,
     )
     return Subject(
-        key=unit.key,
+        key=study.key,
         model=str(attrs["model"]),
         sampler=str(attrs["settings"]["sampler"]),
-        entries=list(unit.entries),  # the run goes on meanwhile
-        target=unit.target,
-        ended=unit.ended,
+        entries=list(study.entries),  # the run goes on meanwhile
+        target=study.target,
+        ended=study.ended,
         results=results,
     )
 
@@ -248,5 +252,5 @@ def _set(study: Study, name: str, value: float) -> None:
         study.set_user_attr(name, value)
 
 
-def _state(unit: TuningStudy) -> tuple[object, ...]:
-    return len(unit.entries), len(unit.finalists), unit.ended
+def _state(study: TuningStudy) -> tuple[object, ...]:
+    return len(study.entries), len(study.finalists), study.ended

@@ -23,31 +23,31 @@ class Displays:
         self,
         shape: ModelShape,
         device: Device,
-        units: Sequence[TuningStudy],
+        studies: Sequence[TuningStudy],
         known: Sequence[Known],
     ) -> None:
         for display in self._displays:
-            display.started(shape, device, units, known)
+            display.started(shape, device, studies, known)
 
-    def trial_asked(self, unit: TuningStudy, worker: int, config: AnyConfig) -> None:
+    def trial_asked(self, study: TuningStudy, worker: int, config: AnyConfig) -> None:
         for display in self._displays:
-            display.trial_asked(unit, worker, config)
+            display.trial_asked(study, worker, config)
 
-    def trial_told(self, unit: TuningStudy, result: TrialResult) -> None:
+    def trial_told(self, study: TuningStudy, result: TrialResult) -> None:
         for display in self._displays:
-            display.trial_told(unit, result)
+            display.trial_told(study, result)
 
-    def unit_ended(self, unit: TuningStudy) -> None:
+    def study_ended(self, study: TuningStudy) -> None:
         for display in self._displays:
-            display.unit_ended(unit)
+            display.study_ended(study)
 
-    def settling(self, unit: TuningStudy) -> None:
+    def settling(self, study: TuningStudy) -> None:
         for display in self._displays:
-            display.settling(unit)
+            display.settling(study)
 
-    def settled(self, unit: TuningStudy) -> None:
+    def settled(self, study: TuningStudy) -> None:
         for display in self._displays:
-            display.settled(unit)
+            display.settled(study)
 
     def tick(self) -> None:
         for display in self._displays:

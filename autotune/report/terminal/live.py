@@ -44,7 +44,7 @@ class LiveDisplay:
             console=console,
             expand=True,
         )
-        self._units: Sequence[TuningStudy] = ()
+        self._studies: Sequence[TuningStudy] = ()
         self._settling: TuningStudy | None = None
         self._work: dict[int, tuple[TuningStudy, str, float]] = {}
         self._seen: dict[int, TuningStudy] = {}
@@ -60,39 +60,39 @@ class LiveDisplay:
         self,
         shape: ModelShape,
         device: Device,
-        units: Sequence[TuningStudy],
+        studies: Sequence[TuningStudy],
         known: Sequence[Known],
     ) -> None:
         self._console.print(f"{shape.name}: {device_line(device)}")
-        self._units = units
+        self._studies = studies
         self._settles = device.kind is DeviceKind.CUDA
         self._name = "GPU" if self._settles else "worker"
         self._task = self._bar.add_task("trials", total=None, left="")
         self._left = TimeLeft()
         self._live.start()
 
-    def trial_asked(self, unit: TuningStudy, worker: int, config: AnyConfig) -> None:
-        self._work[worker] = (unit, str(config), time.monotonic())
-        self._seen.pop(id(unit), None)
-        self._seen[id(unit)] = unit
+    def trial_asked(self, study: TuningStudy, worker: int, config: AnyConfig) -> None:
+        self._work[worker] = (study, str(config), time.monotonic())
+        self._seen.pop(id(study), None)
+        self._seen[id(study)] = study
 
-    def trial_told(self, unit: TuningStudy, result: TrialResult) -> None:
-        log_trial(unit, result)
+    def trial_told(self, study: TuningStudy, result: TrialResult) -> None:
+        log_trial(study, result)
         if result.measurement is not None:
-            self._left.measured(still_expected(self._units))
+            self._left.measured(still_expected(self._studies))
 
-    def unit_ended(self, unit: TuningStudy) -> None:
+    def study_ended(self, study: TuningStudy) -> None:
         pass
 
-    def settling(self, unit: TuningStudy) -> None:
-        self._settling = unit
+    def settling(self, study: TuningStudy) -> None:
+        self._settling = study
         self._work.clear()
 
-    def settled(self, unit: TuningStudy) -> None:
+    def settled(self, study: TuningStudy) -> None:
         pass
 
     def tick(self) -> None:
-        busy = {id(unit) for unit in self._units if unit.in_flight}
+        busy = {id(study) for study in self._studies if study.in_flight}
         self._work = {n: work for n, work in self._work.items() if id(work[0]) in busy}
 
     def close(self, is_hurried: Callable[[], bool]) -> None:
@@ -100,10 +100,10 @@ class LiveDisplay:
 
     def _drawn(self) -> RenderableType:
         """The whole display, as things are now."""
-        if not self._units:
+        if not self._studies:
             return Text("")
-        done = sum(min(len(unit.entries), unit.target) for unit in self._units)
-        total = done + math.ceil(still_expected(self._units))
+        done = sum(min(len(study.entries), study.target) for study in self._studies)
+        total = done + math.ceil(still_expected(self._studies))
         self._bar.update(self._task, completed=done, total=total, left=self._time_left())
         workers = self._workers()
         rows = max(self._console.height - _OTHER_LINES - len(workers), _LEAST_ROWS)
@@ -117,10 +117,10 @@ class LiveDisplay:
         work = sorted(dict(self._work).items())  # this is drawn by a thread of its own
         lines = [
             _line(
-                f"{self._name} {number}: {config}, batch size {unit.key.problem.tokens}, "
+                f"{self._name} {number}: {config}, batch size {study.key.problem.tokens}, "
                 f"{seconds_words(now - since)}"
             )
-            for number, (unit, config, since) in work[:_WORKERS]
+            for number, (study, config, since) in work[:_WORKERS]
         ]
         rest = len(work) - _WORKERS
         return [*lines, _line(f"and {rest} more at work")] if rest > 0 else lines
@@ -132,7 +132,7 @@ class LiveDisplay:
         if seconds is None:
             return ""
         if self._settles:
-            seconds += _SETTLE_S * sum(bool(unit.entries) for unit in self._units)
+            seconds += _SETTLE_S * sum(bool(study.entries) for study in self._studies)
         if self._until is not None:
             seconds = min(seconds, max(self._until - time.monotonic(), 0.0))
         return f"about {seconds_words(_rounded(seconds))} left"
@@ -140,9 +140,9 @@ class LiveDisplay:
     def _shown(self, rows: int) -> list[TuningStudy]:
         """Every study that has begun, or as many as fit: those that had the last turns."""
         seen = dict(self._seen)  # this is drawn by a thread of its own
-        before = [unit for unit in self._units if unit.entries and id(unit) not in seen]
+        before = [study for study in self._studies if study.entries and id(study) not in seen]
         shown = [*before, *seen.values()][-rows:]
-        return sorted(shown, key=lambda unit: unit.key.problem.tokens)
+        return sorted(shown, key=lambda study: study.key.problem.tokens)
 
 
 def _line(words: str) -> Text:

@@ -39,27 +39,27 @@ class PlainDisplay:
         self,
         shape: ModelShape,
         device: Device,
-        units: Sequence[TuningStudy],
+        studies: Sequence[TuningStudy],
         known: Sequence[Known],
     ) -> None:
-        _log.info("%s: %s; %d studies", shape.name, device_line(device), len(units))
+        _log.info("%s: %s; %d studies", shape.name, device_line(device), len(studies))
 
-    def trial_asked(self, unit: TuningStudy, worker: int, config: AnyConfig) -> None:
+    def trial_asked(self, study: TuningStudy, worker: int, config: AnyConfig) -> None:
         pass
 
-    def trial_told(self, unit: TuningStudy, result: TrialResult) -> None:
-        log_trial(unit, result)
+    def trial_told(self, study: TuningStudy, result: TrialResult) -> None:
+        log_trial(study, result)
 
-    def unit_ended(self, unit: TuningStudy) -> None:
-        best = "nothing measured" if unit.best_us is None else f"best {unit.best_us:.1f} µs"
-        words = f", {_speedup(unit)} the default" if _speedup(unit) else ""
-        count, name = len(unit.entries), unit.key.problem.tokens
+    def study_ended(self, study: TuningStudy) -> None:
+        best = "nothing measured" if study.best_us is None else f"best {study.best_us:.1f} µs"
+        words = f", {_speedup(study)} the default" if _speedup(study) else ""
+        count, name = len(study.entries), study.key.problem.tokens
         _log.info("batch size %d: %s%s, %d measurements", name, best, words, count)
 
-    def settling(self, unit: TuningStudy) -> None:
+    def settling(self, study: TuningStudy) -> None:
         pass
 
-    def settled(self, unit: TuningStudy) -> None:
+    def settled(self, study: TuningStudy) -> None:
         pass
 
     def tick(self) -> None:
@@ -69,25 +69,27 @@ class PlainDisplay:
         pass
 
 
-def log_trial(unit: TuningStudy, result: TrialResult) -> None:
+def log_trial(study: TuningStudy, result: TrialResult) -> None:
     """What ``--verbose`` shows of each trial."""
     geomean_us = result.measurement.geomean_us if result.measurement else None
     words = _us(geomean_us) + (" µs" if geomean_us else result.reason)
-    _log.debug("%s: %s %s", unit.study.study_name, result.outcome.value, words)
+    _log.debug("%s: %s %s", study.optuna_study.study_name, result.outcome.value, words)
 
 
-def study_table(units: Sequence[TuningStudy]) -> Table:
+def study_table(studies: Sequence[TuningStudy]) -> Table:
     """One row per study."""
     table = Table(box=None, padding=(0, 1))
     for name in ("batch size", "trials", "best µs", "default µs", "speed-up"):
         table.add_column(name, justify="right")
-    for unit in units:
+    for study in studies:
         table.add_row(
-            str(unit.key.problem.tokens),
-            f"{len(unit.entries)}, done" if unit.ended else f"{len(unit.entries)}/{unit.target}",
-            _us(unit.best_us),
-            _us(unit.default_us),
-            _speedup(unit),
+            str(study.key.problem.tokens),
+            f"{len(study.entries)}, done"
+            if study.ended
+            else f"{len(study.entries)}/{study.target}",
+            _us(study.best_us),
+            _us(study.default_us),
+            _speedup(study),
         )
     return table
 
@@ -102,7 +104,7 @@ def _us(value: float | None) -> str:
     return "" if value is None else f"{value:.1f}"
 
 
-def _speedup(unit: TuningStudy) -> str:
-    if unit.best_us is None or unit.default_us is None:
+def _speedup(study: TuningStudy) -> str:
+    if study.best_us is None or study.default_us is None:
         return ""
-    return f"{unit.default_us / unit.best_us:.2f}×"
+    return f"{study.default_us / study.best_us:.2f}×"

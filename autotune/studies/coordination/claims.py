@@ -44,25 +44,25 @@ _TRIES = 3
 
 
 def claim(
-    study: Study, space: SearchSpace, ledger: StudyView, worker: str, *, count: int, goal: int
+    study: Study, space: SearchSpace, view: StudyView, worker: str, *, count: int, goal: int
 ) -> list[Asked]:
     """At most ``count`` trials of this worker, created and nobody else's: queued ones first, then
     what the sampler proposes. Fewer, or none, where others were faster: read and try again.
 
-    ``goal`` is how many measurements the study shall have; the ledger was read just before.
+    ``goal`` is how many measurements the study shall have; the view was read just before.
     """
-    queued = _queued(ledger, space)[:count]
+    queued = _queued(view, space)[:count]
     places = [
         (Place(trial._trial_id, trial.number), trial.system_attrs[FIXED])
         for trial in queued
         if take(study, trial, distributions(space), worker)
     ]
     if queued:
-        return _kept(study, ledger, _asked(places), goal, from_queue=True) if places else []
+        return _kept(study, view, _asked(places), goal, from_queue=True) if places else []
     for _ in range(_TRIES):
         params = proposals(study, space, count)
-        asked = _begun(study, space, ledger, params, worker=worker, goal=goal)
-        if asked or not _room(ledger, space, goal):
+        asked = _begun(study, space, view, params, worker=worker, goal=goal)
+        if asked or not _room(view, space, goal):
             return asked
     return []
 
@@ -86,7 +86,7 @@ def proposals(study: Study, space: SearchSpace, count: int) -> list[dict[str, An
 
 def sweep(
     study: Study,
-    ledger: StudyView,
+    view: StudyView,
     census: Census,
     *,
     mine: Collection[str] = (),
@@ -100,7 +100,7 @@ def sweep(
     among ``in_hand`` (a reply was lost); and those that no worker has signed: at once in a
     database, where ours are signed from the first moment, elsewhere when a minute has passed.
     """
-    running = [t for t in ledger.running if t._trial_id not in in_hand]
+    running = [t for t in view.running if t._trial_id not in in_hand]
     others = {_worker(t) for t in running} - {"", *mine}
     dead = census.dead(others)
     dead |= set(mine)
@@ -121,7 +121,7 @@ def sweep(
 def _begun(
     study: Study,
     space: SearchSpace,
-    ledger: StudyView,
+    view: StudyView,
     params: Sequence[dict[str, Any]],
     *,
     worker: str,
@@ -131,24 +131,24 @@ def _begun(
     if database_of(study) is None:
         places = begin(study, distributions(space), params, worker)
         asked = _asked(zip(places, params, strict=True))
-        return _kept(study, ledger, asked, goal, from_queue=False) if asked else []
+        return _kept(study, view, asked, goal, from_queue=False) if asked else []
 
     def standing() -> list[dict[str, Any]]:
-        ledger.read()
-        free = [each for each in params if config_from_keys(each) not in ledger.taken]
-        return free[: _room(ledger, space, goal)]
+        view.read()
+        free = [each for each in params if config_from_keys(each) not in view.taken]
+        return free[: _room(view, space, goal)]
 
     return _asked(begin_chosen(study, distributions(space), standing, worker))
 
 
-def _queued(ledger: StudyView, space: SearchSpace) -> list[FrozenTrial]:
-    return [trial for trial in ledger.waiting if asked_config(trial) in space]
+def _queued(view: StudyView, space: SearchSpace) -> list[FrozenTrial]:
+    return [trial for trial in view.waiting if asked_config(trial) in space]
 
 
-def _room(ledger: StudyView, space: SearchSpace, goal: int) -> int:
+def _room(view: StudyView, space: SearchSpace, goal: int) -> int:
     """For proposals: what was queued meanwhile has its place."""
-    wanted = goal - len(_queued(ledger, space))
-    return max(wanted - len(ledger.entries) - len(ledger.running), 0)
+    wanted = goal - len(_queued(view, space))
+    return max(wanted - len(view.entries) - len(view.running), 0)
 
 
 def _asked(places: Iterable[tuple[Place, Mapping[str, Any]]]) -> list[Asked]:
@@ -156,37 +156,37 @@ def _asked(places: Iterable[tuple[Place, Mapping[str, Any]]]) -> list[Asked]:
 
 
 def _kept(
-    study: Study, ledger: StudyView, asked: Sequence[Asked], goal: int, *, from_queue: bool
+    study: Study, view: StudyView, asked: Sequence[Asked], goal: int, *, from_queue: bool
 ) -> list[Asked]:
     """Those that stand; the others are given up."""
     kept: list[Asked] = []
     given_up: list[Asked] = []
     own = {each.number for each in asked}
-    ledger.read()
+    view.read()
     if database_of(study) is None:
-        _wait_for_half_made(ledger, max(own))
-    measured = len(ledger.entries)
-    in_work = [t.number for t in ledger.running if t.number not in own]
+        _wait_for_half_made(view, max(own))
+    measured = len(view.entries)
+    in_work = [t.number for t in view.running if t.number not in own]
     for each in asked:
         # one from the queue has an old ticket: others cannot have counted it before it ran
         others = in_work if from_queue else [n for n in in_work if n < each.number]
         is_full = measured + len(others) + len(kept) >= goal
-        is_double = ledger.holder(each.config) < each.number
+        is_double = view.holder(each.config) < each.number
         (given_up if is_full or is_double else kept).append(each)
     if given_up:
         abandon(study, *given_up)
     return kept
 
 
-def _wait_for_half_made(ledger: StudyView, last: int) -> None:
+def _wait_for_half_made(view: StudyView, last: int) -> None:
     """Storages that are no database show a trial before its parameters."""
     until = time.monotonic() + _HALF_MADE_S
     while time.monotonic() < until:
-        half = [t for t in ledger.running if t.number < last and config_of(t) is None]
+        half = [t for t in view.running if t.number < last and config_of(t) is None]
         if not half:
             return
         time.sleep(_POLL_S)
-        ledger.read()
+        view.read()
 
 
 def _worker(trial: FrozenTrial) -> str:

@@ -1,7 +1,7 @@
 """A process that compiles, and may be killed in the middle: the child's side and its handle.
 
-A compiler may loop for ever, abort in C++ or take all memory. CompileLimits of the kernel hold for the
-ptxas that it starts too; the parent kills the whole process group.
+A compiler may loop for ever, abort in C++ or take all memory. Limits of the operating system hold
+for the ptxas that it starts too; the parent kills the whole process group.
 """
 
 from __future__ import annotations

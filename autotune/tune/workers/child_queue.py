@@ -30,7 +30,7 @@ class InFlightTrial:
     """A trial between ask and tell."""
 
     position: int
-    """Of its unit."""
+    """Of its study."""
     problem: Problem
     asked: Asked
     stop: Stop | None = None
@@ -88,13 +88,13 @@ class ChildQueue:
         grown = self._child.resident_bytes - self._base_bytes
         return bool(self._base_bytes) and grown > self._growth_bytes
 
-    def submit(self, flight: InFlightTrial) -> None:
+    def submit(self, trial: InFlightTrial) -> None:
         """Returns at once."""
         self._first_at = self._first_at or time.monotonic()
-        self._queue.append(flight)
-        self._send(flight)
+        self._queue.append(trial)
+        self._send(trial)
         if len(self._queue) == 1:
-            self._on_start(flight)
+            self._on_start(trial)
 
     def collect(self) -> Iterator[tuple[InFlightTrial, TrialResult]]:
         """Every trial that has ended by now. Waits for none."""
@@ -144,13 +144,13 @@ class ChildQueue:
         if afresh:
             self._child.restart()
             self._base_bytes = 0
-            for flight in self._queue:
-                self._send(flight)
+            for trial in self._queue:
+                self._send(trial)
         if self._queue:
             self._on_start(self._queue[0])
 
-    def _send(self, flight: InFlightTrial) -> None:
-        self._child.submit("measure", flight.problem, flight.asked.config, stop=flight.stop)
+    def _send(self, trial: InFlightTrial) -> None:
+        self._child.submit("measure", trial.problem, trial.asked.config, stop=trial.stop)
 
 
 def smoothed(before: float, now: float) -> float:

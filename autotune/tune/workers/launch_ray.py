@@ -77,12 +77,12 @@ class Cluster:
     ) -> StartHere[Order]:
         """As ``start_here``, but on whichever node has so many free GPUs and cores."""
 
-        def start(order: Order) -> tuple[Connection, Process]:
+        def start(spec: Order) -> tuple[Connection, Process]:
             ours, far = Pipe()
             actor = self._ray.remote(_Relay).options(
                 num_gpus=gpus, num_cpus=cpus, max_concurrency=2, max_restarts=0
             )
-            worker = RayProcess(self._ray, actor.remote(start_here, order), far)
+            worker = RayProcess(self._ray, actor.remote(start_here, spec), far)
             return ours, worker
 
         return start
@@ -203,8 +203,8 @@ class RayProcess:
 class _Relay:
     """The actor: a worker on this node, and what passes between it and its parent."""
 
-    def __init__(self, start_here: StartHere[Any], order: Any) -> None:
-        self._link, self._process = start_here(order)
+    def __init__(self, start_here: StartHere[Any], spec: Any) -> None:
+        self._link, self._process = start_here(spec)
 
     def deliver(self, message: Any) -> None:
         self._link.send(message)

@@ -28,7 +28,7 @@ class Launcher:
         return self.ray_address is None
 
     @contextmanager
-    def orders(
+    def specs(
         self, settings: RunSettings, storage: str, log_level: int, host: PoolHost
     ) -> Iterator[tuple[list[WorkerSpec], Start]]:
         """What each worker is started with, and how one is started, while this lasts. Workers of
@@ -50,8 +50,8 @@ class Launcher:
             count = cluster.free_gpus if on_gpus else settings.jobs
             # A worker sees the one GPU that Ray gave it, whose index is then 0.
             device = "cuda:0" if on_gpus else settings.device
-            order = WorkerSpec(
+            spec = WorkerSpec(
                 device, settings.measurer_options, storage, 0, log_level, settings.sampler
             )
-            orders = [replace(order, number=number) for number in range(count)]
-            yield orders, cluster.starter(start_worker, gpus=int(on_gpus))
+            specs = [replace(spec, number=number) for number in range(count)]
+            yield specs, cluster.starter(start_worker, gpus=int(on_gpus))

@@ -26,18 +26,18 @@ LEAVE_S = 5.0
 class Settling(Protocol):
     """Who is told of finalists."""
 
-    def settling(self, unit: TuningStudy) -> None: ...
+    def settling(self, study: TuningStudy) -> None: ...
 
-    def settled(self, unit: TuningStudy) -> None: ...
+    def settled(self, study: TuningStudy) -> None: ...
 
 
 class RunMonitor:
-    """Keeps the parent's units as the workers' reports have them."""
+    """Keeps the parent's studies as the workers' reports have them."""
 
     def __init__(
-        self, units: Sequence[TuningStudy], observers: Sequence[Observer], settling: Settling
+        self, studies: Sequence[TuningStudy], observers: Sequence[Observer], settling: Settling
     ) -> None:
-        self._units = units
+        self._studies = studies
         self._observers = observers
         self._settling = settling
         self._at: dict[int, TuningStudy] = {}
@@ -49,39 +49,39 @@ class RunMonitor:
         """Share of the workers' time in which their devices verified and timed."""
         return self._busy_s / self._seconds if self._seconds else None
 
-    def work(self, crew: WorkerSupervisor, interrupt: Interrupt) -> None:
+    def work(self, supervisor: WorkerSupervisor, interrupt: Interrupt) -> None:
         """Until the workers have nothing left, or the user has interrupted."""
-        while crew.is_at_work and interrupt.since_s <= LEAVE_S:
+        while supervisor.is_at_work and interrupt.since_s <= LEAVE_S:
             if interrupt.requested:
-                crew.leave()
-            for number, event in crew.listen():
+                supervisor.leave()
+            for number, event in supervisor.listen():
                 self._take(number, event)
             for observer in self._observers:
                 observer.tick()
 
-    def settle(self, crew: WorkerSupervisor, interrupt: Interrupt) -> None:
-        """The finalists of every unit, by whichever worker is free."""
-        for _, event in crew.settle(range(len(self._units))):
+    def settle(self, supervisor: WorkerSupervisor, interrupt: Interrupt) -> None:
+        """The finalists of every study, by whichever worker is free."""
+        for _, event in supervisor.settle(range(len(self._studies))):
             if interrupt.requested:
-                crew.leave()
+                supervisor.leave()
             if isinstance(event, MeasureFinals):
-                self._settling.settling(self._units[event.position])
+                self._settling.settling(self._studies[event.position])
             elif isinstance(event, FinalsMeasured):
-                unit = self._units[event.position]
-                unit.finalists = list(event.finalists)
-                self._settling.settled(unit)
+                study = self._studies[event.position]
+                study.finalists = list(event.finalists)
+                self._settling.settled(study)
 
     def _take(self, number: int, event: object) -> None:
         if isinstance(event, TrialStarted):
-            self._turn(number, self._units[event.position])
+            self._turn(number, self._studies[event.position])
             for observer in self._observers:
-                observer.trial_asked(self._units[event.position], number, event.config)
+                observer.trial_asked(self._studies[event.position], number, event.config)
         elif isinstance(event, TrialFinished):
-            unit = self._units[event.position]
-            if event.entry is not None and not unit.has(event.entry.trial_number):
-                unit.entries.append(event.entry)
+            study = self._studies[event.position]
+            if event.entry is not None and not study.has(event.entry.trial_number):
+                study.entries.append(event.entry)
             for observer in self._observers:
-                observer.trial_told(unit, event.result)
+                observer.trial_told(study, event.result)
         elif isinstance(event, StudyFinished):
             self._end(event)
         elif isinstance(event, SearchFinished):
@@ -91,22 +91,22 @@ class RunMonitor:
         elif isinstance(event, WorkerDied):
             self._turn(number, None)
 
-    def _turn(self, number: int, unit: TuningStudy | None) -> None:
-        """A worker turns to a unit, away from the one before."""
+    def _turn(self, number: int, study: TuningStudy | None) -> None:
+        """A worker turns to a study, away from the one before."""
         before = self._at.pop(number, None)
         if before is not None:
             before.in_flight -= 1
-        if unit is not None:
-            unit.in_flight += 1
-            self._at[number] = unit
+        if study is not None:
+            study.in_flight += 1
+            self._at[number] = study
 
     def _end(self, event: StudyFinished) -> None:
-        unit = self._units[event.position]
-        unit.ended = event.ended
+        study = self._studies[event.position]
+        study.ended = event.ended
         if event.position not in self._over:
             self._over.add(event.position)
             retry_storage(
-                unit.refresh
+                study.refresh
             )  # others' reports may still be on their way, or go elsewhere
             for observer in self._observers:
-                observer.unit_ended(unit)
+                observer.study_ended(study)

@@ -3,7 +3,7 @@
     parent   Describe ──► Begin ──────────────────────► Settle… ──► Leave
     worker   Ready ──► Described ──► Started, Told, Over… ──► Done ──► Settled…
 
-Any channel that carries Python objects in order will do: see ``Link``. A unit is named by its
+Any channel that carries Python objects in order will do: see ``Link``. A study is named by its
 position in ``StartSearch.plans``.
 """
 
@@ -71,7 +71,7 @@ class StartSearch:
 
 @dataclass(frozen=True, slots=True)
 class MeasureFinals:
-    """Measure a unit's finalists again."""
+    """Measure a study's finalists again."""
 
     position: int
 
@@ -114,7 +114,7 @@ class TrialFinished:
 
 @dataclass(frozen=True, slots=True)
 class StudyFinished:
-    """A unit has its measurements, or will get no more for the reason in ``ended``."""
+    """A study has its measurements, or will get no more for the reason in ``ended``."""
 
     position: int
     ended: str

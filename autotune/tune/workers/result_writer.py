@@ -21,7 +21,7 @@ class PendingWrite:
     study: Study
     end: TrialEnd
     then: Callable[[bool], None]
-    """Called in the teller's thread: whether it was written, or somebody else had ended the trial
+    """Called in the writer's thread: whether it was written, or somebody else had ended the trial
     because this worker was taken for dead."""
 
 
@@ -33,7 +33,7 @@ class ResultWriter:
         self._given = 0
         self._done = 0
         self._error: StorageError | None = None
-        self._thread = threading.Thread(target=self._run, name="teller", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="result_writer", daemon=True)
         self._thread.start()
 
     def tell(self, ending: PendingWrite) -> None:

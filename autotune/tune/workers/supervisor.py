@@ -77,8 +77,8 @@ class _State(Enum):
 class _WorkerHandle:
     """One worker through all its lives."""
 
-    def __init__(self, order: WorkerSpec, start: Start) -> None:
-        self.order = order
+    def __init__(self, spec: WorkerSpec, start: Start) -> None:
+        self.spec = spec
         self._start = start
         self.device: Device | None = None
         self.deaths = 0
@@ -87,7 +87,7 @@ class _WorkerHandle:
 
     def start(self) -> None:
         self.state = _State.STARTING
-        self.link, self._process = self._start(self.order)
+        self.link, self._process = self._start(self.spec)
 
     def send(self, message: object) -> None:
         try:
@@ -109,8 +109,8 @@ class _WorkerHandle:
 class WorkerSupervisor:
     """All workers of a run; ``close`` ends them."""
 
-    def __init__(self, orders: Sequence[WorkerSpec], start: Start = start_worker) -> None:
-        self._members = [_WorkerHandle(order, start) for order in orders]
+    def __init__(self, specs: Sequence[WorkerSpec], start: Start = start_worker) -> None:
+        self._members = [_WorkerHandle(spec, start) for spec in specs]
         self._begin: tuple[StartSearch, float] | None = None
         self._left_at: float | None = None
 
@@ -122,7 +122,7 @@ class WorkerSupervisor:
         devices = [m.device for m in self._members if m.device is not None]
         if len(set(devices)) > 1:
             names = ", ".join(
-                f"{m.order.device} is {m.device.name}" for m in self._members if m.device
+                f"{m.spec.device} is {m.device.name}" for m in self._members if m.device
             )
             raise DeviceError(
                 f"one run needs GPUs of one kind, for times to compare: {names}. "
@@ -163,21 +163,21 @@ class WorkerSupervisor:
                     in_work[index] = waiting.pop(0)
                     member.state = _State.BUSY
                     member.send(MeasureFinals(in_work[index]))
-                    yield member.order.number, MeasureFinals(in_work[index])
+                    yield member.spec.number, MeasureFinals(in_work[index])
             for index, event in self._listen():
                 if isinstance(event, FinalsMeasured):
                     in_work.pop(index, None)
                     self._members[index].state = _State.IDLE
                 elif isinstance(event, WorkerDied):
                     in_work.pop(index, None)  # its finalists stay as they were
-                yield self._members[index].order.number, event
+                yield self._members[index].spec.number, event
             if all(m.state is _State.GONE for m in self._members):
                 return
 
     def listen(self) -> list[Event]:
         """What came within a fifth of a second. Raises what a worker refused with, and DeviceError
         where workers die faster than they work."""
-        return [(self._members[index].order.number, event) for index, event in self._listen()]
+        return [(self._members[index].spec.number, event) for index, event in self._listen()]
 
     def leave(self) -> None:
         """Ask everybody to finish or abandon within a few seconds."""
@@ -221,7 +221,7 @@ class WorkerSupervisor:
         if isinstance(message, WorkerError):
             self._on_refusal(member, message.error)
         if isinstance(message, WorkerCrashed):
-            _log.error("worker %d failed:\n%s", member.order.number, message.trace)
+            _log.error("worker %d failed:\n%s", member.spec.number, message.trace)
         elif isinstance(message, LogLine):
             _log.log(message.level, "%s", message.text)
         elif isinstance(message, WorkerReady):
@@ -241,7 +241,7 @@ class WorkerSupervisor:
         is_alone = all(m.state is _State.GONE for m in others)
         if self._begin is None or is_alone or not isinstance(error, DeviceError):
             raise error
-        _log.error("worker %d: %s", member.order.number, error)
+        _log.error("worker %d: %s", member.spec.number, error)
         member.deaths = _DEATHS
 
     def _on_end(self, member: _WorkerHandle) -> None:
@@ -249,7 +249,7 @@ class WorkerSupervisor:
         if self._left_at is not None or member.is_done:
             return
         member.deaths += 1
-        number = member.order.number
+        number = member.spec.number
         if member.device is not None and member.deaths < _DEATHS:
             _log.warning("worker %d died (%s); another takes its place", number, words)
             member.start()

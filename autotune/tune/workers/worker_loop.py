@@ -76,7 +76,7 @@ class Worker:
 
     def __init__(
         self,
-        units: Sequence[TuningStudy],
+        studies: Sequence[TuningStudy],
         child: Child,
         *,
         lease: Lease,
@@ -87,18 +87,18 @@ class Worker:
         start_at: int = 0,
     ) -> None:
         """``compiling`` does so before the child measures; without it the child compiles.
-        ``start_at`` is the unit to take first where all have equally many workers."""
-        self._units = units
+        ``start_at`` is the study to take first where all have equally many workers."""
+        self._studies = studies
         self._lease, self._parent, self._limits = lease, parent, limits
-        self._rooms = StudyScheduler(
-            units,
+        self._scheduler = StudyScheduler(
+            studies,
             lease=lease,
             census=census,
             start_at=start_at,
             on_over=self._on_over,
         )
-        compiles = any(unit.key.device.kind is DeviceKind.ESTIMATE for unit in units)
-        self._flights = ChildQueue(
+        compiles = any(study.key.device.kind is DeviceKind.ESTIMATE for study in studies)
+        self._child_queue = ChildQueue(
             child,
             run_timeout_s=limits.run_timeout_s,
             timed_out=Outcome.COMPILE_TIMEOUT if compiles else Outcome.RUN_TIMEOUT,
@@ -108,7 +108,7 @@ class Worker:
         self._waiting: AwaitingCompile[InFlightTrial] | None = None
         if compiling is not None:
             self._waiting = AwaitingCompile(compiling)
-        self._teller = ResultWriter()
+        self._result_writer = ResultWriter()
         self._ask_s = 0.0
 
     def run(self) -> WorkerTime:
@@ -119,25 +119,25 @@ class Worker:
                 pass
         finally:
             self._give_up(self._drop_waiting())
-            self._give_up(self._flights.drop())
-            self._teller.close()
-        return self._flights.spent
+            self._give_up(self._child_queue.drop())
+            self._result_writer.close()
+        return self._child_queue.spent
 
     def _step(self) -> bool:
         """False where nothing is left to do."""
-        self._teller.check()
+        self._result_writer.check()
         if self._is_leaving:
             self._give_up(self._drop_waiting())
         else:
-            retry_storage(self._rooms.sweep)
+            retry_storage(self._scheduler.sweep)
             self._ask_ahead()
         if self._in_work:
             self._collect()
             return self._parent.since_s <= LEAVE_S
-        if self._is_leaving or self._rooms.are_over:
+        if self._is_leaving or self._scheduler.are_over:
             return False
         # Others have what is left in work; they may fail.
-        time.sleep(_REST_S if self._teller.is_idle else 0.01)
+        time.sleep(_REST_S if self._result_writer.is_idle else 0.01)
         return True
 
     @property
@@ -148,62 +148,68 @@ class Worker:
     def _ask_ahead(self) -> None:
         """Keep the child's queue so long that it does not run dry while we ask, or compile."""
         low = self._low_water
-        if len(self._flights) > low or self._in_work >= _MOST_AHEAD or self._flights.is_bloated:
+        if (
+            len(self._child_queue) > low
+            or self._in_work >= _MOST_AHEAD
+            or self._child_queue.is_bloated
+        ):
             return
         began = time.monotonic()
-        position = retry_storage(self._rooms.find)
+        position = retry_storage(self._scheduler.find)
         if position is None:
             return
-        unit = self._units[position]
-        room = self._rooms.room(position)
-        count = max(min(2 * low - len(self._flights), _MOST_AHEAD - self._in_work, room), 1)
-        ledger, worker = self._rooms.ledger(position), self._lease.worker
+        study = self._studies[position]
+        room = self._scheduler.room(position)
+        count = max(min(2 * low - len(self._child_queue), _MOST_AHEAD - self._in_work, room), 1)
+        view, worker = self._scheduler.view(position), self._lease.worker
         asked = retry_storage(
-            lambda: claim(unit.study, unit.space, ledger, worker, count=count, goal=unit.goal)
+            lambda: claim(
+                study.optuna_study, study.space, view, worker, count=count, goal=study.goal
+            )
         )
         for each in asked:
-            self._rooms.begun(position, each.trial_id)
-            flight = InFlightTrial(position, unit.job.problem, each)
+            self._scheduler.begun(position, each.trial_id)
+            trial = InFlightTrial(position, study.job.problem, each)
             if self._waiting is None:
-                self._submit(flight)
+                self._submit(trial)
             else:
-                self._waiting.add(flight, unit.job.problem, each.config)
+                self._waiting.add(trial, study.job.problem, each.config)
         self._submit_compiled()
         if asked:
-            self._wish(unit)
+            self._wish(study)
             self._ask_s = smoothed(self._ask_s, time.monotonic() - began)
 
     @property
     def _in_work(self) -> int:
-        return len(self._flights) + (0 if self._waiting is None else len(self._waiting))
+        return len(self._child_queue) + (0 if self._waiting is None else len(self._waiting))
 
     @property
     def _low_water(self) -> int:
         """Trials that the child measures while we ask, with some slack, and at least the next."""
-        if not self._flights.usual_s:
+        if not self._child_queue.usual_s:
             return 1
-        needed = math.ceil(_SLACK * self._ask_s / self._flights.usual_s)
+        needed = math.ceil(_SLACK * self._ask_s / self._child_queue.usual_s)
         return min(max(needed, 1), _MOST_AHEAD // 2)
 
-    def _wish(self, unit: TuningStudy) -> None:
+    def _wish(self, study: TuningStudy) -> None:
         """Have compiled what the sampler is likely to ask next."""
-        sampler = unit.study.sampler
+        sampler = study.optuna_study.sampler
         if self._waiting is not None and hasattr(sampler, "likely"):
-            likely = retry_storage(lambda: sampler.likely(unit.study, _LIKELY))
-            self._waiting.want(unit.job.problem, [config_from_keys(each) for each in likely])
+            likely = retry_storage(lambda: sampler.likely(study.optuna_study, _LIKELY))
+            self._waiting.want(study.job.problem, [config_from_keys(each) for each in likely])
 
     def _submit_compiled(self) -> None:
         """What has its binary goes to the child; what cannot have one is told."""
-        for flight, ahead in self._waiting.compiled() if self._waiting is not None else ():
-            flight.ahead_s = ahead.seconds if ahead else 0.0
+        for trial, ahead in self._waiting.compiled() if self._waiting is not None else ():
+            trial.ahead_s = ahead.seconds if ahead else 0.0
             if ahead is not None and isinstance(ahead.result, CompileFailure):
-                self._tell(flight, failed_compile(ahead.result))
+                self._tell(trial, failed_compile(ahead.result))
             else:
-                self._submit(flight)
+                self._submit(trial)
 
-    def _submit(self, flight: InFlightTrial) -> None:
-        flight.stop = self._units[flight.position].stop(flight.asked.config)
-        self._flights.submit(flight)
+    def _submit(self, trial: InFlightTrial) -> None:
+        trial.stop = self._studies[trial.position].stop(trial.asked.config)
+        self._child_queue.submit(trial)
 
     def _drop_waiting(self) -> list[InFlightTrial]:
         if self._waiting is None:
@@ -215,41 +221,41 @@ class Worker:
     def _collect(self) -> None:
         """Take in everything that is there; wait a little for the first."""
         sources: list[Connection | int] = []
-        if len(self._flights):
-            sources.append(self._flights.child.connection)
+        if len(self._child_queue):
+            sources.append(self._child_queue.child.connection)
         if self._waiting is not None:
             sources.append(self._waiting.bell)
         wait(sources, timeout=_POLL_S)
-        for flight, result in self._flights.collect():
-            self._tell(flight, result)
+        for trial, result in self._child_queue.collect():
+            self._tell(trial, result)
         self._submit_compiled()
 
-    def _tell(self, flight: InFlightTrial, result: TrialResult) -> None:
-        position, asked = flight.position, flight.asked
-        unit = self._units[position]
-        result = replace(result, ahead_s=flight.ahead_s)
-        end = ending(asked, result, unit.default_us, deaths=flight.deaths)
-        entry = next(iter(measured([told(asked, unit.space, end)])), None)
+    def _tell(self, trial: InFlightTrial, result: TrialResult) -> None:
+        position, asked = trial.position, trial.asked
+        study = self._studies[position]
+        result = replace(result, ahead_s=trial.ahead_s)
+        end = ending(asked, result, study.default_us, deaths=trial.deaths)
+        entry = next(iter(measured([told(asked, study.space, end)])), None)
         if entry is not None:
-            self._rooms.note(position, entry)
+            self._scheduler.note(position, entry)
 
         def then(is_written: bool) -> None:
             if is_written:
                 self._parent.send(TrialFinished(position, result, entry))
-            self._rooms.ended(asked.trial_id)
+            self._scheduler.ended(asked.trial_id)
 
-        self._teller.tell(PendingWrite(unit.study, end, then))
+        self._result_writer.tell(PendingWrite(study.optuna_study, end, then))
 
     def _on_over(self, position: int) -> None:
-        unit = self._units[position]
+        study = self._studies[position]
         if self._waiting is not None:
-            self._waiting.want(unit.job.problem, ())
-        self._parent.send(StudyFinished(position, unit.ended))
+            self._waiting.want(study.job.problem, ())
+        self._parent.send(StudyFinished(position, study.ended))
 
-    def _give_up(self, flights: Sequence[InFlightTrial]) -> None:
+    def _give_up(self, trials: Sequence[InFlightTrial]) -> None:
         """Their configs may be asked again. A storage that fails now is told nothing: whoever
         comes next sees that we are gone."""
-        for flight in flights:
+        for trial in trials:
             with suppress(*transient_errors()):
-                abandon(self._units[flight.position].study, flight.asked)
-            self._rooms.ended(flight.asked.trial_id)
+                abandon(self._studies[trial.position].optuna_study, trial.asked)
+            self._scheduler.ended(trial.asked.trial_id)

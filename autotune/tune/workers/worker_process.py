@@ -58,7 +58,7 @@ _SEND_S = 2.0
 
 
 class ParentChannel:
-    """A worker's view of its parent: takes reports, brings orders, may ask to leave."""
+    """A worker's view of its parent: takes reports, brings specs, may ask to leave."""
 
     def __init__(self, link: Link) -> None:
         self._link = link
@@ -98,7 +98,7 @@ class ParentChannel:
         self._sender.join(_SEND_S)
 
     def next(self) -> Any:
-        """The next order; None when it is time to end."""
+        """The next spec; None when it is time to end."""
         while not self._waiting and self._leave_at is None:
             try:
                 if self._link.poll(1.0):  # returns, so that a signal's handler is heard
@@ -123,13 +123,13 @@ class ParentChannel:
 
 
 def start_worker(
-    order: WorkerSpec, host: PoolHost | None = None
+    spec: WorkerSpec, host: PoolHost | None = None
 ) -> tuple[Connection, multiprocessing.process.BaseProcess]:
     """A worker in a process of its own on this machine, and the link to it. It dies with us.
-    What it needs compiled it orders from ``host``."""
+    What it needs compiled it specs from ``host``."""
     ours, theirs = _CONTEXT.Pipe()
     pool = host.connect() if host is not None else None
-    process = _CONTEXT.Process(target=_main, args=(theirs, order, os.getpid(), pool))
+    process = _CONTEXT.Process(target=_main, args=(theirs, spec, os.getpid(), pool))
     process.start()
     theirs.close()
     if pool is not None:
@@ -139,59 +139,59 @@ def start_worker(
 
 def serve(
     link: Link,
-    order: WorkerSpec,
-    overseer: ParentChannel | None = None,
+    spec: WorkerSpec,
+    parent_channel: ParentChannel | None = None,
     compiling: Compiling | None = None,
 ) -> None:
     """Be a worker until the parent says that it is enough, or is gone. See ``messages``. Without
     ``compiling`` the device's process compiles.
 
-    For launchers: this may run anywhere that reaches the order's storage, in the main thread of a
+    For launchers: this may run anywhere that reaches the spec's storage, in the main thread of a
     process that does nothing else.
     """
-    overseer = overseer or ParentChannel(link)
+    parent_channel = parent_channel or ParentChannel(link)
     log = logging.getLogger("autotune")
-    log.handlers = [_Reporter(overseer)]
-    log.setLevel(order.log_level)
+    log.handlers = [_Reporter(parent_channel)]
+    log.setLevel(spec.log_level)
     log.propagate = False
     try:
         with ExitStack() as stack:
-            _WorkerProcess(order, overseer, stack, compiling).run()
+            _WorkerProcess(spec, parent_channel, stack, compiling).run()
     except AutotuneError as error:
-        overseer.send(WorkerError(error))
+        parent_channel.send(WorkerError(error))
     except Exception:  # noqa: BLE001  the process's edge: the parent decides
-        overseer.send(WorkerCrashed(traceback.format_exc()))
-    overseer.close()
+        parent_channel.send(WorkerCrashed(traceback.format_exc()))
+    parent_channel.close()
 
 
 class _WorkerProcess:
-    """What a worker holds from its first order to its last."""
+    """What a worker holds from its first spec to its last."""
 
     def __init__(
         self,
-        order: WorkerSpec,
-        overseer: ParentChannel,
+        spec: WorkerSpec,
+        parent_channel: ParentChannel,
         stack: ExitStack,
         compiling: Compiling | None,
     ) -> None:
-        self._order = order
+        self._spec = spec
         self._compiling = compiling
-        self._overseer = overseer
+        self._parent_channel = parent_channel
         self._stack = stack
-        if order.sampler == "surrogate":
+        if spec.sampler == "surrogate":
             threading.Thread(target=load, name="libraries", daemon=True).start()
-        self._child = Child(partial(open_measurer, order.device, order.options))
+        self._child = Child(partial(open_measurer, spec.device, spec.options))
         stack.callback(self._child.close)
         # while the device opens: eight workers that do this and nothing else wait for a core
-        self._storage = retry_storage(lambda: open_storage(order.storage, create=False))
+        self._storage = retry_storage(lambda: open_storage(spec.storage, create=False))
         stack.callback(self._storage.remove_session)
         self._measurer = RemoteMeasurer(self._child)
-        self._units: list[TuningStudy] = []
+        self._studies: list[TuningStudy] = []
         self._settings: RunSettings | None = None
 
     def run(self) -> None:
-        self._overseer.send(WorkerReady(self._measurer.device))
-        while (message := self._overseer.next()) is not None:
+        self._parent_channel.send(WorkerReady(self._measurer.device))
+        while (message := self._parent_channel.next()) is not None:
             if isinstance(message, DescribeSpaces):
                 self._describe(message)
             elif isinstance(message, StartSearch):
@@ -204,7 +204,7 @@ class _WorkerProcess:
         described = tuple(
             (space, self._measurer.prior_us(problem, space.configs)) for problem, space in spaces
         )
-        self._overseer.send(SpacesDescribed(described))
+        self._parent_channel.send(SpacesDescribed(described))
 
     def _work(self, begin: StartSearch) -> None:
         deadline = None if begin.seconds is None else time.monotonic() + begin.seconds
@@ -213,59 +213,59 @@ class _WorkerProcess:
         is_ahead = compiles_ahead(self._measurer.device, settings.provider)
         compiled = None
         if is_ahead:
-            path = self._order.options.cache_dir / FILE_NAME
+            path = self._spec.options.cache_dir / FILE_NAME
             compiled = CompileCache(path, self._measurer.device.target)
-        self._units = retry_storage(lambda: _join(storage, begin, self._order.number, compiled))
-        with Lease(storage, self._order.device) as lease:
+        self._studies = retry_storage(lambda: _join(storage, begin, self._spec.number, compiled))
+        with Lease(storage, self._spec.device) as lease:
             worker = Worker(
-                self._units,
+                self._studies,
                 self._child,
                 lease=lease,
                 census=retry_storage(lambda: Census(storage)),
-                parent=self._overseer,
+                parent=self._parent_channel,
                 limits=WorkerLimits(settings.run_timeout_s, deadline),
-                start_at=self._order.number,
+                start_at=self._spec.number,
                 compiling=self._compiling if is_ahead else None,
             )
-            self._overseer.send(SearchFinished(worker.run()))
+            self._parent_channel.send(SearchFinished(worker.run()))
 
     def _settle(self, position: int) -> None:
         assert self._settings is not None
-        unit = self._units[position]
-        retry_storage(unit.refresh)
+        study = self._studies[position]
+        retry_storage(study.refresh)
         run_timeout_s = self._settings.run_timeout_s
-        settle(unit, self._child, self._overseer, run_timeout_s)
-        cross(unit, unit.known, self._child, self._overseer, run_timeout_s)
-        self._overseer.send(FinalsMeasured(position, tuple(unit.finalists)))
+        settle(study, self._child, self._parent_channel, run_timeout_s)
+        cross(study, study.known, self._child, self._parent_channel, run_timeout_s)
+        self._parent_channel.send(FinalsMeasured(position, tuple(study.finalists)))
 
 
 class _Reporter(logging.Handler):
     """Log lines go to the parent, whose display they must not tear."""
 
-    def __init__(self, overseer: ParentChannel) -> None:
+    def __init__(self, parent_channel: ParentChannel) -> None:
         super().__init__()
-        self._overseer = overseer
+        self._parent_channel = parent_channel
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._overseer.send(LogLine(record.levelno, record.getMessage()))
+        self._parent_channel.send(LogLine(record.levelno, record.getMessage()))
 
 
 def _join(
     storage: BaseStorage, begin: StartSearch, worker: int, compiled: CompileCache | None
 ) -> list[TuningStudy]:
     known: list[Known] = []
-    units = [
+    studies = [
         join_tuning_study(storage, plan, begin.settings, known, worker=worker, compiled=compiled)
         for plan in begin.plans
     ]
-    known += known_studies(storage, units)
-    return units
+    known += known_studies(storage, studies)
+    return studies
 
 
-def _main(link: Connection, order: WorkerSpec, parent: int, pool: Connection | None) -> None:
+def _main(link: Connection, spec: WorkerSpec, parent: int, pool: Connection | None) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the parent, which decides
     die_with(parent)
-    overseer = ParentChannel(link)
-    signal.signal(signal.SIGTERM, lambda *_: overseer.leave())
-    serve(link, order, overseer, RemotePool(pool) if pool is not None else None)
+    parent_channel = ParentChannel(link)
+    signal.signal(signal.SIGTERM, lambda *_: parent_channel.leave())
+    serve(link, spec, parent_channel, RemotePool(pool) if pool is not None else None)
     link.close()

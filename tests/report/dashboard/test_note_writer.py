@@ -102,7 +102,7 @@ class _After(PlainDisplay):
     def __init__(self, number: int, action: object) -> None:
         self._left, self._action = number, action
 
-    def trial_told(self, unit: TuningStudy, result: TrialResult) -> None:
+    def trial_told(self, study: TuningStudy, result: TrialResult) -> None:
         self._left -= 1
         if self._left == 0:
             self._action()  # type: ignore[operator]
@@ -139,7 +139,7 @@ def test_what_is_settled_is_written_before_the_end(
             written.append((0, False))
 
     monkeypatch.setattr(keeping, "write_note", noting)
-    monkeypatch.setattr(NoteKeeper, "unit_ended", lambda *_: None)
+    monkeypatch.setattr(NoteKeeper, "study_ended", lambda *_: None)
     run(finished.settings, str(tmp_path / "o.db"), Displays(Waiting(), NoteKeeper(tmp_path)))
     assert written[-1] == (0, False)  # nothing twice
 
@@ -164,7 +164,7 @@ def test_a_mistake_in_a_note_is_told_and_ends_no_run(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(keeping, "subject_of", lambda unit: unit.nothing)
+    monkeypatch.setattr(keeping, "subject_of", lambda study: study.nothing)
     with caplog.at_level(logging.ERROR, "autotune"):
         report = run(finished.settings, str(tmp_path / "other.db"), NoteKeeper(tmp_path))
     assert report.measured == 40

@@ -43,11 +43,11 @@ class _Unit:
 def test_nothing_is_wider_than_the_terminal(width: int) -> None:
     console = Console(width=width, force_terminal=True, file=io.StringIO(), color_system=None)
     display = LiveDisplay(console)
-    units = [_Unit(size, 20) for size in (1, 64, 4096)]
-    display._units = units  # type: ignore[assignment]
+    studies = [_Unit(size, 20) for size in (1, 64, 4096)]
+    display._studies = studies  # type: ignore[assignment]
     display._task = display._bar.add_task("trials", total=None, left="")
-    for worker, unit in enumerate(units * 2):
-        display.trial_asked(unit, worker, Config(128, 256, 128, 64, 8, 5))  # type: ignore[arg-type]
+    for worker, study in enumerate(studies * 2):
+        display.trial_asked(study, worker, Config(128, 256, 128, 64, 8, 5))  # type: ignore[arg-type]
     with console.capture() as capture:
         console.print(display._drawn())
     lines = [_ESCAPE.sub("", line) for line in capture.get().splitlines()]
@@ -61,11 +61,11 @@ def test_nothing_is_wider_than_the_terminal(width: int) -> None:
 def test_studies_in_turn_have_a_row_each_or_the_last_ones_do(height: int, first: int) -> None:
     console = Console(width=80, height=height, force_terminal=True, file=io.StringIO())
     display = LiveDisplay(console)
-    units = [_Unit(size, 20) for size in range(1, 19)]
-    display._units = units  # type: ignore[assignment]
+    studies = [_Unit(size, 20) for size in range(1, 19)]
+    display._studies = studies  # type: ignore[assignment]
     display._task = display._bar.add_task("trials", total=None, left="")
-    for unit in units:
-        display.trial_asked(unit, 0, Config(128, 256, 128, 64, 8, 5))  # type: ignore[arg-type]
+    for study in studies:
+        display.trial_asked(study, 0, Config(128, 256, 128, 64, 8, 5))  # type: ignore[arg-type]
     with console.capture() as capture:
         console.print(display._drawn())
     lines = [_ESCAPE.sub("", line) for line in capture.get().splitlines()]

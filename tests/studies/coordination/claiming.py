@@ -40,18 +40,18 @@ def main(name: str, worker: str, goal: int, size: int) -> None:
     seed = 0  # the same for all: they want the same configs
     sampler = UnseenSampler(space, RandomSampler(seed=seed), seed)
     study = optuna.load_study(study_name="study", storage=storage_of(name), sampler=sampler)
-    ledger = StudyView(study)
+    view = StudyView(study)
     kept: list[Any] = []
     while True:
-        ledger.read()
-        room = goal - len(ledger.entries) - len(ledger.running)
-        if len(ledger.entries) >= goal:
+        view.read()
+        room = goal - len(view.entries) - len(view.running)
+        if len(view.entries) >= goal:
             break
         if room <= 0 and not kept:
             time.sleep(0.01)
             continue
         if room > 0:
-            kept += claim(study, space, ledger, worker, count=2, goal=goal)
+            kept += claim(study, space, view, worker, count=2, goal=goal)
         if kept:
             asked = kept.pop(0)
             attrs = {"outcome": "ok", "samples_us": [1.0]}

@@ -47,9 +47,9 @@ def _study(storage: BaseStorage, sampler: BaseSampler | None = None) -> Study:
 
 
 def _claim(study: Study, *, count: int = 1, goal: int = 6, worker: str = ME) -> list[Config]:
-    ledger = StudyView(study)
-    ledger.read()
-    return [a.config for a in claim(study, SPACE, ledger, worker, count=count, goal=goal)]
+    view = StudyView(study)
+    view.read()
+    return [a.config for a in claim(study, SPACE, view, worker, count=count, goal=goal)]
 
 
 class Outrun(type(SAMPLERS["grid"](SPACE, 0))):  # type: ignore[misc]
@@ -133,9 +133,9 @@ def test_what_the_dead_left_is_queued_once_and_the_livings_is_theirs(
         _claim(study, worker=alive.worker)
         _claim(study, worker="dead")
         for _ in range(2):
-            ledger = StudyView(study)
-            ledger.read()
-            sweep(study, ledger, Census(storage))
+            view = StudyView(study)
+            view.read()
+            sweep(study, view, Census(storage))
     states = [trial.state for trial in study.get_trials()]
     assert states == [TrialState.RUNNING, TrialState.FAIL, TrialState.WAITING]
     assert _claim(study) == [SPACE.configs[1]]
@@ -148,10 +148,10 @@ def test_a_trial_of_ours_that_we_do_not_know_is_lost(storage: BaseStorage) -> No
     with Lease(storage, "x") as lease:
         _claim(study, worker=lease.worker, count=1)
         _claim(study, worker=lease.worker, count=1)
-        ledger = StudyView(study)
-        ledger.read()
+        view = StudyView(study)
+        view.read()
         known = {study.get_trials()[0]._trial_id}
-        assert sweep(study, ledger, Census(storage), mine=lease.names, in_hand=known) == 1
+        assert sweep(study, view, Census(storage), mine=lease.names, in_hand=known) == 1
     states = [trial.state for trial in study.get_trials()]
     assert states == [TrialState.RUNNING, TrialState.FAIL, TrialState.WAITING]
 
@@ -160,9 +160,9 @@ def test_a_trial_without_a_worker_is_lost_in_a_database(database: str) -> None:
     study = _study(open_storage(database, create=True))
     study.ask(distributions(SPACE))
     study.ask()  # killed before its parameters were written
-    ledger = StudyView(study)
-    ledger.read()
-    assert sweep(study, ledger, Census(study._storage)) == 2
+    view = StudyView(study)
+    view.read()
+    assert sweep(study, view, Census(study._storage)) == 2
     states = [trial.state for trial in study.get_trials()]
     assert states == [TrialState.FAIL, TrialState.FAIL, TrialState.WAITING]
 
@@ -173,9 +173,9 @@ def test_elsewhere_a_trial_may_be_unsigned_for_a_moment(tmp_path: Path) -> None:
     now = [0.0]
     census, found = Census(study._storage, clock=lambda: now[0]), []
     for now[0] in (0.0, 59.0, 61.0):
-        ledger = StudyView(study)
-        ledger.read()
-        found.append(sweep(study, ledger, census))
+        view = StudyView(study)
+        view.read()
+        found.append(sweep(study, view, census))
     assert found == [0, 0, 1]
 
 

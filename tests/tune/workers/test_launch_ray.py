@@ -88,7 +88,7 @@ def test_each_worker_has_a_gpu_of_its_own_and_all_are_used(cluster: Cluster) -> 
     start = cluster.starter(start_echo, gpus=1, cpus=0)
     started = [start(number) for number in range(4)]
     ready = [_ready(link) for link, _ in started]
-    assert [order for _, order, _, _ in ready] == [0, 1, 2, 3]
+    assert [spec for _, spec, _, _ in ready] == [0, 1, 2, 3]
     assert sorted(gpu for _, _, gpu, _ in ready) == ["0", "0", "1", "1"]  # of two nodes
     with pytest.raises(DeviceError, match="4 GPUs, none of them free"):
         _ = cluster.free_gpus

@@ -54,26 +54,30 @@ class Peer:
         key = StudyKey(PROBLEM, H200, SPACE.fingerprint)
         study = open_study(storage, key, SAMPLERS["random"](SPACE, 3), {"model": "m"})
         ended = str(study.user_attrs.get("finished", ""))
-        self.unit = EndingUnit(Job(PROBLEM, ()), key, SPACE, study, {}, 20, [], ended=ended)
-        self.unit.meanwhile = lambda: None
+        self.study = EndingUnit(Job(PROBLEM, ()), key, SPACE, study, {}, 20, [], ended=ended)
+        self.study.meanwhile = lambda: None
         self.lease = Lease(storage, name)
         self.lease.__enter__()
         self.is_over = False
-        self.rooms = StudyScheduler(
-            [self.unit], lease=self.lease, census=Census(storage), start_at=0, on_over=self._on_over
+        self.scheduler = StudyScheduler(
+            [self.study],
+            lease=self.lease,
+            census=Census(storage),
+            start_at=0,
+            on_over=self._on_over,
         )
 
     def _on_over(self, _: int) -> None:
         self.is_over = True
 
     def ask(self) -> list[Asked]:
-        position = self.rooms.find()
+        position = self.scheduler.find()
         if position is None:
             return []
-        ledger, worker = self.rooms.ledger(position), self.lease.worker
-        asked = claim(self.unit.study, SPACE, ledger, worker, count=1, goal=self.unit.goal)
+        view, worker = self.scheduler.view(position), self.lease.worker
+        asked = claim(self.study.optuna_study, SPACE, view, worker, count=1, goal=self.study.goal)
         for each in asked:
-            self.rooms.begun(position, each.trial_id)
+            self.scheduler.begun(position, each.trial_id)
         return asked
 
     def tell(self, asked: list[Asked]) -> None:
@@ -82,8 +86,8 @@ class Peer:
             assert isinstance(each.config, Config)
             us = 100.0 - each.config.block_size_m - each.config.group_size_m / 10
             result = TrialResult(Outcome.OK, Measurement((us,), "made up"))
-            tell(self.unit.study, each, result, None)
-            self.rooms.ended(each.trial_id)
+            tell(self.study.optuna_study, each, result, None)
+            self.scheduler.ended(each.trial_id)
 
     def work(self, count: int = ENDS_AT) -> None:
         """So many trials, one after the other."""
@@ -92,12 +96,12 @@ class Peer:
 
     @property
     def finished(self) -> str:
-        return str(self.unit.study.user_attrs.get("finished", ""))
+        return str(self.study.optuna_study.user_attrs.get("finished", ""))
 
     def is_swept(self) -> bool:
         """Every group of the best tile was measured."""
-        tried = {entry.config for entry in self.unit.entries}
-        best = min(self.unit.entries, key=lambda entry: entry.geomean_us).config
+        tried = {entry.config for entry in self.study.entries}
+        best = min(self.study.entries, key=lambda entry: entry.geomean_us).config
         assert isinstance(best, Config)
         return {Config(best.block_size_m, 64, 64, g, 4, 3) for g in GROUPS} <= tried
 
@@ -146,8 +150,8 @@ def test_who_saw_it_end_goes_on_with_the_others_last_tries(peer: Callable[[str],
 def test_two_that_end_it_at_the_same_moment_do_not_leave(peer: Callable[[str], Peer]) -> None:
     one, other = peer("one"), peer("other")
     one.work()
-    one.unit.meanwhile = other.rooms.find
-    assert one.rooms.find() == 0  # it finds nothing to queue
+    one.study.meanwhile = other.scheduler.find
+    assert one.scheduler.find() == 0  # it finds nothing to queue
     _until_over(one, other)
     assert one.is_swept()
     assert one.finished.startswith(CONVERGED)
@@ -158,11 +162,11 @@ def test_last_tries_that_nobody_measured_are_found_by_the_next_run(
 ) -> None:
     first = peer("first")
     first.work()
-    assert first.rooms.find() == 0
+    assert first.scheduler.find() == 0
     assert first.finished == ""
-    first.unit.study.set_user_attr("finished", f"{CONVERGED}: as an earlier version wrote")
+    first.study.optuna_study.set_user_attr("finished", f"{CONVERGED}: as an earlier version wrote")
     second = peer("second")
-    assert second.unit.has_converged
+    assert second.study.has_converged
     _until_over(second)
     assert second.is_swept()
 
@@ -172,7 +176,7 @@ def test_an_end_of_an_earlier_version_is_taken_back_before_anything_is_queued(
 ) -> None:
     first = peer("first")
     first.work()
-    first.unit.study.set_user_attr("finished", f"{CONVERGED}: without last tries")
+    first.study.optuna_study.set_user_attr("finished", f"{CONVERGED}: without last tries")
     second = peer("second")
-    assert second.rooms.find() == 0
+    assert second.scheduler.find() == 0
     assert second.finished == ""

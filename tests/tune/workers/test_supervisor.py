@@ -38,7 +38,7 @@ class KillingDisplay(PlainDisplay):
         self._left = after
         self._child = child
 
-    def trial_told(self, unit: TuningStudy, result: object) -> None:  # type: ignore[override]
+    def trial_told(self, study: TuningStudy, result: object) -> None:  # type: ignore[override]
         self._left -= 1
         if self._left == 0:
             victims = _children(os.getpid())
@@ -201,38 +201,38 @@ class FakeProcess:
         pass
 
 
-def _crew(*names: str) -> tuple[WorkerSupervisor, list[Connection]]:
+def _supervisor(*names: str) -> tuple[WorkerSupervisor, list[Connection]]:
     """Workers that are ready with GPUs of these names, and their ends of the links."""
     ends = []
 
-    def start(order: WorkerSpec) -> tuple[Connection, FakeProcess]:
+    def start(spec: WorkerSpec) -> tuple[Connection, FakeProcess]:
         ours, theirs = Pipe()
-        gpu = Device(DeviceKind.CUDA, names[order.number], Target("cuda", 90), 1, "3.6.0")
+        gpu = Device(DeviceKind.CUDA, names[spec.number], Target("cuda", 90), 1, "3.6.0")
         theirs.send(WorkerReady(gpu))
         ends.append(theirs)
         return ours, FakeProcess()
 
     options = MeasurerOptions(cache_dir=Path("unused"))
-    orders = [WorkerSpec(f"cuda:{i}", options, "sqlite:///a.db", i) for i in range(len(names))]
-    return WorkerSupervisor(orders, start), ends
+    specs = [WorkerSpec(f"cuda:{i}", options, "sqlite:///a.db", i) for i in range(len(names))]
+    return WorkerSupervisor(specs, start), ends
 
 
 def test_unlike_gpus_are_refused() -> None:
-    crew, _ = _crew("NVIDIA H100", "NVIDIA H200")
+    supervisor, _ = _supervisor("NVIDIA H100", "NVIDIA H200")
     with pytest.raises(DeviceError, match="cuda:0 is NVIDIA H100, cuda:1 is NVIDIA H200"):
-        crew.ready()
+        supervisor.ready()
 
 
 def test_a_gpu_that_fails_in_the_middle_leaves_the_others_at_work(settings: Make) -> None:
-    crew, ends = _crew("NVIDIA H200", "NVIDIA H200")
-    crew.ready()
-    crew.begin([], settings(), None)
+    supervisor, ends = _supervisor("NVIDIA H200", "NVIDIA H200")
+    supervisor.ready()
+    supervisor.begin([], settings(), None)
     ends[0].send(WorkerError(DeviceError("fell off the bus")))
     ends[0].close()
-    events = [crew.listen() for _ in range(2)]
+    events = [supervisor.listen() for _ in range(2)]
     assert sum(isinstance(event, WorkerDied) for some in events for _, event in some) == 1
-    assert crew.is_at_work
+    assert supervisor.is_at_work
     assert len(ends) == 2  # and it is not started again
     ends[1].send(WorkerError(DeviceError("so did I")))
     with pytest.raises(DeviceError, match="so did I"):
-        crew.listen()
+        supervisor.listen()

@@ -12,7 +12,7 @@ import pytest
 from compilers import ABORT, FINE, HANG, RAISE, faulty_compiler  # type: ignore[import-not-found]
 from fakes import FaultyMeasurer  # type: ignore[import-not-found]
 from optuna.study import Study
-from test_worker import Recorder, _unit  # type: ignore[import-not-found]
+from test_worker import Recorder, _tuning_study  # type: ignore[import-not-found]
 
 from autotune.spec.config import Config
 from autotune.spec.device import Target
@@ -45,7 +45,7 @@ def stack() -> Iterator[ExitStack]:
 
 
 def _worker(
-    stack: ExitStack, database: str, unit: TuningStudy, pool: CompilePool, parent: Recorder
+    stack: ExitStack, database: str, study: TuningStudy, pool: CompilePool, parent: Recorder
 ) -> Worker:
     storage = open_storage(database, create=True)
     child = Child(FaultyMeasurer)
@@ -53,7 +53,7 @@ def _worker(
     stack.callback(pool.close)
     child.call("device")
     return Worker(
-        [unit],
+        [study],
         child,
         lease=stack.enter_context(Lease(storage, "cuda:0")),
         census=Census(storage),
@@ -76,33 +76,33 @@ def _space(*hows: int) -> Space:
 def test_what_does_not_compile_never_reaches_the_device(
     stack: ExitStack, database: str, tmp_path: Path
 ) -> None:
-    unit = _unit(database, _space(FINE, ABORT, HANG, RAISE), target=100)
+    study = _tuning_study(database, _space(FINE, ABORT, HANG, RAISE), target=100)
     pool = _pool(tmp_path)
-    _worker(stack, database, unit, pool, Recorder()).run()
-    counts = outcome_counts(unit.study.trials)
+    _worker(stack, database, study, pool, Recorder()).run()
+    counts = outcome_counts(study.optuna_study.trials)
     assert counts == {"ok": 4, "compile error": 8, "compile timeout": 4}
-    assert unit.ended == "every config of the space was tried"
+    assert study.ended == "every config of the space was tried"
     compiles = (tmp_path / "log").read_text().splitlines()
     assert len(compiles) == pool.spent.binaries == 8  # GROUP_SIZE_M shares them
-    charged = sum(trial.user_attrs.get("ahead_s", 0.0) for trial in unit.study.trials)
+    charged = sum(trial.user_attrs.get("ahead_s", 0.0) for trial in study.optuna_study.trials)
     assert charged == pytest.approx(pool.spent.seconds, abs=0.02)
 
 
 def test_a_pool_that_is_gone_leaves_compiling_to_the_device(
     stack: ExitStack, database: str, tmp_path: Path
 ) -> None:
-    unit, pool = _unit(database, _space(FINE), target=4), _pool(tmp_path)
+    study, pool = _tuning_study(database, _space(FINE), target=4), _pool(tmp_path)
     pool.close()
-    _worker(stack, database, unit, pool, Recorder()).run()
-    assert outcome_counts(unit.study.trials) == {"ok": 4}
+    _worker(stack, database, study, pool, Recorder()).run()
+    assert outcome_counts(study.optuna_study.trials) == {"ok": 4}
 
 
 def test_it_does_not_wait_for_compiles_when_it_leaves(
     stack: ExitStack, database: str, tmp_path: Path
 ) -> None:
-    unit = _unit(database, _space(HANG), target=4)
+    study = _tuning_study(database, _space(HANG), target=4)
     pool = _pool(tmp_path, timeout_s=600.0)
     began = time.monotonic()
-    _worker(stack, database, unit, pool, LeavesThen(unit.study)).run()
+    _worker(stack, database, study, pool, LeavesThen(study.optuna_study)).run()
     assert time.monotonic() - began < 60
-    assert set(outcome_counts(unit.study.trials)) == {"interrupted"}
+    assert set(outcome_counts(study.optuna_study.trials)) == {"interrupted"}

@@ -66,17 +66,19 @@ class Recorder:
 
 @pytest.fixture
 def make(database: str) -> Iterator[Make]:
-    """A worker over units, whose child has this measurer."""
+    """A worker over studies, whose child has this measurer."""
     held: list[Any] = []
 
-    def worker(units: list[TuningStudy], measurer: Any, parent: Recorder, **limits: Any) -> Worker:
+    def worker(
+        studies: list[TuningStudy], measurer: Any, parent: Recorder, **limits: Any
+    ) -> Worker:
         storage = open_storage(database, create=True)
         child, lease = Child(measurer), Lease(storage, "cuda:0")
         held.extend((child, lease.__enter__()))
         child.call("device")
         limits = {"run_timeout_s": 60.0, **limits}
         return Worker(
-            units,
+            studies,
             child,
             lease=lease,
             census=Census(storage),
@@ -93,7 +95,7 @@ def _space(*stages: int, count: int = 1) -> Space:
     return Space(Config(16, 32, 64, g, 4, s) for s in stages for g in range(1, count + 1))
 
 
-def _unit(database: str, space: Space, target: int, tokens: int = 1) -> TuningStudy:
+def _tuning_study(database: str, space: Space, target: int, tokens: int = 1) -> TuningStudy:
     problem = Problem(8, 2, 512, 256, tokens)
     key = StudyKey(problem, FaultyMeasurer.device, space.fingerprint)
     sampler = SAMPLERS["grid"](space, 0)
@@ -103,71 +105,73 @@ def _unit(database: str, space: Space, target: int, tokens: int = 1) -> TuningSt
 
 def test_bad_configs_cost_one_trial_each(make: Make, database: str) -> None:
     space = Space([*_space(FINE, count=3).configs, *_space(ABORT, HANG, RAISE).configs])
-    unit, parent = _unit(database, space, target=100), Recorder()
-    make([unit], FaultyMeasurer, parent, run_timeout_s=2.0).run()
-    assert outcome_counts(unit.study.trials) == {"ok": 3, "crashed": 2, "run timeout": 1}
-    assert unit.ended == "every config of the space was tried"
-    reasons = {t.user_attrs.get("reason") for t in unit.study.trials}
+    study, parent = _tuning_study(database, space, target=100), Recorder()
+    make([study], FaultyMeasurer, parent, run_timeout_s=2.0).run()
+    assert outcome_counts(study.optuna_study.trials) == {"ok": 3, "crashed": 2, "run timeout": 1}
+    assert study.ended == "every config of the space was tried"
+    reasons = {t.user_attrs.get("reason") for t in study.optuna_study.trials}
     assert {"the process died (signal SIGABRT)", "no answer in 2 s"} < reasons
-    deaths = [t.user_attrs.get("deaths") for t in unit.study.trials]
+    deaths = [t.user_attrs.get("deaths") for t in study.optuna_study.trials]
     assert sorted(filter(None, deaths)) == [2, 2, 2]  # tried twice, and by nobody again
-    assert parent.heard[-1] == StudyFinished(0, unit.ended)
+    assert parent.heard[-1] == StudyFinished(0, study.ended)
 
 
 def test_a_config_that_was_unlucky_once_is_measured(
     make: Make, database: str, tmp_path: Path
 ) -> None:
     space = _space(FINE, ABORT, HANG)
-    unit = _unit(database, space, target=3)
+    study = _tuning_study(database, space, target=3)
     measurer = partial(UnluckyMeasurer, tmp_path)
-    make([unit], measurer, Recorder(), run_timeout_s=2.0).run()
-    assert outcome_counts(unit.study.trials) == {"ok": 3}
-    assert [t.user_attrs.get("deaths") for t in unit.study.trials] == [None, 1, 1]
+    make([study], measurer, Recorder(), run_timeout_s=2.0).run()
+    assert outcome_counts(study.optuna_study.trials) == {"ok": 3}
+    assert [t.user_attrs.get("deaths") for t in study.optuna_study.trials] == [None, 1, 1]
 
 
 def test_nothing_but_failures_ends_a_study(
     make: Make, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("autotune.tune.workers.scheduler._FAILURES_IN_A_ROW", 3)
-    unit = _unit(database, _space(RAISE, count=20), target=20)
-    make([unit], FaultyMeasurer, Recorder()).run()
-    assert 3 <= outcome_counts(unit.study.trials)["crashed"] <= 5  # two more may be in flight
-    assert "failures in a row; the last: RuntimeError: CUDA error" in unit.ended
-    assert unit.study.user_attrs["finished"] == unit.ended
+    study = _tuning_study(database, _space(RAISE, count=20), target=20)
+    make([study], FaultyMeasurer, Recorder()).run()
+    assert (
+        3 <= outcome_counts(study.optuna_study.trials)["crashed"] <= 5
+    )  # two more may be in in_flight
+    assert "failures in a row; the last: RuntimeError: CUDA error" in study.ended
+    assert study.optuna_study.user_attrs["finished"] == study.ended
 
 
 def test_after_the_deadline_nothing_is_asked(make: Make, database: str) -> None:
-    unit = _unit(database, _space(FINE, count=5), target=5)
-    make([unit], FaultyMeasurer, Recorder(), deadline=time.monotonic() - 1).run()
-    assert unit.study.trials == []
+    study = _tuning_study(database, _space(FINE, count=5), target=5)
+    make([study], FaultyMeasurer, Recorder(), deadline=time.monotonic() - 1).run()
+    assert study.optuna_study.trials == []
 
 
 def test_what_is_in_the_queue_when_it_leaves_is_given_up(make: Make, database: str) -> None:
     hangs = [Config(16, 32, 64, group, 4, HANG) for group in range(3, 7)]
     space = Space([*_space(FINE, count=2).configs, *hangs])
-    unit, parent = _unit(database, space, target=6), Recorder(leave_at=HANG)
+    study, parent = _tuning_study(database, space, target=6), Recorder(leave_at=HANG)
     began = time.monotonic()
-    make([unit], FaultyMeasurer, parent).run()
+    make([study], FaultyMeasurer, parent).run()
     assert time.monotonic() - began < 15
-    counts = outcome_counts(unit.study.trials)
+    counts = outcome_counts(study.optuna_study.trials)
     assert counts.pop("ok") == 2
     assert set(counts) == {"interrupted"}
 
 
 def test_a_child_that_grows_is_replaced_between_trials(make: Make, database: str) -> None:
-    unit, parent = _unit(database, _space(FINE, count=8), target=8), Recorder()
-    make([unit], GreedyMeasurer, parent, growth_bytes=100 << 20).run()
-    pids = [entry.geomean_us for entry in unit.entries]
+    study, parent = _tuning_study(database, _space(FINE, count=8), target=8), Recorder()
+    make([study], GreedyMeasurer, parent, growth_bytes=100 << 20).run()
+    pids = [entry.geomean_us for entry in study.entries]
     assert len(pids) == 8
     assert 2 <= len(set(pids)) <= 4
-    assert {t.user_attrs.get("deaths") for t in unit.study.trials} == {None}
+    assert {t.user_attrs.get("deaths") for t in study.optuna_study.trials} == {None}
 
 
 def test_units_in_order_and_each_told_before_it_is_over(make: Make, database: str) -> None:
-    units = [_unit(database, _space(FINE, count=4), target=3, tokens=n) for n in (1, 2)]
+    studies = [_tuning_study(database, _space(FINE, count=4), target=3, tokens=n) for n in (1, 2)]
     parent = Recorder()
-    spent = make(units, FaultyMeasurer, parent).run()
-    assert [len(unit.entries) for unit in units] == [3, 3]
+    spent = make(studies, FaultyMeasurer, parent).run()
+    assert [len(study.entries) for study in studies] == [3, 3]
     order = [m.position for m in parent.heard if isinstance(m, TrialFinished | StudyFinished)]
     assert order.index(0) < order.index(1)
     for position in (0, 1):
@@ -187,17 +191,19 @@ def test_units_in_order_and_each_told_before_it_is_over(make: Make, database: st
 
 
 def test_queued_trials_of_all_units_come_first_and_then_turns(make: Make, database: str) -> None:
-    units = [_unit(database, _space(FINE, count=16), target=14, tokens=n) for n in (1, 2, 4)]
-    for unit in units:
-        enqueue(unit.study, unit.space, [(c, "default") for c in unit.space.configs[-2:]])
+    studies = [
+        _tuning_study(database, _space(FINE, count=16), target=14, tokens=n) for n in (1, 2, 4)
+    ]
+    for study in studies:
+        enqueue(study.optuna_study, study.space, [(c, "default") for c in study.space.configs[-2:]])
     parent = Recorder()
-    make(units, FaultyMeasurer, parent).run()
+    make(studies, FaultyMeasurer, parent).run()
     told = [message.position for message in parent.heard if isinstance(message, TrialFinished)]
     assert sorted(told[:6]) == [0, 0, 1, 1, 2, 2]
     first, second = told[6:24], told[24:]
     assert {p: first.count(p) for p in range(3)} == {0: 6, 1: 6, 2: 6}
     assert {p: second.count(p) for p in range(3)} == {0: 6, 1: 6, 2: 6}
-    assert [unit.ended for unit in units] == ["", "", ""]
+    assert [study.ended for study in studies] == ["", "", ""]
 
 
 class Doomed(FaultyMeasurer):
@@ -210,6 +216,6 @@ class Doomed(FaultyMeasurer):
 
 
 def test_a_config_whose_children_are_killed_is_tried_four_times(make: Make, database: str) -> None:
-    unit = _unit(database, _space(FINE, ABORT), target=3)
-    make([unit], Doomed, Recorder()).run()
-    assert outcome_counts(unit.study.trials) == {"ok": 1, "crashed": 1}
+    study = _tuning_study(database, _space(FINE, ABORT), target=3)
+    make([study], Doomed, Recorder()).run()
+    assert outcome_counts(study.optuna_study.trials) == {"ok": 1, "crashed": 1}

@@ -19,7 +19,7 @@ def four_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _devices(settings: RunSettings) -> list[tuple[int, str]]:
-    return [(order.number, order.device) for order in worker_specs(settings, "sqlite:///a.db", 20)]
+    return [(spec.number, spec.device) for spec in worker_specs(settings, "sqlite:///a.db", 20)]
 
 
 @pytest.mark.parametrize(
