@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from measurer_cases import save_landscape  # type: ignore[import-not-found]
 
-from autotune import devices
+from autotune import backends
 from autotune.backends import (
     DEFAULT_ESTIMATE,
     MeasurerOptions,
@@ -58,7 +58,7 @@ def test_a_recording_is_looked_at_before_anything_is_opened(tmp_path: Path) -> N
 def test_auto_takes_a_gpu_where_there_is_one(
     monkeypatch: pytest.MonkeyPatch, is_there: bool, selector: str
 ) -> None:
-    monkeypatch.setattr(devices, "has_gpu", lambda: is_there)
+    monkeypatch.setattr(backends, "has_gpu", lambda: is_there)
     assert auto_selector() == selector
 
 

@@ -220,7 +220,7 @@ def test_its_processes_die_with_the_parent(tmp_path: Path) -> None:
     code = (
         "import os, signal, sys, time; from functools import partial; from pathlib import Path\n"
         "from compilers import HANG, faulty_compiler\n"
-        "from test_compile_pool import PROBLEM, SM90, CompilePool, _config, _log, _wait_for\n"
+        "from test_pool import PROBLEM, SM90, CompilePool, _config, _log, _wait_for\n"
         "if __name__ == '__main__':\n"
         "    folder = Path(sys.argv[1])\n"
         "    pool = CompilePool(SM90, 1, open_compiler=partial(faulty_compiler, folder))\n"

@@ -237,18 +237,18 @@ def test_a_kill_loses_at_most_what_was_in_hand(
             assert time.monotonic() < deadline
             time.sleep(0.002)
         process.send_signal(signal.SIGKILL)
-    kept = _kept(journal) if recording_log.exists() else total  # it was faster than the kill
+    kept = _kept(journal) if journal.exists() else total  # it was faster than the kill
     with recording_log.open("ab") as file:
         file.write(b'\n{"in": "torn')
     report = record(settings, Counter())
     assert kept >= 5
     assert report.measured == total - kept
     assert report.missing == 0
-    assert not recording_log.exists()
+    assert not journal.exists()
 
 
 def _kept(journal: Path) -> int:
-    return recording_log.read_bytes().count(b'"outcome"') if recording_log.exists() else 0
+    return journal.read_bytes().count(b'"outcome"') if journal.exists() else 0
 
 
 def test_two_at_once_are_refused(wanted: Callable[..., RecordSettings]) -> None:

@@ -12,7 +12,7 @@ import pytest
 from compilers import ABORT, FINE, HANG, RAISE, faulty_compiler  # type: ignore[import-not-found]
 from fakes import FaultyMeasurer  # type: ignore[import-not-found]
 from optuna.study import Study
-from test_worker import Recorder, _tuning_study  # type: ignore[import-not-found]
+from test_worker_loop import Recorder, _tuning_study  # type: ignore[import-not-found]
 
 from autotune.spec.config import Config
 from autotune.spec.device import Target
