@@ -9,9 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autotune.routing.draw import topk_ids
+from autotune.spec.arrays import Floats
 from autotune.spec.problem import Problem
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from autotune.routing.distributions import Size, gates
 from autotune.routing.trace import RECORDED, is_known, known_trace
+from autotune.spec.arrays import Floats
 from autotune.spec.problem import Problem
 
 RANK_INSTANCES = 10
@@ -85,9 +86,7 @@ def most_loaded_rank(problem: Problem, instances: int = RANK_INSTANCES, seed: in
     return int(np.argmax(rows))
 
 
-def _routed(
-    problem: Problem, instance: int, seed: int
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+def _routed(problem: Problem, instance: int, seed: int) -> tuple[NDArray[np.int64], Floats]:
     """(global ids, weights) of the routed experts."""
     routings, shared = problem.routings, problem.fused_shared_experts
     turn, routing = instance // len(routings), routings[instance % len(routings)]
@@ -107,7 +106,7 @@ def _routed(
     return ids.astype(np.int64), weights
 
 
-def _top(gates: NDArray[np.float64], k: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+def _top(gates: Floats, k: int) -> tuple[NDArray[np.int64], Floats]:
     """(ids, softmax weights) of the k largest gates of each row, best first."""
     if k == 0:
         empty = np.empty((len(gates), 0))

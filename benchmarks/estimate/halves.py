@@ -36,7 +36,8 @@ from numpy.typing import NDArray
 from own import landscapes_of
 
 from autotune.backends.estimate import constants, model
-from autotune.backends.replay.landscape import Floats, load_landscape
+from autotune.backends.replay.landscape import load_landscape
+from autotune.spec.arrays import Floats
 from autotune.spec.config import Config
 from autotune.spec.measurement import Resources
 from autotune.spec.problem import Problem

@@ -27,9 +27,10 @@ from autotune.backends.estimate import constants, instruction_costs, model
 from autotune.backends.estimate.measurer import EstimateMeasurer
 from autotune.backends.estimate.model import gemms_us
 from autotune.backends.hardware import find_spec
-from autotune.backends.replay.landscape import Floats, Landscape, load_landscape
+from autotune.backends.replay.landscape import Landscape, load_landscape
 from autotune.backends.routed_rows import routed_rows
 from autotune.engines import ENGINES
+from autotune.spec.arrays import Floats
 from autotune.spec.binary import BOTH, binary_key
 from autotune.spec.config import Config
 from autotune.spec.measurement import Resources

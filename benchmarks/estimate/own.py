@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 from judge import NEVER, print_table, row_of
 
-from autotune.backends.replay.landscape import Floats
 from autotune.backends.replay.recording_format import read_recording
+from autotune.spec.arrays import Floats
 from autotune.spec.config import AnyConfig, Config
 from autotune.spec.measurement import Resources
 from autotune.spec.problem import Problem

@@ -21,11 +21,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
 from autotune.backends.replay.landscape import load_landscape
 from autotune.backends.replay.recording_format import read_recording
+from autotune.spec.arrays import Floats
 from autotune.spec.config import AnyConfig, Config, pair_of
 from autotune.spec.device import DeviceKind
 from autotune.studies.outcome import Outcome
@@ -70,7 +70,7 @@ def their_times(path: Path) -> Times:
     return times
 
 
-def row(tokens: int, ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> str:
+def row(tokens: int, ours: Floats, theirs: Floats) -> str:
     """Both arrays are of the same configs."""
     fast = theirs <= np.quantile(theirs, 0.2)
     top = spearmanr(ours[fast], theirs[fast]).statistic if fast.sum() >= FEWEST else np.nan

@@ -26,13 +26,13 @@ import scipy
 from numpy.typing import NDArray
 from recordings import Recording, recordings
 
+from autotune.spec.arrays import Rows
 from autotune.studies.search.surrogate.acquisition import Belief, improvement
 from autotune.studies.search.surrogate.candidates import candidates_of
 from autotune.studies.search.surrogate.model import Surrogate
 from autotune.studies.search.surrogate.observations import Observed
 from autotune.studies.search.surrogate.trees import fit_trees
 
-Rows = NDArray[np.int64]
 SPREAD_AMONG = 300
 ELITES, APART = 5, 1
 """Good configs whose neighbours are looked at: so many, more than so many knobs apart."""

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from autotune.backends.replay.recording_format import read_recording
 from autotune.engines import ENGINES
+from autotune.spec.arrays import Floats
 from autotune.spec.config import Config
 from autotune.spec.occupancy import Footprint, blocks_per_sm
 from autotune.studies.key import StudyKey
@@ -53,7 +54,7 @@ class Known:
     name: str
     key: StudyKey
     configs: tuple[Config, ...]
-    us: NDArray[np.float64]
+    us: Floats
     complete: NDArray[np.bool_]
     footprints: tuple[Footprint, ...]
 

@@ -31,11 +31,11 @@ from race import HERE  # sets one BLAS thread: before NumPy
 # isort: split
 import numpy as np
 import optuna
-from numpy.typing import NDArray
 from optuna.trial import Trial
 from orders import next_compiled, next_study
 from recordings import DEVICE, Recording, recordings
 
+from autotune.spec.arrays import Floats
 from autotune.spec.config import Config
 from autotune.spec.problem import Problem
 from autotune.studies.key import StudyKey
@@ -50,8 +50,6 @@ CORES = 16
 COMPILE_S, MEASURE_S = (0.3, 4.0), (0.005, 0.04)
 LEAST_IDLE_GAIN = 0.0005
 """Expected gain below which the GPU rather waits."""
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)

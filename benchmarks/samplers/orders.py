@@ -6,10 +6,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
-Rows = NDArray[np.int64]
+from autotune.spec.arrays import Floats, Rows
 
 
 def next_study(expected_gains: Sequence[float], started: Sequence[int], least: float) -> int | None:

@@ -16,6 +16,7 @@ from autotune.backends.hardware import find_spec
 from autotune.backends.replay.landscape import load_landscape
 from autotune.backends.replay.recording_format import read_recording
 from autotune.engines import ENGINES
+from autotune.spec.arrays import Floats
 from autotune.spec.config import Config
 from autotune.spec.device import Device, DeviceKind
 from autotune.spec.problem import Dtype, Problem
@@ -47,7 +48,7 @@ class Recording:
     group: str
     """Model or kernel: recordings of one group are siblings."""
     rows: tuple[dict[str, Any], ...]
-    us: NDArray[np.float64]
+    us: Floats
     """Median of each row; NaN: it failed."""
     complete: NDArray[np.bool_]
     """False where the recording stopped early (many times slower than the best): pruned."""

@@ -12,7 +12,7 @@ from autotune.backends.estimate.constants import (
 )
 from autotune.backends.estimate.tiles import Tiles
 from autotune.backends.hardware import GpuSpec
-from autotune.backends.routed_rows import Floats
+from autotune.spec.arrays import Floats
 from autotune.spec.binary import Scales, Which, scales_of
 from autotune.spec.problem import Dtype, Problem
 

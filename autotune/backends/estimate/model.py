@@ -48,7 +48,8 @@ from autotune.backends.estimate.instruction_costs import (
 from autotune.backends.estimate.tiles import Tiles, tiles_of
 from autotune.backends.estimate.traffic import Traffic
 from autotune.backends.hardware import GpuSpec
-from autotune.backends.routed_rows import Floats, RoutedRows
+from autotune.backends.routed_rows import RoutedRows
+from autotune.spec.arrays import Floats
 from autotune.spec.binary import BOTH, Scales, Which, scales_of
 from autotune.spec.config import Config, ConfigPair
 from autotune.spec.measurement import Resources

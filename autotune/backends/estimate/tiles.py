@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autotune.backends.hardware import GpuSpec
+from autotune.spec.arrays import Floats
 from autotune.spec.binary import Scales, scales_of, swaps_operands
 from autotune.spec.config import Config
 from autotune.spec.limits import shared_bytes
 from autotune.spec.measurement import Resources
 from autotune.spec.problem import Dtype, Problem
 
-Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
 MAX_REGISTERS = 255

@@ -9,7 +9,8 @@ import numpy as np
 
 from autotune.backends.estimate.tiles import Tiles
 from autotune.backends.hardware import GpuSpec
-from autotune.backends.routed_rows import Floats, RoutedRows
+from autotune.backends.routed_rows import RoutedRows
+from autotune.spec.arrays import Floats
 from autotune.spec.binary import GemmShape, Which, gemm_shape
 from autotune.spec.problem import Problem
 

@@ -11,9 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autotune.errors import DeviceError
+from autotune.spec.arrays import Floats
 from autotune.spec.config import Config
-
-Floats = NDArray[np.float64]
 
 _BATCH_KEY = re.compile(r"M(\d+)")
 _COLUMNS = 6

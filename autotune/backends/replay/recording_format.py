@@ -28,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autotune.errors import DeviceError
+from autotune.spec.arrays import Floats
 from autotune.spec.config import AnyConfig, config_from_keys
 from autotune.spec.device import Device
 from autotune.spec.measurement import Measurement, Resources
@@ -200,6 +201,6 @@ def _config(columns: Sequence[str], row: Sequence[int]) -> AnyConfig:
     return config_from_keys({c: bool(v) if c.endswith("USE_TMA") else v for c, v in keys.items()})
 
 
-def _measurement(us: NDArray[np.float64], how: str) -> Measurement | None:
+def _measurement(us: Floats, how: str) -> Measurement | None:
     taken = us[:, np.isfinite(us).all(axis=0)]
     return measurement_of(taken.tolist(), how) if taken.size else None

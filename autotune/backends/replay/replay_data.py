@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 
 from autotune.backends.hardware import GpuSpec, find_spec
-from autotune.backends.replay.landscape import Floats, load_landscape
+from autotune.backends.replay.landscape import load_landscape
 from autotune.backends.replay.recording_format import (
     Results,
     is_recording,
@@ -21,6 +21,7 @@ from autotune.backends.replay.recording_format import (
 )
 from autotune.backends.versions import triton_version
 from autotune.errors import DeviceError
+from autotune.spec.arrays import Floats
 from autotune.spec.binary import BOTH, Which
 from autotune.spec.config import AnyConfig, Config, ConfigPair
 from autotune.spec.device import Device, DeviceKind, Target

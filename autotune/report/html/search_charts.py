@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from autotune.report.html.importance_charts import importance_charts
 from autotune.report.layers import Layer, Point
@@ -26,6 +25,7 @@ from autotune.report.style import (
     category_axis,
 )
 from autotune.report.time_breakdown import TimeBreakdown, spent_on
+from autotune.spec.arrays import Floats
 from autotune.studies.outcome import Outcome
 from autotune.studies.trial_record import outcome_counts
 
@@ -118,7 +118,7 @@ class _Bars:
 
     label: str
     colour: str
-    heights: NDArray[np.float64]
+    heights: Floats
     hatch: str | None = None
 
 
@@ -144,7 +144,7 @@ def _stacked(layer: Layer, bars: Sequence[_Bars], unit: str) -> Any:
     return figure
 
 
-def _kinds(spent: list[TimeBreakdown]) -> Iterator[tuple[str, str, NDArray[np.float64]]]:
+def _kinds(spent: list[TimeBreakdown]) -> Iterator[tuple[str, str, Floats]]:
     measured = np.array([one.measure_s for one in spent])
     rest = np.array([one.rest_s for one in spent])
     verified = np.array([one.verify_s for one in spent])

@@ -8,12 +8,9 @@ from functools import cached_property
 
 import numpy as np
 import scipy  # its modules load when first used
-from numpy.typing import NDArray
 
+from autotune.spec.arrays import Floats, Rows
 from autotune.studies.search.surrogate.gp import Outlook
-
-Floats = NDArray[np.float64]
-Rows = NDArray[np.int64]
 
 _TINY = 1e-12
 

@@ -8,12 +8,10 @@ A knob has few values, so its part is the inner product of as many columns.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from autotune.spec.arrays import Floats
 from autotune.studies.search.surrogate.gp import Inputs, matern
 from autotune.studies.search.surrogate.hyperparameters import WEIGHT
-
-Floats = NDArray[np.float64]
 
 _LENGTH = 0.25
 """Of a knob's span: neighbouring values are alike, others hardly."""

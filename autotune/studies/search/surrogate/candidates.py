@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from optuna.distributions import CategoricalDistribution
 
-Floats = NDArray[np.float64]
+from autotune.spec.arrays import Floats
+
 Params = Mapping[str, Any]
 
 _FEATURE_SCALE = 0.25

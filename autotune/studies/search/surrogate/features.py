@@ -13,12 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autotune.routing.draw import drawable, topk_ids
+from autotune.spec.arrays import Floats
 from autotune.spec.config import Config
 from autotune.spec.device import Device, Target
 from autotune.spec.limits import shared_bytes
 from autotune.spec.problem import Problem
-
-Floats = NDArray[np.float64]
 
 SMS = 132
 """SMs of a device that the caller knows nothing of: H100 and H200. Others have 108 to 160."""

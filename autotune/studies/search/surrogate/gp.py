@@ -14,10 +14,8 @@ from functools import cached_property
 
 import numpy as np
 import scipy  # its modules load when first used, and take a quarter second
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
-Rows = NDArray[np.int64]
+from autotune.spec.arrays import Floats, Rows
 
 ROOT5 = np.sqrt(5.0)
 CONSTANT = 4.0

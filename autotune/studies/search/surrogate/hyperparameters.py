@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import numpy as np
 import scipy  # its modules load when first used
-from numpy.typing import NDArray
 
+from autotune.spec.arrays import Floats
 from autotune.studies.search.surrogate.gp import CONSTANT, JITTER, ROOT5, Inputs, matern
-
-Floats = NDArray[np.float64]
 
 WEIGHT = 0.3
 _LENGTH, _AMPLITUDE, _NOISE, _WEIGHT = 0.0, 0.0, np.log(0.03), np.log(WEIGHT)

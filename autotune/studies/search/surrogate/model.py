@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
+from autotune.spec.arrays import Floats, Rows
 from autotune.studies.search.surrogate.acquisition import Belief, Process, Votes
 from autotune.studies.search.surrogate.additive import with_alone
 from autotune.studies.search.surrogate.candidates import Candidates
@@ -19,9 +19,6 @@ from autotune.studies.search.surrogate.gp import GaussianProcess, Inputs, Kernel
 from autotune.studies.search.surrogate.hyperparameters import fit_hyperparameters
 from autotune.studies.search.surrogate.observations import Observed
 from autotune.studies.search.surrogate.trees import Trees, fit_trees
-
-Floats = NDArray[np.float64]
-Rows = NDArray[np.int64]
 
 _REFIT_GROWTH = 1.1
 """Hyperparameters are fitted anew when the observations have grown by so much."""

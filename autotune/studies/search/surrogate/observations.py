@@ -9,8 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
-Rows = NDArray[np.int64]
+from autotune.spec.arrays import Floats, Rows
 
 _TAIL = 1.0
 """Logarithm from which slowness is compressed: beyond 2.7 times the best, how much slower says

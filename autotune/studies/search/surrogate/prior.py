@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
 
+from autotune.spec.arrays import Floats
 from autotune.spec.config import Config
 from autotune.spec.device import Device
 from autotune.spec.problem import Problem
@@ -19,8 +19,6 @@ from autotune.studies.search.history import Sibling, likeness
 from autotune.studies.search.surrogate.features import COUNTS, features
 from autotune.studies.search.surrogate.model import Prior
 from autotune.studies.search.surrogate.trees import Columns, extra_trees, votes_of
-
-Floats = NDArray[np.float64]
 
 _MOST = 12
 """Siblings that teach, the most alike. A storage may hold hundreds, of other models: from 166 of

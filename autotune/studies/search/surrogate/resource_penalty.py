@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from autotune.spec.arrays import Floats
 from autotune.spec.occupancy import Footprint
 
-Floats = NDArray[np.float64]
 Footprints = Callable[[], Mapping[int, Footprint]]
 """What is known by now, by row of the candidates."""
 

@@ -6,12 +6,12 @@ import math
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
+from autotune.spec.arrays import Floats, Rows
 from autotune.studies.search.surrogate.acquisition import Belief
 from autotune.studies.search.surrogate.candidates import Candidates
 from autotune.studies.search.surrogate.lazy_imports import thread_pools
@@ -20,9 +20,6 @@ from autotune.studies.search.surrogate.observations import Observed
 from autotune.studies.search.surrogate.reading import is_asking, observed_of
 from autotune.studies.search.surrogate.resource_penalty import lighter
 from autotune.studies.search.surrogate.turns import Turns
-
-Floats = NDArray[np.float64]
-Rows = NDArray[np.int64]
 
 _FIRST = 6
 """Trials before the models speak, warm starts counted, where physical features are known and

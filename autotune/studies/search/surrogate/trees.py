@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from autotune.spec.arrays import Floats
+
 Columns = NDArray[np.float32]
 
 TREES = 40
