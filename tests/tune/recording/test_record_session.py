@@ -238,7 +238,7 @@ def test_a_kill_loses_at_most_what_was_in_hand(
             time.sleep(0.002)
         process.send_signal(signal.SIGKILL)
     kept = _kept(journal) if journal.exists() else total  # it was faster than the kill
-    with recording_log.open("ab") as file:
+    with journal.open("ab") as file:
         file.write(b'\n{"in": "torn')
     report = record(settings, Counter())
     assert kept >= 5
