@@ -22,11 +22,12 @@ from autotune.studies.coordination.leases import Census
 from autotune.studies.coordination.study_view import BEST_HALVES, StudyView
 from autotune.studies.key import StudyKey
 from autotune.studies.pairs import best_pairs
+from autotune.studies.search.batch_sampler import BatchSampler
 from autotune.studies.search.history import Known, neighbours, siblings
 from autotune.studies.search.last_tries import last_tries
 from autotune.studies.search.pruning import Stop, stop_for
 from autotune.studies.search.samplers import make_sampler
-from autotune.studies.search.surrogate import USUAL_STOP, SurrogateSampler
+from autotune.studies.search.surrogate import USUAL_STOP
 from autotune.studies.selection.finalists import Finalist
 from autotune.studies.selection.robust import Robust
 from autotune.studies.space import SearchSpace, Space
@@ -94,7 +95,7 @@ class TuningStudy:
         """Why it is not worth to go on, or nothing: the sampler expects the next trial to save
         less than ``stop_gain`` of the best time. Samplers without such a belief never stop."""
         sampler = self.optuna_study.sampler
-        if not self.stop_gain or not isinstance(sampler, SurrogateSampler) or self._is_queued:
+        if not self.stop_gain or not isinstance(sampler, BatchSampler) or self._is_queued:
             return ""
         gain = sampler.expected_gain(self.optuna_study)
         is_over = gain < self.stop_gain
@@ -104,7 +105,7 @@ class TuningStudy:
     def usual_end(self) -> int:
         """Measurements after which a study like this one ends, before any has: the target, the
         whole space, or where its sampler usually stops."""
-        stops = self.stop_gain and isinstance(self.optuna_study.sampler, SurrogateSampler)
+        stops = self.stop_gain and isinstance(self.optuna_study.sampler, BatchSampler)
         return min(self.target, len(self.space), USUAL_STOP if stops else self.target)
 
     def take_hints(self) -> bool:

@@ -22,6 +22,7 @@ from optuna.trial import FrozenTrial, TrialState
 from autotune.spec.config import config_from_keys
 from autotune.studies.coordination.leases import Census
 from autotune.studies.coordination.study_view import StudyView
+from autotune.studies.search.batch_sampler import BatchSampler
 from autotune.studies.space import SearchSpace
 from autotune.studies.storage.rdb_transactions import (
     FIXED,
@@ -71,8 +72,8 @@ def proposals(study: Study, space: SearchSpace, count: int) -> list[dict[str, An
     """Parameters that the sampler would ask for next, none of them created: several where it can
     propose several at once, else one."""
     sampler = study.sampler
-    if hasattr(sampler, "propose"):
-        return [dict(params) for params in sampler.propose(study, count)]
+    if isinstance(sampler, BatchSampler):
+        return sampler.propose(study, count)
     trials = study.get_trials(deepcopy=False)
     trial = _imagined(len(trials))
     sampler.before_trial(study, trial)

@@ -21,6 +21,7 @@ from autotune.spec.measurement import CompileFailure
 from autotune.studies.coordination.claims import claim
 from autotune.studies.coordination.leases import Census, Lease
 from autotune.studies.outcome import Outcome, TrialResult, failed_compile
+from autotune.studies.search.batch_sampler import BatchSampler
 from autotune.studies.storage.retry import retry_storage, transient_errors
 from autotune.studies.trial_io import abandon, ending, told
 from autotune.studies.trial_record import measured
@@ -194,7 +195,7 @@ class Worker:
     def _wish(self, study: TuningStudy) -> None:
         """Have compiled what the sampler is likely to ask next."""
         sampler = study.optuna_study.sampler
-        if self._waiting is not None and hasattr(sampler, "likely"):
+        if self._waiting is not None and isinstance(sampler, BatchSampler):
             likely = retry_storage(lambda: sampler.likely(study.optuna_study, _LIKELY))
             self._waiting.want(study.job.problem, [config_from_keys(each) for each in likely])
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
@@ -66,6 +67,12 @@ class Outrun(type(SAMPLERS["grid"](SPACE, 0))):  # type: ignore[misc]
         params = [dict(config.as_keys()) for config in free[:count]]
         self._act(params[0])
         return params
+
+    def likely(self, study: Study, count: int) -> list[dict[str, Any]]:
+        return []
+
+    def expected_gain(self, study: Study) -> float:
+        return math.inf
 
 
 def test_a_config_that_another_began_first_is_theirs(storage: BaseStorage) -> None:

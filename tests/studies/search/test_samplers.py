@@ -7,6 +7,7 @@ import pytest
 from autotune.spec.measurement import Measurement
 from autotune.studies.key import StudyKey
 from autotune.studies.outcome import Outcome, TrialResult
+from autotune.studies.search.batch_sampler import BatchSampler
 from autotune.studies.search.samplers import SAMPLERS
 from autotune.studies.space import Space
 from autotune.studies.storage.open import open_storage
@@ -57,3 +58,8 @@ def test_it_exhausts_a_small_space(name: str, database: str, key: StudyKey, spac
     small = Space(space.configs[::300])
     seen = _proposals(name, database, key, small, count=len(small))
     assert set(seen) == {str(config) for config in small.configs}
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_the_surrogate_alone_is_a_batch_sampler(name: str, space: Space) -> None:
+    assert isinstance(SAMPLERS[name](space, 0), BatchSampler) == (name == "surrogate")
