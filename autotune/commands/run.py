@@ -13,7 +13,6 @@ from autotune.commands.storage_flag import add_storage_flag
 from autotune.engines import ENGINES, WrittenFile
 from autotune.report.dashboard.artifacts import artifact_folder
 from autotune.report.dashboard.note_writer import NoteKeeper
-from autotune.report.terminal.displays import Displays
 from autotune.report.terminal.live import LiveDisplay
 from autotune.report.terminal.progress import PlainDisplay, seconds_words
 from autotune.report.terminal.tables import result_row, results_table
@@ -23,7 +22,8 @@ from autotune.studies.storage.open import open_storage, public_url, storage_url
 from autotune.studies.study_record import stored_studies
 from autotune.tune.dry_run import plan_rows
 from autotune.tune.jobs import files_dir
-from autotune.tune.session import Display, RunReport, run
+from autotune.tune.observer import RunObserver
+from autotune.tune.session import RunReport, run
 from autotune.tune.stored_results import unfinished_settings
 from autotune.tune.workers.launcher import Launcher
 
@@ -68,8 +68,8 @@ def _run_all(runs: Iterable[RunSettings], args: argparse.Namespace, output: Outp
     launcher = Launcher(args.ray_address if args.launcher == "ray" else None)
     reports = []
     for settings in runs:
-        display = _display(settings, storage, output)
-        report = run(settings, storage, display, launcher)
+        observers = _observers(settings, storage, output)
+        report = run(settings, storage, *observers, launcher=launcher)
         reports.append((settings, report))
         if report.interrupted:
             break
@@ -81,10 +81,10 @@ def _run_all(runs: Iterable[RunSettings], args: argparse.Namespace, output: Outp
     return max(_exit_code(report) for _, report in reports)
 
 
-def _display(settings: RunSettings, storage: str, output: Output) -> Display:
+def _observers(settings: RunSettings, storage: str, output: Output) -> list[RunObserver]:
     live = output.err.is_terminal and not output.quiet
     shown = LiveDisplay(output.err, timeout_s=settings.timeout_s) if live else PlainDisplay()
-    return Displays(shown, NoteKeeper(artifact_folder(storage)))
+    return [shown, NoteKeeper(artifact_folder(storage))]
 
 
 def _summary(settings: RunSettings, report: RunReport) -> list[Any]:

@@ -1,16 +1,29 @@
-"""What a run tells to whoever watches it."""
+"""What a run tells whoever watches it: displays, notes in the storage, the files' writer."""
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable, Sequence
 
+from autotune.models import ModelShape
 from autotune.spec.config import AnyConfig
+from autotune.spec.device import Device
 from autotune.studies.outcome import TrialResult
+from autotune.studies.search.history import Known
 from autotune.tune.tuning_study import TuningStudy
 
 
-class Observer(Protocol):
-    """Whoever wants to see what happens: a display, a log."""
+class RunObserver:
+    """An observer of a run: each method is called when something happened, and does nothing
+    unless a subclass overrides it. All are called in the parent's main thread."""
+
+    def started(
+        self,
+        shape: ModelShape,
+        device: Device,
+        studies: Sequence[TuningStudy],
+        known: Sequence[Known],
+    ) -> None:
+        """The studies are open; measuring begins. ``known`` are all that samplers learn from."""
 
     def trial_asked(self, study: TuningStudy, worker: int, config: AnyConfig) -> None:
         """The device of the worker of this number turned to a config."""
@@ -21,5 +34,15 @@ class Observer(Protocol):
     def study_ended(self, study: TuningStudy) -> None:
         """A study has its measurements, or will get no more."""
 
+    def finals_started(self, study: TuningStudy) -> None:
+        """The search is over, and this study's finalists are about to be measured again."""
+
+    def finals_measured(self, study: TuningStudy) -> None:
+        """The finalists were measured again, where times are measured at all."""
+
     def tick(self) -> None:
-        """Time passed."""
+        """Some time passed."""
+
+    def close(self, is_hurried: Callable[[], bool]) -> None:
+        """Nothing more will happen. ``is_hurried`` says, at any moment, whether the user waits for
+        the end."""

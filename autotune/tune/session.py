@@ -5,11 +5,10 @@ from __future__ import annotations
 import logging
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from optuna.storages import BaseStorage
 from optuna.trial import TrialState
@@ -17,9 +16,7 @@ from optuna.trial import TrialState
 from autotune.backends.compile_cache import FILE_NAME, CompileCache
 from autotune.engines import WrittenFile
 from autotune.errors import EngineFileError
-from autotune.models import ModelShape
 from autotune.settings import RunSettings
-from autotune.spec.config import AnyConfig
 from autotune.spec.device import Device
 from autotune.studies.coordination.leases import Census
 from autotune.studies.outcome import TrialResult
@@ -32,7 +29,7 @@ from autotune.tune.compile_service.service import PoolHost, compiles_ahead
 from autotune.tune.engine_output import Result, results_of, write_files
 from autotune.tune.jobs import Job, files_dir, jobs_of, model_shape
 from autotune.tune.known_studies import known_studies
-from autotune.tune.observer import Observer
+from autotune.tune.observer import RunObserver
 from autotune.tune.processes.signals import Interrupt
 from autotune.tune.tuning_study import StudyPlan, TuningStudy, open_tuning_study, plan_study
 from autotune.tune.workers.launcher import Launcher
@@ -44,29 +41,6 @@ LOCAL = Launcher()
 _WRITE_S = 10.0
 """How old engine files may get while studies are searched abreast: what a run that is killed
 leaves."""
-
-
-class Display(Observer, Protocol):
-    """An observer that also learns what is about to happen."""
-
-    def started(
-        self,
-        shape: ModelShape,
-        device: Device,
-        studies: Sequence[TuningStudy],
-        known: Sequence[Known],
-    ) -> None:
-        """The studies are open; measuring begins. ``known`` are all that samplers learn from."""
-
-    def settling(self, study: TuningStudy) -> None:
-        """The loop is over, and this study's finalists are about to be measured again."""
-
-    def settled(self, study: TuningStudy) -> None:
-        """They were, where times are measured."""
-
-    def close(self, is_hurried: Callable[[], bool]) -> None:
-        """Nothing more will happen. ``is_hurried`` says, at any moment, whether the user waits for
-        the end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +65,7 @@ class RunReport:
 
 
 def run(
-    settings: RunSettings, storage_url: str, display: Display, launcher: Launcher = LOCAL
+    settings: RunSettings, storage_url: str, *observers: RunObserver, launcher: Launcher = LOCAL
 ) -> RunReport:
     """Tune everything that ``settings`` names; whatever is in the storage is not done again.
 
@@ -123,16 +97,18 @@ def run(
         before = sum(len(study.entries) for study in studies)
 
         def close(kind: type[BaseException] | None, *_: object) -> None:
-            display.close(lambda: kind is not None or interrupt.requested)
+            for observer in observers:
+                observer.close(lambda: kind is not None or interrupt.requested)
 
         stack.push(close)
-        display.started(shape, device, studies, known)
+        for observer in observers:
+            observer.started(shape, device, studies, known)
         writer = _Writer(studies, files_dir(settings.output_dir, device))
         seconds = None if settings.timeout_s is None else began + settings.timeout_s
         supervisor.begin(plans, settings, None if seconds is None else seconds - time.monotonic())
         if pool is not None:
             _wish(pool, studies)
-        monitor = RunMonitor(studies, [display, writer], display)
+        monitor = RunMonitor(studies, [*observers, writer])
         monitor.work(supervisor, interrupt)
         for study in studies:
             retry_storage(study.refresh)
@@ -153,7 +129,7 @@ def run(
     )
 
 
-class _Writer(Observer):
+class _Writer(RunObserver):
     """Keeps the engine files about as good as the studies are."""
 
     def __init__(self, studies: Sequence[TuningStudy], output_dir: Path) -> None:
@@ -167,9 +143,6 @@ class _Writer(Observer):
 
     def write(self) -> list[WrittenFile]:
         return write_files(self.results(), self._output_dir)
-
-    def trial_asked(self, study: TuningStudy, worker: int, config: AnyConfig) -> None:
-        pass
 
     def trial_told(self, study: TuningStudy, result: TrialResult) -> None:
         self._is_old = True

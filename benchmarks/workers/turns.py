@@ -213,7 +213,7 @@ def _row(order: str, seed: int, args: argparse.Namespace) -> str:
         gpu = Pretended(args.prepare_ms / 1e3, args.measure_ms / 1e3, args.keep, order)
         storage = f"sqlite:///{folder}/autotune.db"
         before = _cpu_s()
-        run(settings, storage, PlainDisplay(), PretendedLauncher(gpu))
+        run(settings, storage, PlainDisplay(), launcher=PretendedLauncher(gpu))
         return f"{_line(order, best, storage)} {_cpu_s() - before:.1f} s |"
 
 

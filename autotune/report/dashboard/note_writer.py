@@ -19,12 +19,12 @@ from autotune.models import ModelShape
 from autotune.report.dashboard.artifacts import hang_picture
 from autotune.report.dashboard.notes import Subject, note
 from autotune.report.versions import MACHINE
-from autotune.spec.config import AnyConfig
 from autotune.spec.device import Device
 from autotune.studies.outcome import TrialResult
 from autotune.studies.search.history import Known
 from autotune.studies.storage.retry import transient_errors
 from autotune.tune.engine_output import results_of
+from autotune.tune.observer import RunObserver
 from autotune.tune.tuning_study import TuningStudy
 
 _log = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ _HURRY_S = 3.0
 _POLL_S = 0.1
 
 
-class NoteKeeper:
+class NoteKeeper(RunObserver):
     """An observer of a run. ``folder`` takes the pictures.
 
     A thread of its own writes: what writes and draws takes seconds to import, and a run must hear
@@ -73,9 +73,6 @@ class NoteKeeper:
         self._thread = threading.Thread(target=self._work, name="notes", daemon=True)
         self._thread.start()
 
-    def trial_asked(self, study: TuningStudy, worker: int, config: AnyConfig) -> None:
-        pass
-
     def trial_told(self, study: TuningStudy, result: TrialResult) -> None:
         if result.measurement and len(study.entries) % _EVERY == 1:
             self._orders.put(study, picture=False)
@@ -83,15 +80,9 @@ class NoteKeeper:
     def study_ended(self, study: TuningStudy) -> None:
         self._orders.put(study, picture=True)
 
-    def settling(self, study: TuningStudy) -> None:
-        pass
-
-    def settled(self, study: TuningStudy) -> None:
+    def finals_measured(self, study: TuningStudy) -> None:
         """Written while others' finalists are measured: a picture takes a fifth of a second."""
         self._orders.put(study, picture=True)
-
-    def tick(self) -> None:
-        pass
 
     def close(self, is_hurried: Callable[[], bool]) -> None:
         """Once more for what is not written as it is now. Once ``is_hurried``, what is not begun

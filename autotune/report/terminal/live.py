@@ -18,6 +18,7 @@ from autotune.spec.config import AnyConfig
 from autotune.spec.device import Device, DeviceKind
 from autotune.studies.outcome import TrialResult
 from autotune.studies.search.history import Known
+from autotune.tune.observer import RunObserver
 from autotune.tune.tuning_study import TuningStudy
 
 _LEAST_ROWS = 6
@@ -30,7 +31,7 @@ _SETTLE_S = 1.5
 """Of one study's finalists on a GPU: 0.5 to 3 s measured on an H200."""
 
 
-class LiveDisplay:
+class LiveDisplay(RunObserver):
     """Redrawn a few times a second; gone when the run ends, and its summary follows."""
 
     def __init__(self, console: Console, *, timeout_s: float | None = None) -> None:
@@ -81,15 +82,9 @@ class LiveDisplay:
         if result.measurement is not None:
             self._left.measured(still_expected(self._studies))
 
-    def study_ended(self, study: TuningStudy) -> None:
-        pass
-
-    def settling(self, study: TuningStudy) -> None:
+    def finals_started(self, study: TuningStudy) -> None:
         self._settling = study
         self._work.clear()
-
-    def settled(self, study: TuningStudy) -> None:
-        pass
 
     def tick(self) -> None:
         busy = {id(study) for study in self._studies if study.in_flight}

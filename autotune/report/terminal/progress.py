@@ -6,15 +6,15 @@ Everything goes to stderr; stdout is for results.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from rich.table import Table
 
 from autotune.models import ModelShape
-from autotune.spec.config import AnyConfig
 from autotune.spec.device import Device, DeviceKind
 from autotune.studies.outcome import TrialResult
 from autotune.studies.search.history import Known
+from autotune.tune.observer import RunObserver
 from autotune.tune.tuning_study import TuningStudy
 
 _log = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ def device_line(device: Device) -> str:
     )
 
 
-class PlainDisplay:
+class PlainDisplay(RunObserver):
     """A log line when a run starts and when a study ends: for files, pipes and --quiet."""
 
     def started(
@@ -44,9 +44,6 @@ class PlainDisplay:
     ) -> None:
         _log.info("%s: %s; %d studies", shape.name, device_line(device), len(studies))
 
-    def trial_asked(self, study: TuningStudy, worker: int, config: AnyConfig) -> None:
-        pass
-
     def trial_told(self, study: TuningStudy, result: TrialResult) -> None:
         log_trial(study, result)
 
@@ -55,18 +52,6 @@ class PlainDisplay:
         words = f", {_speedup(study)} the default" if _speedup(study) else ""
         count, name = len(study.entries), study.key.problem.tokens
         _log.info("batch size %d: %s%s, %d measurements", name, best, words, count)
-
-    def settling(self, study: TuningStudy) -> None:
-        pass
-
-    def settled(self, study: TuningStudy) -> None:
-        pass
-
-    def tick(self) -> None:
-        pass
-
-    def close(self, is_hurried: Callable[[], bool]) -> None:
-        pass
 
 
 def log_trial(study: TuningStudy, result: TrialResult) -> None:

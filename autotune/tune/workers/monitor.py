@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
 
 from autotune.studies.storage.retry import retry_storage
-from autotune.tune.observer import Observer
+from autotune.tune.observer import RunObserver
 from autotune.tune.processes.signals import Interrupt
 from autotune.tune.tuning_study import TuningStudy
 from autotune.tune.workers.protocol import (
@@ -23,23 +22,12 @@ LEAVE_S = 5.0
 """How long an interrupted run waits for its workers."""
 
 
-class Settling(Protocol):
-    """Who is told of finalists."""
-
-    def settling(self, study: TuningStudy) -> None: ...
-
-    def settled(self, study: TuningStudy) -> None: ...
-
-
 class RunMonitor:
     """Keeps the parent's studies as the workers' reports have them."""
 
-    def __init__(
-        self, studies: Sequence[TuningStudy], observers: Sequence[Observer], settling: Settling
-    ) -> None:
+    def __init__(self, studies: Sequence[TuningStudy], observers: Sequence[RunObserver]) -> None:
         self._studies = studies
         self._observers = observers
-        self._settling = settling
         self._at: dict[int, TuningStudy] = {}
         self._over: set[int] = set()
         self._seconds = self._busy_s = 0.0
@@ -65,11 +53,13 @@ class RunMonitor:
             if interrupt.requested:
                 supervisor.leave()
             if isinstance(event, MeasureFinals):
-                self._settling.settling(self._studies[event.position])
+                for observer in self._observers:
+                    observer.finals_started(self._studies[event.position])
             elif isinstance(event, FinalsMeasured):
                 study = self._studies[event.position]
                 study.finalists = list(event.finalists)
-                self._settling.settled(study)
+                for observer in self._observers:
+                    observer.finals_measured(study)
 
     def _take(self, number: int, event: object) -> None:
         if isinstance(event, TrialStarted):

@@ -21,7 +21,6 @@ from autotune.report.dashboard import note_writer as keeping
 from autotune.report.dashboard.note_writer import NoteKeeper
 from autotune.report.dashboard.notes import Subject
 from autotune.report.dashboard.refresh import refresh_notes
-from autotune.report.terminal.displays import Displays
 from autotune.report.terminal.progress import PlainDisplay
 from autotune.studies.outcome import TrialResult
 from autotune.studies.storage.backup import back_up
@@ -113,8 +112,8 @@ def test_a_run_does_not_wait_for_its_notes(
 ) -> None:
     notes = _SlowNotes()
     monkeypatch.setattr(keeping, "write_note", notes)
-    display = Displays(_After(40, notes.released.set), NoteKeeper(tmp_path))
-    assert run(finished.settings, str(tmp_path / "other.db"), display).measured == 40
+    observers = _After(40, notes.released.set), NoteKeeper(tmp_path)
+    assert run(finished.settings, str(tmp_path / "other.db"), *observers).measured == 40
     assert len(notes.written) >= 2  # the last state of both studies, before the run returns
     assert all(notes.written)
 
@@ -140,7 +139,7 @@ def test_what_is_settled_is_written_before_the_end(
 
     monkeypatch.setattr(keeping, "write_note", noting)
     monkeypatch.setattr(NoteKeeper, "study_ended", lambda *_: None)
-    run(finished.settings, str(tmp_path / "o.db"), Displays(Waiting(), NoteKeeper(tmp_path)))
+    run(finished.settings, str(tmp_path / "o.db"), Waiting(), NoteKeeper(tmp_path))
     assert written[-1] == (0, False)  # nothing twice
 
 
@@ -150,9 +149,7 @@ def test_nor_does_an_interrupted_one(
     notes = _SlowNotes()
     monkeypatch.setattr(keeping, "write_note", notes)
     interrupt = _After(5, lambda: os.kill(os.getpid(), signal.SIGINT))
-    report = run(
-        finished.settings, str(tmp_path / "o.db"), Displays(interrupt, NoteKeeper(tmp_path))
-    )
+    report = run(finished.settings, str(tmp_path / "o.db"), interrupt, NoteKeeper(tmp_path))
     assert report.interrupted
     assert notes.written == []
     notes.released.set()
@@ -185,8 +182,8 @@ def test_ctrl_c_is_heard_while_the_last_notes_are_written(
 ) -> None:
     notes = _SlowNotes()
     monkeypatch.setattr(keeping, "write_note", notes)
-    display = Displays(_Hurry(), NoteKeeper(tmp_path))
-    assert run(finished.settings, str(tmp_path / "other.db"), display).measured == 40
+    observers = _Hurry(), NoteKeeper(tmp_path)
+    assert run(finished.settings, str(tmp_path / "other.db"), *observers).measured == 40
     assert notes.written == []  # the first still waits
     notes.released.set()
 
@@ -204,7 +201,7 @@ def test_a_note_that_failed_is_written_at_the_end(
 
     monkeypatch.setattr(keeping, "write_note", fails_once)
     path = str(tmp_path / "other.db")
-    run(finished.settings, path, Displays(_Slow(failed), NoteKeeper(tmp_path)))
+    run(finished.settings, path, _Slow(failed), NoteKeeper(tmp_path))
     storage = open_storage(path, create=False)
     notes = [get_note(study) for study in _loaded(finished, storage)]
     assert len(failed) == 2
