@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from autotune.intervals import POLL_S
+
 if sys.platform != "win32":
     import fcntl
-
-_POLL_S = 0.02
 
 
 def write_text(path: Path, text: str) -> None:
@@ -48,7 +48,7 @@ def locked(path: Path, *, timeout_s: float = 30.0) -> Iterator[None]:
     while (descriptor := _acquire(lock)) is None:
         if time.monotonic() > deadline:
             raise TimeoutError(f"another process has held {lock} for {timeout_s:.0f} s")
-        time.sleep(_POLL_S)
+        time.sleep(POLL_S)
     try:
         yield
     finally:

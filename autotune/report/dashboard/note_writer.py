@@ -15,6 +15,7 @@ from optuna.storages import BaseStorage
 from optuna.study import Study
 
 from autotune.backends.host_facts import facts
+from autotune.intervals import LULL_S
 from autotune.models import ModelShape
 from autotune.report.dashboard.artifacts import hang_picture
 from autotune.report.dashboard.notes import Subject, note
@@ -32,7 +33,6 @@ _EVERY = 10
 """A study's note is written at its first measurement and every so many: about 15 ms each."""
 _HURRY_S = 3.0
 """How long an interrupted run waits for the note in hand."""
-_POLL_S = 0.1
 
 
 class NoteKeeper(RunObserver):
@@ -91,7 +91,7 @@ class NoteKeeper(RunObserver):
             return
         self._orders.close(self._studies)
         while self._thread.is_alive() and not is_hurried():
-            self._thread.join(_POLL_S)
+            self._thread.join(LULL_S)
         self._orders.drop()
         self._thread.join(_HURRY_S)
 

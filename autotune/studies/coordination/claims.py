@@ -19,6 +19,7 @@ from typing import Any
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
+from autotune.intervals import POLL_S
 from autotune.spec.config import config_from_keys
 from autotune.studies.coordination.leases import Census
 from autotune.studies.coordination.study_view import StudyView
@@ -39,7 +40,6 @@ from autotune.studies.trial_record import asked_config, config_of
 
 _HALF_MADE_S = 5.0
 """How long to wait for the parameters of a trial that somebody began before ours."""
-_POLL_S = 0.02
 _TRIES = 3
 """Proposals anew where others took all of them meanwhile."""
 
@@ -186,7 +186,7 @@ def _wait_for_half_made(view: StudyView, last: int) -> None:
         half = [t for t in view.running if t.number < last and config_of(t) is None]
         if not half:
             return
-        time.sleep(_POLL_S)
+        time.sleep(POLL_S)
         view.read()
 
 

@@ -15,9 +15,9 @@ from optuna.storages import _rdb
 from optuna.storages._rdb.models import SCHEMA_VERSION
 
 from autotune.errors import StorageError
+from autotune.intervals import POLL_S
 
 _PATIENCE_S = 60.0
-_POLL_S = 0.02
 _LOCK_NAME = "autotune.schema"
 _LOCK_KEY = 0x6175746F74756E65
 """The ASCII of ``autotune``: PostgreSQL's advisory locks have numbers."""
@@ -107,7 +107,7 @@ def _folder_locked(folder: Path) -> Iterator[None]:
             except BlockingIOError:
                 if time.monotonic() > deadline:
                     raise StorageError(_waited(str(folder))) from None
-                time.sleep(_POLL_S)
+                time.sleep(POLL_S)
         yield
     finally:
         os.close(descriptor)

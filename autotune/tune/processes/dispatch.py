@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import wait
 from typing import Any, Generic, TypeVar
 
+from autotune.intervals import LULL_S
 from autotune.tune.processes.child import Child, ChildFault
 
-_POLL_S = 0.2
 Item = TypeVar("Item")
 
 
@@ -61,7 +61,7 @@ def answers(
         for child in [c for c in work if c.waited_s > timeout_s]:
             child.restart()
             yield Answer(work.pop(child), timed_out=True)
-        waited_s = waited_s + _POLL_S if over and not ready else 0.0
+        waited_s = waited_s + LULL_S if over and not ready else 0.0
         if waited_s > leave_s:
             for child in work:
                 child.restart()
@@ -83,7 +83,7 @@ def _hand_out(
 
 def _ready(work: dict[Child, Item]) -> list[Child]:
     by_connection = {child.connection: child for child in work}
-    found = wait(list(by_connection), timeout=_POLL_S)
+    found = wait(list(by_connection), timeout=LULL_S)
     return [by_connection[connection] for connection in found]  # type: ignore[index]
 
 

@@ -11,6 +11,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Protocol
 
 from autotune.errors import AutotuneError, DeviceError
+from autotune.intervals import LULL_S
 from autotune.settings import RunSettings
 from autotune.spec.device import Device
 from autotune.spec.problem import Problem
@@ -36,7 +37,6 @@ from autotune.tune.workers.worker_process import start_worker
 
 _log = logging.getLogger(__name__)
 
-_POLL_S = 0.2
 _DEATHS = 3
 """A worker that died so often without telling anything between is not started again."""
 _EXIT_GRACE_S, _LEAST_GRACE_S = 3.0, 0.2
@@ -202,7 +202,7 @@ class WorkerSupervisor:
     def _listen(self) -> list[Event]:
         links = {m.link: i for i, m in enumerate(self._members) if m.state is not _State.GONE}
         events: list[Event] = []
-        for ready in wait(list(links), timeout=_POLL_S) if links else ():
+        for ready in wait(list(links), timeout=LULL_S) if links else ():
             index = links[ready]  # type: ignore[index]
             events += [(index, event) for event in self._hear(self._members[index])]
         return events

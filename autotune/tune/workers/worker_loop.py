@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from typing import Protocol
 
+from autotune.intervals import LULL_S
 from autotune.spec.config import config_from_keys
 from autotune.spec.device import DeviceKind
 from autotune.spec.measurement import CompileFailure
@@ -34,7 +35,6 @@ from autotune.tune.workers.protocol import StudyFinished, TrialFinished, TrialSt
 from autotune.tune.workers.result_writer import PendingWrite, ResultWriter
 from autotune.tune.workers.scheduler import StudyScheduler
 
-_POLL_S = 0.2
 _REST_S = 0.5
 """How long to wait where only others have trials in work."""
 LEAVE_S = 3.0
@@ -226,7 +226,7 @@ class Worker:
             sources.append(self._child_queue.child.connection)
         if self._waiting is not None:
             sources.append(self._waiting.bell)
-        wait(sources, timeout=_POLL_S)
+        wait(sources, timeout=LULL_S)
         for trial, result in self._child_queue.collect():
             self._tell(trial, result)
         self._submit_compiled()

@@ -11,7 +11,8 @@ from collections.abc import Callable
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
-_POLL_S = 0.01
+from autotune.intervals import POLL_S
+
 PATIENCE_S = 20.0
 """Where none of the earlier ones has asked for so long, they are dead or stuck, and their trials
 are not waited for again."""
@@ -39,7 +40,7 @@ class Turns:
             if time.monotonic() > end:
                 self._given_up |= asking
                 break
-            time.sleep(_POLL_S)
+            time.sleep(POLL_S)
             trials = self.others(study, number)
             before, asking = asking, self._earlier(trials, number)
             if asking != before:
