@@ -1,114 +1,19 @@
-"""Where measurements come from: a GPU, a model of a GPU, or a recorded landscape.
+"""Backends say how long a config takes: a GPU, a model of a GPU, or a recording of one.
 
-Importing this package imports neither torch nor triton; opening a measurer imports what it
-needs.
+    protocol.py         Measurer, the seam that all three implement
+    options.py          MeasurerOptions, the settings that a measurer is opened with
+    selectors.py        opens the measurer that a selector names: cuda:0, estimate:NVIDIA_H200, …
+    gpu/                measures on a real GPU, over providers: our kernels, the engines', PyTorch's
+    estimate/           compiles for a GPU that is not there, and models the time
+    replay/             plays recorded times
+    detect.py           finds GPUs without torch and without a CUDA context
+    hardware.py         figures of known GPUs, from gpus.json
+    binary_compiler.py  compiles a binary, or remembers the compiler's answer
+    compile_cache.py    the compiler's answers on disk, shared by processes
+    footprints.py       resources of a space's configs, looked up in the compile cache
+    routed_rows.py      rows and padded blocks of each expert under a routing
+    host_facts.py       versions, driver and clocks of this machine, for a study's record
+    versions.py         versions of installed packages, without importing them
+
+Importing the package, or any file here but those in gpu/, imports neither torch nor triton.
 """
-
-from __future__ import annotations
-
-import re
-from pathlib import Path
-from typing import TYPE_CHECKING
-
-from autotune.backends.detect import has_gpu
-from autotune.backends.options import MeasurerOptions
-from autotune.errors import DeviceError
-from autotune.routing.trace import make_known
-from autotune.routing.trace_files import read_trace
-
-if TYPE_CHECKING:
-    from autotune.backends.protocol import Measurer
-
-__all__ = [
-    "DEFAULT_ESTIMATE",
-    "MeasurerOptions",
-    "auto_selector",
-    "check_selector",
-    "open_measurer",
-]
-
-DEFAULT_ESTIMATE = "estimate:NVIDIA_H200"
-_ALLOWED = (
-    "allowed are cuda, cuda:INDEX, estimate:GPU (as estimate:NVIDIA_H200) and replay:FILE.npz, "
-    "where replay:FILE.npz@15ms takes as long for each measurement"
-)
-
-
-def open_measurer(selector: str, options: MeasurerOptions) -> Measurer:
-    """The measurer that ``selector`` names; see ``Measurer`` for what it promises.
-
-    Raises DeviceError for an unknown selector, GPU or file, and where there is no such GPU;
-    UsageError where the recording cannot be read.
-    """
-    if options.topk_ids_dir is not None:
-        make_known(read_trace(options.topk_ids_dir))
-    kind, argument = _parsed(selector)
-    if kind == "estimate":
-        return _open_estimate(argument, options)
-    if kind == "replay":
-        return _open_replay(argument, options)
-    return _open_cuda(int(argument or 0), options)
-
-
-def check_selector(selector: str) -> None:
-    """What can be known of a device on this machine without opening it: the spelling, an estimate's
-    GPU, a replay's file. Raises DeviceError as ``open_measurer`` does."""
-    from autotune.backends.hardware import find_spec
-    from autotune.backends.replay.replay_data import open_tape
-
-    kind, argument = _parsed(selector)
-    if kind == "estimate":
-        find_spec(argument)
-    elif kind == "replay":
-        path, _ = _pace(argument)
-        open_tape(path)
-
-
-def auto_selector() -> str:
-    """ "cuda" where a GPU is there, else an estimate; creates no CUDA context."""
-    return "cuda" if has_gpu() else DEFAULT_ESTIMATE
-
-
-def _parsed(selector: str) -> tuple[str, str]:
-    """Kind and argument. Raises DeviceError for what is no selector."""
-    kind, _, argument = selector.partition(":")
-    if (kind in ("estimate", "replay") and argument) or re.fullmatch(r"cuda(:\d+)?", selector):
-        return kind, argument
-    raise DeviceError(f"no device {selector!r}: {_ALLOWED}")
-
-
-def _open_estimate(gpu: str, options: MeasurerOptions) -> Measurer:
-    from autotune.backends.estimate.measurer import EstimateMeasurer
-    from autotune.backends.hardware import find_spec
-
-    return EstimateMeasurer(find_spec(gpu), cache_dir=options.cache_dir, seed=options.seed)
-
-
-def _open_replay(argument: str, options: MeasurerOptions) -> Measurer:
-    from autotune.backends.replay.measurer import ReplayMeasurer
-
-    path, seconds = _pace(argument)
-    return ReplayMeasurer(path, seed=options.seed, seconds=seconds)
-
-
-def _pace(argument: str) -> tuple[Path, float]:
-    """A replay's file, and the seconds that each measurement takes."""
-    slow = re.fullmatch(r"(.+)@(\d+(?:\.\d+)?)ms", argument)
-    return (Path(argument), 0.0) if slow is None else (Path(slow[1]), float(slow[2]) / 1e3)
-
-
-def _open_cuda(index: int, options: MeasurerOptions) -> Measurer:
-    if options.provider != "autotune":
-        return _open_engine_kernel(index, options)
-    from autotune.backends.gpu.measurer import CudaMeasurer
-
-    return CudaMeasurer(index, options)
-
-
-def _open_engine_kernel(index: int, options: MeasurerOptions) -> Measurer:
-    from autotune.backends.gpu.engine_measurer import EngineMeasurer
-    from autotune.backends.gpu.provider_timer import ProviderTimers
-
-    timers = ProviderTimers(index, options)
-    assert timers.device is not None
-    return EngineMeasurer(timers.timer(options.provider), timers.device, options)

@@ -47,7 +47,7 @@ class Measurer(Protocol):
         Expected failures come back as outcomes; an exception means that the measurer is broken.
         """
 
-    def measure_in_turns(
+    def measure_interleaved(
         self, problem: Problem, configs: tuple[AnyConfig, ...]
     ) -> tuple[TrialResult, ...]:
         """As ``measure``, for each config, with samples taken in turns, so that their ratios do
@@ -60,7 +60,7 @@ class Measurer(Protocol):
 def timed_together(
     checked: Sequence[TrialResult], timed: Callable[[list[int]], Sequence[Measurement]]
 ) -> tuple[TrialResult, ...]:
-    """For a ``measure_in_turns``: what was compiled and verified, with the measurements that
+    """For a ``measure_interleaved``: what was compiled and verified, with the measurements that
     ``timed`` takes of those that are right, by their numbers."""
     right = [number for number, result in enumerate(checked) if result.outcome is Outcome.OK]
     found = dict(zip(right, timed(right) if right else (), strict=True))

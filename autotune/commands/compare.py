@@ -6,9 +6,9 @@ import argparse
 import re
 from pathlib import Path
 
-from autotune.backends import MeasurerOptions
 from autotune.backends.detect import has_gpu
 from autotune.backends.gpu.providers import PROVIDERS
+from autotune.backends.options import MeasurerOptions
 from autotune.commands.flags import add_model_flags, cache_dir, model_settings
 from autotune.commands.output import Output
 from autotune.engines import ENGINES

@@ -7,8 +7,8 @@ import logging
 import os
 from pathlib import Path
 
-from autotune.backends import auto_selector
 from autotune.backends.gpu.providers import TUNABLE
+from autotune.backends.selectors import auto_selector
 from autotune.commands.storage_flag import add_storage_flag
 from autotune.engines import DEFAULT_TOKENS, ENGINES
 from autotune.errors import UsageError

@@ -161,7 +161,7 @@ class CudaClock:
         time.sleep(us / 1e6)
 
 
-def in_turns(streams: Sequence[Iterator[Sample]], count: int) -> list[tuple[Sample, ...]]:
+def interleaved(streams: Sequence[Iterator[Sample]], count: int) -> list[tuple[Sample, ...]]:
     """``count`` samples of each stream, one of each in turn, in a new order each time: what
     changes with time, as a clock under a power limit, meets them all alike.
 

@@ -23,7 +23,7 @@ from autotune.studies.selection.robust import Robust, Timed, ranked
 from autotune.studies.storage.retry import retry_storage
 from autotune.tune.finals import Leaving
 from autotune.tune.processes.child import Child
-from autotune.tune.processes.remote_measurer import measure_in_turns_in
+from autotune.tune.processes.remote_measurer import measure_interleaved_in
 from autotune.tune.tuning_study import TuningStudy
 
 _log = logging.getLogger(__name__)
@@ -158,7 +158,7 @@ def _crossing(
         return before
     us = []
     sides = there.config, here.config
-    results = measure_in_turns_in(child, run_timeout_s, here.problem, sides)
+    results = measure_interleaved_in(child, run_timeout_s, here.problem, sides)
     for config, result in zip(sides, results, strict=True):
         if result.outcome is not Outcome.OK or result.measurement is None:
             _log.warning("%s under %s: %s", config, here.problem.routing, result.reason)

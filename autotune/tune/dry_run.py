@@ -7,7 +7,7 @@ from functools import partial
 from statistics import median
 from typing import Any
 
-from autotune.backends import open_measurer
+from autotune.backends.selectors import open_measurer
 from autotune.errors import StorageError
 from autotune.settings import RunSettings
 from autotune.studies.key import StudyKey

@@ -15,7 +15,7 @@ from autotune.studies.selection.robust import Robust
 from autotune.studies.storage.retry import retry_storage
 from autotune.tune.jobs import may_write
 from autotune.tune.processes.child import Child
-from autotune.tune.processes.remote_measurer import measure_in_turns_in
+from autotune.tune.processes.remote_measurer import measure_interleaved_in
 from autotune.tune.tuning_study import TuningStudy
 
 _log = logging.getLogger(__name__)
@@ -65,7 +65,7 @@ def settle(study: TuningStudy, child: Child, interrupt: Leaving, run_timeout_s: 
         if interrupt.requested:
             return
         shuffled = order.sample(list(samples), len(samples))
-        results = measure_in_turns_in(
+        results = measure_interleaved_in(
             child, run_timeout_s, study.job.problem, shuffled, is_over=lambda: interrupt.requested
         )
         if interrupt.requested:

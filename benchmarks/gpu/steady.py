@@ -93,7 +93,7 @@ def ratios(
     samples: list[list[float]] = [[] for _ in configs]
     for _ in range(ROUNDS):
         if together:
-            results = measurer.measure_in_turns(problem, configs)
+            results = measurer.measure_interleaved(problem, configs)
         else:
             results = tuple(measurer.measure(problem, config) for config in configs)
         for number, result in enumerate(results):

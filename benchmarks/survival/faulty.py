@@ -27,7 +27,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from autotune.backends import MeasurerOptions
+from autotune.backends.options import MeasurerOptions
 from autotune.backends.protocol import Measurer
 from autotune.backends.replay.measurer import ReplayMeasurer
 from autotune.spec.config import Config
@@ -109,7 +109,7 @@ class FaultyGpu(ReplayMeasurer):
 
 
 def pretended_gpu(_selector: str, _options: MeasurerOptions) -> Measurer:
-    """In place of autotune.backends.open_measurer."""
+    """In place of autotune.backends.selectors.open_measurer."""
     return FaultyGpu(folder() / "recording.npz")
 
 

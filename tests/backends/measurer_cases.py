@@ -10,8 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from autotune.backends import MeasurerOptions, open_measurer
+from autotune.backends.options import MeasurerOptions
 from autotune.backends.replay.recording_format import Recording, write_recording
+from autotune.backends.selectors import open_measurer
 from autotune.spec.config import AnyConfig, Config, ConfigPair
 from autotune.spec.device import Device, DeviceKind, Target
 from autotune.spec.measurement import Measurement, Resources

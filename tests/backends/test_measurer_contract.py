@@ -17,8 +17,9 @@ from measurer_cases import (  # type: ignore[import-not-found]
     save_recording,
 )
 
-from autotune.backends import MeasurerOptions, open_measurer
+from autotune.backends.options import MeasurerOptions
 from autotune.backends.protocol import Measurer
+from autotune.backends.selectors import open_measurer
 from autotune.spec.device import DeviceKind
 from autotune.studies.outcome import Outcome
 from autotune.studies.search.pruning import Stop
@@ -87,11 +88,11 @@ def test_a_config_is_measured_on_every_instance(measurer: Measurer) -> None:
     assert all(result.measurement and result.measurement.how for result in results)
 
 
-def test_configs_in_turns_are_measured_as_each_by_itself(
+def test_interleaved_configs_are_measured_as_each_by_itself(
     measurer: Measurer, kind: DeviceKind
 ) -> None:
     configs = (TILES, TOO_LARGE, MORE_TILES, TILES)
-    results = measurer.measure_in_turns(PROBLEM, configs)
+    results = measurer.measure_interleaved(PROBLEM, configs)
     alone = [measurer.measure(PROBLEM, config) for config in configs]
     assert [result.outcome for result in results] == [result.outcome for result in alone]
     for together, each in zip(results, alone, strict=True):

@@ -5,17 +5,17 @@ from pathlib import Path
 import pytest
 from measurer_cases import save_landscape  # type: ignore[import-not-found]
 
-from autotune import backends
-from autotune.backends import (
+from autotune.backends import selectors
+from autotune.backends.detect import amd_gpus, has_gpu, nvidia_gpus
+from autotune.backends.estimate.measurer import EstimateMeasurer
+from autotune.backends.options import MeasurerOptions
+from autotune.backends.replay.measurer import ReplayMeasurer
+from autotune.backends.selectors import (
     DEFAULT_ESTIMATE,
-    MeasurerOptions,
     auto_selector,
     check_selector,
     open_measurer,
 )
-from autotune.backends.detect import amd_gpus, has_gpu, nvidia_gpus
-from autotune.backends.estimate.measurer import EstimateMeasurer
-from autotune.backends.replay.measurer import ReplayMeasurer
 from autotune.errors import DeviceError
 
 
@@ -58,7 +58,7 @@ def test_a_recording_is_looked_at_before_anything_is_opened(tmp_path: Path) -> N
 def test_auto_takes_a_gpu_where_there_is_one(
     monkeypatch: pytest.MonkeyPatch, is_there: bool, selector: str
 ) -> None:
-    monkeypatch.setattr(backends, "has_gpu", lambda: is_there)
+    monkeypatch.setattr(selectors, "has_gpu", lambda: is_there)
     assert auto_selector() == selector
 
 

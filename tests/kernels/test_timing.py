@@ -8,7 +8,15 @@ from itertools import islice
 import pytest
 import torch
 
-from autotune.kernels.timing import Clock, CudaClock, EventTimer, GraphTimer, Timer, Work, in_turns
+from autotune.kernels.timing import (
+    Clock,
+    CudaClock,
+    EventTimer,
+    GraphTimer,
+    Timer,
+    Work,
+    interleaved,
+)
 
 
 class FakeClock:
@@ -112,7 +120,7 @@ def test_long_calls_are_followed_by_a_rest(make: Make, clock: FakeClock, *, warm
     assert clock.rests_us == []
 
 
-def test_in_turns_each_stream_meets_what_changes_with_time() -> None:
+def test_interleaved_each_stream_meets_what_changes_with_time() -> None:
     """The order is a new one each time, so that none always follows the same other."""
     drawn: list[int] = []
 
@@ -121,7 +129,7 @@ def test_in_turns_each_stream_meets_what_changes_with_time() -> None:
             drawn.append(number)
             yield len(drawn)
 
-    found = in_turns([stream(number) for number in range(3)], 20)
+    found = interleaved([stream(number) for number in range(3)], 20)
     rounds = [tuple(drawn[start : start + 3]) for start in range(0, 60, 3)]
     assert all(sorted(each) == [0, 1, 2] for each in rounds)
     assert len(set(rounds)) == 6

@@ -40,7 +40,7 @@ class FaultyMeasurer:
             raise DeviceError("no such GPU")
         return TrialResult(Outcome.OK, Measurement((1.0,), "fake"))
 
-    def measure_in_turns(
+    def measure_interleaved(
         self, problem: Problem, configs: tuple[Config, ...]
     ) -> tuple[TrialResult, ...]:
         return tuple(self.measure(problem, config) for config in configs)

@@ -55,7 +55,7 @@ def test_winners_meet_each_others_routing(
     assert 1 + one.loss == pytest.approx(1 / (1 + other.loss), rel=1e-3)  # but for the noise
     assert one.configs == other.configs[::-1]
 
-    monkeypatch.setattr("autotune.tune.cross_routing.measure_in_turns_in", None)
+    monkeypatch.setattr("autotune.tune.cross_routing.measure_interleaved_in", None)
     run(made, database, PlainDisplay())  # nothing is measured twice
     assert _crossings(database) == found
     monkeypatch.undo()

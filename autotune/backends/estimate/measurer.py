@@ -97,7 +97,7 @@ class EstimateMeasurer:
             measure_s=time.perf_counter() - begin,
         )
 
-    def measure_in_turns(
+    def measure_interleaved(
         self, problem: Problem, configs: tuple[AnyConfig, ...]
     ) -> tuple[TrialResult, ...]:
         """See ``Measurer``: nothing here changes with time."""

@@ -59,13 +59,13 @@ class EngineMeasurer:
             return TrialResult(Outcome.INFEASIBLE, reason=reason)
         return self._timer.measure(problem, config, stop=stop)
 
-    def measure_in_turns(
+    def measure_interleaved(
         self, problem: Problem, configs: tuple[AnyConfig, ...]
     ) -> tuple[TrialResult, ...]:
         """See ``Measurer``."""
         reasons = [self._why_not(problem, config) for config in configs]
         fine = [c for c, reason in zip(configs, reasons, strict=True) if reason is None]
-        timed = iter(self._timer.measure_in_turns(problem, fine))
+        timed = iter(self._timer.measure_interleaved(problem, fine))
         return tuple(
             next(timed) if reason is None else TrialResult(Outcome.INFEASIBLE, reason=reason)
             for reason in reasons

@@ -34,7 +34,7 @@ from autotune.kernels.inputs import (
 )
 from autotune.kernels.moe import MoeBuffers, make_buffers, run_down, run_moe, run_up
 from autotune.kernels.reference import moe_reference
-from autotune.kernels.timing import CudaClock, GraphTimer, Timer, in_turns
+from autotune.kernels.timing import CudaClock, GraphTimer, Timer, interleaved
 from autotune.kernels.verify import Verdict, verify
 from autotune.routing.draw import instances_of
 from autotune.spec.binary import BOTH
@@ -141,7 +141,7 @@ class CudaMeasurer:
         """See ``Measurer``."""
         return self._answer(problem, config, partial(self._timed, stop=stop))
 
-    def measure_in_turns(
+    def measure_interleaved(
         self, problem: Problem, configs: tuple[AnyConfig, ...]
     ) -> tuple[TrialResult, ...]:
         """See ``Measurer``. Each is compiled and verified first, all are timed then; where their
@@ -149,7 +149,7 @@ class CudaMeasurer:
         checked = [self._answer(problem, config, _untimed) for config in configs]
         try:
             return timed_together(
-                checked, lambda right: self._in_turns(problem, [configs[n] for n in right])
+                checked, lambda right: self._interleaved(problem, [configs[n] for n in right])
             )
         except RuntimeError as error:
             if not is_out_of_memory(error):
@@ -158,10 +158,10 @@ class CudaMeasurer:
         torch.cuda.empty_cache()
         return tuple(self.measure(problem, config) for config in configs)
 
-    def _in_turns(self, problem: Problem, configs: Sequence[AnyConfig]) -> list[Measurement]:
+    def _interleaved(self, problem: Problem, configs: Sequence[AnyConfig]) -> list[Measurement]:
         prepared = self._prepare(problem)
         streams = [self._rows(prepared, config) for config in configs]
-        found = in_turns(streams, len(prepared.routings))
+        found = interleaved(streams, len(prepared.routings))
         return [self._measurement(prepared, rows) for rows in found]
 
     def _answer(self, problem: Problem, config: AnyConfig, timed: _Timed) -> TrialResult:

@@ -28,7 +28,7 @@ from autotune.kernels.inputs import (
 )
 from autotune.kernels.reference import moe_reference
 from autotune.kernels.stderr_capture import captured_stderr
-from autotune.kernels.timing import Clock, CudaClock, EventTimer, GraphTimer, Timer, in_turns
+from autotune.kernels.timing import Clock, CudaClock, EventTimer, GraphTimer, Timer, interleaved
 from autotune.kernels.verify import TOLERANCE, Verdict, relative_error
 from autotune.routing.draw import instances_of
 from autotune.spec.config import AnyConfig
@@ -109,22 +109,22 @@ class ProviderTimer:
         """See ``Measurer``; ``config`` None is what the provider chooses for itself."""
         return self._answer(problem, config, partial(self._timed, stop=stop))
 
-    def measure_in_turns(
+    def measure_interleaved(
         self, problem: Problem, configs: Sequence[AnyConfig]
     ) -> tuple[TrialResult, ...]:
         """See ``Measurer``. One after the other where together they take too much memory."""
         checked = [self._answer(problem, config, _untimed) for config in configs]
         with suppress(torch.OutOfMemoryError):
             return timed_together(
-                checked, lambda right: self._in_turns(problem, [configs[n] for n in right])
+                checked, lambda right: self._interleaved(problem, [configs[n] for n in right])
             )
         self._release()
         return tuple(self.measure(problem, config) for config in configs)
 
-    def _in_turns(self, problem: Problem, configs: Sequence[AnyConfig]) -> list[Measurement]:
+    def _interleaved(self, problem: Problem, configs: Sequence[AnyConfig]) -> list[Measurement]:
         prepared = self._prepare(problem)
         streams = [self._samples(prepared, config) for config in configs]
-        return [self._of(prepared, us) for us in in_turns(streams, len(prepared.routings))]
+        return [self._of(prepared, us) for us in interleaved(streams, len(prepared.routings))]
 
     def _answer(self, problem: Problem, config: AnyConfig | None, timed: _Timed) -> TrialResult:
         reason = self._provider.why_not(problem)

@@ -55,7 +55,7 @@ class ReplayMeasurer:
         time.sleep(self._seconds)
         return replace(self._measured(problem, config, stop), measure_s=self._seconds)
 
-    def measure_in_turns(
+    def measure_interleaved(
         self, problem: Problem, configs: tuple[AnyConfig, ...]
     ) -> tuple[TrialResult, ...]:
         """See ``Measurer``: nothing here changes with time."""

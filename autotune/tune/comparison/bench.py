@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from autotune.backends import open_measurer
+from autotune.backends.selectors import open_measurer
 from autotune.engines import read_configs
 from autotune.engines.entries import nearest
 from autotune.errors import EngineFileError

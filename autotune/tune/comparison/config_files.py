@@ -13,7 +13,7 @@ from autotune.studies.selection.finalists import EVEN, Finalist, is_settled
 from autotune.studies.selection.paired_ratio import Ratio, ratio
 from autotune.tune.finals import MIN_ROUNDS, add_round
 from autotune.tune.processes.child import Child
-from autotune.tune.processes.remote_measurer import measure_in_turns_in
+from autotune.tune.processes.remote_measurer import measure_interleaved_in
 
 
 class FileVerdict(str, Enum):
@@ -82,7 +82,7 @@ def side_by_side(
     order = random.Random(problem.name)
     for number in range(rounds):
         shuffled = order.sample(list(samples), len(samples))
-        results = measure_in_turns_in(child, timeout_s, problem, shuffled)
+        results = measure_interleaved_in(child, timeout_s, problem, shuffled)
         for config, result in add_round(samples, shuffled, results).items():
             reasons[config] = f"{result.outcome.value}: {result.reason}"
         if number + 1 >= MIN_ROUNDS and _is_clear(samples):

@@ -38,10 +38,10 @@ class RemoteMeasurer:
     ) -> TrialResult:
         return cast(TrialResult, self._child.call("measure", problem, config, stop=stop))
 
-    def measure_in_turns(
+    def measure_interleaved(
         self, problem: Problem, configs: tuple[AnyConfig, ...]
     ) -> tuple[TrialResult, ...]:
-        answer = self._child.call("measure_in_turns", problem, configs)
+        answer = self._child.call("measure_interleaved", problem, configs)
         return cast("tuple[TrialResult, ...]", answer)
 
     def close(self) -> None:
@@ -60,7 +60,7 @@ def measure_in(child: Child, timeout_s: float, *args: Any) -> TrialResult:
     )
 
 
-def measure_in_turns_in(
+def measure_interleaved_in(
     child: Child,
     timeout_s: float,
     problem: Problem,
@@ -68,10 +68,10 @@ def measure_in_turns_in(
     *,
     is_over: Callable[[], bool] = lambda: False,
 ) -> list[TrialResult]:
-    """The child's ``measure_in_turns``. Where it dies, fails, or takes longer than ``timeout_s``,
-    each config is measured by itself, with as much time: which one is to blame then shows. What
-    is left when ``is_over`` says so counts as crashed."""
-    answer = _asked(child, timeout_s, "measure_in_turns", problem, tuple(configs))
+    """Return the child's ``measure_interleaved``. Where it dies, fails, or takes longer than
+    ``timeout_s``, each config is measured by itself, with as much time: which one is to blame then
+    shows. Configs that are left when ``is_over`` says so count as crashed."""
+    answer = _asked(child, timeout_s, "measure_interleaved", problem, tuple(configs))
     if answer is not None and not isinstance(answer, ChildFault):
         return list(answer)
     return [

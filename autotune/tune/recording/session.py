@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import autotune
-from autotune.backends import open_measurer
 from autotune.backends.binary_compiler import BinaryCompiler
 from autotune.backends.protocol import Measurer
 from autotune.backends.replay.replay_data import recorded_configs
+from autotune.backends.selectors import open_measurer
 from autotune.backends.versions import package_version
 from autotune.errors import UsageError
 from autotune.settings import RecordSettings

@@ -17,8 +17,8 @@ from typing import Any
 
 from optuna.storages import BaseStorage
 
-from autotune.backends import open_measurer
 from autotune.backends.compile_cache import FILE_NAME, CompileCache
+from autotune.backends.selectors import open_measurer
 from autotune.errors import AutotuneError
 from autotune.settings import RunSettings
 from autotune.studies.coordination.leases import Census, Lease

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
-from autotune.backends import check_selector
 from autotune.backends.detect import visible_gpus
+from autotune.backends.selectors import check_selector
 from autotune.errors import DeviceError
 from autotune.settings import ALL_GPUS, RunSettings
 from autotune.tune.workers.protocol import WorkerSpec

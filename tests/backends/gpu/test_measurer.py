@@ -186,14 +186,14 @@ class TrialFinished(OnCpu):
 
 
 @pytest.mark.usefixtures("free_bytes")
-def test_in_turns_what_is_wrong_is_not_timed() -> None:
+def test_interleaved_what_is_wrong_is_not_timed() -> None:
     narrow, wrong, wide = (Config(m, 64, 64, 1, 4, 3) for m in (16, 32, 64))
-    results = TrialFinished(wrong).measure_in_turns(SMALL, (narrow, wrong, wide))
+    results = TrialFinished(wrong).measure_interleaved(SMALL, (narrow, wrong, wide))
     assert [r.outcome for r in results] == [Outcome.OK, Outcome.WRONG_RESULT, Outcome.OK]
     found = [r.measurement.samples_us if r.measurement else None for r in results]
     assert found == [(16.0, 17.0), None, (64.0, 65.0)]
     assert [r.relative_error for r in results] == [0.5, 0.5, 0.5]
-    assert TrialFinished(wrong).measure_in_turns(SMALL, (wrong,))[0].measurement is None
+    assert TrialFinished(wrong).measure_interleaved(SMALL, (wrong,))[0].measurement is None
 
 
 @pytest.mark.usefixtures("free_bytes")
@@ -207,10 +207,10 @@ def test_where_turns_take_too_much_memory_each_is_measured_by_itself(
     def no_room(*_: object) -> list[Measurement]:
         raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate")
 
-    monkeypatch.setattr(crowded, "_in_turns", no_room)
+    monkeypatch.setattr(crowded, "_interleaved", no_room)
     monkeypatch.setattr(crowded, "measure", lambda *_: alone)
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
-    assert crowded.measure_in_turns(SMALL, (TILES, TILES)) == (alone, alone)
+    assert crowded.measure_interleaved(SMALL, (TILES, TILES)) == (alone, alone)
 
 
 @pytest.fixture(scope="module")
@@ -305,7 +305,7 @@ def test_pairs_take_turns_as_configs_do(measurer: CudaMeasurer) -> None:
     problem = replace(PROBLEM, kernel=KernelMode.SEPARATE)
     pairs = (ConfigPair(TILES, TILES), ConfigPair(PLAIN, PLAIN), ConfigPair(PLAIN, WITH_TMA))
     alone = [measurer.measure(problem, pair) for pair in pairs]
-    for one, together in zip(alone, measurer.measure_in_turns(problem, pairs), strict=True):
+    for one, together in zip(alone, measurer.measure_interleaved(problem, pairs), strict=True):
         assert together.outcome is Outcome.OK, together.reason
         assert one.measurement is not None
         assert together.measurement is not None

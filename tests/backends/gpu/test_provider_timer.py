@@ -12,10 +12,11 @@ import pytest
 import torch
 from measurer_cases import PAIR, PROBLEM, TILES  # type: ignore[import-not-found]
 
-from autotune.backends import MeasurerOptions, open_measurer
 from autotune.backends.gpu.engine_measurer import EngineMeasurer
 from autotune.backends.gpu.provider_timer import Bench, ProviderTimer, ProviderTimers
 from autotune.backends.gpu.providers import pytorch
+from autotune.backends.options import MeasurerOptions
+from autotune.backends.selectors import open_measurer
 from autotune.errors import DeviceError, ProviderError
 from autotune.spec.config import Config
 from autotune.spec.device import Device, DeviceKind, Target
@@ -125,7 +126,7 @@ def test_gives_up_after_one_slow_sample(vllm: EngineMeasurer) -> None:
 
 def test_takes_turns_between_what_it_can_launch(vllm: EngineMeasurer) -> None:
     configs = (Config(16, 32, 32, 1, 4, 3), PAIR, Config(32, 32, 32, 1, 4, 3))
-    results = vllm.measure_in_turns(SMALL, configs)
+    results = vllm.measure_interleaved(SMALL, configs)
     assert [r.outcome for r in results] == [Outcome.OK, Outcome.INFEASIBLE, Outcome.OK]
     assert [len(r.measurement.samples_us) if r.measurement else 0 for r in results] == [3, 0, 3]
     launched = [keys["BLOCK_SIZE_M"] for keys in sys.modules["vllm"].LAUNCHED]

@@ -12,7 +12,7 @@ from autotune.spec.config import Config
 from autotune.spec.problem import Problem
 from autotune.studies.outcome import Outcome, TrialResult
 from autotune.tune.processes.child import Child
-from autotune.tune.processes.remote_measurer import RemoteMeasurer, measure_in_turns_in
+from autotune.tune.processes.remote_measurer import RemoteMeasurer, measure_interleaved_in
 
 PROBLEM = Problem(8, 2, 512, 256, 1)
 
@@ -39,23 +39,25 @@ def _config(group: int, stages: int = FINE) -> Config:
 
 def test_all_are_asked_for_at_once(child: Child) -> None:
     configs = [_config(group) for group in (8, 1, 4)]
-    results = measure_in_turns_in(child, 30, PROBLEM, configs)
+    results = measure_interleaved_in(child, 30, PROBLEM, configs)
     times = [result.measurement.geomean_us for result in results if result.measurement]
     assert [round(us / 105) for us in times] == [1, 1, 1]
     assert times[1] < times[2] < times[0]
-    assert RemoteMeasurer(child).measure_in_turns(PROBLEM, (_config(1),))[0].outcome is Outcome.OK
+    assert (
+        RemoteMeasurer(child).measure_interleaved(PROBLEM, (_config(1),))[0].outcome is Outcome.OK
+    )
 
 
 def test_who_ends_the_child_bears_it_alone(child: Child) -> None:
     configs = [_config(1), _config(2, ABORT), _config(3)]
-    results = measure_in_turns_in(child, 30, PROBLEM, configs)
+    results = measure_interleaved_in(child, 30, PROBLEM, configs)
     assert [r.outcome for r in results] == [Outcome.OK, Outcome.CRASHED, Outcome.OK]
     assert "SIGABRT" in results[1].reason
 
 
 def test_a_hang_ends_after_the_time_of_one(child: Child) -> None:
     child.call("device")  # it is open: only measuring takes time
-    [result] = measure_in_turns_in(child, 0.5, PROBLEM, [_config(1, HANG)])
+    [result] = measure_interleaved_in(child, 0.5, PROBLEM, [_config(1, HANG)])
     assert result.outcome is Outcome.RUN_TIMEOUT
     assert "0.5 s" in result.reason
 
@@ -63,6 +65,6 @@ def test_a_hang_ends_after_the_time_of_one(child: Child) -> None:
 def test_an_interruption_is_heard_between_two(child: Child) -> None:
     heard = iter([False, True, True])
     configs = [_config(1, ABORT), _config(2), _config(3)]
-    results = measure_in_turns_in(child, 30, PROBLEM, configs, is_over=lambda: next(heard))
+    results = measure_interleaved_in(child, 30, PROBLEM, configs, is_over=lambda: next(heard))
     assert [r.outcome for r in results] == [Outcome.CRASHED] * 3
     assert [r.reason for r in results[1:]] == ["interrupted"] * 2
