@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from optuna.distributions import CategoricalDistribution
@@ -14,19 +13,11 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from autotune.spec.config import AnyConfig, config_from_keys
 from autotune.studies.outcome import Outcome, TrialResult
 from autotune.studies.space import SearchSpace
-from autotune.studies.storage.rdb_transactions import TrialEnd, finish, queue_chosen
+from autotune.studies.storage.handles import storage_of, transactions_of, trial_id_of
+from autotune.studies.storage.transactions import Asked, TrialEnd
 from autotune.studies.trial_record import taken_configs
 
 _STATE = {Outcome.OK: TrialState.COMPLETE, Outcome.PRUNED: TrialState.PRUNED}
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """A trial in work: where it is, and the config that it stands for."""
-
-    trial_id: int
-    number: int
-    config: AnyConfig
 
 
 def distributions(space: SearchSpace) -> dict[str, CategoricalDistribution]:
@@ -45,13 +36,13 @@ def ask(study: Study, space: SearchSpace) -> Asked:
     """The sampler's next config, or the next warm start that is waiting. For who is alone with
     the study; workers take theirs by ``claim.claim``."""
     trial = study.ask(dict(distributions(space)))
-    return Asked(trial._trial_id, trial.number, config_from_keys(trial.params))
+    return Asked(trial_id_of(trial), trial.number, config_from_keys(trial.params))
 
 
 def tell(study: Study, asked: Asked, result: TrialResult, default_us: float | None) -> FrozenTrial:
     """Record a result; ``default_us`` is what the speed-up is over."""
-    finish(study, [ending(asked, result, default_us)])
-    return study._storage.get_trial(asked.trial_id)
+    transactions_of(study).finish([ending(asked, result, default_us)])
+    return storage_of(study).get_trial(asked.trial_id)
 
 
 def ending(
@@ -84,7 +75,8 @@ def told(asked: Asked, space: SearchSpace, end: TrialEnd) -> FrozenTrial:
 
 def abandon(study: Study, *asked: Asked) -> None:
     """Give up trials that were interrupted: their configs may be asked again."""
-    finish(study, [TrialEnd(each.trial_id, TrialState.FAIL) for each in asked])
+    ends = [TrialEnd(each.trial_id, TrialState.FAIL) for each in asked]
+    transactions_of(study).finish(ends)
 
 
 def enqueue(
@@ -115,7 +107,7 @@ def enqueue(
         return [(config.as_keys(), {"source": wanted[config]}) for config in queued]
 
     if wanted:
-        queue_chosen(study, choose)
+        transactions_of(study).queue(study, choose)
     return queued
 
 

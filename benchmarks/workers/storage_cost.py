@@ -37,10 +37,10 @@ from autotune.studies.outcome import Outcome, TrialResult
 from autotune.studies.search.history import siblings
 from autotune.studies.search.samplers import make_sampler
 from autotune.studies.space import Space, moe_space
+from autotune.studies.storage.handles import transactions_of
 from autotune.studies.storage.open import open_storage
-from autotune.studies.storage.rdb_transactions import begin, finish
 from autotune.studies.study_record import StoredStudy, open_study, stored_studies
-from autotune.studies.trial_io import Asked, distributions, ending
+from autotune.studies.trial_io import distributions, ending
 
 PROBLEM = Problem(experts=128, top_k=8, hidden=2048, intermediate=768, tokens=1)
 DEVICE = Device(DeviceKind.ESTIMATE, "NVIDIA H200", Target("cuda", 90), 232448, "3.6.0")
@@ -138,7 +138,8 @@ def _turns(study: Study, space: Space, counts: _Counts, at_once: int) -> list[Tu
         view.read()
         asked = claim(study, space, view, "benchmark", count=at_once, goal=100_000)
         half = time.perf_counter()
-        finish(study, [ending(each, _result(each.number), 1000.0) for each in asked])
+        ends = [ending(each, _result(each.number), 1000.0) for each in asked]
+        transactions_of(study).finish(ends)
         turns.append(
             Turn(
                 trials=len(asked),
@@ -154,9 +155,10 @@ def _turns(study: Study, space: Space, counts: _Counts, at_once: int) -> list[Tu
 
 def _fill(study: Study, space: Space, count: int) -> None:
     configs = space.configs[:: len(space.configs) // count][:count]
-    places = begin(study, distributions(space), [c.as_keys() for c in configs], "benchmark")
-    asked = [Asked(p.trial_id, p.number, c) for p, c in zip(places, configs, strict=True)]
-    finish(study, [ending(each, _result(each.number), 1000.0) for each in asked])
+    transactions = transactions_of(study)
+    params = [config.as_keys() for config in configs]
+    asked = transactions.begin(study, distributions(space), params, "benchmark")
+    transactions.finish([ending(each, _result(each.number), 1000.0) for each in asked])
 
 
 def _result(number: int) -> TrialResult:

@@ -16,8 +16,9 @@ from autotune.errors import DeviceError, EngineFileError
 from autotune.report.terminal.progress import PlainDisplay
 from autotune.settings import ModelSettings, RunSettings
 from autotune.studies.coordination.leases import Lease
+from autotune.studies.storage.handles import transactions_of
 from autotune.studies.storage.open import open_storage
-from autotune.studies.storage.rdb_transactions import TrialEnd, begin, finish
+from autotune.studies.storage.transactions import TrialEnd
 from autotune.studies.study_record import StoredStudy, stored_studies
 from autotune.studies.trial_record import MEASURED
 from autotune.tune.jobs import files_dir
@@ -183,18 +184,20 @@ def test_a_storage_in_use_is_joined(settings: Make, database: str) -> None:
         study_name=_stored(database)[0].name, storage=open_storage(database, create=False)
     )
     with Lease(open_storage(database, create=False), "elsewhere") as other:
-        [place] = begin(
+        transactions = transactions_of(study)
+        [theirs] = transactions.begin(
             study,
             study.trials[0].distributions,
             [dict(study.trials[0].params) | {"num_stages": 4, "num_warps": 8}],
             other.worker,
         )
-        stopped = Timer(6.0, lambda: finish(study, [TrialEnd(place.trial_id, TrialState.FAIL)]))
+        end = TrialEnd(theirs.trial_id, TrialState.FAIL)
+        stopped = Timer(6.0, lambda: transactions.finish([end]))
         stopped.start()
         assert _run(settings(trials=6), database).measured == 2
     trials = study.get_trials()
-    assert trials[place.number].state == TrialState.FAIL
-    assert max(trial.number for trial in trials if trial.value is not None) > place.number
+    assert trials[theirs.number].state == TrialState.FAIL
+    assert max(trial.number for trial in trials if trial.value is not None) > theirs.number
 
 
 def test_a_batch_size_that_was_not_recorded(settings: Make, database: str) -> None:

@@ -25,8 +25,8 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage
 from optuna.trial import TrialState, create_trial
 
-from autotune.studies.storage.rdb_transactions import WORKER
 from autotune.studies.storage.retry import retry_storage, transient_errors
+from autotune.studies.storage.transactions import WORKER
 
 LEASES = "autotune workers"
 """Name of the bookkeeping study."""

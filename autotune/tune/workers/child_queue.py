@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from autotune.spec.problem import Problem
 from autotune.studies.outcome import Outcome, TrialResult
 from autotune.studies.search.pruning import Stop
-from autotune.studies.trial_io import Asked
+from autotune.studies.storage.transactions import Asked
 from autotune.tune.processes.child import Child, ChildFault
 from autotune.tune.workers.protocol import WorkerTime
 

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from optuna.study import Study
 
 from autotune.errors import StorageError
-from autotune.studies.storage.rdb_transactions import TrialEnd, finish
+from autotune.studies.storage.handles import transactions_of
 from autotune.studies.storage.retry import retry_storage
+from autotune.studies.storage.transactions import TrialEnd
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +80,7 @@ class ResultWriter:
 
     def _write(self, group: Sequence[PendingWrite]) -> None:
         ends = [ending.end for ending in group]
-        ended = retry_storage(lambda: finish(group[0].study, ends))
+        transactions = transactions_of(group[0].study)
+        ended = retry_storage(lambda: transactions.finish(ends))
         for ending in group:
             ending.then(ending.end.trial_id in ended)

@@ -12,7 +12,8 @@ from autotune.studies.coordination.claims import sweep
 from autotune.studies.coordination.leases import Census, Lease
 from autotune.studies.coordination.round_robin import Standing, by_turn, is_turn_over
 from autotune.studies.coordination.study_view import StudyView
-from autotune.studies.storage.rdb_transactions import Tally, tallies
+from autotune.studies.storage.handles import transactions_of
+from autotune.studies.storage.transactions import Tally
 from autotune.studies.trial_record import Measured, asked_config
 from autotune.tune.tuning_study import TuningStudy
 
@@ -94,7 +95,7 @@ class StudyScheduler:
             if turn.position not in self._over and self._has_room(turn.position):
                 return turn.position
             self._left.add(turn.position)
-        counts = tallies([study.optuna_study for study in self._studies])
+        counts = self._tallies()
         for position in by_turn(self._standings(counts), self._last):
             if position in self._over or self._is_full(position, counts[position]):
                 continue
@@ -110,6 +111,10 @@ class StudyScheduler:
         if over and not self.room(turn.position):
             self._left.add(turn.position)
         return over
+
+    def _tallies(self) -> list[Tally]:
+        studies = [study.optuna_study for study in self._studies]
+        return transactions_of(studies[0]).tallies(studies) if studies else []
 
     def _standings(self, counts: Sequence[Tally]) -> list[Standing]:
         mine = set(self._lease.names)
@@ -130,7 +135,7 @@ class StudyScheduler:
         """Now and then: what dead workers left is queued for whoever asks next."""
         if time.monotonic() - self._swept_at < _SWEEP_S:
             return
-        counts = tallies([study.optuna_study for study in self._studies])
+        counts = self._tallies()
         for position, tally in enumerate(counts):
             is_mine = tally.workers <= set(self._lease.names)
             if not is_mine or tally.running > self._count_untold(position):

@@ -20,8 +20,9 @@ from autotune.studies.coordination.claims import claim
 from autotune.studies.coordination.study_view import StudyView
 from autotune.studies.search.samplers import UnseenSampler
 from autotune.studies.space import Space
+from autotune.studies.storage.handles import transactions_of
 from autotune.studies.storage.open import open_storage
-from autotune.studies.storage.rdb_transactions import TrialEnd, finish
+from autotune.studies.storage.transactions import TrialEnd
 
 
 def space_of(size: int) -> Space:
@@ -55,7 +56,8 @@ def main(name: str, worker: str, goal: int, size: int) -> None:
         if kept:
             asked = kept.pop(0)
             attrs = {"outcome": "ok", "samples_us": [1.0]}
-            finish(study, [TrialEnd(asked.trial_id, TrialState.COMPLETE, 1.0, attrs)])
+            end = TrialEnd(asked.trial_id, TrialState.COMPLETE, 1.0, attrs)
+            transactions_of(study).finish([end])
 
 
 if __name__ == "__main__":

@@ -22,8 +22,9 @@ from autotune.studies.coordination.claims import claim, sweep
 from autotune.studies.coordination.leases import Census, Lease
 from autotune.studies.coordination.study_view import StudyView
 from autotune.studies.search.samplers import SAMPLERS
+from autotune.studies.storage.handles import transactions_of
 from autotune.studies.storage.open import open_storage
-from autotune.studies.storage.rdb_transactions import TrialEnd, begin, finish
+from autotune.studies.storage.transactions import Asked, TrialEnd
 from autotune.studies.trial_io import distributions, enqueue
 from autotune.studies.trial_record import config_of, measured
 
@@ -53,6 +54,15 @@ def _claim(study: Study, *, count: int = 1, goal: int = 6, worker: str = ME) -> 
     return [a.config for a in claim(study, SPACE, view, worker, count=count, goal=goal)]
 
 
+def _begin(study: Study, params: dict[str, Any]) -> Asked:
+    [asked] = transactions_of(study).begin(study, distributions(SPACE), [params], YOU)
+    return asked
+
+
+def _finish(study: Study, asked: Asked, *end: Any) -> None:
+    transactions_of(study).finish([TrialEnd(asked.trial_id, *end)])
+
+
 class Outrun(type(SAMPLERS["grid"](SPACE, 0))):  # type: ignore[misc]
     """The grid's sampler; after it has proposed, and before that is created, others act."""
 
@@ -77,7 +87,7 @@ class Outrun(type(SAMPLERS["grid"](SPACE, 0))):  # type: ignore[misc]
 
 def test_a_config_that_another_began_first_is_theirs(storage: BaseStorage) -> None:
     other = _study(storage)
-    study = _study(storage, Outrun(lambda p: begin(other, distributions(SPACE), [p], YOU) and None))
+    study = _study(storage, Outrun(lambda p: _begin(other, p) and None))
     assert _claim(study, count=3) == list(SPACE.configs[1:3])
     states = [trial.state for trial in study.get_trials()]
     given_up = [] if isinstance(storage, RDBStorage) else [TrialState.FAIL]
@@ -89,8 +99,7 @@ def test_one_that_another_has_just_measured_is_theirs(storage: BaseStorage) -> N
 
     def measure(params: dict[str, Any]) -> None:
         if config_from_keys(params) in outrun:
-            [place] = begin(other, distributions(SPACE), [params], YOU)
-            finish(other, [TrialEnd(place.trial_id, TrialState.COMPLETE, 1.0, OK)])
+            _finish(other, _begin(other, params), TrialState.COMPLETE, 1.0, OK)
 
     study = _study(storage, Outrun(measure))
     assert _claim(study) == [SPACE.configs[1]]  # chosen at once instead
@@ -100,8 +109,7 @@ def test_one_that_another_has_given_up_stands(storage: BaseStorage) -> None:
     other = _study(storage)
 
     def try_it(params: dict[str, Any]) -> None:
-        [place] = begin(other, distributions(SPACE), [params], YOU)
-        finish(other, [TrialEnd(place.trial_id, TrialState.FAIL)])
+        _finish(other, _begin(other, params), TrialState.FAIL)
 
     assert _claim(_study(storage, Outrun(try_it))) == [SPACE.configs[0]]
 
@@ -109,16 +117,14 @@ def test_one_that_another_has_given_up_stands(storage: BaseStorage) -> None:
 def test_the_goal_is_never_passed(storage: BaseStorage) -> None:
     other = _study(storage)
     five = SPACE.configs[5].as_keys()
-    study = _study(
-        storage, Outrun(lambda _: begin(other, distributions(SPACE), [five], YOU) and None)
-    )
+    study = _study(storage, Outrun(lambda _: _begin(other, five) and None))
     assert _claim(study, count=3, goal=3) == list(SPACE.configs[:2])
 
 
-def test_what_was_queued_meanwhile_keeps_its_place(database: str) -> None:
-    other = _study(open_storage(database, create=True))
+def test_what_was_queued_meanwhile_keeps_its_place(storage: BaseStorage) -> None:
+    other = _study(storage)
     queue = Outrun(lambda _: enqueue(other, SPACE, [(SPACE.configs[5], "a")]) and None)
-    study = _study(open_storage(database, create=False), queue)
+    study = _study(storage, queue)
     assert _claim(study, count=3, goal=3) == list(SPACE.configs[:2])
     assert _claim(study, count=3, goal=3) == [SPACE.configs[5]]
 

@@ -17,8 +17,9 @@ from autotune.studies.outcome import Outcome, TrialResult
 from autotune.studies.search.samplers import SAMPLERS
 from autotune.studies.space import Space
 from autotune.studies.storage.open import open_storage
+from autotune.studies.storage.transactions import Asked
 from autotune.studies.study_record import open_study
-from autotune.studies.trial_io import Asked, tell
+from autotune.studies.trial_io import tell
 from autotune.tune.jobs import Job
 from autotune.tune.tuning_study import CONVERGED, TuningStudy
 from autotune.tune.workers.scheduler import StudyScheduler
