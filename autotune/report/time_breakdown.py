@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 from optuna.trial import FrozenTrial
 
-_SAID = ("compile_s", "verify_s", "measure_s")
-"""Seconds that a trial has as user attributes."""
+from autotune.studies.trial_record import PHASES_S
+
+_ON_DEVICE = PHASES_S[:3]
+"""Phases that are part of a trial's duration: what is compiled ahead goes on beside others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +32,13 @@ class TimeBreakdown:
 
 def spent_on(trials: Iterable[FrozenTrial]) -> TimeBreakdown:
     """Trials that have ended; one that was interrupted counts as waiting."""
-    said = dict.fromkeys(_SAID, 0.0)
+    said = dict.fromkeys(_ON_DEVICE, 0.0)
     rest_s = 0.0
     for trial in trials:
         if trial.duration is None:
             continue
         left = trial.duration.total_seconds()
-        for name in _SAID:
+        for name in _ON_DEVICE:
             seconds = min(float(trial.user_attrs.get(name, 0.0)), left)
             said[name] += seconds
             left -= seconds

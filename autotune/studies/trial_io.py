@@ -8,16 +8,14 @@ from typing import Any
 
 from optuna.distributions import CategoricalDistribution
 from optuna.study import Study
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.trial import FrozenTrial, TrialState
 
 from autotune.spec.config import AnyConfig, config_from_keys
-from autotune.studies.outcome import Outcome, TrialResult
+from autotune.studies.outcome import TrialResult
 from autotune.studies.space import SearchSpace
 from autotune.studies.storage.handles import storage_of, transactions_of, trial_id_of
 from autotune.studies.storage.transactions import Asked, TrialEnd
-from autotune.studies.trial_record import taken_configs
-
-_STATE = {Outcome.OK: TrialState.COMPLETE, Outcome.PRUNED: TrialState.PRUNED}
+from autotune.studies.trial_record import SOURCE, end_state, taken_configs, trial_attributes
 
 
 def distributions(space: SearchSpace) -> dict[str, CategoricalDistribution]:
@@ -48,29 +46,12 @@ def tell(study: Study, asked: Asked, result: TrialResult, default_us: float | No
 def ending(
     asked: Asked, result: TrialResult, default_us: float | None, *, deaths: int = 0
 ) -> TrialEnd:
-    """What a result means to a trial. OK completes with the mean in µs, PRUNED keeps what was
-    measured, and everything else fails with its reason. ``deaths`` are the measuring processes
-    that this trial cost."""
-    attributes = _attributes(result, default_us)
-    if deaths:
-        attributes["deaths"] = deaths
-    if result.measurement is None:
-        return TrialEnd(asked.trial_id, TrialState.FAIL, None, attributes)
-    state = _STATE.get(result.outcome, TrialState.FAIL)
-    return TrialEnd(asked.trial_id, state, result.measurement.geomean_us, attributes)
-
-
-def told(asked: Asked, space: SearchSpace, end: TrialEnd) -> FrozenTrial:
-    """The trial as a reader of the storage will see it, before it is written."""
-    trial = create_trial(
-        state=end.state,
-        value=end.value,
-        params=dict(asked.config.as_keys()),
-        distributions=dict(distributions(space)),
-        user_attrs=dict(end.user_attrs),
-    )
-    trial.number = asked.number
-    return trial
+    """Return what a result means to its trial. OK completes with the geometric mean in µs, PRUNED
+    keeps what was measured, and everything else fails with its reason. ``deaths`` counts the
+    measuring processes that this trial cost."""
+    value = result.measurement.geomean_us if result.measurement else None
+    attributes = trial_attributes(result, default_us, deaths)
+    return TrialEnd(asked.trial_id, end_state(result), value, attributes)
 
 
 def abandon(study: Study, *asked: Asked) -> None:
@@ -104,35 +85,8 @@ def enqueue(
         room = goal - sum(trial.state != TrialState.FAIL for trial in trials)
         new = [config for config in wanted if config not in known]
         queued[:] = [config for number, config in enumerate(new) if number < room]
-        return [(config.as_keys(), {"source": wanted[config]}) for config in queued]
+        return [(config.as_keys(), {SOURCE: wanted[config]}) for config in queued]
 
     if wanted:
         transactions_of(study).queue(study, choose)
     return queued
-
-
-def _attributes(result: TrialResult, default_us: float | None) -> dict[str, object]:
-    attributes: dict[str, object] = {"outcome": result.outcome.value}
-    if result.measurement is not None:
-        attributes["samples_us"] = [round(us, 3) for us in result.measurement.samples_us]
-        for name in ("up_us", "down_us"):
-            if samples := getattr(result.measurement, name):
-                attributes[name] = [round(us, 3) for us in samples]
-        if result.measurement.routings > 1:
-            attributes["routings"] = result.measurement.routings
-        if default_us is not None:
-            attributes["speedup"] = round(default_us / result.measurement.geomean_us, 4)
-    if result.resources is not None:
-        attributes["registers"] = result.resources.registers
-        attributes["spill_bytes"] = result.resources.spill_bytes
-        attributes["shared_bytes"] = result.resources.shared_bytes
-    if result.blocks_per_sm is not None:
-        attributes["blocks_per_sm"] = result.blocks_per_sm
-    if result.failed_half:
-        attributes["failed_half"] = result.failed_half
-    for name in ("compile_s", "verify_s", "measure_s", "ahead_s"):
-        if seconds := getattr(result, name):
-            attributes[name] = round(seconds, 3)
-    if result.reason:
-        attributes["reason"] = result.reason
-    return attributes

@@ -1,10 +1,6 @@
-"""What we keep in a study beside Optuna's own fields, and reading it back.
+"""A trial's user attributes in the storage: their names, writing them, and reading them back.
 
-Trial user attributes (shown and filtered by the dashboard): ``outcome``, ``source`` (who proposed
-a warm start), ``speedup`` over the engine's default, ``samples_us``, ``routings`` (how many they
-are of, in turn; left out for one), for a pair also ``up_us`` and ``down_us`` (whose sums they
-are) and ``failed_half``, ``registers``, ``spill_bytes``, ``shared_bytes``,
-``blocks_per_sm``, ``compile_s``, ``verify_s``, ``measure_s``, ``ahead_s``, ``reason``.
+The dashboard shows and filters them. Nothing else in the tree spells one of these names.
 """
 
 from __future__ import annotations
@@ -15,9 +11,34 @@ from dataclasses import dataclass
 from optuna.trial import FrozenTrial, TrialState
 
 from autotune.spec.config import DOWN, UP, AnyConfig, Config, ConfigPair, config_from_keys
-from autotune.studies.outcome import Outcome
+from autotune.studies.outcome import Outcome, TrialResult
+
+OUTCOME = "outcome"
+"""An ``Outcome``; missing while a trial is in work, and after an interruption."""
+SOURCE = "source"
+"""Who proposed a queued trial, in words."""
+SPEEDUP = "speedup"
+"""Time of the engine's default over the trial's."""
+SAMPLES_US = "samples_us"
+"""Samples in µs, rounded to a nanosecond; a pair's are the sums of ``HALF_US``."""
+HALF_US = {"up": "up_us", "down": "down_us"}
+"""Samples of each GEMM of a pair."""
+ROUTINGS = "routings"
+"""Number of routings that the samples take in turn; missing for one."""
+FAILED_HALF = "failed_half"
+"""GEMM of a pair that the failure is about, "up" or "down"."""
+REASON = "reason"
+"""Why there is no complete measurement, in words."""
+DEATHS = "deaths"
+"""Measuring processes that the trial cost."""
+PHASES_S = ("compile_s", "verify_s", "measure_s", "ahead_s")
+"""Seconds of each phase, see ``TrialResult``; missing where 0."""
+_RESOURCES = ("registers", "spill_bytes", "shared_bytes")
+"""Fields of ``Resources``."""
+_BLOCKS_PER_SM = "blocks_per_sm"
 
 MEASURED = (TrialState.COMPLETE, TrialState.PRUNED)
+_STATE = {Outcome.OK: TrialState.COMPLETE, Outcome.PRUNED: TrialState.PRUNED}
 _ALWAYS = frozenset(
     ("BLOCK_SIZE_M", "BLOCK_SIZE_N", "BLOCK_SIZE_K", "GROUP_SIZE_M", "num_warps", "num_stages")
 )
@@ -45,6 +66,61 @@ class Measured:
     """As of a ``Measurement``."""
 
 
+def end_state(result: TrialResult) -> TrialState:
+    """Return the Optuna state that a result ends its trial with."""
+    if result.measurement is None:
+        return TrialState.FAIL
+    return _STATE.get(result.outcome, TrialState.FAIL)
+
+
+def trial_attributes(
+    result: TrialResult, default_us: float | None, deaths: int = 0
+) -> dict[str, object]:
+    """Return the attributes of a trial with this result. The speed-up is over ``default_us``."""
+    attributes: dict[str, object] = {OUTCOME: result.outcome.value}
+    if (measurement := result.measurement) is not None:
+        attributes[SAMPLES_US] = _rounded(measurement.samples_us)
+        for name in HALF_US.values():
+            if samples := getattr(measurement, name):
+                attributes[name] = _rounded(samples)
+        if measurement.routings > 1:
+            attributes[ROUTINGS] = measurement.routings
+        if default_us is not None:
+            attributes[SPEEDUP] = round(default_us / measurement.geomean_us, 4)
+    if result.resources is not None:
+        attributes |= {name: getattr(result.resources, name) for name in _RESOURCES}
+    if result.blocks_per_sm is not None:
+        attributes[_BLOCKS_PER_SM] = result.blocks_per_sm
+    if result.failed_half:
+        attributes[FAILED_HALF] = result.failed_half
+    for name in PHASES_S:
+        if seconds := getattr(result, name):
+            attributes[name] = round(seconds, 3)
+    if result.reason:
+        attributes[REASON] = result.reason
+    if deaths:
+        attributes[DEATHS] = deaths
+    return attributes
+
+
+def record_of(number: int, config: AnyConfig, result: TrialResult) -> Measured | None:
+    """Return what ``measured`` will read of a trial with this result, before it is written; None
+    if it brought no samples."""
+    measurement = result.measurement
+    if end_state(result) not in MEASURED or not measurement or not measurement.samples_us:
+        return None
+    return Measured(
+        config,
+        tuple(_rounded(measurement.samples_us)),
+        measurement.geomean_us,
+        number,
+        result.outcome is Outcome.OK,
+        tuple(_rounded(measurement.up_us)),
+        tuple(_rounded(measurement.down_us)),
+        measurement.routings,
+    )
+
+
 def config_of(trial: FrozenTrial) -> AnyConfig | None:
     """The trial's config or pair; None while its parameters are still being written."""
     if trial.params.keys() >= _ALWAYS:
@@ -70,7 +146,7 @@ def taken_configs(trials: Iterable[FrozenTrial]) -> set[AnyConfig]:
 
 
 def _taken(trial: FrozenTrial) -> AnyConfig | None:
-    if trial.state == TrialState.FAIL and "outcome" not in trial.user_attrs:
+    if trial.state == TrialState.FAIL and OUTCOME not in trial.user_attrs:
         return None
     return asked_config(trial)
 
@@ -84,7 +160,7 @@ def outcome_counts(trials: Iterable[FrozenTrial]) -> dict[str, int]:
     """Outcome (or Optuna state, where there is none) → number of trials."""
     counts: dict[str, int] = {}
     for trial in trials:
-        word = outcome_word(trial.state, trial.user_attrs.get("outcome"))
+        word = outcome_word(trial.state, trial.user_attrs.get(OUTCOME))
         counts[word] = counts.get(word, 0) + 1
     return counts
 
@@ -98,10 +174,16 @@ def outcome_word(state: TrialState, outcome: str | None) -> str:
 
 def _measured(trial: FrozenTrial) -> Measured | None:
     config, attrs = config_of(trial), trial.user_attrs
-    samples = attrs.get("samples_us")
+    samples = attrs.get(SAMPLES_US)
     if trial.state not in MEASURED or config is None or not samples or trial.value is None:
         return None
-    ok = attrs.get("outcome") == Outcome.OK.value
-    halves = tuple(attrs.get("up_us", ())), tuple(attrs.get("down_us", ()))
-    kinds = attrs.get("routings", 1)
-    return Measured(config, tuple(samples), trial.value, trial.number, ok, *halves, kinds)
+    is_complete = attrs.get(OUTCOME) == Outcome.OK.value
+    up_us, down_us = (tuple(attrs.get(name, ())) for name in HALF_US.values())
+    routings = attrs.get(ROUTINGS, 1)
+    return Measured(
+        config, tuple(samples), trial.value, trial.number, is_complete, up_us, down_us, routings
+    )
+
+
+def _rounded(samples: Iterable[float]) -> list[float]:
+    return [round(us, 3) for us in samples]

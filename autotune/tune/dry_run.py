@@ -13,6 +13,7 @@ from autotune.settings import RunSettings
 from autotune.studies.key import StudyKey
 from autotune.studies.storage.open import open_storage
 from autotune.studies.study_record import StoredStudy, stored_studies
+from autotune.studies.trial_record import OUTCOME
 from autotune.tune.jobs import jobs_of, model_shape
 from autotune.tune.processes.child import Child
 from autotune.tune.processes.remote_measurer import RemoteMeasurer
@@ -75,6 +76,6 @@ def _seconds_per_trial(stored: Iterable[StoredStudy]) -> float | None:
         trial.duration.total_seconds()
         for study in stored
         for trial in study.trials
-        if trial.duration is not None and "outcome" in trial.user_attrs
+        if trial.duration is not None and OUTCOME in trial.user_attrs
     ]
     return median(seconds) if seconds else None

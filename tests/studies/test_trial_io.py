@@ -15,7 +15,7 @@ from autotune.studies.space import Space
 from autotune.studies.storage.open import open_storage
 from autotune.studies.study_record import open_study, stored_studies
 from autotune.studies.trial_io import abandon, ask, enqueue, is_exhausted, tell
-from autotune.studies.trial_record import measured, outcome_counts, taken_configs
+from autotune.studies.trial_record import measured, outcome_counts, record_of, taken_configs
 
 OK = TrialResult(
     Outcome.OK,
@@ -77,6 +77,31 @@ def test_every_other_outcome_fails_with_its_reason(
     assert measured(study.trials) == []
     assert outcome_counts(study.trials) == {outcome.value: 1}
     assert len(taken_configs(study.trials)) == 1
+
+
+HALVES = Measurement.of_halves((1.23456, 2.0), (3.0, 4.00044), "test", routings=2)
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        OK,
+        replace(OK, measurement=Measurement((1.00049, 2.0005, 30.0), "test", routings=3)),
+        replace(OK, measurement=HALVES),
+        TrialResult(Outcome.PRUNED, Measurement((5.0,), "test", extrapolated_us=7.5), "slow"),
+        TrialResult(Outcome.WRONG_RESULT, Measurement((5.0,), "test"), "wrong"),
+        TrialResult(Outcome.CRASHED, reason="gone"),
+    ],
+    ids=["ok", "routings", "halves", "pruned", "wrong", "crashed"],
+)
+def test_a_record_made_from_the_result_is_what_the_storage_gives_back(
+    study: Study, space: Space, result: TrialResult
+) -> None:
+    tell(study, ask(study, space), OK, default_us=None)
+    asked = ask(study, space)
+    tell(study, asked, result, default_us=4.0)
+    record = record_of(asked.number, asked.config, result)
+    assert [record] == [*measured(study.trials)[1:], None][:1]
 
 
 def test_an_abandoned_config_may_be_asked_again(study: Study, space: Space) -> None:

@@ -23,7 +23,7 @@ from autotune.studies.space import SearchSpace
 from autotune.studies.storage.handles import transactions_of, trial_id_of
 from autotune.studies.storage.transactions import WORKER, Asked, Ticket
 from autotune.studies.trial_io import distributions
-from autotune.studies.trial_record import asked_config, config_of
+from autotune.studies.trial_record import SOURCE, asked_config, config_of
 
 _TRIES = 3
 """New proposals where others took all of them meanwhile."""
@@ -98,7 +98,7 @@ def sweep(
     lost = [trial for trial in running if is_lost(trial)]
     for trial in lost:
         is_whole = queue and config_of(trial) is not None
-        transactions.give_back(study, trial, {"source": "interrupted"} if is_whole else None)
+        transactions.give_back(study, trial, {SOURCE: "interrupted"} if is_whole else None)
     return len(lost)
 
 

@@ -9,7 +9,14 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from autotune.spec.config import AnyConfig
-from autotune.studies.trial_record import MEASURED, Measured, measured, taken_configs
+from autotune.studies.trial_record import (
+    MEASURED,
+    OUTCOME,
+    SOURCE,
+    Measured,
+    measured,
+    taken_configs,
+)
 
 BEST_HALVES = "best halves"
 """Source of pairs that were put together from halves of different trials."""
@@ -97,7 +104,7 @@ class StudyView:
         for trial in reversed(self._trials):
             if trial.state in MEASURED or trial.number in self._noted:
                 break
-            count += trial.state == TrialState.FAIL and "outcome" in trial.user_attrs
+            count += trial.state == TrialState.FAIL and OUTCOME in trial.user_attrs
         return count
 
 
@@ -111,4 +118,4 @@ def _holders(trials: Iterable[FrozenTrial]) -> dict[AnyConfig, int]:
 
 
 def _is_final(trial: FrozenTrial) -> bool:
-    return trial.user_attrs.get("source") == BEST_HALVES
+    return trial.user_attrs.get(SOURCE) == BEST_HALVES

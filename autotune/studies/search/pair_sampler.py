@@ -23,7 +23,16 @@ from autotune.spec.config import BLOCK_SIZE_M, Config, ConfigPair
 from autotune.spec.measurement import typical_us
 from autotune.studies.pairs import PairSpace, half_times
 from autotune.studies.space import Space
-from autotune.studies.trial_record import MEASURED, asked_config, measured, taken_configs
+from autotune.studies.trial_record import (
+    FAILED_HALF,
+    HALF_US,
+    MEASURED,
+    OUTCOME,
+    ROUTINGS,
+    asked_config,
+    measured,
+    taken_configs,
+)
 
 HalfSampler = Callable[[Space, int], BaseSampler]
 
@@ -114,7 +123,7 @@ def _taken(trials: Sequence[FrozenTrial], which: Which) -> set[Config]:
 
 def _is_spared(trial: FrozenTrial, which: Which) -> bool:
     """True where the trial failed because of the other half: nothing is known of this one."""
-    return trial.user_attrs.get("failed_half") == _other(which)
+    return trial.user_attrs.get(FAILED_HALF) == _other(which)
 
 
 def _half_study(
@@ -140,15 +149,15 @@ def _half_trial(
     params = getattr(pair, which).as_keys()
     if any(params[key] not in known.choices for key, known in distributions.items()):
         return None
-    samples = trial.user_attrs.get(f"{which}_us", ())
+    samples = trial.user_attrs.get(HALF_US[which], ())
     is_measured = trial.state in MEASURED and samples
     state = TrialState.RUNNING if trial.state == TrialState.WAITING else trial.state
     return create_trial(
         state=state,
         params=params,
         distributions=dict(distributions),
-        value=typical_us(samples, trial.user_attrs.get("routings", 1)) if is_measured else None,
-        user_attrs={k: v for k, v in trial.user_attrs.items() if k == "outcome"},
+        value=typical_us(samples, trial.user_attrs.get(ROUTINGS, 1)) if is_measured else None,
+        user_attrs={k: v for k, v in trial.user_attrs.items() if k == OUTCOME},
     )
 
 

@@ -21,7 +21,14 @@ from autotune.spec.config import AnyConfig, config_from_keys
 from autotune.studies.key import StudyKey
 from autotune.studies.outcome import Outcome
 from autotune.studies.study_record import StoredStudy, check_layout, stored_studies
-from autotune.studies.trial_record import MEASURED, Measured, outcome_counts, outcome_word
+from autotune.studies.trial_record import (
+    MEASURED,
+    OUTCOME,
+    SAMPLES_US,
+    Measured,
+    outcome_counts,
+    outcome_word,
+)
 
 Source = sa.Engine | BaseStorage
 """What ``storage.reading`` gives."""
@@ -132,8 +139,8 @@ def _told(connection: sa.Connection) -> Iterable[Any]:
             samples.c.value_json,
         )
         .join(_VALUE, _VALUE.c.trial_id == _TRIAL.c.trial_id)
-        .join(outcome, _of_trial(outcome, "outcome"))
-        .join(samples, _of_trial(samples, "samples_us"))
+        .join(outcome, _of_trial(outcome, OUTCOME))
+        .join(samples, _of_trial(samples, SAMPLES_US))
         .where(_TRIAL.c.state.in_(MEASURED))
         .order_by(_TRIAL.c.trial_id)
     )
@@ -181,8 +188,8 @@ def _counts(connection: sa.Connection) -> dict[int, list[_Count]]:
     has = samples.c.trial_id.is_not(None)
     query = (
         sa.select(_TRIAL.c.study_id, _TRIAL.c.state, outcome.c.value_json, has, sa.func.count())
-        .outerjoin(outcome, _of_trial(outcome, "outcome"))
-        .outerjoin(samples, _of_trial(samples, "samples_us"))
+        .outerjoin(outcome, _of_trial(outcome, OUTCOME))
+        .outerjoin(samples, _of_trial(samples, SAMPLES_US))
         .group_by(_TRIAL.c.study_id, _TRIAL.c.state, outcome.c.value_json, has)
     )
     counts: dict[int, list[_Count]] = {}
@@ -197,7 +204,7 @@ def _best(connection: sa.Connection) -> dict[int, float]:
     query = (
         sa.select(_TRIAL.c.study_id, sa.func.min(_VALUE.c.value))
         .join(_VALUE, _VALUE.c.trial_id == _TRIAL.c.trial_id)
-        .join(_ATTR, _of_trial(_ATTR, "outcome"))
+        .join(_ATTR, _of_trial(_ATTR, OUTCOME))
         .where(
             _TRIAL.c.state == TrialState.COMPLETE,
             _ATTR.c.value_json == json.dumps(Outcome.OK.value),

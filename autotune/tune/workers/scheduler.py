@@ -14,7 +14,7 @@ from autotune.studies.coordination.round_robin import Standing, by_turn, is_turn
 from autotune.studies.coordination.study_view import StudyView
 from autotune.studies.storage.handles import transactions_of
 from autotune.studies.storage.transactions import Tally
-from autotune.studies.trial_record import Measured, asked_config
+from autotune.studies.trial_record import REASON, Measured, asked_config
 from autotune.tune.tuning_study import TuningStudy
 
 _SWEEP_S = 5.0
@@ -233,6 +233,6 @@ class StudyScheduler:
 
 
 def _failures(study: TuningStudy, view: StudyView) -> str:
-    reasons = [trial.user_attrs.get("reason", "") for trial in study.optuna_study.get_trials(False)]
+    reasons = [trial.user_attrs.get(REASON, "") for trial in study.optuna_study.get_trials(False)]
     last = next((reason for reason in reversed(reasons) if reason), "")
     return f"{view.failures_in_a_row} failures in a row; the last: {last}"

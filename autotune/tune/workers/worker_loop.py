@@ -24,8 +24,8 @@ from autotune.studies.coordination.leases import Census, Lease
 from autotune.studies.outcome import Outcome, TrialResult, failed_compile
 from autotune.studies.search.batch_sampler import BatchSampler
 from autotune.studies.storage.retry import retry_storage, transient_errors
-from autotune.studies.trial_io import abandon, ending, told
-from autotune.studies.trial_record import measured
+from autotune.studies.trial_io import abandon, ending
+from autotune.studies.trial_record import record_of
 from autotune.tune.compile_service.service import Compiling
 from autotune.tune.processes.child import Child
 from autotune.tune.tuning_study import TuningStudy
@@ -236,7 +236,7 @@ class Worker:
         study = self._studies[position]
         result = replace(result, ahead_s=trial.ahead_s)
         end = ending(asked, result, study.default_us, deaths=trial.deaths)
-        entry = next(iter(measured([told(asked, study.space, end)])), None)
+        entry = record_of(asked.number, asked.config, result)
         if entry is not None:
             self._scheduler.note(position, entry)
 

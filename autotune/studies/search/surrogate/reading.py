@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from autotune.studies.search.surrogate.candidates import Candidates
 from autotune.studies.search.surrogate.observations import Observed
-from autotune.studies.trial_record import MEASURED
+from autotune.studies.trial_record import MEASURED, OUTCOME
 
 
 def observed_of(candidates: Candidates, trials: Iterable[FrozenTrial]) -> Observed:
@@ -27,7 +27,7 @@ def observed_of(candidates: Candidates, trials: Iterable[FrozenTrial]) -> Observ
             times[row] = (trial.value, trial.state == TrialState.COMPLETE)
         elif trial.state in (TrialState.RUNNING, TrialState.WAITING):
             pending.add(row)
-        elif trial.state != TrialState.FAIL or "outcome" in trial.user_attrs:
+        elif trial.state != TrialState.FAIL or OUTCOME in trial.user_attrs:
             failed.add(row)
     return Observed(
         measured=np.array(list(times), dtype=np.int64),
