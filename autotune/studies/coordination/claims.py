@@ -19,6 +19,7 @@ from optuna.trial import FrozenTrial, TrialState
 from autotune.spec.config import AnyConfig
 from autotune.studies.coordination.leases import Census
 from autotune.studies.coordination.study_view import StudyView
+from autotune.studies.search.batch_sampler import BatchSampler
 from autotune.studies.space import SearchSpace
 from autotune.studies.storage.handles import transactions_of, trial_id_of
 from autotune.studies.storage.transactions import WORKER, Asked, Ticket
@@ -55,7 +56,7 @@ def proposals(study: Study, space: SearchSpace, count: int) -> list[dict[str, An
     """Return parameters that the sampler would ask for next, none of them created: several if it
     can propose several at once, else one."""
     sampler = study.sampler
-    if hasattr(sampler, "propose"):
+    if isinstance(sampler, BatchSampler):
         return [dict(params) for params in sampler.propose(study, count)]
     trials = study.get_trials(deepcopy=False)
     trial = _imagined(len(trials))
