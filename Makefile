@@ -8,7 +8,7 @@ lint:
 	ruff format --check .
 
 types:
-	mypy autotune
+	mypy autotune tests/commands/test_registry.py
 
 imports:
 	lint-imports

@@ -1,7 +1,4 @@
-"""The command line: parses, dispatches, and turns errors into one line and an exit code.
-
-Exit codes: 0 done, 1 some of it failed, 2 usage or bad input, 130 interrupted and resumable.
-"""
+"""The command line: parses, dispatches, and turns errors into one line and an exit code."""
 
 from __future__ import annotations
 
@@ -16,28 +13,27 @@ from autotune.commands.hide_logins import hide_logins
 from autotune.commands.output import Output
 from autotune.commands.registry import Command, make_parser
 from autotune.errors import AutotuneError
-
-EXIT_FAILED, EXIT_INTERRUPTED = 1, 130
+from autotune.exit_codes import ExitCode
 
 
 def run_command_line(argv: Sequence[str]) -> int:
-    """Run one command; returns the exit code. Errors of the user's making become one line."""
-    args = make_parser().parse_args(argv)
-    output = Output(as_json=args.json, quiet=args.quiet)
-    _set_up_logging(output, verbose=args.verbose)
-    hide_logins(argv, [getattr(args, name, None) for name in ("storage", "compare")])
+    """Run one command; return its exit code. Errors of the user's making become one line."""
+    flags = make_parser().parse_args(argv)
+    output = Output(as_json=flags.json, quiet=flags.quiet)
+    _set_up_logging(output, verbose=flags.verbose)
+    hide_logins(argv, [getattr(flags, name, None) for name in ("storage", "compare")])
     try:
-        command: Command = args.command
-        return command.run(args, output)
+        command: Command = flags.command
+        return command.load().run(flags, output)
     except AutotuneError as error:
         return _fail(output, str(error), error.exit_code)
     except _storage_faults() as error:
-        return _fail(output, _storage_words(error), EXIT_FAILED)
+        return _fail(output, _storage_words(error), ExitCode.FAILED)
     except KeyboardInterrupt:
-        return _fail(output, "interrupted", EXIT_INTERRUPTED)
+        return _fail(output, "interrupted", ExitCode.INTERRUPTED)
     except BrokenPipeError:  # the reader of stdout has gone: nothing is left to say
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_FAILED
+        return ExitCode.FAILED
 
 
 def _set_up_logging(output: Output, *, verbose: bool) -> None:

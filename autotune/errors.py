@@ -4,11 +4,13 @@ Every message says what came, what is allowed and what to try. The command line 
 without a traceback and exits with ``exit_code``.
 """
 
+from autotune.exit_codes import ExitCode
+
 
 class AutotuneError(Exception):
     """Base of every error that a user's input, files or machine can cause."""
 
-    exit_code = 2
+    exit_code = ExitCode.USAGE
 
 
 class UsageError(AutotuneError):
@@ -34,7 +36,7 @@ class MissingStorageError(StorageError):
 class StorageFailedError(StorageError):
     """A storage that failed in the middle of the work, for minutes. What was told to it is safe."""
 
-    exit_code = 1
+    exit_code = ExitCode.FAILED
 
 
 class EngineFileError(AutotuneError):

@@ -1,1 +1,14 @@
-"""One function per command: takes parsed flags and an Output, returns the exit code."""
+"""The commands of the command line: a file for each, under its name.
+
+Each has ``add_flags(parser)`` and ``run(flags, output)``; ``registry`` lists them with their help.
+
+| file | holds |
+|---|---|
+| registry | every command's name and help; the parser, which imports a command when it is called |
+| flags | groups of flags that several commands share, and the settings made from them |
+| storage_flag | ``--storage``, ``--model`` and the studies that they choose |
+| output | results to stdout, notes to stderr, ``--json`` |
+| look | ``status`` and ``best``: one look at a storage, or again and again with ``--watch`` |
+| hide_logins | takes passwords out of the command line that other users see |
+| doctor_checks | what ``doctor`` says of GPUs, folders and disks |
+"""

@@ -12,6 +12,7 @@ from typing import Any
 from autotune.commands.flags import add_tuning_flags, run_settings
 from autotune.commands.output import Output
 from autotune.errors import UsageError
+from autotune.exit_codes import ExitCode
 from autotune.report.terminal.progress import device_line
 from autotune.report.terminal.tables import rows_table
 from autotune.spec.config import Config
@@ -23,7 +24,7 @@ from autotune.tune.comparison.config_files import Entry, Row
 _KEYS = ("BLOCK_SIZE_M", "BLOCK_SIZE_N", "BLOCK_SIZE_K", "GROUP_SIZE_M", "num_warps", "num_stages")
 
 
-def add_bench_flags(parser: argparse.ArgumentParser) -> None:
+def add_flags(parser: argparse.ArgumentParser) -> None:
     """Those of ``run``, and which configs."""
     add_tuning_flags(parser)
     parser.add_argument(
@@ -43,22 +44,27 @@ def add_bench_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def bench_command(args: argparse.Namespace, output: Output) -> int:
+def run(flags: argparse.Namespace, output: Output) -> int:
     """Time given configs. 1 where any could not be measured."""
-    configs, files = parse_configs(args.configs or []), list(dict.fromkeys(args.config_file or []))
+    configs, files = (
+        parse_configs(flags.configs or []),
+        list(dict.fromkeys(flags.config_file or [])),
+    )
     if len(files) > 1 and not configs:
-        return _bench_files(args, files, output)
-    settings = run_settings(args)
+        return _bench_files(flags, files, output)
+    settings = run_settings(flags)
     device, rows = bench(settings, configs, files)
     output.note(device_line(device))
     names = settings.model.routing.split(",")
     data = [_row(row, names if len(names) > 1 else []) for row in rows]
     output.result({"device": device.name, "rows": data}, rows_table(data))
-    return int(any(row.result.outcome != Outcome.OK for row in rows))
+    return (
+        ExitCode.FAILED if any(row.result.outcome != Outcome.OK for row in rows) else ExitCode.DONE
+    )
 
 
-def _bench_files(args: argparse.Namespace, files: list[Path], output: Output) -> int:
-    device, rows = bench_files(run_settings(args), files)
+def _bench_files(flags: argparse.Namespace, files: list[Path], output: Output) -> int:
+    device, rows = bench_files(run_settings(flags), files)
     output.note(device_line(device))
     data = [_file_row(row, entry, files) for row in rows for entry in row.entries]
     shown = [{key: _shown(row[key]) for key in row if key != "reason"} for row in data]
@@ -67,7 +73,7 @@ def _bench_files(args: argparse.Namespace, files: list[Path], output: Output) ->
     output.result(document | {"summary": summary}, rows_table(shown), "\n".join(summary))
     for entry in (entry for row in rows for entry in row.entries if entry.reason):
         output.note(f"{entry.source}: {entry.config}: {entry.reason}")
-    return int(any(row["us"] is None for row in data))
+    return ExitCode.FAILED if any(row["us"] is None for row in data) else ExitCode.DONE
 
 
 def _file_row(row: Row, entry: Entry, files: list[Path]) -> dict[str, Any]:

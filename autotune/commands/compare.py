@@ -13,6 +13,7 @@ from autotune.commands.flags import add_model_flags, cache_dir, model_settings
 from autotune.commands.output import Output
 from autotune.engines import ENGINES
 from autotune.errors import UsageError
+from autotune.exit_codes import ExitCode
 from autotune.report.terminal.tables import rows_table
 from autotune.tune.comparison.providers import CompareSettings, Comparison, compare
 
@@ -26,7 +27,7 @@ _ENGINE_HELP = (
 )
 
 
-def add_compare_flags(parser: argparse.ArgumentParser) -> None:
+def add_flags(parser: argparse.ArgumentParser) -> None:
     """The flags of the engines' comparison scripts, and ours."""
     add_model_flags(parser, "default: 1 to 4 and powers of two to 8192; on the CPU 1 to 4")
     parser.set_defaults(batch_size=None)
@@ -62,20 +63,20 @@ def add_compare_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def compare_command(args: argparse.Namespace, output: Output) -> int:
+def run(flags: argparse.Namespace, output: Output) -> int:
     """Measure, write, say where. 1 where a provider is of an unknown version, crashed, or
     computed wrongly."""
     from autotune.report.comparison.providers import point_rows, table_rows, write_comparison
 
-    settings = _settings(args)
+    settings = _settings(flags)
     if settings.gpu is None:
         output.note("on the CPU: PyTorch's ways alone, and their times say nothing of any GPU")
     comparison = compare(settings)
     try:
-        written = write_comparison(comparison, args.save_path)
+        written = write_comparison(comparison, flags.save_path)
     except OSError as error:
         raise UsageError(
-            f"--save-path {args.save_path} cannot be written: {error.strerror}. "
+            f"--save-path {flags.save_path} cannot be written: {error.strerror}. "
             "Give a folder that you may write"
         ) from error
     output.result(
@@ -91,7 +92,7 @@ def compare_command(args: argparse.Namespace, output: Output) -> int:
         "\n".join(f"wrote {path}" for path in written),
     )
     _say_skipped(comparison, output)
-    return int(comparison.failed)
+    return ExitCode.FAILED if comparison.failed else ExitCode.DONE
 
 
 def _say_skipped(comparison: Comparison, output: Output) -> None:
@@ -99,20 +100,20 @@ def _say_skipped(comparison: Comparison, output: Output) -> None:
         output.note(f"left out: {name}: {reason}")
 
 
-def _settings(args: argparse.Namespace) -> CompareSettings:
-    gpu = _gpu(args.device)
-    args.batch_size = args.batch_size or list(CPU_SIZES if gpu is None else DEFAULT_SIZES)
+def _settings(flags: argparse.Namespace) -> CompareSettings:
+    gpu = _gpu(flags.device)
+    flags.batch_size = flags.batch_size or list(CPU_SIZES if gpu is None else DEFAULT_SIZES)
     return CompareSettings(
-        model=model_settings(args),
+        model=model_settings(flags),
         gpu=gpu,
-        providers=tuple(dict.fromkeys(args.provider)),
-        engines=tuple(ENGINES) if args.engine == "both" else (args.engine,),
+        providers=tuple(dict.fromkeys(flags.provider)),
+        engines=tuple(ENGINES) if flags.engine == "both" else (flags.engine,),
         config_files=tuple(
-            _labelled(text, number) for number, text in enumerate(args.config_file, 1)
+            _labelled(text, number) for number, text in enumerate(flags.config_file, 1)
         ),
-        output_dir=args.output_dir.absolute(),
-        options=MeasurerOptions(cache_dir=cache_dir(args), cold_l2=args.l2 == "cold"),
-        run_timeout_s=args.run_timeout,
+        output_dir=flags.output_dir.absolute(),
+        options=MeasurerOptions(cache_dir=cache_dir(flags), cold_l2=flags.l2 == "cold"),
+        run_timeout_s=flags.run_timeout,
     )
 
 

@@ -8,9 +8,10 @@ from pathlib import Path
 from autotune.commands.output import Output
 from autotune.engines import ENGINES
 from autotune.engines.convert import ConvertOptions, convert_file
+from autotune.exit_codes import ExitCode
 
 
-def add_convert_flags(parser: argparse.ArgumentParser) -> None:
+def add_flags(parser: argparse.ArgumentParser) -> None:
     """From what to what, and what the file does not say."""
     parser.add_argument("file", type=Path)
     parser.add_argument("--from", dest="source", choices=tuple(ENGINES), required=True)
@@ -31,17 +32,17 @@ def add_convert_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def convert_command(args: argparse.Namespace, output: Output) -> int:
+def run(flags: argparse.Namespace, output: Output) -> int:
     """Write the file for the other engine, and say what was changed."""
     options = ConvertOptions(
-        triton_version=args.triton_version,
-        device_name=args.device_name,
-        per_channel_quant=args.per_channel_quant,
+        triton_version=flags.triton_version,
+        device_name=flags.device_name,
+        per_channel_quant=flags.per_channel_quant,
     )
-    source, target = ENGINES[args.source], ENGINES[args.target]
-    done = convert_file(args.file, source, target, args.output, options)
+    source, target = ENGINES[flags.source], ENGINES[flags.target]
+    done = convert_file(flags.file, source, target, flags.output, options)
     lines = [f"wrote {done.path}", *(f"  {change}" for change in done.changes)]
     if done.env_folder is not None:
         lines.append(f"{target.title}: export {done.env_variable}={done.env_folder}")
     output.result({"path": str(done.path), "changes": list(done.changes)}, "\n".join(lines))
-    return 0
+    return ExitCode.DONE

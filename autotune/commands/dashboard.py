@@ -16,6 +16,7 @@ from optuna.storages import BaseStorage
 from autotune.commands.output import Output
 from autotune.commands.storage_flag import add_storage_flag
 from autotune.errors import StorageError, UsageError
+from autotune.exit_codes import ExitCode
 from autotune.report.dashboard.artifacts import artifact_folder, open_artifacts
 from autotune.report.dashboard.refresh import refresh_notes
 from autotune.studies.coordination.leases import Census
@@ -38,7 +39,7 @@ class _QuietHandler(WSGIRequestHandler):
         _log.debug(format, *args)
 
 
-def add_dashboard_flags(parser: argparse.ArgumentParser) -> None:
+def add_flags(parser: argparse.ArgumentParser) -> None:
     """What to show, and where."""
     add_storage_flag(parser)
     parser.add_argument("--host", default="127.0.0.1", help="(127.0.0.1: this machine only)")
@@ -48,24 +49,24 @@ def add_dashboard_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def dashboard_command(args: argparse.Namespace, output: Output) -> int:
+def run(flags: argparse.Namespace, output: Output) -> int:
     """Serve until Ctrl-C. The address is the one line on stdout."""
     import optuna_dashboard  # brings sklearn: not for ``status``
 
-    storage = open_storage(args.storage, create=False)
-    folder = args.artifacts or artifact_folder(args.storage)
+    storage = open_storage(flags.storage, create=False)
+    folder = flags.artifacts or artifact_folder(flags.storage)
     _refresh(storage, folder)
     app = optuna_dashboard.wsgi(storage, artifact_store=_artifacts(folder))
-    with _serve(args.host, args.port, app) as server:
-        address = f"http://{_bracketed(args.host)}:{server.server_port}/dashboard/"
+    with _serve(flags.host, flags.port, app) as server:
+        address = f"http://{_bracketed(flags.host)}:{server.server_port}/dashboard/"
         output.result({"url": address}, address)
         sys.stdout.flush()
-        output.note(f"showing {public_url(storage_url(args.storage))}; Ctrl-C ends it")
+        output.note(f"showing {public_url(storage_url(flags.storage))}; Ctrl-C ends it")
         try:
             server.serve_forever()
         except KeyboardInterrupt:
             output.note("stopped")
-    return 0
+    return ExitCode.DONE
 
 
 def _refresh(storage: BaseStorage, folder: Path) -> None:

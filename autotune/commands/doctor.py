@@ -16,33 +16,34 @@ from autotune.commands.output import Output
 from autotune.commands.storage_flag import add_storage_flag
 from autotune.engines import ENGINES, Engine
 from autotune.errors import MissingStorageError, StorageError
+from autotune.exit_codes import ExitCode
 from autotune.report.terminal.tables import rows_table
 from autotune.studies.storage.open import close_storage, open_storage, public_url
 
 
-def add_doctor_flags(parser: argparse.ArgumentParser) -> None:
+def add_flags(parser: argparse.ArgumentParser) -> None:
     """What a run would use."""
     add_device_flags(parser)
     add_storage_flag(parser)
 
 
-def doctor_command(args: argparse.Namespace, output: Output) -> int:
+def run(flags: argparse.Namespace, output: Output) -> int:
     """1 where something would stop a run. ``docs/errors.md`` says what to do about each."""
-    rows = [asdict(check) for check in _checks(args)]
+    rows = [asdict(check) for check in _checks(flags)]
     output.result({"checks": rows}, rows_table(rows))
-    return int(any(row["state"] == "error" for row in rows))
+    return ExitCode.FAILED if any(row["state"] == "error" for row in rows) else ExitCode.DONE
 
 
-def _checks(args: argparse.Namespace) -> Iterator[Check]:
+def _checks(flags: argparse.Namespace) -> Iterator[Check]:
     yield Check("python", "ok", platform.python_version())
     yield from (_package(name) for name in ("torch", "triton", "optuna", "optuna-dashboard"))
-    device = device_selector(args)
-    yield Check("device", "ok", f"--device {args.device} is {device}")
+    device = device_selector(flags)
+    yield Check("device", "ok", f"--device {flags.device} is {device}")
     yield from gpu_checks(needed=device.startswith("cuda"))
-    yield folder_check("cache folder", cache_dir(args))
+    yield folder_check("cache folder", cache_dir(flags))
     triton_cache = Path(os.environ.get("TRITON_CACHE_DIR") or Path.home() / ".triton" / "cache")
     yield folder_check("Triton's cache", triton_cache)
-    yield _storage(args.storage)
+    yield _storage(flags.storage)
     yield from (_engine(engine) for engine in ENGINES.values())
 
 

@@ -172,20 +172,20 @@ def add_launcher_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def model_settings(args: argparse.Namespace) -> ModelSettings:
+def model_settings(flags: argparse.Namespace) -> ModelSettings:
     """Raises UsageError for what cannot be."""
     return ModelSettings(
-        model=args.model,
-        shape=args.shape,
-        tp_size=args.tp_size,
-        ep_size=args.ep_size,
-        ep_rank=args.ep_rank,
-        dtype=args.dtype,
-        per_channel_quant=args.per_channel_quant,
-        disable_shared_experts_fusion=args.disable_shared_experts_fusion,
-        batch_sizes=tuple(args.batch_size),
-        routing=named_routing(args.routing, args.topk_ids_dir),
-        topk_ids_dir=str(args.topk_ids_dir.absolute()) if args.topk_ids_dir else None,
+        model=flags.model,
+        shape=flags.shape,
+        tp_size=flags.tp_size,
+        ep_size=flags.ep_size,
+        ep_rank=flags.ep_rank,
+        dtype=flags.dtype,
+        per_channel_quant=flags.per_channel_quant,
+        disable_shared_experts_fusion=flags.disable_shared_experts_fusion,
+        batch_sizes=tuple(flags.batch_size),
+        routing=named_routing(flags.routing, flags.topk_ids_dir),
+        topk_ids_dir=str(flags.topk_ids_dir.absolute()) if flags.topk_ids_dir else None,
     )
 
 
@@ -221,62 +221,62 @@ def named_routing(routing: str | None, folder: Path | None) -> str:
     return ",".join(names)
 
 
-def device_selector(args: argparse.Namespace) -> str:
+def device_selector(flags: argparse.Namespace) -> str:
     """The selector with auto resolved; says so where no GPU was found."""
-    if args.device != "auto":
-        return str(args.device)
+    if flags.device != "auto":
+        return str(flags.device)
     selector = auto_selector()
     if selector != "cuda":
         _log.info("no GPU found on this machine: going on with --device %s", selector)
     return selector
 
 
-def cache_dir(args: argparse.Namespace) -> Path:
+def cache_dir(flags: argparse.Namespace) -> Path:
     """--cache-dir, else the user's cache folder."""
-    if args.cache_dir is not None:
-        return Path(args.cache_dir).absolute()
+    if flags.cache_dir is not None:
+        return Path(flags.cache_dir).absolute()
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "autotune"
 
 
-def run_settings(args: argparse.Namespace) -> RunSettings:
+def run_settings(flags: argparse.Namespace) -> RunSettings:
     """Raises UsageError for what cannot be."""
-    device = device_selector(args)
-    if args.jobs is not None and device.startswith("cuda"):
+    device = device_selector(flags)
+    if flags.jobs is not None and device.startswith("cuda"):
         raise UsageError(
-            f"--workers {args.jobs} with --device {device}: two workers on one GPU would disturb "
+            f"--workers {flags.jobs} with --device {device}: two workers on one GPU would disturb "
             "each other's times, so each GPU has one. Choose GPUs with --gpus 0,1"
         )
-    jobs = args.jobs if args.jobs is not None else jobs_on(device)
+    jobs = flags.jobs if flags.jobs is not None else jobs_on(device)
     return RunSettings(
-        model=model_settings(args),
+        model=model_settings(flags),
         device=device,
-        kernel=KernelMode(args.kernel),
-        l2=args.l2,
-        trials=args.trials,
-        timeout_s=args.timeout,
-        run_timeout_s=args.run_timeout,
-        sampler=args.sampler,
-        stop_gain=args.stop_gain,
-        robust=Robust(args.robust),
-        engines=_engines(args),
-        provider=args.provider,
-        output_dir=args.output_dir.absolute(),
-        warm_starts=_warm_starts(args.warm_start),
-        cache_dir=cache_dir(args),
+        kernel=KernelMode(flags.kernel),
+        l2=flags.l2,
+        trials=flags.trials,
+        timeout_s=flags.timeout,
+        run_timeout_s=flags.run_timeout,
+        sampler=flags.sampler,
+        stop_gain=flags.stop_gain,
+        robust=Robust(flags.robust),
+        engines=_engines(flags),
+        provider=flags.provider,
+        output_dir=flags.output_dir.absolute(),
+        warm_starts=_warm_starts(flags.warm_start),
+        cache_dir=cache_dir(flags),
         jobs=jobs,
-        compile_jobs=args.compile_jobs,
-        compile_timeout_s=args.compile_timeout,
-        gpus=args.gpus.replace(" ", ""),
-        seed=args.seed,
+        compile_jobs=flags.compile_jobs,
+        compile_timeout_s=flags.compile_timeout,
+        gpus=flags.gpus.replace(" ", ""),
+        seed=flags.seed,
     )
 
 
-def _engines(args: argparse.Namespace) -> tuple[str, ...]:
+def _engines(flags: argparse.Namespace) -> tuple[str, ...]:
     """Of "both", an engine's own kernel speaks for that engine."""
-    if args.engine != "both":
-        return (args.engine,)
-    return (args.provider,) if args.provider in ENGINES else tuple(ENGINES)
+    if flags.engine != "both":
+        return (flags.engine,)
+    return (flags.provider,) if flags.provider in ENGINES else tuple(ENGINES)
 
 
 def _warm_starts(paths: list[Path]) -> tuple[Path, ...]:

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from dataclasses import dataclass, field
 from typing import Any
 
 from rich.console import Console, RenderableType
+
+
+def add_output_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that every command has."""
+    group = parser.add_argument_group("output")
+    group.add_argument("--json", action="store_true", help="one JSON document on stdout")
+    group.add_argument("--quiet", "-q", action="store_true", help="results and errors only")
+    group.add_argument("--verbose", "-v", action="store_true", help="log every trial")
 
 
 def _stderr() -> Console:
@@ -23,7 +32,7 @@ def _stdout() -> Console:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """Where a command prints. ``as_json`` makes stdout exactly one JSON document."""
+    """The streams that a command prints to. ``as_json`` makes stdout exactly one JSON document."""
 
     as_json: bool = False
     quiet: bool = False
@@ -31,7 +40,7 @@ class Output:
     err: Console = field(default_factory=_stderr)
 
     def result(self, data: Any, *shown: RenderableType) -> None:
-        """``data`` as JSON where that was asked for, else ``shown``."""
+        """Print ``data`` as JSON where that was asked for, else ``shown``."""
         if self.as_json:
             sys.stdout.write(json.dumps(data, indent=2) + "\n")
             return
@@ -39,6 +48,6 @@ class Output:
             self.out.print(item, soft_wrap=isinstance(item, str))
 
     def note(self, text: str) -> None:
-        """A line for people, on stderr."""
+        """Print a line for people to stderr."""
         if not self.quiet:
             self.err.print(text, soft_wrap=True)

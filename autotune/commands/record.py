@@ -17,6 +17,7 @@ from autotune.commands.flags import (
 )
 from autotune.commands.output import Output
 from autotune.engines import ENGINES
+from autotune.exit_codes import ExitCode
 from autotune.report.terminal.progress import seconds_words
 from autotune.report.terminal.recording import BarDisplay, LineDisplay
 from autotune.report.terminal.tables import rows_table
@@ -25,10 +26,8 @@ from autotune.spec.problem import KernelMode
 from autotune.studies.search.pruning import HOPELESS
 from autotune.tune.recording.session import RecordReport, StudyCount, record
 
-EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED = 0, 1, 130
 
-
-def add_record_flags(parser: argparse.ArgumentParser) -> None:
+def add_flags(parser: argparse.ArgumentParser) -> None:
     """Every flag of ``record``."""
     add_model_flags(parser)
     add_device_flags(parser)
@@ -67,10 +66,10 @@ def add_record_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--compile-jobs", type=int, help="processes that compile (one per core)")
 
 
-def record_command(args: argparse.Namespace, output: Output) -> int:
+def run(flags: argparse.Namespace, output: Output) -> int:
     """Measure a whole space into one file; run again, it goes on. 1 where time was up."""
     live = output.err.is_terminal and not output.quiet
-    report = record(_settings(args), BarDisplay(output.err) if live else LineDisplay())
+    report = record(_settings(flags), BarDisplay(output.err) if live else LineDisplay())
     rows = [_row(study) for study in report.studies]
     output.result(_json(report, rows), rows_table(rows), f"wrote {report.path}")
     output.note(f"{report.measured} new measurements in {seconds_words(report.seconds)}")
@@ -78,28 +77,28 @@ def record_command(args: argparse.Namespace, output: Output) -> int:
         why = "interrupted" if report.interrupted else "time is up"
         output.note(f"{why}: {report.missing} are missing; the same command goes on")
     if report.interrupted:
-        return EXIT_INTERRUPTED
-    return EXIT_FAILED if report.missing else EXIT_DONE
+        return ExitCode.INTERRUPTED
+    return ExitCode.FAILED if report.missing else ExitCode.DONE
 
 
-def _settings(args: argparse.Namespace) -> RecordSettings:
-    device = device_selector(args)
+def _settings(flags: argparse.Namespace) -> RecordSettings:
+    device = device_selector(flags)
     return RecordSettings(
-        model=model_settings(args),
+        model=model_settings(flags),
         device=device,
-        output=args.output,
-        kernel=KernelMode(args.kernel),
-        engines=tuple(ENGINES) if args.engine == "both" else (args.engine,),
-        l2=args.l2,
-        like=args.like,
-        limit=args.limit,
-        timeout_s=args.timeout,
-        run_timeout_s=args.run_timeout,
-        give_up_at=args.give_up_at,
-        cache_dir=cache_dir(args),
-        jobs=args.jobs if args.jobs is not None else jobs_on(device),
-        compile_jobs=args.compile_jobs if args.compile_jobs is not None else cores(),
-        seed=args.seed,
+        output=flags.output,
+        kernel=KernelMode(flags.kernel),
+        engines=tuple(ENGINES) if flags.engine == "both" else (flags.engine,),
+        l2=flags.l2,
+        like=flags.like,
+        limit=flags.limit,
+        timeout_s=flags.timeout,
+        run_timeout_s=flags.run_timeout,
+        give_up_at=flags.give_up_at,
+        cache_dir=cache_dir(flags),
+        jobs=flags.jobs if flags.jobs is not None else jobs_on(device),
+        compile_jobs=flags.compile_jobs if flags.compile_jobs is not None else cores(),
+        seed=flags.seed,
     )
 
 

@@ -1,4 +1,4 @@
-"""Every command: what it does in a line, and which module of this package has it.
+"""Every command with its help in a line; its module has its name, ``storage_check`` for two words.
 
 A module is imported when its command is called for: ``status`` does not wait for what ``run``
 needs.
@@ -10,9 +10,20 @@ import argparse
 import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, cast
 
 import autotune
+from autotune.commands.output import Output, add_output_flags
+
+
+class CommandModule(Protocol):
+    """A module of this package that holds one command."""
+
+    def add_flags(self, parser: argparse.ArgumentParser) -> None:
+        """Add the command's own flags."""
+
+    def run(self, flags: argparse.Namespace, output: Output) -> int:
+        """Do the work; return the exit code."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,142 +31,46 @@ class Command:
     """One command, or an action of a group of them (a name of two words)."""
 
     name: str
-    words: str
-    module: str
-    function: str
-    """In that module: takes the parsed arguments and the output, returns the exit code."""
-    flags: str = ""
-    """In that module: adds the command's arguments to a parser."""
+    help: str
 
-    def load(self, function: str) -> Callable[..., Any]:
-        """A function of the command's module, which is imported."""
-        module = importlib.import_module(f"autotune.commands.{self.module}")
-        loaded: Callable[..., Any] = getattr(module, function)
-        return loaded
+    @property
+    def module(self) -> str:
+        """The name of its module in this package."""
+        return self.name.replace(" ", "_").replace("-", "_")
 
-    def run(self, args: argparse.Namespace, output: object) -> int:
-        """The command itself; the exit code."""
-        return int(self.load(self.function)(args, output))
+    def load(self) -> CommandModule:
+        """Import and return the command's module."""
+        return cast(CommandModule, importlib.import_module(f"autotune.commands.{self.module}"))
 
 
 COMMANDS = (
-    Command("run", "tune; run again, it resumes", "run", "run_command", "add_run_flags"),
-    Command(
-        "resume",
-        "go on with everything unfinished",
-        "run",
-        "resume_command",
-        "add_resume_flags",
-    ),
-    Command(
-        "bench",
-        "time given configs, without tuning",
-        "bench",
-        "bench_command",
-        "add_bench_flags",
-    ),
-    Command(
-        "compare",
-        "kernels side by side: ours, SGLang's, vLLM's, PyTorch's; plots and data",
-        "compare",
-        "compare_command",
-        "add_compare_flags",
-    ),
-    Command(
-        "record",
-        "measure a whole space into one file",
-        "record",
-        "record_command",
-        "add_record_flags",
-    ),
-    Command("status", "how far everything is", "inspecting", "status_command", "add_look_flags"),
-    Command("best", "the winners so far", "inspecting", "best_command", "add_look_flags"),
-    Command(
-        "export",
-        "write the engine files again from the storage",
-        "inspecting",
-        "export_command",
-        "add_export_flags",
-    ),
-    Command(
-        "dashboard",
-        "optuna-dashboard on the storage, on loopback",
-        "dashboard",
-        "dashboard_command",
-        "add_dashboard_flags",
-    ),
-    Command(
-        "report",
-        "one HTML page with plots, and PNGs",
-        "report",
-        "report_command",
-        "add_report_flags",
-    ),
-    Command(
-        "capture-routing",
-        "record which experts a model chooses",
-        "routing",
-        "capture_command",
-        "add_capture_flags",
-    ),
-    Command(
-        "routing-stats",
-        "load and padding of a recorded routing",
-        "routing",
-        "stats_command",
-        "add_stats_flags",
-    ),
-    Command("models", "the built-in catalogue with its shapes", "inspecting", "models_command"),
-    Command(
-        "check",
-        "is an engine file legal, is it found",
-        "inspecting",
-        "check_command",
-        "add_check_flags",
-    ),
-    Command(
-        "storage check",
-        "version, integrity, what is in it",
-        "storage",
-        "check_storage_command",
-        "add_check_storage_flags",
-    ),
-    Command(
-        "storage backup",
-        "copy it, also while a run goes on",
-        "storage",
-        "backup_command",
-        "add_backup_flags",
-    ),
-    Command(
-        "storage upgrade",
-        "an older Optuna's, after a backup",
-        "storage",
-        "upgrade_command",
-        "add_upgrade_flags",
-    ),
-    Command(
-        "storage serve",
-        "by gRPC, to workers on other machines",
-        "storage",
-        "serve_command",
-        "add_serve_flags",
-    ),
-    Command(
-        "convert",
-        "an engine's file made legal for another, with every change listed",
-        "convert",
-        "convert_command",
-        "add_convert_flags",
-    ),
-    Command("doctor", "what this machine has", "doctor", "doctor_command", "add_doctor_flags"),
+    Command("run", "tune; run again, it resumes"),
+    Command("resume", "go on with everything unfinished"),
+    Command("bench", "time given configs, without tuning"),
+    Command("compare", "kernels side by side: ours, SGLang's, vLLM's, PyTorch's; plots and data"),
+    Command("record", "measure a whole space into one file"),
+    Command("status", "how far everything is"),
+    Command("best", "the winners so far"),
+    Command("export", "write the engine files again from the storage"),
+    Command("dashboard", "optuna-dashboard on the storage, on loopback"),
+    Command("report", "one HTML page with plots, and PNGs"),
+    Command("capture-routing", "record which experts a model chooses"),
+    Command("routing-stats", "load and padding of a recorded routing"),
+    Command("models", "the built-in catalogue with its shapes"),
+    Command("check", "is an engine file legal, is it found"),
+    Command("storage check", "version, integrity, what is in it"),
+    Command("storage backup", "copy it, also while a run goes on"),
+    Command("storage upgrade", "an older Optuna's, after a backup"),
+    Command("storage serve", "by gRPC, to workers on other machines"),
+    Command("convert", "an engine's file made legal for another, with every change listed"),
+    Command("doctor", "what this machine has"),
 )
 GROUPS = {"storage": "is the storage sound; copy, upgrade, serve it"}
-"""What actions have in common, in a line."""
+"""Help in a line for each group of commands."""
 
 
 class _LateParser(argparse.ArgumentParser):
-    """Has its arguments only once it parses some: they bring imports."""
+    """A parser that gets its flags only when it is about to parse some: they bring imports."""
 
     fill: Callable[[argparse.ArgumentParser], None] | None = None
 
@@ -169,7 +84,7 @@ class _LateParser(argparse.ArgumentParser):
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """Of every command: ``command`` of what it parses is the ``Command``."""
+    """Return the parser of every command: ``command`` of what it parses is the ``Command``."""
     parser = argparse.ArgumentParser(prog="autotune", description=autotune.__doc__)
     parser.add_argument("--version", action="version", version=f"autotune {autotune.__version__}")
     commands = parser.add_subparsers(
@@ -191,11 +106,7 @@ def make_parser() -> argparse.ArgumentParser:
 def _add(parent: argparse._SubParsersAction[_LateParser], name: str, command: Command) -> None:
     def fill(parser: argparse.ArgumentParser) -> None:
         parser.set_defaults(command=command)
-        group = parser.add_argument_group("output")
-        group.add_argument("--json", action="store_true", help="one JSON document on stdout")
-        group.add_argument("--quiet", "-q", action="store_true", help="results and errors only")
-        group.add_argument("--verbose", "-v", action="store_true", help="log every trial")
-        if command.flags:
-            command.load(command.flags)(parser)
+        add_output_flags(parser)
+        command.load().add_flags(parser)
 
-    parent.add_parser(name, help=command.words, description=command.words).fill = fill
+    parent.add_parser(name, help=command.help, description=command.help).fill = fill

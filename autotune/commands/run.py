@@ -1,4 +1,4 @@
-"""``run`` and ``resume``."""
+"""``run``: tunes; run again, it resumes."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 
 from autotune.commands.flags import add_launcher_flags, add_tuning_flags, run_settings
 from autotune.commands.output import Output
-from autotune.commands.storage_flag import add_storage_flag
 from autotune.engines import ENGINES, WrittenFile
+from autotune.exit_codes import ExitCode
 from autotune.report.dashboard.artifacts import artifact_folder
 from autotune.report.dashboard.note_writer import NoteKeeper
 from autotune.report.terminal.live import LiveDisplay
@@ -18,58 +18,38 @@ from autotune.report.terminal.progress import PlainDisplay, seconds_words
 from autotune.report.terminal.tables import result_row, results_table
 from autotune.settings import RunSettings
 from autotune.spec.device import DeviceKind
-from autotune.studies.storage.open import open_storage, public_url, storage_url
-from autotune.studies.study_record import stored_studies
+from autotune.studies.storage.open import public_url, storage_url
+from autotune.tune import session
 from autotune.tune.dry_run import plan_rows
 from autotune.tune.jobs import files_dir
 from autotune.tune.observer import RunObserver
-from autotune.tune.session import RunReport, run
-from autotune.tune.stored_results import unfinished_settings
+from autotune.tune.session import RunReport
 from autotune.tune.workers.launcher import Launcher
 
-EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED = 0, 1, 130
 
-
-def add_run_flags(parser: argparse.ArgumentParser) -> None:
-    """Every flag of ``run``."""
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Add every flag of ``run``."""
     add_tuning_flags(parser)
     add_launcher_flags(parser)
     parser.add_argument("--dry-run", action="store_true", help="what would run, and how long")
 
 
-def add_resume_flags(parser: argparse.ArgumentParser) -> None:
-    """What may change between a run and its resumption: the rest is in the storage."""
-    add_storage_flag(parser)
-    add_launcher_flags(parser)
-
-
-def run_command(args: argparse.Namespace, output: Output) -> int:
+def run(flags: argparse.Namespace, output: Output) -> int:
     """Tune; run again, it resumes."""
-    settings = run_settings(args)
-    if args.dry_run:
-        return _dry_run(settings, args.storage, output)
-    return _run_all([settings], args, output)
+    settings = run_settings(flags)
+    if flags.dry_run:
+        return _dry_run(settings, flags.storage, output)
+    return run_all([settings], flags, output)
 
 
-def resume_command(args: argparse.Namespace, output: Output) -> int:
-    """Go on with everything unfinished, with the settings it was started with."""
-    storage = open_storage(args.storage, create=False)
-    waiting = unfinished_settings(stored_studies(storage))
-    storage.remove_session()
-    if not waiting:
-        output.note(f"everything in {public_url(storage_url(args.storage))} is finished")
-        output.result({"runs": []})
-        return EXIT_DONE
-    return _run_all(waiting, args, output)
-
-
-def _run_all(runs: Iterable[RunSettings], args: argparse.Namespace, output: Output) -> int:
-    storage = args.storage
-    launcher = Launcher(args.ray_address if args.launcher == "ray" else None)
+def run_all(runs: Iterable[RunSettings], flags: argparse.Namespace, output: Output) -> int:
+    """Tune with each of the settings, one after the other; say what each brought."""
+    storage = flags.storage
+    launcher = Launcher(flags.ray_address if flags.launcher == "ray" else None)
     reports = []
     for settings in runs:
         observers = _observers(settings, storage, output)
-        report = run(settings, storage, *observers, launcher=launcher)
+        report = session.run(settings, storage, *observers, launcher=launcher)
         reports.append((settings, report))
         if report.interrupted:
             break
@@ -122,8 +102,8 @@ def _notes(report: RunReport, storage: str, output: Output) -> None:
 
 def _exit_code(report: RunReport) -> int:
     if report.interrupted:
-        return EXIT_INTERRUPTED
-    return EXIT_FAILED if report.failed else EXIT_DONE
+        return ExitCode.INTERRUPTED
+    return ExitCode.FAILED if report.failed else ExitCode.DONE
 
 
 def _report_json(report: RunReport) -> dict[str, Any]:
@@ -151,4 +131,4 @@ def _dry_run(settings: RunSettings, storage: str, output: Output) -> int:
 
     plan = plan_rows(settings, storage)
     output.result(plan, rows_table(plan["studies"]), plan["summary"])
-    return EXIT_DONE
+    return ExitCode.DONE

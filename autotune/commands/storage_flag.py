@@ -1,19 +1,42 @@
-"""``--storage``, which nearly every command has."""
+"""The flags that name a storage, which nearly every command has, and studies in it."""
 
 from __future__ import annotations
 
 import argparse
 import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from autotune.studies.study_record import StoredStudy
 
 DEFAULT_STORAGE = "sqlite:///autotune.db"
 
 
 def add_storage_flag(parser: argparse._ActionsContainer) -> None:
-    """By default what AUTOTUNE_STORAGE says: other users see a command's words, not its
-    environment."""
+    """Add ``--storage``. Its default is AUTOTUNE_STORAGE: other users of the machine see a
+    command's words, not its environment."""
     parser.add_argument(
         "--storage",
         default=os.environ.get("AUTOTUNE_STORAGE") or DEFAULT_STORAGE,
         help="file, journal:FILE, grpc://HOST:PORT or a database's URL; by default what "
         f"AUTOTUNE_STORAGE says, else {DEFAULT_STORAGE}",
     )
+
+
+def add_studies_flags(parser: argparse._ActionsContainer) -> None:
+    """Add ``--storage`` and ``--model``, which chooses studies in it."""
+    add_storage_flag(parser)
+    parser.add_argument("--model", help="only this model's studies")
+
+
+def chosen_studies(url: str, model: str | None) -> list[StoredStudy]:
+    """Read the studies of ``model``, or all, from a storage that exists."""
+    from autotune.studies.storage.open import close_storage, open_storage
+    from autotune.studies.study_record import stored_studies
+    from autotune.tune.stored_results import select
+
+    storage = open_storage(url, create=False)
+    try:
+        return select(stored_studies(storage), model)
+    finally:
+        close_storage(storage)

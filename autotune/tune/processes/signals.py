@@ -8,8 +8,9 @@ import time
 from types import FrameType, TracebackType
 from typing import Any
 
+from autotune.exit_codes import ExitCode
+
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_EXIT_INTERRUPTED = 130
 _SHOW_CURSOR = b"\x1b[?25h"
 
 
@@ -50,5 +51,5 @@ class Interrupt:
         if self.requested:
             if os.isatty(2):
                 os.write(2, _SHOW_CURSOR)  # a live display hides it
-            os._exit(_EXIT_INTERRUPTED)
+            os._exit(ExitCode.INTERRUPTED)
         self._at = time.monotonic()

@@ -14,30 +14,45 @@ from rich.live import Live
 from rich.text import Text
 
 from autotune.commands.output import Output
+from autotune.commands.storage_flag import add_studies_flags
 from autotune.errors import UsageError
+from autotune.exit_codes import ExitCode
 from autotune.studies.storage.open import reading
 from autotune.studies.storage.summaries import Source
 
 Look = tuple[dict[str, Any], RenderableType]
-"""What was seen: as JSON, and for people."""
+"""One look at a storage: as JSON, and for people."""
 
 
-def watch(args: argparse.Namespace, output: Output, look: Callable[[Source], Look]) -> int:
+def add_look_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of ``status`` and ``best``."""
+    add_studies_flags(parser)
+    parser.add_argument(
+        "--watch",
+        type=float,
+        nargs="?",
+        const=2.0,
+        metavar="S",
+        help="again every S seconds (2) until Ctrl-C; with --json a line each time",
+    )
+
+
+def watch(flags: argparse.Namespace, output: Output, look: Callable[[Source], Look]) -> int:
     """Print what ``look`` sees; with ``--watch`` until Ctrl-C, which is its ordinary end."""
-    if args.watch is not None and args.watch <= 0:
-        raise UsageError(f"--watch is {args.watch} s; it must be above 0")
-    with reading(args.storage) as source:
-        if args.watch is None:
+    if flags.watch is not None and flags.watch <= 0:
+        raise UsageError(f"--watch is {flags.watch} s; it must be above 0")
+    with reading(flags.storage) as source:
+        if flags.watch is None:
             output.result(*look(source))
-            return 0
+            return ExitCode.DONE
         try:
-            _again(args.watch, output, lambda: look(source))
+            _again(flags.watch, output, lambda: look(source))
         except KeyboardInterrupt:
-            return 0
+            return ExitCode.DONE
 
 
 def _again(seconds: float, output: Output, look: Callable[[], Look]) -> NoReturn:
-    """In place on a terminal, one after the other elsewhere."""
+    """Redraw in place on a terminal; print one look after the other elsewhere."""
     if output.as_json or not output.out.is_terminal:
         while True:
             data, shown = look()

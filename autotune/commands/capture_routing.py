@@ -1,0 +1,94 @@
+"""``capture-routing``: records which experts a model chooses."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from autotune.commands.output import Output
+from autotune.errors import UsageError
+from autotune.exit_codes import ExitCode
+from autotune.routing.trace import RoutingTrace
+from autotune.routing.trace_files import SNAPSHOT_ROWS, check_folder, write_trace
+
+_FEWEST = 2 * SNAPSHOT_ROWS
+"""Tokens that SGLang's tool needs: it reads two snapshots of each layer."""
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Add which model is run, on which texts, and the folder."""
+    parser.add_argument("--model", required=True, help="folder of a checkpoint, or Hub name")
+    parser.add_argument(
+        "--prompts",
+        type=Path,
+        metavar="FILE",
+        help="a text a line, or .jsonl with prompt or text (default: topics of Python's help)",
+    )
+    parser.add_argument("--tokens", type=int, default=8192, help="rows of each layer (8192)")
+    parser.add_argument(
+        "--fused-shared-experts",
+        type=int,
+        default=0,
+        metavar="N",
+        help="N further columns, for SGLang's own tuner where it fuses shared experts (0)",
+    )
+    parser.add_argument("--output-dir", type=Path, default=Path("topk_ids"), help="(topk_ids)")
+
+
+def run(flags: argparse.Namespace, output: Output) -> int:
+    """Run a model over texts and write which experts it chose. INTERRUPTED where Ctrl-C ended it:
+    what was recorded by then is written."""
+    from autotune.routing.capture import INTERRUPTED
+
+    _check_capture_flags(flags, output)
+    try:
+        recording = _captured(flags, output)
+        files = write_trace(recording, flags.output_dir)
+    except KeyboardInterrupt:
+        output.note(f"nothing is written to {flags.output_dir}")
+        raise
+    rows = recording.fewest_rows
+    data = {
+        "folder": str(flags.output_dir),
+        "routing": recording.routing,
+        "layers": sorted(recording.layers),
+        "tokens": rows,
+        "top_k": recording.columns,
+        "files": [str(file) for file in files],
+        "interrupted": INTERRUPTED in recording.notes,
+    }
+    output.result(
+        data,
+        f"wrote {rows} tokens of {len(recording.layers)} MoE layers to {flags.output_dir} "
+        f"({len(files)} files, {recording.routing})\n"
+        f"next: autotune run --model {flags.model} --topk-ids-dir {flags.output_dir}",
+    )
+    if INTERRUPTED in recording.notes:
+        output.note(f"interrupted: these are {rows} tokens, not {flags.tokens}")
+        return ExitCode.INTERRUPTED
+    return ExitCode.DONE
+
+
+def _check_capture_flags(flags: argparse.Namespace, output: Output) -> None:
+    """Raise UsageError for flags that cannot work, before the model takes its time."""
+    if flags.tokens < 1:
+        raise UsageError(f"--tokens is {flags.tokens}; at least 1 token must be recorded")
+    if flags.fused_shared_experts < 0:
+        raise UsageError(
+            f"--fused-shared-experts is {flags.fused_shared_experts}; it is how many further "
+            "columns there are: 0, or 1 for the models whose shared expert SGLang fuses"
+        )
+    check_folder(flags.output_dir)
+    if flags.tokens < _FEWEST:
+        output.note(f"note: SGLang's own tool needs {_FEWEST} tokens; --topk-ids-dir here does not")
+
+
+def _captured(flags: argparse.Namespace, output: Output) -> RoutingTrace:
+    from autotune.report.terminal.token_bar import token_bar
+    from autotune.routing.capture import capture
+    from autotune.routing.prompts import texts_of
+
+    texts = texts_of(flags.prompts)
+    fused = flags.fused_shared_experts
+    with token_bar(output.err, live=output.err.is_terminal and not output.quiet) as done:
+        return capture(flags.model, texts, flags.tokens, fused_shared_experts=fused, done=done)

@@ -1,0 +1,55 @@
+"""``check``: is an engine file legal, and would the engine find it."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from autotune.commands.output import Output
+from autotune.engines import ENGINES, CheckReport, check_file
+from autotune.exit_codes import ExitCode
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the files, and who is to read them."""
+    parser.add_argument("file", type=Path, nargs="+")
+    parser.add_argument("--engine", choices=tuple(ENGINES), required=True)
+    parser.add_argument("--triton-version", help="of the serving machine, as 3.6.0")
+
+
+def run(flags: argparse.Namespace, output: Output) -> int:
+    """Say whether each file is legal and would be found; FAILED where one has errors."""
+    reports = [
+        check_file(path, ENGINES[flags.engine], triton_version=flags.triton_version)
+        for path in flags.file
+    ]
+    output.result(
+        {"files": [_check_json(report) for report in reports]},
+        *("\n".join(_check_lines(report)) for report in reports),
+    )
+    return ExitCode.DONE if all(report.ok for report in reports) else ExitCode.FAILED
+
+
+def _check_json(report: CheckReport) -> dict[str, Any]:
+    return {
+        "path": str(report.path),
+        "engine": report.engine,
+        "findings": [
+            {"level": f.level.value, "key": f.key, "message": f.message} for f in report.findings
+        ],
+        "env": {report.env_variable: str(report.env_folder) if report.env_folder else None},
+        "reads": str(report.reads) if report.reads else None,
+    }
+
+
+def _check_lines(report: CheckReport) -> list[str]:
+    lines = [f"{report.path} ({report.engine})"]
+    for finding in report.findings:
+        key = f" [{finding.key}]" if finding.key else ""
+        lines.append(f"  {finding.level.value}{key}: {finding.message}")
+    if not report.findings:
+        lines.append("  nothing wrong")
+    if report.env_folder is not None:
+        lines.append(f"  found with {report.env_variable}={report.env_folder}")
+    return lines

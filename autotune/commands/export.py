@@ -1,0 +1,45 @@
+"""``export``: writes the engine files again, from the storage alone."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from autotune.commands.output import Output
+from autotune.commands.storage_flag import add_studies_flags, chosen_studies
+from autotune.exit_codes import ExitCode
+from autotune.studies.study_record import StoredStudy
+from autotune.tune.engine_output import write_files
+from autotune.tune.jobs import files_dir
+from autotune.tune.stored_results import of_one_routing, settings_of, stored_results
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Add whose files are written, and the folder."""
+    add_studies_flags(parser)
+    parser.add_argument("--output-dir", type=Path, help="default: the run's own")
+    parser.add_argument("--routing", help="whose winners, where there are several")
+
+
+def run(flags: argparse.Namespace, output: Output) -> int:
+    """Write the engine files again, from the storage alone."""
+    written = []
+    chosen = of_one_routing(chosen_studies(flags.storage, flags.model), flags.routing)
+    for folder, studies in _by_output(chosen, flags.output_dir).items():
+        results = [r for study in studies for r in stored_results(study, folder)]
+        for kind_folder in {files_dir(folder, r.device) for r in results}:
+            mine = [r for r in results if files_dir(folder, r.device) == kind_folder]
+            written += write_files(mine, kind_folder)
+    output.result(
+        {"files": [str(file.path) for file in written]},
+        "\n".join(f"wrote {file.path}" for file in written),
+    )
+    return ExitCode.DONE
+
+
+def _by_output(studies: list[StoredStudy], given: Path | None) -> dict[Path, list[StoredStudy]]:
+    folders: dict[Path, list[StoredStudy]] = {}
+    for study in studies:
+        folder = given.absolute() if given else settings_of(study).output_dir
+        folders.setdefault(folder, []).append(study)
+    return folders

@@ -1,0 +1,103 @@
+"""``routing-stats``: load and padding of a recorded routing."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from autotune.commands.output import Output
+from autotune.engines import DEFAULT_TOKENS
+from autotune.errors import UsageError
+from autotune.exit_codes import ExitCode
+from autotune.models import ModelShape, load_shape, parse_shape
+from autotune.models.routings import check_recording
+from autotune.routing.trace import RoutingTrace
+from autotune.routing.trace_files import read_trace
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Add which recording is read, whose experts it is about, and the picture's file."""
+    parser.add_argument("folder", type=Path, metavar="D", help="what capture-routing wrote")
+    parser.add_argument("--model", help="of which it was recorded (default: as the ids say)")
+    parser.add_argument("--shape", help="instead of --model: E=8,topk=2,hidden=4096,…")
+    parser.add_argument("--ep-size", "--ep", type=int, default=1, help="expert parallel size")
+    parser.add_argument(
+        "--batch-size", type=int, nargs="+", default=list(DEFAULT_TOKENS), metavar="N"
+    )
+    parser.add_argument(
+        "--plot",
+        type=Path,
+        default=Path("routing-stats.png"),
+        metavar="FILE",
+        help="PNG, SVG or PDF",
+    )
+
+
+def run(flags: argparse.Namespace, output: Output) -> int:
+    """Print load, entropy, padding and the slowest rank of a recording."""
+    from autotune.report.routing_stats import (
+        Layout,
+        load_rows,
+        padding_rows,
+        routing_stats,
+        stats_picture,
+    )
+    from autotune.report.style import IMAGES, styled
+    from autotune.report.terminal.tables import rows_table
+
+    kind = flags.plot.suffix.removeprefix(".").lower()
+    if kind not in IMAGES:
+        endings = ", ".join(f".{each}" for each in IMAGES)
+        raise UsageError(f"--plot {flags.plot}: the name should end in {endings}")
+    if min(flags.batch_size) < 1:
+        raise UsageError(f"--batch-size is {min(flags.batch_size)}; it is a whole number from 1")
+    recording = read_trace(flags.folder)
+    experts, top_k = _sizes(flags, recording, output)
+    stats = routing_stats(recording, Layout(experts, top_k, flags.ep_size), flags.batch_size)
+    loads, paddings = list(load_rows(stats)), list(padding_rows(stats))
+    with styled():
+        image = stats_picture(stats).image(kind)
+    try:
+        flags.plot.write_bytes(image)
+    except OSError as error:
+        raise UsageError(f"--plot {flags.plot} cannot be written: {error.strerror}") from error
+    data: dict[str, Any] = {
+        "routing": recording.routing,
+        "notes": dict(recording.notes),
+        "experts": experts,
+        "top_k": top_k,
+        "ep_size": flags.ep_size,
+        "layers": loads,
+        "padding": paddings,
+        "plot": str(flags.plot),
+    }
+    output.result(
+        data,
+        f"{recording.origin}: {recording.routing}, {experts} experts, top-k {top_k}",
+        rows_table(loads),
+        "\nrows after padding over rows before:",
+        rows_table(paddings),
+        f"wrote {flags.plot}",
+    )
+    return ExitCode.DONE
+
+
+def _sizes(flags: argparse.Namespace, recording: RoutingTrace, output: Output) -> tuple[int, int]:
+    """Return (experts, top-k): the model's, else as the ids have them."""
+    if flags.model and flags.shape:
+        raise UsageError("give either --model NAME or --shape E=..,topk=..,hidden=..,…")
+    shape: ModelShape | None = None
+    if flags.model:
+        shape = load_shape(flags.model)
+    elif flags.shape:
+        shape = parse_shape(flags.shape)
+    elif "experts" in recording.notes:
+        top_k = recording.notes.get("top_k", recording.columns)  # without fused shared experts
+        return int(recording.notes["experts"]), int(top_k)
+    if shape is not None:
+        check_recording(shape, recording)
+        return shape.experts, shape.top_k
+    experts = 1 + max(int(rows.ids.max()) for rows in recording.layers.values())
+    output.note(f"note: taken to have {experts} experts, the largest id and one; --model knows")
+    return experts, recording.columns

@@ -1,0 +1,28 @@
+"""``storage backup``: copies a storage, also while a run goes on."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from autotune.commands.output import Output
+from autotune.commands.storage_flag import add_storage_flag
+from autotune.exit_codes import ExitCode
+from autotune.studies.storage.backup import back_up, dump_tool
+from autotune.studies.storage.url import StorageKind, parse_address
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Add which storage is copied, and the file."""
+    add_storage_flag(parser)
+    parser.add_argument("file", type=Path, nargs="?", help="default: beside it, with the time")
+
+
+def run(flags: argparse.Namespace, output: Output) -> int:
+    """Copy a storage that may be in use."""
+    path = back_up(flags.storage, flags.file)
+    output.result({"backup": str(path)}, f"wrote {path}")
+    tool = dump_tool(parse_address(flags.storage))
+    if tool and parse_address(flags.storage).kind is StorageKind.SERVER:
+        output.note(f"each study was copied by itself; {tool} copies the database at one moment")
+    return ExitCode.DONE
