@@ -1,11 +1,17 @@
-"""argv and environment become one frozen object, once; nothing below reads either."""
+"""argv and environment become one frozen object, once; nothing below reads either.
+
+Except for the masks of the GPU drivers (CUDA_VISIBLE_DEVICES): they hold for a process, not for a
+run that may be resumed elsewhere, so whoever counts GPUs reads them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields, is_dataclass
+from enum import Enum
 from pathlib import Path
-from typing import Any
+from types import NoneType, UnionType
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from autotune.backends.options import MeasurerOptions
 from autotune.engines import DEFAULT_TOKENS
@@ -15,26 +21,27 @@ from autotune.studies.search.pruning import HOPELESS
 from autotune.studies.selection.robust import Robust
 
 ALL_GPUS = "all"
+Settings = TypeVar("Settings")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSettings:
-    """Which layer is tuned: the flags that ``run``, ``bench`` and ``--dry-run`` share."""
+    """The layer that is tuned, and its batch sizes."""
 
     model: str | None = None
     shape: str | None = None
     tp_size: int = 1
     ep_size: int = 1
     ep_rank: int | None = None
-    """None: the rank with the most rows."""
+    """The rank whose experts are tuned; None for the one with the most rows."""
     dtype: str = "auto"
     per_channel_quant: bool = False
     disable_shared_experts_fusion: bool = False
     batch_sizes: tuple[int, ...] = DEFAULT_TOKENS
     routing: str = "uniform"
-    """One or, with commas, several; a recording by its digest (see kernels.routing)."""
+    """One routing or, with commas, several; a recording by its digest."""
     topk_ids_dir: str | None = None
-    """Where the recording lies."""
+    """Folder of the recording."""
 
     def __post_init__(self) -> None:
         if (self.model is None) == (self.shape is None):
@@ -50,43 +57,63 @@ class ModelSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RunSettings:
-    """Everything that a run was started with. ``resume`` goes on with the same."""
+class MeasuringSettings:
+    """The settings of every command that measures configs of a space."""
 
     model: ModelSettings
     device: str
     """Selector: cuda, estimate:GPU or replay:FILE, never auto."""
     kernel: KernelMode = KernelMode.FUSED
     provider: str = "autotune"
-    """Whose kernel is measured: ours, or an installed engine's own."""
+    """Owner of the kernel that is measured: ours, or an installed engine."""
+    engines: tuple[str, ...] = ("sglang", "vllm")
     l2: str = "cold"
-    trials: int = 60
     timeout_s: float | None = None
     run_timeout_s: float = 120.0
+    cache_dir: Path = Path(".cache")
+    jobs: int = 1
+    """Processes that measure where no GPU is needed."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.timeout_s is not None and self.timeout_s <= 0:
+            raise UsageError(f"--timeout is {self.timeout_s} s; it must be above 0")
+
+    @property
+    def measurer_options(self) -> MeasurerOptions:
+        """The options that the measurer is opened with."""
+        folder = self.model.topk_ids_dir
+        return MeasurerOptions(
+            cache_dir=self.cache_dir,
+            cold_l2=self.l2 == "cold",
+            topk_ids_dir=Path(folder) if folder else None,
+            provider=self.provider,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSettings(MeasuringSettings):
+    """Everything that a run was started with. ``resume`` goes on with the same."""
+
+    trials: int = 60
     sampler: str = "surrogate"
     stop_gain: float = 0.005
     """A study ends early when its next trial is expected to save less than this share."""
     robust: Robust = Robust.MEAN
-    """What of a config counts where there are several routings."""
-    engines: tuple[str, ...] = ("sglang", "vllm")
+    """The criterion by which a config wins where there are several routings."""
     output_dir: Path = Path("configs")
     warm_starts: tuple[Path, ...] = ()
     """Engine files, or folders of them, whose configs are measured early."""
-    cache_dir: Path = Path(".cache")
-    jobs: int = 1
-    """Workers where no GPU is needed."""
     gpus: str = ALL_GPUS
     """Indices, as "0,1", that are workers' where the device is cuda; or "all"."""
     compile_jobs: int | None = None
     """Processes that compile ahead of GPUs; 0 for none, None for a core each but the GPUs'."""
     compile_timeout_s: float = 60.0
-    seed: int = 0
 
     def __post_init__(self) -> None:
+        MeasuringSettings.__post_init__(self)
         if self.trials < 1:
             raise UsageError(f"--trials is {self.trials}; at least 1 config must be measured")
-        if self.timeout_s is not None and self.timeout_s <= 0:
-            raise UsageError(f"--timeout is {self.timeout_s} s; it must be above 0")
         if not 0 <= self.stop_gain < 1:
             raise UsageError(f"--stop-gain is {self.stop_gain}; it is a share: 0 (never) to 1")
         if self.robust is Robust.WORST and "," not in self.model.routing:
@@ -135,74 +162,33 @@ class RunSettings:
                 f"is for its files alone. Try --engine {self.provider}"
             )
 
-    @property
-    def measurer_options(self) -> MeasurerOptions:
-        """What the measurer is opened with."""
-        folder = self.model.topk_ids_dir
-        return MeasurerOptions(
-            cache_dir=self.cache_dir,
-            cold_l2=self.l2 == "cold",
-            topk_ids_dir=Path(folder) if folder else None,
-            provider=self.provider,
-        )
-
     def as_json(self) -> dict[str, Any]:
-        """Only JSON types; ``from_json`` is its inverse."""
-        data = asdict(self)
-        data["output_dir"] = str(self.output_dir)
-        data["cache_dir"] = str(self.cache_dir)
-        data["warm_starts"] = [str(path) for path in self.warm_starts]
-        data["kernel"] = self.kernel.value
-        data["robust"] = self.robust.value
-        data["engines"] = list(self.engines)
-        data["model"]["batch_sizes"] = list(self.model.batch_sizes)
-        return data
+        """Return only JSON types; ``from_json`` is the inverse."""
+        return dict(_to_json(self))
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> RunSettings:
-        """Unknown fields (of a newer version) are a UsageError, missing ones take defaults."""
-        unknown = set(data) - {field.name for field in fields(cls)}
-        if unknown:
-            raise UsageError(f"stored settings have unknown fields: {', '.join(sorted(unknown))}")
-        model = dict(data["model"])
-        model["batch_sizes"] = tuple(model["batch_sizes"])
-        values = dict(data)
-        values["model"] = ModelSettings(**model)
-        values["kernel"] = KernelMode(data.get("kernel", KernelMode.FUSED))
-        values["robust"] = Robust(data.get("robust", Robust.MEAN))
-        values["engines"] = tuple(data["engines"])
-        values["output_dir"] = Path(data["output_dir"])
-        values["cache_dir"] = Path(data["cache_dir"])
-        values["warm_starts"] = tuple(Path(path) for path in data.get("warm_starts", ()))
-        return cls(**values)
+        """Read stored settings. Missing fields (of an older version) take their defaults, unknown
+        ones (of a newer) are a UsageError."""
+        return settings_from(cls, data)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RecordSettings:
+class RecordSettings(MeasuringSettings):
     """Everything that ``record`` is started with."""
 
-    model: ModelSettings
-    device: str
-    """Selector: cuda, estimate:GPU or replay:FILE, never auto."""
     output: Path | None = None
-    """None: named by device and problem, in the current folder."""
-    kernel: KernelMode = KernelMode.FUSED
-    engines: tuple[str, ...] = ("sglang", "vllm")
-    l2: str = "cold"
+    """The recording's file; None: named by device and problem, in the current folder."""
     like: Path | None = None
-    """A recording or landscape whose configs are measured, as far as the space has them."""
+    """A recording whose configs are measured, as far as the space has them."""
     limit: int | None = None
     """Configs of a space that are measured, chosen at random; None: all."""
-    timeout_s: float | None = None
-    run_timeout_s: float = 120.0
     give_up_at: float = HOPELESS
     """A config whose first sample takes so many times the best's gets no more samples."""
-    cache_dir: Path = Path(".cache")
-    jobs: int = 1
     compile_jobs: int = 1
-    seed: int = 0
 
     def __post_init__(self) -> None:
+        MeasuringSettings.__post_init__(self)
         if self.output is not None and self.output.suffix != ".npz":
             raise UsageError(f"--output {self.output}: a recording is an .npz file; name it so")
         for flag, count in (("--jobs", self.jobs), ("--compile-jobs", self.compile_jobs)):
@@ -215,19 +201,40 @@ class RecordSettings:
             )
         if self.limit is not None and self.limit < 1:
             raise UsageError(f"--limit is {self.limit}; at least 1 config must be measured")
-        if self.timeout_s is not None and self.timeout_s <= 0:
-            raise UsageError(f"--timeout is {self.timeout_s} s; it must be above 0")
         if not self.give_up_at > 1:
             raise UsageError(
                 f"--give-up-at is {self.give_up_at}; it multiplies the best time: above 1"
             )
 
-    @property
-    def measurer_options(self) -> MeasurerOptions:
-        """What the measurer is opened with."""
-        folder = self.model.topk_ids_dir
-        return MeasurerOptions(
-            cache_dir=self.cache_dir,
-            cold_l2=self.l2 == "cold",
-            topk_ids_dir=Path(folder) if folder else None,
-        )
+
+def settings_from(kind: type[Settings], values: Mapping[str, Any]) -> Settings:
+    """Make settings of a class from plain values, as JSON or flags have them. Fields that are not
+    given take their defaults; a name that is no field is a UsageError."""
+    kinds = get_type_hints(kind)
+    unknown = set(values) - set(kinds)
+    if unknown:
+        raise UsageError(f"stored settings have unknown fields: {', '.join(sorted(unknown))}")
+    return kind(**{name: _typed(kinds[name], value) for name, value in values.items()})
+
+
+def _typed(kind: Any, value: Any) -> Any:
+    """Turn a plain value into the type of its field; a value of that type stays as it is."""
+    if get_origin(kind) is UnionType:
+        [other] = set(get_args(kind)) - {NoneType}
+        return None if value is None else _typed(other, value)
+    if get_origin(kind) is tuple:
+        return tuple(_typed(get_args(kind)[0], each) for each in value)
+    if isinstance(value, kind) or not issubclass(kind, (Enum, Path, ModelSettings)):
+        return value
+    return settings_from(kind, value) if issubclass(kind, ModelSettings) else kind(value)
+
+
+def _to_json(value: Any) -> Any:
+    """Turn settings, or the value of a field, into JSON types."""
+    if is_dataclass(value):
+        return {field.name: _to_json(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, tuple):
+        return [_to_json(each) for each in value]
+    if isinstance(value, Enum):
+        return value.value
+    return str(value) if isinstance(value, Path) else value

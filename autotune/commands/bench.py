@@ -40,7 +40,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         action="extend",
         metavar="F",
-        help="engine files; two and more are measured in turns, and compared with the first",
+        help="engine files; two and more are measured interleaved, and compared with the first",
     )
 
 

@@ -9,9 +9,14 @@ from pathlib import Path
 from autotune.backends.detect import has_gpu
 from autotune.backends.gpu.providers import PROVIDERS
 from autotune.backends.options import MeasurerOptions
-from autotune.commands.flags import add_model_flags, cache_dir, model_settings
+from autotune.commands.flags import (
+    add_engine_flag,
+    add_model_flags,
+    cache_dir,
+    engine_names,
+    model_settings,
+)
 from autotune.commands.output import Output
-from autotune.engines import ENGINES
 from autotune.errors import UsageError
 from autotune.exit_codes import ExitCode
 from autotune.report.terminal.tables import rows_table
@@ -28,9 +33,9 @@ _ENGINE_HELP = (
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """The flags of the engines' comparison scripts, and ours."""
+    """Add the flags of the engines' comparison scripts, and ours."""
     add_model_flags(parser, "default: 1 to 4 and powers of two to 8192; on the CPU 1 to 4")
-    parser.set_defaults(batch_size=None)
+    parser.set_defaults(batch_sizes=None)
     group = parser.add_argument_group("comparison")
     group.add_argument(
         "--provider",
@@ -46,7 +51,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         metavar="[LABEL:]F",
         help="engine files: a line each with our kernels, and with each installed engine's",
     )
-    group.add_argument("--engine", choices=(*ENGINES, "both"), default="both", help=_ENGINE_HELP)
+    add_engine_flag(group, _ENGINE_HELP)
     group.add_argument(
         "--device", default="auto", help="auto, cuda, cuda:INDEX or cpu (PyTorch's ways alone)"
     )
@@ -102,12 +107,12 @@ def _say_skipped(comparison: Comparison, output: Output) -> None:
 
 def _settings(flags: argparse.Namespace) -> CompareSettings:
     gpu = _gpu(flags.device)
-    flags.batch_size = flags.batch_size or list(CPU_SIZES if gpu is None else DEFAULT_SIZES)
+    flags.batch_sizes = flags.batch_sizes or list(CPU_SIZES if gpu is None else DEFAULT_SIZES)
     return CompareSettings(
         model=model_settings(flags),
         gpu=gpu,
         providers=tuple(dict.fromkeys(flags.provider)),
-        engines=tuple(ENGINES) if flags.engine == "both" else (flags.engine,),
+        engines=engine_names(flags),
         config_files=tuple(
             _labelled(text, number) for number, text in enumerate(flags.config_file, 1)
         ),

@@ -6,6 +6,7 @@ import argparse
 import logging
 import os
 from pathlib import Path
+from typing import Any, get_type_hints
 
 from autotune.backends.gpu.providers import TUNABLE
 from autotune.backends.selectors import auto_selector
@@ -15,7 +16,7 @@ from autotune.errors import UsageError
 from autotune.routing.distributions import canonical
 from autotune.routing.trace import RECORDED, make_known
 from autotune.routing.trace_files import read_trace
-from autotune.settings import ALL_GPUS, ModelSettings, RunSettings
+from autotune.settings import ALL_GPUS, ModelSettings, RunSettings, Settings, settings_from
 from autotune.spec.problem import Dtype, KernelMode
 from autotune.studies.search.samplers import SAMPLERS
 from autotune.studies.selection.robust import Robust
@@ -26,7 +27,7 @@ _log = logging.getLogger(__name__)
 def add_model_flags(
     parser: argparse.ArgumentParser, sizes_help: str = "default: the engines' 18, from 1 to 4096"
 ) -> None:
-    """Which layer: the flags of the engines' scripts, with their defaults."""
+    """Add the flags that name a layer: those of the engines' scripts, with their defaults."""
     group = parser.add_argument_group("model")
     group.add_argument(
         "--model", help="catalogue name, Hugging Face name, folder or config.json (see 'models')"
@@ -47,6 +48,7 @@ def add_model_flags(
     group.add_argument("--disable-shared-experts-fusion", action="store_true")
     group.add_argument(
         "--batch-size",
+        dest="batch_sizes",
         type=int,
         nargs="+",
         default=list(DEFAULT_TOKENS),
@@ -65,7 +67,7 @@ def add_model_flags(
 
 
 def add_device_flags(parser: argparse.ArgumentParser) -> None:
-    """Where times come from."""
+    """Add the flags that say where times come from."""
     group = parser.add_argument_group("device")
     group.add_argument(
         "--device",
@@ -80,19 +82,11 @@ def add_device_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def add_search_flags(parser: argparse.ArgumentParser) -> None:
-    """How long, how, and where to."""
+    """Add the flags that say how long and how configs are searched, and where results go."""
     group = parser.add_argument_group("search")
     group.add_argument("--trials", type=int, default=60, help="measurements per batch size (60)")
-    group.add_argument("--timeout", type=float, metavar="S", help="seconds for the whole run")
-    group.add_argument(
-        "--run-timeout", type=float, default=120.0, metavar="S", help="seconds for one trial (120)"
-    )
-    group.add_argument(
-        "--kernel",
-        choices=[kernel.value for kernel in KernelMode],
-        default=KernelMode.FUSED.value,
-        help="one config for both GEMMs, or one for each where the engine reads two",
-    )
+    add_time_limits(group, "seconds for the whole run", "seconds for one trial (120)")
+    add_kernel_flag(group, "one config for both GEMMs, or one for each where the engine reads two")
     group.add_argument(
         "--provider",
         choices=TUNABLE,
@@ -116,6 +110,7 @@ def add_search_flags(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--warm-start",
+        dest="warm_starts",
         type=Path,
         nargs="+",
         default=[],
@@ -143,23 +138,56 @@ def add_search_flags(parser: argparse.ArgumentParser) -> None:
         help="with --device cuda: processes that compile ahead (cores less GPUs; 0: none)",
     )
     group.add_argument(
-        "--compile-timeout", type=float, default=60.0, metavar="S", help="for one compile (60)"
+        "--compile-timeout",
+        dest="compile_timeout_s",
+        type=float,
+        default=60.0,
+        metavar="S",
+        help="for one compile (60)",
     )
     group = parser.add_argument_group("output")
-    group.add_argument("--engine", choices=(*ENGINES, "both"), default="both")
+    add_engine_flag(group)
     group.add_argument("--output-dir", type=Path, default=Path("configs"))
     add_storage_flag(group)
 
 
+def add_kernel_flag(parser: argparse._ActionsContainer, words: str) -> None:
+    """Add ``--kernel`` with its help."""
+    parser.add_argument(
+        "--kernel",
+        choices=[kernel.value for kernel in KernelMode],
+        default=KernelMode.FUSED.value,
+        help=words,
+    )
+
+
+def add_engine_flag(parser: argparse._ActionsContainer, words: str | None = None) -> None:
+    """Add ``--engine`` with its help."""
+    parser.add_argument("--engine", choices=(*ENGINES, "both"), default="both", help=words)
+
+
+def add_time_limits(parser: argparse._ActionsContainer, all_words: str, one_words: str) -> None:
+    """Add ``--timeout`` and ``--run-timeout`` with their help."""
+    parser.add_argument("--timeout", dest="timeout_s", type=float, metavar="S", help=all_words)
+    parser.add_argument(
+        "--run-timeout",
+        dest="run_timeout_s",
+        type=float,
+        default=120.0,
+        metavar="S",
+        help=one_words,
+    )
+
+
 def add_tuning_flags(parser: argparse.ArgumentParser) -> None:
-    """What ``run`` and ``bench`` share."""
+    """Add the flags that ``run`` and ``bench`` share."""
     add_model_flags(parser)
     add_device_flags(parser)
     add_search_flags(parser)
 
 
 def add_launcher_flags(parser: argparse.ArgumentParser) -> None:
-    """Where workers are."""
+    """Add the flags that say where workers are."""
     group = parser.add_argument_group("launcher")
     group.add_argument(
         "--launcher",
@@ -172,26 +200,28 @@ def add_launcher_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def from_flags(kind: type[Settings], flags: argparse.Namespace, **found: Any) -> Settings:
+    """Make settings of a class: a field is what was ``found`` for it, else the flag of its name,
+    else its default. Raises UsageError for values that cannot work."""
+    names = get_type_hints(kind)
+    given = {name: value for name, value in vars(flags).items() if name in names}
+    return settings_from(kind, given | found)
+
+
 def model_settings(flags: argparse.Namespace) -> ModelSettings:
-    """Raises UsageError for what cannot be."""
-    return ModelSettings(
-        model=flags.model,
-        shape=flags.shape,
-        tp_size=flags.tp_size,
-        ep_size=flags.ep_size,
-        ep_rank=flags.ep_rank,
-        dtype=flags.dtype,
-        per_channel_quant=flags.per_channel_quant,
-        disable_shared_experts_fusion=flags.disable_shared_experts_fusion,
-        batch_sizes=tuple(flags.batch_size),
-        routing=named_routing(flags.routing, flags.topk_ids_dir),
-        topk_ids_dir=str(flags.topk_ids_dir.absolute()) if flags.topk_ids_dir else None,
+    """Make the settings of the layer. Raises UsageError for values that cannot work."""
+    folder = flags.topk_ids_dir
+    return from_flags(
+        ModelSettings,
+        flags,
+        routing=named_routing(flags.routing, folder),
+        topk_ids_dir=str(folder.absolute()) if folder else None,
     )
 
 
 def named_routing(routing: str | None, folder: Path | None) -> str:
-    """``routing``, or what the other flag means without it, with the recording's digest in place
-    of ``recorded``; it is made known.
+    """Return the routing that both flags mean, with the recording's digest in place of
+    ``recorded``. The recording is made known.
 
     Raises UsageError where only one of the two flags speaks of a recording, or each of another.
     """
@@ -222,7 +252,7 @@ def named_routing(routing: str | None, folder: Path | None) -> str:
 
 
 def device_selector(flags: argparse.Namespace) -> str:
-    """The selector with auto resolved; says so where no GPU was found."""
+    """Return the selector with auto resolved; the log says where no GPU was found."""
     if flags.device != "auto":
         return str(flags.device)
     selector = auto_selector()
@@ -232,7 +262,7 @@ def device_selector(flags: argparse.Namespace) -> str:
 
 
 def cache_dir(flags: argparse.Namespace) -> Path:
-    """--cache-dir, else the user's cache folder."""
+    """Return --cache-dir, else the user's cache folder."""
     if flags.cache_dir is not None:
         return Path(flags.cache_dir).absolute()
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
@@ -240,43 +270,37 @@ def cache_dir(flags: argparse.Namespace) -> Path:
 
 
 def run_settings(flags: argparse.Namespace) -> RunSettings:
-    """Raises UsageError for what cannot be."""
+    """Make the settings of a run. Raises UsageError for values that cannot work."""
     device = device_selector(flags)
     if flags.jobs is not None and device.startswith("cuda"):
         raise UsageError(
             f"--workers {flags.jobs} with --device {device}: two workers on one GPU would disturb "
             "each other's times, so each GPU has one. Choose GPUs with --gpus 0,1"
         )
-    jobs = flags.jobs if flags.jobs is not None else jobs_on(device)
-    return RunSettings(
+    return from_flags(
+        RunSettings,
+        flags,
         model=model_settings(flags),
         device=device,
-        kernel=KernelMode(flags.kernel),
-        l2=flags.l2,
-        trials=flags.trials,
-        timeout_s=flags.timeout,
-        run_timeout_s=flags.run_timeout,
-        sampler=flags.sampler,
-        stop_gain=flags.stop_gain,
-        robust=Robust(flags.robust),
         engines=_engines(flags),
-        provider=flags.provider,
         output_dir=flags.output_dir.absolute(),
-        warm_starts=_warm_starts(flags.warm_start),
+        warm_starts=_warm_starts(flags.warm_starts),
         cache_dir=cache_dir(flags),
-        jobs=jobs,
-        compile_jobs=flags.compile_jobs,
-        compile_timeout_s=flags.compile_timeout,
+        jobs=flags.jobs if flags.jobs is not None else jobs_on(device),
         gpus=flags.gpus.replace(" ", ""),
-        seed=flags.seed,
     )
 
 
+def engine_names(flags: argparse.Namespace) -> tuple[str, ...]:
+    """Return the names that ``--engine`` stands for."""
+    return tuple(ENGINES) if flags.engine == "both" else (flags.engine,)
+
+
 def _engines(flags: argparse.Namespace) -> tuple[str, ...]:
-    """Of "both", an engine's own kernel speaks for that engine."""
-    if flags.engine != "both":
-        return (flags.engine,)
-    return (flags.provider,) if flags.provider in ENGINES else tuple(ENGINES)
+    """Return the engines whose files are written: an engine's own kernel is for its own alone."""
+    if flags.engine == "both" and flags.provider in ENGINES:
+        return (flags.provider,)
+    return engine_names(flags)
 
 
 def _warm_starts(paths: list[Path]) -> tuple[Path, ...]:
@@ -287,12 +311,13 @@ def _warm_starts(paths: list[Path]) -> tuple[Path, ...]:
 
 
 def cores() -> int:
-    """How many this process may use."""
+    """Return how many CPU cores this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def jobs_on(device: str) -> int:
-    """Estimates are compiles, one per core; a GPU must not be shared, a recording needs no help."""
+    """Return how many processes measure: estimates are compiles, one per core; a GPU must not be
+    shared, a recording needs no help."""
     return cores() if device.startswith("estimate") else 1

@@ -8,40 +8,38 @@ from typing import Any
 
 from autotune.commands.flags import (
     add_device_flags,
+    add_engine_flag,
+    add_kernel_flag,
     add_model_flags,
+    add_time_limits,
     cache_dir,
     cores,
     device_selector,
+    engine_names,
+    from_flags,
     jobs_on,
     model_settings,
 )
 from autotune.commands.output import Output
-from autotune.engines import ENGINES
 from autotune.exit_codes import ExitCode
 from autotune.report.terminal.progress import seconds_words
 from autotune.report.terminal.recording import BarDisplay, LineDisplay
 from autotune.report.terminal.tables import rows_table
 from autotune.settings import RecordSettings
-from autotune.spec.problem import KernelMode
 from autotune.studies.search.pruning import HOPELESS
 from autotune.tune.recording.session import RecordReport, StudyCount, record
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Every flag of ``record``."""
+    """Add every flag of ``record``."""
     add_model_flags(parser)
     add_device_flags(parser)
     group = parser.add_argument_group("recording")
     group.add_argument(
         "--output", type=Path, metavar="FILE.npz", help="(named by device and problem, here)"
     )
-    group.add_argument(
-        "--kernel",
-        choices=[kernel.value for kernel in KernelMode],
-        default=KernelMode.FUSED.value,
-        help="one config for both GEMMs, or pairs of twice the same, each GEMM timed",
-    )
-    group.add_argument("--engine", choices=(*ENGINES, "both"), default="both")
+    add_kernel_flag(group, "one config for both GEMMs, or pairs of twice the same, each GEMM timed")
+    add_engine_flag(group)
     group.add_argument(
         "--limit", type=int, metavar="N", help="N random configs and the defaults (the whole space)"
     )
@@ -49,10 +47,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "--like", type=Path, metavar="FILE.npz", help="only the configs of this recording"
     )
     group.add_argument("--seed", type=int, default=0, help="of what --limit chooses")
-    group.add_argument("--timeout", type=float, metavar="S", help="seconds for all of it")
-    group.add_argument(
-        "--run-timeout", type=float, default=120.0, metavar="S", help="for one compile or config"
-    )
+    add_time_limits(group, "seconds for all of it", "for one compile or config")
     group.add_argument(
         "--give-up-at",
         type=float,
@@ -67,7 +62,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(flags: argparse.Namespace, output: Output) -> int:
-    """Measure a whole space into one file; run again, it goes on. 1 where time was up."""
+    """Measure a whole space into one file; run again, it goes on. FAILED where time was up."""
     live = output.err.is_terminal and not output.quiet
     report = record(_settings(flags), BarDisplay(output.err) if live else LineDisplay())
     rows = [_row(study) for study in report.studies]
@@ -83,22 +78,15 @@ def run(flags: argparse.Namespace, output: Output) -> int:
 
 def _settings(flags: argparse.Namespace) -> RecordSettings:
     device = device_selector(flags)
-    return RecordSettings(
+    return from_flags(
+        RecordSettings,
+        flags,
         model=model_settings(flags),
         device=device,
-        output=flags.output,
-        kernel=KernelMode(flags.kernel),
-        engines=tuple(ENGINES) if flags.engine == "both" else (flags.engine,),
-        l2=flags.l2,
-        like=flags.like,
-        limit=flags.limit,
-        timeout_s=flags.timeout,
-        run_timeout_s=flags.run_timeout,
-        give_up_at=flags.give_up_at,
+        engines=engine_names(flags),
         cache_dir=cache_dir(flags),
         jobs=flags.jobs if flags.jobs is not None else jobs_on(device),
         compile_jobs=flags.compile_jobs if flags.compile_jobs is not None else cores(),
-        seed=flags.seed,
     )
 
 
