@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import multiprocessing
 import os
 import resource
 import tempfile
@@ -45,6 +44,7 @@ from autotune.studies.storage.open import open_storage
 from autotune.studies.study_record import stored_studies
 from autotune.tune import tuning_study
 from autotune.tune.compile_service.service import PoolHost
+from autotune.tune.processes.killable import KillableProcess, ProcessHandle
 from autotune.tune.session import run
 from autotune.tune.workers import scheduler, worker_process
 from autotune.tune.workers.launcher import Launcher
@@ -56,7 +56,6 @@ RECORDED = Path(__file__).parents[1] / "landscapes" / "qwen3-30b-a3b_tp1_bf16.np
 SHAPE = "E=128,topk=8,hidden=2048,intermediate=768"
 ORDERS = ("study", "turns")
 SECONDS = (2, 5, 10, 15, 20, 30, 45, 60, 90)
-_CONTEXT = multiprocessing.get_context("spawn")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,14 +101,9 @@ class PretendedLauncher(Launcher):
         yield worker_specs(settings, storage, log_level), partial(_start, pretended)
 
 
-def _start(
-    pretended: Pretended, order: WorkerSpec
-) -> tuple[Connection, multiprocessing.process.BaseProcess]:
-    ours, theirs = _CONTEXT.Pipe()
-    process = _CONTEXT.Process(target=_serve, args=(theirs, order, pretended))
-    process.start()
-    theirs.close()
-    return ours, process
+def _start(pretended: Pretended, order: WorkerSpec) -> ProcessHandle:
+    process: ProcessHandle = KillableProcess(_serve, order, pretended, has_children=True)
+    return process
 
 
 def _serve(link: Connection, order: WorkerSpec, pretended: Pretended) -> None:

@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -24,8 +25,9 @@ from autotune.spec.problem import Problem
 from autotune.studies.outcome import Outcome, TrialResult
 from autotune.tune.comparison.variants import Line, lines_of
 from autotune.tune.jobs import jobs_of, model_shape
-from autotune.tune.processes.child import Child, Closable
-from autotune.tune.processes.remote_measurer import measure_in
+from autotune.tune.processes.child import Call, Child, Closable
+from autotune.tune.processes.dispatch import answer_to
+from autotune.tune.processes.remote_measurer import result_of
 
 _log = logging.getLogger(__name__)
 
@@ -133,11 +135,11 @@ def compare(settings: CompareSettings) -> Comparison:
 def _open(settings: CompareSettings, stack: ExitStack) -> tuple[_Found, Device | None]:
     found = _Found()
     shared = _child(settings, stack)
-    device: Device | None = shared.call("device")
+    device = shared.call(_Timers.device)
     for name in settings.providers:
         child = _child(settings, stack) if name in _OWN_PROCESS else shared
         try:
-            found.about[name] = child.call("about", name)
+            found.about[name] = child.call(_Timers.about, name)
             found.children[name] = child
         except MissingProvider as error:
             found.skipped[name] = str(error)
@@ -152,7 +154,21 @@ def _child(settings: CompareSettings, stack: ExitStack) -> Child:
     return child
 
 
-def _open_timers(gpu: int | None, options: MeasurerOptions) -> Closable:
+class _Timers(Closable, Protocol):
+    """The timers of providers, which a child holds."""
+
+    @property
+    def device(self) -> Device | None:
+        """The GPU; None for the CPU."""
+
+    def about(self, provider: str) -> tuple[str, str]:
+        """Version of the provider, and what a timed call of it does."""
+
+    def measure(self, provider: str, problem: Problem, config: AnyConfig | None) -> TrialResult:
+        """Verify and time the provider's layer."""
+
+
+def _open_timers(gpu: int | None, options: MeasurerOptions) -> _Timers:
     """In the child: torch is imported there alone."""
     from autotune.backends.gpu.provider_timer import ProviderTimers
 
@@ -176,7 +192,9 @@ def _points(
             if before is not None and before.outcome is not Outcome.OK:
                 continue
             child = found.children[line.provider]
-            now = measure_in(child, settings.run_timeout_s, line.provider, problem, config)
+            call = Call.of(_Timers.measure, line.provider, problem, config)
+            answer = answer_to(child, call, settings.run_timeout_s)
+            now = result_of(answer)
             results[line] = _joined(before, now)
     return [Point(problem.tokens, line, configs[line], r) for line, r in results.items()]
 

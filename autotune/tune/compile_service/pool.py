@@ -32,7 +32,7 @@ from autotune.spec.problem import Problem
 from autotune.tune.compile_service.orders import Answer, CompiledAhead, Orders
 from autotune.tune.compile_service.process import Compile, CompileLimits, Compiler, triton_compiler
 from autotune.tune.compile_service.queue import Binary
-from autotune.tune.processes.lifetime import exit_words
+from autotune.tune.processes.killable import EXIT_GRACE_S, exit_words
 
 _log = logging.getLogger(__name__)
 
@@ -49,7 +49,6 @@ _START_LIMIT_S = 120.0
 _START_AGAIN_S = 1.0
 _FAILED_STARTS = 3
 """So many in a row, and the pool gives up."""
-_DEATH_GRACE_S = 2.0
 
 
 @dataclass(slots=True)
@@ -144,7 +143,7 @@ class CompilePool:
             self._is_closed = True
             self._orders.close()
             for compiler in self._compilers:
-                compiler.kill()
+                compiler.process.kill()
 
     def _hand_out(self) -> None:
         for compiler in self._compilers:
@@ -174,7 +173,7 @@ class CompilePool:
         if not self._compilers and self._orders.waiting:
             left = [_START_AGAIN_S]
         timeout = max(min(left), 0.0) if left else None
-        by_connection = {compiler.connection: compiler for compiler in self._compilers}
+        by_connection = {compiler.process.link: compiler for compiler in self._compilers}
         for ready in wait([*by_connection, self._woken], timeout):
             if ready is self._woken:
                 self._woken.recv_bytes()
@@ -199,7 +198,7 @@ class CompilePool:
         self._note(binary, Answer(compiled.result, compiled.seconds))
 
     def _died(self, compiler: Compiler, binary: Binary | None, busy_s: float) -> None:
-        code = self._end(compiler, grace_s=_DEATH_GRACE_S)
+        code = self._end(compiler, grace_s=EXIT_GRACE_S)
         if not compiler.is_ready:
             self._failed_start(exit_words(code))
         elif binary is None:
@@ -234,7 +233,7 @@ class CompilePool:
 
     def _end(self, compiler: Compiler, *, grace_s: float = 0.0) -> int | None:
         self._compilers.remove(compiler)
-        return compiler.kill(grace_s=grace_s)
+        return compiler.process.kill(grace_s)
 
     def _failed_start(self, words: str) -> None:
         self._failed_starts += 1

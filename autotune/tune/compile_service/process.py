@@ -6,10 +6,8 @@ for the ptxas that it starts too; the parent kills the whole process group.
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import resource
-import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,11 +17,10 @@ from pathlib import Path
 from autotune.spec.device import Target
 from autotune.spec.measurement import CompileFailure, FailureCause, Resources
 from autotune.tune.compile_service.queue import Binary
-from autotune.tune.processes.lifetime import die_with, leave_signals_to_parent
+from autotune.tune.processes.killable import KillableProcess
 
 Compile = Callable[[Binary], Resources | CompileFailure]
 _MEMORY = FailureCause.MEMORY
-_CONTEXT = multiprocessing.get_context("spawn")
 _NICENESS = 5
 """Measuring goes first: what launches kernels must not wait for a core."""
 _CPU_SPARE_S = 30
@@ -63,19 +60,13 @@ def triton_compiler(target: Target) -> Compile:
 
 
 class Compiler:
-    """Handle of one compile process. Sends "ready" once, then one Ended for each binary.
-
-    The process dies with the thread that makes the handle.
-    """
+    """Handle of one compile process. It is ready once, then has one Ended for each binary."""
 
     def __init__(self, open_compiler: Callable[[], Compile], limits: CompileLimits) -> None:
         """``open_compiler`` is pickled, and called in the process."""
-        self._connection, theirs = _CONTEXT.Pipe()
-        self._process = _CONTEXT.Process(
-            target=_serve, args=(theirs, open_compiler, limits, os.getpid()), daemon=True
+        self.process: KillableProcess[Binary, Ended | None] = KillableProcess(
+            _serve, open_compiler, limits, leads_group=True
         )
-        self._process.start()
-        theirs.close()
         self._since = time.monotonic()
         self.binary: Binary | None = None
         """What it works on."""
@@ -86,11 +77,6 @@ class Compiler:
         return self.is_ready and self.binary is None
 
     @property
-    def connection(self) -> Connection:
-        """Becomes readable when an answer is there or the process has died."""
-        return self._connection
-
-    @property
     def busy_s(self) -> float:
         """Seconds since the process was started or got its binary."""
         return time.monotonic() - self._since
@@ -98,52 +84,28 @@ class Compiler:
     def submit(self, binary: Binary) -> None:
         """Only while it is ready and has none in hand."""
         self.binary, self._since = binary, time.monotonic()
-        try:
-            self._connection.send(binary)
-        except OSError:
-            return  # receive() finds the pipe closed
+        self.process.send(binary)
 
     def receive(self) -> Ended | None:
         """What it has compiled, or None when it has only become ready. Raises EOFError where it
         died."""
-        try:
-            message = self._connection.recv()
-        except OSError as error:
-            raise EOFError from error
-        if isinstance(message, Ended):
-            self.binary = None
-            return message
+        ended = self.process.receive()
         self.is_ready = True
-        return None
-
-    def kill(self, *, grace_s: float = 0.0) -> int | None:
-        """End the process and whatever it started; returns its exit code. One that died by
-        itself is given ``grace_s`` to say how."""
-        self._connection.close()
-        self._process.join(grace_s)
-        if self._process.pid is not None:
-            try:
-                os.killpg(self._process.pid, signal.SIGKILL)
-            except OSError:
-                self._process.kill()  # it has no group of its own yet, or is gone
-        self._process.join()
-        return self._process.exitcode
+        if ended is not None:
+            self.binary = None
+        return ended
 
 
-def _serve(
-    pipe: Connection, open_compiler: Callable[[], Compile], limits: CompileLimits, parent: int
-) -> None:
-    leave_signals_to_parent()
-    die_with(parent)
-    os.setpgid(0, 0)
+def _serve(link: Connection, open_compiler: Callable[[], Compile], limits: CompileLimits) -> None:
+    """Say that the compiler is there by None, then compile what comes: the process's main."""
     os.nice(_NICENESS)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     try:
         compile_binary = open_compiler()
         rest_bytes = _peak_bytes()
-        pipe.send("ready")
+        link.send(None)
         while True:
-            binary = pipe.recv()
+            binary = link.recv()
             _limit(limits)
             begin = time.perf_counter()
             result = _compiled(compile_binary, binary)
@@ -151,7 +113,7 @@ def _serve(
             is_large = _peak_bytes() - rest_bytes > limits.memory_bytes // 2
             if isinstance(result, CompileFailure) and (is_large or result.cause is _MEMORY):
                 result = _for_want_of_memory(result.reason, limits)
-            pipe.send(Ended(result, seconds, is_worn=is_large))
+            link.send(Ended(result, seconds, is_worn=is_large))
     except (EOFError, OSError):
         return
 

@@ -1,49 +1,74 @@
 """A process that owns a measurer, and may die: a crash or hang costs one trial.
 
-The parent sends (method, arguments) through a pipe and receives the value or the exception.
+The parent sends calls through the link, and receives for each its value or its exception.
 """
 
 from __future__ import annotations
 
 import multiprocessing
-import os
-import resource
 import signal
 import time
 import traceback
 from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar
 
 from autotune.errors import AutotuneError, DeviceError
-from autotune.tune.processes.lifetime import die_with, exit_words, leave_signals_to_parent
+from autotune.tune.processes.killable import EXIT_GRACE_S, KillableProcess, exit_words
 
-_CONTEXT = multiprocessing.get_context("spawn")
-_EXIT_GRACE_S = 2.0
 _START_S = 300.0
-"""To import PyTorch and to open a GPU, on a slow disk or a busy machine."""
-_PAGE_BYTES = resource.getpagesize()
+"""Seconds to import PyTorch and to open a GPU, on a slow disk or a busy machine."""
+
+Args = ParamSpec("Args")
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, slots=True)
 class ChildFault:
-    """Why a child gave no answer. The child is gone or must be killed."""
+    """The reason why a child gave no answer. The child is gone or must be killed."""
 
     reason: str
     detail: str = ""
     """The traceback, for the log."""
     is_kill: bool = False
-    """Ended by SIGKILL: by a person, or for want of memory. It may be nobody's fault."""
+    """True where SIGKILL ended it: by a person, or for want of memory. It may be nobody's fault."""
+    is_timeout: bool = False
+    """True where the child took too long."""
 
 
 class Closable(Protocol):
-    """What a child holds: a measurer, or the timers of providers."""
+    """The object that a child holds: a measurer, or the timers of providers."""
 
     def close(self) -> None:
         """Release the device."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[Value]):
+    """A method of the object that a child holds, with arguments; it returns a ``Value``."""
+
+    method: str
+    args: tuple[Any, ...] = ()
+    kwargs: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls,
+        method: Callable[Concatenate[Any, Args], Value],
+        *args: Args.args,
+        **kwargs: Args.kwargs,
+    ) -> Call[Value]:
+        """Return the call of a method, or the reading of a property, that is given as its class
+        has it (``Measurer.measure``), so that types are checked. The child's object may be of any
+        class that has the like."""
+        function = method.fget if isinstance(method, property) else method
+        return Call(function.__name__, args, kwargs)
+
+    def on(self, held: Closable) -> Any:
+        """Call the method of ``held``, or read the property."""
+        attribute = getattr(held, self.method)
+        return attribute(*self.args, **self.kwargs) if callable(attribute) else attribute
 
 
 class Child:
@@ -60,22 +85,23 @@ class Child:
 
     @property
     def connection(self) -> Connection:
-        """Becomes readable when an answer is there or the child has died."""
-        return self._connection
+        """The link; becomes readable when an answer is there or the child has died."""
+        return self._process.link
 
-    def submit(self, method: str, *args: Any, **kwargs: Any) -> None:
-        """Send a call; ``receive`` takes its answer. Several are served in their order, one after
-        the other without a pause; keep them few, since the pipe must hold them."""
-        if not self._unanswered:
-            self._since = time.monotonic()
-        self._unanswered += 1
-        with suppress(BrokenPipeError, OSError):  # receive() finds the pipe closed and says so
-            self._connection.send((method, args, kwargs))
+    @property
+    def pid(self) -> int:
+        """The child's number in the operating system."""
+        return self._process.pid
+
+    @property
+    def resident_bytes(self) -> int:
+        """Main memory of the child; 0 where the system does not say."""
+        return self._process.resident_bytes
 
     @property
     def waited_s(self) -> float:
         """Seconds that the oldest call without an answer has been served; 0 where there is none.
-        Of opening the device, only what goes beyond _START_S counts: no config is to blame."""
+        Opening the device counts only beyond _START_S: no config is to blame."""
         if not self._unanswered:
             return 0.0
         if not self._is_open and self._opened.poll():
@@ -84,23 +110,21 @@ class Child:
         waited_s = time.monotonic() - self._since
         return waited_s if self._is_open else max(waited_s - _START_S, 0.0)
 
-    @property
-    def resident_bytes(self) -> int:
-        """Main memory of the process; 0 where the system does not say."""
-        try:
-            text = Path(f"/proc/{self._process.pid}/statm").read_text(encoding="ascii")
-        except OSError:
-            return 0
-        return int(text.split()[1]) * _PAGE_BYTES
+    def submit(self, call: Call[Any]) -> None:
+        """Send a call; ``receive`` takes its answer. Several are served in their order, one after
+        the other without a pause; keep them few, since the link must hold them."""
+        if not self._unanswered:
+            self._since = time.monotonic()
+        self._unanswered += 1
+        self._process.send(call)
 
     def receive(self) -> Any:
-        """The answer to the oldest call, or a ChildFault. After one, restart: later calls are
-        lost. Raises the AutotuneError that the measurer raised."""
+        """Return the answer to the oldest call, or a ChildFault. After one, restart: later calls
+        are lost. Raises the AutotuneError that the measurer raised."""
         try:
-            answer = self._connection.recv()
-        except (EOFError, OSError):
-            self._process.join(_EXIT_GRACE_S)
-            code = self._process.exitcode
+            answer = self._process.receive()
+        except EOFError:
+            code = self._process.kill(EXIT_GRACE_S)
             reason = f"the process died ({exit_words(code)})"
             return ChildFault(reason, is_kill=code == -signal.SIGKILL)
         self._unanswered -= 1
@@ -110,10 +134,16 @@ class Child:
             raise answer
         return answer
 
-    def call(self, method: str, *args: Any, **kwargs: Any) -> Any:
-        """Send a call and wait for its answer. Raises DeviceError where the child fails."""
-        self.submit(method, *args, **kwargs)
-        answer = self.receive()
+    def call(
+        self,
+        method: Callable[Concatenate[Any, Args], Value],
+        *args: Args.args,
+        **kwargs: Args.kwargs,
+    ) -> Value:
+        """Call a method (see ``Call.of``) and wait for its value. Raises DeviceError where the
+        child fails."""
+        self.submit(Call.of(method, *args, **kwargs))
+        answer: Value | ChildFault = self.receive()
         if isinstance(answer, ChildFault):
             raise DeviceError(f"the device cannot be used: {answer.reason}")
         return answer
@@ -123,66 +153,48 @@ class Child:
         self.kill()
         self._start()
 
-    def kill(self) -> None:
-        """End the process at once. Nothing that it had in hand is kept."""
-        self._connection.close()
+    def kill(self, grace_s: float = 0.0) -> None:
+        """End the process, at the latest in ``grace_s``. Nothing that it had in hand is kept."""
         self._opened.close()
-        self._process.kill()
-        self._process.join()
+        self._process.kill(grace_s)
 
     def close(self) -> None:
         """Let the process release its device and end; kill it where that takes too long."""
-        self._connection.close()
-        self._opened.close()
-        self._process.join(_EXIT_GRACE_S)
-        self._process.kill()
-        self._process.join()
+        self.kill(EXIT_GRACE_S)
 
     def _start(self) -> None:
-        self._connection, theirs = _CONTEXT.Pipe()
-        self._opened, opened = _CONTEXT.Pipe(duplex=False)
-        self._process = _CONTEXT.Process(
-            target=_serve, args=(theirs, opened, self._open_measurer, os.getpid()), daemon=True
+        self._opened, opened = multiprocessing.get_context("spawn").Pipe(duplex=False)
+        self._process: KillableProcess[Call[Any], Any] = KillableProcess(
+            _serve, opened, self._open_measurer
         )
-        self._process.start()
-        theirs.close()
         opened.close()
         self._is_open = False
         self._unanswered = 0
         self._since = time.monotonic()
 
 
-def _serve(
-    pipe: Connection, opened: Connection, open_measurer: Callable[[], Closable], parent: int
-) -> None:
-    """The child's main: one answer for each call, until the pipe closes or the parent dies.
-    ``opened`` is closed when the device is open."""
-    leave_signals_to_parent()
-    die_with(parent)
+def _serve(link: Connection, opened: Connection, open_measurer: Callable[[], Closable]) -> None:
+    """Give one answer for each call, until the link closes: the child's main. ``opened`` is closed
+    when the device is open."""
     measurer: Closable | None = None
     try:
         while True:
-            method, args, kwargs = pipe.recv()
+            call: Call[Any] = link.recv()
             try:
                 measurer = measurer or open_measurer()
                 opened.close()
-                answer: Any = _invoke(measurer, method, args, kwargs)
+                answer: Any = call.on(measurer)
             except AutotuneError as error:
                 answer = error
             except Exception as error:  # noqa: BLE001  the worker's edge: the trial gets its outcome
                 reason = f"{type(error).__name__}: {_first_line(error)}"
                 answer = ChildFault(reason, traceback.format_exc())
-            pipe.send(answer)
+            link.send(answer)
     except (EOFError, BrokenPipeError, ConnectionResetError):
         pass
     finally:
         if measurer is not None:
             measurer.close()
-
-
-def _invoke(measurer: Closable, method: str, args: Any, kwargs: Any) -> Any:
-    attribute = getattr(measurer, method)
-    return attribute(*args, **kwargs) if callable(attribute) else attribute
 
 
 def _first_line(error: Exception) -> str:

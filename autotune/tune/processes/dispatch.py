@@ -1,95 +1,185 @@
-"""Calls on child processes: whoever is idle takes the next; a dead or hung one costs one call."""
+"""Calls on child processes: a time limit for each, and a dead or hung child costs one call."""
 
 from __future__ import annotations
 
+import logging
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from multiprocessing.connection import wait
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
 from typing import Any, Generic, TypeVar
 
 from autotune.intervals import LULL_S
-from autotune.tune.processes.child import Child, ChildFault
+from autotune.tune.processes.child import Call, Child, ChildFault
+
+_log = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, slots=True)
-class Call(Generic[Item]):
-    """A method of what the child holds, and what the call is about."""
+class Retries:
+    """The number of children that a call may end before its fault is its answer."""
 
-    item: Item
-    method: str
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any] = field(default_factory=dict)
+    deaths: int = 1
+    """Children that died by themselves, hung or raised."""
+    kills: int = 1
+    """Children that somebody killed: the memory that the call takes may be the cause."""
+
+
+NO_RETRIES = Retries()
 
 
 @dataclass(frozen=True, slots=True)
-class Answer(Generic[Item]):
-    """What became of a call: ``value``, or a fault where the child died or raised."""
+class Answer(Generic[Item, Value]):
+    """The end of a call."""
 
     item: Item
-    value: Any = None
-    fault: ChildFault | None = None
-    timed_out: bool = False
+    """What the call was about."""
+    value: Value | ChildFault
+    deaths: int = 0
+    """Children that the call has ended."""
+
+
+@dataclass(slots=True)
+class _Submitted(Generic[Item]):
+    item: Item
+    call: Call[Any]
+    deaths: int = 0
+    kills: int = 0
+
+
+class CallQueue(Generic[Item, Value]):
+    """Calls in the hands of one child, served in order without a pause between two. The first is
+    being served; where it ends the child, those behind it are innocent and served by another."""
+
+    def __init__(
+        self,
+        child: Child,
+        *,
+        timeout_s: float,
+        retries: Retries = NO_RETRIES,
+        growth_bytes: int | None = None,
+        on_start: Callable[[Item], None] = lambda _: None,
+    ) -> None:
+        """A call that takes longer than ``timeout_s`` is killed with its child. A child that has
+        grown by ``growth_bytes`` since its first answer is replaced when its queue is empty.
+        ``on_start`` hears of each item that the child turns to."""
+        self._child = child
+        self._timeout_s = timeout_s
+        self._retries = retries
+        self._growth_bytes = growth_bytes
+        self._on_start = on_start
+        self._queue: deque[_Submitted[Item]] = deque()
+        self._base_bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._queue)
+
+    @property
+    def connection(self) -> Connection:
+        """The child's link; becomes readable when ``collect`` may have an answer."""
+        return self._child.connection
+
+    @property
+    def is_bloated(self) -> bool:
+        """True where the child has taken too much memory: let the queue run empty."""
+        if self._growth_bytes is None or not self._base_bytes:
+            return False
+        return self._child.resident_bytes - self._base_bytes > self._growth_bytes
+
+    def submit(self, item: Item, call: Call[Value]) -> None:
+        """Append a call. Returns at once."""
+        self._queue.append(_Submitted(item, call))
+        self._child.submit(call)
+        if len(self._queue) == 1:
+            self._on_start(item)
+
+    def collect(self) -> Iterator[Answer[Item, Value]]:
+        """Yield the answer of every call that has ended by now. Raises the AutotuneError of one."""
+        while self._queue and self._child.connection.poll():
+            yield from self._receive()
+        if self._child.waited_s > self._timeout_s:
+            reason = f"no answer in {self._timeout_s:g} s"
+            yield from self._on_fault(ChildFault(reason, is_timeout=True))
+
+    def drop(self) -> list[Item]:
+        """Give up every call, and kill a child that serves one. Returns the items."""
+        left = [submitted.item for submitted in self._queue]
+        self._queue.clear()
+        if left:
+            self._child.kill()
+        return left
+
+    def _receive(self) -> Iterator[Answer[Item, Value]]:
+        value = self._child.receive()
+        if isinstance(value, ChildFault):
+            _log.debug("child failed: %s\n%s", value.reason, value.detail)
+            yield from self._on_fault(value)
+            return
+        if self._growth_bytes is not None:
+            self._base_bytes = self._base_bytes or self._child.resident_bytes
+        first = self._queue.popleft()
+        yield Answer(first.item, value, first.deaths)
+        self._go_on(afresh=not self._queue and self.is_bloated)
+
+    def _on_fault(self, fault: ChildFault) -> Iterator[Answer[Item, Value]]:
+        """The call that was served is tried again where ``retries`` let it: it may be innocent."""
+        first = self._queue[0]
+        first.kills += fault.is_kill
+        first.deaths += not fault.is_kill
+        if first.deaths >= self._retries.deaths or first.kills >= self._retries.kills:
+            self._queue.popleft()
+            yield Answer(first.item, fault, first.deaths)
+        self._go_on(afresh=True)
+
+    def _go_on(self, *, afresh: bool) -> None:
+        if afresh:
+            self._child.restart()
+            self._base_bytes = 0
+            for submitted in self._queue:
+                self._child.submit(submitted.call)
+        if self._queue:
+            self._on_start(self._queue[0].item)
 
 
 def answers(
     children: Sequence[Child],
-    calls: Iterator[Call[Item]],
+    calls: Iterator[tuple[Item, Call[Value]]],
     *,
     timeout_s: float,
     is_over: Callable[[], bool] = lambda: False,
     leave_s: float = 5.0,
-) -> Iterator[Answer[Item]]:
-    """Every call's answer, as they come. ``calls`` is read when a child is idle, so a call may
-    depend on the answers so far.
+) -> Iterator[Answer[Item, Value]]:
+    """Yield every call's answer, as they come. ``calls`` is read when a child is idle, so a call
+    may depend on the answers so far.
 
-    Once ``is_over``, nothing more is called, and what is in hand gets ``leave_s`` to end; the
-    children of the rest are killed and started afresh. Raises the AutotuneError of a call.
+    Once ``is_over``, nothing more is called, and children whose calls do not end in ``leave_s`` are
+    killed. Raises the AutotuneError of a call.
     """
-    work: dict[Child, Item] = {}
+    queues = [CallQueue[Item, Value](child, timeout_s=timeout_s) for child in children]
     waited_s = 0.0
     while True:
         over = is_over()
-        if not over:
-            _hand_out(children, calls, work)
-        if not work:
+        for queue in queues:
+            if not over and not queue and (following := next(calls, None)) is not None:
+                queue.submit(*following)
+        busy = [queue for queue in queues if queue]
+        if not busy:
             return
-        ready = _ready(work)
-        for child in ready:
-            yield _answer(child, work.pop(child))
-        for child in [c for c in work if c.waited_s > timeout_s]:
-            child.restart()
-            yield Answer(work.pop(child), timed_out=True)
+        ready = wait([queue.connection for queue in busy], timeout=LULL_S)
+        for queue in busy:
+            yield from queue.collect()
         waited_s = waited_s + LULL_S if over and not ready else 0.0
         if waited_s > leave_s:
-            for child in work:
-                child.restart()
+            for queue in busy:
+                queue.drop()
             return
 
 
-def _hand_out(
-    children: Sequence[Child], calls: Iterator[Call[Item]], work: dict[Child, Item]
-) -> None:
-    for child in children:
-        if child in work:
-            continue
-        call = next(calls, None)
-        if call is None:
-            return
-        child.submit(call.method, *call.args, **call.kwargs)
-        work[child] = call.item
-
-
-def _ready(work: dict[Child, Item]) -> list[Child]:
-    by_connection = {child.connection: child for child in work}
-    found = wait(list(by_connection), timeout=LULL_S)
-    return [by_connection[connection] for connection in found]  # type: ignore[index]
-
-
-def _answer(child: Child, item: Item) -> Answer[Item]:
-    value = child.receive()
-    if isinstance(value, ChildFault):
-        child.restart()
-        return Answer(item, fault=value)
-    return Answer(item, value)
+def answer_to(child: Child, call: Call[Value], timeout_s: float) -> Value | ChildFault:
+    """Return the answer to one call on a child that does nothing else. A child that dies or takes
+    longer is started afresh. Raises the AutotuneError of the call."""
+    [answer] = answers([child], iter([(None, call)]), timeout_s=timeout_s)
+    return answer.value

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import Any, cast
 
+from autotune.backends.protocol import Measurer
 from autotune.spec.config import AnyConfig
 from autotune.spec.device import Device
 from autotune.spec.problem import Problem
 from autotune.studies.outcome import Outcome, TrialResult
 from autotune.studies.search.pruning import Stop
 from autotune.studies.space import SearchSpace
-from autotune.tune.processes.child import Child, ChildFault
+from autotune.tune.processes.child import Call, Child, ChildFault
+from autotune.tune.processes.dispatch import answer_to
 
 
 class RemoteMeasurer:
@@ -23,41 +24,44 @@ class RemoteMeasurer:
 
     @cached_property
     def device(self) -> Device:
-        return cast(Device, self._child.call("device"))
+        return self._child.call(Measurer.device)
 
     def space(self, problem: Problem) -> SearchSpace:
-        return cast(SearchSpace, self._child.call("space", problem))
+        return self._child.call(Measurer.space, problem)
 
     def prior_us(
         self, problem: Problem, configs: tuple[AnyConfig, ...]
     ) -> tuple[float, ...] | None:
-        return cast("tuple[float, ...] | None", self._child.call("prior_us", problem, configs))
+        return self._child.call(Measurer.prior_us, problem, configs)
 
     def measure(
         self, problem: Problem, config: AnyConfig, *, stop: Stop | None = None
     ) -> TrialResult:
-        return cast(TrialResult, self._child.call("measure", problem, config, stop=stop))
+        return self._child.call(Measurer.measure, problem, config, stop=stop)
 
     def measure_interleaved(
         self, problem: Problem, configs: tuple[AnyConfig, ...]
     ) -> tuple[TrialResult, ...]:
-        answer = self._child.call("measure_interleaved", problem, configs)
-        return cast("tuple[TrialResult, ...]", answer)
+        return self._child.call(Measurer.measure_interleaved, problem, configs)
 
     def close(self) -> None:
         self._child.close()
 
 
-def measure_in(child: Child, timeout_s: float, *args: Any) -> TrialResult:
-    """The child's ``measure`` of these arguments. Where it dies, fails or takes too long, that is
-    the outcome, and the child is started afresh."""
-    answer = _asked(child, timeout_s, "measure", *args)
+def result_of(
+    answer: TrialResult | ChildFault, timed_out: Outcome = Outcome.RUN_TIMEOUT
+) -> TrialResult:
+    """Return what a child has measured, or the result of a child that died, failed, or took too
+    long, whose outcome is ``timed_out``."""
     if isinstance(answer, TrialResult):
         return answer
-    return TrialResult(
-        Outcome.CRASHED if answer else Outcome.RUN_TIMEOUT,
-        reason=answer.reason if answer else f"no answer in {timeout_s:g} s",
-    )
+    return TrialResult(timed_out if answer.is_timeout else Outcome.CRASHED, reason=answer.reason)
+
+
+def measure_in(child: Child, timeout_s: float, problem: Problem, config: AnyConfig) -> TrialResult:
+    """Measure a config in the child. Where that dies, fails or takes too long, that is the outcome,
+    and the child is started afresh."""
+    return result_of(answer_to(child, Call.of(Measurer.measure, problem, config), timeout_s))
 
 
 def measure_interleaved_in(
@@ -68,11 +72,12 @@ def measure_interleaved_in(
     *,
     is_over: Callable[[], bool] = lambda: False,
 ) -> list[TrialResult]:
-    """Return the child's ``measure_interleaved``. Where it dies, fails, or takes longer than
+    """Measure configs interleaved in the child. Where it dies, fails, or takes longer than
     ``timeout_s``, each config is measured by itself, with as much time: which one is to blame then
-    shows. Configs that are left when ``is_over`` says so count as crashed."""
-    answer = _asked(child, timeout_s, "measure_interleaved", problem, tuple(configs))
-    if answer is not None and not isinstance(answer, ChildFault):
+    shows. What is left when ``is_over`` says so counts as crashed."""
+    call = Call.of(Measurer.measure_interleaved, problem, tuple(configs))
+    answer = answer_to(child, call, timeout_s)
+    if not isinstance(answer, ChildFault):
         return list(answer)
     return [
         TrialResult(Outcome.CRASHED, reason="interrupted")
@@ -80,16 +85,3 @@ def measure_interleaved_in(
         else measure_in(child, timeout_s, problem, config)
         for config in configs
     ]
-
-
-def _asked(child: Child, timeout_s: float, method: str, *args: Any) -> Any:
-    """The child's answer; a ChildFault where it gave none, and None where it took too long: it is
-    started afresh then."""
-    child.submit(method, *args)
-    if not child.connection.poll(timeout_s):
-        child.restart()
-        return None
-    answer = child.receive()
-    if isinstance(answer, ChildFault):
-        child.restart()
-    return answer

@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Protocol
 
+from autotune.backends.binary_compiler import BinaryCompiler
+from autotune.backends.protocol import Measurer
 from autotune.backends.replay.recording_format import columns_of
 from autotune.spec.binary import BOTH, binary_key
 from autotune.spec.config import AnyConfig, pair_of
@@ -17,8 +19,9 @@ from autotune.spec.measurement import Measurement
 from autotune.studies.key import StudyKey
 from autotune.studies.outcome import Outcome, TrialResult
 from autotune.studies.search.pruning import HOPELESS, Stop
-from autotune.tune.processes.child import Child
-from autotune.tune.processes.dispatch import Answer, Call, answers
+from autotune.tune.processes.child import Call, Child, ChildFault
+from autotune.tune.processes.dispatch import Answer, Item, Value, answers
+from autotune.tune.processes.remote_measurer import result_of
 from autotune.tune.processes.signals import Interrupt
 from autotune.tune.recording.recording_log import RecordingLog
 
@@ -81,16 +84,19 @@ class Recorder:
         if not groups:
             return
         self._display.phase("compiling", 0, len(groups))
-        calls = (Call(group, "prepare", (group[0][0].key.problem, group[0][1])) for group in groups)
+        calls = (
+            (group, Call.of(BinaryCompiler.prepare, group[0][0].key.problem, group[0][1]))
+            for group in groups
+        )
         with ExitStack() as stack:
             for answer in self._answers(open_children(stack, len(groups)), calls):
                 self._compiled(answer)
                 self._display.step()
 
-    def _compiled(self, answer: Answer[_Group]) -> None:
-        failure = _failure(answer, Outcome.COMPILE_TIMEOUT, self._run_timeout_s)
+    def _compiled(self, answer: Answer[_Group, float]) -> None:
         for study, config in answer.item:
-            if failure is not None:
+            if isinstance(answer.value, ChildFault):
+                failure = result_of(answer.value, Outcome.COMPILE_TIMEOUT)
                 self._logbook.add(study.key, config, failure)
             elif config not in self._logbook.compile_s:
                 self._logbook.add_compile_s(config, answer.value)
@@ -102,24 +108,20 @@ class Recorder:
             return
         done, total = len(study.configs) - len(missing), len(study.configs)
         self._display.phase(f"{study.key.problem.tokens} tokens", done, total)
-        best = _best_of(self._logbook, study)
+        best, problem = _best_of(self._logbook, study), study.key.problem
         calls = (
-            Call(
-                config,
-                "measure",
-                (study.key.problem, config),
-                {"stop": best.stop(self._give_up_at)},
-            )
+            (config, Call.of(Measurer.measure, problem, config, stop=best.stop(self._give_up_at)))
             for config in missing
         )
         for answer in self._answers(children, calls):
-            failure = _failure(answer, Outcome.RUN_TIMEOUT, self._run_timeout_s)
-            result = failure or cast(TrialResult, answer.value)
+            result = result_of(answer.value)
             self._logbook.add(study.key, answer.item, result)
             best.see(result)
             self._display.step()
 
-    def _answers(self, children: Sequence[Child], calls: Iterator[Call[Any]]) -> Any:
+    def _answers(
+        self, children: Sequence[Child], calls: Iterator[tuple[Item, Call[Value]]]
+    ) -> Iterator[Answer[Item, Value]]:
         return answers(children, calls, timeout_s=self._run_timeout_s, is_over=self._is_over)
 
     def _is_over(self) -> bool:
@@ -168,11 +170,3 @@ def _binary_groups(logbook: RecordingLog, studies: Sequence[Study]) -> list[_Gro
             keys = tuple(binary_key(problem, getattr(pair, which), which) for which in BOTH)
             groups.setdefault(keys, []).append((study, config))
     return list(groups.values())
-
-
-def _failure(answer: Answer[Any], timed_out: Outcome, limit_s: float) -> TrialResult | None:
-    if answer.timed_out:
-        return TrialResult(timed_out, reason=f"no answer in {limit_s:g} s")
-    if answer.fault is not None:
-        return TrialResult(Outcome.CRASHED, reason=answer.fault.reason)
-    return None

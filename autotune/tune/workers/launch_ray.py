@@ -17,12 +17,12 @@ import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from multiprocessing import Pipe
-from multiprocessing.connection import Connection
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import autotune
 from autotune.errors import DeviceError, UsageError
 from autotune.studies.storage.url import StorageKind, parse_address
+from autotune.tune.processes.killable import ProcessHandle
 
 _log = logging.getLogger(__name__)
 _WAIT_S = 1.0
@@ -33,19 +33,8 @@ _ATTEMPT_S = 60.0
 _LOOPBACK = ("localhost", "127.0.0.1", "::1", "[::1]")
 
 
-class Process(Protocol):
-    """A started worker, wherever it runs."""
-
-    @property
-    def exitcode(self) -> int | None: ...
-
-    def kill(self) -> None: ...
-
-    def join(self, timeout: float | None = None) -> None: ...
-
-
 Order = TypeVar("Order")
-StartHere = Callable[[Order], tuple[Connection, Process]]
+StartHere = Callable[[Order], ProcessHandle]
 """Starts a worker in a process of this machine; importable by its name."""
 
 
@@ -77,13 +66,11 @@ class Cluster:
     ) -> StartHere[Order]:
         """As ``start_here``, but on whichever node has so many free GPUs and cores."""
 
-        def start(spec: Order) -> tuple[Connection, Process]:
-            ours, far = Pipe()
+        def start(spec: Order) -> ProcessHandle:
             actor = self._ray.remote(_Relay).options(
                 num_gpus=gpus, num_cpus=cpus, max_concurrency=2, max_restarts=0
             )
-            worker = RayProcess(self._ray, actor.remote(start_here, spec), far)
-            return ours, worker
+            return RayProcess(self._ray, actor.remote(start_here, spec))
 
         return start
 
@@ -141,26 +128,27 @@ def check_reach(storage: str, hosts: Collection[str]) -> None:
 class RayProcess:
     """A worker on a node, as a process looks; carries its messages until it ends."""
 
-    def __init__(self, ray: Any, actor: Any, far: Connection) -> None:
+    def __init__(self, ray: Any, actor: Any) -> None:
         self._ray = ray
         self._actor = actor
-        self._far = far
+        self.link, self._far = Pipe()
         self._ended = threading.Event()
-        self.exitcode: int | None = None
+        self._exitcode: int | None = None
         self._threads = [
             threading.Thread(target=carry, daemon=True) for carry in (self._up, self._down)
         ]
         for thread in self._threads:
             thread.start()
 
-    def kill(self) -> None:
-        """End the actor; its worker dies with it."""
+    def kill(self, grace_s: float = 0.0) -> int | None:
+        """See ``ProcessHandle``. Ending the actor ends its worker."""
+        self.link.close()
+        self._threads[0].join(grace_s)
+        code = self._exitcode
         self._ended.set()
         self._ray.kill(self._actor)
-
-    def join(self, timeout: float | None = None) -> None:
-        """Wait until nothing more comes."""
-        self._threads[0].join(timeout)
+        self._threads[0].join()
+        return code
 
     def _up(self) -> None:
         """From the worker to the parent."""
@@ -171,10 +159,10 @@ class RayProcess:
                 for message in messages:
                     self._far.send(message)
                 if exitcode is not None:
-                    self.exitcode = exitcode
+                    self._exitcode = exitcode
                     break
         except (self._ray.exceptions.RayError, OSError) as error:
-            self.exitcode = -signal.SIGKILL  # as far as Ray tells
+            self._exitcode = -signal.SIGKILL  # as far as Ray tells
             if not self._ended.is_set():
                 _log.warning("a worker's node is lost: %s", str(error).splitlines()[0])
         finally:
@@ -204,19 +192,18 @@ class _Relay:
     """The actor: a worker on this node, and what passes between it and its parent."""
 
     def __init__(self, start_here: StartHere[Any], spec: Any) -> None:
-        self._link, self._process = start_here(spec)
+        self._process = start_here(spec)
 
     def deliver(self, message: Any) -> None:
-        self._link.send(message)
+        self._process.link.send(message)
 
     def collect(self, seconds: float) -> tuple[list[Any], int | None]:
         """What the worker said, waiting at most ``seconds``; and its exit code once it is gone."""
         messages: list[Any] = []
         try:
-            while self._link.poll(0.0 if messages else seconds):
-                messages.append(self._link.recv())
+            while self._process.link.poll(0.0 if messages else seconds):
+                messages.append(self._process.link.recv())
         except (EOFError, OSError):
-            self._process.join(_WAIT_S)
-            code = self._process.exitcode
-            return messages, -9 if code is None else code
+            code = self._process.kill(_WAIT_S)
+            return messages, -signal.SIGKILL if code is None else code
         return messages, None

@@ -7,8 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from multiprocessing.connection import Connection, wait
-from typing import Protocol
+from multiprocessing.connection import wait
 
 from autotune.errors import AutotuneError, DeviceError
 from autotune.intervals import LULL_S
@@ -16,7 +15,7 @@ from autotune.settings import RunSettings
 from autotune.spec.device import Device
 from autotune.spec.problem import Problem
 from autotune.studies.space import SearchSpace
-from autotune.tune.processes.lifetime import exit_words
+from autotune.tune.processes.killable import ProcessHandle, exit_words
 from autotune.tune.tuning_study import StudyPlan
 from autotune.tune.workers.protocol import (
     DescribeSpaces,
@@ -43,19 +42,8 @@ _EXIT_GRACE_S, _LEAST_GRACE_S = 3.0, 0.2
 """How long a worker may take to end once it was asked to leave; children get 2 s of it."""
 
 
-class Process(Protocol):
-    """What a launcher gives back beside the link."""
-
-    @property
-    def exitcode(self) -> int | None: ...
-
-    def kill(self) -> None: ...
-
-    def join(self, timeout: float | None = None) -> None: ...
-
-
-Start = Callable[[WorkerSpec], tuple[Connection, Process]]
-"""Starts a worker anywhere. The link's end closes when the worker dies."""
+Start = Callable[[WorkerSpec], ProcessHandle]
+"""Starts a worker anywhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,23 +75,18 @@ class _WorkerHandle:
 
     def start(self) -> None:
         self.state = _State.STARTING
-        self.link, self._process = self._start(self.spec)
+        self.process = self._start(self.spec)
 
     def send(self, message: object) -> None:
         try:
-            self.link.send(message)
+            self.process.link.send(message)
         except OSError:
             return  # the next reading finds the link closed
 
     def bury(self, grace_s: float = _EXIT_GRACE_S) -> str:
-        """How the process ended, in words; at the latest now and ``grace_s``."""
+        """End the process, at the latest in ``grace_s``; return how it ended, in words."""
         self.state = _State.GONE
-        self.link.close()
-        self._process.join(grace_s)
-        words = exit_words(self._process.exitcode)
-        self._process.kill()
-        self._process.join()
-        return words
+        return exit_words(self.process.kill(grace_s))
 
 
 class WorkerSupervisor:
@@ -200,7 +183,9 @@ class WorkerSupervisor:
             yield from self._listen()
 
     def _listen(self) -> list[Event]:
-        links = {m.link: i for i, m in enumerate(self._members) if m.state is not _State.GONE}
+        links = {
+            m.process.link: i for i, m in enumerate(self._members) if m.state is not _State.GONE
+        }
         events: list[Event] = []
         for ready in wait(list(links), timeout=LULL_S) if links else ():
             index = links[ready]  # type: ignore[index]
@@ -209,8 +194,8 @@ class WorkerSupervisor:
 
     def _hear(self, member: _WorkerHandle) -> Iterator[object]:
         try:
-            while member.state is not _State.GONE and member.link.poll():
-                message = member.link.recv()
+            while member.state is not _State.GONE and member.process.link.poll():
+                message = member.process.link.recv()
                 self._note(member, message)
                 yield message
         except (EOFError, OSError):

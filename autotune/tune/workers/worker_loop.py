@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from typing import Protocol
 
+from autotune.backends.protocol import Measurer
 from autotune.intervals import LULL_S
 from autotune.spec.config import config_from_keys
 from autotune.spec.device import DeviceKind
@@ -24,12 +25,14 @@ from autotune.studies.coordination.leases import Census, Lease
 from autotune.studies.outcome import Outcome, TrialResult, failed_compile
 from autotune.studies.search.batch_sampler import BatchSampler
 from autotune.studies.storage.retry import retry_storage, transient_errors
+from autotune.studies.storage.transactions import Asked
 from autotune.studies.trial_io import abandon, ending
 from autotune.studies.trial_record import record_of
 from autotune.tune.compile_service.service import Compiling
-from autotune.tune.processes.child import Child
+from autotune.tune.processes.child import Call, Child, ChildFault
+from autotune.tune.processes.dispatch import CallQueue, Retries
+from autotune.tune.processes.remote_measurer import result_of
 from autotune.tune.tuning_study import TuningStudy
-from autotune.tune.workers.child_queue import GROWTH_BYTES, ChildQueue, InFlightTrial, smoothed
 from autotune.tune.workers.compile_wait import AwaitingCompile
 from autotune.tune.workers.protocol import StudyFinished, TrialFinished, TrialStarted, WorkerTime
 from autotune.tune.workers.result_writer import PendingWrite, ResultWriter
@@ -45,6 +48,50 @@ _SLACK = 2.0
 """Asking takes twice its usual time now and then: others commit, hyperparameters are fitted."""
 _LIKELY = 16
 """Configs that are compiled before they are asked for."""
+_RETRIES = Retries(deaths=2, kills=4)
+"""A config that ended two children is not tried again, nor one that was in hand when four were
+killed."""
+GROWTH_BYTES = 4 * 2**30
+"""Main memory by which a child may grow before it is replaced."""
+
+
+@dataclass(slots=True)
+class InFlightTrial:
+    """A trial between ask and tell."""
+
+    position: int
+    """The place of its study among the worker's."""
+    asked: Asked
+    ahead_s: float = 0.0
+    """Seconds that the pool compiled for it."""
+
+
+class DeviceTime:
+    """A record of where the device's time went."""
+
+    def __init__(self) -> None:
+        self.usual_s = 0.0
+        """Seconds of one trial, smoothed."""
+        self._first_at: float | None = None
+        self._last_at = self._busy_s = 0.0
+
+    @property
+    def spent(self) -> WorkerTime:
+        """The time of all trials so far."""
+        if self._first_at is None:
+            return WorkerTime(0.0, 0.0)
+        return WorkerTime(max(self._last_at - self._first_at, 0.0), self._busy_s)
+
+    def begin(self) -> None:
+        """Note that the device has been given a trial."""
+        self._first_at = self._first_at or time.monotonic()
+
+    def note(self, result: TrialResult) -> None:
+        """Note what the device has answered."""
+        on_device_s = result.verify_s + result.measure_s
+        self.usual_s = _smoothed(self.usual_s, result.compile_s + on_device_s)
+        self._busy_s += on_device_s
+        self._last_at = time.monotonic()
 
 
 class Parent(Protocol):
@@ -99,13 +146,15 @@ class Worker:
             on_over=self._on_over,
         )
         compiles = any(study.key.device.kind is DeviceKind.ESTIMATE for study in studies)
-        self._child_queue = ChildQueue(
+        self._timed_out = Outcome.COMPILE_TIMEOUT if compiles else Outcome.RUN_TIMEOUT
+        self._calls: CallQueue[InFlightTrial, TrialResult] = CallQueue(
             child,
-            run_timeout_s=limits.run_timeout_s,
-            timed_out=Outcome.COMPILE_TIMEOUT if compiles else Outcome.RUN_TIMEOUT,
+            timeout_s=limits.run_timeout_s,
+            retries=_RETRIES,
             growth_bytes=limits.growth_bytes,
-            on_start=lambda f: parent.send(TrialStarted(f.position, f.asked.config)),
+            on_start=lambda t: parent.send(TrialStarted(t.position, t.asked.config)),
         )
+        self._device_time = DeviceTime()
         self._waiting: AwaitingCompile[InFlightTrial] | None = None
         if compiling is not None:
             self._waiting = AwaitingCompile(compiling)
@@ -120,9 +169,9 @@ class Worker:
                 pass
         finally:
             self._give_up(self._drop_waiting())
-            self._give_up(self._child_queue.drop())
+            self._give_up(self._calls.drop())
             self._result_writer.close()
-        return self._child_queue.spent
+        return self._device_time.spent
 
     def _step(self) -> bool:
         """False where nothing is left to do."""
@@ -149,11 +198,7 @@ class Worker:
     def _ask_ahead(self) -> None:
         """Keep the child's queue so long that it does not run dry while we ask, or compile."""
         low = self._low_water
-        if (
-            len(self._child_queue) > low
-            or self._in_work >= _MOST_AHEAD
-            or self._child_queue.is_bloated
-        ):
+        if len(self._calls) > low or self._in_work >= _MOST_AHEAD or self._calls.is_bloated:
             return
         began = time.monotonic()
         position = retry_storage(self._scheduler.find)
@@ -161,7 +206,7 @@ class Worker:
             return
         study = self._studies[position]
         room = self._scheduler.room(position)
-        count = max(min(2 * low - len(self._child_queue), _MOST_AHEAD - self._in_work, room), 1)
+        count = max(min(2 * low - len(self._calls), _MOST_AHEAD - self._in_work, room), 1)
         view, worker = self._scheduler.view(position), self._lease.worker
         asked = retry_storage(
             lambda: claim(
@@ -170,7 +215,7 @@ class Worker:
         )
         for each in asked:
             self._scheduler.begun(position, each.trial_id)
-            trial = InFlightTrial(position, study.job.problem, each)
+            trial = InFlightTrial(position, each)
             if self._waiting is None:
                 self._submit(trial)
             else:
@@ -178,18 +223,18 @@ class Worker:
         self._submit_compiled()
         if asked:
             self._wish(study)
-            self._ask_s = smoothed(self._ask_s, time.monotonic() - began)
+            self._ask_s = _smoothed(self._ask_s, time.monotonic() - began)
 
     @property
     def _in_work(self) -> int:
-        return len(self._child_queue) + (0 if self._waiting is None else len(self._waiting))
+        return len(self._calls) + (0 if self._waiting is None else len(self._waiting))
 
     @property
     def _low_water(self) -> int:
         """Trials that the child measures while we ask, with some slack, and at least the next."""
-        if not self._child_queue.usual_s:
+        if not self._device_time.usual_s:
             return 1
-        needed = math.ceil(_SLACK * self._ask_s / self._child_queue.usual_s)
+        needed = math.ceil(_SLACK * self._ask_s / self._device_time.usual_s)
         return min(max(needed, 1), _MOST_AHEAD // 2)
 
     def _wish(self, study: TuningStudy) -> None:
@@ -209,8 +254,10 @@ class Worker:
                 self._submit(trial)
 
     def _submit(self, trial: InFlightTrial) -> None:
-        trial.stop = self._studies[trial.position].stop(trial.asked.config)
-        self._child_queue.submit(trial)
+        study, config = self._studies[trial.position], trial.asked.config
+        self._device_time.begin()
+        stop = study.stop(config)
+        self._calls.submit(trial, Call.of(Measurer.measure, study.job.problem, config, stop=stop))
 
     def _drop_waiting(self) -> list[InFlightTrial]:
         if self._waiting is None:
@@ -222,20 +269,22 @@ class Worker:
     def _collect(self) -> None:
         """Take in everything that is there; wait a little for the first."""
         sources: list[Connection | int] = []
-        if len(self._child_queue):
-            sources.append(self._child_queue.child.connection)
+        if self._calls:
+            sources.append(self._calls.connection)
         if self._waiting is not None:
             sources.append(self._waiting.bell)
         wait(sources, timeout=LULL_S)
-        for trial, result in self._child_queue.collect():
-            self._tell(trial, result)
+        for answer in self._calls.collect():
+            if not isinstance(answer.value, ChildFault):
+                self._device_time.note(answer.value)
+            self._tell(answer.item, result_of(answer.value, self._timed_out), answer.deaths)
         self._submit_compiled()
 
-    def _tell(self, trial: InFlightTrial, result: TrialResult) -> None:
+    def _tell(self, trial: InFlightTrial, result: TrialResult, deaths: int = 0) -> None:
         position, asked = trial.position, trial.asked
         study = self._studies[position]
         result = replace(result, ahead_s=trial.ahead_s)
-        end = ending(asked, result, study.default_us, deaths=trial.deaths)
+        end = ending(asked, result, study.default_us, deaths=deaths)
         entry = record_of(asked.number, asked.config, result)
         if entry is not None:
             self._scheduler.note(position, entry)
@@ -260,3 +309,8 @@ class Worker:
             with suppress(*transient_errors()):
                 abandon(self._studies[trial.position].optuna_study, trial.asked)
             self._scheduler.ended(trial.asked.trial_id)
+
+
+def _smoothed(before: float, now: float) -> float:
+    """Return a running mean in which the last few count."""
+    return now if not before else 0.7 * before + 0.3 * now

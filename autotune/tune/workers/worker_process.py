@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import multiprocessing
-import os
 import queue
 import signal
 import threading
@@ -31,7 +29,7 @@ from autotune.tune.cross_routing import cross
 from autotune.tune.finals import settle
 from autotune.tune.known_studies import known_studies
 from autotune.tune.processes.child import Child
-from autotune.tune.processes.lifetime import die_with
+from autotune.tune.processes.killable import KillableProcess, ProcessHandle
 from autotune.tune.processes.remote_measurer import RemoteMeasurer
 from autotune.tune.tuning_study import TuningStudy, join_tuning_study
 from autotune.tune.workers.protocol import (
@@ -51,7 +49,6 @@ from autotune.tune.workers.protocol import (
 )
 from autotune.tune.workers.worker_loop import Worker, WorkerLimits
 
-_CONTEXT = multiprocessing.get_context("spawn")
 _LAST = object()
 _SEND_S = 2.0
 """What a parent that hears nothing may cost a worker that ends."""
@@ -122,19 +119,14 @@ class ParentChannel:
             self._waiting.append(message)
 
 
-def start_worker(
-    spec: WorkerSpec, host: PoolHost | None = None
-) -> tuple[Connection, multiprocessing.process.BaseProcess]:
-    """A worker in a process of its own on this machine, and the link to it. It dies with us.
-    What it needs compiled it specs from ``host``."""
-    ours, theirs = _CONTEXT.Pipe()
+def start_worker(spec: WorkerSpec, host: PoolHost | None = None) -> ProcessHandle:
+    """Start a worker in a process of its own on this machine, which dies with us. ``host`` compiles
+    for it."""
     pool = host.connect() if host is not None else None
-    process = _CONTEXT.Process(target=_main, args=(theirs, spec, os.getpid(), pool))
-    process.start()
-    theirs.close()
+    process: ProcessHandle = KillableProcess(_main, spec, pool, has_children=True)
     if pool is not None:
         pool.close()
-    return ours, process
+    return process
 
 
 def serve(
@@ -262,9 +254,7 @@ def _join(
     return studies
 
 
-def _main(link: Connection, spec: WorkerSpec, parent: int, pool: Connection | None) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the parent, which decides
-    die_with(parent)
+def _main(link: Connection, spec: WorkerSpec, pool: Connection | None) -> None:
     parent_channel = ParentChannel(link)
     signal.signal(signal.SIGTERM, lambda *_: parent_channel.leave())
     serve(link, spec, parent_channel, RemotePool(pool) if pool is not None else None)

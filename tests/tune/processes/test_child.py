@@ -10,12 +10,13 @@ from collections.abc import Iterator
 import pytest
 from fakes import ABORT, FINE, HANG, RAISE, REFUSE, FaultyMeasurer  # type: ignore[import-not-found]
 
+from autotune.backends.protocol import Measurer
 from autotune.errors import DeviceError
 from autotune.spec.config import Config
 from autotune.spec.problem import Problem
 from autotune.studies.outcome import Outcome
 from autotune.studies.search.pruning import Stop
-from autotune.tune.processes.child import Child, ChildFault
+from autotune.tune.processes.child import Call, Child, ChildFault
 
 PROBLEM = Problem(8, 2, 512, 256, 1)
 
@@ -32,13 +33,16 @@ def _config(stages: int) -> Config:
 
 
 def _measure(child: Child, stages: int) -> object:
-    child.submit("measure", PROBLEM, _config(stages))
+    child.submit(Call.of(Measurer.measure, PROBLEM, _config(stages)))
     return child.receive()
 
 
 def test_an_answer(child: Child) -> None:
-    assert child.call("device").name == "Faulty"
-    assert child.call("measure", PROBLEM, _config(FINE), stop=Stop(((3.0,),))).outcome == Outcome.OK
+    assert child.call(Measurer.device).name == "Faulty"
+    assert (
+        child.call(Measurer.measure, PROBLEM, _config(FINE), stop=Stop(((3.0,),))).outcome
+        == Outcome.OK
+    )
 
 
 def test_a_crash_in_c_is_a_fault_and_a_restart_goes_on(child: Child) -> None:
@@ -46,7 +50,7 @@ def test_a_crash_in_c_is_a_fault_and_a_restart_goes_on(child: Child) -> None:
     assert isinstance(fault, ChildFault)
     assert "SIGABRT" in fault.reason
     child.restart()
-    assert child.call("measure", PROBLEM, _config(FINE)).outcome == Outcome.OK
+    assert child.call(Measurer.measure, PROBLEM, _config(FINE)).outcome == Outcome.OK
 
 
 def test_an_unknown_exception_is_a_fault_with_its_first_line(child: Child) -> None:
@@ -62,30 +66,33 @@ def test_a_users_error_is_raised_here(child: Child) -> None:
 
 
 def test_a_hang_can_be_killed(child: Child) -> None:
-    child.call("device")
-    child.submit("measure", PROBLEM, _config(HANG))
+    child.call(Measurer.device)
+    child.submit(Call.of(Measurer.measure, PROBLEM, _config(HANG)))
     assert not child.connection.poll(0.3)
     assert child.waited_s > 0.2
     child.restart()
-    assert child.call("measure", PROBLEM, _config(FINE)).outcome == Outcome.OK
+    assert child.call(Measurer.measure, PROBLEM, _config(FINE)).outcome == Outcome.OK
 
 
 def test_ctrl_c_in_the_terminal_does_not_reach_it(child: Child) -> None:
-    child.call("device")
-    os.kill(child._process.pid or 0, signal.SIGINT)
-    assert child.call("measure", PROBLEM, _config(FINE)).outcome == Outcome.OK
+    child.call(Measurer.device)
+    os.kill(child.pid, signal.SIGINT)
+    assert child.call(Measurer.measure, PROBLEM, _config(FINE)).outcome == Outcome.OK
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel's parent-death signal is Linux's")
 def test_it_dies_with_its_parent_even_in_the_middle_of_a_measurement() -> None:
     code = (
-        "from fakes import FaultyMeasurer, HANG; from autotune.tune.processes.child import Child\n"
+        "from fakes import FaultyMeasurer, HANG\n"
+        "from autotune.backends.protocol import Measurer\n"
+        "from autotune.tune.processes.child import Call, Child\n"
         "from autotune.spec.config import Config; from autotune.spec.problem import Problem\n"
         "import os, signal, time\n"
         "if __name__ == '__main__':\n"
-        "    child = Child(FaultyMeasurer); child.call('device')\n"
-        "    child.submit('measure', Problem(8, 2, 512, 256, 1), Config(16, 32, 64, 1, 4, HANG))\n"
-        "    time.sleep(0.2); print(child._process.pid, flush=True)\n"
+        "    child = Child(FaultyMeasurer); child.call(Measurer.device)\n"
+        "    problem, config = Problem(8, 2, 512, 256, 1), Config(16, 32, 64, 1, 4, HANG)\n"
+        "    child.submit(Call.of(Measurer.measure, problem, config))\n"
+        "    time.sleep(0.2); print(child.pid, flush=True)\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     path = os.pathsep.join(sys.path)
@@ -122,7 +129,7 @@ class SlowToOpen(FaultyMeasurer):
 def test_opening_the_device_does_not_count_as_waiting_for_a_config() -> None:
     child = Child(SlowToOpen)
     try:
-        child.submit("measure", PROBLEM, _config(HANG))
+        child.submit(Call.of(Measurer.measure, PROBLEM, _config(HANG)))
         for _ in range(8):
             time.sleep(0.1)
             assert child.waited_s == 0.0
@@ -135,9 +142,9 @@ def test_opening_the_device_does_not_count_as_waiting_for_a_config() -> None:
 
 
 def test_a_child_that_somebody_kills_says_so(child: Child) -> None:
-    assert child.call("device").name == "Faulty"
-    child.submit("measure", PROBLEM, _config(HANG))
-    os.kill(child._process.pid or 0, signal.SIGKILL)
+    assert child.call(Measurer.device).name == "Faulty"
+    child.submit(Call.of(Measurer.measure, PROBLEM, _config(HANG)))
+    os.kill(child.pid, signal.SIGKILL)
     fault = child.receive()
     assert isinstance(fault, ChildFault)
     assert fault.is_kill

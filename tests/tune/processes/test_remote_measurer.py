@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 from fakes import ABORT, FINE, HANG, NoisyMeasurer  # type: ignore[import-not-found]
 
+from autotune.backends.protocol import Measurer
 from autotune.spec.config import Config
 from autotune.spec.problem import Problem
 from autotune.studies.outcome import Outcome, TrialResult
@@ -56,7 +57,7 @@ def test_who_ends_the_child_bears_it_alone(child: Child) -> None:
 
 
 def test_a_hang_ends_after_the_time_of_one(child: Child) -> None:
-    child.call("device")  # it is open: only measuring takes time
+    child.call(Measurer.device)  # it is open: only measuring takes time
     [result] = measure_interleaved_in(child, 0.5, PROBLEM, [_config(1, HANG)])
     assert result.outcome is Outcome.RUN_TIMEOUT
     assert "0.5 s" in result.reason

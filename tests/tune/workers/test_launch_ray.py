@@ -87,47 +87,41 @@ def test_each_worker_has_a_gpu_of_its_own_and_all_are_used(cluster: Cluster) -> 
     assert cluster.free_gpus == 4
     start = cluster.starter(start_echo, gpus=1, cpus=0)
     started = [start(number) for number in range(4)]
-    ready = [_ready(link) for link, _ in started]
+    ready = [_ready(process.link) for process in started]
     assert [spec for _, spec, _, _ in ready] == [0, 1, 2, 3]
     assert sorted(gpu for _, _, gpu, _ in ready) == ["0", "0", "1", "1"]  # of two nodes
     with pytest.raises(DeviceError, match="4 GPUs, none of them free"):
         _ = cluster.free_gpus
-    for number, (link, _) in enumerate(started):
+    for number, process in enumerate(started):
         for message in (number, "x" * 100_000, None):
-            link.send(message)
-            assert _ready(link) == message
-    for link, process in started:
-        link.send("leave")
-        process.join(20)
-        assert process.exitcode == 0
-        assert link.poll(5)
+            process.link.send(message)
+            assert _ready(process.link) == message
+    for process in started:
+        process.link.send("leave")
         with pytest.raises(EOFError):
-            link.recv()
+            _ready(process.link)
+        assert process.kill(20) == 0
     _wait_for(lambda: _free(cluster) == 4)
 
 
 def test_a_dead_worker_is_seen_as_one(cluster: Cluster) -> None:
     start = cluster.starter(start_echo)
-    link, process = start("a")
-    _ready(link)
-    link.send("die")
+    process = start("a")
+    _ready(process.link)
+    process.link.send("die")
     with pytest.raises(EOFError):
-        _ready(link)
-    process.join(20)
-    assert process.exitcode is not None
-    assert process.exitcode < 0
-    process.kill()
+        _ready(process.link)
+    code = process.kill(20)
+    assert code is not None
+    assert code < 0
 
 
 def test_a_killed_one_takes_its_process_along(cluster: Cluster) -> None:
     start = cluster.starter(start_echo)
-    link, process = start("a")
-    pid = _ready(link)[3]
-    process.kill()
-    process.join(20)
+    process = start("a")
+    pid = _ready(process.link)[3]
+    assert process.kill() is None
     _wait_for(lambda: not _lives(pid))
-    with pytest.raises(EOFError):
-        _ready(link)
 
 
 def _free(cluster: Cluster) -> int:

@@ -192,25 +192,24 @@ def _is_alive(pid: int) -> bool:
 class FakeProcess:
     """A process that only has a pipe: what it says was written before."""
 
-    exitcode = None
+    def __init__(self, link: Connection) -> None:
+        self.link = link
 
-    def kill(self) -> None:
-        pass
-
-    def join(self, timeout: float | None = None) -> None:
-        pass
+    def kill(self, grace_s: float = 0.0) -> int | None:
+        self.link.close()
+        return None
 
 
 def _supervisor(*names: str) -> tuple[WorkerSupervisor, list[Connection]]:
     """Workers that are ready with GPUs of these names, and their ends of the links."""
     ends = []
 
-    def start(spec: WorkerSpec) -> tuple[Connection, FakeProcess]:
+    def start(spec: WorkerSpec) -> FakeProcess:
         ours, theirs = Pipe()
         gpu = Device(DeviceKind.CUDA, names[spec.number], Target("cuda", 90), 1, "3.6.0")
         theirs.send(WorkerReady(gpu))
         ends.append(theirs)
-        return ours, FakeProcess()
+        return FakeProcess(ours)
 
     options = MeasurerOptions(cache_dir=Path("unused"))
     specs = [WorkerSpec(f"cuda:{i}", options, "sqlite:///a.db", i) for i in range(len(names))]

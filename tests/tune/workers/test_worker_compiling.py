@@ -14,6 +14,7 @@ from fakes import FaultyMeasurer  # type: ignore[import-not-found]
 from optuna.study import Study
 from test_worker_loop import Recorder, _tuning_study  # type: ignore[import-not-found]
 
+from autotune.backends.protocol import Measurer
 from autotune.spec.config import Config
 from autotune.spec.device import Target
 from autotune.studies.coordination.leases import Census, Lease
@@ -51,7 +52,7 @@ def _worker(
     child = Child(FaultyMeasurer)
     stack.callback(child.close)
     stack.callback(pool.close)
-    child.call("device")
+    child.call(Measurer.device)
     return Worker(
         [study],
         child,

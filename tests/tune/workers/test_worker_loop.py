@@ -19,6 +19,7 @@ from fakes import (  # type: ignore[import-not-found]
     UnluckyMeasurer,
 )
 
+from autotune.backends.protocol import Measurer
 from autotune.spec.config import Config
 from autotune.spec.problem import Problem
 from autotune.studies.coordination.leases import Census, Lease
@@ -75,7 +76,7 @@ def make(database: str) -> Iterator[Make]:
         storage = open_storage(database, create=True)
         child, lease = Child(measurer), Lease(storage, "cuda:0")
         held.extend((child, lease.__enter__()))
-        child.call("device")
+        child.call(Measurer.device)
         limits = {"run_timeout_s": 60.0, **limits}
         return Worker(
             studies,

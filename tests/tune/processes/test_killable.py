@@ -1,0 +1,108 @@
+"""A killable process: what its link carries, and how its end is told."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import pytest
+
+from autotune.tune.processes.killable import KillableProcess, exit_words
+
+
+def _answer(link: Connection, *words: str) -> None:
+    """Sends its words, then serves numbers: sleeps so many seconds, ends with code 7 at none."""
+    link.send(words)
+    while (seconds := link.recv()) is not None:
+        time.sleep(seconds)
+    sys.exit(7)
+
+
+def _start_another(link: Connection) -> None:
+    other = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3600)"])
+    link.send(other.pid)
+    time.sleep(3600)
+
+
+def _start_one_of_us(link: Connection) -> None:
+    process: KillableProcess[None, tuple[str, ...]] = KillableProcess(_answer, "inner")
+    link.send((process.receive(), process.pid))
+    time.sleep(3600)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+def _ends(pid: int) -> bool:
+    until = time.monotonic() + 60
+    while _is_alive(pid) and time.monotonic() < until:
+        time.sleep(0.02)
+    return not _is_alive(pid)
+
+
+def test_its_exit_code_is_its_own_or_none() -> None:
+    by_itself: KillableProcess[float | None, tuple[str, ...]] = KillableProcess(_answer, "a", "b")
+    assert by_itself.receive() == ("a", "b")
+    assert by_itself.resident_bytes > 2**20
+    by_itself.send(None)
+    assert by_itself.kill(60) == 7
+    hanging: KillableProcess[float | None, tuple[str, ...]] = KillableProcess(_answer)
+    hanging.receive()
+    hanging.send(3600)
+    assert hanging.kill(0.1) is None
+    assert not _is_alive(hanging.pid)
+
+
+def test_one_that_somebody_kills_is_gone_and_says_by_what() -> None:
+    process: KillableProcess[None, tuple[str, ...]] = KillableProcess(_answer)
+    process.receive()
+    os.kill(process.pid, signal.SIGKILL)
+    with pytest.raises(EOFError):
+        process.receive()
+    process.send(None)  # nobody hears it
+    assert process.kill(60) == -signal.SIGKILL
+
+
+def test_signals_of_the_terminal_are_for_the_parent() -> None:
+    process: KillableProcess[float | None, tuple[str, ...]] = KillableProcess(_answer)
+    process.receive()
+    os.kill(process.pid, signal.SIGINT)
+    process.send(None)
+    assert process.kill(60) == 7
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_the_group_that_it_leads_is_killed_with_it() -> None:
+    process: KillableProcess[None, int] = KillableProcess(_start_another, leads_group=True)
+    other = process.receive()
+    assert _is_alive(other)
+    process.kill()
+    assert _ends(other)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's parent-death signal is Linux's")
+def test_processes_that_it_has_started_die_with_it() -> None:
+    process: KillableProcess[None, tuple[object, int]] = KillableProcess(
+        _start_one_of_us, has_children=True
+    )
+    words, inner = process.receive()
+    assert words == ("inner",)
+    process.kill()
+    assert _ends(inner)
+
+
+def test_words_of_an_end() -> None:
+    assert [exit_words(code) for code in (0, -9, None)] == [
+        "exit code 0",
+        "signal SIGKILL",
+        "it had to be killed",
+    ]
