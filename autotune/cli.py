@@ -27,8 +27,10 @@ def run_command_line(argv: Sequence[str]) -> int:
         return command.load().run(flags, output)
     except AutotuneError as error:
         return _fail(output, str(error), error.exit_code)
-    except _storage_faults() as error:
-        return _fail(output, _storage_words(error), ExitCode.FAILED)
+    except _storage_errors() as error:
+        from autotune.studies.storage.retry import failure_words
+
+        return _fail(output, failure_words(error), ExitCode.FAILED)
     except KeyboardInterrupt:
         return _fail(output, "interrupted", ExitCode.INTERRUPTED)
     except BrokenPipeError:  # the reader of stdout has gone: nothing is left to say
@@ -52,22 +54,7 @@ def _fail(output: Output, message: str, code: int) -> int:
     return code
 
 
-def _storage_faults() -> tuple[type[Exception], ...]:
-    from autotune.studies.storage.open import storage_faults  # Optuna: not for ``--help``
+def _storage_errors() -> tuple[type[Exception], ...]:
+    from autotune.studies.storage.retry import STORAGE_ERRORS  # Optuna: not for ``--help``
 
-    return storage_faults()
-
-
-def _storage_words(error: BaseException) -> str:
-    from autotune.studies.storage.open import fault_words
-
-    words = fault_words(error)
-    if "malformed" in words:
-        return (
-            f"the storage is damaged: {words}. 'autotune storage check' says more; go on with a "
-            "backup, or save what is there by 'sqlite3 FILE .recover'"
-        )
-    return (
-        f"the storage failed: {words}. Everything that was told to it is safe; "
-        "mend the cause (a full disk, a lock held by another program) and run the same again"
-    )
+    return STORAGE_ERRORS

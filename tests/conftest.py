@@ -53,12 +53,3 @@ def postgres() -> Iterator[Server]:
 
     with servers.postgres() as server:
         yield server
-
-
-@pytest.fixture(scope="session")
-def mariadb() -> Iterator[Server]:
-    """A private MariaDB, or a skip."""
-    import servers
-
-    with servers.mariadb() as server:
-        yield server

@@ -1,5 +1,5 @@
-"""Private database servers from Debian's packages: a temporary folder, a free port of loopback,
-an unprivileged user where the tests run as root. Each is started once a session."""
+"""A private PostgreSQL from Debian's packages: a temporary folder, a free port of loopback, an
+unprivileged user where the tests run as root. It is started once a session."""
 
 from __future__ import annotations
 
@@ -70,33 +70,6 @@ def postgres() -> Iterator[Server]:
         postgres = Path(initdb).with_name("postgres")
         server = Server("postgresql+psycopg", port, "postgres")
         with _running([postgres, "-D", folder / "data", *options], folder, as_user, server):
-            yield server
-
-
-@contextmanager
-def mariadb() -> Iterator[Server]:
-    """Skips where MariaDB or its driver is not installed."""
-    pytest.importorskip("pymysql", reason="no pymysql: the extra 'mysql' is not installed")
-    install = shutil.which("mariadb-install-db")
-    daemon = shutil.which("mariadbd", path=f"{os.environ['PATH']}:/usr/sbin")
-    if install is None or daemon is None:
-        pytest.skip("no MariaDB server: apt install mariadb-server")
-    with _folder("mysql") as (folder, as_user):
-        data = f"--datadir={folder / 'data'}"
-        words = ["--no-defaults", data, "--auth-root-authentication-method=normal"]
-        _done(install, *words, "--skip-test-db", **as_user)
-        login = folder / "login.sql"
-        login.write_text(
-            f"CREATE USER {USER}@'127.0.0.1' IDENTIFIED BY '{PASSWORD}';\n"
-            f"GRANT ALL ON *.* TO {USER}@'127.0.0.1';\n"
-        )
-        login.chmod(0o644)
-        port = free_port()
-        options = [f"--port={port}", "--bind-address=127.0.0.1", f"--socket={folder / 'socket'}"]
-        options += [f"--init-file={login}", f"--pid-file={folder / 'pid'}", "--skip-name-resolve"]
-        options += ["--innodb-flush-log-at-trx-commit=0"]
-        server = Server("mysql+pymysql", port, "mysql")
-        with _running([daemon, "--no-defaults", data, *options], folder, as_user, server):
             yield server
 
 

@@ -20,7 +20,8 @@ from autotune.exit_codes import ExitCode
 from autotune.report.dashboard.artifacts import artifact_folder, open_artifacts
 from autotune.report.dashboard.refresh import refresh_notes
 from autotune.studies.coordination.leases import Census
-from autotune.studies.storage.open import open_storage, public_url, storage_url
+from autotune.studies.storage.open import open_storage
+from autotune.studies.storage.url import public_url, storage_url
 
 _log = logging.getLogger(__name__)
 

@@ -18,7 +18,8 @@ from autotune.engines import ENGINES, Engine
 from autotune.errors import MissingStorageError, StorageError
 from autotune.exit_codes import ExitCode
 from autotune.report.terminal.tables import rows_table
-from autotune.studies.storage.open import close_storage, open_storage, public_url
+from autotune.studies.storage.open import close_storage, open_storage
+from autotune.studies.storage.url import public_url
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
 
 from autotune.errors import StorageError
-
-if TYPE_CHECKING:
-    from autotune.studies.storage.url import StorageAddress
 
 _log = logging.getLogger(__name__)
 
@@ -21,8 +17,8 @@ def hide_logins(argv: Sequence[str], storages: Iterable[str | None]) -> None:
     of passwords, never shows them.
     """
     shown = list(argv)
-    for address in filter(None, map(_address, storages)):
-        shown = [address.scrub(word) for word in shown]
+    for storage in filter(None, storages):
+        shown = _scrubbed(shown, storage)
     if shown == list(argv):
         return
     try:
@@ -36,12 +32,11 @@ def hide_logins(argv: Sequence[str], storages: Iterable[str | None]) -> None:
     setproctitle(" ".join(("autotune", *shown)))
 
 
-def _address(storage: str | None) -> StorageAddress | None:
-    if not storage:
-        return None
-    from autotune.studies.storage.url import parse_address  # SQLAlchemy: not for ``--help``
+def _scrubbed(words: list[str], storage: str) -> list[str]:
+    from autotune.studies.storage.url import parse_address, scrub  # SQLAlchemy: not for ``--help``
 
     try:
-        return parse_address(storage)
+        address = parse_address(storage)
     except StorageError:
-        return None  # the command says so
+        return words  # the command says so
+    return [scrub(address, word) for word in words]

@@ -61,11 +61,10 @@ COMMANDS = (
     Command("storage check", "version, integrity, what is in it"),
     Command("storage backup", "copy it, also while a run goes on"),
     Command("storage upgrade", "an older Optuna's, after a backup"),
-    Command("storage serve", "by gRPC, to workers on other machines"),
     Command("convert", "an engine's file made legal for another, with every change listed"),
     Command("doctor", "what this machine has"),
 )
-GROUPS = {"storage": "is the storage sound; copy, upgrade, serve it"}
+GROUPS = {"storage": "is the storage sound; copy it, upgrade it"}
 """Help in a line for each group of commands."""
 
 

@@ -9,7 +9,8 @@ from autotune.commands.output import Output
 from autotune.commands.run import run_all
 from autotune.commands.storage_flag import add_storage_flag
 from autotune.exit_codes import ExitCode
-from autotune.studies.storage.open import open_storage, public_url, storage_url
+from autotune.studies.storage.open import open_storage
+from autotune.studies.storage.url import public_url, storage_url
 from autotune.studies.study_record import stored_studies
 from autotune.tune.stored_results import unfinished_settings
 

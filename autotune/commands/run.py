@@ -18,7 +18,7 @@ from autotune.report.terminal.progress import PlainDisplay, seconds_words
 from autotune.report.terminal.tables import result_row, results_table
 from autotune.settings import RunSettings
 from autotune.spec.device import DeviceKind
-from autotune.studies.storage.open import public_url, storage_url
+from autotune.studies.storage.url import public_url, storage_url
 from autotune.tune import session
 from autotune.tune.dry_run import plan_rows
 from autotune.tune.jobs import files_dir

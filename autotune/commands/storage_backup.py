@@ -8,8 +8,8 @@ from pathlib import Path
 from autotune.commands.output import Output
 from autotune.commands.storage_flag import add_storage_flag
 from autotune.exit_codes import ExitCode
-from autotune.studies.storage.backup import back_up, dump_tool
-from autotune.studies.storage.url import StorageKind, parse_address
+from autotune.studies.storage.backup import DUMP_TOOL, back_up
+from autotune.studies.storage.url import ServerAddress, parse_address
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -22,7 +22,8 @@ def run(flags: argparse.Namespace, output: Output) -> int:
     """Copy a storage that may be in use."""
     path = back_up(flags.storage, flags.file)
     output.result({"backup": str(path)}, f"wrote {path}")
-    tool = dump_tool(parse_address(flags.storage))
-    if tool and parse_address(flags.storage).kind is StorageKind.SERVER:
-        output.note(f"each study was copied by itself; {tool} copies the database at one moment")
+    if isinstance(parse_address(flags.storage), ServerAddress):
+        output.note(
+            f"each study was copied by itself; {DUMP_TOOL} copies the database at one moment"
+        )
     return ExitCode.DONE

@@ -18,7 +18,7 @@ def add_storage_flag(parser: argparse._ActionsContainer) -> None:
     parser.add_argument(
         "--storage",
         default=os.environ.get("AUTOTUNE_STORAGE") or DEFAULT_STORAGE,
-        help="file, journal:FILE, grpc://HOST:PORT or a database's URL; by default what "
+        help="file, journal:FILE or a PostgreSQL URL; by default what "
         f"AUTOTUNE_STORAGE says, else {DEFAULT_STORAGE}",
     )
 

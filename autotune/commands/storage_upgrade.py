@@ -8,7 +8,7 @@ from autotune.commands.output import Output
 from autotune.commands.storage_flag import add_storage_flag
 from autotune.exit_codes import ExitCode
 from autotune.studies.storage.backup import upgrade
-from autotune.studies.storage.open import public_url
+from autotune.studies.storage.url import public_url
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:

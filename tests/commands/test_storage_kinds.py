@@ -19,12 +19,10 @@ import pytest
 import sqlalchemy
 from servers import PASSWORD, QUOTED, Server  # type: ignore[import-not-found]
 from small_landscape import SHAPE, save_landscape  # type: ignore[import-not-found]
-from storages import fresh_storage, served  # type: ignore[import-not-found]
+from storages import fresh_storage  # type: ignore[import-not-found]
 
 import autotune
 from autotune.cli import run_command_line
-from autotune.studies.storage import open as open_module
-from autotune.studies.storage.open import open_storage
 
 _PIECES = ("sesame", QUOTED)
 assert "sesame" in PASSWORD
@@ -106,11 +104,10 @@ def _study_path(address: str) -> str:
     return f"api/studies/{study_id}"
 
 
-@pytest.mark.parametrize("kind", ["journal", "grpc", "mariadb"])
-def test_the_main_job_and_its_winners(
-    kind: str, tmp_path: Path, request: pytest.FixtureRequest
+def test_the_main_job_and_its_winners_in_a_journal(
+    tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    with fresh_storage(kind, tmp_path, request) as storage:
+    with fresh_storage("journal", tmp_path, request) as storage:
         user = _user(tmp_path, storage)
         ran = user.tunes()
         assert (ran["new_measurements"], ran["failed"], ran["unfinished"]) == (8, {}, 0)
@@ -118,9 +115,8 @@ def test_the_main_job_and_its_winners(
         assert (row["measurements"], row["state"]) == (8, "finished")
         best = json.loads(user.types("best", "--json"))["results"]
         assert [r["config"] for r in best] == [r["config"] for r in ran["results"]]
-        if kind == "journal":
-            with _dashboard(user) as (address, _):
-                assert _study_path(address).startswith("api/studies/")
+        with _dashboard(user) as (address, _):
+            assert _study_path(address).startswith("api/studies/")
 
 
 @pytest.fixture(scope="module")
@@ -178,24 +174,3 @@ def test_the_password_is_nowhere(on_postgres: tuple[_User, dict[str, Any]]) -> N
 
 def _files(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file()]
-
-
-def test_serving_says_where_and_ends_well(tmp_path: Path) -> None:
-    with served(tmp_path / "served.db") as url:
-        assert url.startswith("grpc://127.0.0.1:")
-        open_storage(url, create=False)
-        user = _user(tmp_path, url)
-        [port] = [word for word in url.split(":") if word.isdigit()]
-        process = user.starts("storage", "serve", "--port", port, storage="other.db")
-        _, err = process.communicate(timeout=20)
-        assert (process.returncode, "Is the port taken?" in err) == (2, True)
-    user.types("storage", "serve", storage="journal:other", code=2)
-
-
-def test_nobody_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("grpc", reason="no grpcio: the extra 'grpc' is not installed")
-    from autotune.errors import StorageError
-
-    monkeypatch.setattr(open_module, "_CONNECT_TIMEOUT_S", 0.3)
-    with pytest.raises(StorageError, match="storage serve"):
-        open_storage("grpc://127.0.0.1:1", create=True)

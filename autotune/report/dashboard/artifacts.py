@@ -10,7 +10,7 @@ from pathlib import Path
 from optuna.artifacts import FileSystemArtifactStore
 from optuna.storages import BaseStorage
 
-from autotune.studies.storage.url import parse_address
+from autotune.studies.storage.url import ServerAddress, parse_address
 
 _PREFIX = "dashboard:artifacts:"
 """Where optuna-dashboard looks, in the study, for artifacts of trials that have ended: Optuna's
@@ -20,8 +20,10 @@ _NAME = "study.png"
 
 def artifact_folder(storage: str) -> Path:
     """Beside a storage that is a file; in the current folder for a server. Nothing is made."""
-    path = parse_address(storage).path
-    return Path("autotune.artifacts") if path is None else path.with_suffix(".artifacts")
+    address = parse_address(storage)
+    if isinstance(address, ServerAddress):
+        return Path("autotune.artifacts")
+    return address.path.with_suffix(".artifacts")
 
 
 def open_artifacts(folder: Path) -> FileSystemArtifactStore:

@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import sqlalchemy.exc
 from optuna.exceptions import ExperimentalWarning
 from optuna.storages import BaseStorage
 from optuna.study import Study
@@ -23,7 +22,7 @@ from autotune.report.versions import MACHINE
 from autotune.spec.device import Device
 from autotune.studies.outcome import TrialResult
 from autotune.studies.search.history import Known
-from autotune.studies.storage.retry import transient_errors
+from autotune.studies.storage.retry import STORAGE_ERRORS
 from autotune.tune.engine_output import results_of
 from autotune.tune.observer import RunObserver
 from autotune.tune.tuning_study import TuningStudy
@@ -178,7 +177,7 @@ def _can_draw(orders: _Orders) -> bool:
 
 def _trouble() -> tuple[type[BaseException], ...]:
     """A note that cannot be written must not end a run: the trials themselves will tell."""
-    return (*transient_errors(), sqlalchemy.exc.SQLAlchemyError)
+    return (OSError, *STORAGE_ERRORS)
 
 
 def write_note(study: Study, subject: Subject, known: Sequence[Known], folder: Path | None) -> None:

@@ -25,7 +25,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage
 from optuna.trial import TrialState, create_trial
 
-from autotune.studies.storage.retry import retry_storage, transient_errors
+from autotune.studies.storage.retry import TRANSIENT_ERRORS, retry_storage
 from autotune.studies.storage.transactions import WORKER
 
 LEASES = "autotune workers"
@@ -113,7 +113,7 @@ class Lease:
         self._stop.set()
         self._thread.join(1.0)
         with suppress(
-            UpdateFinishedTrialError, *transient_errors()
+            UpdateFinishedTrialError, *TRANSIENT_ERRORS
         ):  # who looks sees that we are gone
             self._storage.set_trial_state_values(self._trial_id, TrialState.COMPLETE, [0.0])
 
@@ -127,7 +127,7 @@ class Lease:
 
     def _beat(self) -> None:
         while not self._stop.wait(self._beat_s):
-            with suppress(*transient_errors()):  # the next beat may pass
+            with suppress(*TRANSIENT_ERRORS):  # the next beat may pass
                 self._count += 1
                 try:
                     self._storage.set_trial_user_attr(self._trial_id, _BEAT, self._count)

@@ -21,31 +21,37 @@ from autotune.errors import MissingStorageError, StorageError
 from autotune.studies.storage.database import check_version, engine_kwargs, raw_storage
 from autotune.studies.storage.journal import cut_torn_line
 from autotune.studies.storage.open import checked_address, close_storage, explained, open_storage
+from autotune.studies.storage.retry import RECOVER
 from autotune.studies.storage.schema import Age, Schema, creating, schema_of, version_of
-from autotune.studies.storage.url import StorageAddress, StorageKind
+from autotune.studies.storage.url import (
+    DatabaseAddress,
+    JournalAddress,
+    ServerAddress,
+    SqliteAddress,
+    StorageAddress,
+)
 
 _PATIENCE_S = 60.0
-_DUMPS = {"postgresql": "pg_dump", "mysql": "mysqldump --single-transaction"}
+DUMP_TOOL = "pg_dump"
+"""PostgreSQL's program that makes an exact copy of a database."""
 
 
 def back_up(text: str, target: Path | None = None) -> Path:
-    """Copy the storage while others write to it; returns where to.
+    """Copy the storage while others write to it, and return the copy's path.
 
-    A SQLite file is copied as it is at one moment, a journal up to its last whole line. What is
-    on a server is copied study by study into a new SQLite file: each study as it is when its turn
+    A SQLite file is copied as it is at one moment, a journal up to its last whole line. A server's
+    database is copied study by study into a new SQLite file: each study as it is when its turn
     comes. ``target`` is by default beside the file, or in the current folder, named by the time.
-    Raises StorageError where it exists, or where either cannot be read or written.
+    Raises StorageError if it exists, or if either cannot be read or written.
     """
     address = checked_address(text)
     target = target or _dated(address)
     if target.exists():
         raise StorageError(f"{target} exists; a backup overwrites nothing. Name another file")
     with explained(address), _replacing(target) as fresh:
-        if address.kind is StorageKind.SQLITE:
-            assert address.path is not None
+        if isinstance(address, SqliteAddress):
             _copy_sqlite(address.path, fresh)
-        elif address.kind is StorageKind.JOURNAL:
-            assert address.path is not None
+        elif isinstance(address, JournalAddress):
             shutil.copyfile(address.path, fresh)
             cut_torn_line(fresh)
         else:
@@ -54,17 +60,15 @@ def back_up(text: str, target: Path | None = None) -> Path:
 
 
 def upgrade(text: str, *, backed_up: bool = False) -> tuple[str, Path | None]:
-    """Bring an older Optuna's schema up to this one's; returns the version, and the backup's place.
+    """Bring an older Optuna's schema up to the installed one's. Return the version, and the
+    backup's path.
 
     A SQLite file is copied first. ``backed_up`` says that somebody has copied a server's database.
-    Raises StorageError for what is newer or no database, and where there is no copy.
+    Raises StorageError if the schema is newer, there is none, or there is no copy.
     """
     address = checked_address(text)
-    if address.url is None:
-        raise StorageError(
-            f"{address.public} has no schema of its own: there is nothing to upgrade. For a gRPC "
-            "server, upgrade the storage that it serves"
-        )
+    if isinstance(address, JournalAddress):
+        raise StorageError(f"{address.public} has no schema: there is nothing to upgrade")
     with explained(address):
         engine = sqlalchemy.create_engine(address.url, **engine_kwargs(address))
         try:
@@ -75,13 +79,8 @@ def upgrade(text: str, *, backed_up: bool = False) -> tuple[str, Path | None]:
             engine.dispose()
 
 
-def dump_tool(address: StorageAddress) -> str:
-    """What makes an exact copy of a server's database; empty for other storages."""
-    return _DUMPS.get(address.url.get_backend_name(), "") if address.url is not None else ""
-
-
 def _upgraded(
-    engine: sqlalchemy.Engine, text: str, address: StorageAddress, *, backed_up: bool
+    engine: sqlalchemy.Engine, text: str, address: DatabaseAddress, *, backed_up: bool
 ) -> tuple[str, Path | None]:
     if schema_of(engine) is Schema.COMPLETE:
         version, age = version_of(engine)
@@ -89,13 +88,13 @@ def _upgraded(
             return version, None
         if age is Age.NEWER:
             check_version(engine, address)  # raises
-    if address.kind is StorageKind.SERVER and not backed_up:
-        tool = dump_tool(address) or "your database's tools"
+    if isinstance(address, ServerAddress) and not backed_up:
         raise StorageError(
-            f"a backup comes first: make one of {address.public} with {tool}, then say --backed-up"
+            f"a backup comes first: make one of {address.public} with {DUMP_TOOL}, then say "
+            "--backed-up"
         )
-    copy = back_up(text) if address.kind is StorageKind.SQLITE else None
-    with creating(engine, address.path), _hushed():
+    copy = back_up(text) if isinstance(address, SqliteAddress) else None
+    with creating(engine, address), _hushed():
         raw_storage(address, engine_kwargs(address)).upgrade()
     check_version(engine, address)
     return version_of(engine)[0], copy
@@ -103,7 +102,7 @@ def _upgraded(
 
 @contextmanager
 def _hushed() -> Iterator[None]:
-    """Alembic tells every step on stderr, and Optuna warns of its own old names."""
+    """Silence Alembic, which tells every step on stderr, and Optuna's warnings of its old names."""
     with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
         warnings.simplefilter("ignore")
         yield
@@ -120,10 +119,7 @@ def _copy_sqlite(source: Path, fresh: Path) -> None:
     except sqlite3.Error as error:
         found = str(error)
     if found != "ok":
-        raise StorageError(
-            f"{source} cannot be copied: {found}. 'sqlite3 FILE .recover' may save what a damaged "
-            "one has"
-        )
+        raise StorageError(f"{source} cannot be copied: {found}. If it is damaged, {RECOVER}")
 
 
 def _copy_studies(text: str, fresh: Path) -> None:
@@ -141,7 +137,7 @@ def _copy_studies(text: str, fresh: Path) -> None:
 
 @contextmanager
 def _replacing(target: Path) -> Iterator[Path]:
-    """A file that becomes ``target`` when all went well, and is gone otherwise."""
+    """Yield a file that becomes ``target`` when all went well, and is gone otherwise."""
     fresh = target.with_name(f".{secrets.token_hex(8)}.backup")
     try:
         yield fresh
@@ -154,6 +150,6 @@ def _replacing(target: Path) -> Iterator[Path]:
 
 
 def _dated(address: StorageAddress) -> Path:
-    place = address.path or Path("autotune.db")
+    place = Path("autotune.db") if isinstance(address, ServerAddress) else address.path
     when = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     return place.with_name(f"{place.stem}-{when}{place.suffix}")

@@ -1,4 +1,4 @@
-"""What a storage is made of and whether it is sound, however old it is."""
+"""Checking a storage: its kind, its schema, its soundness and its trials, however old it is."""
 
 from __future__ import annotations
 
@@ -16,19 +16,24 @@ from autotune.studies.storage.open import (
     checked_address,
     close_storage,
     explained,
-    fault_words,
     open_storage,
 )
+from autotune.studies.storage.retry import RECOVER, error_words
 from autotune.studies.storage.schema import Age, Schema, schema_of, version_of
-from autotune.studies.storage.url import StorageAddress, StorageKind
+from autotune.studies.storage.url import (
+    DatabaseAddress,
+    JournalAddress,
+    ServerAddress,
+    SqliteAddress,
+    StorageAddress,
+)
 from autotune.studies.study_record import LAYOUT
 
 _STALE = datetime.timedelta(hours=1)
-"""No trial takes so long: whoever had it is gone."""
+"""The age at which a running trial counts as left by a dead run: none takes so long."""
 
 
 _RUNNING = TrialState.RUNNING
-_MEND = "go on with a backup, or save what is there by 'sqlite3 FILE .recover'"
 _ADVICE = {
     Age.CURRENT: "",
     Age.OLDER: ", older than this one's: 'autotune storage upgrade'",
@@ -37,8 +42,8 @@ _ADVICE = {
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
-    """One line; ``fault`` is a reason to act, a warning otherwise where ``doubt``."""
+class StorageFinding:
+    """One line of the check. A ``fault`` is a reason to act; a ``doubt`` is a warning."""
 
     what: str
     detail: str
@@ -46,19 +51,21 @@ class Finding:
     doubt: bool = False
 
 
-def condition(text: str) -> list[Finding]:
-    """Look at everything, change nothing. Raises StorageError where it cannot be looked at."""
+def check_storage(text: str) -> list[StorageFinding]:
+    """Look at everything and change nothing. Raises StorageError if the storage cannot be read."""
     address = checked_address(text)
-    found = [Finding("storage", f"{address.public}, a {address.kind.value}{_size(address)}")]
-    if address.url is not None:
+    found = [StorageFinding("storage", f"{address.public}, a {address.kind}{_size(address)}")]
+    if not isinstance(address, JournalAddress):
         with explained(address):
             engine = sa.create_engine(address.url, **engine_kwargs(address))
             try:
                 found += _of_database(engine, address)
             except sa.exc.DatabaseError as error:
-                if address.kind is StorageKind.SERVER:
+                if isinstance(address, ServerAddress):
                     raise
-                found.append(Finding("integrity", f"{fault_words(error)}; {_MEND}", fault=True))
+                found.append(
+                    StorageFinding("integrity", f"{error_words(error)}; {RECOVER}", fault=True)
+                )
             finally:
                 engine.dispose()
         if any(finding.fault for finding in found):
@@ -71,36 +78,38 @@ def condition(text: str) -> list[Finding]:
 
 
 def _size(address: StorageAddress) -> str:
-    return f", {address.path.stat().st_size / 2**20:.1f} MiB" if address.path is not None else ""
+    if isinstance(address, ServerAddress):
+        return ""
+    return f", {address.path.stat().st_size / 2**20:.1f} MiB"
 
 
-def _of_database(engine: sa.Engine, address: StorageAddress) -> Iterator[Finding]:
+def _of_database(engine: sa.Engine, address: DatabaseAddress) -> Iterator[StorageFinding]:
     with engine.connect() as connection:
-        if address.kind is StorageKind.SQLITE:
+        if isinstance(address, SqliteAddress):
             faults = [row[0] for row in connection.exec_driver_sql("PRAGMA integrity_check")]
             sound = faults == ["ok"]
-            yield Finding("integrity", "; ".join(faults[:5]), fault=not sound)
+            yield StorageFinding("integrity", "; ".join(faults[:5]), fault=not sound)
             mode = connection.exec_driver_sql("PRAGMA journal_mode").scalar()
-            yield Finding("journal mode", f"{mode}")
+            yield StorageFinding("journal mode", f"{mode}")
     schema = schema_of(engine)
     if schema is not Schema.COMPLETE:
-        yield Finding("schema", f"Optuna's tables: {schema.value}", fault=True)
+        yield StorageFinding("schema", f"Optuna's tables: {schema.value}", fault=True)
         return
     version, age = version_of(engine)
     with engine.connect() as connection:
         made_by = connection.exec_driver_sql("SELECT library_version FROM version_info").scalar()
     words = f"{version}, of Optuna {made_by}{_ADVICE[age]}"
-    yield Finding("schema", words, fault=age is not Age.CURRENT)
+    yield StorageFinding("schema", words, fault=age is not Age.CURRENT)
 
 
-def _of_studies(storage: BaseStorage) -> Iterator[Finding]:
+def _of_studies(storage: BaseStorage) -> Iterator[StorageFinding]:
     studies = storage.get_all_studies()
     layouts = Counter(int(study.user_attrs.get("layout", 0)) for study in studies)
     others = layouts.pop(0, 0)
     newer = [layout for layout in layouts if layout > LAYOUT]
     detail = ", ".join(f"{count} of layout {layout}" for layout, count in sorted(layouts.items()))
     words = f"{detail or 'none of ours'}{f', {others} of others' if others else ''}"
-    yield Finding("studies", words, fault=bool(newer))
+    yield StorageFinding("studies", words, fault=bool(newer))
     states: Counter[TrialState] = Counter()
     begun: list[datetime.datetime] = []  # of ours: other people's trials are their affair
     for study in studies:
@@ -109,15 +118,15 @@ def _of_studies(storage: BaseStorage) -> Iterator[Finding]:
         if "layout" in study.user_attrs:
             begun += [t.datetime_start for t in trials if t.state == _RUNNING and t.datetime_start]
     words = ", ".join(f"{n} {state.name.lower()}" for state, n in sorted(states.items()))
-    yield Finding("trials", words or "none")
+    yield StorageFinding("trials", words or "none")
     yield _in_work(begun)
 
 
-def _in_work(begun: list[datetime.datetime]) -> Finding:
+def _in_work(begun: list[datetime.datetime]) -> StorageFinding:
     if not begun:
-        return Finding("in work", "nothing")
+        return StorageFinding("in work", "nothing")
     oldest = min(begun)
     stale = datetime.datetime.now() - oldest > _STALE
     words = f"{len(begun)} trials, the oldest since {oldest:%Y-%m-%d %H:%M:%S}"
     more = ": left by a dead run, the next one asks it again" if stale else ""
-    return Finding("in work", words + more, doubt=stale)
+    return StorageFinding("in work", words + more, doubt=stale)

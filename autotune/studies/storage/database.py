@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 from typing import Any
 
 import sqlalchemy
@@ -13,49 +12,52 @@ from optuna.storages import RDBStorage
 from autotune.errors import MissingStorageError, StorageError
 from autotune.studies.storage.fast_rdb import FastRDBStorage
 from autotune.studies.storage.schema import Age, Schema, creating, schema_of, version_of
-from autotune.studies.storage.url import StorageAddress
+from autotune.studies.storage.url import (
+    DatabaseAddress,
+    ServerAddress,
+    SqliteAddress,
+    StorageAddress,
+)
 
 _BUSY_TIMEOUT_S = 60.0
 _CONNECT_TIMEOUT_S = 10
-_DRIVERS_WITH_TIMEOUT = ("psycopg", "psycopg2", "pymysql", "mysqldb")
+_DRIVERS_WITH_TIMEOUT = ("psycopg", "psycopg2")
 
 logging.getLogger("alembic").setLevel(logging.WARNING)
 
 
-def open_database(address: StorageAddress, *, create: bool) -> RDBStorage:
+def open_database(address: DatabaseAddress, *, create: bool) -> RDBStorage:
     """Open, and with ``create`` make, a SQLite file or a database on a server.
 
-    Raises StorageError as ``storage.open_storage``, and what SQLAlchemy and drivers raise.
+    Raises StorageError as ``open_storage`` does, and the errors of SQLAlchemy and of drivers.
     """
-    assert address.url is not None
     kwargs = engine_kwargs(address)
     engine = sqlalchemy.create_engine(address.url, **kwargs)
     try:
         found = schema_of(engine)
         if found is Schema.MISSING and create:
-            with creating(engine, address.path):
+            with creating(engine, address):
                 storage = raw_storage(address, kwargs, create=True)
         elif found is Schema.MISSING:
             raise missing(address)
         else:
             check_version(engine, address)
             storage = raw_storage(address, kwargs)
-        if address.path is not None:
-            _persist_wal(engine, address.path)
+        if isinstance(address, SqliteAddress):
+            _persist_wal(engine, address)
     finally:
         engine.dispose()
-    if address.path is not None:
+    if isinstance(address, SqliteAddress):
         sqlalchemy.event.listen(storage.engine, "connect", _sync_less)
         storage.engine.dispose()
     return storage
 
 
 def raw_storage(
-    address: StorageAddress, kwargs: dict[str, Any], *, create: bool = False
+    address: DatabaseAddress, kwargs: dict[str, Any], *, create: bool = False
 ) -> RDBStorage:
-    """Optuna's storage, whatever version its schema has. Of a schema that is not complete it
-    writes the version even without ``create``."""
-    assert address.url is not None
+    """Return Optuna's storage, whatever version its schema has. If the schema is not complete,
+    Optuna writes its version even without ``create``."""
     return FastRDBStorage(
         address.url.render_as_string(hide_password=False),
         engine_kwargs=kwargs,
@@ -64,8 +66,8 @@ def raw_storage(
     )
 
 
-def check_version(engine: sqlalchemy.Engine, address: StorageAddress) -> None:
-    """Raises StorageError unless a schema that is there is this Optuna's."""
+def check_version(engine: sqlalchemy.Engine, address: DatabaseAddress) -> None:
+    """Raise StorageError unless the schema, which must be there, is the installed Optuna's."""
     if schema_of(engine) is Schema.ANCIENT:
         version, age = "from before Optuna 1.2", Age.OLDER
     else:
@@ -84,19 +86,19 @@ def check_version(engine: sqlalchemy.Engine, address: StorageAddress) -> None:
 
 
 def missing(address: StorageAddress) -> MissingStorageError:
-    """The error for a storage that nobody has made."""
+    """Return the error for a storage that nobody has made."""
+    where = address.public if isinstance(address, ServerAddress) else address.path
     return MissingStorageError(
-        f"there is no storage at {address.path or address.public}; start with 'autotune run', or "
-        "name it"
+        f"there is no storage at {where}; start with 'autotune run', or name it"
     )
 
 
-def engine_kwargs(address: StorageAddress) -> dict[str, Any]:
-    """SQLite waits for locks. A server's connections are looked at before they are used (it may
-    have restarted), and are few: hundreds of workers may share a server's hundred."""
-    if address.path is not None:
+def engine_kwargs(address: DatabaseAddress) -> dict[str, Any]:
+    """Return SQLAlchemy's options. SQLite waits for locks. A server's connections are looked at
+    before they are used (it may have restarted), and are few: hundreds of workers may share a
+    server's hundred."""
+    if isinstance(address, SqliteAddress):
         return {"connect_args": {"timeout": _BUSY_TIMEOUT_S}}
-    assert address.url is not None
     driver = address.url.drivername.partition("+")[2]
     connect = {"connect_timeout": _CONNECT_TIMEOUT_S} if driver in _DRIVERS_WITH_TIMEOUT else {}
     return {
@@ -108,17 +110,17 @@ def engine_kwargs(address: StorageAddress) -> dict[str, Any]:
     }
 
 
-def _persist_wal(engine: sqlalchemy.Engine, path: Path) -> None:
-    """Readers never wait for the writer. The file remembers it; two must not switch at once."""
+def _persist_wal(engine: sqlalchemy.Engine, address: SqliteAddress) -> None:
+    """Let readers never wait for the writer. The file remembers it; two must not switch at once."""
     with engine.connect() as connection:
         if connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal":
             return
-        with creating(engine, path):
+        with creating(engine, address):
             connection.exec_driver_sql("PRAGMA journal_mode=WAL")
 
 
 def _sync_less(connection: Any, _record: object) -> None:
-    """With WAL, a power cut may lose the last commits, a kill none."""
+    """Sync less often: with WAL, a power cut may lose the last commits, a kill none."""
     cursor = connection.cursor()
     cursor.execute("PRAGMA synchronous=NORMAL")
     cursor.close()

@@ -1,10 +1,9 @@
-"""A storage that does not answer for a while: locked, on a full disk, its server restarting."""
+"""The errors that a storage in use may raise, in words, and trying again those that may pass."""
 
 from __future__ import annotations
 
 import logging
 import random
-import sys
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -13,10 +12,22 @@ import sqlalchemy.exc
 from optuna.exceptions import StorageInternalError
 
 from autotune.errors import StorageFailedError
-from autotune.studies.storage.open import fault_words
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
+
+STORAGE_ERRORS = (StorageInternalError, sqlalchemy.exc.SQLAlchemyError)
+"""Every error of a storage of any kind."""
+TRANSIENT_ERRORS = (
+    StorageInternalError,
+    sqlalchemy.exc.OperationalError,
+    sqlalchemy.exc.InternalError,
+    sqlalchemy.exc.InterfaceError,
+    OSError,
+)
+"""Errors that may pass: a lock, a full disk, a server that restarts."""
+RECOVER = "go on with a backup, or save what is there by 'sqlite3 FILE .recover'"
+"""Advice about a damaged SQLite file."""
 
 PATIENCE_S = 180.0
 """How long a step is tried again. SQLite waits a minute for a lock by itself each time."""
@@ -30,9 +41,9 @@ def retry_storage(
     patience_s: float = PATIENCE_S,
     is_hurried: Callable[[], bool] = lambda: False,
 ) -> _T:
-    """The value of ``step``, which may be called several times: it must be safe to repeat.
+    """Return the value of ``step``, which may be called several times: it must be safe to repeat.
 
-    Raises StorageFailedError where the storage still fails after ``patience_s``, or once
+    Raises StorageFailedError if the storage still fails after ``patience_s``, or once
     ``is_hurried``.
     """
     began = time.monotonic()
@@ -40,34 +51,32 @@ def retry_storage(
     while True:
         try:
             return step()
-        except transient_errors() as error:
+        except TRANSIENT_ERRORS as error:
             waited_s = time.monotonic() - began
             if waited_s > patience_s or is_hurried():
-                raise StorageFailedError(
-                    f"the storage failed for {waited_s:.0f} s: {_words(error)}. Everything "
-                    "that was told to it is safe; mend the cause (a full disk, a lock held by "
-                    "another program, a server that is down) and run the same again"
-                ) from error
+                raise StorageFailedError(failure_words(error, waited_s)) from error
             if waited_s > _SAY_AFTER_S and not said:
                 said = True
-                _log.warning("the storage fails, trying again: %s", _words(error))
+                _log.warning("the storage fails, trying again: %s", error_words(error))
         time.sleep(wait_s * random.uniform(0.5, 1.0))
         wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
 
 
-def transient_errors() -> tuple[type[BaseException], ...]:
-    """What storages raise when it is not the caller's fault."""
-    found: tuple[type[BaseException], ...] = (
-        StorageInternalError,
-        sqlalchemy.exc.OperationalError,
-        sqlalchemy.exc.InternalError,
-        sqlalchemy.exc.InterfaceError,
-        OSError,
+def error_words(error: BaseException) -> str:
+    """Return the first cause's own words on one line, without a login."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def failure_words(error: BaseException, waited_s: float = 0.0) -> str:
+    """Return what failed, and what to do about it."""
+    words = error_words(error)
+    if "malformed" in words:
+        return f"the storage is damaged: {words}. 'autotune storage check' says more; {RECOVER}"
+    since = f" for {waited_s:.0f} s" if waited_s else ""
+    return (
+        f"the storage failed{since}: {words}. Everything that was told to it is safe; mend the "
+        "cause (a full disk, a lock held by another program, a server that is down) and run the "
+        "same again"
     )
-    grpc = sys.modules.get("grpc")  # loaded where a storage speaks it
-    return found if grpc is None else (*found, grpc.RpcError)
-
-
-def _words(error: BaseException) -> str:
-    """On one line."""
-    return " ".join(fault_words(error).split()) or type(error).__name__

@@ -16,26 +16,26 @@ from optuna.storages._rdb.models import SCHEMA_VERSION
 
 from autotune.errors import StorageError
 from autotune.intervals import POLL_S
+from autotune.studies.storage.url import DatabaseAddress, SqliteAddress
 
 _PATIENCE_S = 60.0
-_LOCK_NAME = "autotune.schema"
 _LOCK_KEY = 0x6175746F74756E65
 """The ASCII of ``autotune``: PostgreSQL's advisory locks have numbers."""
 
 
 class Schema(enum.Enum):
-    """What a database holds."""
+    """The state of Optuna's tables in a database."""
 
     MISSING = "missing"
-    """No tables of Optuna, or some: whoever makes them died, or is still at it."""
+    """There are no tables of Optuna, or some: their maker died, or is still at it."""
     COMPLETE = "complete"
-    """With the mark that is written last. Which version is not said."""
+    """The mark that is written last is there; it says nothing of the version."""
     ANCIENT = "ancient"
-    """Of an Optuna before 1.2, which had no such mark."""
+    """An Optuna before 1.2 made them, which had no such mark."""
 
 
 def schema_of(engine: sa.Engine) -> Schema:
-    """Look without changing anything. Raises SQLAlchemyError where that is impossible."""
+    """Look without changing anything. Raises SQLAlchemyError if that is impossible."""
     with engine.connect() as connection:
         tables = set(sa.inspect(connection).get_table_names())
         if "alembic_version" in tables and _first(connection, "SELECT version_num FROM {}"):
@@ -47,7 +47,7 @@ def schema_of(engine: sa.Engine) -> Schema:
 
 
 class Age(enum.Enum):
-    """Of a complete schema, as this Optuna sees it."""
+    """The age of a complete schema, seen from the installed Optuna."""
 
     CURRENT = "current"
     OLDER = "older"
@@ -55,7 +55,7 @@ class Age(enum.Enum):
 
 
 def version_of(engine: sa.Engine) -> tuple[str, Age]:
-    """The version of a complete schema. Raises SQLAlchemyError where it cannot be read."""
+    """Return the version of a complete schema. Raises SQLAlchemyError if it cannot be read."""
     from alembic.script import ScriptDirectory  # a tenth of a second: not for ``status``
 
     with engine.connect() as connection:
@@ -68,31 +68,19 @@ def version_of(engine: sa.Engine) -> tuple[str, Age]:
 
 
 @contextmanager
-def creating(engine: sa.Engine, path: Path | None) -> Iterator[None]:
-    """Hold what only one process at a time may: making tables. Goes with a killed process.
+def creating(engine: sa.Engine, address: DatabaseAddress) -> Iterator[None]:
+    """Hold the lock that one process at a time needs to make tables. It goes with a killed process.
 
-    ``path`` is that of a SQLite file: its folder is locked, so that no lock file is left. Raises
-    StorageError where another process holds it for a minute.
+    The folder of a SQLite file is locked, so that no lock file is left. Raises StorageError if
+    another process holds it for a minute.
     """
-    if path is not None:
-        with _folder_locked(path.parent):
+    if isinstance(address, SqliteAddress):
+        with _folder_locked(address.path.parent):
             yield
-    elif engine.dialect.name in ("mysql", "mariadb"):
-        with engine.connect() as connection:
-            words = sa.text("SELECT GET_LOCK(:name, :seconds)")
-            got = connection.execute(words, {"name": _LOCK_NAME, "seconds": _PATIENCE_S}).scalar()
-            if not got:
-                raise StorageError(_waited("the database"))
-            try:
-                yield
-            finally:
-                connection.execute(sa.text("SELECT RELEASE_LOCK(:name)"), {"name": _LOCK_NAME})
-    elif engine.dialect.name == "postgresql":
+    else:
         with engine.begin() as connection:  # a pooler may hand out connections by transaction
             connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK_KEY})
             yield
-    else:
-        yield
 
 
 @contextmanager
@@ -106,18 +94,14 @@ def _folder_locked(folder: Path) -> Iterator[None]:
                 break
             except BlockingIOError:
                 if time.monotonic() > deadline:
-                    raise StorageError(_waited(str(folder))) from None
+                    raise StorageError(
+                        f"another process has been making a storage in {folder} for "
+                        f"{_PATIENCE_S:.0f} s. Is it stopped? End it and try again"
+                    ) from None
                 time.sleep(POLL_S)
         yield
     finally:
         os.close(descriptor)
-
-
-def _waited(where: str) -> str:
-    return (
-        f"another process has been making a storage in {where} for {_PATIENCE_S:.0f} s. "
-        "Is it stopped? End it and try again"
-    )
 
 
 def _first(connection: sa.Connection, query: str, table: str = "alembic_version") -> object:

@@ -1,11 +1,11 @@
-"""What ``--storage`` may say, and how it is shown without its password."""
+"""The text of ``--storage``, parsed, and shown without its password."""
 
 from __future__ import annotations
 
-import enum
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar, TypeAlias
 from urllib.parse import unquote
 
 import sqlalchemy.exc
@@ -14,102 +14,114 @@ from sqlalchemy.engine import URL, make_url
 from autotune.errors import StorageError
 
 ALLOWED = (
-    "Allowed are a file path, sqlite:///FILE, journal:FILE, postgresql+psycopg://USER@HOST/DB, "
-    "mysql+pymysql://USER@HOST/DB and grpc://HOST:PORT"
+    "Allowed are a file path, sqlite:///FILE, journal:FILE and postgresql+psycopg://USER@HOST/DB"
 )
-GRPC_PORT = 13000
-"""Optuna's own default."""
-
 _JOURNAL = "journal:"
-_GRPC = "grpc://"
-_DRIVERS = {
-    "postgres": "postgresql+psycopg",
-    "postgresql": "postgresql+psycopg",
-    "mysql": "mysql+pymysql",
-    "mariadb": "mysql+pymysql",
-    "mariadb+pymysql": "mysql+pymysql",
-}
-"""What people write → the driver that an extra of ours brings. Optuna knows MariaDB as mysql."""
+_DRIVER = "postgresql+psycopg"
+_POSTGRES = ("postgres", "postgresql")
+"""Schemes that people write for the driver that the extra ``postgres`` brings."""
 _SECRET = re.compile(r"pass|pwd|secret|token|key", re.IGNORECASE)
 """Options of a URL's query whose values are nobody's business."""
-
-
-class StorageKind(enum.Enum):
-    """How a storage is reached."""
-
-    SQLITE = "SQLite file"
-    SERVER = "database server"
-    JOURNAL = "journal file"
-    GRPC = "gRPC server"
+_COPY = (
+    "To keep what is in one, let the version of autotune that wrote it copy it into a SQLite file "
+    "('autotune storage backup --storage URL autotune.db'), and use --storage autotune.db"
+)
+_GONE = {
+    "mysql": f"MySQL and MariaDB are no storages any more. {ALLOWED}. {_COPY}",
+    "mariadb": f"MySQL and MariaDB are no storages any more. {ALLOWED}. {_COPY}",
+    "grpc": f"gRPC servers are no storages any more. {ALLOWED}. Name the SQLite file or the "
+    f"database that the server served. {_COPY}",
+}
+"""Backends of earlier versions, and what to do about a storage that is on one."""
 
 
 @dataclass(frozen=True, slots=True)
-class StorageAddress:
-    """A storage, parsed. ``public`` is for people and logs; the rest may hold a password."""
+class SqliteAddress:
+    """A SQLite file on a local disk."""
 
-    kind: StorageKind
+    kind: ClassVar[str] = "SQLite file"
     public: str
-    path: Path | None = None
-    """Of a file."""
-    url: URL | None = field(default=None, repr=False)
-    """Of a database."""
-    host: str = ""
-    port: int = GRPC_PORT
+    path: Path
+    url: URL = field(repr=False)
 
-    def scrub(self, text: str) -> str:
-        """``text`` without the password, wherever a driver's message has it."""
-        for secret in _secrets(self.url) if self.url is not None else ():
-            text = text.replace(secret, "***")
-        return text
 
-    @property
-    def is_shared(self) -> bool:
-        """Whether other machines may use it; a journal only where they share its disk."""
-        return self.kind is not StorageKind.SQLITE
+@dataclass(frozen=True, slots=True)
+class ServerAddress:
+    """A database on a PostgreSQL server. ``public`` is for people; ``url`` may hold a password."""
+
+    kind: ClassVar[str] = "database server"
+    public: str
+    url: URL = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class JournalAddress:
+    """A file in the format of Optuna's journal, which may be on a shared disk."""
+
+    kind: ClassVar[str] = "journal file"
+    public: str
+    path: Path
+
+
+StorageAddress: TypeAlias = SqliteAddress | ServerAddress | JournalAddress
+DatabaseAddress: TypeAlias = SqliteAddress | ServerAddress
 
 
 def parse_address(text: str) -> StorageAddress:
-    """Read what ``--storage`` says. Raises StorageError, which never repeats a password."""
+    """Read the value of ``--storage``. Raises StorageError, which never repeats a password."""
     if text.startswith(_JOURNAL):
-        return _file(StorageKind.JOURNAL, text.removeprefix(_JOURNAL), text)
-    if text.startswith(_GRPC):
-        return _grpc(text)
+        return JournalAddress(text, _file(text.removeprefix(_JOURNAL), text))
     if "://" not in text:
-        return _file(StorageKind.SQLITE, text, text)
+        path = _file(text, text)
+        return SqliteAddress(text, path, URL.create("sqlite", database=str(path)))
     return _database(text)
 
 
-def _file(kind: StorageKind, name: str, text: str) -> StorageAddress:
+def public_url(url: str) -> str:
+    """Return the URL without its password, for people and logs."""
+    try:
+        return parse_address(url).public
+    except StorageError:
+        return url.split("://", maxsplit=1)[0] + "://…"
+
+
+def storage_url(text: str) -> str:
+    """Return a URL as it is, and a plain path as a SQLite URL."""
+    return text if "://" in text or text.startswith(_JOURNAL) else f"sqlite:///{text}"
+
+
+def scrub(address: StorageAddress, text: str) -> str:
+    """Return ``text`` without the password, wherever a driver's message has it."""
+    for secret in _secrets(address.url) if isinstance(address, ServerAddress) else ():
+        text = text.replace(secret, "***")
+    return text
+
+
+def _file(name: str, text: str) -> Path:
     if not name or "\0" in name:
         raise StorageError(f"--storage {text!r} names no file. {ALLOWED}")
-    path = Path(name).expanduser()
-    url = URL.create("sqlite", database=str(path)) if kind is StorageKind.SQLITE else None
-    return StorageAddress(kind, text, path, url)
+    return Path(name).expanduser()
 
 
-def _grpc(text: str) -> StorageAddress:
-    rest = text.removeprefix(_GRPC).rstrip("/")
-    match = re.fullmatch(r"(?P<host>\[[0-9a-fA-F:]+\]|[^\s:/@\[\]]+)(?::(?P<port>[0-9]+))?", rest)
-    port = int(match["port"] or GRPC_PORT) if match else 0
-    if not match or not 0 < port < 65536:
-        raise StorageError(f"a gRPC storage is grpc://HOST:PORT, without a login. {ALLOWED}")
-    return StorageAddress(StorageKind.GRPC, text, host=match["host"], port=port)
-
-
-def _database(text: str) -> StorageAddress:
-    url = _url(text)
-    if url.get_backend_name() != "sqlite":
-        return StorageAddress(StorageKind.SERVER, _shown(url), url=url)
+def _database(text: str) -> DatabaseAddress:
+    scheme, _, rest = text.partition("://")
+    backend = scheme.partition("+")[0]
+    if backend in _GONE:
+        raise StorageError(f"'{scheme}://…' came as --storage: {_GONE[backend]}")
+    if backend not in ("sqlite", *_POSTGRES):
+        raise StorageError(f"'{scheme}://…' is no storage URL. {ALLOWED}")
+    url = _url(_DRIVER if scheme in _POSTGRES else scheme, rest)
+    if backend != "sqlite":
+        return ServerAddress(_shown(url), url)
     name = url.database or ""
     if name in ("", ":memory:") or name.startswith("file:"):
         raise StorageError(f"{text!r} is no file that another process could open. {ALLOWED}")
-    return StorageAddress(StorageKind.SQLITE, text, Path(name), url)
+    return SqliteAddress(text, Path(name), url)
 
 
-def _url(text: str) -> URL:
-    scheme, _, rest = text.partition("://")
+def _url(scheme: str, rest: str) -> URL:
     try:
-        url = make_url(f"{_DRIVERS.get(scheme, scheme)}://{rest}")
+        url = make_url(f"{scheme}://{rest}")
         if "@" not in f"{url.host}{url.database}":  # else a piece of a password lies there
             return url
     except (sqlalchemy.exc.ArgumentError, ValueError):

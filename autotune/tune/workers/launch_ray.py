@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 
 import autotune
 from autotune.errors import DeviceError, UsageError
-from autotune.studies.storage.url import StorageKind, parse_address
+from autotune.studies.storage.url import JournalAddress, SqliteAddress, parse_address
 from autotune.tune.processes.killable import ProcessHandle
 
 _log = logging.getLogger(__name__)
@@ -114,15 +114,15 @@ def check_reach(storage: str, hosts: Collection[str]) -> None:
     if not others:
         return
     where = f"the Ray cluster has other machines ({', '.join(others[:3])})"
-    advice = "Use postgresql+psycopg://…, grpc://HOST:PORT, or journal:FILE on a disk they share"
+    advice = "Use postgresql+psycopg://…, or journal:FILE on a disk they share"
     address = parse_address(storage)
-    if address.kind is StorageKind.SQLITE:
+    if isinstance(address, SqliteAddress):
         raise UsageError(f"{where}, and they cannot open {address.public}. {advice}")
-    host = address.url.host if address.url is not None else address.host
-    if address.path is None and (host or "localhost") in _LOOPBACK:
+    if isinstance(address, JournalAddress):
+        if not address.path.is_absolute():
+            raise UsageError(f"{where}: give the journal's whole path, as journal:/share/FILE")
+    elif (address.url.host or "localhost") in _LOOPBACK:
         raise UsageError(f"{where}, for whom {address.public} is not this machine. {advice}")
-    if address.path is not None and not address.path.is_absolute():
-        raise UsageError(f"{where}: give the journal's whole path, as journal:/share/FILE")
 
 
 class RayProcess:

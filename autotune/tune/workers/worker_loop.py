@@ -24,7 +24,7 @@ from autotune.studies.coordination.claims import claim
 from autotune.studies.coordination.leases import Census, Lease
 from autotune.studies.outcome import Outcome, TrialResult, failed_compile
 from autotune.studies.search.batch_sampler import BatchSampler
-from autotune.studies.storage.retry import retry_storage, transient_errors
+from autotune.studies.storage.retry import TRANSIENT_ERRORS, retry_storage
 from autotune.studies.storage.transactions import Asked
 from autotune.studies.trial_io import abandon, ending
 from autotune.studies.trial_record import record_of
@@ -306,7 +306,7 @@ class Worker:
         """Their configs may be asked again. A storage that fails now is told nothing: whoever
         comes next sees that we are gone."""
         for trial in trials:
-            with suppress(*transient_errors()):
+            with suppress(*TRANSIENT_ERRORS):
                 abandon(self._studies[trial.position].optuna_study, trial.asked)
             self._scheduler.ended(trial.asked.trial_id)
 

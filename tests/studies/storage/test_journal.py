@@ -65,14 +65,15 @@ def test_cutting_finds_the_last_line_end_however_far(tmp_path: Path, size: int) 
 def test_a_full_disk_is_an_error_and_leaves_it_whole(journal: Path) -> None:
     code = (
         "import resource, sys, optuna, signal\n"
-        "from autotune.studies.storage.open import open_storage, storage_faults\n"
+        "from autotune.studies.storage.open import open_storage\n"
+        "from autotune.studies.storage.retry import STORAGE_ERRORS\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "storage = open_storage('journal:' + sys.argv[1], create=False)\n"
         "study = optuna.load_study(study_name='s', storage=storage)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]),) * 2)\n"
         "try:\n"
         "    study.set_user_attr('long', 'x' * 100_000)\n"
-        "except storage_faults() as error:\n"
+        "except STORAGE_ERRORS as error:\n"
         "    sys.exit(str(error))\n"
     )
     limit = journal.stat().st_size + 5000  # torn in the middle of the line

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import optuna
 import pytest
 import sqlalchemy
 from optuna.study import Study
@@ -10,7 +11,8 @@ from autotune.errors import StorageError
 from autotune.studies.key import StudyKey
 from autotune.studies.search.samplers import SAMPLERS
 from autotune.studies.space import Space
-from autotune.studies.storage.open import open_storage, public_url
+from autotune.studies.storage.open import TRIED, open_storage, reading
+from autotune.studies.storage.url import public_url
 from autotune.studies.study_record import open_study, stored_studies
 
 
@@ -49,11 +51,45 @@ def test_reading_makes_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("url", ["nonsense://x", "postgresql+nodriver://u:secret@h/db"])
+@pytest.mark.parametrize("url", ["nonsense://u:secret@h", "postgresql+nodriver://u:secret@h/db"])
 def test_an_unknown_url_never_shows_its_password(url: str) -> None:
     with pytest.raises(StorageError) as caught:
         open_storage(url, create=True)
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("mysql+pymysql://u:secret@h/db", "MySQL and MariaDB are no storages any more"),
+        ("mariadb://u:secret@h/db", "MySQL and MariaDB are no storages any more"),
+        ("grpc://h:13000", "Name the SQLite file or the database that the server served"),
+    ],
+)
+def test_a_storage_of_an_earlier_version_is_refused_with_what_to_do(url: str, words: str) -> None:
+    with pytest.raises(StorageError, match=words) as caught:
+        open_storage(url, create=True)
+    assert "autotune storage backup" in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("version", ["5.1.0", "6.0.0rc1", "4.9.0"])
+def test_an_optuna_that_was_not_tried_opens_nothing(
+    database: str, version: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(optuna, "__version__", version)
+    words = rf"Optuna {version} is installed.*pip install 'optuna=={TRIED}\.\*'"
+    with pytest.raises(StorageError, match=words):
+        open_storage(database, create=True)
+    with pytest.raises(StorageError, match=words), reading(database):
+        pass
+    assert not Path(database).exists()
+
+
+def test_the_package_asks_for_the_optuna_that_was_tried() -> None:
+    project = (Path(__file__).parents[3] / "pyproject.toml").read_text()
+    major, minor = map(int, TRIED.split("."))
+    assert f'"optuna>={TRIED},<{major}.{minor + 1}"' in project
 
 
 def test_public_url_hides_the_password() -> None:

@@ -142,7 +142,7 @@ def test_a_queued_trial_goes_to_one_asker(storage: str) -> None:
         close_storage(each)
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "grpc"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_what_nobody_made_is_missing_and_stays_so(
     kind: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:

@@ -23,7 +23,7 @@ _PATIENCE_S = 60.0
 
 
 def test_a_cluster_of_this_machine_alone_may_use_any_storage() -> None:
-    for storage in ("autotune.db", "journal:x", "grpc://localhost:1", "postgresql://u@/db"):
+    for storage in ("autotune.db", "journal:x", "postgresql://u@/db"):
         check_reach(storage, {_HERE})
 
 
@@ -33,7 +33,6 @@ def test_a_cluster_of_this_machine_alone_may_use_any_storage() -> None:
         ("autotune.db", "cannot open autotune.db"),
         ("sqlite:////share/autotune.db", "cannot open"),
         ("journal:relative/x", "whole path"),
-        ("grpc://localhost:13000", "not this machine"),
         ("postgresql://u:secret@127.0.0.1/db", "not this machine"),
         ("postgresql://u:secret@/db", "not this machine"),
     ],
@@ -45,7 +44,7 @@ def test_what_other_machines_would_not_reach_is_refused(storage: str, words: str
 
 
 def test_what_other_machines_reach() -> None:
-    for storage in ("journal:/share/x", "grpc://head:13000", "postgresql://u@db.example/db"):
+    for storage in ("journal:/share/x", "postgresql://u@db.example/db"):
         check_reach(storage, {_HERE, "node2"})
 
 
