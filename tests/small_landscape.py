@@ -1,16 +1,23 @@
-"""A recorded landscape small enough to search in a second."""
+"""A recording small enough to search in a second."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from gemm_times import GemmTimes, pretended_gpu, write_gemm_times
+
+from autotune.spec.config import Config
+from autotune.spec.problem import Problem
 
 SHAPE = "E=8,topk=2,hidden=512,intermediate=256"
+PROBLEM = Problem(experts=8, top_k=2, hidden=512, intermediate=256, tokens=1)
 
 
-def save_landscape(path: Path) -> Path:
-    """A .npz with 216 configs at 1 and 64 tokens; the last 40 do not compile at 1 token."""
+def save_landscape(path: Path, routings: tuple[str, ...] = (PROBLEM.routing,)) -> Path:
+    """A recording of 216 configs at 1 and 64 tokens; the last 40 are not there at 1 token. Times
+    are the same under every routing."""
     rows = [
         (m, n, k, g, w, s)
         for m in (16, 32, 64)
@@ -26,7 +33,17 @@ def save_landscape(path: Path) -> Path:
     samples = {}
     for tokens in (1, 64):
         noise = 1 + 0.002 * rng.standard_normal((len(rows), 2, 10))
-        samples[f"M{tokens}"] = ((cost * (1 + tokens / 64))[:, None, None] / 2 * noise).astype("f4")
-    samples["M1"][-40:] = np.nan  # does not compile
-    np.savez(path, configs=configs, **samples)
+        samples[tokens] = (cost * (1 + tokens / 64))[:, None, None] / 2 * noise
+    samples[1][-40:] = np.nan  # left out
+    times = GemmTimes(tuple(Config(*row) for row in rows), samples)
+    return save_times(path, times, routings)
+
+
+def save_times(
+    path: Path, times: GemmTimes, routings: tuple[str, ...] = (PROBLEM.routing,)
+) -> Path:
+    """A recording of the same layer with other times."""
+    problems = [replace(PROBLEM, routing=routing) for routing in routings]
+    gpu = pretended_gpu(path.stem)
+    write_gemm_times(path, times, problems, gpu, "pretended", keeps_failed=False)
     return path

@@ -45,14 +45,14 @@ def check_selector(selector: str) -> None:
     """Check what needs no device: the spelling, an estimate's GPU, a replay's file. Raises
     DeviceError as ``open_measurer`` does."""
     from autotune.backends.hardware import find_spec
-    from autotune.backends.replay.replay_data import open_tape
+    from autotune.backends.replay.measurer import ReplayMeasurer
 
     kind, argument = _parsed(selector)
     if kind == "estimate":
         find_spec(argument)
     elif kind == "replay":
         path, _ = _pace(argument)
-        open_tape(path)
+        ReplayMeasurer(path)
 
 
 def auto_selector() -> str:

@@ -9,8 +9,7 @@ within twice the best's time, resources compiled), and the mean share of the mod
 resources guessed and compiled. Then by how much more such rows took than the model without that
 figure says (medians, against longer rows): the least and the most of all landscapes.
 
-    python benchmarks/estimate/halves.py --landscapes ../shared/landscapes \\
-        benchmarks/landscapes/*[^e].npz
+    python benchmarks/estimate/halves.py benchmarks/landscapes/*[^e].npz
 """
 
 from __future__ import annotations
@@ -30,13 +29,13 @@ from judge import (
     DEFAULT_LANDSCAPES,
     compiled_resources,
     modelled_us,
+    read_gemm_times,
     row_of,
 )
 from numpy.typing import NDArray
 from own import landscapes_of
 
 from autotune.backends.estimate import constants, model
-from autotune.backends.replay.landscape import load_landscape
 from autotune.spec.arrays import Floats
 from autotune.spec.config import Config
 from autotune.spec.measurement import Resources
@@ -89,7 +88,7 @@ def sglangs(folder: Path) -> list[Case]:
     binaries = json.loads(BINARIES.read_text())
     cases = []
     for case in CASES:
-        landscape = load_landscape(folder / case.file)
+        landscape = read_gemm_times(folder / case.file)
         resources = compiled_resources(case, landscape.configs, binaries)
         cases += [
             Case(

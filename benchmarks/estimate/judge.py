@@ -8,13 +8,14 @@ guessed before compiling (what orders the first trials), once with the compiler'
 All but one of the model's constants are datasheet figures and microbenchmarks (``halves.py`` has
 the one). ``--doubt`` shows how much the choices depend on each of the latter.
 
-    python benchmarks/estimate/judge.py --landscapes ../shared/landscapes
+    python benchmarks/estimate/judge.py
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, replace
 from pathlib import Path
@@ -27,7 +28,6 @@ from autotune.backends.estimate import constants, instruction_costs, model
 from autotune.backends.estimate.measurer import EstimateMeasurer
 from autotune.backends.estimate.model import gemms_us
 from autotune.backends.hardware import find_spec
-from autotune.backends.replay.landscape import Landscape, load_landscape
 from autotune.backends.routed_rows import routed_rows
 from autotune.engines import ENGINES
 from autotune.spec.arrays import Floats
@@ -37,7 +37,11 @@ from autotune.spec.measurement import Resources
 from autotune.spec.problem import Dtype, Problem
 
 HERE = Path(__file__).parent
-DEFAULT_LANDSCAPES = HERE.parents[2] / "shared" / "landscapes"
+sys.path.insert(0, str(HERE.parent / "landscapes"))
+
+from gemm_times import GemmTimes, read_gemm_times  # noqa: E402
+
+DEFAULT_LANDSCAPES = HERE.parent / "landscapes" / "sglang"
 BINARIES = HERE / "binaries.json"
 """Registers, spilled bytes and shared bytes of each config's binaries (Triton 3.9.0, sm_90), or
 why they do not compile. About 620 compiles: ten minutes on two cores."""
@@ -51,7 +55,7 @@ NEVER = Resources(registers=255, spill_bytes=10**6, shared_bytes=10**6)
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One recorded file and what it was recorded on (see the landscapes' README)."""
+    """One recording of SGLang's kernel, and what the model is asked."""
 
     file: str
     label: str
@@ -63,13 +67,13 @@ class Case:
 
 CASES = (
     Case(
-        "moe_h200_qwen3-30b-a3b_tp1_bf16.npz",
+        "qwen3-30b-a3b_tp1_bf16.npz",
         "Qwen3-30B bf16",
         Problem(experts=128, top_k=8, hidden=2048, intermediate=768, tokens=1),
         swaps_operands=False,
     ),
     Case(
-        "moe_h200_deepseek-v3_tp8_fp8block.npz",
+        "deepseek-v3_tp8_fp8block.npz",
         "DeepSeek-V3 fp8",
         Problem(257, 9, 7168, 256, 1, Dtype.FP8_W8A8, block_shape=(128, 128)),
         swaps_operands=True,
@@ -94,7 +98,7 @@ class Row:
 
 
 def judge_case(
-    case: Case, landscape: Landscape, resources: Sequence[Resources] | None = None
+    case: Case, landscape: GemmTimes, resources: Sequence[Resources] | None = None
 ) -> list[Row]:
     """One row for each recorded batch size. ``resources`` in the order of the configs."""
     return [_row(case, landscape, tokens, resources) for tokens in landscape.batch_sizes]
@@ -106,7 +110,7 @@ def mean_share(rows: Sequence[Row]) -> float:
 
 
 def _row(
-    case: Case, landscape: Landscape, tokens: int, resources: Sequence[Resources] | None
+    case: Case, landscape: GemmTimes, tokens: int, resources: Sequence[Resources] | None
 ) -> Row:
     problem = replace(case.problem, tokens=tokens)
     measured = landscape.median_us(tokens)
@@ -230,7 +234,7 @@ DOUBTS = {
 """Constant → values well beyond the doubt about it."""
 
 
-def print_doubts(landscapes: Sequence[tuple[Case, Landscape]]) -> None:
+def print_doubts(landscapes: Sequence[tuple[Case, GemmTimes]]) -> None:
     """The mean share of the choice with one constant changed, resources guessed."""
     print("\n| constant | low | high | mean choice at low | at high |\n|---|---|---|---|---|")
     for name, values in DOUBTS.items():
@@ -242,7 +246,7 @@ def print_doubts(landscapes: Sequence[tuple[Case, Landscape]]) -> None:
         )
 
 
-def _share_with(name: str, value: float, landscapes: Sequence[tuple[Case, Landscape]]) -> float:
+def _share_with(name: str, value: float, landscapes: Sequence[tuple[Case, GemmTimes]]) -> float:
     users = [module for module in (model, instruction_costs) if hasattr(module, name)]
     patches = [mock.patch.object(module, name, value) for module in users]
     for patch in patches:
@@ -260,7 +264,7 @@ def main() -> None:
     parser.add_argument("--recompile", action="store_true", help=f"anew for {BINARIES.name}")
     parser.add_argument("--doubt", action="store_true", help="vary the constants, one by one")
     args = parser.parse_args()
-    landscapes = [(case, load_landscape(args.landscapes / case.file)) for case in CASES]
+    landscapes = [(case, read_gemm_times(args.landscapes / case.file)) for case in CASES]
     guessed = [row for case, landscape in landscapes for row in judge_case(case, landscape)]
     print_table("Resources guessed before compiling", guessed)
     if args.doubt:

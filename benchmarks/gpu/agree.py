@@ -1,7 +1,7 @@
-"""Do our kernels rank configs as SGLang's does? One recording against one landscape.
+"""Do our kernels rank configs as SGLang's does? Two recordings side by side.
 
     python benchmarks/gpu/agree.py benchmarks/landscapes/qwen3-30b-a3b_tp1_bf16.npz \\
-        ../shared/landscapes/moe_h200_qwen3-30b-a3b_tp1_bf16.npz
+        benchmarks/landscapes/sglang/qwen3-30b-a3b_tp1_bf16.npz
 
 For each batch size that both have, over the configs that both measured completely:
 
@@ -17,18 +17,22 @@ its pairs without TMA); a fused recording times the whole layer, which is said.
 from __future__ import annotations
 
 import argparse
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from scipy.stats import spearmanr
 
-from autotune.backends.replay.landscape import load_landscape
 from autotune.backends.replay.recording_format import read_recording
 from autotune.spec.arrays import Floats
 from autotune.spec.config import AnyConfig, Config, pair_of
 from autotune.spec.device import DeviceKind
 from autotune.studies.outcome import Outcome
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "landscapes"))
+
+from gemm_times import read_gemm_times
 
 FEWEST = 5
 """Common configs from which a correlation is printed."""
@@ -62,7 +66,7 @@ def _without_tma(config: AnyConfig) -> Config | None:
 
 
 def their_times(path: Path) -> Times:
-    landscape = load_landscape(path)
+    landscape = read_gemm_times(path)
     times: Times = {}
     for tokens in landscape.batch_sizes:
         medians = zip(landscape.configs, landscape.median_us(tokens), strict=True)
@@ -85,7 +89,7 @@ def row(tokens: int, ours: Floats, theirs: Floats) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("ours", type=Path, help="written by record")
-    parser.add_argument("theirs", type=Path, help="moe_h200_*.npz")
+    parser.add_argument("theirs", type=Path, help="in landscapes/sglang")
     args = parser.parse_args()
     ours, how = our_times(args.ours)
     theirs = their_times(args.theirs)

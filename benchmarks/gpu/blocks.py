@@ -2,7 +2,7 @@
 
     python benchmarks/gpu/blocks.py SGLANG \\
         benchmarks/landscapes/qwen3-30b-a3b_tp1_bf16_separate.npz \\
-        ../shared/landscapes/moe_h200_qwen3-30b-a3b_tp1_bf16.npz
+        benchmarks/landscapes/sglang/qwen3-30b-a3b_tp1_bf16.npz
 
 SGLANG is a folder with SGLang's package (written for 0.5.23; an unpacked wheel will do), of which
 the source of ``fused_moe_kernel`` is read. It is compiled for SM90 by the Triton that is installed,
@@ -33,7 +33,6 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from triton.runtime.errors import OutOfResources
 
-from autotune.backends.replay.landscape import load_landscape
 from autotune.backends.replay.recording_format import Recording, read_recording
 from autotune.kernels.cubin import usage_of_cubin
 from autotune.spec.binary import BOTH, Which, gemm_shape
@@ -42,6 +41,10 @@ from autotune.spec.measurement import Measurement, Resources
 from autotune.spec.occupancy import blocks_per_sm
 from autotune.spec.problem import Problem
 from autotune.studies.outcome import Outcome
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "landscapes"))
+
+from gemm_times import read_gemm_times
 
 SOURCE = "sglang/kernels/ops/moe/fused_moe_triton_kernels.py"
 KERNEL = "fused_moe_kernel"
@@ -165,7 +168,7 @@ def _without_group(config: Config) -> Config:
 
 
 def pairs_of(folder: Path, ours: Path, theirs: Path, jobs: int) -> list[Pair]:
-    recording, landscape = read_recording(ours), load_landscape(theirs)
+    recording, landscape = read_recording(ours), read_gemm_times(theirs)
     rows = {config: row for row, config in enumerate(landscape.configs)}
     found = [r for r in our_results(recording) if r[0].tokens in landscape.batch_sizes]
     found = [r for r in found if r[1] in rows]
@@ -199,7 +202,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("sglang", type=Path, help="folder that holds the package")
     parser.add_argument("ours", type=Path, help="record --kernel separate, bf16")
-    parser.add_argument("theirs", type=Path, help="moe_h200_*.npz")
+    parser.add_argument("theirs", type=Path, help="in landscapes/sglang")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     args = parser.parse_args()
     pairs = pairs_of(args.sglang, args.ours, args.theirs, args.jobs)

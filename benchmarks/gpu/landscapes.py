@@ -5,8 +5,9 @@
 Each campaign is a ``python -m autotune record`` into one file under ``--output``, named after it.
 What of the budget a campaign does not use, the later ones get. With ``--limit`` only so many
 random configs, and the engines' defaults, are recorded. ``--device cuda:1`` takes another GPU: with
-``--only``, several can record at the same time. ``--landscapes ../shared/landscapes`` adds a
-campaign with the very configs of a landscape of SGLang's kernel, which ``agree.py`` compares.
+``--only``, several can record at the same time. The last campaign has the very configs that
+SGLang's kernel was recorded with, which ``agree.py`` compares.
+
 ``--device estimate:NVIDIA_H200 --limit 4`` rehearses it without a GPU; such files say in their
 device that nothing was measured.
 """
@@ -43,20 +44,19 @@ _QWEN = ("--model", "Qwen/Qwen3-30B-A3B", "--tp-size", "1")
 _DEEPSEEK = ("--model", "deepseek-ai/DeepSeek-V3", "--tp-size", "8", "--engine", "sglang")
 _MIXTRAL = ("--model", "mistralai/Mixtral-8x7B-v0.1", "--tp-size", "2")
 _SEPARATE = ("--kernel", "separate", "--engine", "sglang")
+_SGLANGS = HERE.parent / "landscapes" / "sglang" / "qwen3-30b-a3b_tp1_bf16.npz"
 CAMPAIGNS = (
     Campaign("qwen3-30b-a3b_tp1_bf16", _QWEN),
     Campaign("deepseek-v3_tp8_fp8block", _DEEPSEEK, (16, 128, 1024)),
     Campaign("mixtral-8x7b_tp2_bf16", _MIXTRAL, (16, 256, 2048)),
     Campaign("qwen3-30b-a3b_tp1_bf16_separate", (*_QWEN, *_SEPARATE), (256,)),
+    Campaign(
+        "qwen3-30b-a3b_tp1_bf16_twin_separate",
+        (*_QWEN, *_SEPARATE, "--like", str(_SGLANGS)),
+        (16, 64, 256, 1024, 4096),
+    ),
 )
-"""The fourth times each GEMM alone, with TMA and without."""
-_RECORDED = "moe_h200_qwen3-30b-a3b_tp1_bf16.npz"
-
-
-def _twin(folder: Path) -> Campaign:
-    """The very configs of a landscape of SGLang's kernel, for ``agree.py``."""
-    flags = (*_QWEN, *_SEPARATE, "--like", str(folder / _RECORDED))
-    return Campaign("qwen3-30b-a3b_tp1_bf16_twin_separate", flags, (16, 64, 256, 1024, 4096))
+"""The fourth and fifth time each GEMM alone, the fourth with TMA and without."""
 
 
 def record(campaign: Campaign, args: argparse.Namespace, seconds: float | None) -> bool:
@@ -95,15 +95,11 @@ def main() -> int:
     parser.add_argument("--limit", type=int, metavar="N", help="random configs of each space")
     parser.add_argument("--give-up-at", type=float, metavar="X", help="as of record")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="campaigns, by file name")
-    parser.add_argument(
-        "--landscapes", type=Path, metavar="DIR", help=f"of SGLang's kernel: with {_RECORDED}"
-    )
     parser.add_argument("--batch-size", type=int, nargs="+", help="instead of each campaign's")
     args = parser.parse_args()
-    known = [*CAMPAIGNS, *([_twin(args.landscapes)] if args.landscapes else [])]
-    if unknown := set(args.only or ()) - {campaign.name for campaign in known}:
-        parser.error(f"no campaign {unknown}; there are {', '.join(c.name for c in known)}")
-    chosen = [c for c in known if not args.only or c.name in args.only]
+    if unknown := set(args.only or ()) - {campaign.name for campaign in CAMPAIGNS}:
+        parser.error(f"no campaign {unknown}; there are {', '.join(c.name for c in CAMPAIGNS)}")
+    chosen = [c for c in CAMPAIGNS if not args.only or c.name in args.only]
     missing = run(chosen, args)
     for name in missing:
         print(f"{name} is not whole: the same command goes on")

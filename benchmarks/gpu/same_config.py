@@ -1,6 +1,6 @@
 """Our GEMMs against SGLang's with the same configs: what quality.py timed, and its recordings.
 
-    python benchmarks/gpu/same_config.py QUALITY.json ../shared/landscapes
+    python benchmarks/gpu/same_config.py QUALITY.json benchmarks/landscapes/sglang
 
 For each timed row whose config SGLang's kernel was recorded with at the same batch size: µs of both
 GEMMs, ours over theirs. Then the share of the ceilings of quality.json that its best config
@@ -12,17 +12,20 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from quality import CASES, shares
 
-from autotune.backends.replay.landscape import load_landscape
+sys.path.insert(0, str(Path(__file__).parents[1] / "landscapes"))
+
+from gemm_times import read_gemm_times
 
 FILES = {
-    "qwen": "moe_h200_qwen3-30b-a3b_tp1_bf16.npz",
-    "deepseek": "moe_h200_deepseek-v3_tp8_fp8block.npz",
+    "qwen": "qwen3-30b-a3b_tp1_bf16.npz",
+    "deepseek": "deepseek-v3_tp8_fp8block.npz",
 }
 
 
@@ -35,7 +38,7 @@ def main() -> None:
     rows = [row for row in timed["rows"] if row["case"] in FILES]
     print("case      tokens  config                up ours/theirs       down ours/theirs")
     for row in rows:
-        landscape = load_landscape(args.landscapes / FILES[row["case"]])
+        landscape = read_gemm_times(args.landscapes / FILES[row["case"]])
         names = [str(config) for config in landscape.configs]
         config = row["config"].removeprefix("up ").partition(",")[0]
         if row["batch_size"] not in landscape.gemm_us or config not in names:
@@ -48,7 +51,7 @@ def main() -> None:
         print(f"{row['case']:9} {row['batch_size']:6}  {config:20}  {'  '.join(cells)}")
     print("\ncase      tokens  SGLang's best   µs  bandwidth  rate")
     for case, name in FILES.items():
-        landscape = load_landscape(args.landscapes / name)
+        landscape = read_gemm_times(args.landscapes / name)
         for tokens in landscape.batch_sizes:
             us = landscape.best_us(tokens)
             problem = replace(CASES[case], tokens=tokens)

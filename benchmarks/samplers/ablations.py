@@ -1,6 +1,6 @@
 """What does a constant of the sampler matter? Races with other values of it, on seeds of their own.
 
-    python benchmarks/samplers/ablations.py --landscapes ../shared/landscapes \\
+    python benchmarks/samplers/ablations.py --landscapes benchmarks/landscapes/sglang \\
         --only convolution --seeds 100 200 --variants none model._WIDE=2 hyperparameters._LENGTH=0.5
 
 A variant is MODULE.NAME=NUMBER, of the modules in autotune/studies/search/surrogate; several are

@@ -1,6 +1,6 @@
 """How soon is a whole model tuned? One GPU and 16 compile cores, simulated on recorded times.
 
-    python benchmarks/samplers/model_seconds.py --landscapes ../shared/landscapes --seeds 4
+    python benchmarks/samplers/model_seconds.py --landscapes benchmarks/landscapes/sglang --seeds 4
 
 A config is compiled once, for every batch size, in 0.3 to 4 s of a core; measuring it on one batch
 size takes 5 to 40 ms of the GPU. Both are drawn log-uniformly for each config, and proposals are

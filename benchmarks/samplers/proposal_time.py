@@ -23,7 +23,7 @@ import race  # noqa: F401  # sets one BLAS thread: before NumPy
 # isort: split
 import numpy as np
 import optuna
-from recordings import DEVICE, recordings
+from recordings import DEVICE, SGLANGS, recordings
 
 from autotune.spec.config import Config
 from autotune.spec.problem import Problem
@@ -61,11 +61,10 @@ def main() -> int:
 
 
 def _cases(folder: Path) -> Iterator[tuple[Sequence[Any], SurrogateSampler, StudyKey | None]]:
-    known = recordings(folder)
-    yield _moe(known["qwen3-30b-a3b M=64"].configs)
+    yield _moe(recordings(SGLANGS)["qwen3-30b-a3b M=64"].configs)
     grid = (dict(zip(GRID, values, strict=True)) for values in itertools.product(*GRID.values()))
     yield _moe([Config.from_keys(keys) for keys in grid])
-    rows = known["gemm_RTX_3090"].rows
+    rows = recordings(folder)["gemm_RTX_3090"].rows
     yield rows, SurrogateSampler(candidates_of(rows), 0), None
 
 

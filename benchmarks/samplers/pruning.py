@@ -1,6 +1,6 @@
 """What pruning within a trial saves, and what it costs: searches replayed from raw samples.
 
-    python benchmarks/samplers/pruning.py --landscapes ../shared/landscapes --seeds 20
+    python benchmarks/samplers/pruning.py --landscapes benchmarks/landscapes/sglang --seeds 20
 
 Each search is run with each rule, from the same seed: the same noise, the same first trials. A
 trial's samples are resampled from the recording (``replay``), so a search sees other noise in
@@ -26,14 +26,15 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import optuna
 from optuna.samplers import RandomSampler
-from recordings import PROBLEMS
+from recordings import as_routed
 from scipy.stats import wilcoxon
 
-from autotune.backends.replay.landscape import load_landscape
 from autotune.backends.replay.measurer import ReplayMeasurer
+from autotune.backends.replay.recording_format import Recording, read_recording
 from autotune.engines import ENGINES
-from autotune.spec.problem import Problem
+from autotune.spec.problem import KernelMode, Problem
 from autotune.studies.key import StudyKey
+from autotune.studies.outcome import Outcome
 from autotune.studies.pairs import completed_as_asked
 from autotune.studies.search.pruning import Row, Stop, stop_for
 from autotune.studies.search.samplers import UnseenSampler
@@ -97,10 +98,10 @@ def run(search: Search, folder: Path) -> Result:
     """Drive an in-memory study over a landscape."""
     path = folder / f"{search.file}.npz"
     measurer = ReplayMeasurer(path, seed=search.seed + 1)
-    problem = Problem(tokens=search.tokens, **PROBLEMS[search.file])
+    problem = _problems(path)[search.tokens]
     space = measurer.space(problem)
     assert isinstance(space, Space)
-    key = StudyKey(problem, measurer.device, space.fingerprint)
+    key = StudyKey(as_routed(problem), measurer.device, space.fingerprint)
     inner = RandomSampler(seed=search.seed)
     is_random = search.sampler == "random"
     sampler = (
@@ -135,19 +136,29 @@ def run(search: Search, folder: Path) -> Result:
 @cache
 def _truth(path: Path, tokens: int) -> dict[str, float]:
     """Config → geometric mean of what was recorded, where the recording is whole."""
-    landscape = load_landscape(path)
-    means = np.exp(np.log(landscape.samples_us(tokens)).mean(axis=1))
-    times = zip(landscape.configs, means, strict=True)
-    return {str(config): float(us) for config, us in times if np.isfinite(us)}
+    results = {key.problem: found for key, found in _recording(path).studies.items()}
+    whole = {c: r for c, r in results[_problems(path)[tokens]].items() if r.outcome is Outcome.OK}
+    return {str(c): r.measurement.geomean_us for c, r in whole.items() if r.measurement}
+
+
+@cache
+def _recording(path: Path) -> Recording:
+    return read_recording(path)
+
+
+def _problems(path: Path) -> dict[int, Problem]:
+    """The fused kernel's, by batch size."""
+    problems = (key.problem for key in _recording(path).studies)
+    return {p.tokens: p for p in problems if p.kernel is KernelMode.FUSED}
 
 
 def searches(folder: Path, args: argparse.Namespace) -> Iterator[Search]:
     """Seeds last: a run that is cut short has every landscape as often."""
     for seed in range(args.seeds):
-        for file in PROBLEMS:
-            for tokens in load_landscape(folder / f"{file}.npz").batch_sizes:
+        for path in sorted(folder.glob("*.npz"), reverse=True):
+            for tokens in sorted(_problems(path)):
                 for rule in args.rules:
-                    yield Search(file, tokens, args.sampler, rule, seed, args.trials)
+                    yield Search(path.stem, tokens, args.sampler, rule, seed, args.trials)
 
 
 def print_table(rows: Sequence[Result]) -> None:

@@ -1,6 +1,6 @@
 """How many measurements a sampler needs to come close to the optimum: replayed, without a GPU.
 
-    python benchmarks/samplers/race.py --landscapes ../shared/landscapes --seeds 20
+    python benchmarks/samplers/race.py --landscapes benchmarks/landscapes/sglang --seeds 20
 
 Writes results.csv and race.png beside itself and prints the tables of README.md. Each run is
 written as it ends, and runs that results.csv has are not run again: delete it, or give another

@@ -1,10 +1,13 @@
-"""Recorded landscapes of both formats as one thing: rows of parameters, each with its time."""
+"""Recorded landscapes as one thing: rows of parameters, each with its time.
+
+Recordings of MoE kernels, and Kernel Tuner's tables of other kernels (.json.gz).
+"""
 
 from __future__ import annotations
 
 import gzip
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,27 +16,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autotune.backends.hardware import find_spec
-from autotune.backends.replay.landscape import load_landscape
 from autotune.backends.replay.recording_format import read_recording
 from autotune.engines import ENGINES
 from autotune.spec.arrays import Floats
 from autotune.spec.config import Config
 from autotune.spec.device import Device, DeviceKind
-from autotune.spec.problem import Dtype, Problem
+from autotune.spec.problem import Problem
 from autotune.studies.outcome import Outcome
 
-PROBLEMS: dict[str, dict[str, Any]] = {
-    "moe_h200_qwen3-30b-a3b_tp1_bf16": {
-        "experts": 128, "top_k": 8, "hidden": 2048, "intermediate": 768,
-    },
-    "moe_h200_deepseek-v3_tp8_fp8block": {
-        "experts": 257, "top_k": 9, "hidden": 7168, "intermediate": 256,
-        "dtype": Dtype.FP8_W8A8, "block_shape": (128, 128),
-    },
-}  # fmt: skip
-"""File stem → what was recorded, less the batch size."""
+SGLANGS = Path(__file__).parents[1] / "landscapes" / "sglang"
+"""Recordings of SGLang's kernel; those beside this folder are of ours."""
 FEWEST = 500
-"""Configs from which a recording of ours is raced on."""
+"""Configs from which a recording is raced on."""
 _SPEC = find_spec("NVIDIA H200")
 DEVICE = Device(
     DeviceKind.REPLAY, _SPEC.name, _SPEC.target, _SPEC.shared_per_block, "3.6.0", "race"
@@ -75,53 +69,36 @@ class Recording:
 
 @cache
 def recordings(folder: Path) -> dict[str, Recording]:
-    """Every recording below ``folder``: name → recording."""
-    moe = [
-        r for path in sorted(folder.glob("moe_*.npz")) if path.stem in PROBLEMS for r in _moe(path)
-    ]
-    ours = [r for path in sorted(folder.glob("*.npz")) if path.stem not in PROBLEMS
-            for r in _ours(path)]  # fmt: skip
+    """Every recording of ``folder``: name → recording."""
+    moe = [r for path in sorted(folder.glob("*.npz")) for r in _fused(path)]
     others = [_kernel_tuner(path) for path in sorted(folder.glob("*.json.gz"))]
-    return {recording.name: recording for recording in moe + ours + others}
+    return {recording.name: recording for recording in moe + others}
 
 
-def _moe(path: Path) -> list[Recording]:
-    landscape, model = load_landscape(path), path.stem.split("_")[2]
-    made = []
-    for tokens in landscape.batch_sizes:
-        samples = landscape.samples_us(tokens)
-        kept = np.flatnonzero(np.isfinite(samples).any(axis=1))
-        made.append(
-            Recording(
-                name=f"{model} M={tokens}",
-                group=model,
-                rows=tuple(landscape.configs[row].as_keys() for row in kept),
-                us=np.exp(np.nanmean(np.log(samples[kept]), axis=1)),
-                complete=np.isfinite(samples[kept]).all(axis=1),
-                problem=Problem(tokens=tokens, **PROBLEMS[path.stem]),
-            )
-        )
-    return made
-
-
-def _ours(path: Path) -> list[Recording]:
-    """What ``record`` wrote of fused kernels; what is recorded is the space."""
-    made, model = [], path.stem.split("_")[0]
+def _fused(path: Path) -> list[Recording]:
+    """The studies of the fused kernel; what has a sample is the space."""
+    is_sglangs = path.parent.name == SGLANGS.name
+    made, model = [], f"{'' if is_sglangs else 'ours, '}{path.stem.split('_')[0]}"
     for key, results in read_recording(path).studies.items():
         timed = {c: r for c, r in results.items() if isinstance(c, Config) and r.measurement}
         if len(timed) < FEWEST:
             continue
         made.append(
             Recording(
-                name=f"ours, {model} M={key.problem.tokens}",
-                group=f"ours, {model}",
+                name=f"{model} M={key.problem.tokens}",
+                group=model,
                 rows=tuple(config.as_keys() for config in timed),
                 us=np.array([r.measurement.geomean_us for r in timed.values() if r.measurement]),
                 complete=np.array([r.outcome is Outcome.OK for r in timed.values()]),
-                problem=key.problem,
+                problem=as_routed(key.problem) if is_sglangs else key.problem,
             )
         )
     return made
+
+
+def as_routed(problem: Problem) -> Problem:
+    """Return what SGLang's kernel was recorded on: tokens chose the shared expert as any other."""
+    return replace(problem, fused_shared_experts=0)
 
 
 def _kernel_tuner(path: Path) -> Recording:

@@ -1,6 +1,6 @@
 """Do workers on one study disturb each other? Real processes, one SQLite file, replayed times.
 
-    python benchmarks/samplers/workers.py --landscapes ../shared/landscapes --seeds 3
+    python benchmarks/samplers/workers.py --landscapes benchmarks/landscapes/sglang --seeds 3
 
 Every process asks, sleeps as if it compiled and measured, and tells, until the study has its
 measurements. Prints, for one worker and for eight, how many configs were measured twice and

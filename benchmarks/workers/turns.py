@@ -27,7 +27,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
-from landscape import BATCH_SIZES
+from landscape import BATCH_SIZES, GemmTimes, pretended_gpu, write_gemm_times
 
 from autotune.backends.gpu.lru_by_size import LruBySize
 from autotune.backends.options import MeasurerOptions
@@ -152,17 +152,17 @@ def save_model(path: Path) -> dict[int, float]:
     configs = [c for c in full[0] if isinstance(c, Config) and all(c in each for each in full[1:])]
     sizes = sorted(found)
     logs = np.log([[found[m][c].measurement.samples_us for c in configs] for m in sizes])
-    arrays, best = {}, {}
+    gemm_us, best = {}, {}
     for tokens in BATCH_SIZES:
         place = float(np.interp(math.log2(tokens), np.log2(sizes), range(len(sizes))))
         low, share = int(place), place % 1
         high = min(low + 1, len(sizes) - 1)
         us = np.exp((1 - share) * logs[low] + share * logs[high])
-        arrays[f"M{tokens}"] = np.stack([us / 2, us / 2], axis=1).astype("f4")
+        gemm_us[tokens] = np.stack([us / 2, us / 2], axis=1)
         best[tokens] = float(np.exp(np.log(us).mean(axis=1)).min())
-    rows = [[c.block_size_m, c.block_size_n, c.block_size_k, c.group_size_m, c.num_warps,
-             c.num_stages] for c in configs]  # fmt: skip
-    np.savez(path, configs=np.array(rows, np.int16), **arrays)
+    times = GemmTimes(tuple(configs), gemm_us)
+    problem = Problem(experts=128, top_k=8, hidden=2048, intermediate=768, tokens=1)
+    write_gemm_times(path, times, [problem], pretended_gpu(path.stem), "pretended")
     return best
 
 

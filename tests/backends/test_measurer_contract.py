@@ -13,7 +13,6 @@ from measurer_cases import (  # type: ignore[import-not-found]
     PROBLEM,
     TILES,
     TOO_LARGE,
-    save_landscape,
     save_recording,
 )
 
@@ -26,8 +25,7 @@ from autotune.studies.search.pruning import Stop
 
 KINDS = {
     "estimate": DeviceKind.ESTIMATE,
-    "landscape": DeviceKind.REPLAY,
-    "recording": DeviceKind.REPLAY,
+    "replay": DeviceKind.REPLAY,
     "cuda": DeviceKind.CUDA,
 }
 SOURCES = [pytest.param(s, marks=pytest.mark.gpu if s == "cuda" else ()) for s in KINDS]
@@ -45,11 +43,8 @@ def kind(source: str) -> DeviceKind:
 
 @pytest.fixture
 def selector(source: str, tmp_path: Path) -> str:
-    path = tmp_path / "moe_h200_small.npz"
-    if source == "landscape":
-        return f"replay:{save_landscape(path)}"
-    if source == "recording":
-        return f"replay:{save_recording(path)}"
+    if source == "replay":
+        return f"replay:{save_recording(tmp_path / 'small.npz')}"
     return "cuda" if source == "cuda" else "estimate:NVIDIA_H200"
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from measurer_cases import save_landscape  # type: ignore[import-not-found]
+from measurer_cases import save_recording  # type: ignore[import-not-found]
 
 from autotune.backends import selectors
 from autotune.backends.detect import amd_gpus, has_gpu, nvidia_gpus
@@ -25,7 +25,7 @@ def options(tmp_path: Path) -> MeasurerOptions:
 
 
 def test_selectors_name_their_measurer(options: MeasurerOptions, tmp_path: Path) -> None:
-    file = save_landscape(tmp_path / "some:odd.npz")
+    file = save_recording(tmp_path / "some:odd.npz")
     assert isinstance(open_measurer("estimate:NVIDIA_B200", options), EstimateMeasurer)
     assert isinstance(open_measurer(f"replay:{file}", options), ReplayMeasurer)
 
@@ -49,7 +49,7 @@ def test_an_unknown_gpu_is_refused(options: MeasurerOptions) -> None:
 
 
 def test_a_recording_is_looked_at_before_anything_is_opened(tmp_path: Path) -> None:
-    check_selector(f"replay:{save_landscape(tmp_path / 'there.npz')}@15ms")
+    check_selector(f"replay:{save_recording(tmp_path / 'there.npz')}@15ms")
     with pytest.raises(DeviceError, match=r"gone\.npz cannot be read"):
         check_selector(f"replay:{tmp_path / 'gone.npz'}@15ms")
 

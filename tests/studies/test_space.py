@@ -6,15 +6,15 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
+from gemm_times import read_gemm_times
 
 from autotune.spec.config import Config
 from autotune.spec.device import Device, DeviceKind, Target
 from autotune.spec.problem import Dtype, KernelMode, Problem
 from autotune.studies.space import Space, completed, moe_space
 
-LANDSCAPES = Path(__file__).parents[2].parent / "shared" / "landscapes"
+LANDSCAPES = Path(__file__).parents[2] / "benchmarks" / "landscapes" / "sglang"
 
 
 def test_the_peers_grid_is_inside_but_for_shared_memory(problem: Problem, h200: Device) -> None:
@@ -36,17 +36,14 @@ def test_the_peers_grid_is_inside_but_for_shared_memory(problem: Problem, h200: 
 @pytest.mark.parametrize(
     ("name", "dtype", "block"),
     [
-        ("moe_h200_qwen3-30b-a3b_tp1_bf16.npz", Dtype.BF16, None),
-        ("moe_h200_deepseek-v3_tp8_fp8block.npz", Dtype.FP8_W8A8, (128, 128)),
+        ("qwen3-30b-a3b_tp1_bf16.npz", Dtype.BF16, None),
+        ("deepseek-v3_tp8_fp8block.npz", Dtype.FP8_W8A8, (128, 128)),
     ],
 )
 def test_what_ran_on_an_h200_is_feasible_and_little_else(
     problem: Problem, h200: Device, name: str, dtype: Dtype, block: tuple[int, int] | None
 ) -> None:
-    if not (LANDSCAPES / name).exists():
-        pytest.skip("the recorded landscapes are not beside this checkout")
-    rows = np.load(LANDSCAPES / name)["configs"].tolist()
-    ran = {Config(*row) for row in rows if row[0] >= 16}
+    ran = {c for c in read_gemm_times(LANDSCAPES / name).configs if c.block_size_m >= 16}
     space = moe_space(replace(problem, dtype=dtype, block_shape=block), h200)
     assert {str(config) for config in ran if config not in space} == set()
     ours = {c for c in space.configs if c.block_size_k > 32 and c.group_size_m != 8}

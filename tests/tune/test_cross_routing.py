@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small_landscape import SHAPE  # type: ignore[import-not-found]
+from small_landscape import SHAPE, save_landscape  # type: ignore[import-not-found]
 
 from autotune.errors import UsageError
 from autotune.report.html.page import write_report
@@ -26,6 +26,11 @@ from autotune.tune.session import run
 from autotune.tune.stored_results import of_one_routing
 
 Make = Callable[..., RunSettings]
+
+
+@pytest.fixture
+def landscape(tmp_path: Path) -> Path:
+    return save_landscape(tmp_path / "small.npz", ("uniform", "zipf:1", "uniform,zipf:1"))
 
 
 def _tuned(settings: Make, database: str, routing: str, folder: str | None = None) -> RunSettings:
@@ -51,7 +56,7 @@ def test_winners_meet_each_others_routing(
     made = _tuned(settings, database, "zipf:1")
     found = _crossings(database)
     assert {(c.tuned, c.measured) for c in found} == {("zipf:1", "uniform"), ("uniform", "zipf:1")}
-    one, other = found  # a landscape does not know routing: both ways mirror each other
+    one, other = found  # the times do not know routing: both ways mirror each other
     assert 1 + one.loss == pytest.approx(1 / (1 + other.loss), rel=1e-3)  # but for the noise
     assert one.configs == other.configs[::-1]
 
@@ -87,6 +92,7 @@ def test_a_run_with_the_recording_fills_its_column(
     recording = RoutingTrace({0: rows}, "test")
     write_trace(recording, tmp_path / "ids")
     make_known(recording)
+    save_landscape(tmp_path / "small.npz", ("uniform", recording.routing))
     folder = str(tmp_path / "ids")
     with caplog.at_level(logging.INFO):
         _tuned(settings, database, recording.routing, folder)

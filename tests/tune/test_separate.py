@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from gemm_times import read_gemm_times
+from small_landscape import save_times  # type: ignore[import-not-found]
 
 from autotune.engines import ENGINES, check_file
 from autotune.errors import UsageError
@@ -30,14 +32,12 @@ Make = Callable[..., RunSettings]
 def lopsided(tmp_path: Path, landscape: Path) -> Path:
     """Up wants wide tiles and down narrow ones."""
     path = tmp_path / "lopsided.npz"
-    with np.load(landscape) as arrays:
-        table = dict(arrays)
-    width = np.log2(table["configs"][:, 1]) - 5
-    for name in ("M1", "M64"):
-        table[name][:, 0] *= (1.5 - width / 4)[:, None]
-        table[name][:, 1] *= (1 + width / 4)[:, None]
-    np.savez(path, **table)
-    return path
+    times = read_gemm_times(landscape)
+    width = np.log2([config.block_size_n for config in times.configs]) - 5
+    for us in times.gemm_us.values():
+        us[:, 0] *= (1.5 - width / 4)[:, None]
+        us[:, 1] *= (1 + width / 4)[:, None]
+    return save_times(path, times)
 
 
 @pytest.fixture

@@ -36,19 +36,22 @@ from autotune.studies.key import StudyKey
 from autotune.studies.outcome import Outcome, TrialResult
 
 FORMAT, VERSION = "autotune recording", 1
+CONVERTER = "benchmarks/landscapes/convert_landscape.py"
+"""Script that makes a recording of a landscape that was recorded elsewhere."""
 _NONE = -1
 Results = Mapping[AnyConfig, TrialResult]
 
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """What was recorded on one device."""
+    """Results of one device, study by study."""
 
     studies: Mapping[StudyKey, Results]
     """Study (problem, device, space) → config → how it ended. Not all of a space need be there."""
     compile_s: Mapping[AnyConfig, float]
+    """Seconds of a core for the config's binaries."""
     versions: Mapping[str, str]
-    """Of what took part: "triton", "torch", …"""
+    """Package ("triton", "torch", …) → the version that took part."""
 
     @property
     def device(self) -> Device:
@@ -58,17 +61,8 @@ class Recording:
         raise DeviceError("the recording is empty")
 
 
-def is_recording(path: Path) -> bool:
-    """True for a readable .npz with a ``meta``: of this format, whatever its version."""
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return "meta" in arrays.files
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
-        return False
-
-
 def write_recording(path: Path, recording: Recording) -> None:
-    """Replaces ``path`` in one step. Raises OSError where the disk refuses."""
+    """Replace ``path`` in one step. Raises OSError where the disk refuses."""
     temporary = path.with_name(f".{secrets.token_hex(8)}.npz")
     try:
         with temporary.open("xb") as file:
@@ -81,23 +75,35 @@ def write_recording(path: Path, recording: Recording) -> None:
 
 
 def read_recording(path: Path) -> Recording:
-    """Raises DeviceError where ``path`` cannot be read, or is of a newer version."""
+    """Read ``path``; raises DeviceError where it cannot be read, or is of a newer version."""
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return _recording(path, {name: arrays[name] for name in arrays.files})
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+            if "meta" not in arrays and "configs" in arrays:
+                raise DeviceError(
+                    f"{path} was not written by record: it does not say what was measured, and on "
+                    f"which GPU. Convert it once, with {CONVERTER}, and give the converted file"
+                )
+            return _recording(path, arrays)
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise DeviceError(f"{path} cannot be read as a recording: {error!r}") from error
 
 
+def recorded_configs(path: Path) -> list[AnyConfig]:
+    """Return every config of a file, whatever became of it; raises as ``read_recording``."""
+    studies = read_recording(path).studies.values()
+    return list(dict.fromkeys(config for results in studies for config in results))
+
+
 def columns_of(measurement: Measurement) -> tuple[tuple[float, ...], ...]:
-    """Samples of the layer, or of a pair's up and down GEMM."""
+    """Return the samples of the layer, or of a pair's up and down GEMM."""
     if measurement.up_us:
         return measurement.up_us, measurement.down_us
     return (measurement.samples_us,)
 
 
 def measurement_of(columns: Sequence[Sequence[float]], how: str) -> Measurement:
-    """Inverse of ``columns_of``."""
+    """Return the measurement of these ``columns_of``."""
     first, *rest = map(tuple, columns)
     return Measurement.of_halves(first, rest[0], how) if rest else Measurement(first, how)
 

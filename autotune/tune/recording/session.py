@@ -18,7 +18,7 @@ from typing import Any
 import autotune
 from autotune.backends.binary_compiler import BinaryCompiler
 from autotune.backends.protocol import Measurer
-from autotune.backends.replay.replay_data import recorded_configs
+from autotune.backends.replay.recording_format import recorded_configs
 from autotune.backends.selectors import open_measurer
 from autotune.backends.versions import package_version
 from autotune.errors import UsageError

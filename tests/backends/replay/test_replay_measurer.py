@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from gemm_times import GemmTimes, read_gemm_times, write_gemm_times
 from measurer_cases import (  # type: ignore[import-not-found]
     FAILED,
     PAIR,
@@ -14,13 +15,15 @@ from measurer_cases import (  # type: ignore[import-not-found]
     SEPARATE,
     STOPPED,
     TILES,
-    save_landscape,
     save_recording,
 )
 
-from autotune.backends.replay.landscape import load_landscape
 from autotune.backends.replay.measurer import ReplayMeasurer
-from autotune.backends.replay.recording_format import Recording, write_recording
+from autotune.backends.replay.recording_format import (
+    Recording,
+    read_recording,
+    write_recording,
+)
 from autotune.errors import DeviceError
 from autotune.spec.config import Config, ConfigPair
 from autotune.spec.device import Device, DeviceKind, Target
@@ -32,14 +35,20 @@ from autotune.studies.search.pruning import Stop
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    return save_landscape(tmp_path / "moe_h200_small.npz")
+    return save_recording(tmp_path / "small.npz")
 
 
-def test_samples_are_up_plus_down(file: Path) -> None:
-    measurement = ReplayMeasurer(file).measure(PROBLEM, TILES).measurement
-    recorded = load_landscape(file).gemm_us[64][RECORDED.index(TILES)]
+def recorded_us(path: Path, config: Config) -> tuple[float, ...]:
+    (results,) = read_recording(path).studies.values()
+    measurement = results[config].measurement
     assert measurement
-    assert measurement.samples_us == pytest.approx(recorded.sum(axis=0))
+    return measurement.samples_us
+
+
+def test_the_first_time_samples_are_the_recorded_ones(file: Path) -> None:
+    measurement = ReplayMeasurer(file).measure(PROBLEM, TILES).measurement
+    assert measurement
+    assert measurement.samples_us == recorded_us(file, TILES)
     assert len(measurement.samples_us) == SAMPLES
 
 
@@ -51,7 +60,7 @@ def test_a_recording_that_stopped_early_is_pruned_with_what_it_has(file: Path) -
 
 
 def test_noise_is_drawn_from_the_recorded_samples(file: Path) -> None:
-    recorded = load_landscape(file).gemm_us[64][RECORDED.index(TILES)].sum(axis=0)
+    recorded = np.array(recorded_us(file, TILES))
     measurer = ReplayMeasurer(file, seed=3)
     drawn = [_samples(measurer, TILES) for _ in range(3)]
     assert len(set(drawn)) == 3
@@ -63,7 +72,7 @@ def test_noise_is_drawn_from_the_recorded_samples(file: Path) -> None:
 
 
 def test_configs_are_drawn_with_the_same_routings(file: Path) -> None:
-    recorded = load_landscape(file).gemm_us[64].sum(axis=1)
+    recorded = np.array([recorded_us(file, config) for config in RECORDED[:2]])
     measurer = ReplayMeasurer(file, seed=5)
     for _ in range(2):
         drawn = [
@@ -82,7 +91,7 @@ def _samples(measurer: ReplayMeasurer, config: Config) -> tuple[float, ...]:
 def test_what_did_not_compile_still_does_not(file: Path) -> None:
     measurer = ReplayMeasurer(file)
     assert measurer.measure(PROBLEM, FAILED).outcome is Outcome.COMPILE_ERROR
-    assert FAILED not in measurer.space(PROBLEM)
+    assert FAILED in measurer.space(PROBLEM)
 
 
 def test_giving_up_keeps_the_first_sample(file: Path) -> None:
@@ -101,63 +110,42 @@ def test_another_batch_size_names_the_recorded_ones(file: Path) -> None:
         measurer.measure(other, TILES)
 
 
-def test_the_name_of_the_file_names_the_gpu(file: Path) -> None:
-    device = ReplayMeasurer(file).device
-    assert device.kind is DeviceKind.REPLAY
-    assert device.name == "NVIDIA H200"
-    assert device.shared_bytes == 232448
-
-
-def test_a_name_without_a_gpu_is_a_device_of_its_own(tmp_path: Path) -> None:
-    assert ReplayMeasurer(save_landscape(tmp_path / "small.npz")).device.name == "small"
-
-
 def test_recordings_of_other_content_never_mix(file: Path, tmp_path: Path) -> None:
-    arrays = dict(np.load(file))
-    arrays["M64"] = arrays["M64"] + 1
-    other = tmp_path / "moe_h200_other.npz"
-    np.savez(other, **arrays)
+    recording = read_recording(file)
+    other = tmp_path / "other.npz"
+    write_recording(other, replace(recording, compile_s={}))
     assert ReplayMeasurer(file).device.method != ReplayMeasurer(other).device.method
 
 
-@pytest.mark.parametrize(
-    ("arrays", "complaint"),
-    [
-        ({"M64": np.zeros((1, 2, 3))}, "configs"),
-        ({"configs": np.zeros((1, 6), int)}, "batch size"),
-        ({"configs": np.zeros((2, 6), int), "M64": np.zeros((1, 2, 3))}, "M64 is"),
-        ({"configs": np.zeros((1, 5), int), "M64": np.zeros((1, 2, 3))}, "configs"),
-        ({"configs": np.array([{"a": 1}], dtype=object)}, "cannot be read"),
-    ],
-)
-def test_what_is_no_landscape_is_refused(
-    tmp_path: Path, arrays: dict[str, np.ndarray], complaint: str
-) -> None:
-    path = tmp_path / "other.npz"
-    np.savez(path, **arrays)  # type: ignore[arg-type]
-    with pytest.raises(DeviceError, match=complaint):
-        load_landscape(path)
+def test_a_landscape_that_record_did_not_write_names_its_converter(tmp_path: Path) -> None:
+    path = tmp_path / "moe_h200_other.npz"
+    np.savez(path, configs=np.zeros((1, 6), np.int16), M64=np.zeros((1, 2, 3), np.float32))
+    with pytest.raises(DeviceError, match=r"convert_landscape\.py"):
+        ReplayMeasurer(path)
 
 
-@pytest.mark.parametrize("content", [b"", b"PK\x03\x04torn", b"not an archive"])
-def test_a_broken_file_is_refused(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "broken.npz"
-    path.write_bytes(content)
-    with pytest.raises(DeviceError, match="cannot be read"):
-        load_landscape(path)
-
-
-def test_a_missing_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DeviceError, match="cannot be read"):
-        load_landscape(tmp_path / "none.npz")
-
-
-def test_a_landscape_knows_its_optimum(file: Path) -> None:
-    landscape = load_landscape(file)
-    medians = landscape.median_us(64)
-    assert landscape.batch_sizes == (64,)
-    assert landscape.best_us(64) == np.nanmin(medians)
-    assert np.isnan(medians[RECORDED.index(STOPPED)])
+def test_gemms_timed_apart_are_replayed_apart_and_as_a_sum(tmp_path: Path) -> None:
+    path = tmp_path / "a.npz"
+    us = np.random.default_rng(0).uniform(20, 30, (3, 2, 4))
+    us[1, 0, 2:], us[2] = np.nan, np.nan
+    device = ReplayMeasurer(save_recording(tmp_path / "small.npz")).device
+    write_gemm_times(path, GemmTimes(RECORDED[:3], {64: us}), [PROBLEM], device, "apart")
+    measurer = ReplayMeasurer(path)
+    results = [measurer.measure(PROBLEM, config) for config in RECORDED[:3]]
+    outcomes = [Outcome.OK, Outcome.PRUNED, Outcome.COMPILE_ERROR]
+    assert [result.outcome for result in results] == outcomes
+    assert results[0].measurement
+    assert results[0].measurement.samples_us == pytest.approx(us[0].sum(axis=0), rel=1e-6)
+    pairs = measurer.space(SEPARATE).configs
+    assert len(pairs) == 3
+    by_config = {pair.up.block_size_m: pair for pair in pairs if isinstance(pair, ConfigPair)}
+    both = measurer.measure(SEPARATE, by_config[TILES.block_size_m]).measurement
+    assert both
+    assert both.up_us == pytest.approx(us[0, 0], rel=1e-6)
+    read = read_gemm_times(path)
+    assert read.configs == RECORDED[:3]
+    assert np.allclose(read.samples_us(64), us.sum(axis=1), rtol=1e-6, equal_nan=True)
+    assert read.best_us(64) == pytest.approx(np.median(us[0].sum(axis=0)), rel=1e-6)
 
 
 def test_a_recording_is_the_device_that_it_was_made_on(tmp_path: Path) -> None:

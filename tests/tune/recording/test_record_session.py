@@ -21,7 +21,8 @@ from fakes import (  # type: ignore[import-not-found]
     FaultyCompiler,
     FaultyMeasurer,
 )
-from small_landscape import SHAPE  # type: ignore[import-not-found]
+from gemm_times import read_gemm_times
+from small_landscape import SHAPE, save_times  # type: ignore[import-not-found]
 
 from autotune.backends.replay.recording_format import read_recording
 from autotune.errors import DeviceError, UsageError
@@ -86,13 +87,13 @@ def test_the_whole_space_is_recorded_as_it_is_measured(
     assert report.measured == CONFIGS - 40 + CONFIGS  # what did not compile is in no space
     recording = read_recording(report.path)
     assert recording.device == report.device
-    truth = np.load(landscape)
-    row = truth["configs"].tolist().index([16, 64, 64, 8, 4, 3])
+    truth = read_gemm_times(landscape)
+    row = truth.configs.index(Config(16, 64, 64, 8, 4, 3))
     key = next(key for key in recording.studies if key.problem.tokens == 64)
     config = next(c for c in recording.studies[key] if str(c) == "16x64x64 G8 w4 s3")
     measurement = recording.studies[key][config].measurement
     assert measurement
-    assert measurement.samples_us == pytest.approx(truth["M64"][row].sum(axis=0), rel=1e-4)
+    assert measurement.samples_us == pytest.approx(truth.samples_us(64)[row], rel=1e-4)
 
 
 def test_what_is_hopeless_gets_one_sample(wanted: Callable[..., RecordSettings]) -> None:
@@ -156,9 +157,9 @@ def test_the_configs_of_another_file_may_be_wanted(
 def test_hopeless_configs_are_stopped_early(
     wanted: Callable[..., RecordSettings], landscape: Path
 ) -> None:
-    arrays = dict(np.load(landscape))
-    arrays["M64"][::3] *= 50
-    np.savez(landscape, **arrays)
+    times = read_gemm_times(landscape)
+    times.gemm_us[64][::3] *= 50
+    save_times(landscape, times)
     report = record(wanted(model=ModelSettings(shape=SHAPE, batch_sizes=(64,))), Counter())
     assert report.studies[0].outcomes["pruned"] > CONFIGS / 4
 
@@ -176,9 +177,9 @@ def test_times_of_two_devices_never_mix(
     wanted: Callable[..., RecordSettings], landscape: Path, tmp_path: Path
 ) -> None:
     record(wanted(limit=5), Counter())
-    arrays = dict(np.load(landscape))
-    arrays["M64"] += 1
-    np.savez(tmp_path / "other.npz", **arrays)
+    times = read_gemm_times(landscape)
+    times.gemm_us[64][:] += 1
+    save_times(tmp_path / "other.npz", times)
     with pytest.raises(UsageError, match="was recorded on"):
         record(wanted(limit=5, device=f"replay:{tmp_path / 'other.npz'}"), Counter())
 

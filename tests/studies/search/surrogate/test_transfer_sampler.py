@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import optuna
 import pytest
+from gemm_times import GemmTimes, read_gemm_times
 
-from autotune.backends.replay.landscape import Landscape, load_landscape
 from autotune.spec.config import Config
 from autotune.spec.device import Device
 from autotune.spec.measurement import Measurement
@@ -35,7 +35,7 @@ from autotune.studies.storage.open import open_storage
 from autotune.studies.study_record import open_study, stored_studies
 from autotune.studies.trial_io import ask, tell
 
-RECORDED = Path(__file__).parents[5] / "shared/landscapes/moe_h200_qwen3-30b-a3b_tp1_bf16.npz"
+RECORDED = Path(__file__).parents[4] / "benchmarks/landscapes/sglang/qwen3-30b-a3b_tp1_bf16.npz"
 
 
 def made_up_us(problem: Problem, config: Config) -> float:
@@ -172,15 +172,13 @@ def test_hyperparameters_are_fitted_anew_only_as_knowledge_grows(
 
 
 @pytest.fixture(scope="module")
-def recorded() -> Landscape:
-    if not RECORDED.exists():
-        pytest.skip("the recorded landscapes are not here")
-    return load_landscape(RECORDED)
+def recorded() -> GemmTimes:
+    return read_gemm_times(RECORDED)
 
 
 @pytest.mark.parametrize(("tokens", "least"), [(64, 0.97), (1024, 0.97)])
 def test_the_bar_on_a_recorded_landscape(
-    recorded: Landscape, h200: Device, problem: Problem, tokens: int, least: float
+    recorded: GemmTimes, h200: Device, problem: Problem, tokens: int, least: float
 ) -> None:
     """Cold, without warm starts, 30 trials, mean of three seeds."""
     problem = replace(problem, tokens=tokens)
