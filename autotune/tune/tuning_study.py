@@ -27,7 +27,7 @@ from autotune.studies.search.history import Known, neighbours, siblings
 from autotune.studies.search.last_tries import last_tries
 from autotune.studies.search.pruning import Stop, stop_for
 from autotune.studies.search.samplers import make_sampler
-from autotune.studies.search.surrogate import USUAL_STOP
+from autotune.studies.search.surrogate.sampler import USUAL_STOP
 from autotune.studies.selection.finalists import Finalist
 from autotune.studies.selection.robust import Robust
 from autotune.studies.space import SearchSpace, Space

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from recordings import Recording, recordings
 
 from autotune.spec.arrays import Rows
-from autotune.studies.search.surrogate.acquisition import Belief, improvement
+from autotune.studies.search.surrogate.acquisition import Acquisition, improvement
 from autotune.studies.search.surrogate.candidates import candidates_of
 from autotune.studies.search.surrogate.model import Surrogate
 from autotune.studies.search.surrogate.observations import Observed
@@ -73,12 +73,12 @@ class Search:
         free[self.taken] = False
         return np.flatnonzero(free)
 
-    def belief(self) -> Belief:
+    def acquisition(self) -> Acquisition:
         none = np.zeros(0, dtype=np.int64)
         measured, failed = (np.array(rows, dtype=np.int64) for rows in (self.measured, self.failed))
         complete = np.ones(len(measured), dtype=bool)
         observed = Observed(measured, np.array(self.us), complete, failed, none)
-        return self.surrogate.believe(observed, self.unseen)
+        return self.surrogate.acquisition(observed, self.unseen)
 
     def differing(self, rows: Rows, row: int) -> Rows:
         """Knobs in which each differs from that one."""
@@ -95,8 +95,8 @@ class Search:
 
 def by_improvement(search: Search) -> int:
     """As the sampler does."""
-    belief = search.belief()
-    return int(belief.rows[np.argmax(belief.gain)])
+    acquisition = search.acquisition()
+    return int(acquisition.rows[np.argmax(acquisition.gain)])
 
 
 def by_standing(search: Search) -> int:
@@ -119,25 +119,25 @@ def near_elites(search: Search) -> int:
             search.differing(np.array([row]), e)[0] > APART for e in elites
         ):
             elites.append(row)
-    belief = search.belief()
-    near = np.min([search.differing(belief.rows, e) for e in elites], axis=0) <= 1
-    return _best_of(belief, near)
+    acquisition = search.acquisition()
+    near = np.min([search.differing(acquisition.rows, e) for e in elites], axis=0) <= 1
+    return _best_of(acquisition, near)
 
 
 def away(search: Search) -> int:
     """The sampler's choice; when nothing gets better, among those far from the best."""
-    belief, us = search.belief(), np.array(search.us)
+    acquisition, us = search.acquisition(), np.array(search.us)
     since = len(us) - int(np.flatnonzero(us <= 1.02 * us.min())[0])
     if since < STALE:
-        return int(belief.rows[np.argmax(belief.gain)])
+        return int(acquisition.rows[np.argmax(acquisition.gain)])
     best = [search.measured[i] for i in np.argsort(us)[:BEST]]
-    apart = np.min([search.differing(belief.rows, row) for row in best], axis=0)
-    return _best_of(belief, apart >= FAR)
+    apart = np.min([search.differing(acquisition.rows, row) for row in best], axis=0)
+    return _best_of(acquisition, apart >= FAR)
 
 
-def _best_of(belief: Belief, where: NDArray[np.bool_]) -> int:
-    gain = np.where(where, belief.gain, -1) if where.any() else belief.gain
-    return int(belief.rows[np.argmax(gain)])
+def _best_of(acquisition: Acquisition, where: NDArray[np.bool_]) -> int:
+    gain = np.where(where, acquisition.gain, -1) if where.any() else acquisition.gain
+    return int(acquisition.rows[np.argmax(gain)])
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,9 @@ from autotune.spec.arrays import Floats
 from autotune.spec.config import Config
 from autotune.spec.occupancy import Footprint, blocks_per_sm
 from autotune.studies.key import StudyKey
-from autotune.studies.search.surrogate import TransferSampler, candidates_of, resource_penalty
+from autotune.studies.search.surrogate import acquisition
+from autotune.studies.search.surrogate.candidates import candidates_of
+from autotune.studies.search.surrogate.sampler import TransferSampler
 from autotune.studies.space import Space
 
 AT = (8, 15, 30)
@@ -42,8 +44,8 @@ KINDS: Mapping[str, Callable[[Footprint], bool]] = {
     "no spills, 2 blocks and more": lambda f: not f.spill_bytes and (f.blocks_per_sm or 2) > 1,
     "no spills, 1 block": lambda f: not f.spill_bytes and f.blocks_per_sm == 1,
     "spills 1 to 64 B": lambda f: 0 < f.spill_bytes <= 64,
-    "65 to 255 B": lambda f: 64 < f.spill_bytes < resource_penalty.HEAVY_SPILL_BYTES,
-    "256 B and more": lambda f: f.spill_bytes >= resource_penalty.HEAVY_SPILL_BYTES,
+    "65 to 255 B": lambda f: 64 < f.spill_bytes < acquisition.HEAVY_SPILL_BYTES,
+    "256 B and more": lambda f: f.spill_bytes >= acquisition.HEAVY_SPILL_BYTES,
 }
 
 
@@ -132,7 +134,7 @@ def search(known: Known, variant: str, seed: int) -> tuple[list[float], int, int
             study.tell(trial, state=optuna.trial.TrialState.PRUNED)
     taken = [known.footprints[row] for row in rows]
     ratios = [float(known.us.min() / known.us[rows[:count]].min()) for count in AT]
-    heavy = sum(f.spill_bytes >= resource_penalty.HEAVY_SPILL_BYTES for f in taken)
+    heavy = sum(f.spill_bytes >= acquisition.HEAVY_SPILL_BYTES for f in taken)
     return ratios, heavy, sum(f.blocks_per_sm == 1 for f in taken)
 
 

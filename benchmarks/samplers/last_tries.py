@@ -32,7 +32,8 @@ from recordings import Recording, recordings
 
 from autotune.spec.config import Config
 from autotune.studies.search.last_tries import regrouped
-from autotune.studies.search.surrogate import SurrogateSampler, candidates_of
+from autotune.studies.search.surrogate.candidates import candidates_of
+from autotune.studies.search.surrogate.sampler import SurrogateSampler
 from autotune.studies.space import Space
 
 LANDSCAPES = HERE.parent / "landscapes"

@@ -40,7 +40,8 @@ from autotune.spec.config import Config
 from autotune.spec.problem import Problem
 from autotune.studies.key import StudyKey
 from autotune.studies.search.history import FEWEST, Sibling
-from autotune.studies.search.surrogate import TransferSampler, candidates_of
+from autotune.studies.search.surrogate.candidates import candidates_of
+from autotune.studies.search.surrogate.sampler import TransferSampler
 from autotune.studies.space import Space
 
 ORDERS = ("study", "abreast", "shared")
@@ -121,6 +122,20 @@ def _defaults(recording: Recording) -> list[Config]:
     return [Config.from_keys(row) for row in recording.defaults]
 
 
+class GainsSampler(TransferSampler):
+    """The product's sampler; it also tells what measuring each candidate is expected to save."""
+
+    def gains(self, study: optuna.Study) -> Floats:
+        """[candidates] shares of the best time: 0 for taken ones and in the first design."""
+        observed = self._known(study)
+        unseen = self._unseen(observed)
+        gains = np.zeros(len(self._candidates))
+        if len(unseen) and not self._is_first_design(observed) and len(observed.measured):
+            acquisition = self._acquisition(observed, unseen)
+            gains[acquisition.rows] = self._surrogate.gains(observed, acquisition)
+        return gains
+
+
 class Tuned:
     """One batch size's study in a simulation."""
 
@@ -129,7 +144,7 @@ class Tuned:
         key = StudyKey(world.problems[place], DEVICE, world.space.fingerprint)
         self._world = world
         self._candidates = candidates_of([config.as_keys() for config in world.space.configs])
-        self._sampler = TransferSampler(
+        self._sampler = GainsSampler(
             world.space, run.seed, history=lambda _: run.siblings(but=place)
         )
         self._study = optuna.create_study(sampler=self._sampler)
@@ -154,8 +169,7 @@ class Tuned:
     def gains(self) -> Floats:
         """Of every config; nothing while the first design is not measured."""
         if self._gains is None:
-            gains = self._sampler.gains(self._study)
-            self._gains = np.where(np.isfinite(gains), gains, 0.0)
+            self._gains = self._sampler.gains(self._study)
         return self._gains
 
     def ask(self) -> tuple[Trial, int]:

@@ -23,7 +23,7 @@ def next_study(expected_gains: Sequence[float], started: Sequence[int], least: f
 
 def next_compiled(gains: Sequence[Floats], compiled: Rows, least: float) -> tuple[int, int] | None:
     """(study, row) that an idle GPU measures: the largest of the studies' ``gains``
-    (``SurrogateSampler.gains``) among the rows that are compiled. None where none reaches
+    (``GainsSampler.gains``) among the rows that are compiled. None where none reaches
     ``least``."""
     if not len(compiled) or not len(gains):
         return None

@@ -28,7 +28,8 @@ from recordings import DEVICE, SGLANGS, recordings
 from autotune.spec.config import Config
 from autotune.spec.problem import Problem
 from autotune.studies.key import StudyKey
-from autotune.studies.search.surrogate import SurrogateSampler, TransferSampler, candidates_of
+from autotune.studies.search.surrogate.candidates import candidates_of
+from autotune.studies.search.surrogate.sampler import SurrogateSampler, TransferSampler
 from autotune.studies.space import Space
 
 FROM, TO = 180, 220

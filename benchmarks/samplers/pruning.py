@@ -38,7 +38,7 @@ from autotune.studies.outcome import Outcome
 from autotune.studies.pairs import completed_as_asked
 from autotune.studies.search.pruning import Row, Stop, stop_for
 from autotune.studies.search.samplers import UnseenSampler
-from autotune.studies.search.surrogate import TransferSampler
+from autotune.studies.search.surrogate.sampler import TransferSampler
 from autotune.studies.space import Space
 from autotune.studies.trial_io import ask, enqueue, tell
 from autotune.studies.trial_record import measured

@@ -42,7 +42,8 @@ from autotune.backends.hardware import find_spec
 from autotune.backends.routed_rows import routed_rows
 from autotune.studies.key import StudyKey
 from autotune.studies.search.history import Sibling
-from autotune.studies.search.surrogate import SurrogateSampler, TransferSampler, candidates_of
+from autotune.studies.search.surrogate.candidates import candidates_of
+from autotune.studies.search.surrogate.sampler import SurrogateSampler, TransferSampler
 from autotune.studies.space import Space
 
 HERE = Path(__file__).parent

@@ -16,7 +16,7 @@ from autotune.spec.device import Device, DeviceKind, Target
 from autotune.spec.measurement import Resources
 from autotune.spec.problem import Problem
 from autotune.studies.key import StudyKey
-from autotune.studies.search.surrogate import SurrogateSampler
+from autotune.studies.search.surrogate.sampler import SurrogateSampler
 from autotune.studies.space import Space
 from autotune.studies.storage.open import open_storage
 from autotune.studies.trial_record import Measured, asked_config

@@ -20,7 +20,8 @@ from optuna.trial import FrozenTrial
 from autotune.spec.config import Config
 from autotune.studies.pairs import PairSpace
 from autotune.studies.search.pair_sampler import PairSampler
-from autotune.studies.search.surrogate import Footprints, History, TransferSampler
+from autotune.studies.search.surrogate.acquisition import FootprintLookup
+from autotune.studies.search.surrogate.sampler import SiblingLookup, TransferSampler
 from autotune.studies.space import SearchSpace, Space
 from autotune.studies.trial_record import taken_configs
 
@@ -159,9 +160,9 @@ def make_sampler(
     space: SearchSpace,
     seed: int,
     *,
-    history: History | None = None,
+    history: SiblingLookup | None = None,
     prior_us: Sequence[float] | None = None,
-    footprints: Footprints | None = None,
+    footprints: FootprintLookup | None = None,
 ) -> BaseSampler:
     """The sampler of a study: for pairs of configs, one of ``SAMPLERS`` on each half.
 

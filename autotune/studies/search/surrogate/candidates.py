@@ -1,10 +1,9 @@
-"""The feasible set as numbers: what models learn from and what may be proposed."""
+"""The feasible set as numbers: the rows that may be proposed, and the models' inputs."""
 
 from __future__ import annotations
 
 import itertools
-import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -15,14 +14,12 @@ from optuna.distributions import CategoricalDistribution
 
 from autotune.spec.arrays import Floats
 
-Params = Mapping[str, Any]
+Params = Mapping[str, int]
+"""Parameter → number, never negative."""
 
 _FEATURE_SCALE = 0.25
 """Standard deviation of a physical feature among knobs that span 0 to 1. Uniform knobs have
 0.29: neither kind dominates a distance."""
-_MANY_VALUES = 6
-"""From so many values on, numbers that are no powers of two also say how even they are: sizes
-in multiples of 16 differ in alignment to warps and lines, which their logarithm hides."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +28,7 @@ class Candidates:
 
     rows: tuple[Params, ...]
     knobs: Floats
-    """[n, d] coded parameters: powers of two by exponent, categories by category."""
+    """[n, d] coded parameters: powers of two by exponent, one of two values as 0 and 1."""
     features: Floats
     """[n, f] physical features, each with mean 0 and standard deviation 1; f may be 0."""
 
@@ -62,11 +59,14 @@ class Candidates:
 
     @cached_property
     def distributions(self) -> dict[str, CategoricalDistribution]:
-        """Parameter → the choices that occur: ascending where they are numbers."""
-        return {name: CategoricalDistribution(_values(self.rows, name)) for name in self._names}
+        """Parameter → the choices that occur, ascending."""
+        return {
+            name: CategoricalDistribution(sorted({row[name] for row in self.rows}))
+            for name in self._names
+        }
 
-    def index(self, params: Params) -> int | None:
-        """Row of ``params``; None for what is incomplete or not among the candidates."""
+    def index(self, params: Mapping[str, Any]) -> int | None:
+        """Return the row of ``params``; None where they are incomplete or no candidate."""
         key = tuple(params.get(name) for name in self._names)
         return self._row_of.get(key)
 
@@ -75,7 +75,7 @@ class Candidates:
         return tuple(self.rows[0])
 
     @cached_property
-    def _row_of(self) -> dict[tuple[Hashable, ...], int]:
+    def _row_of(self) -> dict[tuple[Any, ...], int]:
         return {tuple(row[name] for name in self._names): i for i, row in enumerate(self.rows)}
 
 
@@ -86,45 +86,24 @@ def candidates_of(rows: Sequence[Params], features: Floats | None = None) -> Can
     """
     if not rows:
         raise ValueError("no candidates: a sampler needs at least one feasible set of parameters")
-    columns = [column for name in rows[0] for column in _coded([row[name] for row in rows])]
+    columns = [
+        _coded(np.array(values, dtype=float))
+        for values in ([row[name] for row in rows] for name in rows[0])
+        if len(set(values)) > 1
+    ]
     knobs = np.column_stack(columns) if columns else np.zeros((len(rows), 1))
     physical = np.zeros((len(rows), 0)) if features is None else _standardised(features)
     return Candidates(tuple(rows), knobs, physical)
 
 
-def _values(rows: Sequence[Params], name: str) -> list[Any]:
-    values = dict.fromkeys(row[name] for row in rows)
-    return sorted(values) if all(map(_is_number, values)) else list(values)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and math.isfinite(value)
-
-
-def _coded(values: Sequence[Any]) -> list[Floats]:
-    """The columns of one parameter; none where it never changes."""
-    choices = list(dict.fromkeys(values))
-    if len(choices) == 1:
-        return []
-    if not all(_is_number(choice) and choice >= 0 for choice in choices):
-        return [np.array([value == choice for value in values], dtype=float) for choice in choices]
-    numbers = np.array(values, dtype=float)
-    if len(choices) == 2:
-        return [(numbers == numbers.max()).astype(float)]
+def _coded(numbers: Floats) -> Floats:
+    """Return the column of a parameter that takes several values."""
+    if len(np.unique(numbers)) == 2:
+        larger: Floats = (numbers == numbers.max()).astype(float)
+        return larger
     least = numbers[numbers > 0].min()
-    exponents = np.log2(np.where(numbers > 0, numbers, least / 2))  # 0 lies one below the least
-    evenness = _evenness(choices, numbers)
-    return [exponents] if evenness is None else [exponents, evenness]
-
-
-def _evenness(choices: Sequence[float], numbers: Floats) -> Floats | None:
-    """Exponent of the largest power of two that divides each, where that says something new."""
-    whole = all(float(choice).is_integer() and choice > 0 for choice in choices)
-    if len(choices) < _MANY_VALUES or not whole:
-        return None
-    integers = numbers.astype(np.int64)
-    powers = np.log2((integers & -integers).astype(float))
-    return None if np.array_equal(powers, np.log2(numbers)) else powers
+    exponents: Floats = np.log2(np.where(numbers > 0, numbers, least / 2))
+    return exponents  # 0 lies one below the least
 
 
 def _standardised(features: Floats) -> Floats:

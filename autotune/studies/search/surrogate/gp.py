@@ -1,9 +1,8 @@
 """A Gaussian process over an enumerated set: Matérn 5/2 with a scale per dimension.
 
-k(x, x') = a² · Matérn(|x - x'| / l) + Σ w² f f' + constant, and noise; columns f may share a weight
-w (see ``additive``). What is asked of it is always the same points, so what the measured ones say
-about all of them is kept and a further measurement costs one row (O(measured · points)), not a new
-factorisation.
+k(x, x') = a² · Matérn(|x - x'| / l) + Σ w² f f' + constant, and noise. It is always asked about the
+same points, so what the measured ones say about all of them is kept and a further measurement
+costs one row (O(measured · points)), not a new factorisation.
 """
 
 from __future__ import annotations
@@ -17,13 +16,21 @@ import scipy  # its modules load when first used, and take a quarter second
 
 from autotune.spec.arrays import Floats, Rows
 
-ROOT5 = np.sqrt(5.0)
-CONSTANT = 4.0
+_ROOT5 = np.sqrt(5.0)
+_CONSTANT = 4.0
 """Prior variance of the level, in units of the values' variance: almost free."""
-JITTER = 1e-6
+_JITTER = 1e-6
 """Variance of noise that is always there: neighbours that no knob tells apart must not make the
 covariance singular."""
 _LEAST_VARIANCE = 1e-10
+_LENGTH, _AMPLITUDE, _NOISE, _WEIGHT = 0.0, 0.0, np.log(0.03), np.log(0.3)
+"""Prior means of the logarithms, in units of the knobs' span and the values' deviation. Recorded
+times scatter by 0.2 to 6 %, medians of ten by a third of it."""
+_PRIOR_SD = 1.0
+_BOUND_SD = 4.0
+_ITERATIONS = 10
+"""Iterations of L-BFGS, from the last mode. 25 find the same on five recorded MoE spaces (20
+seeds, at 30 trials: 0.9985 both)."""
 
 
 @dataclass(frozen=True)
@@ -31,51 +38,41 @@ class Inputs:
     """Points of a Gaussian process."""
 
     smooth: Floats
-    """[n, d] what the Matérn term sees."""
+    """[n, d] inputs of the Matérn term."""
     linear: Floats
-    """[n, f] what the linear term sees; f may be 0."""
-    group: Rows
-    """[f] which of the g weights each column has: 0 to g - 1."""
-
-    @classmethod
-    def apart(cls, smooth: Floats, linear: Floats) -> Inputs:
-        """With a weight for each column."""
-        return cls(smooth, linear, np.arange(linear.shape[1]))
-
-    @property
-    def groups(self) -> int:
-        """g."""
-        return int(self.group.max(initial=-1)) + 1
+    """[n, f] inputs of the linear term; f may be 0."""
 
     def take(self, rows: Rows) -> Inputs:
-        return Inputs(self.smooth[rows], self.linear[rows], self.group)
+        """Return some of the points."""
+        return Inputs(self.smooth[rows], self.linear[rows])
 
 
 @dataclass(frozen=True)
-class Kernel:
-    """Covariances between the points ``at`` under hyperparameters ``theta``: logarithms of d
-    lengths, amplitude, noise and g weights."""
+class Covariance:
+    """Covariances between the points ``at``."""
 
     at: Inputs
-    theta: Floats
+    hyperparameters: Floats
+    """Logarithms of d lengths, amplitude, noise and f weights."""
 
     @property
     def noise(self) -> float:
-        return float(np.exp(2 * self.theta[self._d + 1])) + JITTER
+        """Variance of a value's noise."""
+        return float(np.exp(2 * self.hyperparameters[self._d + 1])) + _JITTER
 
     @cached_property
     def variance(self) -> Floats:
-        """[n] before anything is known, without noise."""
-        total: Floats = self._amplitude + CONSTANT + self.at.linear**2 @ self._weights
+        """[n] prior variances, without noise."""
+        total: Floats = self._amplitude + _CONSTANT + self.at.linear**2 @ self._weights
         return total
 
     def between(self, rows: Rows, others: Rows | None = None) -> Floats:
-        """[len(rows), len(others)], without noise; all points where ``others`` is None."""
+        """Return covariances [len(rows), len(others)] without noise; by default with all points."""
         every = slice(None) if others is None else others
         inner = self._scaled[rows] @ self._scaled[every].T
         squared = self._norms[rows][:, None] + self._norms[every][None] - 2 * inner
-        covariance = self._amplitude * matern(np.maximum(squared, 0, out=squared))
-        covariance += CONSTANT
+        covariance = self._amplitude * _matern(np.maximum(squared, 0, out=squared))
+        covariance += _CONSTANT
         if self.at.linear.shape[1]:
             covariance += (self.at.linear[rows] * self._weights) @ self.at.linear[every].T
         return covariance
@@ -86,16 +83,16 @@ class Kernel:
 
     @property
     def _amplitude(self) -> float:
-        return float(np.exp(2 * self.theta[self._d]))
+        return float(np.exp(2 * self.hyperparameters[self._d]))
 
     @cached_property
     def _weights(self) -> Floats:
-        weights: Floats = np.exp(2 * self.theta[self._d + 2 :])
-        return weights[self.at.group]
+        weights: Floats = np.exp(2 * self.hyperparameters[self._d + 2 :])
+        return weights
 
     @cached_property
     def _scaled(self) -> Floats:
-        scaled: Floats = self.at.smooth * np.exp(-self.theta[: self._d])
+        scaled: Floats = self.at.smooth * np.exp(-self.hyperparameters[: self._d])
         return scaled
 
     @cached_property
@@ -105,15 +102,15 @@ class Kernel:
 
 
 class GaussianProcess:
-    """What measured rows say about all points. Values come later: they change with the best."""
+    """A Gaussian process conditioned on rows. Values come later: they change with the best."""
 
-    def __init__(self, kernel: Kernel) -> None:
-        self.kernel = kernel
+    def __init__(self, covariance: Covariance) -> None:
+        self.covariance = covariance
         self.rows: Rows = np.zeros(0, dtype=np.int64)
-        """What was learnt, in that order."""
+        """Rows that were learnt, in that order."""
         self._factor = np.zeros((0, 0))
-        self._whitened = np.zeros((0, len(kernel.variance)))
-        self._explained = np.zeros(len(kernel.variance))
+        self._whitened = np.zeros((0, len(covariance.variance)))
+        self._explained = np.zeros(len(covariance.variance))
 
     def learn(self, rows: Rows) -> None:
         """Condition on further rows. Work: len(rows) · learnt · points."""
@@ -121,10 +118,10 @@ class GaussianProcess:
             return
         count, old = len(self.rows), self._whitened[: len(self.rows)]
         across = old[:, rows]
-        corner = self.kernel.between(rows, rows) - across.T @ across
-        corner[np.diag_indices_from(corner)] += self.kernel.noise
+        corner = self.covariance.between(rows, rows) - across.T @ across
+        corner[np.diag_indices_from(corner)] += self.covariance.noise
         root = np.linalg.cholesky(corner)
-        left = self.kernel.between(rows) - across.T @ old
+        left = self.covariance.between(rows) - across.T @ old
         fresh = scipy.linalg.solve_triangular(root, left, lower=True, check_finite=False)
         self._reserve(count + len(rows))
         self._whitened[count : count + len(rows)] = fresh
@@ -134,18 +131,17 @@ class GaussianProcess:
         )
         self.rows = np.concatenate([self.rows, rows])
 
-    def outlook(self, values: Floats, scale: float) -> Outlook:
-        """What is believed of all points where the learnt rows have these values; ``scale`` is
-        the values' unit."""
+    def posterior(self, values: Floats, scale: float) -> Posterior:
+        """Return the posterior of all points given the learnt values in units of ``scale``."""
         level = float(values.mean())
         standard = (values - level) / scale
         seen = scipy.linalg.solve_triangular(self._factor, standard, lower=True, check_finite=False)
         mean = seen @ self._whitened[: len(self.rows)] * scale + level
-        left = np.maximum(self.kernel.variance - self._explained, _LEAST_VARIANCE)
-        return Outlook(self, scale, mean, left, ())
+        left = np.maximum(self.covariance.variance - self._explained, _LEAST_VARIANCE)
+        return Posterior(self, scale, mean, left, ())
 
     def held_out(self, values: Floats, scale: float) -> tuple[Floats, Floats]:
-        """Error and standard deviation of each value under the process that knows the others."""
+        """Return each value's error and standard deviation under the process without it."""
         standard = (values - values.mean()) / scale
         root = scipy.linalg.solve_triangular(
             self._factor, np.eye(len(values)), lower=True, check_finite=False
@@ -154,14 +150,14 @@ class GaussianProcess:
         error = (root.T @ (root @ standard)) * variance
         return error * scale, np.sqrt(variance) * scale
 
-    def covariance(self, row: int) -> Floats:
-        """Of one point with all, after what was learnt."""
+    def posterior_covariance(self, row: int) -> Floats:
+        """Return the covariances of one point with all, given the learnt rows."""
         old = self._whitened[: len(self.rows)]
-        covariance: Floats = self.kernel.between(np.array([row]))[0] - old[:, row] @ old
+        covariance: Floats = self.covariance.between(np.array([row]))[0] - old[:, row] @ old
         return covariance
 
     def _reserve(self, count: int) -> None:
-        """Room for rows, doubled at need: appending one would copy all otherwise."""
+        """Make room for rows, doubled at need: appending one would copy all otherwise."""
         if count > len(self._whitened):
             room = np.empty((max(2 * len(self._whitened), count), self._whitened.shape[1]))
             room[: len(self.rows)] = self._whitened[: len(self.rows)]
@@ -169,8 +165,8 @@ class GaussianProcess:
 
 
 @dataclass(frozen=True)
-class Outlook:
-    """Mean and deviation of every point. Made by ``GaussianProcess.outlook``."""
+class Posterior:
+    """Mean and deviation of every point. Made by ``GaussianProcess.posterior``."""
 
     process: GaussianProcess
     scale: float
@@ -178,29 +174,107 @@ class Outlook:
     variance: Floats
     """In units of scale²."""
     believed: Sequence[Floats]
-    """[points] what each believed row explains."""
+    """[points] share of the covariance that each believed row explains."""
 
     @property
     def deviation(self) -> Floats:
+        """Standard deviation of each point."""
         deviation: Floats = np.sqrt(self.variance) * self.scale
         return deviation
 
-    def with_believed(self, row: int, value: float) -> Outlook:
-        """As if ``row`` had been measured to have ``value``. Work: learnt · points."""
-        covariance = self.process.covariance(row)
+    def with_believed(self, row: int, value: float) -> Posterior:
+        """Return the posterior as if ``row`` had that ``value``. Work: learnt · points."""
+        covariance = self.process.posterior_covariance(row)
         for explained in self.believed:
             covariance -= explained[row] * explained
-        unit = np.sqrt(self.variance[row] + self.process.kernel.noise)
+        unit = np.sqrt(self.variance[row] + self.process.covariance.noise)
         explained = covariance / unit
         mean = self.mean + explained * ((value - self.mean[row]) / unit)
         left = np.maximum(self.variance - explained**2, _LEAST_VARIANCE)
-        return Outlook(self.process, self.scale, mean, left, (*self.believed, explained))
+        return Posterior(self.process, self.scale, mean, left, (*self.believed, explained))
 
 
-def matern(distance2: Floats) -> Floats:
-    """Matérn 5/2 correlation at squared distances in units of length."""
+def fit_hyperparameters(at: Inputs, values: Floats, scale: float, start: Floats | None) -> Floats:
+    """Return the mode of the marginal likelihood times log-normal priors, started from ``start``;
+    ``scale`` is the values' unit. With ten points the priors speak, with a hundred the data do."""
+    prior = _prior_mean(at)
+    objective = _NegativeLogPosterior(at, (values - values.mean()) / scale, prior)
+    bounds = [(mean - _BOUND_SD * _PRIOR_SD, mean + _BOUND_SD * _PRIOR_SD) for mean in prior]
+    first = prior if start is None else start
+    found = scipy.optimize.minimize(
+        objective,
+        first,
+        jac=True,
+        method="L-BFGS-B",
+        bounds=bounds,
+        options={"maxiter": _ITERATIONS},
+    )
+    mode: Floats = found.x
+    return mode
+
+
+def _prior_mean(at: Inputs) -> Floats:
+    d, f = at.smooth.shape[1], at.linear.shape[1]
+    return np.concatenate([np.full(d, _LENGTH), [_AMPLITUDE, _NOISE], np.full(f, _WEIGHT)])
+
+
+class _NegativeLogPosterior:
+    """Negative log posterior of hyperparameters, and its gradient."""
+
+    def __init__(self, at: Inputs, standard: Floats, prior: Floats) -> None:
+        self._at = at
+        self._values = standard
+        self._prior = prior
+        difference = at.smooth[:, None, :] - at.smooth[None, :, :]
+        self._squared = (difference**2).reshape(-1, at.smooth.shape[1])
+
+    def __call__(self, hyperparameters: Floats) -> tuple[float, Floats]:
+        parts = _Parts(self._at, hyperparameters, self._squared)
+        factor, failed = scipy.linalg.lapack.dpotrf(parts.covariance, lower=1)
+        if failed:
+            return 1e10, np.zeros_like(hyperparameters)
+        lower, _ = scipy.linalg.lapack.dpotri(factor, lower=1)
+        inverse = np.tril(lower) + np.tril(lower, -1).T
+        alpha = inverse @ self._values
+        fit = 0.5 * float(self._values @ alpha) + float(np.log(np.diag(factor)).sum())
+        z = (hyperparameters - self._prior) / _PRIOR_SD
+        slope = parts.gradient(0.5 * (inverse - np.outer(alpha, alpha)))
+        return fit + 0.5 * float(z @ z), slope + z / _PRIOR_SD
+
+
+class _Parts:
+    """The covariance of the points under hyperparameters, and the parts of its gradient."""
+
+    def __init__(self, at: Inputs, hyperparameters: Floats, squared: Floats) -> None:
+        """``squared`` [n · n, d] are the squared differences of each two points."""
+        d, n = at.smooth.shape[1], len(at.smooth)
+        self._linear = at.linear
+        self._squared = squared
+        self._inverse_squared_length = np.exp(-2 * hyperparameters[:d])
+        self._amplitude = np.exp(2 * hyperparameters[d])
+        self._noise = np.exp(2 * hyperparameters[d + 1])
+        self._weights = np.exp(2 * hyperparameters[d + 2 :])
+        self._distance2 = (squared @ self._inverse_squared_length).reshape(n, n)
+        self._matern = self._amplitude * _matern(self._distance2)
+        self.covariance = self._matern + _CONSTANT + (at.linear * self._weights) @ at.linear.T
+        self.covariance[np.diag_indices_from(self.covariance)] += self._noise + _JITTER
+
+    def gradient(self, by_covariance: Floats) -> Floats:
+        """Return the gradient of a function whose derivative by the covariance is given."""
+        r = np.sqrt(self._distance2) * _ROOT5
+        slope = self._amplitude * (5 / 3) * (1 + r) * np.exp(-r)
+        by_length = (by_covariance * slope).reshape(-1)
+        lengths = (by_length @ self._squared) * self._inverse_squared_length
+        amplitude = 2 * float(np.vdot(by_covariance, self._matern))
+        noise = 2 * self._noise * float(np.trace(by_covariance))
+        weights = 2 * self._weights * ((by_covariance @ self._linear) * self._linear).sum(axis=0)
+        return np.concatenate([lengths, [amplitude, noise], weights])
+
+
+def _matern(distance2: Floats) -> Floats:
+    """Return the Matérn 5/2 correlation at squared distances in units of length."""
     r = np.sqrt(distance2)
-    r *= ROOT5
+    r *= _ROOT5
     value: Floats = np.exp(-r)
     r += 1
     r += (5 / 3) * distance2

@@ -1,15 +1,19 @@
-"""What a study knows so far, as rows of the candidates: no Optuna from here on."""
+"""A study's trials as rows of the candidates: no Optuna beyond ``observed_of``."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from optuna.trial import FrozenTrial, TrialState
 
 from autotune.spec.arrays import Floats, Rows
+from autotune.studies.search.surrogate.candidates import Candidates
+from autotune.studies.trial_record import MEASURED, OUTCOME
 
 _TAIL = 1.0
 """Logarithm from which slowness is compressed: beyond 2.7 times the best, how much slower says
@@ -32,30 +36,26 @@ class Observed:
     """False where a measured row was pruned: it informs, and is not the best."""
     failed: Rows
     pending: Rows
-    """In work elsewhere, or queued."""
+    """Rows in work elsewhere, or queued."""
 
     @property
     def taken(self) -> Rows:
-        """Everything that must not be proposed."""
+        """Rows that must not be proposed."""
         return np.concatenate([self.measured, self.failed, self.pending])
 
     @property
     def knowledge(self) -> bytes:
-        """Equal where the same is known, whatever is in work."""
+        """Bytes that are equal where the same is known, whatever is in work."""
         parts = (self.measured, self.us, self.complete, self.failed)
         return b"|".join(part.tobytes() for part in parts)
 
     def with_pending(self, rows: Sequence[int]) -> Observed:
-        """The same with further rows in work."""
+        """Return the same with further rows in work."""
         return replace(self, pending=np.append(self.pending, np.array(rows, dtype=np.int64)))
-
-    def with_taken(self, later: Observed) -> Observed:
-        """The same knowledge; what was taken since is in work."""
-        return self.with_pending(np.setdiff1d(later.taken, self.taken).tolist())
 
     @property
     def rows(self) -> Rows:
-        """What ``log_us`` has a value for: measured, then failed."""
+        """Rows that ``log_us`` has a value for: measured, then failed."""
         return np.concatenate([self.measured, self.failed])
 
     @cached_property
@@ -80,3 +80,40 @@ class Observed:
         beyond = np.maximum(logs - edge, 0)
         tame = np.minimum(logs, edge) + _COMPRESSION * np.log1p(beyond / _COMPRESSION)
         return np.concatenate([tame, np.full(len(self.failed), self.best + _FAILED)])
+
+
+def observed_of(candidates: Candidates, trials: Iterable[FrozenTrial]) -> Observed:
+    """Sort trials by what became of their rows.
+
+    Later trials of one row win over earlier ones, and a measurement over all else. Trials that
+    failed without an ``outcome`` were interrupted and say nothing.
+    """
+    times: dict[int, tuple[float, bool]] = {}
+    failed: set[int] = set()
+    pending: set[int] = set()
+    for trial in trials:
+        row = candidates.index(_params(candidates, trial))
+        if row is None:
+            continue
+        if trial.state in MEASURED and trial.value is not None and trial.value > 0:
+            times[row] = (trial.value, trial.state == TrialState.COMPLETE)
+        elif trial.state in (TrialState.RUNNING, TrialState.WAITING):
+            pending.add(row)
+        elif trial.state != TrialState.FAIL or OUTCOME in trial.user_attrs:
+            failed.add(row)
+    return Observed(
+        measured=np.array(list(times), dtype=np.int64),
+        us=np.array([us for us, _ in times.values()], dtype=float),
+        complete=np.array([complete for _, complete in times.values()], dtype=bool),
+        failed=np.array(sorted(failed - times.keys()), dtype=np.int64),
+        pending=np.array(sorted(pending - failed - times.keys()), dtype=np.int64),
+    )
+
+
+def _params(candidates: Candidates, trial: FrozenTrial) -> Mapping[str, Any]:
+    """Return a trial's parameters, also where it is queued or they are being written; empty where
+    they are not known."""
+    if candidates.distributions.keys() <= trial.params.keys():
+        return trial.params
+    queued: Mapping[str, Any] = trial.system_attrs.get("fixed_params", {})
+    return queued

@@ -1,6 +1,6 @@
-"""From siblings' times to a guess for a new problem: trees over physics, and direct look-up.
+"""A guess for a new problem from its siblings' times: trees over physics, and direct look-up.
 
-What is learnt is slowness: log time over the sibling's own best, so that levels cancel.
+They learn slowness: log time over the sibling's own best, so that levels cancel.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ slowness from the other recorded model: 0.7 to 0.9 at a likeness of 0.05 to 0.06
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Subject:
-    """What a prior is wanted for. Keep it: much of the work is remembered for it alone."""
+class PriorTask:
+    """A problem whose space needs a prior. Keep it: much of the work is remembered for it alone."""
 
     problem: Problem
     device: Device
@@ -49,13 +49,13 @@ class Subject:
 
 
 def sibling_prior(
-    subject: Subject,
+    task: PriorTask,
     siblings: Sequence[Sibling],
     *,
     static_us: Sequence[float] | None = None,
     seed: int = 0,
 ) -> Prior | None:
-    """The guess for ``subject.configs``; None where nothing is known.
+    """Return the guess for ``task.configs``; None where nothing is known.
 
     ``static_us`` is a guess without measurements (``Measurer.prior_us``): it stands in for
     siblings as far as these are unlike the problem.
@@ -63,32 +63,32 @@ def sibling_prior(
     static = None if static_us is None else _slowness(np.asarray(static_us, dtype=float))
     if not siblings:
         return None if static is None else Prior(static, _ERROR, odds=1 / _HALF_BELIEVED)
-    siblings = sorted(siblings, key=lambda s: -likeness(s.problem, subject.problem))[:_MOST]
-    near = likeness(siblings[0].problem, subject.problem)
-    learnt = near / (near + _HALF_BELIEVED) * _learnt(subject, siblings, seed)
+    siblings = sorted(siblings, key=lambda s: -likeness(s.problem, task.problem))[:_MOST]
+    near = likeness(siblings[0].problem, task.problem)
+    learnt = near / (near + _HALF_BELIEVED) * _learnt(task, siblings, seed)
     if static is None:
         error = _ERROR + (_UNLIKE_ERROR - _ERROR) * (1 - near)
         return Prior(learnt, error, odds=near / _HALF_BELIEVED)
     return Prior(near * learnt + (1 - near) * static, _ERROR, odds=1 / _HALF_BELIEVED)
 
 
-def _learnt(subject: Subject, siblings: Sequence[Sibling], seed: int) -> Floats:
-    weights = [likeness(sibling.problem, subject.problem) for sibling in siblings]
-    columns = np.concatenate([_columns(subject, s.problem, s.configs) for s in siblings])
+def _learnt(task: PriorTask, siblings: Sequence[Sibling], seed: int) -> Floats:
+    weights = [likeness(sibling.problem, task.problem) for sibling in siblings]
+    columns = np.concatenate([_columns(task, s.problem, s.configs) for s in siblings])
     slowness = [_slowness(np.array(sibling.geomean_us)) for sibling in siblings]
     each = [np.full(len(s), weight) for s, weight in zip(slowness, weights, strict=True)]
     sample = columns, np.concatenate(slowness), np.concatenate(each)
     trees = extra_trees([sample] * _TREES, seed, min_samples_leaf=2, max_features=0.7)
-    votes = votes_of(trees, _columns(subject, subject.problem, subject.configs))
+    votes = votes_of(trees, _columns(task, task.problem, task.configs))
     guess: Floats = votes.mean(axis=0)
-    looked_up, share = _looked_up(subject.configs, siblings, weights)
+    looked_up, share = _looked_up(task.configs, siblings, weights)
     return (1 - share) * guess + share * looked_up
 
 
 def _looked_up(
     configs: Sequence[Config], siblings: Sequence[Sibling], weights: Sequence[float]
 ) -> tuple[Floats, Floats]:
-    """What siblings measured of the very same configs, and the share that it deserves."""
+    """Return what siblings measured of the very same configs, and the share that it deserves."""
     row_of = {config: row for row, config in enumerate(configs)}
     total, weight_of = np.zeros(len(configs)), np.zeros(len(configs))
     for sibling, weight in zip(siblings, weights, strict=True):
@@ -101,12 +101,12 @@ def _looked_up(
     return total / np.maximum(weight_of, 1e-12), _LOOK_UP * np.minimum(weight_of, 1)
 
 
-def _columns(subject: Subject, problem: Problem, configs: Sequence[Config]) -> Columns:
-    """What trees see of a config on a problem: absolute, and relative to the least that any
-    config of the space needs on that problem, which compares problems of unlike size."""
+def _columns(task: PriorTask, problem: Problem, configs: Sequence[Config]) -> Columns:
+    """Return the trees' inputs: absolute, and relative to the least that any config of the space
+    needs on that problem, which compares problems of unlike size."""
     knobs = np.array([_codes(config) for config in configs])
-    physics = features(problem, subject.device, configs, subject.sms)
-    least = _least(problem, subject.device, subject.configs, subject.sms)
+    physics = features(problem, task.device, configs, task.sms)
+    least = _least(problem, task.device, task.configs, task.sms)
     rows = np.log2(problem.tokens * problem.top_k / (problem.experts * problem.ep_size))
     level = np.full(len(configs), rows)
     columns = np.column_stack([knobs, physics, physics[:, :COUNTS] - least, level])
@@ -115,7 +115,7 @@ def _columns(subject: Subject, problem: Problem, configs: Sequence[Config]) -> C
 
 @lru_cache(maxsize=256)
 def _least(problem: Problem, device: Device, configs: tuple[Config, ...], sms: int) -> Floats:
-    """[COUNTS] the least of each count over the space: studies of a run ask for the same ones."""
+    """Return the least of each count [COUNTS] over the space: a run's studies ask for the same."""
     least: Floats = features(problem, device, configs, sms)[:, :COUNTS].min(axis=0)
     return least
 

@@ -1,8 +1,9 @@
-"""The Optuna sampler: trials in, parameters out. What it believes is in ``model``."""
+"""The Optuna samplers: trials in, parameters out. ``model`` holds their beliefs."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,27 +13,35 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial
 
 from autotune.spec.arrays import Floats, Rows
-from autotune.studies.search.surrogate.acquisition import Belief
-from autotune.studies.search.surrogate.candidates import Candidates
-from autotune.studies.search.surrogate.lazy_imports import thread_pools
-from autotune.studies.search.surrogate.model import Prior, Surrogate
-from autotune.studies.search.surrogate.observations import Observed
-from autotune.studies.search.surrogate.reading import is_asking, observed_of
-from autotune.studies.search.surrogate.resource_penalty import lighter
-from autotune.studies.search.surrogate.turns import Turns
+from autotune.studies.key import StudyKey
+from autotune.studies.search.history import Sibling
+from autotune.studies.search.surrogate.acquisition import (
+    Acquisition,
+    FootprintLookup,
+    lighter,
+    weights,
+)
+from autotune.studies.search.surrogate.candidates import Candidates, candidates_of
+from autotune.studies.search.surrogate.features import SMS, features
+from autotune.studies.search.surrogate.model import Prior, Surrogate, thread_pools
+from autotune.studies.search.surrogate.observations import Observed, observed_of
+from autotune.studies.search.surrogate.prior import PriorTask, sibling_prior
+from autotune.studies.space import Space
+from autotune.studies.trial_record import MEASURED
+
+SiblingLookup = Callable[[StudyKey], Sequence[Sibling]]
+"""Returns the siblings of a study that are known by now."""
+
+USUAL_STOP = 30
+"""Measurements after which ``expected_gain`` is usually small: 16 where other batch sizes are
+known, 32 and 36 where nothing is (early stops in benchmarks/samplers/README.md)."""
 
 _FIRST = 6
-"""Trials before the models speak, warm starts counted, where physical features are known and
-nothing else. (On recorded MoE spaces 8 reached 0.980 at 15 trials and 6 reached 0.986: two
-seeds.)"""
-_FIRST_BLIND = 8
-"""The same where only the knobs are known. 12 and 8 were not told apart on convolution A100: 0.92
-and 0.89 at 100 trials, ± 0.02 each (40 seeds)."""
+"""Trials before the models speak, warm starts counted, where there is no prior. (On recorded MoE
+spaces 8 reached 0.980 at 15 trials and 6 reached 0.986: two seeds.)"""
 _STOP_FROM = 15
 """Measurements before a small expected gain may end a search: beliefs that rest on fewer are
 confident where they should not be (a run with siblings would have stopped after one)."""
-_STOP_FROM_KNOB = 10
-"""The same for each coded knob where nothing physical is known."""
 _STOP_STALE = 5
 """Measurements without a new best before a small expected gain may end a search."""
 _SPREAD_AMONG = 300
@@ -40,10 +49,16 @@ _SPREAD_AMONG = 300
 that seeds differ."""
 _PROMISING = 50
 """Best guesses of a prior among which those that start at the same time are spread."""
+_LOOK_AGAIN = 2
+"""Siblings are read again when the study has so many times the measurements it had: siblings
+that are tuned at the same time teach too, and own measurements soon tell more."""
+_AT_LEAST = 8
+_GROWN = 1.2
+"""Nothing is learnt anew from siblings that have not so many times the measurements they had."""
 
 
 class SurrogateSampler(BaseSampler):
-    """Asks for the unseen candidate with the largest expected improvement.
+    """Asks for the unseen candidate with the largest expected improvement. Implements BatchSampler.
 
     Never repeats and never leaves the candidates. Trials in work or queued count with their
     believed time; failed ones, if they say why (user attribute ``outcome``), count as slow, and
@@ -55,24 +70,23 @@ class SurrogateSampler(BaseSampler):
         self._seed = seed
         self._candidates = candidates
         self._weight: Floats | None = None
-        self._turns = Turns(lambda trial: is_asking(self._candidates, trial))
         self._informed(candidates, prior)
 
     def _informed(self, candidates: Candidates, prior: Prior | None) -> None:
-        """Start believing anew from other features or another prior; rows stay as they are."""
+        """Build the model anew from other features or another prior; rows stay as they are."""
         self._candidates = candidates
         self._has_prior = prior is not None
         self._surrogate = Surrogate(candidates, prior, self._seed)
-        self._last: tuple[tuple[bytes, bytes], Belief] | None = None
+        self._last: tuple[tuple[bytes, bytes], Acquisition] | None = None
 
     def _weigh(self, weight: Floats) -> None:
-        """From now on, what compiled badly counts less: see ``demotion``."""
+        """Weigh candidates from now on: see ``acquisition.weights``."""
         if self._weight is None or not np.array_equal(weight, self._weight):
             self._weight = weight
             self._last = None
 
     def _prepare(self, study: Study, trials: list[FrozenTrial]) -> None:
-        """Before a proposal: subclasses take in what they can learn elsewhere."""
+        """Learn from elsewhere before a proposal: for subclasses."""
 
     def infer_relative_search_space(
         self, study: Study, trial: FrozenTrial
@@ -83,19 +97,15 @@ class SurrogateSampler(BaseSampler):
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """Raises RuntimeError where every candidate is taken (``objective.is_exhausted``)."""
-        trials = self._turns.others(study, trial.number)
-        self._prepare(study, trials)
-        observed = observed_of(self._candidates, trials)
-        self._warm(observed)  # what takes long, while others may still be asking
-        later = self._turns.wait(study, trial.number, trials)
-        observed = observed.with_taken(observed_of(self._candidates, later))
-        chosen = self._chosen(observed, 1)
+        trials = study.get_trials(deepcopy=False)
+        others = [other for other in trials if other.number != trial.number]
+        chosen = self._chosen(self._known(study, others), 1)
         if not chosen:
             raise RuntimeError(f"all {len(self._candidates)} candidates are taken; ask no more")
         return dict(self._candidates.rows[chosen[0]])
 
     def propose(self, study: Study, count: int) -> list[dict[str, Any]]:
-        """Parameters to try next, at the same time: distinct, best first, and spread, because each
+        """Return parameters to try at the same time: distinct, best first, and spread, because each
         counts as in work for the next ones. Fewer than ``count`` where fewer are left.
 
         The first is what ``ask`` would bring. Queue or start them all before asking again."""
@@ -103,8 +113,8 @@ class SurrogateSampler(BaseSampler):
         return [dict(self._candidates.rows[row]) for row in chosen]
 
     def likely(self, study: Study, count: int) -> list[dict[str, Any]]:
-        """Parameters that may be asked soon, the likeliest first: what to compile ahead. Those
-        of the largest expected improvement, near each other or not."""
+        """Return parameters that may be asked soon, to be compiled ahead: those of the largest
+        expected improvement first, near each other or not."""
         observed = self._known(study)
         unseen = self._unseen(observed)
         if not len(unseen):
@@ -112,23 +122,8 @@ class SurrogateSampler(BaseSampler):
         if self._is_first_design(observed) or not len(observed.measured):
             rows = self._chosen(observed, count)
         else:
-            rows = self._belief(observed, unseen).likely(count).tolist()
+            rows = self._acquisition(observed, unseen).likely(count).tolist()
         return [dict(self._candidates.rows[row]) for row in rows]
-
-    def gains(self, study: Study) -> Floats:
-        """[candidates] share of the best time that measuring each is expected to save, in the
-        order of the candidates: 0 for what is taken, infinite for what the first design takes."""
-        observed = self._known(study)
-        unseen = self._unseen(observed)
-        gains = np.zeros(len(self._candidates))
-        if not len(unseen):
-            return gains
-        if self._is_first_design(observed) or not len(observed.measured):
-            gains[self._chosen(observed, 1)] = math.inf
-            return gains
-        belief = self._belief(observed, unseen)
-        gains[belief.rows] = self._surrogate.gains(observed, belief)
-        return gains
 
     def sample_independent(
         self,
@@ -145,28 +140,21 @@ class SurrogateSampler(BaseSampler):
         )
 
     def expected_gain(self, study: Study) -> float:
-        """Share of the best time that the next trial is expected to save: what a run loop holds
-        against ``--stop-gain``. 0 where nothing is left; infinite where too little is known to
-        judge that: below 15 measurements, or ten for each knob where only knobs are known, or
-        just after a new best."""
+        """Return the share of the best time that the next trial is expected to save, which a run
+        loop holds against ``--stop-gain``. 0 where nothing is left; infinite where too little is
+        known to judge that: below 15 measurements, or just after a new best."""
         observed = self._known(study)
         unseen = self._unseen(observed)
         if not len(unseen):
             return 0.0
-        if len(observed.measured) < self._stops_from or observed.stale < _STOP_STALE:
+        if len(observed.measured) < _STOP_FROM or observed.stale < _STOP_STALE:
             return math.inf
-        belief = self._belief(observed, unseen)
-        gains = self._surrogate.gains(observed, belief)
-        return float(gains[np.argmax(belief.weighted(gains))])
-
-    @property
-    def _stops_from(self) -> int:
-        if self._has_prior or self._candidates.features.shape[1]:
-            return _STOP_FROM
-        return max(_STOP_FROM, _STOP_FROM_KNOB * int(self._candidates.knobs.shape[1]))
+        acquisition = self._acquisition(observed, unseen)
+        gains = self._surrogate.gains(observed, acquisition)
+        return float(gains[np.argmax(acquisition.weighted(gains))])
 
     def _chosen(self, observed: Observed, count: int) -> list[int]:
-        """Distinct rows, in the order in which they should be tried."""
+        """Return distinct rows, in the order in which they should be tried."""
         chosen: list[int] = []
         while len(chosen) < count and len(unseen := self._unseen(observed)):
             rows = self._next(observed, unseen, count - len(chosen))
@@ -175,33 +163,33 @@ class SurrogateSampler(BaseSampler):
         return chosen
 
     def _next(self, observed: Observed, unseen: Rows, count: int) -> list[int]:
-        """At least one row, at most ``count``."""
+        """Return at least one row, at most ``count``."""
         if self._is_first_design(observed):
             return [self._farthest(observed, unseen)]
         if not len(observed.measured):
             return [self._guess(observed, unseen)]
-        return self._belief(observed, unseen).favourites(count)
+        return self._acquisition(observed, unseen).favourites(count)
 
     def _is_first_design(self, observed: Observed) -> bool:
         if self._has_prior:
             return False
-        first = _FIRST if self._candidates.features.shape[1] else _FIRST_BLIND
-        return len(observed.taken) < first or not len(observed.measured)
+        return len(observed.taken) < _FIRST or not len(observed.measured)
 
     def _guess(self, observed: Observed, unseen: Rows) -> int:
-        """The prior's best; where that is in work, what is far from it among the next best."""
+        """Return the prior's best; where that is in work, one far from it among the next best."""
         promising = self._surrogate.best_guesses(lighter(unseen, self._weight), _PROMISING)
         if not len(observed.taken):
             return int(promising[0])
         return self._farthest(observed, promising)
 
-    def _belief(self, observed: Observed, unseen: Rows) -> Belief:
-        """The last one is kept: whether to go on and with what are asked one after the other."""
+    def _acquisition(self, observed: Observed, unseen: Rows) -> Acquisition:
+        """Return the last one where nothing changed: whether to go on, and with what, are asked one
+        after the other."""
         state = (observed.knowledge, observed.pending.tobytes())
         if self._last is None or self._last[0] != state:
             with thread_pools().limit(limits=1):  # small matrices; the cores have better to do
-                belief = self._surrogate.believe(observed, unseen, self._weight)
-                self._last = (state, belief)
+                acquisition = self._surrogate.acquisition(observed, unseen, self._weight)
+                self._last = (state, acquisition)
         return self._last[1]
 
     def _farthest(self, observed: Observed, unseen: Rows) -> int:
@@ -214,14 +202,10 @@ class SurrogateSampler(BaseSampler):
         distance = np.abs(spread[among][:, None] - spread[taken][None]).sum(axis=2).min(axis=1)
         return int(among[np.argmax(distance)])
 
-    def _known(self, study: Study) -> Observed:
-        trials = study.get_trials(deepcopy=False)
+    def _known(self, study: Study, trials: list[FrozenTrial] | None = None) -> Observed:
+        trials = study.get_trials(deepcopy=False) if trials is None else trials
         self._prepare(study, trials)
         return observed_of(self._candidates, trials)
-
-    def _warm(self, observed: Observed) -> None:
-        if not self._is_first_design(observed) and len(observed.measured):
-            self._belief(observed, self._unseen(observed))
 
     def _rng(self, observed: Observed) -> np.random.Generator:
         return np.random.default_rng((self._seed, len(observed.taken)))
@@ -230,3 +214,62 @@ class SurrogateSampler(BaseSampler):
         free = np.ones(len(self._candidates), dtype=bool)
         free[observed.taken] = False
         return np.flatnonzero(free)
+
+
+class TransferSampler(SurrogateSampler):
+    """A ``SurrogateSampler`` of our own studies: features from the key, hints from siblings.
+
+    A study without our key (``store.open_study`` writes it) is sampled by its knobs alone.
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        seed: int,
+        *,
+        history: SiblingLookup | None = None,
+        prior_us: Sequence[float] | None = None,
+        sms: int = SMS,
+        footprints: FootprintLookup | None = None,
+    ) -> None:
+        """``history`` finds a key's siblings; it is called now and then, not for each trial.
+        ``prior_us`` is a guess for each config of ``space.configs``, of which only the ratios
+        count. ``sms`` are the device's. ``footprints`` tells what was compiled by now, and how
+        well."""
+        super().__init__(candidates_of([config.as_keys() for config in space.configs]), seed)
+        self._space = space
+        self._history = history
+        self._prior_us = prior_us
+        self._sms = sms
+        self._footprints = footprints
+        self._key: StudyKey | None = None
+        self._learnt_from = 0
+        self._next_look = 0
+
+    def _prepare(self, study: Study, trials: list[FrozenTrial]) -> None:
+        if self._footprints is not None and (compiled := self._footprints()):
+            self._weigh(weights(compiled, len(self._candidates)))
+        measured = sum(trial.state in MEASURED for trial in trials)
+        if measured < self._next_look:
+            return
+        is_new = self._key is None
+        self._key = self._key or _key_of(study)
+        self._next_look = max(_LOOK_AGAIN * measured, _AT_LEAST)
+        if self._key is None:
+            return
+        known = self._history(self._key) if self._history else ()
+        lessons = sum(len(sibling.configs) for sibling in known)
+        if is_new or lessons > _GROWN * self._learnt_from:
+            self._learnt_from = lessons
+            self._learn(self._key, known)
+
+    def _learn(self, key: StudyKey, known: Sequence[Sibling]) -> None:
+        task = PriorTask(key.problem, key.device, self._space.configs, self._sms)
+        prior = sibling_prior(task, known, static_us=self._prior_us, seed=self._seed)
+        physics = features(key.problem, key.device, self._space.configs, self._sms)
+        self._informed(candidates_of(self._candidates.rows, physics), prior)
+
+
+def _key_of(study: Study) -> StudyKey | None:
+    stored = study.user_attrs.get("key")
+    return None if stored is None else StudyKey.from_json(stored)

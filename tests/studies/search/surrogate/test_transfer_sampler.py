@@ -20,16 +20,11 @@ from autotune.spec.problem import Problem
 from autotune.studies.key import StudyKey
 from autotune.studies.outcome import Outcome, TrialResult
 from autotune.studies.search.history import Sibling, comparable, likeness, neighbours, siblings
-from autotune.studies.search.surrogate import (
-    Subject,
-    TransferSampler,
-    features,
-    model,
-    sibling_prior,
-)
-from autotune.studies.search.surrogate.features import SMS
-from autotune.studies.search.surrogate.gp import Inputs
-from autotune.studies.search.surrogate.hyperparameters import fit_hyperparameters
+from autotune.studies.search.surrogate import model
+from autotune.studies.search.surrogate.features import SMS, features
+from autotune.studies.search.surrogate.gp import Inputs, fit_hyperparameters
+from autotune.studies.search.surrogate.prior import PriorTask, sibling_prior
+from autotune.studies.search.surrogate.sampler import TransferSampler
 from autotune.studies.space import Space, moe_space
 from autotune.studies.storage.open import open_storage
 from autotune.studies.study_record import open_study, stored_studies
@@ -80,11 +75,11 @@ def test_a_wrong_sibling_does_not_stand_in_the_way(key: StudyKey, space: Space) 
 
 def test_siblings_far_behind_the_nearest_teach_nothing(key: StudyKey, space: Space) -> None:
     """A guess from hundreds of studies would take seconds, in which a GPU waits."""
-    subject = Subject(key.problem, key.device, space.configs, SMS)
+    task = PriorTask(key.problem, key.device, space.configs, SMS)
     near = [sibling(replace(key.problem, tokens=65 + t), space, 10) for t in range(12)]
     wide = replace(key.problem, intermediate=16 * key.problem.intermediate)
     far = [sibling(replace(wide, tokens=t), space, 10) for t in range(1, 9)]
-    alone, among = sibling_prior(subject, near), sibling_prior(subject, [*far, *near])
+    alone, among = sibling_prior(task, near), sibling_prior(task, [*far, *near])
     assert alone is not None
     assert among is not None
     assert np.array_equal(alone.log_us, among.log_us)

@@ -1,17 +1,14 @@
-"""Which study compiles next and what an idle GPU measures, in the simulation of benchmarks/."""
+"""Which study compiles next and what an idle GPU measures, in the simulation of model_seconds.py.
+
+pytest benchmarks/samplers
+"""
 
 from __future__ import annotations
 
 import math
-import sys
-from pathlib import Path
 
 import numpy as np
-
-sys.path.insert(0, str(Path(__file__).parents[3] / "benchmarks" / "samplers"))
-from orders import next_compiled, next_study  # type: ignore[import-not-found]
-
-sys.path.pop(0)
+from orders import next_compiled, next_study
 
 
 def test_the_largest_gain_compiles_next() -> None:

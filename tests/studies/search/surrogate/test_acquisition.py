@@ -11,9 +11,14 @@ from autotune.spec.measurement import Measurement
 from autotune.spec.occupancy import Footprint
 from autotune.studies.key import StudyKey
 from autotune.studies.outcome import Outcome, TrialResult
-from autotune.studies.search.surrogate import TransferSampler
-from autotune.studies.search.surrogate.acquisition import Belief, Process
-from autotune.studies.search.surrogate.resource_penalty import HEAVY_SPILL_BYTES, lighter, weights
+from autotune.studies.search.surrogate.acquisition import (
+    HEAVY_SPILL_BYTES,
+    Acquisition,
+    GpPart,
+    lighter,
+    weights,
+)
+from autotune.studies.search.surrogate.sampler import TransferSampler
 from autotune.studies.space import Space
 from autotune.studies.trial_io import ask, tell
 
@@ -33,10 +38,10 @@ def test_heavy_spills_weigh_least_and_what_is_alone_a_little_less() -> None:
 
 def _first(mean: float, footprint: Footprint) -> int:
     """Of one with that believed log time and what it takes, and one that equals the best."""
-    outlook = SimpleNamespace(mean=np.array([mean, 0.0]), deviation=np.array([0.02, 0.02]))
-    process = Process(1.0, outlook, np.zeros(2))  # type: ignore[arg-type]
-    belief = Belief(np.arange(2), 0.0, [process], weight=weights({0: footprint}, 2))
-    return int(belief.likely(1)[0])
+    posterior = SimpleNamespace(mean=np.array([mean, 0.0]), deviation=np.array([0.02, 0.02]))
+    part = GpPart(1.0, posterior, np.zeros(2))  # type: ignore[arg-type]
+    acquisition = Acquisition(np.arange(2), 0.0, [part], weight=weights({0: footprint}, 2))
+    return int(acquisition.likely(1)[0])
 
 
 def test_demoted_is_not_forbidden() -> None:
