@@ -16,13 +16,6 @@ from autotune.spec.device import Target
 from autotune.spec.problem import Dtype
 
 _DATA = Path(__file__).with_name("gpus.json")
-_ARCHITECTURE_FIGURES = (
-    "shared_per_block",
-    "shared_per_sm",
-    "registers_per_sm",
-    "warps_per_sm",
-    "blocks_per_sm",
-)
 _GPU_FIGURES = ("sms", "clock_mhz", "memory_gb_s", "l2_bytes", "fp32_tflops", "tensor_tflops")
 _RATE_OF_DTYPE: Mapping[Dtype, str] = {
     Dtype.FP32: "tf32",  # Triton's default for a float32 dot
@@ -34,18 +27,16 @@ _RATE_OF_DTYPE: Mapping[Dtype, str] = {
 
 @dataclass(frozen=True, slots=True)
 class GpuSpec:
-    """One GPU as its documents describe it. An "SM" is a compute unit on AMD."""
+    """One GPU as its documents describe it. An "SM" is a compute unit on AMD.
+
+    ``spec.occupancy.SMS`` has the registers, warps and blocks of its SMs.
+    """
 
     name: str
     """What ``torch.cuda.get_device_name()`` says."""
     target: Target
     shared_per_block: int
     """Most bytes of shared memory of one block, with opt-in."""
-    shared_per_sm: int
-    registers_per_sm: int
-    """32-bit registers."""
-    warps_per_sm: int
-    blocks_per_sm: int
     sms: int
     clock_mhz: float
     """Boost clock."""
@@ -114,8 +105,7 @@ def _spec(name: str, record: Mapping[str, Any], data: Mapping[str, Any]) -> GpuS
     architecture = data["architectures"][record["architecture"]]
     figures = {figure: record[figure][0] for figure in _GPU_FIGURES}
     sources = {figure: data["sources"][record[figure][1]] for figure in _GPU_FIGURES}
-    for figure in _ARCHITECTURE_FIGURES:
-        figures[figure] = architecture[figure]
-        sources[figure] = data["sources"][architecture["source"]]
+    figures["shared_per_block"] = architecture["shared_per_block"]
+    sources["shared_per_block"] = data["sources"][architecture["source"]]
     target = Target(*architecture["target"])
     return GpuSpec(name=name, target=target, sources=sources, **figures)

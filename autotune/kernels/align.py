@@ -103,7 +103,7 @@ class Alignment:
 def align(topk_ids: Tensor, block_size_m: int, out: Alignment) -> None:
     """topk_ids [M, top_k] int32 → ``out``; allocates and waits for nothing.
 
-    ``out.sorted_token_ids`` must hold ``gemm.padded_slots`` entries, ``out.expert_ids`` one per
+    ``out.sorted_token_ids`` must hold ``problem.padded_slots`` entries, ``out.expert_ids`` one per
     block of them, ``out.counts`` one per expert.
     """
     experts, slots = out.counts.numel(), topk_ids.numel()

@@ -19,7 +19,7 @@ from autotune.spec.binary import (
 )
 from autotune.spec.config import Config
 from autotune.spec.device import Target
-from autotune.spec.problem import Problem
+from autotune.spec.problem import Problem, padded_slots
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -41,16 +41,6 @@ class GemmOperands:
     sorted_token_ids: Tensor
     expert_ids: Tensor
     num_tokens_post_padded: Tensor
-
-
-def padded_slots(problem: Problem, block_size_m: int) -> int:
-    """EM: the most slots that alignment can need, a multiple of ``block_size_m``.
-
-    Each expert that gets a slot is padded by at most ``block_size_m - 1``.
-    """
-    slots = problem.tokens * problem.top_k
-    padded = slots + min(slots, problem.experts + 1) * (block_size_m - 1)
-    return -(-padded // block_size_m) * block_size_m
 
 
 def gemm_scalars(problem: Problem, config: Config, which: Which, target: Target) -> dict[str, Any]:

@@ -29,13 +29,13 @@ from autotune.kernels.activation import (
 )
 from autotune.kernels.align import Alignment, align
 from autotune.kernels.inputs import GemmWeights, MoeInputs
-from autotune.kernels.launch import GemmOperands, launch_gemm, padded_slots
+from autotune.kernels.launch import GemmOperands, launch_gemm
 from autotune.kernels.quantize import largest, row_tile
 from autotune.kernels.reduce import sum_slots
 from autotune.spec.binary import Scales, scales_of
 from autotune.spec.config import AnyConfig, Config, pair_of
 from autotune.spec.limits import why_no_tma
-from autotune.spec.problem import KernelMode
+from autotune.spec.problem import KernelMode, padded_slots
 
 LARGEST_BLOCK_SIZE_M = 256
 """Buffers fit every BLOCK_SIZE_M up to this."""

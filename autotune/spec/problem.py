@@ -4,6 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import Enum
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from autotune.spec.arrays import Floats
+
+Size = TypeVar("Size", int, "Floats")
+"""A size, or a column of them."""
 
 
 class Dtype(str, Enum):
@@ -95,6 +102,16 @@ class Problem:
             f"E={self.experts},N={self.intermediate},H={self.hidden},topk={self.top_k} "
             f"{self.dtype.value}{quant}{parallel}{kernel}{routing} M={self.tokens:05d}"
         )
+
+
+def padded_slots(problem: Problem, block_size_m: Size) -> Size:
+    """Return EM, the most slots that alignment can need: a multiple of ``block_size_m``.
+
+    Each expert that gets a slot is padded by at most ``block_size_m - 1``.
+    """
+    slots = problem.tokens * problem.top_k
+    padded = slots + min(slots, problem.experts + 1) * (block_size_m - 1)
+    return -(-padded // block_size_m) * block_size_m
 
 
 def weights_key(problem: Problem) -> Problem:

@@ -7,14 +7,11 @@ import pytest
 from autotune.backends.hardware import GpuSpec, find_spec, known_specs
 from autotune.errors import DeviceError
 from autotune.spec.device import Target
+from autotune.spec.occupancy import SMS
 from autotune.spec.problem import Dtype
 
 NUMBERS = (
     "shared_per_block",
-    "shared_per_sm",
-    "registers_per_sm",
-    "warps_per_sm",
-    "blocks_per_sm",
     "sms",
     "clock_mhz",
     "memory_gb_s",
@@ -29,7 +26,7 @@ def test_every_figure_is_positive_and_has_a_source(spec: GpuSpec) -> None:
     assert all(0 < value < math.inf for value in figures.values())
     assert all(spec.sources[name] for name in (*NUMBERS, "tensor_tflops"))
     assert all(rate >= spec.fp32_tflops for rate in spec.tensor_tflops.values())
-    assert spec.shared_per_block <= spec.shared_per_sm
+    assert spec.target.arch in SMS
 
 
 @pytest.mark.parametrize("spec", known_specs(), ids=lambda spec: spec.name)

@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from small_landscape import SHAPE  # type: ignore[import-not-found]
+from small_landscape import SHAPE, save_landscape  # type: ignore[import-not-found]
 
 from autotune.cli import run_command_line
 from autotune.commands.flags import named_routing
 from autotune.errors import UsageError
 from autotune.routing import trace as recording_file
 from autotune.routing.trace import LayerRows, RoutingTrace
-from autotune.routing.trace_files import COMPACT, write_trace
+from autotune.routing.trace_files import COMPACT, read_trace, write_trace
 from autotune.settings import RunSettings
 from autotune.studies.selection.robust import Robust, ranked
 from autotune.studies.storage.open import open_storage
@@ -81,6 +81,7 @@ def test_resume_wants_the_same_recording(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    save_landscape(landscape, (read_trace(recorded).routing,))
     words = ["run", "--shape", SHAPE, "--device", f"replay:{landscape}", "--batch-size", "1"]
     words += ["--topk-ids-dir", str(recorded), "--sampler", "random", "--trials", "6"]
     assert run_command_line([*words, "--timeout", "0.001"]) == 1  # nothing measured yet

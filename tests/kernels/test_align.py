@@ -6,10 +6,9 @@ from moe_cases import uneven_ids
 
 from autotune.kernels import align as align_file
 from autotune.kernels.align import Alignment, align
-from autotune.kernels.launch import padded_slots
 from autotune.kernels.reference import align_reference
 from autotune.routing.draw import topk_ids
-from autotune.spec.problem import Problem
+from autotune.spec.problem import Problem, padded_slots
 
 
 def buffers_for(ids: torch.Tensor, experts: int, block_size_m: int) -> Alignment:

@@ -7,12 +7,12 @@ import torch
 from moe_cases import H200, TILES, inputs_of, problem_of, skip_where_broken, uneven_ids
 
 from autotune.kernels.inputs import GemmWeights, MoeInputs
-from autotune.kernels.launch import GemmOperands, launch_gemm, padded_slots
+from autotune.kernels.launch import GemmOperands, launch_gemm
 from autotune.kernels.quantize import dequantize, largest, quantize, row_tile
 from autotune.kernels.reference import align_reference, gemm_reference, weight_of
 from autotune.spec.binary import Which, gemm_shape, swaps_operands
 from autotune.spec.config import Config
-from autotune.spec.problem import Dtype, Problem
+from autotune.spec.problem import Dtype, Problem, padded_slots
 
 TOLERANCE = {torch.float16: 2e-3, torch.bfloat16: 1.6e-2, torch.float32: 2e-3}
 """Of the largest output: C's rounding, and TF32 where C is fp32 on a GPU."""

@@ -9,12 +9,11 @@ import pytest
 import torch
 
 from autotune.kernels.align import Alignment, align
-from autotune.kernels.launch import padded_slots
 from autotune.report import routing_stats
 from autotune.report.routing_stats import BLOCKS, Layout
 from autotune.routing.draw import most_loaded_rank, topk_ids
 from autotune.routing.trace import LayerRows, RoutingTrace
-from autotune.spec.problem import Problem
+from autotune.spec.problem import Problem, padded_slots
 
 EXPERTS, TOP_K, INSTANCES = 8, 2, 2
 

@@ -14,6 +14,7 @@ from autotune.spec.binary import Scales, scales_of, swaps_operands
 from autotune.spec.config import Config
 from autotune.spec.limits import shared_bytes
 from autotune.spec.measurement import Resources
+from autotune.spec.occupancy import SMS, fitting_blocks
 from autotune.spec.problem import Dtype, Problem
 
 Flags = NDArray[np.bool_]
@@ -23,10 +24,9 @@ MAX_REGISTERS = 255
 _BASE_REGISTERS = 32
 """Addresses, masks and loop state: 35 to 40 registers in kernels with a 4-register accumulator
 (bf16, 16x32 tiles, 4 and 8 warps, Triton 3.9, sm_90)."""
-_REGISTER_UNIT = 8
-"""Registers are given out in units of 8 a thread (256 a warp): CUDA occupancy calculator."""
-_BLOCK_RESERVED_BYTES = 1024
-"""Shared memory that the driver keeps for each block: CUDA programming guide."""
+_RESERVED_BYTES = 1024
+"""Shared memory that each block loses to the driver, on AMD too: estimates of this revision of the
+model (``model.REVISION``) have it so."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,12 +51,11 @@ class Tiles:
 
     def per_sm(self, spec: GpuSpec) -> Floats:
         """Blocks that one SM holds at a time; at least 1, where a launch would fail too."""
-        registers = np.ceil(self.registers / _REGISTER_UNIT) * _REGISTER_UNIT
-        by_registers = spec.registers_per_sm // (registers * self.warps * spec.target.warp_size)
-        by_shared = spec.shared_per_sm // (self.shared_bytes + _BLOCK_RESERVED_BYTES)
-        by_warps = spec.warps_per_sm // self.warps
-        held = np.minimum(np.minimum(by_registers, by_shared), by_warps)
-        return np.clip(held, 1, spec.blocks_per_sm)
+        shared = self.shared_bytes + _RESERVED_BYTES - SMS[spec.target.arch].reserved_bytes
+        held = fitting_blocks(
+            spec.target, spec.shared_per_block, self.registers, shared, self.warps
+        )
+        return np.maximum(held, 1)
 
     def warp_grid(self) -> tuple[Floats, Floats]:
         """Warps along M and N of one mma.sync tile: Triton doubles the side with more 16x16

@@ -12,7 +12,7 @@ from autotune.backends.hardware import GpuSpec
 from autotune.backends.routed_rows import RoutedRows
 from autotune.spec.arrays import Floats
 from autotune.spec.binary import GemmShape, Which, gemm_shape
-from autotune.spec.problem import Problem
+from autotune.spec.problem import Problem, padded_slots
 
 _OUTPUT_BYTES = 2
 """Of one element of C: bf16 or fp16."""
@@ -53,9 +53,8 @@ class Traffic:
     @cached_property
     def idle_blocks(self) -> Floats:
         """The grid is sized for the worst routing; what is beyond returns after one load."""
-        block_m, slots = self.tiles.block_m, self.problem.tokens * self.problem.top_k
-        most = slots + min(slots, self.problem.experts + 1) * (block_m - 1)
-        return np.maximum(np.ceil(most / block_m) - self.m_blocks, 0) * self.n_blocks
+        most = padded_slots(self.problem, self.tiles.block_m) / self.tiles.block_m
+        return np.maximum(most - self.m_blocks, 0) * self.n_blocks
 
     @cached_property
     def steps(self) -> Floats:
