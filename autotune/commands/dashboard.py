@@ -18,7 +18,7 @@ from autotune.commands.storage_flag import add_storage_flag
 from autotune.errors import StorageError, UsageError
 from autotune.exit_codes import ExitCode
 from autotune.report.dashboard.artifacts import artifact_folder, open_artifacts
-from autotune.report.dashboard.refresh import refresh_notes
+from autotune.report.dashboard.note_writer import refresh_notes
 from autotune.studies.coordination.leases import Census
 from autotune.studies.storage.open import open_storage
 from autotune.studies.storage.url import public_url, storage_url

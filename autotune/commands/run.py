@@ -12,7 +12,7 @@ from autotune.commands.output import Output
 from autotune.engines import ENGINES, WrittenFile
 from autotune.exit_codes import ExitCode
 from autotune.report.dashboard.artifacts import artifact_folder
-from autotune.report.dashboard.note_writer import NoteKeeper
+from autotune.report.dashboard.note_writer import NoteWriter
 from autotune.report.terminal.live import LiveDisplay
 from autotune.report.terminal.progress import PlainDisplay, seconds_words
 from autotune.report.terminal.tables import result_row, results_table
@@ -64,7 +64,7 @@ def run_all(runs: Iterable[RunSettings], flags: argparse.Namespace, output: Outp
 def _observers(settings: RunSettings, storage: str, output: Output) -> list[RunObserver]:
     live = output.err.is_terminal and not output.quiet
     shown = LiveDisplay(output.err, timeout_s=settings.timeout_s) if live else PlainDisplay()
-    return [shown, NoteKeeper(artifact_folder(storage))]
+    return [shown, NoteWriter(artifact_folder(storage))]
 
 
 def _summary(settings: RunSettings, report: RunReport) -> list[Any]:

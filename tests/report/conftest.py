@@ -7,7 +7,7 @@ from finished_run import Finished  # type: ignore[import-not-found]
 from small_landscape import SHAPE, save_landscape  # type: ignore[import-not-found]
 
 from autotune.report.dashboard.artifacts import artifact_folder
-from autotune.report.dashboard.note_writer import NoteKeeper
+from autotune.report.dashboard.note_writer import NoteWriter
 from autotune.settings import ModelSettings, RunSettings
 from autotune.tune.session import run
 
@@ -24,5 +24,5 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
         cache_dir=folder / "cache",
     )
     storage = str(folder / "autotune.db")
-    run(settings, storage, NoteKeeper(artifact_folder(storage)))
+    run(settings, storage, NoteWriter(artifact_folder(storage)))
     return Finished(storage, artifact_folder(storage), settings)

@@ -1,4 +1,4 @@
-"""Where pictures of trials are kept for the dashboard, and hanging one on a trial."""
+"""The folder of trials' pictures for the dashboard, and hanging one on a trial."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from optuna.storages import BaseStorage
 from autotune.studies.storage.url import ServerAddress, parse_address
 
 _PREFIX = "dashboard:artifacts:"
-"""Where optuna-dashboard looks, in the study, for artifacts of trials that have ended: Optuna's
-own ``upload_artifact`` writes into the trial, and refuses one that has ended."""
+"""Study attributes in which optuna-dashboard looks for artifacts of trials that have ended:
+Optuna's own ``upload_artifact`` writes into the trial, and refuses one that has ended."""
 _NAME = "study.png"
 
 
 def artifact_folder(storage: str) -> Path:
-    """Beside a storage that is a file; in the current folder for a server. Nothing is made."""
+    """Return the folder beside a storage that is a file; in the current folder for a server.
+    Nothing is made."""
     address = parse_address(storage)
     if isinstance(address, ServerAddress):
         return Path("autotune.artifacts")
@@ -27,7 +28,7 @@ def artifact_folder(storage: str) -> Path:
 
 
 def open_artifacts(folder: Path) -> FileSystemArtifactStore:
-    """Raises OSError where the folder cannot be made."""
+    """Open the folder, which is made. Raises OSError where it cannot be."""
     folder.mkdir(parents=True, exist_ok=True)
     return FileSystemArtifactStore(folder)
 
@@ -52,6 +53,6 @@ def hang_picture(
 
 
 def _artifact_id(storage: BaseStorage, study_id: int) -> str:
-    """The same for a study always, so that its picture is replaced in its file."""
+    """Return an id that is always the same for a study: its picture is replaced in its file."""
     name = storage.get_study_name_from_id(study_id)
     return str(uuid.uuid5(uuid.NAMESPACE_OID, f"autotune {name}"))

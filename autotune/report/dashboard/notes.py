@@ -1,4 +1,4 @@
-"""What a study's note in the dashboard says, in Markdown."""
+"""The text of a study's note in the dashboard, in Markdown."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ _KIND = {
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
-    """What a note is about: a study in work, or as the storage has it."""
+class NotedStudy:
+    """A study that a note is about: one in work, or as the storage has it."""
 
     key: StudyKey
     model: str
@@ -37,7 +37,7 @@ class Subject:
     entries: Sequence[Measured]
     target: int
     ended: str
-    """Why it ended before its target; empty where it did not."""
+    """The reason for an end before its target; empty where there is none."""
     results: Sequence[Result]
 
     @property
@@ -54,32 +54,32 @@ class Subject:
         return min((r.default_us for r in self.results if r.default_us), default=None)
 
 
-def note(subject: Subject, known: Iterable[Known], picture: str | None = None) -> str:
-    """The whole note. ``known`` are the studies that its sampler may learn from, ``picture`` is
-    the path of its chart on the dashboard's server."""
+def note(noted: NotedStudy, known: Iterable[Known], picture: str | None = None) -> str:
+    """Return the whole note. ``known`` are the studies that its sampler may learn from, ``picture``
+    is the path of its chart on the dashboard's server."""
     return "\n".join(
         [
-            *_head(subject),
-            *_winners(subject),
+            *_head(noted),
+            *_winners(noted),
             *([f"![every trial, and the finalists]({picture})\n"] if picture else []),
-            *_finalists(subject),
-            *_lessons(subject, known),
+            *_finalists(noted),
+            *_lessons(noted, known),
         ]
     )
 
 
-def _head(subject: Subject) -> Iterator[str]:
-    device = subject.key.device
-    yield f"## {subject.model}, {subject.key.problem.tokens} tokens"
+def _head(noted: NotedStudy) -> Iterator[str]:
+    device = noted.key.device
+    yield f"## {noted.model}, {noted.key.problem.tokens} tokens"
     yield f"{_KIND[device.kind]} **{device.name}**, Triton {device.triton_version}."
-    ended = f" It ended early ({subject.ended})." if subject.ended else ""
-    yield f"{len(subject.entries)} of {subject.target} measurements.{ended}\n"
+    ended = f" It ended early ({noted.ended})." if noted.ended else ""
+    yield f"{len(noted.entries)} of {noted.target} measurements.{ended}\n"
 
 
-def _winners(subject: Subject) -> Iterator[str]:
-    """What the engine files say now."""
+def _winners(noted: NotedStudy) -> Iterator[str]:
+    """Yield the table of what the engine files say now."""
     rows = []
-    for result in subject.results:
+    for result in noted.results:
         winner = result.winner
         if winner is None:
             continue
@@ -93,23 +93,23 @@ def _winners(subject: Subject) -> Iterator[str]:
     yield from _table(("engine", "config", "µs", "default µs", "speed-up"), rows)
 
 
-def _finalists(subject: Subject) -> Iterator[str]:
-    finalists = sorted(subject.finalists, key=lambda finalist: finalist.geomean_us)
+def _finalists(noted: NotedStudy) -> Iterator[str]:
+    finalists = sorted(noted.finalists, key=lambda finalist: finalist.geomean_us)
     if finalists:
         yield "### Finalists"
         yield "Measured again, side by side; the interval is 95 %.\n"
         best = finalists[0]
         rows = [
-            (f"`{f.config}`", f"{f.geomean_us:.1f}", _behind(f, best), _role(subject, f.config))
+            (f"`{f.config}`", f"{f.geomean_us:.1f}", _behind(f, best), _role(noted, f.config))
             for f in finalists
         ]
         yield from _table(("config", "µs", "time over the best", ""), rows)
         return
-    complete = sorted((e for e in subject.entries if e.complete), key=lambda e: e.geomean_us)
+    complete = sorted((e for e in noted.entries if e.complete), key=lambda e: e.geomean_us)
     if complete:
         yield "### Best so far"
         plain = [
-            (f"`{e.config}`", f"{e.geomean_us:.1f}", str(e.trial_number), _role(subject, e.config))
+            (f"`{e.config}`", f"{e.geomean_us:.1f}", str(e.trial_number), _role(noted, e.config))
             for e in complete[:_BEST]
         ]
         yield from _table(("config", "µs", "trial", ""), plain)
@@ -122,19 +122,19 @@ def _behind(finalist: Finalist, best: Finalist) -> str:
     return f"{behind.middle:.3f} ({behind.low:.3f} to {behind.high:.3f})"
 
 
-def _role(subject: Subject, config: AnyConfig) -> str:
-    """Who brought it, where it is more than a trial."""
-    sources = {name: c for result in subject.results for name, c in result.incumbents.items()}
+def _role(noted: NotedStudy, config: AnyConfig) -> str:
+    """Return who brought the config, where it is more than a trial."""
+    sources = {name: c for result in noted.results for name, c in result.incumbents.items()}
     return ", ".join(name for name, incumbent in sources.items() if incumbent == config)
 
 
-def _lessons(subject: Subject, known: Iterable[Known]) -> Iterator[str]:
-    """The siblings that the surrogate learns from, in its own order of likeness."""
+def _lessons(noted: NotedStudy, known: Iterable[Known]) -> Iterator[str]:
+    """Yield the siblings that the surrogate learns from, in its own order of likeness."""
     yield "### What the sampler knew"
-    if subject.sampler != "surrogate":
-        yield f"The {subject.sampler} sampler learns from this study alone."
+    if noted.sampler != "surrogate":
+        yield f"The {noted.sampler} sampler learns from this study alone."
         return
-    found = siblings(subject.key, known)
+    found = siblings(noted.key, known)
     if not found:
         yield "No other study of this GPU and Triton had enough trials to learn from."
         return
@@ -142,24 +142,24 @@ def _lessons(subject: Subject, known: Iterable[Known]) -> Iterator[str]:
         f"It starts from {len(found)} other studies of this GPU and Triton, the most alike first: "
         "how much slower than the best each config was there.\n"
     )
-    own = subject.key.problem
+    own = noted.key.problem
     rows = [
         (
             s.problem.name,
             f"{likeness(s.problem, own):.2f}",
             str(len(s.configs)),
             f"`{s.winner}`",
-            _here(subject, s.winner),
+            _here(noted, s.winner),
         )
         for s in found[:_SIBLINGS]
     ]
     yield from _table(("study", "likeness", "trials", "its best", "here"), rows)
 
 
-def _here(subject: Subject, config: AnyConfig) -> str:
-    """What a sibling's winner turned out to be worth in this study."""
-    best = subject.best_us
-    here = time_of(subject.results[0], config) if subject.results else None
+def _here(noted: NotedStudy, config: AnyConfig) -> str:
+    """Return how a sibling's winner did in this study."""
+    best = noted.best_us
+    here = time_of(noted.results[0], config) if noted.results else None
     return f"{here / best:.2f}× the best" if here and best else "not measured"
 
 

@@ -4,58 +4,58 @@ from __future__ import annotations
 
 from typing import Any
 
-from autotune.report.dashboard.notes import Subject
+from autotune.report.dashboard.notes import NotedStudy
 from autotune.report.style import BLUE, GREY, OURS, SKY, VERMILION, Picture, axes_row, styled
 
 _SHOWN = 1.3
-"""What is so many times slower than the best, or more, is drawn at the edge."""
+"""A trial that takes so many times the best's time, or more, is drawn at the edge."""
 
 _EDGE = 1.1
-"""The same for the finalists, which lie closer."""
+"""The same for finalists, which lie closer."""
 
 
-def study_png(subject: Subject) -> bytes:
-    """Every trial with the best so far, and the finalists' samples. Needs a complete trial."""
-    best = subject.best_us
+def study_png(noted: NotedStudy) -> bytes:
+    """Draw every trial with the best so far, and the finalists' samples. Needs a complete trial."""
+    best = noted.best_us
     assert best is not None
     with styled():
         figure, [trials, finals] = axes_row(2, height=3.4, layout=None)
         figure.subplots_adjust(left=0.07, right=0.98, top=0.83, bottom=0.15, wspace=0.52)
-        _trials(trials, subject, best)
-        _finalists(finals, subject)
-        title = f"{subject.model}, {subject.key.problem.tokens} tokens, {subject.key.device.name}"
+        _trials(trials, noted, best)
+        _finalists(finals, noted)
+        title = f"{noted.model}, {noted.key.problem.tokens} tokens, {noted.key.device.name}"
         figure.suptitle(title, fontsize=11)
         return Picture("study", title, "", figure).png()
 
 
-def _trials(axes: Any, subject: Subject, best: float) -> None:
+def _trials(axes: Any, noted: NotedStudy, best: float) -> None:
     top = _SHOWN * best
-    numbers = range(1, len(subject.entries) + 1)
+    numbers = range(1, len(noted.entries) + 1)
     for complete, colour, label in ((True, BLUE, None), (False, GREY, "stopped early")):
         dots = [
             (number, min(entry.geomean_us, top))
-            for number, entry in zip(numbers, subject.entries, strict=True)
+            for number, entry in zip(numbers, noted.entries, strict=True)
             if entry.complete is complete
         ]
         if dots:
             axes.scatter(*zip(*dots, strict=True), c=colour, s=14, zorder=3, label=label)
     so_far, bests = float("inf"), []
-    for entry in subject.entries:
+    for entry in noted.entries:
         so_far = min(so_far, entry.geomean_us) if entry.complete else so_far
         bests.append(min(so_far, top))
     axes.step(numbers, bests, where="post", color=SKY, label="best so far")
-    if subject.default_us is not None:
-        axes.axhline(subject.default_us, color=VERMILION, linestyle="--", label="fastest default")
+    if noted.default_us is not None:
+        axes.axhline(noted.default_us, color=VERMILION, linestyle="--", label="fastest default")
     axes.set_ylim(top=_SHOWN * best * 1.02)
     axes.set_xlabel("measurement")
     axes.set_ylabel("µs")
     axes.legend(loc="lower left", bbox_to_anchor=(0, 0.98), ncols=3, columnspacing=1.2)
 
 
-def _finalists(axes: Any, subject: Subject) -> None:
-    """Samples of the finalists; the best complete trials' where there are none."""
-    complete = sorted((e for e in subject.entries if e.complete), key=lambda e: e.geomean_us)
-    rows: list[Any] = [*subject.finalists] or complete[:5]
+def _finalists(axes: Any, noted: NotedStudy) -> None:
+    """Draw the samples of the finalists; the best complete trials' where there are none."""
+    complete = sorted((e for e in noted.entries if e.complete), key=lambda e: e.geomean_us)
+    rows: list[Any] = [*noted.finalists] or complete[:5]
     rows = sorted(rows, key=lambda row: -row.geomean_us)
     edge = _EDGE * rows[-1].geomean_us
     for place, row in enumerate(rows):
@@ -68,7 +68,7 @@ def _finalists(axes: Any, subject: Subject) -> None:
     axes.set_xlim(right=edge)
     axes.set_yticks(range(len(rows)), [_label(row.config) for row in rows], fontsize=7.5)
     axes.set_ylim(-0.6, len(rows) - 0.4)
-    axes.set_title("Finalists" if subject.finalists else "Best so far")
+    axes.set_title("Finalists" if noted.finalists else "Best so far")
     axes.set_xlabel("µs: samples and their mean")
 
 

@@ -1,4 +1,4 @@
-"""What a run leaves for the dashboard: notes, figures, pictures."""
+"""The notes, figures and pictures that a run leaves for the dashboard."""
 
 from __future__ import annotations
 
@@ -17,10 +17,9 @@ from finished_run import Finished  # type: ignore[import-not-found]
 from optuna.storages import RDBStorage
 from optuna_dashboard import get_note, save_note
 
-from autotune.report.dashboard import note_writer as keeping
-from autotune.report.dashboard.note_writer import NoteKeeper
-from autotune.report.dashboard.notes import Subject
-from autotune.report.dashboard.refresh import refresh_notes
+from autotune.report.dashboard import note_writer
+from autotune.report.dashboard.note_writer import NoteWriter, refresh_notes
+from autotune.report.dashboard.notes import NotedStudy
 from autotune.report.terminal.progress import PlainDisplay
 from autotune.studies.outcome import TrialResult
 from autotune.studies.storage.backup import back_up
@@ -78,14 +77,14 @@ def test_refreshing_writes_what_is_missing_and_nothing_twice(
 
 def test_a_note_that_cannot_be_kept_does_not_end_a_run(finished: Finished, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
-    keeper = NoteKeeper(tmp_path / "file" / "artifacts")
-    report = run(finished.settings, str(tmp_path / "other.db"), keeper)
+    writer = NoteWriter(tmp_path / "file" / "artifacts")
+    report = run(finished.settings, str(tmp_path / "other.db"), writer)
     assert report.failed == {}
     assert report.measured == 40
 
 
 class _SlowNotes:
-    """In place of ``write_note``: each waits until something has happened."""
+    """Stands in place of ``write_note``: each call waits until something has happened."""
 
     def __init__(self) -> None:
         self.released = Event()
@@ -111,8 +110,8 @@ def test_a_run_does_not_wait_for_its_notes(
     finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     notes = _SlowNotes()
-    monkeypatch.setattr(keeping, "write_note", notes)
-    observers = _After(40, notes.released.set), NoteKeeper(tmp_path)
+    monkeypatch.setattr(note_writer, "write_note", notes)
+    observers = _After(40, notes.released.set), NoteWriter(tmp_path)
     assert run(finished.settings, str(tmp_path / "other.db"), *observers).measured == 40
     assert len(notes.written) >= 2  # the last state of both studies, before the run returns
     assert all(notes.written)
@@ -122,24 +121,24 @@ def test_what_is_settled_is_written_before_the_end(
     finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written: list[tuple[int, bool]] = []
-    write, all_written = keeping.write_note, Event()
+    write, all_written = note_writer.write_note, Event()
 
-    def noting(study: optuna.Study, subject: Subject, known: object, folder: Path | None) -> None:
-        write(study, subject, known, folder)  # type: ignore[arg-type]
-        written.append((len(subject.entries), folder is not None))
+    def noting(study: optuna.Study, noted: NotedStudy, known: object, folder: Path | None) -> None:
+        write(study, noted, known, folder)  # type: ignore[arg-type]
+        written.append((len(noted.entries), folder is not None))
         if [each for each in written if each == (20, True)] == [(20, True)] * 2:
             all_written.set()
 
     class Waiting(PlainDisplay):
-        """Closes before the keeper does, and not before all is written."""
+        """Closes before the writer does, and not before all is written."""
 
         def close(self, is_hurried: Callable[[], bool]) -> None:
             assert all_written.wait(30)
             written.append((0, False))
 
-    monkeypatch.setattr(keeping, "write_note", noting)
-    monkeypatch.setattr(NoteKeeper, "study_ended", lambda *_: None)
-    run(finished.settings, str(tmp_path / "o.db"), Waiting(), NoteKeeper(tmp_path))
+    monkeypatch.setattr(note_writer, "write_note", noting)
+    monkeypatch.setattr(NoteWriter, "study_ended", lambda *_: None)
+    run(finished.settings, str(tmp_path / "o.db"), Waiting(), NoteWriter(tmp_path))
     assert written[-1] == (0, False)  # nothing twice
 
 
@@ -147,9 +146,9 @@ def test_nor_does_an_interrupted_one(
     finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     notes = _SlowNotes()
-    monkeypatch.setattr(keeping, "write_note", notes)
+    monkeypatch.setattr(note_writer, "write_note", notes)
     interrupt = _After(5, lambda: os.kill(os.getpid(), signal.SIGINT))
-    report = run(finished.settings, str(tmp_path / "o.db"), interrupt, NoteKeeper(tmp_path))
+    report = run(finished.settings, str(tmp_path / "o.db"), interrupt, NoteWriter(tmp_path))
     assert report.interrupted
     assert notes.written == []
     notes.released.set()
@@ -161,9 +160,9 @@ def test_a_mistake_in_a_note_is_told_and_ends_no_run(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(keeping, "subject_of", lambda study: study.nothing)
+    monkeypatch.setattr(note_writer, "write_note", lambda study, *_: study.nothing)
     with caplog.at_level(logging.ERROR, "autotune"):
-        report = run(finished.settings, str(tmp_path / "other.db"), NoteKeeper(tmp_path))
+        report = run(finished.settings, str(tmp_path / "other.db"), NoteWriter(tmp_path))
     assert report.measured == 40
     assert "the note of" in caplog.text
     assert "AttributeError" in caplog.text
@@ -181,8 +180,8 @@ def test_ctrl_c_is_heard_while_the_last_notes_are_written(
     finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     notes = _SlowNotes()
-    monkeypatch.setattr(keeping, "write_note", notes)
-    observers = _Hurry(), NoteKeeper(tmp_path)
+    monkeypatch.setattr(note_writer, "write_note", notes)
+    observers = _Hurry(), NoteWriter(tmp_path)
     assert run(finished.settings, str(tmp_path / "other.db"), *observers).measured == 40
     assert notes.written == []  # the first still waits
     notes.released.set()
@@ -191,17 +190,17 @@ def test_ctrl_c_is_heard_while_the_last_notes_are_written(
 def test_a_note_that_failed_is_written_at_the_end(
     finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write, failed = keeping.write_note, set[str]()
+    write, failed = note_writer.write_note, set[str]()
 
-    def fails_once(study: optuna.Study, subject: Subject, *rest: object) -> None:
-        if subject.target == len(subject.entries) and study.study_name not in failed:
+    def fails_once(study: optuna.Study, noted: NotedStudy, *rest: object) -> None:
+        if noted.target == len(noted.entries) and study.study_name not in failed:
             failed.add(study.study_name)
             raise OSError("disk full")
-        write(study, subject, *rest)  # type: ignore[arg-type]
+        write(study, noted, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(keeping, "write_note", fails_once)
+    monkeypatch.setattr(note_writer, "write_note", fails_once)
     path = str(tmp_path / "other.db")
-    run(finished.settings, path, _Slow(failed), NoteKeeper(tmp_path))
+    run(finished.settings, path, _Slow(failed), NoteWriter(tmp_path))
     storage = open_storage(path, create=False)
     notes = [get_note(study) for study in _loaded(finished, storage)]
     assert len(failed) == 2
@@ -220,9 +219,9 @@ class _Slow(PlainDisplay):
             time.sleep(0.05)
 
 
-def test_a_keeper_keeps_one_run_after_another(finished: Finished, tmp_path: Path) -> None:
-    keeper = NoteKeeper(tmp_path)
+def test_a_writer_serves_one_run_after_another(finished: Finished, tmp_path: Path) -> None:
+    writer = NoteWriter(tmp_path)
     for name in ("one.db", "two.db"):
-        run(finished.settings, str(tmp_path / name), keeper)
+        run(finished.settings, str(tmp_path / name), writer)
         storage = open_storage(str(tmp_path / name), create=False)
         assert all("20 of 20" in get_note(study) for study in _loaded(finished, storage))
