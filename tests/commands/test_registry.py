@@ -25,7 +25,6 @@ from autotune.commands import (
     status,
     storage_backup,
     storage_check,
-    storage_serve,
     storage_upgrade,
 )
 from autotune.commands.registry import COMMANDS, Command, CommandModule, make_parser
@@ -48,7 +47,6 @@ MODULES: dict[str, CommandModule] = {
     "storage check": storage_check,
     "storage backup": storage_backup,
     "storage upgrade": storage_upgrade,
-    "storage serve": storage_serve,
     "convert": convert,
     "doctor": doctor,
 }
