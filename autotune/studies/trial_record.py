@@ -156,6 +156,17 @@ def measured(trials: Iterable[FrozenTrial]) -> list[Measured]:
     return [entry for trial in trials if (entry := _measured(trial)) is not None]
 
 
+def fastest_first(entries: Iterable[Measured]) -> list[Measured]:
+    """Return the complete entries, sorted by time."""
+    return sorted((e for e in entries if e.complete), key=lambda entry: entry.geomean_us)
+
+
+def best_of(entries: Iterable[Measured]) -> Measured | None:
+    """Return the fastest complete entry; None where none is complete."""
+    complete = (entry for entry in entries if entry.complete)
+    return min(complete, key=lambda entry: entry.geomean_us, default=None)
+
+
 def outcome_counts(trials: Iterable[FrozenTrial]) -> dict[str, int]:
     """Outcome (or Optuna state, where there is none) → number of trials."""
     counts: dict[str, int] = {}

@@ -11,9 +11,9 @@ from autotune.engines import Engine, WrittenFile, read_configs, write_configs
 from autotune.spec.config import AnyConfig, Config, pair_of
 from autotune.spec.device import Device
 from autotune.spec.problem import KernelMode, Problem
-from autotune.studies.selection.finalists import Finalist, final_winner, robust_winner
+from autotune.studies.selection.finalists import Finalist
 from autotune.studies.selection.robust import Robust
-from autotune.studies.selection.select import Winner, choose_robust_winner, choose_winner
+from autotune.studies.selection.select import Winner, select_winner
 from autotune.studies.trial_record import Measured
 from autotune.tune.jobs import default_source, may_write
 
@@ -34,29 +34,18 @@ class Result:
 
     @property
     def winner(self) -> Winner | None:
-        """The most wanted entry that the engine can launch and that loses to no incumbent of
-        its; where the worst loss counts, to its default."""
-        if self.robust is Robust.WORST:
-            return self._robust_winner
-        known = set(self.incumbents.values())
-        finalists = [f for f in self.finalists if self._is_legal(f.config)]
-        if finalists:
-            return final_winner(finalists, known)
-        kinds, complete = len(self.problem.routings), [e for e in self.entries if e.complete]
-        complete.sort(key=lambda entry: entry.geomean_us)
-        best = next((e for e in complete if self._is_legal(e.config)), None)
-        rivals = [e for e in complete if e.config in known and self._is_legal(e.config)]
-        return choose_winner([best, *rivals], known, kinds) if best else None
-
-    @property
-    def _robust_winner(self) -> Winner | None:
-        known = set(self.incumbents.values())
-        default = self.incumbents.get(default_source(self.engine))
-        finalists = [f for f in self.finalists if self._is_legal(f.config)]
-        if finalists:
-            return robust_winner(finalists, known, default)
-        legal = [entry for entry in self.entries if self._is_legal(entry.config)]
-        return choose_robust_winner(legal, known, len(self.problem.routings), default)
+        """The config that the engine can launch and that loses to no incumbent of its; where the
+        worst loss counts, to its default. Finalists decide, where there are any."""
+        finalists = [one for one in self.finalists if self._is_legal(one.config)]
+        trials = [e for e in self.entries if e.complete and self._is_legal(e.config)]
+        return select_winner(
+            finalists or trials,
+            set(self.incumbents.values()),
+            finalists[0].routings if finalists else len(self.problem.routings),
+            robust=self.robust,
+            default=self.incumbents.get(default_source(self.engine)),
+            with_interval=bool(finalists),
+        )
 
     @property
     def default_us(self) -> float | None:

@@ -33,7 +33,7 @@ from autotune.studies.selection.robust import Robust
 from autotune.studies.space import SearchSpace, Space
 from autotune.studies.study_record import open_study
 from autotune.studies.trial_io import enqueue
-from autotune.studies.trial_record import Measured, measured
+from autotune.studies.trial_record import Measured, best_of, measured
 from autotune.tune.jobs import Job
 from autotune.tune.warm_start import hints
 
@@ -181,7 +181,8 @@ class TuningStudy:
 
     @property
     def best_us(self) -> float | None:
-        return min((m.geomean_us for m in self.entries if m.complete), default=None)
+        best = best_of(self.entries)
+        return best.geomean_us if best else None
 
 
 def plan_study(

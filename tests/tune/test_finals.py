@@ -12,8 +12,8 @@ from autotune.spec.device import Device, DeviceKind
 from autotune.spec.problem import Problem
 from autotune.studies.key import StudyKey
 from autotune.studies.search.samplers import SAMPLERS
-from autotune.studies.selection.finalists import final_winner
 from autotune.studies.selection.robust import Robust
+from autotune.studies.selection.select import select_winner
 from autotune.studies.storage.open import open_storage
 from autotune.studies.study_record import open_study
 from autotune.studies.trial_record import Measured
@@ -53,7 +53,7 @@ def test_what_search_believed_is_put_right(study: TuningStudy, child: Child) -> 
     rounds = {len(finalist.samples_us) / ROUTINGS for finalist in study.finalists}
     assert len(rounds) == 1
     assert MIN_ROUNDS <= rounds.pop() <= MAX_ROUNDS
-    winner = final_winner(study.finalists, set(study.incumbents.values()))
+    winner = select_winner(study.finalists, set(study.incumbents.values()), with_interval=True)
     assert winner is not None
     assert winner.is_incumbent  # search said 50 against 42 µs; measured side by side it is ahead
 

@@ -24,6 +24,7 @@ from autotune.studies.outcome import TrialResult
 from autotune.studies.search.history import Known
 from autotune.studies.storage.retry import STORAGE_ERRORS
 from autotune.studies.study_record import stored_studies
+from autotune.studies.trial_record import fastest_first
 from autotune.tune.engine_output import results_of
 from autotune.tune.observer import RunObserver
 from autotune.tune.stored_results import settings_of, stored_results
@@ -197,7 +198,7 @@ def _noted(study: TuningStudy) -> NotedStudy:
 def _picture(study: Study, noted: NotedStudy, folder: Path) -> str:
     from autotune.report.dashboard.study_picture import study_png  # matplotlib takes a second
 
-    best = min((e for e in noted.entries if e.complete), key=lambda entry: entry.geomean_us)
+    best = fastest_first(noted.entries)[0]
     storage: BaseStorage = study._storage
     trial_id = storage.get_trial_id_from_study_id_trial_number(study._study_id, best.trial_number)
     return hang_picture(study_png(noted), folder, storage, study._study_id, trial_id)

@@ -12,7 +12,7 @@ from autotune.spec.device import DeviceKind
 from autotune.studies.key import StudyKey
 from autotune.studies.search.history import Known, likeness, siblings
 from autotune.studies.selection.finalists import Finalist
-from autotune.studies.trial_record import Measured
+from autotune.studies.trial_record import Measured, best_of, fastest_first
 from autotune.tune.engine_output import Result
 
 _BEST = 5
@@ -46,7 +46,8 @@ class NotedStudy:
 
     @property
     def best_us(self) -> float | None:
-        return min((entry.geomean_us for entry in self.entries if entry.complete), default=None)
+        best = best_of(self.entries)
+        return best.geomean_us if best else None
 
     @property
     def default_us(self) -> float | None:
@@ -105,7 +106,7 @@ def _finalists(noted: NotedStudy) -> Iterator[str]:
         ]
         yield from _table(("config", "µs", "time over the best", ""), rows)
         return
-    complete = sorted((e for e in noted.entries if e.complete), key=lambda e: e.geomean_us)
+    complete = fastest_first(noted.entries)
     if complete:
         yield "### Best so far"
         plain = [

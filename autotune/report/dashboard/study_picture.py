@@ -6,6 +6,7 @@ from typing import Any
 
 from autotune.report.dashboard.notes import NotedStudy
 from autotune.report.style import BLUE, GREY, OURS, SKY, VERMILION, Picture, axes_row, styled
+from autotune.studies.trial_record import fastest_first
 
 _SHOWN = 1.3
 """A trial that takes so many times the best's time, or more, is drawn at the edge."""
@@ -54,7 +55,7 @@ def _trials(axes: Any, noted: NotedStudy, best: float) -> None:
 
 def _finalists(axes: Any, noted: NotedStudy) -> None:
     """Draw the samples of the finalists; the best complete trials' where there are none."""
-    complete = sorted((e for e in noted.entries if e.complete), key=lambda e: e.geomean_us)
+    complete = fastest_first(noted.entries)
     rows: list[Any] = [*noted.finalists] or complete[:5]
     rows = sorted(rows, key=lambda row: -row.geomean_us)
     edge = _EDGE * rows[-1].geomean_us

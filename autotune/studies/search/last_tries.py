@@ -9,21 +9,20 @@ from dataclasses import replace
 
 from autotune.spec.config import KEY_OF_FIELD, Config
 from autotune.studies.space import SearchSpace
-from autotune.studies.trial_record import Measured
+from autotune.studies.trial_record import Measured, best_of
 
 _GROUP_SIZE_M = KEY_OF_FIELD["group_size_m"]
 
 
 def regrouped(config: Config, space: SearchSpace) -> Iterator[Config]:
-    """``config`` with every GROUP_SIZE_M of the space, of which some may not be members."""
+    """Yield ``config`` with every GROUP_SIZE_M of the space, of which some may not be members."""
     for size in space.knobs[_GROUP_SIZE_M]:
         yield replace(config, group_size_m=size)
 
 
 def last_tries(entries: Collection[Measured], space: SearchSpace) -> Iterator[Config]:
-    """What to measure before a study of a config for both GEMMs ends: its best one's other groups.
-    Nothing of pairs, and where nothing was measured to the end."""
-    complete = (entry for entry in entries if entry.complete)
-    best = min(complete, key=lambda entry: entry.geomean_us, default=None)
+    """Yield the best config's other GROUP_SIZE_M, to be measured before a study ends. Nothing of
+    pairs, and where nothing was measured to the end."""
+    best = best_of(entries)
     if best is not None and isinstance(best.config, Config):
         yield from regrouped(best.config, space)

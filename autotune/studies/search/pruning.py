@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from autotune.spec.measurement import typical_us
-from autotune.studies.trial_record import Measured
+from autotune.studies.trial_record import Measured, best_of
 
 HOPELESS = 5.0
 """A first sample so many times the best ends a config, whatever the noise. The recorded
@@ -74,8 +74,7 @@ class Stop:
 
 def stop_for(entries: Iterable[Measured]) -> Stop | None:
     """Against the best complete entry; None where there is none."""
-    complete = (entry for entry in entries if entry.complete)
-    best = min(complete, key=lambda entry: entry.geomean_us, default=None)
+    best = best_of(entries)
     if best is None:
         return None
     columns = (best.up_us, best.down_us) if best.up_us else (best.samples_us,)

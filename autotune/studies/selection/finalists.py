@@ -1,21 +1,20 @@
-"""The best few and their rivals, measured again in turns until the order is clear.
+"""The best few and their baselines, measured again, interleaved, until the order is clear.
 
 Search keeps the lowest of many noisy times, which flatters: on the recorded landscapes measuring
-finalists again, in turns, cut the mean regret from 1.035 to 1.014.
+finalists again, interleaved, cut the mean regret from 1.035 to 1.014.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from autotune.spec.config import AnyConfig, config_from_keys
 from autotune.spec.measurement import typical_us
 from autotune.studies.selection.paired_ratio import Ratio, ratio
-from autotune.studies.selection.robust import Robust, chosen, needed_to_judge
-from autotune.studies.selection.select import Winner
-from autotune.studies.trial_record import Measured
+from autotune.studies.selection.robust import Robust, needed_to_judge
+from autotune.studies.trial_record import Measured, fastest_first
 
 FINALISTS = 5
 EVEN = 0.002
@@ -29,15 +28,15 @@ class Finalist:
     config: AnyConfig
     samples_us: tuple[float, ...]
     routings: int = 1
-    """As of a ``Measurement``."""
+    """Number of routings that the samples take in turn."""
 
     @property
     def geomean_us(self) -> float:
         return typical_us(self.samples_us, self.routings)
 
-    def over(self, rival: Finalist) -> Ratio:
-        """Our time over the rival's; see ``ratio``."""
-        return ratio(self.samples_us, rival.samples_us, self.routings)
+    def over(self, other: Finalist) -> Ratio:
+        """Return our time over the other's; see ``ratio``."""
+        return ratio(self.samples_us, other.samples_us, self.routings)
 
 
 def pick(
@@ -46,9 +45,9 @@ def pick(
     robust: Robust = Robust.MEAN,
     routings: int = 1,
 ) -> list[AnyConfig]:
-    """The fastest FINALISTS that were measured completely, and every measured incumbent; where the
-    worst loss counts, what is needed to judge that too."""
-    complete = sorted((e for e in entries if e.complete), key=lambda entry: entry.geomean_us)
+    """Return the fastest FINALISTS that were measured completely, and every measured
+    incumbent; where the worst loss counts, those needed to judge that too."""
+    complete = fastest_first(entries)
     picked = complete[:FINALISTS]
     if robust is Robust.WORST:
         picked = picked + needed_to_judge(complete, routings, FINALISTS)
@@ -63,55 +62,8 @@ def is_settled(finalists: Sequence[Finalist]) -> bool:
     return all(r.high < 1 or (r.low > 1 - EVEN and r.high < 1 + EVEN) for r in others)
 
 
-def final_winner(
-    finalists: Sequence[Finalist],
-    incumbents: Collection[AnyConfig],
-) -> Winner | None:
-    """The fastest finalist if the interval of its ratio to the fastest incumbent lies below 1,
-    else that incumbent. None where there are no finalists."""
-    if not finalists:
-        return None
-    best = min(finalists, key=lambda finalist: finalist.geomean_us)
-    rivals = [finalist for finalist in finalists if finalist.config in incumbents]
-    rival = min(rivals, key=lambda finalist: finalist.geomean_us, default=None)
-    if rival is None:
-        return Winner(best.config, best.geomean_us, None, is_incumbent=False)
-    if best is rival or best.over(rival).high >= 1:
-        return Winner(rival.config, rival.geomean_us, rival.geomean_us, is_incumbent=True)
-    return _winner_over(best, rival)
-
-
-def robust_winner(
-    finalists: Sequence[Finalist], incumbents: Collection[AnyConfig], default: AnyConfig | None
-) -> Winner | None:
-    """Where the worst loss counts; see ``robust.chosen``. The speed-up is over the default."""
-    if not finalists:
-        return None
-    rival = next((f for f in finalists if f.config == default), None)
-    routings = finalists[0].routings
-    best = chosen(finalists, incumbents, routings, lambda a, b: a.over(b).high < 1, rival)
-    if best is None:
-        return None
-    is_incumbent = best.config in incumbents
-    if rival is None or best is rival:
-        us = rival.geomean_us if rival else None
-        return Winner(best.config, best.geomean_us, us, is_incumbent=is_incumbent)
-    return replace(_winner_over(best, rival), is_incumbent=is_incumbent)
-
-
-def _winner_over(best: Finalist, rival: Finalist) -> Winner:
-    gain = best.over(rival)
-    return Winner(
-        best.config,
-        best.geomean_us,
-        rival.geomean_us,
-        is_incumbent=False,
-        speedup_interval=(1 / gain.high, 1 / gain.low),
-    )
-
-
 def as_json(finalists: Iterable[Finalist]) -> list[dict[str, Any]]:
-    """For a study's user attribute; ``from_json`` is its inverse."""
+    """Return the value of a study's user attribute; ``from_json`` is its inverse."""
     return [
         {
             "config": f.config.as_keys(),

@@ -1,4 +1,4 @@
-"""One config's time over another's, from samples of the same routing instances."""
+"""The ratio of two configs' times, from samples of the same routing instances."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ class Ratio:
     high: float
 
 
-def ratio(samples: Sequence[float], rival: Sequence[float], routings: int = 1) -> Ratio:
-    """Geometric mean of the paired ratios; the interval is Student's on their logarithms.
+def ratio(samples: Sequence[float], others: Sequence[float], routings: int = 1) -> Ratio:
+    """Return the geometric mean of the paired ratios; the interval is Student's on logarithms.
 
-    Of several routings, taken in turn, each has its own mean: that a config gains more under one
+    Each of several routings, taken in turn, has its own mean: that a config gains more under one
     than under another is no noise. Raises ValueError where one has fewer than two pairs.
     """
     from scipy.special import stdtrit  # not where nothing is compared
 
-    logs = [math.log(ours / theirs) for ours, theirs in zip(samples, rival, strict=False)]
+    logs = [math.log(ours / theirs) for ours, theirs in zip(samples, others, strict=False)]
     if len(logs) < _MIN_PAIRS * routings:
         raise ValueError(f"{len(logs)} pairs of samples; an interval needs {_MIN_PAIRS}")
     means = [fmean(logs[start::routings]) for start in range(routings)]

@@ -1,8 +1,8 @@
-"""Which config is wanted most where several routings are tuned for at once."""
+"""The order of configs where several routings are tuned for at once."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Sequence
 from enum import Enum
 from typing import Protocol, TypeVar
 
@@ -11,7 +11,7 @@ from autotune.spec.measurement import routing_us
 
 
 class Robust(str, Enum):
-    """What of a config counts over routings. Under one routing both are the same."""
+    """The loss over routings that counts. Under one routing both are the same."""
 
     MEAN = "mean"
     """The mean relative loss: the geometric mean of its times."""
@@ -34,8 +34,8 @@ Candidate = TypeVar("Candidate", bound=Timed)
 
 
 def ranked(timed: Sequence[Candidate], routings: int, robust: Robust) -> list[Candidate]:
-    """The most wanted first. Where the worst loss counts, without those that were not measured
-    under every routing."""
+    """Return the most wanted first. Where the worst loss counts, without those that were not
+    measured under every routing."""
     if robust is Robust.MEAN:
         return sorted(timed, key=lambda one: one.geomean_us)
     whole = _whole(timed, routings)
@@ -45,33 +45,16 @@ def ranked(timed: Sequence[Candidate], routings: int, robust: Robust) -> list[Ca
 
 
 def worst_losses(timed: Sequence[Timed], routings: int) -> list[float]:
-    """The largest ratio, over the routings, of a config's time to the best one's among all. Each
-    must have been measured under every routing."""
+    """Return the largest ratio, over the routings, of each config's time to the best one's among
+    all. Each must have been measured under every routing."""
     times = [routing_us(one.samples_us, routings) for one in timed]
     best = [min(column) for column in zip(*times, strict=True)]
     return [max(us / least for us, least in zip(own, best, strict=True)) for own in times]
 
 
-def chosen(
-    timed: Sequence[Candidate],
-    incumbents: Collection[AnyConfig],
-    routings: int,
-    is_faster: Callable[[Candidate, Candidate], bool],
-    default: Candidate | None,
-) -> Candidate | None:
-    """Where the worst loss counts: the most wanted one that is faster than the engine's default in
-    the mean, by ``is_faster``, or is an incumbent itself and not slower; else the default."""
-    for one in ranked(timed, routings, Robust.WORST):
-        if default is None or one is default or is_faster(one, default):
-            return one
-        if one.config in incumbents and not is_faster(default, one):
-            return one
-    return default
-
-
 def needed_to_judge(timed: Sequence[Candidate], routings: int, count: int) -> list[Candidate]:
-    """The ``count`` with the least worst loss, and the best config of each routing, by which the
-    losses are counted."""
+    """Return the ``count`` with the least worst loss, and the best config of each routing, by which
+    the losses are counted."""
     whole = _whole(timed, routings)
     if not whole:
         return []

@@ -1,20 +1,20 @@
-"""Which config of a study may be written: never one that loses to what the user has."""
+"""Select the config of a study that may be written: never one that loses to what the user has."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from autotune.spec.config import AnyConfig
 from autotune.spec.measurement import typical_us
 from autotune.studies.selection.paired_ratio import ratio
-from autotune.studies.selection.robust import chosen
-from autotune.studies.trial_record import Measured
+from autotune.studies.selection.robust import Robust, Timed, ranked
 
 
 @dataclass(frozen=True, slots=True)
 class Winner:
-    """The config to write, its time, and how it compares with the fastest incumbent."""
+    """The config to write, its time, and how it compares with its baseline: the fastest incumbent,
+    or where the worst loss counts the default."""
 
     config: AnyConfig
     geomean_us: float
@@ -30,55 +30,68 @@ class Winner:
         return self.incumbent_us / self.geomean_us if self.incumbent_us else None
 
 
-def choose_winner(
-    entries: Sequence[Measured], incumbents: Iterable[AnyConfig], routings: int = 1
-) -> Winner | None:
-    """The fastest complete entry if it beats every incumbent by more than the noise, else the
-    fastest incumbent. ``routings`` as of a ``Measurement``.
-
-    Incumbents that were not measured (they cannot run here) do not count. None where nothing
-    was measured completely.
-    """
-    complete = [entry for entry in entries if entry.complete]
-    if not complete:
-        return None
-    best = min(complete, key=lambda entry: entry.geomean_us)
-    known = set(incumbents)
-    rivals = [entry for entry in complete if entry.config in known]
-    rival = min(rivals, key=lambda entry: entry.geomean_us, default=None)
-    if rival is None:
-        return Winner(best.config, best.geomean_us, None, is_incumbent=False)
-    if best.config == rival.config or not beats(best.samples_us, rival.samples_us, routings):
-        return Winner(rival.config, rival.geomean_us, rival.geomean_us, is_incumbent=True)
-    return Winner(best.config, best.geomean_us, rival.geomean_us, is_incumbent=False)
-
-
-def choose_robust_winner(
-    entries: Sequence[Measured],
+def select_winner(
+    timed: Sequence[Timed],
     incumbents: Collection[AnyConfig],
-    routings: int,
-    default: AnyConfig | None,
+    routings: int = 1,
+    *,
+    robust: Robust = Robust.MEAN,
+    default: AnyConfig | None = None,
+    with_interval: bool = False,
 ) -> Winner | None:
-    """Where the worst loss counts; see ``robust.chosen``. The speed-up is over the default."""
-    complete = [entry for entry in entries if entry.complete]
-    rival = next((entry for entry in complete if entry.config == default), None)
+    """Return the fastest config if it beats the fastest incumbent by more than the noise, else that
+    incumbent; where the worst loss counts, the one with the least that beats ``default``.
 
-    def is_faster(one: Measured, other: Measured) -> bool:
-        return beats(one.samples_us, other.samples_us, routings)
-
-    best = chosen(complete, incumbents, routings, is_faster, rival)
+    ``timed`` are complete measurements, of trials or of finalists; incumbents that are not among
+    them (they cannot run here) do not count. None where there are none. ``with_interval`` says
+    that the samples are enough for the speed-up's confidence interval.
+    """
+    if robust is Robust.WORST:
+        baseline = next((one for one in timed if one.config == default), None)
+        best = _least_loss(timed, incumbents, routings, baseline)
+    else:
+        known = [one for one in timed if one.config in incumbents]
+        baseline = min(known, key=_geomean_us, default=None)
+        best = min(timed, key=_geomean_us, default=None)
+        if best and baseline and not beats(best, baseline, routings):
+            best = baseline
     if best is None:
         return None
-    us = rival.geomean_us if rival else None
-    return Winner(best.config, best.geomean_us, us, is_incumbent=best.config in incumbents)
+    interval = None
+    if with_interval and baseline and best is not baseline:
+        found = ratio(best.samples_us, baseline.samples_us, routings)
+        interval = 1 / found.high, 1 / found.low
+    us = baseline.geomean_us if baseline else None
+    return Winner(best.config, best.geomean_us, us, best.config in incumbents, interval)
 
 
-def beats(samples: Sequence[float], rival: Sequence[float], routings: int = 1) -> bool:
-    """True where ``samples`` are faster than ``rival`` by more than the noise of their ratios, or
-    where there is but one: what has no noise to speak of is measured once.
+def beats(one: Timed, other: Timed, routings: int = 1) -> bool:
+    """True where ``one`` is faster than ``other`` by more than the noise of their ratios, or where
+    there is but one sample of a routing: what has no noise to speak of is measured once.
 
     Both hold one sample per routing instance, in the same order.
     """
-    if min(len(samples), len(rival)) < 2 * routings:
-        return typical_us(samples, routings) < typical_us(rival, routings)
-    return ratio(samples, rival, routings).high < 1
+    samples, others = one.samples_us, other.samples_us
+    if min(len(samples), len(others)) < 2 * routings:
+        return typical_us(samples, routings) < typical_us(others, routings)
+    return ratio(samples, others, routings).high < 1
+
+
+def _least_loss(
+    timed: Sequence[Timed],
+    incumbents: Collection[AnyConfig],
+    routings: int,
+    default: Timed | None,
+) -> Timed | None:
+    """Return the one with the least worst loss that is faster than the engine's default in the
+    mean, or is an incumbent itself and not slower; else the default."""
+    for one in ranked(timed, routings, Robust.WORST):
+        if default is None or one is default or beats(one, default, routings):
+            return one
+        if one.config in incumbents and not beats(default, one, routings):
+            return one
+    return default
+
+
+def _geomean_us(one: Timed) -> float:
+    return one.geomean_us

@@ -26,6 +26,7 @@ from autotune.studies.trial_record import (
     OUTCOME,
     SAMPLES_US,
     Measured,
+    best_of,
     outcome_counts,
     outcome_word,
 )
@@ -120,10 +121,11 @@ def measured_studies(source: Source) -> list[MeasuredStudy]:
 
 
 def _glance(study: StoredStudy) -> StudySummary:
-    times = [entry.geomean_us for entry in study.measured if entry.complete]
-    outcomes = outcome_counts(study.trials)
-    best = min(times, default=None)
-    return StudySummary(study.name, study.attrs, len(study.measured), best, outcomes)
+    best = best_of(study.measured)
+    us = best.geomean_us if best else None
+    return StudySummary(
+        study.name, study.attrs, len(study.measured), us, outcome_counts(study.trials)
+    )
 
 
 def _told(connection: sa.Connection) -> Iterable[Any]:

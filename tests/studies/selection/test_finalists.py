@@ -9,7 +9,6 @@ from autotune.spec.config import Config
 from autotune.studies.selection.finalists import (
     Finalist,
     as_json,
-    final_winner,
     from_json,
     is_settled,
     pick,
@@ -42,28 +41,6 @@ def test_settled_when_certain_or_even() -> None:
     same = Finalist(CONFIGS[2], clear[0].samples_us)
     assert is_settled([clear[0], same])
     assert not is_settled([_finalist(CONFIGS[0], 100, 0.1), _finalist(CONFIGS[1], 100.5, 0.1)])
-
-
-def test_a_winner_beats_the_incumbent_by_more_than_the_noise() -> None:
-    fast, default = _finalist(CONFIGS[0], 90), _finalist(DEFAULT, 100)
-    winner = final_winner([fast, default], {DEFAULT})
-    assert winner is not None
-    assert (winner.config, winner.is_incumbent) == (CONFIGS[0], False)
-    assert winner.speedup_interval is not None
-    low, high = winner.speedup_interval
-    assert 1 < low < high < 1.2
-
-    close = _finalist(CONFIGS[0], 99.8, 0.05)
-    kept = final_winner([close, default], {DEFAULT})
-    assert kept is not None
-    assert (kept.config, kept.is_incumbent) == (DEFAULT, True)
-
-
-def test_without_an_incumbent_the_fastest_wins_and_without_any_nobody() -> None:
-    winner = final_winner([_finalist(CONFIGS[0], 90), _finalist(CONFIGS[1], 80)], {DEFAULT})
-    assert winner is not None
-    assert (winner.config, winner.speedup) == (CONFIGS[1], None)
-    assert final_winner([], {DEFAULT}) is None
 
 
 def test_json_and_back() -> None:

@@ -3,9 +3,8 @@ from __future__ import annotations
 import pytest
 
 from autotune.spec.config import Config
-from autotune.studies.selection.finalists import Finalist, final_winner, pick, robust_winner
+from autotune.studies.selection.finalists import Finalist, pick
 from autotune.studies.selection.robust import Robust, needed_to_judge, ranked, worst_losses
-from autotune.studies.selection.select import choose_robust_winner
 from autotune.studies.trial_record import Measured
 
 LEVEL, PEAKED, BETWEEN, DEFAULT = (Config(16, 32, 64, g, 4, 3) for g in range(1, 5))
@@ -45,51 +44,6 @@ def test_those_by_which_losses_are_counted_are_finalists_too(
     assert pick(ENTRIES, {DEFAULT}) == [PEAKED, DEFAULT]
     assert pick(ENTRIES, {DEFAULT}, Robust.WORST, 2) == [PEAKED, BETWEEN, LEVEL, DEFAULT]
     assert pick([], {DEFAULT}, Robust.WORST, 2) == []
-
-
-def test_finalists_and_trials_choose_alike() -> None:
-    settled = robust_winner(FINALISTS, {DEFAULT}, DEFAULT)
-    searched = choose_robust_winner(ENTRIES, {DEFAULT}, 2, DEFAULT)
-    for winner in (settled, searched):
-        assert winner is not None
-        assert (winner.config, winner.is_incumbent) == (BETWEEN, False)
-        assert winner.speedup == pytest.approx((120 * 104 / 101 / 104) ** 0.5)
-    assert settled is not None
-    assert settled.speedup_interval is not None
-    mean = final_winner(FINALISTS, {DEFAULT})
-    assert mean is not None
-    assert mean.config == PEAKED
-
-
-def test_what_the_user_has_counts_by_its_worst_loss_too() -> None:
-    """A file that was chosen by the mean must not stand in the way because of its mean."""
-    winner = robust_winner(FINALISTS, {DEFAULT, PEAKED}, DEFAULT)
-    assert winner is not None
-    assert (winner.config, winner.is_incumbent) == (BETWEEN, False)
-    kept = robust_winner(FINALISTS, {DEFAULT, BETWEEN}, DEFAULT)
-    assert kept is not None
-    assert (kept.config, kept.is_incumbent) == (BETWEEN, True)
-
-
-def test_what_is_not_faster_than_the_default_is_never_taken() -> None:
-    """It would lose least at worst, but takes longer in the mean."""
-    times = {LEVEL: (112.0, 112.0), PEAKED: (100.0, 160.0), DEFAULT: (125.0, 99.0)}
-    finalists = [Finalist(c, us * 10, routings=2) for c, us in times.items()]
-    assert ranked(finalists, 2, Robust.WORST)[0].config == LEVEL
-    for incumbents in ({DEFAULT}, {DEFAULT, LEVEL}):
-        winner = robust_winner(finalists, incumbents, DEFAULT)
-        assert winner is not None
-        assert (winner.config, winner.is_incumbent) == (DEFAULT, True)
-
-
-def test_without_a_default_the_most_wanted_is_taken() -> None:
-    others = [f for f in FINALISTS if f.config is not DEFAULT]
-    rest = [e for e in ENTRIES if e.config is not DEFAULT]
-    for choice in (robust_winner(others, (), DEFAULT), choose_robust_winner(rest, (), 2, None)):
-        assert choice is not None
-        assert (choice.config, choice.incumbent_us) == (BETWEEN, None)
-    assert robust_winner([], (), DEFAULT) is None
-    assert choose_robust_winner([], (), 2, DEFAULT) is None
 
 
 def test_who_was_not_measured_under_every_routing_is_left_out() -> None:
