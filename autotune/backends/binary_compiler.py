@@ -6,17 +6,17 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from autotune.backends.compile_cache import FILE_NAME, CompileAnswer, CompileCache
+from autotune.backends.compile_cache import FILE_NAME, CompileCache
 from autotune.spec.binary import BOTH, Which, binary_key
 from autotune.spec.config import AnyConfig, Config, pair_of
 from autotune.spec.device import Device, Target
-from autotune.spec.measurement import Resources
+from autotune.spec.measurement import CompileFailure, CompileResult, Resources
 from autotune.spec.occupancy import blocks_per_sm
 from autotune.spec.problem import Problem
 
 
 def held_blocks(
-    config: AnyConfig, answers: Mapping[Which, CompileAnswer], device: Device
+    config: AnyConfig, answers: Mapping[Which, CompileResult], device: Device
 ) -> int | None:
     """Blocks of an SM, the fewer of up and down; None where one did not compile."""
     pair = pair_of(config)
@@ -40,7 +40,7 @@ class BinaryCompiler:
         self._cache = CompileCache(cache_dir / FILE_NAME, target)
         self._target = target
 
-    def answer(self, problem: Problem, config: Config, which: Which) -> CompileAnswer:
+    def answer(self, problem: Problem, config: Config, which: Which) -> CompileResult:
         """Resources of the up or down GEMM, or why it does not compile."""
         known = self._cache.get(binary_key(problem, config, which))
         return self._compiled(problem, config, which) if known is None else known
@@ -55,18 +55,17 @@ class BinaryCompiler:
         half: dict[Which, Config] = {"up": pair.up, "down": pair.down}
         binaries = {binary_key(problem, half[which], which): which for which in BOTH}
         for key, which in binaries.items():
-            if not isinstance(self._cache.get(key), str):
+            if not isinstance(self._cache.get(key), CompileFailure):
                 self._compiled(problem, half[which], which)
         return time.perf_counter() - begin
 
     def close(self) -> None:
         """Nothing is held: the cache file is opened for each line."""
 
-    def _compiled(self, problem: Problem, config: Config, which: Which) -> CompileAnswer:
-        from autotune.kernels.compile import CompileFailure, compile_gemm
+    def _compiled(self, problem: Problem, config: Config, which: Which) -> CompileResult:
+        from autotune.kernels.compile import compile_gemm
 
-        key = binary_key(problem, config, which)
         compiled = compile_gemm(problem, config, self._target, which)
-        result = compiled if isinstance(compiled, CompileFailure) else compiled.resources
-        self._cache.keep(key, result)
-        return result.reason if isinstance(result, CompileFailure) else result
+        answer = compiled if isinstance(compiled, CompileFailure) else compiled.resources
+        self._cache.keep(binary_key(problem, config, which), answer)
+        return answer

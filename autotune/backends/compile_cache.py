@@ -18,10 +18,7 @@ from typing import Any
 from autotune.backends.versions import triton_version
 from autotune.spec import binary
 from autotune.spec.device import Target
-from autotune.spec.measurement import CompileFailure, FailureCause, Resources
-
-CompileAnswer = Resources | str
-"""The resources of a binary, or in one line why it does not compile."""
+from autotune.spec.measurement import CompileFailure, CompileResult, FailureCause, Resources
 
 FILE_NAME = "compiled.jsonl"
 _KERNEL_SOURCES = ("kernels/gemm.py", "kernels/launch.py", "spec/binary.py")
@@ -37,21 +34,21 @@ class CompileCache:
         """``path`` and its folders are made when the first answer is put."""
         self._path = path
         self._context = f"{target} triton {triton_version()} kernel {_kernel_digest()}"
-        self._answers: dict[str, CompileAnswer] = {}
+        self._answers: dict[str, CompileResult] = {}
         self._read_bytes = 0
 
-    def get(self, binary_key: str) -> CompileAnswer | None:
+    def get(self, binary_key: str) -> CompileResult | None:
         """None where nobody has compiled it yet."""
         if binary_key not in self._answers:
             self._read_news()
         return self._answers.get(binary_key)
 
-    def known(self) -> Mapping[str, CompileAnswer]:
+    def known(self) -> Mapping[str, CompileResult]:
         """All answers by now. Must not be changed; grows with later calls."""
         self._read_news()
         return self._answers
 
-    def put(self, binary_key: str, answer: CompileAnswer) -> None:
+    def put(self, binary_key: str, answer: CompileResult) -> None:
         """Keep ``answer`` for everyone."""
         self._answers[binary_key] = answer
         record = {"context": self._context, "binary": binary_key, **_fields(answer)}
@@ -63,15 +60,12 @@ class CompileCache:
         finally:
             os.close(descriptor)
 
-    def keep(self, binary_key: str, result: Resources | CompileFailure) -> None:
-        """Put what the compiler itself said, unless it is known. That it was ended, for want of
-        time or memory, may be otherwise on another day."""
-        if self.get(binary_key) is not None:
-            return
-        if isinstance(result, Resources):
-            self.put(binary_key, result)
-        elif result.cause is FailureCause.REFUSED:
-            self.put(binary_key, result.reason)
+    def keep(self, binary_key: str, answer: CompileResult) -> None:
+        """Put the compiler's own answer, unless one is known. A compiler that was ended, for want
+        of time or memory, may answer otherwise on another day."""
+        is_final = isinstance(answer, Resources) or answer.cause is FailureCause.REFUSED
+        if is_final and self.get(binary_key) is None:
+            self.put(binary_key, answer)
 
     def _read_news(self) -> None:
         """Takes in what the file has grown by, up to its last whole line."""
@@ -89,9 +83,9 @@ class CompileCache:
                 self._answers[record["binary"]] = _answer(record)
 
 
-def _fields(answer: CompileAnswer) -> dict[str, Any]:
-    if isinstance(answer, str):
-        return {"failure": answer}
+def _fields(answer: CompileResult) -> dict[str, Any]:
+    if isinstance(answer, CompileFailure):
+        return {"failure": answer.reason}
     return {
         "registers": answer.registers,
         "spill_bytes": answer.spill_bytes,
@@ -99,9 +93,9 @@ def _fields(answer: CompileAnswer) -> dict[str, Any]:
     }
 
 
-def _answer(record: dict[str, Any]) -> CompileAnswer:
+def _answer(record: dict[str, Any]) -> CompileResult:
     if "failure" in record:
-        return str(record["failure"])
+        return CompileFailure(str(record["failure"]))
     return Resources(record["registers"], record["spill_bytes"], record["shared_bytes"])
 
 

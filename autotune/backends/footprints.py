@@ -6,11 +6,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from autotune.backends.binary_compiler import held_blocks
-from autotune.backends.compile_cache import CompileAnswer, CompileCache
+from autotune.backends.compile_cache import CompileCache
 from autotune.spec.binary import BOTH, Which, binary_key
 from autotune.spec.config import Config
 from autotune.spec.device import Device
-from autotune.spec.measurement import Resources, worse_of
+from autotune.spec.measurement import CompileResult, Resources, worse_of
 from autotune.spec.occupancy import Footprint
 from autotune.spec.problem import Problem
 
@@ -39,7 +39,7 @@ class Footprints:
             self._look_up(answers)
         return self._found
 
-    def _look_up(self, answers: Mapping[str, CompileAnswer]) -> None:
+    def _look_up(self, answers: Mapping[str, CompileResult]) -> None:
         for row, keys in list(self._missing.items()):
             found = {which: answers[key] for which, key in keys.items() if key in answers}
             resources = [answer for answer in found.values() if isinstance(answer, Resources)]

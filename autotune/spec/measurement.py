@@ -51,6 +51,10 @@ class CompileFailure:
     cause: FailureCause = FailureCause.REFUSED
 
 
+CompileResult = Resources | CompileFailure
+"""The compiler's answer about one binary."""
+
+
 def typical_us(samples: Sequence[float], routings: int = 1) -> float:
     """The geometric mean in µs; of several routings, the geometric mean of theirs.
 

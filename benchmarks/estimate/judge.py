@@ -33,7 +33,7 @@ from autotune.engines import ENGINES
 from autotune.spec.arrays import Floats
 from autotune.spec.binary import BOTH, binary_key
 from autotune.spec.config import Config
-from autotune.spec.measurement import Resources
+from autotune.spec.measurement import CompileFailure, Resources
 from autotune.spec.problem import Dtype, Problem
 
 HERE = Path(__file__).parent
@@ -177,7 +177,8 @@ def compiled_resources(
             key = " | ".join(binary_key(case.problem, config, which) for which in BOTH)
             if key not in binaries:
                 answer = measurer.compiled(case.problem, config)
-                binaries[key] = answer if isinstance(answer, str) else list(astuple(answer))
+                is_failure = isinstance(answer, CompileFailure)
+                binaries[key] = answer.reason if is_failure else list(astuple(answer))
             found.append(_recorded(case, config, binaries[key]))
     return found
 

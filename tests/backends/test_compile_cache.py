@@ -7,7 +7,7 @@ import pytest
 
 from autotune.backends.compile_cache import CompileCache
 from autotune.spec.device import Target
-from autotune.spec.measurement import Resources
+from autotune.spec.measurement import CompileFailure, CompileResult, Resources
 
 SM90 = Target("cuda", 90)
 SOME = Resources(registers=64, spill_bytes=8, shared_bytes=49152)
@@ -19,8 +19,8 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "not" / "there" / "compiled.jsonl"
 
 
-@pytest.mark.parametrize("answer", [SOME, "ptxas fatal: µ"])
-def test_an_answer_is_kept(path: Path, answer: Resources | str) -> None:
+@pytest.mark.parametrize("answer", [SOME, CompileFailure("ptxas fatal: µ")])
+def test_an_answer_is_kept(path: Path, answer: CompileResult) -> None:
     CompileCache(path, SM90).put("key", answer)
     assert CompileCache(path, SM90).get("key") == answer
 

@@ -8,7 +8,7 @@ from autotune.backends.footprints import Footprints
 from autotune.spec.binary import binary_key
 from autotune.spec.config import Config
 from autotune.spec.device import Device, DeviceKind, Target
-from autotune.spec.measurement import Resources
+from autotune.spec.measurement import CompileFailure, Resources
 from autotune.spec.occupancy import Footprint
 from autotune.spec.problem import Problem
 
@@ -32,5 +32,5 @@ def test_a_compile_tells_of_every_config_and_batch_size_that_shares_it(tmp_path:
     theirs.put(binary_key(PROBLEM, TILES, "down"), LARGE)
     assert footprints() == {0: Footprint(512, 1), 2: Footprint(512, 1)}
     for which in ("up", "down"):
-        theirs.put(binary_key(PROBLEM, OTHER, which), "ptxas fatal: too large")
+        theirs.put(binary_key(PROBLEM, OTHER, which), CompileFailure("ptxas fatal: too large"))
     assert set(footprints()) == {0, 2}

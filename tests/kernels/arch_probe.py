@@ -1,12 +1,13 @@
 """Compiles every dtype's smallest, typical and largest config for the targets of argv
-(80, gfx942, …) and prints as JSON which matrix instructions came out: run without
-TRITON_INTERPRET."""
+(80, gfx942, …) and prints which matrix instructions came out, a line of JSON for each compile: run
+without TRITON_INTERPRET."""
 
 from __future__ import annotations
 
 import json
 import re
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 
 from autotune.kernels.compile import compile_gemm
@@ -63,22 +64,21 @@ def describe(problem: Problem, config: Config, target: Target) -> dict[str, obje
     }
 
 
-def describe_all(arch: str) -> dict[str, dict[str, object]]:
-    """By dtype and size."""
+def describe_all(arch: str) -> Iterator[tuple[str, dict[str, object]]]:
+    """Dtype and what came of one size, compile by compile."""
     target = Target("cuda", int(arch)) if arch.isdigit() else Target("hip", arch, 64)
     device = Device(DeviceKind.ESTIMATE, arch, target, SHARED_BYTES[arch], "3.9.0")
-    found: dict[str, dict[str, object]] = {}
     for dtype in Dtype:
         if reason := why_no_dtype(dtype, target):
-            found[dtype.value] = {"missing": reason}
+            yield dtype.value, {"missing": reason}
             continue
         problem = replace(QWEN, dtype=dtype, block_shape=BLOCKS.get(dtype))
-        found[dtype.value] = {
-            size: describe(problem, config, target)
-            for size, config in configs(problem, device).items()
-        }
-    return found
+        for size, config in configs(problem, device).items():
+            yield dtype.value, {size: describe(problem, config, target)}
 
 
 if __name__ == "__main__":
-    json.dump({arch: describe_all(arch) for arch in sys.argv[1:]}, sys.stdout)
+    for arch in sys.argv[1:]:
+        for dtype, answer in describe_all(arch):
+            sys.stdout.write(f"{json.dumps([arch, dtype, answer])}\n")
+            sys.stdout.flush()

@@ -7,7 +7,9 @@ import os
 import re
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 import pytest
@@ -18,6 +20,9 @@ PROBE = Path(__file__).parent / "arch_probe.py"
 PROCESSES = (("80", "89", "gfx942"), ("90", "100"))
 """Architectures that each compiles: about the same work."""
 SIZES = ("smallest", "typical", "largest")
+SILENCE_S = 280.0
+"""A single compile takes seconds; a probe that says nothing for so long hangs."""
+pytestmark = pytest.mark.timeout(0)  # the whole of it takes as long as the machine needs
 
 SYNC = {
     Dtype.BF16: r"mma\.sync.*bf16\.bf16",
@@ -65,21 +70,27 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         "TRITON_CACHE_DIR": str(tmp_path_factory.mktemp("triton")),
         "PYTHONPATH": str(Path(__file__).parents[2]),
     }
-    probes = [
-        subprocess.Popen(
-            [sys.executable, str(PROBE), *targets],
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for targets in PROCESSES
-    ]
+    with ThreadPoolExecutor(len(PROCESSES)) as pool:
+        found = list(pool.map(lambda targets: answers_of(targets, environment), PROCESSES))
+    return {arch: answer for answers in found for arch, answer in answers.items()}
+
+
+def answers_of(targets: tuple[str, ...], environment: dict[str, str]) -> dict[str, Any]:
+    """Run one probe to its end, however long it takes, as long as it gets on."""
+    command = [sys.executable, str(PROBE), *targets]
     answers: dict[str, Any] = {}
-    for probe in probes:
-        output, errors = probe.communicate()
-        assert probe.returncode == 0, errors
-        answers |= json.loads(output)
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as probe:
+        assert probe.stdout
+        while True:
+            watchdog = Timer(SILENCE_S, probe.kill)
+            watchdog.start()
+            line = probe.stdout.readline()
+            watchdog.cancel()
+            if not line:
+                break
+            arch, dtype, answer = json.loads(line)
+            answers.setdefault(arch, {}).setdefault(dtype, {}).update(answer)
+    assert probe.returncode == 0, f"{command}: exit code {probe.returncode} after {len(answers)}"
     return answers
 
 

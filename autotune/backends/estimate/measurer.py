@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from autotune.backends.binary_compiler import BinaryCompiler, held_blocks
-from autotune.backends.compile_cache import CompileAnswer
 from autotune.backends.estimate.model import REVISION, model_us, pairs_us
 from autotune.backends.estimate.prior import static_us
 from autotune.backends.hardware import GpuSpec
@@ -20,9 +19,15 @@ from autotune.spec.binary import BOTH, Which
 from autotune.spec.config import AnyConfig, Config, ConfigPair, pair_of
 from autotune.spec.device import Device, DeviceKind
 from autotune.spec.limits import why_no_dtype
-from autotune.spec.measurement import Measurement, Resources, worse_of
+from autotune.spec.measurement import (
+    CompileFailure,
+    CompileResult,
+    Measurement,
+    Resources,
+    worse_of,
+)
 from autotune.spec.problem import Problem
-from autotune.studies.outcome import Outcome, TrialResult
+from autotune.studies.outcome import Outcome, TrialResult, failed_compile
 from autotune.studies.pairs import space_of
 from autotune.studies.search.pruning import Stop
 from autotune.studies.space import SearchSpace, broken_rule
@@ -84,8 +89,10 @@ class EstimateMeasurer:
         }
         compile_s = time.perf_counter() - begin
         for which, answer in answers.items():
-            if failed := self._why_failed(answer):
-                return replace(failed, failed_half=which, compile_s=compile_s)
+            if isinstance(answer, CompileFailure):
+                return failed_compile(replace(answer, which=which), compile_s)
+            if too_big := self._why_too_big(answer):
+                return replace(too_big, failed_half=which, compile_s=compile_s)
         resources = {w: a for w, a in answers.items() if isinstance(a, Resources)}
         begin = time.perf_counter()
         return TrialResult(
@@ -110,27 +117,25 @@ class EstimateMeasurer:
     def _routings(self, problem: Problem, count: int) -> list[RoutedRows]:
         return [routed_rows(problem, instance, self._seed) for instance in range(count)]
 
-    def compiled(self, problem: Problem, config: Config) -> CompileAnswer:
+    def compiled(self, problem: Problem, config: Config) -> CompileResult:
         """The worse resources of up and down, or why one of them does not compile."""
         found: list[Resources] = []
         for which in BOTH:
             answer = self._compiler.answer(problem, config, which)
-            if isinstance(answer, str):
+            if isinstance(answer, CompileFailure):
                 return answer
             found.append(answer)
         return worse_of(*found)
 
-    def _why_failed(self, answer: CompileAnswer) -> TrialResult | None:
-        if isinstance(answer, str):
-            return TrialResult(Outcome.COMPILE_ERROR, reason=answer)
-        need, have = answer.shared_bytes, self.spec.shared_per_block
+    def _why_too_big(self, resources: Resources) -> TrialResult | None:
+        need, have = resources.shared_bytes, self.spec.shared_per_block
         if need <= have:
             return None
         reason = (
             f"compiled, it needs {need} bytes of shared memory; "
             f"a block on {self.spec.name} has {have}"
         )
-        return TrialResult(Outcome.OUT_OF_RESOURCES, reason=reason, resources=answer)
+        return TrialResult(Outcome.OUT_OF_RESOURCES, reason=reason, resources=resources)
 
     def _modelled(
         self, problem: Problem, config: AnyConfig, resources: Mapping[Which, Resources]

@@ -41,9 +41,9 @@ from autotune.spec.binary import BOTH
 from autotune.spec.config import AnyConfig, ConfigPair, pair_of
 from autotune.spec.device import Device, DeviceKind, Target
 from autotune.spec.limits import why_no_dtype
-from autotune.spec.measurement import Measurement, Resources, worse_of
+from autotune.spec.measurement import CompileFailure, Measurement, Resources, worse_of
 from autotune.spec.problem import Problem, weights_key
-from autotune.studies.outcome import Outcome, TrialResult
+from autotune.studies.outcome import Outcome, TrialResult, failed_compile
 from autotune.studies.pairs import space_of
 from autotune.studies.search.pruning import Row, Stop, taken
 from autotune.studies.space import SearchSpace, broken_rule
@@ -173,10 +173,8 @@ class CudaMeasurer:
         answers = {w: self._compiler.answer(problem, getattr(pair_of(config), w), w) for w in BOTH}
         compile_s = time.perf_counter() - begin
         for which, answer in answers.items():
-            if isinstance(answer, str):
-                return TrialResult(
-                    Outcome.COMPILE_ERROR, reason=answer, failed_half=which, compile_s=compile_s
-                )
+            if isinstance(answer, CompileFailure):
+                return failed_compile(replace(answer, which=which), compile_s)
         resources = worse_of(*(a for a in answers.values() if isinstance(a, Resources)))
         result = self._why_too_big(resources) or self._run(problem, config, timed)
         return replace(

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from autotune.spec.binary import BOTH, Which
 from autotune.spec.config import AnyConfig
-from autotune.spec.measurement import CompileFailure, Resources, worse_of
+from autotune.spec.measurement import CompileFailure, CompileResult, Resources, worse_of
 from autotune.spec.problem import Problem
 from autotune.tune.compile_service.queue import Binary, Wishes, binaries_of
 
@@ -22,7 +22,7 @@ from autotune.tune.compile_service.queue import Binary, Wishes, binaries_of
 class Answer:
     """What came of one binary. ``seconds`` is its wall time, 0 of one that was known."""
 
-    result: Resources | CompileFailure
+    result: CompileResult
     seconds: float
 
 
@@ -30,7 +30,7 @@ class Answer:
 class CompiledAhead:
     """What came of a config: the worse resources of its binaries, or the first failure."""
 
-    result: Resources | CompileFailure
+    result: CompileResult
     seconds: float
     """Of its binaries, each counted for the first config that needed it."""
 
@@ -80,7 +80,7 @@ class Orders:
         self._complete([need])
         return need.future
 
-    def result(self, problem: Problem, config: AnyConfig) -> Resources | CompileFailure | None:
+    def result(self, problem: Problem, config: AnyConfig) -> CompileResult | None:
         """What is known by now. Starts nothing."""
         with self._lock:
             return self._together(binaries_of(problem, config))
@@ -120,7 +120,7 @@ class Orders:
     def _is_begun(self, binary: Binary) -> bool:
         return binary.key in self._answers or binary.key in self._in_work
 
-    def _together(self, binaries: dict[Which, Binary]) -> Resources | CompileFailure | None:
+    def _together(self, binaries: dict[Which, Binary]) -> CompileResult | None:
         """One failure is enough to know."""
         found = {w: self._answers[b.key].result for w, b in binaries.items() if self._knows(b)}
         for which, result in found.items():

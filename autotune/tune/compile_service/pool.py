@@ -27,7 +27,7 @@ from statistics import median
 from autotune.backends.compile_cache import CompileCache
 from autotune.spec.config import AnyConfig
 from autotune.spec.device import Target
-from autotune.spec.measurement import CompileFailure, FailureCause, Resources
+from autotune.spec.measurement import CompileFailure, CompileResult, FailureCause, Resources
 from autotune.spec.problem import Problem
 from autotune.tune.compile_service.orders import Answer, CompiledAhead, Orders
 from autotune.tune.compile_service.process import Compile, CompileLimits, Compiler, triton_compiler
@@ -116,7 +116,7 @@ class CompilePool:
         self._wake()
         return future
 
-    def result(self, problem: Problem, config: AnyConfig) -> Resources | CompileFailure | None:
+    def result(self, problem: Problem, config: AnyConfig) -> CompileResult | None:
         """What is known of a config by now; None: nothing yet. Starts nothing."""
         return self._orders.result(problem, config)
 
@@ -162,9 +162,9 @@ class CompilePool:
     def _next(self) -> Binary | None:
         while (binary := self._orders.take()) is not None:
             known = self._cache.get(binary.key) if self._cache else None
-            if not isinstance(known, str):  # Triton's own cache may lack what we know to be fine
-                return binary
-            self._orders.note(binary, Answer(CompileFailure(known), 0.0))
+            if not isinstance(known, CompileFailure):
+                return binary  # Triton's own cache may lack what is known to be fine
+            self._orders.note(binary, Answer(known, 0.0))
         return None
 
     def _collect(self) -> None:

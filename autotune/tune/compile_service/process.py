@@ -15,11 +15,11 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from autotune.spec.device import Target
-from autotune.spec.measurement import CompileFailure, FailureCause, Resources
+from autotune.spec.measurement import CompileFailure, CompileResult, FailureCause
 from autotune.tune.compile_service.queue import Binary
 from autotune.tune.processes.killable import KillableProcess
 
-Compile = Callable[[Binary], Resources | CompileFailure]
+Compile = Callable[[Binary], CompileResult]
 _MEMORY = FailureCause.MEMORY
 _NICENESS = 5
 """Measuring goes first: what launches kernels must not wait for a core."""
@@ -41,7 +41,7 @@ class CompileLimits:
 class Ended:
     """A compile that came to its end. ``seconds`` is its wall time."""
 
-    result: Resources | CompileFailure
+    result: CompileResult
     seconds: float
     is_worn: bool
     """The process took much memory, which it may not give back: let another go on."""
@@ -52,7 +52,7 @@ def triton_compiler(target: Target) -> Compile:
     os.environ["CUDA_VISIBLE_DEVICES"] = os.environ["HIP_VISIBLE_DEVICES"] = ""
     from autotune.kernels.compile import compile_gemm
 
-    def compile_binary(binary: Binary) -> Resources | CompileFailure:
+    def compile_binary(binary: Binary) -> CompileResult:
         found = compile_gemm(binary.problem, binary.config, target, binary.which)
         return found if isinstance(found, CompileFailure) else found.resources
 
@@ -118,7 +118,7 @@ def _serve(link: Connection, open_compiler: Callable[[], Compile], limits: Compi
         return
 
 
-def _compiled(compile_binary: Compile, binary: Binary) -> Resources | CompileFailure:
+def _compiled(compile_binary: Compile, binary: Binary) -> CompileResult:
     try:
         return compile_binary(binary)
     except MemoryError:

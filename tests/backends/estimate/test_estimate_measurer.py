@@ -25,7 +25,7 @@ from autotune.backends.selectors import open_measurer
 from autotune.errors import DeviceError
 from autotune.spec.binary import BOTH, binary_key
 from autotune.spec.device import DeviceKind
-from autotune.spec.measurement import Resources
+from autotune.spec.measurement import CompileFailure, CompileResult, Resources
 from autotune.spec.problem import Dtype
 from autotune.studies.outcome import Outcome
 from autotune.studies.space import moe_space
@@ -39,7 +39,7 @@ def measurer(tmp_path: Path) -> EstimateMeasurer:
     return EstimateMeasurer(H200, cache_dir=tmp_path)
 
 
-def put(folder: Path, answer: Resources | str, config=TILES, problem=PROBLEM) -> None:  # type: ignore[no-untyped-def]
+def put(folder: Path, answer: CompileResult, config=TILES, problem=PROBLEM) -> None:  # type: ignore[no-untyped-def]
     for which in BOTH:
         CompileCache(folder / FILE_NAME, H200.target).put(
             binary_key(problem, config, which), answer
@@ -69,7 +69,7 @@ def test_a_compile_serves_every_batch_size_and_group_size(compiled_dir: Path) ->
 
 
 def test_a_failed_compile_is_an_outcome(measurer: EstimateMeasurer, tmp_path: Path) -> None:
-    put(tmp_path, "PassManager::run failed")
+    put(tmp_path, CompileFailure("PassManager::run failed"))
     result = measurer.measure(PROBLEM, TILES)
     assert result.outcome is Outcome.COMPILE_ERROR
     assert result.reason == "PassManager::run failed"
@@ -192,7 +192,7 @@ def test_a_pair_is_timed_half_by_half(compiled_dir: Path) -> None:
 def test_it_says_which_half_failed(measurer: EstimateMeasurer, tmp_path: Path) -> None:
     cache = CompileCache(tmp_path / FILE_NAME, H200.target)
     cache.put(binary_key(SEPARATE, PAIR.up, "up"), Resources(64, 0, 1000))
-    cache.put(binary_key(SEPARATE, PAIR.down, "down"), "PassManager::run failed")
+    cache.put(binary_key(SEPARATE, PAIR.down, "down"), CompileFailure("PassManager::run failed"))
     assert measurer.measure(SEPARATE, PAIR).failed_half == "down"
     illegal = replace(PAIR, up=replace(PAIR.up, block_size_k=16, num_stages=1000))
     assert measurer.measure(SEPARATE, illegal).failed_half == "up"

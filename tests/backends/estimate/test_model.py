@@ -189,9 +189,15 @@ def test_faster_gpus_are_faster() -> None:
     assert best == sorted(best)
 
 
-def test_a_whole_space_is_ranked_quickly() -> None:
+def test_a_whole_space_takes_little_more_time_than_a_part_of_it() -> None:
     configs = every_config(QWEN)
     rows = [routed_rows(QWEN, instance, 0) for instance in range(2)]
-    begin = time.perf_counter()
-    model_us(QWEN, configs, H200, rows)
-    assert time.perf_counter() - begin < 0.5
+
+    def seconds(count: int) -> float:
+        begin = time.process_time()
+        model_us(QWEN, configs[:count], H200, rows)
+        return time.process_time() - begin
+
+    part = len(configs) // 50
+    whole_s, part_s = (min(seconds(count) for _ in range(5)) for count in (len(configs), part))
+    assert whole_s < 25 * part_s  # config by config it would be 50
