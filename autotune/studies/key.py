@@ -1,4 +1,4 @@
-"""What identifies a study: every field that may change the answer."""
+"""The key of a study: every field that may change the answer."""
 
 from __future__ import annotations
 

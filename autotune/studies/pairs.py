@@ -85,7 +85,7 @@ class PairSpace:
 
 
 def space_of(problem: Problem, device: Device) -> SearchSpace:
-    """What a study of the problem searches: configs, or for separate kernels pairs."""
+    """Return the space that a study searches: configs, or for separate kernels pairs."""
     space = moe_space(problem, device)
     return PairSpace(space, space) if problem.kernel is KernelMode.SEPARATE else space
 
@@ -127,8 +127,8 @@ def half_times(entries: Iterable[Measured], which: Which) -> list[HalfTime]:
 
 
 def best_pairs(entries: Collection[Measured]) -> list[ConfigPair]:
-    """For each BLOCK_SIZE_M the fastest up with the fastest down, from whatever trials; the
-    smallest sum first."""
+    """Return, for each BLOCK_SIZE_M, the fastest up with the fastest down, from whatever trials;
+    the smallest sum first."""
     best: dict[Which, Mapping[int, HalfTime]] = {
         which: _fastest(half_times(entries, which)) for which in BOTH
     }
@@ -139,7 +139,7 @@ def best_pairs(entries: Collection[Measured]) -> list[ConfigPair]:
 
 
 def _fastest(times: Iterable[HalfTime]) -> dict[int, HalfTime]:
-    """By BLOCK_SIZE_M."""
+    """Return the fastest by BLOCK_SIZE_M."""
     best: dict[int, HalfTime] = {}
     for time in sorted(times, key=lambda time: -time.geomean_us):
         best[time.config.block_size_m] = time

@@ -46,10 +46,10 @@ AMD_KNOBS: Knobs = {
 """SGLang's AMD grid with vLLM's waves_per_eu."""
 
 CDNA_HALF_KNOBS: Knobs = {"matrix_instr_nonkdim": (16, 32), "kpack": (1, 2)}
-"""What vLLM adds where 16-bit numbers are multiplied on AMD's matrix cores."""
+"""Knobs that vLLM adds where 16-bit numbers are multiplied on AMD's matrix cores."""
 
 _DEFAULTS = {"num_warps": 4, "num_stages": 3, "waves_per_eu": 0, "kpack": 1, "use_tma": False}
-"""What a launch takes for a key that is left out."""
+"""Values that a launch takes for keys that are left out."""
 _MFMA_SIDES = (32, 16)
 """Sides of AMD's matrix instructions; Triton takes the larger one that fits the tile."""
 
@@ -143,12 +143,12 @@ RULES = (
 
 
 class SearchSpace(Protocol):
-    """What may be asked: configs (``Space``) or pairs of them (``pairs.PairSpace``)."""
+    """The set that may be asked: configs (``Space``) or pairs of them (``pairs.PairSpace``)."""
 
     @property
     def configs(self) -> tuple[AnyConfig, ...]:
-        """What is tried first, by someone's guess, comes from these. A pair space, too large to
-        list, has those here whose halves are alike."""
+        """Members that a first guess is chosen from. A pair space, too large to list, has those
+        here whose halves are alike."""
 
     @property
     def knobs(self) -> dict[str, tuple[int, ...]]:

@@ -37,8 +37,8 @@ from autotune.studies.key import StudyKey
 from autotune.studies.outcome import Outcome
 from autotune.studies.pairs import completed_as_asked
 from autotune.studies.search.pruning import Row, Stop, stop_for
-from autotune.studies.search.samplers import UnseenSampler
 from autotune.studies.search.surrogate.sampler import TransferSampler
+from autotune.studies.search.unseen_sampler import UnseenSampler
 from autotune.studies.space import Space
 from autotune.studies.trial_io import ask, enqueue, tell
 from autotune.studies.trial_record import measured

@@ -1,4 +1,4 @@
-"""What sibling studies know: other batch sizes, shardings and models on the same device."""
+"""Sibling studies: other batch sizes, shardings and models on the same device."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ FEWEST = 8
 """Measured trials from which a sibling teaches: fewer do not tell its best from its worst."""
 
 _NEIGHBOURS = 2
+"""Siblings of other batch sizes whose winners are tried."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,7 @@ def siblings(key: StudyKey, stored: Iterable[Known]) -> tuple[Sibling, ...]:
 
 
 def neighbours(key: StudyKey, stored: Iterable[Known]) -> list[Sibling]:
-    """Of the siblings those that differ in the batch size alone: the nearest two."""
+    """Return the siblings that differ in the batch size alone: the nearest two."""
     tokens = key.problem.tokens
     found = siblings(key, stored)
     same = [s for s in found if replace(s.problem, tokens=tokens) == key.problem]

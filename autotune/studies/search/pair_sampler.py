@@ -22,6 +22,7 @@ from autotune.spec.binary import Which
 from autotune.spec.config import BLOCK_SIZE_M, Config, ConfigPair
 from autotune.spec.measurement import typical_us
 from autotune.studies.pairs import PairSpace, half_times
+from autotune.studies.search.unseen_sampler import exponents
 from autotune.studies.space import Space
 from autotune.studies.trial_record import (
     FAILED_HALF,
@@ -37,12 +38,12 @@ from autotune.studies.trial_record import (
 HalfSampler = Callable[[Space, int], BaseSampler]
 
 _BEST = 3
-"""A follower tries a neighbour of one of so many."""
+"""Number of fastest halves, of one of which a follower tries a neighbour."""
 
 
 class PairSampler(BaseSampler):
     """Never repeats a leading half, and never leaves the space. Whoever asks sees to it that
-    something is left (``objective.is_exhausted``)."""
+    something is left (``SearchSpace.is_exhausted``)."""
 
     def __init__(self, space: PairSpace, make: HalfSampler, seed: int) -> None:
         self._space = space
@@ -96,8 +97,8 @@ class PairSampler(BaseSampler):
         return Config.from_keys(asked.params)
 
     def _follow(self, trials: Sequence[FrozenTrial], which: Which, leading: Config) -> Config:
-        """The unseen config with that BLOCK_SIZE_M that is nearest to one of the best there; to
-        ``leading`` where none is known; a known one where all are."""
+        """Return the unseen config with that BLOCK_SIZE_M that is nearest to one of the best there;
+        to ``leading`` where none is known; a known one where all are."""
         size = leading.block_size_m
         known = [t for t in half_times(measured(trials), which) if t.config.block_size_m == size]
         best = sorted(known, key=lambda time: time.geomean_us)[:_BEST]
@@ -107,7 +108,8 @@ class PairSampler(BaseSampler):
         unseen = [config for config in here if config not in taken]
         if not unseen:
             return best[0].config if best else here[0]
-        distance = np.abs(_coded(unseen) - _coded([anchor])).sum(axis=1)
+        apart = exponents([_free_knobs(c) for c in unseen]) - exponents([_free_knobs(anchor)])
+        distance = np.abs(apart).sum(axis=1)
         nearest = np.flatnonzero(distance == distance.min())
         return unseen[int(self._rng.choice(nearest))]
 
@@ -129,7 +131,7 @@ def _is_spared(trial: FrozenTrial, which: Which) -> bool:
 def _half_study(
     study: Study, trials: Sequence[FrozenTrial], which: Which, sampler: BaseSampler, space: Space
 ) -> Study:
-    """A study in memory that knows of every trial what it says of one half."""
+    """Return a study in memory whose trials are of one half."""
     half = optuna.create_study(sampler=sampler)
     for name in ("key", "layout"):
         if name in study.user_attrs:
@@ -161,9 +163,6 @@ def _half_trial(
     )
 
 
-def _coded(configs: Sequence[Config]) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """[config, key] powers of two by exponent; BLOCK_SIZE_M, which is the same, left out."""
-    rows = [[v for k, v in c.as_keys().items() if k != BLOCK_SIZE_M] for c in configs]
-    values = np.array(rows, dtype=float)
-    coded: np.ndarray[Any, np.dtype[np.float64]] = np.log2(np.maximum(values, 0.5))
-    return coded
+def _free_knobs(config: Config) -> list[int]:
+    """Return the values of all keys but BLOCK_SIZE_M, which is the same."""
+    return [value for key, value in config.as_keys().items() if key != BLOCK_SIZE_M]

@@ -1,4 +1,4 @@
-"""When a config in work has clearly lost: a paired test over routing instances.
+"""Pruning: a paired test over routing instances says when a config in work has clearly lost.
 
 Instance i is the same routing for every config of a problem, and most of a sample's noise is the
 routing's, so sample i is held against the best config's sample i. The rule runs where samples
@@ -37,19 +37,19 @@ Row = tuple[float, ...]
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """What a config in work must not be worse than."""
+    """The best config's samples, which a config in work must not be clearly worse than."""
 
     best: tuple[Row, ...]
     """The best config's samples by instance."""
     routings: int = 1
-    """As of a ``Measurement``."""
+    """Number of routings that the samples take in turn."""
     is_paired: bool = True
     """False: give up hopeless configs alone."""
     hopeless: float = HOPELESS
     """Times the best's first sample."""
 
     def why(self, rows: Sequence[Row]) -> str:
-        """Why these samples, the first ones, are enough; nothing where they are not.
+        """Return why these samples, the first ones, are enough; nothing where they are not.
 
         A pair has lost where both of its GEMMs have: one that is fast may win in other pairs.
         """
@@ -66,14 +66,14 @@ class Stop:
         return f"{many} {' and '.join(f'{share:.1%}' for share in lost)} above the best's"
 
     def whole_us(self, rows: Sequence[Row]) -> float:
-        """What all instances would give of a config with these first samples."""
+        """Return the time that all instances would give a config with these first samples."""
         ratios = [math.log(sum(a) / sum(b)) for a, b in zip(rows, self.best, strict=False)]
         typical = typical_us([sum(row) for row in self.best], self.routings)
         return typical * math.exp(fmean(ratios))
 
 
 def stop_for(entries: Iterable[Measured]) -> Stop | None:
-    """Against the best complete entry; None where there is none."""
+    """Return the stop against the best complete entry; None where there is none."""
     best = best_of(entries)
     if best is None:
         return None
@@ -83,7 +83,7 @@ def stop_for(entries: Iterable[Measured]) -> Stop | None:
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """Why no more samples were taken, and what all would have given."""
+    """Why no more samples were taken, and the time that all would have given."""
 
     reason: str
     geomean_us: float
@@ -91,7 +91,7 @@ class Cut:
 
 
 def taken(rows: Iterable[Row], count: int, stop: Stop | None) -> tuple[tuple[Row, ...], Cut | None]:
-    """The first of ``count`` rows that ``stop`` wants to see; None where these are all.
+    """Return the first of ``count`` rows, up to the one that decides, and the cut if there is one.
 
     Reads no further than it must. With its last row a config is complete, whatever its time.
     """
@@ -105,8 +105,8 @@ def taken(rows: Iterable[Row], count: int, stop: Stop | None) -> tuple[tuple[Row
 
 
 def _lost(samples: Sequence[float], best: Sequence[float]) -> float:
-    """Mean share by which the samples lie above the best's, where that is clear; else 0."""
-    logs = [math.log(own / rival) for own, rival in zip(samples, best, strict=False)]
+    """Return the mean share by which the samples lie above the best's, if that is clear; else 0."""
+    logs = [math.log(own / other) for own, other in zip(samples, best, strict=False)]
     mean = fmean(logs)
     squares = sum((value - mean) ** 2 for value in logs) + _WEIGHT * _USUAL**2
     error = math.sqrt(squares / (_WEIGHT + len(logs) - 1) / len(logs))

@@ -18,7 +18,7 @@ from optuna.trial import TrialState
 from autotune.spec.config import Config
 from autotune.studies.coordination.claims import claim
 from autotune.studies.coordination.study_view import StudyView
-from autotune.studies.search.samplers import UnseenSampler
+from autotune.studies.search.unseen_sampler import UnseenSampler
 from autotune.studies.space import Space
 from autotune.studies.storage.handles import transactions_of
 from autotune.studies.storage.open import open_storage

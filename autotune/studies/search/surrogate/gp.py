@@ -172,7 +172,7 @@ class Posterior:
     scale: float
     mean: Floats
     variance: Floats
-    """In units of scale²."""
+    """Variances in units of scale²."""
     believed: Sequence[Floats]
     """[points] share of the covariance that each believed row explains."""
 

@@ -49,7 +49,7 @@ class Prior:
     error: float
     """Expected deviation of a log time from the guess, after the level is known."""
     odds: float = 10.0
-    """Of the guess being a good start against being just another feature."""
+    """Odds of the guess being a good start against being just another feature."""
 
 
 @dataclass(frozen=True)

@@ -96,7 +96,7 @@ class SurrogateSampler(BaseSampler):
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """Raises RuntimeError where every candidate is taken (``objective.is_exhausted``)."""
+        """Raises RuntimeError where every candidate is taken (``SearchSpace.is_exhausted``)."""
         trials = study.get_trials(deepcopy=False)
         others = [other for other in trials if other.number != trial.number]
         chosen = self._chosen(self._known(study, others), 1)
@@ -219,7 +219,7 @@ class SurrogateSampler(BaseSampler):
 class TransferSampler(SurrogateSampler):
     """A ``SurrogateSampler`` of our own studies: features from the key, hints from siblings.
 
-    A study without our key (``store.open_study`` writes it) is sampled by its knobs alone.
+    A study without our key (``study_record.open_study`` writes it) is sampled by its knobs alone.
     """
 
     def __init__(

@@ -32,7 +32,7 @@ class Trees:
 
     trees: Sequence[Any]
     scaling: float
-    """What turns the variance between trees into one that held-out errors agree with."""
+    """Factor that makes the variance between trees agree with held-out errors."""
     floor: float
     held_out_log_likelihood: Floats
     """[n] log density of each value under the trees that did not see it; NaN: too few."""
@@ -88,7 +88,7 @@ def votes_of(trees: Sequence[Any], columns: Columns) -> Floats:
 
 
 def _bootstrap(rng: np.random.Generator, count: int) -> NDArray[np.int64]:
-    """How often each value is drawn."""
+    """Return how often each value is drawn."""
     return np.bincount(rng.integers(count, size=count), minlength=count)
 
 
