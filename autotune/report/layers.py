@@ -15,7 +15,6 @@ from autotune.studies.selection.finalists import Finalist
 from autotune.studies.study_record import StoredStudy
 from autotune.studies.trial_record import Measured
 from autotune.tune.engine_output import Result
-from autotune.tune.jobs import default_source
 from autotune.tune.stored_results import stored_results
 
 _KIND_WORDS = {
@@ -80,7 +79,7 @@ class Layer:
     @property
     def model(self) -> str:
         """Every model that was tuned under this shape: models of one shape share studies."""
-        return ", ".join(sorted({str(point.study.attrs["model"]) for point in self.points}))
+        return ", ".join(sorted({point.study.attrs.model for point in self.points}))
 
     @property
     def title(self) -> str:
@@ -121,7 +120,8 @@ def result_for(point: Point, engine: str) -> Result | None:
 
 def is_default(result: Result) -> bool:
     """True where what is written is what the engine launches without a file."""
-    return pair_of(result.config) == pair_of(result.incumbents[default_source(result.engine)])
+    default = result.default
+    return default is not None and pair_of(result.config) == pair_of(default)
 
 
 def time_of(result: Result, config: AnyConfig) -> float | None:

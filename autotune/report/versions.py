@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from autotune.report.layers import Layer
-from autotune.tune.tuning_study import CONVERGED
-
-MACHINE = "machine"
-"""Study user attribute: ``devices.machine.facts`` of the last run."""
-
+from autotune.studies.lifecycle import EndReason
 
 _PRIVATE = ("output_dir", "cache_dir")
 """Folders of the machine that tuned: a report may be passed on."""
@@ -23,17 +19,17 @@ def version_rows(layer: Layer) -> Iterator[tuple[str, object]]:
     yield "Triton", device.triton_version
     if device.method:
         yield "Method", device.method
-    yield from attrs.get(MACHINE, {}).items()
-    settings = attrs.get("settings", {})
+    yield from attrs.machine.items()
+    settings = attrs.settings
     yield "Settings", ", ".join(_words(settings))
     yield "Studies", len(layer.points)
-    ends = [str(point.study.attrs.get("finished", "")) for point in layer.points]
-    converged = sum(end.startswith(CONVERGED) for end in ends)
+    ends = [point.study.attrs.end for point in layer.points]
+    converged = sum(end is not None and end.reason is EndReason.CONVERGED for end in ends)
     trials = settings.get("trials")
     yield "Ended early", f"{converged} of them converged before {trials} measurements"
 
 
-def _words(settings: dict[str, Any]) -> Iterator[str]:
+def _words(settings: Mapping[str, Any]) -> Iterator[str]:
     for name, value in settings.items():
         if isinstance(value, dict):
             yield from _words(value)

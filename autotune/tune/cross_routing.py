@@ -7,11 +7,10 @@ measured under each of these routings, side by side.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from itertools import permutations
-from typing import Any
 
 from autotune.routing.trace import RECORDED
 from autotune.spec.config import AnyConfig
@@ -19,15 +18,15 @@ from autotune.spec.problem import Problem
 from autotune.studies.key import StudyKey
 from autotune.studies.outcome import Outcome
 from autotune.studies.search.history import Known, comparable
-from autotune.studies.selection.robust import Robust, Timed, ranked
+from autotune.studies.selection.robust import Timed, ranked
 from autotune.studies.storage.retry import retry_storage
+from autotune.studies.study_record import StudyAttributes, attributes_of, write_crossings
 from autotune.tune.finals import Leaving
 from autotune.tune.processes.child import Child
 from autotune.tune.processes.remote_measurer import measure_interleaved_in
 from autotune.tune.tuning_study import TuningStudy
 
 _log = logging.getLogger(__name__)
-ATTRIBUTE = "across"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,15 +47,13 @@ class Crossing:
         return self.us / self.winner_us - 1
 
 
-def crossings_of(attrs: Mapping[str, Any]) -> list[Crossing]:
-    """What an earlier run measured."""
-    rows = attrs.get(ATTRIBUTE, [])
-    return [Crossing(**{**row, "configs": tuple(row["configs"])}) for row in rows]
+def crossings_of(attrs: StudyAttributes) -> list[Crossing]:
+    """Return what an earlier run measured."""
+    return [Crossing(**{**row, "configs": tuple(row["configs"])}) for row in attrs.crossings]
 
 
 def cross(
     study: TuningStudy,
-    known: Iterable[Known],
     child: Child,
     interrupt: Leaving,
     run_timeout_s: float,
@@ -66,13 +63,13 @@ def cross(
     Recordings that are not at hand are left out; so is what fails, or an interruption cut off.
     """
     own = _side(study)
-    rivals = [_side(study) for study in differing_in_routing(study.key, known)]
+    rivals = [_side(study) for study in differing_in_routing(study.key, study.history)]
     if own is None or not rivals:
         return
     for rival in rivals:
         if rival is not None and not _is_measurable(rival.problem, study.key.problem):
             _say_what_fills(rival.problem)
-    stored = crossings_of(study.optuna_study.user_attrs)
+    stored = crossings_of(attributes_of(study.optuna_study))
     crossings = [
         crossing
         for rival in rivals
@@ -83,7 +80,7 @@ def cross(
     ]
     if crossings != stored:
         rows = [asdict(crossing) for crossing in crossings]
-        retry_storage(lambda: study.optuna_study.set_user_attr(ATTRIBUTE, rows))
+        retry_storage(lambda: write_crossings(study.optuna_study, rows))
 
 
 def differing_in_routing(key: StudyKey, known: Iterable[Known]) -> list[Known]:
@@ -110,19 +107,12 @@ class _Side:
 
 
 def _side(study: Known) -> _Side | None:
-    """Of the finalists where there are any, else of the trials; None where nothing is complete."""
-    finalists: Sequence[Timed] = getattr(study, "finalists", ())
+    """Choose among the finalists where there are any, else among the trials; None where nothing
+    is complete."""
     complete = [entry for entry in study.measured if entry.complete]
-    wanted = ranked(finalists or complete, len(study.key.problem.routings), _robust(study))
+    timed: Sequence[Timed] = study.finalists or complete
+    wanted = ranked(timed, len(study.key.problem.routings), study.robust)
     return _Side(study.key.problem, wanted[0].config) if wanted else None
-
-
-def _robust(study: Known) -> Robust:
-    """What counts in a study: one in work, or one as the storage has it."""
-    if isinstance(study, TuningStudy):
-        return study.robust
-    settings = getattr(study, "attrs", {}).get("settings", {})
-    return Robust(settings.get("robust", Robust.MEAN))
 
 
 def _is_measurable(problem: Problem, own: Problem) -> bool:

@@ -11,11 +11,12 @@ from autotune.engines import Engine, WrittenFile, read_configs, write_configs
 from autotune.spec.config import AnyConfig, Config, pair_of
 from autotune.spec.device import Device
 from autotune.spec.problem import KernelMode, Problem
+from autotune.studies.search.history import Known
 from autotune.studies.selection.finalists import Finalist
 from autotune.studies.selection.robust import Robust
 from autotune.studies.selection.select import Winner, select_winner
 from autotune.studies.trial_record import Measured
-from autotune.tune.jobs import default_source, may_write
+from autotune.tune.jobs import Incumbent, Origin, may_write
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +27,17 @@ class Result:
     problem: Problem
     device: Device
     entries: tuple[Measured, ...]
-    incumbents: Mapping[str, AnyConfig]
-    """Source in words → config; for this engine alone."""
+    incumbents: tuple[Incumbent, ...]
+    """What users of this engine have today; what counts least comes first."""
     finalists: tuple[Finalist, ...] = ()
-    """What was measured again, in turns; empty where nothing was."""
+    """Configs that were measured again, interleaved; empty where none were."""
     robust: Robust = Robust.MEAN
+
+    @property
+    def default(self) -> AnyConfig | None:
+        """What the engine launches without any file."""
+        origins = {incumbent.origin: incumbent.config for incumbent in self.incumbents}
+        return origins.get(Origin.DEFAULT)
 
     @property
     def winner(self) -> Winner | None:
@@ -40,51 +47,44 @@ class Result:
         trials = [e for e in self.entries if e.complete and self._is_legal(e.config)]
         return select_winner(
             finalists or trials,
-            set(self.incumbents.values()),
+            {incumbent.config for incumbent in self.incumbents},
             finalists[0].routings if finalists else len(self.problem.routings),
             robust=self.robust,
-            default=self.incumbents.get(default_source(self.engine)),
+            default=self.default,
             with_interval=bool(finalists),
         )
 
     @property
     def default_us(self) -> float | None:
         """Time of the engine's default; None where it was not measured."""
-        default = self.incumbents.get(default_source(self.engine))
         complete = (entry for entry in self.entries if entry.complete)
         timed: list[Finalist | Measured] = [*self.finalists, *complete]
-        return next((entry.geomean_us for entry in timed if entry.config == default), None)
+        return next((entry.geomean_us for entry in timed if entry.config == self.default), None)
 
     @property
     def config(self) -> AnyConfig:
         """What to write: the winner, else what an earlier run wrote, else the engine's default."""
         winner = self.winner
-        return winner.config if winner else list(self.incumbents.values())[-1]
+        return winner.config if winner else self.incumbents[-1].config
 
     def _is_legal(self, config: AnyConfig) -> bool:
         return may_write(self.engine, self.problem, self.device, config)
 
 
 def results_of(
-    problem: Problem,
-    device: Device,
-    engines: Iterable[Engine],
-    *,
-    entries: Sequence[Measured],
-    incumbents: Mapping[str, AnyConfig],
-    finalists: Sequence[Finalist],
-    robust: Robust,
+    study: Known, engines: Iterable[Engine], incumbents: Iterable[Incumbent]
 ) -> list[Result]:
-    """One result per engine. ``incumbents`` are named "<engine> …"; each engine gets its own."""
+    """Return what a study has to say to each engine."""
+    incumbents = tuple(incumbents)
     return [
         Result(
             engine,
-            problem,
-            device,
-            tuple(entries),
-            {k: c for k, c in incumbents.items() if k.startswith(f"{engine.name} ")},
-            tuple(finalists),
-            robust,
+            study.key.problem,
+            study.key.device,
+            tuple(study.measured),
+            tuple(known for known in incumbents if known.engine == engine.name),
+            tuple(study.finalists),
+            study.robust,
         )
         for engine in engines
     ]

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 from autotune.spec.config import AnyConfig
 from autotune.spec.device import DeviceKind
 from autotune.studies.outcome import Outcome, TrialResult
-from autotune.studies.selection.finalists import Finalist, as_json, from_json, is_settled, pick
+from autotune.studies.selection.finalists import Finalist, is_settled, pick
 from autotune.studies.selection.robust import Robust
 from autotune.studies.storage.retry import retry_storage
+from autotune.studies.study_record import attributes_of, write_finalists
 from autotune.tune.jobs import may_write
 from autotune.tune.processes.child import Child
 from autotune.tune.processes.remote_measurer import measure_interleaved_in
@@ -32,20 +33,9 @@ class Leaving(Protocol):
     def requested(self) -> bool: ...
 
 
-def stored_finalists(
-    attrs: Mapping[str, object], measured: int, robust: Robust = Robust.MEAN
-) -> list[Finalist]:
-    """What an earlier run settled; empty where trials have come since, and where the worst loss
-    counts now and did not then: the finalists for that are more."""
-    stored = attrs.get("finalists")
-    if not isinstance(stored, dict) or stored["measured"] != measured:
-        return []
-    if robust is Robust.WORST and stored.get("robust") != robust.value:
-        return []
-    return from_json(stored["rows"])
-
-
-def settle(study: TuningStudy, child: Child, interrupt: Leaving, run_timeout_s: float) -> None:
+def measure_finalists(
+    study: TuningStudy, child: Child, interrupt: Leaving, run_timeout_s: float
+) -> None:
     """Set ``study.finalists`` and the study's attribute; nothing where times are not measured here.
 
     A config that fails now is no finalist. An interruption leaves the study as it was.
@@ -53,9 +43,8 @@ def settle(study: TuningStudy, child: Child, interrupt: Leaving, run_timeout_s: 
     if study.key.device.kind != DeviceKind.CUDA:
         return
     kinds = len(study.key.problem.routings)
-    study.finalists = stored_finalists(
-        study.optuna_study.user_attrs, len(study.entries), study.robust
-    )
+    attributes = attributes_of(study.optuna_study)
+    study.note_finalists(attributes.finalists(len(study.entries), study.robust))
     configs = _picked(study, kinds)
     if study.finalists or not configs:
         return
@@ -105,9 +94,9 @@ def _picked(study: TuningStudy, routings: int) -> list[AnyConfig]:
     problem, device = study.key.problem, study.key.device
     groups = [
         [entry for entry in study.entries if may_write(engine, problem, device, entry.config)]
-        for engine in study.job.engines
+        for engine in study.engines
     ]
-    incumbents = set(study.incumbents.values())
+    incumbents = {incumbent.config for incumbent in study.plan.incumbents}
     picked = (pick(g, incumbents, study.robust, routings) for g in groups or [study.entries])
     return list(dict.fromkeys(config for configs in picked for config in configs))
 
@@ -118,10 +107,7 @@ def _is_over(finalists: Sequence[Finalist], robust: Robust) -> bool:
 
 
 def _keep(study: TuningStudy, finalists: Sequence[Finalist]) -> None:
-    study.finalists = list(finalists)
-    value = {
-        "measured": len(study.entries),
-        "robust": study.robust.value,
-        "rows": as_json(finalists),
-    }
-    retry_storage(lambda: study.optuna_study.set_user_attr("finalists", value))
+    study.note_finalists(finalists)
+    retry_storage(
+        lambda: write_finalists(study.optuna_study, finalists, len(study.entries), study.robust)
+    )

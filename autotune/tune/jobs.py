@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from enum import Enum
 from pathlib import Path
 
 from autotune.engines import ENGINES, Engine, read_configs
@@ -27,6 +28,31 @@ from autotune.tune.warm_start import shipped_config
 _FOLDER = {DeviceKind.ESTIMATE: "estimated", DeviceKind.REPLAY: "replayed"}
 
 
+class Origin(Enum):
+    """Where a config that a user has today comes from, the one that counts least first."""
+
+    DEFAULT = "default"
+    """The engine's own rule, without any file."""
+    SHIPPED = "shipped"
+    """A file that the installed engine brings."""
+    FILE = "file"
+    """A file in the output folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class Incumbent:
+    """A config that a user has today: a winner must beat it."""
+
+    engine: str
+    origin: Origin
+    config: AnyConfig
+
+    @property
+    def source(self) -> str:
+        """Its name for people, and its source where it is queued as a trial."""
+        return f"{self.engine} {self.origin.value}"
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
     """A problem, and the engines that serve it in this form (fusion may differ)."""
@@ -34,23 +60,24 @@ class Job:
     problem: Problem
     engines: tuple[Engine, ...]
 
-    def incumbents(self, device: Device, output_dir: Path) -> dict[str, AnyConfig]:
-        """What a user has today, as the study's space has it: source in words → config, each
-        engine's default first, then what it ships (where it is installed), then the file."""
-        problem = self.problem
-        found = {}
-        for engine in self.engines:
-            default = engine.default_config(problem, device)
-            found[default_source(engine)] = completed_as_asked(problem, device, default)
-        for engine in self.engines:
-            shipped = shipped_config(engine, problem, device)
-            if shipped is not None:
-                found[f"{engine.name} shipped"] = shipped
-        for engine in self.engines:
-            present = present_config(engine, problem, device, output_dir)
-            if present is not None:
-                found[f"{engine.name} file"] = present
-        return found
+    def incumbents(self, device: Device, output_dir: Path) -> tuple[Incumbent, ...]:
+        """Return what a user has today, as the study's space has it, in the order of origins."""
+        return tuple(
+            Incumbent(engine.name, origin, config)
+            for origin in Origin
+            for engine in self.engines
+            if (config := self._present(engine, origin, device, output_dir)) is not None
+        )
+
+    def _present(
+        self, engine: Engine, origin: Origin, device: Device, output_dir: Path
+    ) -> AnyConfig | None:
+        if origin is Origin.DEFAULT:
+            default = engine.default_config(self.problem, device)
+            return completed_as_asked(self.problem, device, default)
+        if origin is Origin.SHIPPED:
+            return shipped_config(engine, self.problem, device)
+        return present_config(engine, self.problem, device, output_dir)
 
 
 def model_shape(settings: ModelSettings) -> ModelShape:
@@ -106,11 +133,6 @@ def may_write(engine: Engine, problem: Problem, device: Device, config: AnyConfi
     """True where the engine runs both halves as they stand."""
     pair = pair_of(config)
     return all(engine.why_illegal(problem, device, half) is None for half in (pair.up, pair.down))
-
-
-def default_source(engine: Engine) -> str:
-    """What incumbents call the engine's default."""
-    return f"{engine.name} default"
 
 
 def present_config(

@@ -8,7 +8,7 @@ from autotune.models import ModelShape
 from autotune.spec.config import AnyConfig
 from autotune.spec.device import Device
 from autotune.studies.outcome import TrialResult
-from autotune.studies.search.history import Known
+from autotune.studies.search.history import StudyHistory
 from autotune.tune.tuning_study import TuningStudy
 
 
@@ -21,9 +21,9 @@ class RunObserver:
         shape: ModelShape,
         device: Device,
         studies: Sequence[TuningStudy],
-        known: Sequence[Known],
+        history: StudyHistory,
     ) -> None:
-        """The studies are open; measuring begins. ``known`` are all that samplers learn from."""
+        """The studies are open; measuring begins. Samplers learn from all of ``history``."""
 
     def trial_asked(self, study: TuningStudy, worker: int, config: AnyConfig) -> None:
         """The device of the worker of this number turned to a config."""

@@ -10,7 +10,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 
 from autotune.backends.compile_cache import FILE_NAME, CompileCache
@@ -18,20 +17,18 @@ from autotune.engines import WrittenFile
 from autotune.errors import EngineFileError
 from autotune.settings import RunSettings
 from autotune.spec.device import Device
-from autotune.studies.coordination.leases import Census
 from autotune.studies.outcome import TrialResult
-from autotune.studies.search.history import Known
 from autotune.studies.storage.open import open_storage
 from autotune.studies.storage.retry import retry_storage
 from autotune.studies.trial_record import asked_config
 from autotune.tune.compile_service.pool import CompilePool, PoolSpent, default_jobs
 from autotune.tune.compile_service.service import PoolHost, compiles_ahead
-from autotune.tune.engine_output import Result, results_of, write_files
+from autotune.tune.engine_output import Result, write_files
 from autotune.tune.jobs import Job, files_dir, jobs_of, model_shape
-from autotune.tune.known_studies import known_studies
 from autotune.tune.observer import RunObserver
+from autotune.tune.open_studies import open_studies, plan_study
 from autotune.tune.processes.signals import Interrupt
-from autotune.tune.tuning_study import StudyPlan, TuningStudy, open_tuning_study, plan_study
+from autotune.tune.tuning_study import StudyPlan, TuningStudy
 from autotune.tune.workers.launcher import Launcher
 from autotune.tune.workers.monitor import RunMonitor
 from autotune.tune.workers.supervisor import WorkerSupervisor
@@ -91,8 +88,8 @@ def run(
         if launcher.is_local:
             pool = _compile_pool(host, device, settings, len(specs))
         plans = _plans(supervisor, jobs, device, settings)
-        studies, known = retry_storage(
-            lambda: _open(storage, plans, settings), is_hurried=lambda: interrupt.requested
+        studies, history = retry_storage(
+            lambda: open_studies(storage, plans, settings), is_hurried=lambda: interrupt.requested
         )
         before = sum(len(study.entries) for study in studies)
 
@@ -102,7 +99,7 @@ def run(
 
         stack.push(close)
         for observer in observers:
-            observer.started(shape, device, studies, known)
+            observer.started(shape, device, studies, history)
         writer = _Writer(studies, files_dir(settings.output_dir, device))
         seconds = None if settings.timeout_s is None else began + settings.timeout_s
         supervisor.begin(plans, settings, None if seconds is None else seconds - time.monotonic())
@@ -122,7 +119,7 @@ def run(
         failed={u.optuna_study.study_name: _why_failed(u) for u in studies if u.best_us is None},
         measured=sum(len(study.entries) for study in studies) - before,
         interrupted=interrupt.requested,
-        unfinished=sum(not u.ended and len(u.entries) < u.target for u in studies),
+        unfinished=sum(u.end is None and len(u.entries) < u.target for u in studies),
         seconds=time.monotonic() - began,
         busy=monitor.busy,
         ahead=pool.spent if pool is not None else None,
@@ -139,7 +136,7 @@ class _Writer(RunObserver):
         self._written_at = time.monotonic()
 
     def results(self) -> list[Result]:
-        return [result for study in self._studies for result in _results(study)]
+        return [result for study in self._studies for result in study.results()]
 
     def write(self) -> list[WrittenFile]:
         return write_files(self.results(), self._output_dir)
@@ -190,29 +187,6 @@ def _wish(pool: CompilePool, studies: Sequence[TuningStudy]) -> None:
         queued = study.optuna_study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
         configs = (config for trial in queued if (config := asked_config(trial)) is not None)
         pool.want(study.job.problem, [config for config in configs if config in study.space])
-
-
-def _open(
-    storage: BaseStorage, plans: Sequence[StudyPlan], settings: RunSettings
-) -> tuple[list[TuningStudy], list[Known]]:
-    known: list[Known] = []
-    census = Census(storage)
-    studies = [open_tuning_study(storage, plan, settings, known, census) for plan in plans]
-    known += known_studies(storage, studies)
-    return studies, known
-
-
-def _results(study: TuningStudy) -> list[Result]:
-    key = study.key
-    return results_of(
-        key.problem,
-        key.device,
-        study.job.engines,
-        entries=study.entries,
-        incumbents=study.incumbents,
-        finalists=study.finalists,
-        robust=study.robust,
-    )
 
 
 def _why_failed(study: TuningStudy) -> str:

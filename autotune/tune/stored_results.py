@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from autotune.engines import ENGINES
 from autotune.errors import UsageError
@@ -15,9 +15,8 @@ from autotune.settings import RunSettings
 from autotune.spec.device import Device
 from autotune.spec.problem import Problem
 from autotune.studies.search.history import Known
-from autotune.studies.study_record import StoredStudy
+from autotune.studies.study_record import StoredStudy, StudyAttributes
 from autotune.tune.engine_output import Result, results_of
-from autotune.tune.finals import stored_finalists
 from autotune.tune.jobs import Job
 
 _log = logging.getLogger(__name__)
@@ -27,7 +26,7 @@ class WithAttrs(Protocol):
     """A study, however much of it was read."""
 
     @property
-    def attrs(self) -> Mapping[str, Any]: ...
+    def attrs(self) -> StudyAttributes: ...
 
 
 class WithMeasured(WithAttrs, Known, Protocol):
@@ -39,24 +38,15 @@ Chosen = TypeVar("Chosen", bound=WithAttrs)
 
 def settings_of(study: WithAttrs) -> RunSettings:
     """The settings of the study's last run. Raises UsageError where they are not readable."""
-    return RunSettings.from_json(study.attrs["settings"])
+    return RunSettings.from_json(study.attrs.settings)
 
 
 def stored_results(study: WithMeasured, output_dir: Path | None = None) -> list[Result]:
     """One result per engine, against the defaults and what ``output_dir`` holds today."""
-    engines = tuple(ENGINES[name] for name in study.attrs["engines"])
-    problem, device = study.key.problem, study.key.device
-    settings = settings_of(study)
-    folder = output_dir or settings.output_dir
-    return results_of(
-        problem,
-        device,
-        engines,
-        entries=study.measured,
-        incumbents=Job(problem, engines).incumbents(device, folder),
-        finalists=stored_finalists(study.attrs, len(study.measured), settings.robust),
-        robust=settings.robust,
-    )
+    engines = tuple(ENGINES[name] for name in study.attrs.engines)
+    folder = output_dir or settings_of(study).output_dir
+    incumbents = Job(study.key.problem, engines).incumbents(study.key.device, folder)
+    return results_of(study, engines, incumbents)
 
 
 def unfinished_settings(studies: list[StoredStudy]) -> list[RunSettings]:
@@ -71,9 +61,9 @@ def unfinished_settings(studies: list[StoredStudy]) -> list[RunSettings]:
 
 def select(studies: Sequence[Chosen], model: str | None) -> list[Chosen]:
     """The studies of one model, or all. Raises UsageError where there are none."""
-    chosen = [s for s in studies if model is None or str(s.attrs["model"]).lower() == model.lower()]
+    chosen = [s for s in studies if model is None or s.attrs.model.lower() == model.lower()]
     if not chosen:
-        known = sorted({str(study.attrs["model"]) for study in studies})
+        known = sorted({study.attrs.model for study in studies})
         what = f"for --model {model}; it knows {', '.join(known)}" if known else "at all"
         raise UsageError(f"the storage has no studies {what}")
     return chosen

@@ -7,7 +7,7 @@ this folder, interpolated to 18 batch sizes (log time over log batch size), take
 a measurement, and --prepare-ms for each batch size whose tensors are not among the last --keep.
 115 ms is the mean of 17 batch sizes on an H200. Nothing is compiled.
 
-    turns    as the product does: studies.order.by_turn
+    turns    as the product does: workers.scheduler.visiting_order
     study    one study after the other: a worker stays where it is until nothing is left there
 """
 
@@ -37,7 +37,6 @@ from autotune.report.terminal.progress import PlainDisplay
 from autotune.settings import ModelSettings, RunSettings
 from autotune.spec.config import AnyConfig, Config
 from autotune.spec.problem import Problem
-from autotune.studies.coordination.round_robin import Standing
 from autotune.studies.outcome import TrialResult
 from autotune.studies.search.pruning import Stop
 from autotune.studies.storage.open import open_storage
@@ -49,6 +48,7 @@ from autotune.tune.session import run
 from autotune.tune.workers import scheduler, worker_process
 from autotune.tune.workers.launcher import Launcher
 from autotune.tune.workers.protocol import WorkerSpec
+from autotune.tune.workers.scheduler import Standing, Visit
 from autotune.tune.workers.supervisor import Start
 from autotune.tune.workers.worker_specs import worker_specs
 
@@ -109,10 +109,10 @@ def _start(pretended: Pretended, order: WorkerSpec) -> ProcessHandle:
 def _serve(link: Connection, order: WorkerSpec, pretended: Pretended) -> None:
     worker_process.open_measurer = partial(_open, pretended)
     if pretended.order == "study":
-        scheduler.by_turn = _one_after_the_other
-        scheduler.is_turn_over = _never
-        hints = tuning_study.TuningStudy.take_hints
-        tuning_study.TuningStudy.take_hints = _first_time_only(hints)
+        scheduler.visiting_order = _one_after_the_other
+        scheduler.Visit.is_over = _never
+        queue = tuning_study.TuningStudy.queue_neighbours
+        tuning_study.TuningStudy.queue_neighbours = _first_time_only(queue)
     worker_process.serve(link, order)
 
 
@@ -125,20 +125,19 @@ def _one_after_the_other(standings: Sequence[Standing], last: int) -> list[int]:
     return sorted(range(count), key=lambda i: (standings[i].workers, (i - last - 1) % count))
 
 
-def _never(started: int, *, came_for_queue: bool, is_queued: bool) -> bool:
+def _never(visit: Visit, *, is_queued: bool) -> bool:
     return False
 
 
-def _first_time_only(hints):  # type: ignore[no-untyped-def]
+def _first_time_only(queue):  # type: ignore[no-untyped-def]
     asked: set[str] = set()
 
-    def take_hints(study: tuning_study.TuningStudy) -> bool:
-        if study.optuna_study.study_name in asked:
-            return False
-        asked.add(study.optuna_study.study_name)
-        return bool(hints(study))
+    def queue_neighbours(study: tuning_study.TuningStudy) -> None:
+        if study.optuna_study.study_name not in asked:
+            asked.add(study.optuna_study.study_name)
+            queue(study)
 
-    return take_hints
+    return queue_neighbours
 
 
 def save_model(path: Path) -> dict[int, float]:

@@ -149,5 +149,5 @@ def test_the_storage_gives_back_what_was_told(
     [stored] = stored_studies(open_storage(database, create=False))
     assert stored.key == key
     assert stored.is_finished
-    assert stored.attrs["E"] == 128
+    assert stored.attrs.values["E"] == 128
     assert [entry.geomean_us for entry in stored.measured] == [2.0]

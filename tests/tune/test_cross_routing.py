@@ -20,7 +20,7 @@ from autotune.routing.trace import LayerRows, RoutingTrace, make_known
 from autotune.routing.trace_files import write_trace
 from autotune.settings import ModelSettings, RunSettings
 from autotune.studies.storage.open import open_storage
-from autotune.studies.study_record import StoredStudy, stored_studies
+from autotune.studies.study_record import StoredStudy, StudyAttributes, stored_studies
 from autotune.tune.cross_routing import Crossing, crossings_of
 from autotune.tune.session import run
 from autotune.tune.stored_results import of_one_routing
@@ -113,7 +113,7 @@ def test_the_table_says_how_much_slower(settings: Make, database: str) -> None:
     _tuned(settings, database, "uniform")
     [study] = _studies(database)
     crossing = Crossing("uniform", "zipf:1", us=11.0, winner_us=10.0, configs=("a", "b"))
-    attrs = dict(study.attrs) | {"across": [asdict(crossing)]}
-    section = routings_section(layers_of([replace(study, attrs=attrs)]))
+    attrs = dict(study.attrs.values) | {"across": [asdict(crossing)]}
+    section = routings_section(layers_of([replace(study, attrs=StudyAttributes(attrs))]))
     assert "+10.0 % (worst +10.0 %)" in section
     assert "–" in section

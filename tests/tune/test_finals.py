@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from fakes import ABORT, FINE, NoisyMeasurer  # type: ignore[import-not-found]
@@ -12,16 +13,16 @@ from autotune.spec.device import Device, DeviceKind
 from autotune.spec.problem import Problem
 from autotune.studies.key import StudyKey
 from autotune.studies.search.samplers import SAMPLERS
+from autotune.studies.selection.finalists import Finalist
 from autotune.studies.selection.robust import Robust
-from autotune.studies.selection.select import select_winner
 from autotune.studies.storage.open import open_storage
-from autotune.studies.study_record import open_study
+from autotune.studies.study_record import SearchTerms, attributes_of, open_study
 from autotune.studies.trial_record import Measured
-from autotune.tune.finals import MAX_ROUNDS, MIN_ROUNDS, settle, stored_finalists
-from autotune.tune.jobs import Job
+from autotune.tune.finals import MAX_ROUNDS, MIN_ROUNDS, measure_finalists
+from autotune.tune.jobs import Incumbent, Job, Origin
 from autotune.tune.processes.child import Child
 from autotune.tune.processes.signals import Interrupt
-from autotune.tune.tuning_study import TuningStudy
+from autotune.tune.tuning_study import StudyPlan, TuningStudy
 
 PROBLEM = Problem(8, 2, 512, 256, 1)
 ROUTINGS = 4
@@ -43,60 +44,77 @@ def study(database: str) -> TuningStudy:
     study = open_study(open_storage(database, create=True), key, sampler, {"model": "m"})
     configs = [Config(16, 32, 64, group, 4, FINE) for group in range(9)]
     entries = [Measured(c, (50.0 - i,), 50.0 - i, i, True) for i, c in enumerate(configs)]
-    incumbents = {"sglang default": configs[0]}
-    return TuningStudy(Job(PROBLEM, ()), key, space, study, incumbents, 9, entries)
+    incumbents = (Incumbent("sglang", Origin.DEFAULT, configs[0]),)
+    plan = StudyPlan(Job(PROBLEM, ()), key, space, None, incumbents)
+    tuning = TuningStudy(plan, study, SearchTerms("grid", 9, 0.0))
+    for entry in entries:
+        tuning.note(entry)
+    return tuning
+
+
+def _again(study: TuningStudy, **changes: Any) -> TuningStudy:
+    """The same study, as another run opens it."""
+    opened = replace(study, finalists=(), **changes)
+    for entry in study.entries:
+        opened.note(entry)
+    return opened
+
+
+def _stored(study: TuningStudy, count: int, robust: Robust = Robust.MEAN) -> list[Finalist]:
+    return attributes_of(study.optuna_study).finalists(count, robust)
 
 
 def test_what_search_believed_is_put_right(study: TuningStudy, child: Child) -> None:
-    settle(study, child, Interrupt(), 60)
+    measure_finalists(study, child, Interrupt(), 60)
     assert {f.config.group_size_m for f in study.finalists} == {8, 7, 6, 5, 4, 0}
     rounds = {len(finalist.samples_us) / ROUTINGS for finalist in study.finalists}
     assert len(rounds) == 1
     assert MIN_ROUNDS <= rounds.pop() <= MAX_ROUNDS
-    winner = select_winner(study.finalists, set(study.incumbents.values()), with_interval=True)
+    winner = final_winner(
+        study.finalists, {incumbent.config for incumbent in study.plan.incumbents}
+    )
     assert winner is not None
     assert winner.is_incumbent  # search said 50 against 42 µs; measured side by side it is ahead
 
 
 def test_it_is_kept_until_trials_come(study: TuningStudy, child: Child) -> None:
-    settle(study, child, Interrupt(), 60)
-    stored = stored_finalists(study.optuna_study.user_attrs, measured=9)
+    measure_finalists(study, child, Interrupt(), 60)
+    stored = _stored(study, 9)
     assert [f.config for f in stored] == [f.config for f in study.finalists]
-    assert stored_finalists(study.optuna_study.user_attrs, measured=10) == []
-    again = replace(study, finalists=[])
+    assert _stored(study, 10) == []
+    again = _again(study)
     child.kill()  # nothing is measured again
-    settle(again, child, Interrupt(), 60)
-    assert again.finalists == stored
+    measure_finalists(again, child, Interrupt(), 60)
+    assert list(again.finalists) == stored
 
 
 def test_where_the_worst_loss_counts_finalists_of_the_mean_are_not_enough(
     study: TuningStudy, child: Child
 ) -> None:
-    settle(study, child, Interrupt(), 60)
-    now = replace(study, finalists=[], robust=Robust.WORST)
-    assert stored_finalists(study.optuna_study.user_attrs, 9, Robust.WORST) == []
-    settle(now, child, Interrupt(), 60)
+    measure_finalists(study, child, Interrupt(), 60)
+    now = _again(study, robust=Robust.WORST)
+    assert _stored(study, 9, Robust.WORST) == []
+    measure_finalists(now, child, Interrupt(), 60)
     assert {len(f.samples_us) for f in now.finalists} == {MAX_ROUNDS * ROUTINGS}
-    stored = stored_finalists(study.optuna_study.user_attrs, 9, Robust.WORST)
+    stored = _stored(study, 9, Robust.WORST)
     assert [f.config for f in stored] == [f.config for f in now.finalists]
-    assert stored_finalists(study.optuna_study.user_attrs, 9) == stored  # more than the mean needs
+    assert _stored(study, 9) == stored  # more than the mean needs
 
 
 def test_a_finalist_that_fails_now_is_none(study: TuningStudy, child: Child) -> None:
     fatal = Config(16, 32, 64, 1, 4, ABORT)
-    study.entries.append(Measured(fatal, (1.0,), 1.0, 9, True))
-    settle(study, child, Interrupt(), 60)
+    study.note(Measured(fatal, (1.0,), 1.0, 9, True))
+    measure_finalists(study, child, Interrupt(), 60)
     assert len(study.finalists) == 5
     assert fatal not in {finalist.config for finalist in study.finalists}
 
 
 def test_where_all_of_them_fail_now_there_are_none(study: TuningStudy, child: Child) -> None:
-    study.entries = [
-        Measured(Config(16, 32, 64, group, 4, ABORT), (1.0,), 1.0, group, True)
-        for group in range(2)
-    ]
-    settle(study, child, Interrupt(), 60)
-    assert study.finalists == []
+    failing = replace(study)
+    for group in range(2):
+        failing.note(Measured(Config(16, 32, 64, group, 4, ABORT), (1.0,), 1.0, group, True))
+    measure_finalists(failing, child, Interrupt(), 60)
+    assert failing.finalists == ()
 
 
 def test_each_engine_has_finalists_that_it_can_launch(
@@ -109,13 +127,15 @@ def test_each_engine_has_finalists_that_it_can_launch(
         return config.group_size_m in legal[engine.name]
 
     monkeypatch.setattr("autotune.tune.finals.may_write", may)
-    both = replace(study, job=Job(PROBLEM, (ENGINES["sglang"], ENGINES["vllm"])))
-    settle(both, child, Interrupt(), 60)
+    job = Job(PROBLEM, (ENGINES["sglang"], ENGINES["vllm"]))
+    both = _again(study, plan=replace(study.plan, job=job))
+    measure_finalists(both, child, Interrupt(), 60)
     assert {f.config.group_size_m for f in both.finalists} == {8, 7, 6, 5, 4, 0, 1, 2}
 
 
 def test_estimates_have_no_noise_to_settle(study: TuningStudy, child: Child) -> None:
     device = replace(study.key.device, kind=DeviceKind.ESTIMATE)
-    estimated = replace(study, key=replace(study.key, device=device))
-    settle(estimated, child, Interrupt(), 60)
-    assert estimated.finalists == []
+    key = replace(study.key, device=device)
+    estimated = _again(study, plan=replace(study.plan, key=key))
+    measure_finalists(estimated, child, Interrupt(), 60)
+    assert estimated.finalists == ()

@@ -21,7 +21,7 @@ from autotune.studies.pairs import best_pairs
 from autotune.studies.storage.open import open_storage
 from autotune.studies.study_record import stored_studies
 from autotune.tune.comparison.bench import bench
-from autotune.tune.jobs import files_dir
+from autotune.tune.jobs import Incumbent, Origin, files_dir
 from autotune.tune.session import RunReport, run
 from autotune.tune.stored_results import stored_results
 
@@ -150,7 +150,7 @@ def test_what_an_earlier_run_wrote_is_the_incumbent(separate: Make, database: st
     studies = stored_studies(open_storage(database, create=False))
     for study in studies:
         for result in stored_results(study):
-            assert result.incumbents["sglang file"] == result.config
+            assert Incumbent("sglang", Origin.FILE, result.config) in result.incumbents
     assert folder.exists()
 
 

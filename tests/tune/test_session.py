@@ -16,6 +16,7 @@ from autotune.errors import DeviceError, EngineFileError
 from autotune.report.terminal.progress import PlainDisplay
 from autotune.settings import ModelSettings, RunSettings
 from autotune.studies.coordination.leases import Lease
+from autotune.studies.lifecycle import EndReason, StudyEnd
 from autotune.studies.storage.handles import transactions_of
 from autotune.studies.storage.open import open_storage
 from autotune.studies.storage.transactions import TrialEnd
@@ -84,7 +85,7 @@ def test_a_study_that_converged_stays_so(settings: Make, database: str) -> None:
     counts = [len(study.measured) for study in _stored(database)]
     assert all(15 <= count < 40 for count in counts)
     assert first.unfinished == 0
-    assert all(study.attrs["finished"].startswith("converged") for study in _stored(database))
+    assert all(study.attrs.end.reason is EndReason.CONVERGED for study in _stored(database))
     for study in _stored(database):
         tried = {entry.config for entry in study.measured}
         best = min(study.measured, key=lambda entry: entry.geomean_us).config
@@ -107,7 +108,7 @@ def test_a_space_smaller_than_the_trials_ends_well(settings: Make, database: str
     assert (report.measured, report.unfinished) == (216 - 40, 0)
     [study] = _stored(database)
     assert study.is_finished
-    assert study.attrs["finished"] == "every config of the space was tried"
+    assert study.attrs.end == StudyEnd(EndReason.EXHAUSTED)
 
 
 def test_timeout_leaves_the_rest_for_resume(settings: Make, database: str) -> None:

@@ -3,45 +3,46 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from optuna.samplers import RandomSampler
+from optuna.study import Study
 
 from autotune.backends.compile_cache import CompileCache
 from autotune.settings import RunSettings
 from autotune.spec.binary import binary_key
 from autotune.spec.config import Config
 from autotune.spec.device import Device, DeviceKind, Target
-from autotune.spec.measurement import Resources
+from autotune.spec.measurement import Measurement, Resources
 from autotune.spec.problem import Problem
 from autotune.studies.key import StudyKey
+from autotune.studies.lifecycle import Draining, EndReason, Finished, Searching, StudyEnd
+from autotune.studies.outcome import Outcome, TrialResult
+from autotune.studies.search.history import StudyHistory
 from autotune.studies.search.surrogate.sampler import SurrogateSampler
 from autotune.studies.space import Space
 from autotune.studies.storage.open import open_storage
+from autotune.studies.storage.summaries import MeasuredStudy
+from autotune.studies.study_record import SearchTerms, StudyAttributes, attributes_of, open_study
+from autotune.studies.trial_io import ask, enqueue, tell
 from autotune.studies.trial_record import Measured, asked_config
-from autotune.tune.tuning_study import (
-    CONVERGED,
-    LAST_TRY,
-    Job,
-    StudyPlan,
-    TuningStudy,
-    join_tuning_study,
-    open_tuning_study,
-)
+from autotune.tune.jobs import Job
+from autotune.tune.open_studies import join_tuning_study, open_tuning_study
+from autotune.tune.tuning_study import LAST_TRY, StudyPlan, TuningStudy
 
 H200 = Device(DeviceKind.CUDA, "NVIDIA H200", Target("cuda", 90), 232448, "3.6.0")
 PROBLEM = Problem(experts=8, top_k=2, hidden=512, intermediate=256, tokens=64)
 SPACE = Space(Config(m, 64, 64, 1, 4, stages) for m in (16, 32, 64) for stages in (2, 3, 4))
 
 
-def test_a_joined_unit_learns_what_another_batch_size_compiled(
+def test_a_joined_study_learns_what_another_batch_size_compiled(
     settings: Callable[..., RunSettings], database: str, tmp_path: Path
 ) -> None:
     """The static model's favourite turned out to spill."""
     key = StudyKey(PROBLEM, H200, SPACE.fingerprint)
     guess = tuple(100.0 + row for row in range(len(SPACE)))
-    plan = StudyPlan(Job(PROBLEM, ()), key, SPACE, guess, {})
+    plan = StudyPlan(Job(PROBLEM, ()), key, SPACE, guess, ())
     storage, options = open_storage(database, create=True), settings(trials=5)
     open_tuning_study(storage, plan, options)
     compiled = CompileCache(tmp_path / "compiled.jsonl", H200.target)
@@ -57,41 +58,108 @@ def test_before_each_turn_the_neighbours_winners_are_queued_once(
     settings: Callable[..., RunSettings], database: str
 ) -> None:
     entries = [Measured(c, (9.0,), 9.0 - row, row, True) for row, c in enumerate(SPACE.configs)]
-    near = SimpleNamespace(
-        key=StudyKey(replace(PROBLEM, tokens=32), H200, SPACE.fingerprint), measured=entries[:7]
+    near = MeasuredStudy(
+        "near",
+        StudyKey(replace(PROBLEM, tokens=32), H200, SPACE.fingerprint),
+        StudyAttributes({}),
+        entries[:7],
     )
     key = StudyKey(PROBLEM, H200, SPACE.fingerprint)
-    plan = StudyPlan(Job(PROBLEM, ()), key, SPACE, None, {})
-    study = open_tuning_study(open_storage(database, create=True), plan, settings(trials=5), [near])
-    assert not study.take_hints()  # too little is known there
-    near.measured = entries[:8]
-    assert study.take_hints()
-    assert not study.take_hints()
-    near.measured = entries[:9]
-    assert study.take_hints()
-    queued = [(asked_config(t), t.user_attrs["source"]) for t in study.optuna_study.trials]
-    assert queued == [(SPACE.configs[row], "best at 32 tokens") for row in (7, 8)]
+    plan = StudyPlan(Job(PROBLEM, ()), key, SPACE, None, ())
+    storage = open_storage(database, create=True)
+    study = open_tuning_study(storage, plan, settings(trials=5), StudyHistory([near]))
+    for count, queued in ((7, []), (8, [7]), (8, [7]), (9, [7, 8])):  # too little is known of 7
+        near.measured[:] = entries[:count]
+        study.queue_neighbours()
+        found = [(asked_config(t), t.user_attrs["source"]) for t in study.view.waiting]
+        assert found == [(SPACE.configs[row], "best at 32 tokens") for row in queued]
 
 
-def test_before_a_study_ends_the_bests_other_groups_are_queued_once(
-    settings: Callable[..., RunSettings], database: str
+class EndingSampler(RandomSampler):
+    """A sampler that has always had enough."""
+
+    def propose(self, study: Study, count: int) -> list[dict[str, Any]]:
+        return []
+
+    def likely(self, study: Study, count: int) -> list[dict[str, Any]]:
+        return []
+
+    def expected_gain(self, study: Study) -> float:
+        return 0.001
+
+
+GROUPED = Space(Config(m, 64, 64, group, 4, 3) for m in (16, 32) for group in (1, 8, 32))
+BEST = Config(32, 64, 64, 8, 4, 3)
+
+
+def _ending(database: str, *, target: int = 5, end: StudyEnd | None = None) -> TuningStudy:
+    """A study whose sampler wants no more, with its best config measured."""
+    key = StudyKey(PROBLEM, H200, GROUPED.fingerprint)
+    storage = open_storage(database, create=True)
+    study = open_study(storage, key, EndingSampler(), {})
+    plan = StudyPlan(Job(PROBLEM, ()), key, GROUPED, None, ())
+    opened = TuningStudy(plan, study, SearchTerms("ending", target, stop_gain=0.01), end=end)
+    if not study.trials:
+        _measure(opened, BEST, 9.0)
+    return opened
+
+
+def _measure(study: TuningStudy, config: Config, us: float) -> None:
+    """Measure a config, or the one that is queued."""
+    if not study.is_queued:
+        enqueue(study.optuna_study, study.space, [(config, "test")])
+    result = TrialResult(Outcome.OK, Measurement((us,), "made up"))
+    tell(study.optuna_study, ask(study.optuna_study, study.space), result, None)
+    study.refresh()
+
+
+def _queued(study: TuningStudy) -> list[object]:
+    study.refresh()
+    return [asked_config(trial) for trial in study.view.waiting]
+
+
+def test_before_a_converged_study_ends_the_bests_other_groups_are_queued_once(
+    database: str,
 ) -> None:
-    space = Space(Config(m, 64, 64, group, 4, 3) for m in (16, 32) for group in (1, 8, 32))
-    plan = StudyPlan(Job(PROBLEM, ()), StudyKey(PROBLEM, H200, space.fingerprint), space, None, {})
-    study = open_tuning_study(open_storage(database, create=True), plan, settings(trials=5))
-    best = Config(32, 64, 64, 8, 4, 3)
-    study.entries = [Measured(best, (9.0,), 9.0, 0, complete=True)]
-    assert not study.add_last_tries()
-    study.ended = "40 failures in a row"
-    assert not study.add_last_tries()
-    study.ended = f"{CONVERGED}: 0.1 % expected of the next trial"
-    assert study.add_last_tries()
-    assert not study.add_last_tries()
-    queued = [(asked_config(t), t.user_attrs["source"]) for t in study.optuna_study.trials]
-    assert queued == [(replace(best, group_size_m=g), LAST_TRY) for g in (1, 8, 32)]
-    study.entries = [Measured(Config(16, 64, 64, 1, 4, 3), (8.0,), 8.0, 0, complete=True)]
-    assert study.add_last_tries()
-    assert len(study.optuna_study.trials) == 5  # no more than the target
+    study = _ending(database)
+    assert study.advance() == Searching()
+    others = [replace(BEST, group_size_m=group) for group in (1, 32)]
+    assert _queued(study) == others
+    assert {t.user_attrs["source"] for t in study.view.waiting} == {LAST_TRY}
+    assert study.advance() == Searching()  # they wait to be asked
+    for us in (10.0, 11.0):
+        _measure(study, BEST, us)
+    end = StudyEnd.converged(0.001)
+    assert study.advance() == Finished(end)
+    assert _queued(study) == []
+    assert attributes_of(study.optuna_study).end == study.end == end
+
+
+def test_no_more_than_the_target_is_queued(database: str) -> None:
+    study = _ending(database, target=2)
+    assert study.advance() == Searching()
+    assert len(_queued(study)) == 1
+    _measure(study, BEST, 10.0)
+    assert study.advance() == Finished(StudyEnd(EndReason.TARGET))
+    assert study.end is None
+    assert attributes_of(study.optuna_study).end is None  # the next run may want more
+
+
+def test_a_study_that_failed_has_no_last_tries(database: str) -> None:
+    end = StudyEnd.failed(["out of luck"] * 40)
+    study = _ending(database, end=end)
+    assert study.advance() == Finished(end)
+    assert _queued(study) == []
+
+
+def test_while_trials_are_in_work_an_end_is_kept_to_oneself(database: str) -> None:
+    study = _ending(database)
+    end = StudyEnd.converged(0.001)
+    assert study.advance(unwritten=1) == Draining(end)
+    assert (study.end, study.ended) == (end, "converged: 0.10% expected of the next trial")
+    assert attributes_of(study.optuna_study).end is None
+    assert study.advance() == Searching()  # last tries, and the end is taken back
+    assert study.end is None
 
 
 @pytest.mark.parametrize(
@@ -111,7 +179,7 @@ def test_when_a_study_usually_ends(
     space = Space(Config(m, n, k, 1, 4, s) for m in sizes for n in sizes for k in sizes
                   for s in (2, 3, 4))  # fmt: skip
     key = StudyKey(PROBLEM, H200, space.fingerprint)
-    plan = StudyPlan(Job(PROBLEM, ()), key, space, (1.0,) * len(space), {})
+    plan = StudyPlan(Job(PROBLEM, ()), key, space, (1.0,) * len(space), ())
     storage = open_storage(database, create=True)
     study = open_tuning_study(storage, plan, settings(**{"trials": 60, **changes}))
     assert study.usual_end == usual

@@ -163,7 +163,7 @@ def test_a_run_measures_warm_starts_first_and_keeps_them_in_its_settings(
     number = next(n for n, source in enumerate(sources) if "mine.json" in source)
     assert number <= 2
     assert study.trials[number].params["BLOCK_SIZE_N"] == 128
-    assert RunSettings.from_json(study.attrs["settings"]) == wanted
+    assert RunSettings.from_json(study.attrs.settings) == wanted
 
 
 def test_settings_of_before_have_no_warm_starts(settings: Callable[..., RunSettings]) -> None:

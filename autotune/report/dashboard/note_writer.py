@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
@@ -18,14 +18,12 @@ from autotune.intervals import LULL_S
 from autotune.models import ModelShape
 from autotune.report.dashboard.artifacts import hang_picture
 from autotune.report.dashboard.notes import NotedStudy, note
-from autotune.report.versions import MACHINE
 from autotune.spec.device import Device
 from autotune.studies.outcome import TrialResult
-from autotune.studies.search.history import Known
+from autotune.studies.search.history import Known, StudyHistory
 from autotune.studies.storage.retry import STORAGE_ERRORS
-from autotune.studies.study_record import stored_studies
+from autotune.studies.study_record import attributes_of, stored_studies, write_best, write_machine
 from autotune.studies.trial_record import fastest_first
-from autotune.tune.engine_output import results_of
 from autotune.tune.observer import RunObserver
 from autotune.tune.stored_results import settings_of, stored_results
 from autotune.tune.tuning_study import TuningStudy
@@ -47,7 +45,7 @@ class NoteWriter(RunObserver):
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._studies: Sequence[TuningStudy] = ()
-        self._known: Sequence[Known] = ()
+        self._known: Iterable[Known] = ()
         self._machine: dict[str, str] = {}
         self._written: dict[str, tuple[object, ...]] = {}
         self._queued: set[str] = set()
@@ -59,11 +57,11 @@ class NoteWriter(RunObserver):
         shape: ModelShape,
         device: Device,
         studies: Sequence[TuningStudy],
-        known: Sequence[Known],
+        history: StudyHistory,
     ) -> None:
         self._written, self._queued, self._is_closing = {}, set(), False
         self._thread = ThreadPoolExecutor(1)
-        self._studies, self._known = studies, known
+        self._studies, self._known = studies, history
         self._machine = facts(device)
         try:
             for study in studies:
@@ -119,8 +117,7 @@ class NoteWriter(RunObserver):
             study.optuna_study._storage.remove_session()  # this thread's
 
     def _sign(self, study: Study) -> None:
-        if study.user_attrs.get(MACHINE) != self._machine:
-            study.set_user_attr(MACHINE, self._machine)
+        write_machine(study, self._machine)
 
 
 def refresh_notes(storage: BaseStorage, folder: Path) -> int:
@@ -133,11 +130,11 @@ def refresh_notes(storage: BaseStorage, folder: Path) -> int:
     for stored in known:
         noted = NotedStudy(
             key=stored.key,
-            model=str(stored.attrs["model"]),
+            model=stored.attrs.model,
             sampler=settings_of(stored).sampler,
             entries=stored.measured,
-            target=stored.target,
-            ended=str(stored.attrs.get("finished", "")),
+            target=stored.attrs.target,
+            ended=stored.attrs.end.text if stored.attrs.end else "",
             results=stored_results(stored),
         )
         study = optuna.load_study(study_name=stored.name, storage=storage)
@@ -146,7 +143,7 @@ def refresh_notes(storage: BaseStorage, folder: Path) -> int:
 
 
 def write_note(
-    study: Study, noted: NotedStudy, known: Sequence[Known], folder: Path | None
+    study: Study, noted: NotedStudy, known: Iterable[Known], folder: Path | None
 ) -> None:
     """Write a study's note and figures, and with ``folder`` the best trial's picture."""
     from optuna_dashboard import get_note, save_note  # brings sklearn: not for ``status``
@@ -154,10 +151,7 @@ def write_note(
     picture = None
     best_us, default_us = noted.best_us, noted.default_us
     if best_us is not None:
-        _set(study, "best_us", round(best_us, 2))
-        if default_us is not None:
-            _set(study, "default_us", round(default_us, 2))
-            _set(study, "speedup", round(default_us / best_us, 4))
+        write_best(study, best_us, default_us)
         picture = _picture(study, noted, folder) if folder is not None else None
     _name_objective(study)
     text = note(noted, known, picture)
@@ -174,24 +168,14 @@ def _name_objective(study: Study) -> None:
 
 def _noted(study: TuningStudy) -> NotedStudy:
     """Return what the note says of a study in work."""
-    attrs = study.optuna_study.user_attrs
-    results = results_of(
-        study.key.problem,
-        study.key.device,
-        study.job.engines,
-        entries=study.entries,
-        incumbents=study.incumbents,
-        finalists=study.finalists,
-        robust=study.robust,
-    )
     return NotedStudy(
         key=study.key,
-        model=str(attrs["model"]),
-        sampler=str(attrs["settings"]["sampler"]),
+        model=attributes_of(study.optuna_study).model,
+        sampler=study.terms.sampler,
         entries=list(study.entries),  # the run goes on meanwhile
         target=study.target,
         ended=study.ended,
-        results=results,
+        results=study.results(),
     )
 
 
@@ -202,8 +186,3 @@ def _picture(study: Study, noted: NotedStudy, folder: Path) -> str:
     storage: BaseStorage = study._storage
     trial_id = storage.get_trial_id_from_study_id_trial_number(study._study_id, best.trial_number)
     return hang_picture(study_png(noted), folder, storage, study._study_id, trial_id)
-
-
-def _set(study: Study, name: str, value: float) -> None:
-    if study.user_attrs.get(name) != value:
-        study.set_user_attr(name, value)

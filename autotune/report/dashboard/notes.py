@@ -125,8 +125,8 @@ def _behind(finalist: Finalist, best: Finalist) -> str:
 
 def _role(noted: NotedStudy, config: AnyConfig) -> str:
     """Return who brought the config, where it is more than a trial."""
-    sources = {name: c for result in noted.results for name, c in result.incumbents.items()}
-    return ", ".join(name for name, incumbent in sources.items() if incumbent == config)
+    known = (incumbent for result in noted.results for incumbent in result.incumbents)
+    return ", ".join(incumbent.source for incumbent in known if incumbent.config == config)
 
 
 def _lessons(noted: NotedStudy, known: Iterable[Known]) -> Iterator[str]:

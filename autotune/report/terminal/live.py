@@ -17,7 +17,7 @@ from autotune.report.terminal.progress import device_line, log_trial, seconds_wo
 from autotune.spec.config import AnyConfig
 from autotune.spec.device import Device, DeviceKind
 from autotune.studies.outcome import TrialResult
-from autotune.studies.search.history import Known
+from autotune.studies.search.history import StudyHistory
 from autotune.tune.observer import RunObserver
 from autotune.tune.tuning_study import TuningStudy
 
@@ -62,7 +62,7 @@ class LiveDisplay(RunObserver):
         shape: ModelShape,
         device: Device,
         studies: Sequence[TuningStudy],
-        known: Sequence[Known],
+        history: StudyHistory,
     ) -> None:
         self._console.print(f"{shape.name}: {device_line(device)}")
         self._studies = studies

@@ -13,7 +13,7 @@ from rich.table import Table
 from autotune.models import ModelShape
 from autotune.spec.device import Device, DeviceKind
 from autotune.studies.outcome import TrialResult
-from autotune.studies.search.history import Known
+from autotune.studies.search.history import StudyHistory
 from autotune.tune.observer import RunObserver
 from autotune.tune.tuning_study import TuningStudy
 
@@ -40,7 +40,7 @@ class PlainDisplay(RunObserver):
         shape: ModelShape,
         device: Device,
         studies: Sequence[TuningStudy],
-        known: Sequence[Known],
+        history: StudyHistory,
     ) -> None:
         _log.info("%s: %s; %d studies", shape.name, device_line(device), len(studies))
 

@@ -62,14 +62,14 @@ def status_row(study: StudySummary) -> dict[str, Any]:
     """How far one study is."""
     return {
         "study": study.name,
-        "model": study.attrs["model"],
-        "batch_size": study.attrs["M"],
+        "model": study.attrs.model,
+        "batch_size": study.attrs.tokens,
         "measurements": study.measured,
-        "target": study.target,
+        "target": study.attrs.target,
         "state": "finished" if study.is_finished else "unfinished",
         "best_us": round(study.best_us, 2) if study.best_us else None,
         "outcomes": dict(study.outcomes),
-        "ended": study.attrs.get("finished") or None,
+        "ended": study.attrs.end.text if study.attrs.end else None,
     }
 
 

@@ -12,6 +12,7 @@ from autotune.spec.config import AnyConfig
 from autotune.studies.trial_record import (
     MEASURED,
     OUTCOME,
+    REASON,
     SOURCE,
     Measured,
     measured,
@@ -31,12 +32,12 @@ class StudyView:
         self._ended: dict[AnyConfig, int] = {}
         self._in_work: dict[AnyConfig, int] = {}
         self._noted: set[int] = set()
-        self._finals = 0
-        self._open_finals = 0
+        self._best_halves = 0
+        self._open_best_halves = 0
         self._trials: list[FrozenTrial] = []
         self._is_open: list[FrozenTrial] = []
         self.entries: list[Measured] = []
-        """What was measured, in the order in which it came to be known here."""
+        """Measurements by trial number; those noted since the last reading come last."""
 
     def read(self) -> list[FrozenTrial]:
         """All trials, by number. Must not be changed."""
@@ -52,10 +53,12 @@ class StudyView:
         self._in_work = _holders(self._is_open)
         for config, number in _holders(ended).items():
             self._ended[config] = min(number, self._ended.get(config, number))
-        self._finals += sum(_is_final(t) and t.state in MEASURED for t in ended)
-        self._open_finals = sum(map(_is_final, self._is_open))
+        self._best_halves += sum(_is_best_halves(t) and t.state in MEASURED for t in ended)
+        self._open_best_halves = sum(map(_is_best_halves, self._is_open))
         for entry in measured(ended):
             self.note(entry)
+        self.entries = sorted(self.entries, key=lambda entry: entry.trial_number)  # not in place:
+        # another thread may read them
         return self._trials
 
     def note(self, entry: Measured) -> None:
@@ -63,10 +66,6 @@ class StudyView:
         if entry.trial_number not in self._noted:
             self._noted.add(entry.trial_number)
             self.entries.append(entry)
-
-    def is_noted(self, number: int) -> bool:
-        """True where the trial's measurement is one of the entries."""
-        return number in self._noted
 
     @property
     def running(self) -> list[FrozenTrial]:
@@ -93,19 +92,20 @@ class StudyView:
         return min(numbers)
 
     @property
-    def finals(self) -> int:
+    def best_halves(self) -> int:
         """Pairs of best halves that were measured, are in work or queued."""
-        return self._finals + self._open_finals
+        return self._best_halves + self._open_best_halves
 
     @property
-    def failures_in_a_row(self) -> int:
-        """Trials that failed for a reason since the last that was measured."""
-        count = 0
+    def failures(self) -> list[str]:
+        """Reasons of the trials that failed since the last that was measured, the last first."""
+        reasons = []
         for trial in reversed(self._trials):
             if trial.state in MEASURED or trial.number in self._noted:
                 break
-            count += trial.state == TrialState.FAIL and OUTCOME in trial.user_attrs
-        return count
+            if trial.state == TrialState.FAIL and OUTCOME in trial.user_attrs:
+                reasons.append(str(trial.user_attrs.get(REASON, "")))
+        return reasons
 
 
 def _holders(trials: Iterable[FrozenTrial]) -> dict[AnyConfig, int]:
@@ -117,5 +117,5 @@ def _holders(trials: Iterable[FrozenTrial]) -> dict[AnyConfig, int]:
     return held
 
 
-def _is_final(trial: FrozenTrial) -> bool:
+def _is_best_halves(trial: FrozenTrial) -> bool:
     return trial.user_attrs.get(SOURCE) == BEST_HALVES

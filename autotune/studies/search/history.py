@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -11,6 +11,8 @@ from autotune.spec.config import Config
 from autotune.spec.device import Device
 from autotune.spec.problem import Problem
 from autotune.studies.key import StudyKey
+from autotune.studies.selection.finalists import Finalist
+from autotune.studies.selection.robust import Robust
 from autotune.studies.trial_record import Measured
 
 FEWEST = 8
@@ -39,13 +41,40 @@ class Sibling:
 
 
 class Known(Protocol):
-    """A study that may teach: one in work, or one as the storage has it."""
+    """A study whose measurements are known: one in work, or one as the storage has it."""
 
     @property
     def key(self) -> StudyKey: ...
 
     @property
     def measured(self) -> list[Measured]: ...
+
+    @property
+    def finalists(self) -> Sequence[Finalist]:
+        """Configs that were measured again, interleaved; empty where none were."""
+
+    @property
+    def robust(self) -> Robust:
+        """What counts over routings."""
+
+
+class StudyHistory:
+    """The studies that a run's samplers learn from. It is made before the run's own studies are
+    open, and they are added to it."""
+
+    def __init__(self, studies: Iterable[Known] = ()) -> None:
+        self._studies = list(studies)
+
+    def add(self, studies: Iterable[Known]) -> None:
+        """Let samplers learn from these too."""
+        self._studies += studies
+
+    def __iter__(self) -> Iterator[Known]:
+        return iter(self._studies)
+
+    def siblings(self, key: StudyKey) -> tuple[Sibling, ...]:
+        """Return the studies whose times compare with those of ``key``; see ``siblings``."""
+        return siblings(key, self._studies)
 
 
 def siblings(key: StudyKey, stored: Iterable[Known]) -> tuple[Sibling, ...]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 from optuna.storages import BaseStorage
+from optuna.study._frozen import FrozenStudy
 from optuna.trial import TrialState
 
 from autotune.studies.storage.database import engine_kwargs
@@ -27,7 +28,7 @@ from autotune.studies.storage.url import (
     SqliteAddress,
     StorageAddress,
 )
-from autotune.studies.study_record import LAYOUT
+from autotune.studies.study_record import LAYOUT, StudyAttributes
 
 _STALE = datetime.timedelta(hours=1)
 """The age at which a running trial counts as left by a dead run: none takes so long."""
@@ -104,7 +105,7 @@ def _of_database(engine: sa.Engine, address: DatabaseAddress) -> Iterator[Storag
 
 def _of_studies(storage: BaseStorage) -> Iterator[StorageFinding]:
     studies = storage.get_all_studies()
-    layouts = Counter(int(study.user_attrs.get("layout", 0)) for study in studies)
+    layouts = Counter(_layout(study) for study in studies)
     others = layouts.pop(0, 0)
     newer = [layout for layout in layouts if layout > LAYOUT]
     detail = ", ".join(f"{count} of layout {layout}" for layout, count in sorted(layouts.items()))
@@ -115,11 +116,16 @@ def _of_studies(storage: BaseStorage) -> Iterator[StorageFinding]:
     for study in studies:
         trials = storage.get_all_trials(study._study_id, deepcopy=False)
         states.update(trial.state for trial in trials)
-        if "layout" in study.user_attrs:
+        if StudyAttributes(study.user_attrs).is_ours:
             begun += [t.datetime_start for t in trials if t.state == _RUNNING and t.datetime_start]
     words = ", ".join(f"{n} {state.name.lower()}" for state, n in sorted(states.items()))
     yield StorageFinding("trials", words or "none")
     yield _in_work(begun)
+
+
+def _layout(study: FrozenStudy) -> int:
+    attrs = StudyAttributes(study.user_attrs)
+    return attrs.layout if attrs.is_ours else 0
 
 
 def _in_work(begun: list[datetime.datetime]) -> StorageFinding:

@@ -20,7 +20,9 @@ from optuna.trial import TrialState
 from autotune.spec.config import AnyConfig, config_from_keys
 from autotune.studies.key import StudyKey
 from autotune.studies.outcome import Outcome
-from autotune.studies.study_record import StoredStudy, check_layout, stored_studies
+from autotune.studies.selection.finalists import Finalist
+from autotune.studies.selection.robust import Robust
+from autotune.studies.study_record import StoredStudy, StudyAttributes, check_layout, stored_studies
 from autotune.studies.trial_record import (
     MEASURED,
     OUTCOME,
@@ -47,20 +49,16 @@ class StudySummary:
     """One study without its trials."""
 
     name: str
-    attrs: Mapping[str, Any]
+    attrs: StudyAttributes
     measured: int
     best_us: float | None
     """Of the trials that were measured to the end."""
     outcomes: Mapping[str, int]
 
     @property
-    def target(self) -> int:
-        return int(self.attrs.get("target_trials", 0))
-
-    @property
     def is_finished(self) -> bool:
-        """As ``StoredStudy.is_finished``."""
-        return bool(self.attrs.get("finished")) or self.measured >= self.target
+        """See ``StoredStudy.is_finished``."""
+        return self.attrs.end is not None or self.measured >= self.attrs.target
 
 
 def study_summaries(source: Source) -> list[StudySummary]:
@@ -89,8 +87,16 @@ class MeasuredStudy:
 
     name: str
     key: StudyKey
-    attrs: Mapping[str, Any]
+    attrs: StudyAttributes
     measured: list[Measured]
+
+    @property
+    def robust(self) -> Robust:
+        return self.attrs.robust
+
+    @property
+    def finalists(self) -> Sequence[Finalist]:
+        return self.attrs.finalists(len(self.measured), self.robust)
 
 
 def measured_studies(source: Source) -> list[MeasuredStudy]:
@@ -115,7 +121,7 @@ def measured_studies(source: Source) -> list[MeasuredStudy]:
             entry = Measured(config, tuple(json.loads(samples)), value, number, ok)
             entries.setdefault(study_id, []).append(entry)
     return [
-        MeasuredStudy(name, StudyKey.from_json(attrs["key"]), attrs, entries.get(study_id, []))
+        MeasuredStudy(name, attrs.key, attrs, entries.get(study_id, []))
         for study_id, (name, attrs) in studies.items()
     ]
 
@@ -169,7 +175,7 @@ _Count = tuple[TrialState, str | None, bool, int]
 """State, outcome, whether there are samples, how many trials."""
 
 
-def _studies(connection: sa.Connection) -> dict[int, tuple[str, dict[str, Any]]]:
+def _studies(connection: sa.Connection) -> dict[int, tuple[str, StudyAttributes]]:
     """Study id → name and user attributes, by name."""
     attrs: dict[int, dict[str, Any]] = {}
     for study_id, name, text in connection.execute(
@@ -179,10 +185,10 @@ def _studies(connection: sa.Connection) -> dict[int, tuple[str, dict[str, Any]]]
     names = connection.execute(
         sa.select(_STUDY.c.study_id, _STUDY.c.study_name).order_by(_STUDY.c.study_name)
     )
-    ours = {study_id: (name, attrs.get(study_id, {})) for study_id, name in names}
-    for name, values in ours.values():
+    found = {study_id: (name, StudyAttributes(attrs.get(study_id, {}))) for study_id, name in names}
+    for name, values in found.values():
         check_layout(name, values)
-    return {study_id: study for study_id, study in ours.items() if "layout" in study[1]}
+    return {study_id: study for study_id, study in found.items() if study[1].is_ours}
 
 
 def _counts(connection: sa.Connection) -> dict[int, list[_Count]]:

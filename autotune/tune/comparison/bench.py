@@ -20,7 +20,7 @@ from autotune.studies.outcome import Outcome, TrialResult
 from autotune.studies.pairs import completed_as_asked
 from autotune.tune.comparison.config_files import Given, Row, side_by_side
 from autotune.tune.finals import MAX_ROUNDS
-from autotune.tune.jobs import Job, default_source, jobs_of_kernel, model_shape
+from autotune.tune.jobs import Incumbent, Job, Origin, jobs_of_kernel, model_shape
 from autotune.tune.processes.child import Child
 from autotune.tune.processes.remote_measurer import RemoteMeasurer, measure_in
 
@@ -103,8 +103,9 @@ def _candidates(
     for path, table in tables.items():
         given.append((path, table[nearest(table, job.problem.tokens)]))
     if not given:
-        defaults = (engine.default_config(job.problem, device) for engine in job.engines)
-        given = list(zip(map(default_source, job.engines), defaults, strict=True))
+        for engine in job.engines:
+            default = engine.default_config(job.problem, device)
+            given.append((Incumbent(engine.name, Origin.DEFAULT, default).source, default))
     problem = job.problem
     has_tma = problem.kernel is KernelMode.SEPARATE and why_no_tma(problem, device.target) is None
     for source, config in given:

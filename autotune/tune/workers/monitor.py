@@ -57,7 +57,7 @@ class RunMonitor:
                     observer.finals_started(self._studies[event.position])
             elif isinstance(event, FinalsMeasured):
                 study = self._studies[event.position]
-                study.finalists = list(event.finalists)
+                study.note_finalists(event.finalists)
                 for observer in self._observers:
                     observer.finals_measured(study)
 
@@ -68,8 +68,8 @@ class RunMonitor:
                 observer.trial_asked(self._studies[event.position], number, event.config)
         elif isinstance(event, TrialFinished):
             study = self._studies[event.position]
-            if event.entry is not None and not study.has(event.entry.trial_number):
-                study.entries.append(event.entry)
+            if event.entry is not None:
+                study.note(event.entry)
             for observer in self._observers:
                 observer.trial_told(study, event.result)
         elif isinstance(event, StudyFinished):
@@ -85,14 +85,14 @@ class RunMonitor:
         """A worker turns to a study, away from the one before."""
         before = self._at.pop(number, None)
         if before is not None:
-            before.in_flight -= 1
+            before.note_worker(-1)
         if study is not None:
-            study.in_flight += 1
+            study.note_worker(1)
             self._at[number] = study
 
     def _end(self, event: StudyFinished) -> None:
         study = self._studies[event.position]
-        study.ended = event.ended
+        study.note_end(event.end)
         if event.position not in self._over:
             self._over.add(event.position)
             retry_storage(

@@ -18,6 +18,7 @@ from autotune.settings import RunSettings
 from autotune.spec.config import AnyConfig
 from autotune.spec.device import Device
 from autotune.spec.problem import Problem
+from autotune.studies.lifecycle import StudyEnd
 from autotune.studies.outcome import TrialResult
 from autotune.studies.selection.finalists import Finalist
 from autotune.studies.space import SearchSpace
@@ -114,10 +115,11 @@ class TrialFinished:
 
 @dataclass(frozen=True, slots=True)
 class StudyFinished:
-    """A study has its measurements, or will get no more for the reason in ``ended``."""
+    """A study gets no more trials."""
 
     position: int
-    ended: str
+    end: StudyEnd | None
+    """Why it ended before its target; None for one that reached it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,10 @@
-"""Which study a worker asks next, and which are over: read from the storage, where all meet."""
+"""Which study a worker asks next, and which are finished: read from the storage, where all meet.
+
+A config is compiled once for every batch size and takes a hundred times as long to compile as to
+measure. Asking every study for its expected gain costs as much as a proposal each, so a worker
+visits them round-robin: benchmarks/workers/turns.py. What knowing the gains would bring is
+simulated by benchmarks/samplers/model_seconds.py.
+"""
 
 from __future__ import annotations
 
@@ -10,29 +16,68 @@ from dataclasses import dataclass
 from autotune.spec.problem import weights_key
 from autotune.studies.coordination.claims import sweep
 from autotune.studies.coordination.leases import Census, Lease
-from autotune.studies.coordination.round_robin import Standing, by_turn, is_turn_over
-from autotune.studies.coordination.study_view import StudyView
+from autotune.studies.lifecycle import Finished, Searching
 from autotune.studies.storage.handles import transactions_of
 from autotune.studies.storage.transactions import Tally
-from autotune.studies.trial_record import REASON, Measured, asked_config
 from autotune.tune.tuning_study import TuningStudy
 
 _SWEEP_S = 5.0
-_FAILURES_IN_A_ROW = 40
-"""So many failures with nothing measured between them end a study: something else is wrong."""
+VISIT = 6
+"""Trials of a visit. Few, since a study learns from its siblings between visits, and its proposals
+of one visit know little of each other's results. 6 and 12 were not told apart by
+benchmarks/workers/turns.py (three seeds)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A study as a worker sees it that looks for its next visit."""
+
+    workers: int
+    """Other workers on it."""
+    is_queued: bool
+    """Trials wait that are measured whatever is believed: defaults, warm starts, what somebody
+    left; and nobody else is about to take them."""
+    is_near: bool
+    """The device holds its weights."""
+    is_known: bool
+    """This worker visited it: the device may hold its tensors, and its sampler is warm."""
+    started: int
+    """Trials measured or in work."""
+
+
+def visiting_order(standings: Sequence[Standing], last: int) -> list[int]:
+    """Return the positions of the studies in the order in which a worker tries them that visited
+    ``last``.
+
+    Queued trials come first, so that every study has something to show before one of them is
+    searched; then studies that cost the least to turn to, so that several workers part the studies
+    among them; those where the fewest others work; and all round-robin.
+    """
+    count = len(standings)
+
+    def rank(position: int) -> tuple[bool, bool, bool, int, int, int]:
+        s = standings[position]
+        distance = (position - last - 1) % count
+        return not s.is_queued, not s.is_near, not s.is_known, s.workers, s.started, distance
+
+    return sorted(range(count), key=rank)
 
 
 @dataclass(slots=True)
-class _Turn:
+class Visit:
     """A worker's stay at a study."""
 
     position: int
     came_for_queue: bool
     started: int = 0
 
+    def is_over(self, *, is_queued: bool) -> bool:
+        """True when it is time to look for another study."""
+        return not is_queued if self.came_for_queue else self.started >= VISIT
+
 
 class StudyScheduler:
-    """The studies of a run as one worker sees them."""
+    """The studies of a run as one worker sees them, named by their positions."""
 
     def __init__(
         self,
@@ -41,76 +86,81 @@ class StudyScheduler:
         lease: Lease,
         census: Census,
         start_at: int,
-        on_over: Callable[[int], None],
+        on_finished: Callable[[int], None],
     ) -> None:
-        """``start_at`` is taken first where all have equally many workers; ``on_over`` hears of
-        each study that gets no more trials, as far as anybody knows."""
+        """``start_at`` is taken first where all have equally many workers; ``on_finished`` hears
+        of each study that gets no more trials, as far as anybody knows."""
         self._studies = studies
         self._lease, self._census = lease, census
-        self._on_over = on_over
-        self._views = [StudyView(study.optuna_study) for study in studies]
-        self._turn: _Turn | None = None
+        self._on_finished = on_finished
+        self._visit: Visit | None = None
         self._last = start_at % max(len(studies), 1) - 1
-        self._known: set[int] = set()
-        self._over: set[int] = set()
+        self._visited: set[int] = set()
+        self._finished: set[int] = set()
         self._left: set[int] = set()
+        """Studies that this worker went on from, to be looked at when its trials have ended."""
         self._swept_at = -math.inf
-        self._untold: dict[int, int] = {}
+        self._unwritten: dict[int, int] = {}
+        """Trial id → position, of this worker's trials whose end the storage does not have."""
 
     @property
-    def are_over(self) -> bool:
+    def are_finished(self) -> bool:
         """True where nothing is left to do, for this worker or others."""
-        return len(self._over) == len(self._studies)
-
-    def view(self, position: int) -> StudyView:
-        """As of the last reading."""
-        return self._views[position]
-
-    def room(self, position: int) -> int:
-        """Measurements that are wanted and not in work, as of the last reading."""
-        study, view = self._studies[position], self._views[position]
-        goal = study.target + view.finals
-        return max(goal - len(view.entries) - len(view.running), 0)
+        return len(self._finished) == len(self._studies)
 
     def begun(self, position: int, trial_id: int) -> None:
-        """A trial is this worker's until ``ended`` says that the storage has its end."""
-        self._untold[trial_id] = position
-        if self._turn is not None:
-            self._turn.started += 1
+        """Count a trial as this worker's until ``written`` says that the storage has its end."""
+        self._unwritten[trial_id] = position
+        if self._visit is not None:
+            self._visit.started += 1
 
-    def ended(self, trial_id: int) -> None:
-        """Thread-safe."""
-        self._untold.pop(trial_id, None)
-
-    def note(self, position: int, entry: Measured) -> None:
-        """A measurement that will be in the storage soon."""
-        self._views[position].note(entry)
-        self._studies[position].entries = self._views[position].entries
+    def written(self, trial_id: int) -> None:
+        """Count it no more. Thread-safe."""
+        self._unwritten.pop(trial_id, None)
 
     def find(self) -> int | None:
-        """The study to ask: this one while its turn lasts and it has room, else by ``by_turn``."""
+        """Return the study to ask: the one that is visited while it has room, else the next by
+        ``visiting_order``; None where no study wants a trial now."""
         self._look_back()
-        turn = self._turn
-        if turn is not None and not self._is_turn_over(turn):
-            if turn.position not in self._over and self._has_room(turn.position):
-                return turn.position
-            self._left.add(turn.position)
+        visit = self._visit
+        if visit is not None and not self._is_over(visit):
+            if visit.position not in self._finished and self._wants_trials(visit.position):
+                return visit.position
+            self._left.add(visit.position)
         counts = self._tallies()
-        for position in by_turn(self._standings(counts), self._last):
-            if position in self._over or self._is_full(position, counts[position]):
+        for position in visiting_order(self._standings(counts), self._last):
+            if position in self._finished or self._is_full(position, counts[position]):
                 continue
-            if self._has_room(position):
+            if self._wants_trials(position):
                 self._arrive(position, counts)
                 return position
-        self._turn = None
+        self._visit = None
         return None
 
-    def _is_turn_over(self, turn: _Turn) -> bool:
-        queued = self._is_queued(turn.position)
-        over = is_turn_over(turn.started, came_for_queue=turn.came_for_queue, is_queued=queued)
-        if over and not self.room(turn.position):
-            self._left.add(turn.position)
-        return over
+    def sweep(self) -> None:
+        """Queue, every few seconds, what dead workers left, for whoever asks next."""
+        if time.monotonic() - self._swept_at < _SWEEP_S:
+            return
+        for position, tally in enumerate(self._tallies()):
+            is_mine = tally.workers <= set(self._lease.names)
+            if not is_mine or tally.running > self._count_unwritten(position):
+                self._sweep(position)
+        self._swept_at = time.monotonic()
+
+    def _sweep(self, position: int) -> None:
+        study = self._studies[position]
+        study.refresh()
+        is_wanted = study.end is None and len(study.entries) < study.goal
+        found = sweep(
+            study.optuna_study,
+            study.view,
+            self._census,
+            mine=self._lease.names,
+            in_hand=list(self._unwritten),
+            queue=is_wanted,
+        )
+        if found and is_wanted:
+            self._finished.discard(position)
 
     def _tallies(self) -> list[Tally]:
         studies = [study.optuna_study for study in self._studies]
@@ -118,121 +168,57 @@ class StudyScheduler:
 
     def _standings(self, counts: Sequence[Tally]) -> list[Standing]:
         mine = set(self._lease.names)
-        held = weights_key(self._studies[self._last].key.problem) if self._known else None
+        held = weights_key(self._studies[self._last].problem) if self._visited else None
         others = [len(tally.workers - mine) for tally in counts]
         return [
             Standing(
                 workers=others[position],
                 is_queued=tally.waiting > 0 and not others[position],
-                is_near=weights_key(study.key.problem) == held,
-                is_known=position in self._known,
+                is_near=weights_key(study.problem) == held,
+                is_known=position in self._visited,
                 started=tally.measured + tally.running,
             )
             for position, (study, tally) in enumerate(zip(self._studies, counts, strict=True))
         ]
 
-    def sweep(self) -> None:
-        """Now and then: what dead workers left is queued for whoever asks next."""
-        if time.monotonic() - self._swept_at < _SWEEP_S:
-            return
-        counts = self._tallies()
-        for position, tally in enumerate(counts):
-            is_mine = tally.workers <= set(self._lease.names)
-            if not is_mine or tally.running > self._count_untold(position):
-                self._sweep(position)
-        self._swept_at = time.monotonic()
+    def _is_over(self, visit: Visit) -> bool:
+        study = self._studies[visit.position]
+        is_over = visit.is_over(is_queued=study.is_queued)
+        if is_over and not study.room:
+            self._left.add(visit.position)
+        return is_over
 
-    def _sweep(self, position: int) -> None:
-        study, view = self._studies[position], self._views[position]
-        view.read()
-        is_wanted = not study.ended and len(view.entries) < study.target + view.finals
-        found = sweep(
-            study.optuna_study,
-            view,
-            self._census,
-            mine=self._lease.names,
-            in_hand=list(self._untold),
-            queue=is_wanted,
-        )
-        if found and is_wanted:
-            self._over.discard(position)
-
-    def _has_room(self, position: int) -> bool:
-        """Reads the study, and says so where it has ended."""
-        study, view = self._studies[position], self._views[position]
-        view.read()
-        study.entries, study.finals = view.entries, view.finals
-        if view.failures_in_a_row >= _FAILURES_IN_A_ROW:
-            study.ended = _failures(study, view)
-        is_queued = self._is_queued(position)
-        if is_queued and study.has_converged:
-            study.reopen()  # somebody's last tries
-        if not study.ended and not is_queued and self.room(position):
-            study.ended = study.converged()
-        if study.ended or not self.room(position):
-            return self._has_more(position)
-        if not is_queued and study.space.is_exhausted(view.taken):
-            return self._has_more(position, "every config of the space was tried")
-        return True
-
-    def _is_queued(self, position: int) -> bool:
-        """As of the last reading."""
-        space = self._studies[position].space
-        return any(asked_config(trial) in space for trial in self._views[position].waiting)
-
-    def _has_more(self, position: int, reason: str = "") -> bool:
-        """True where finals or last tries were queued. Else the study is over, unless trials of it
-        are in work."""
-        study, view = self._studies[position], self._views[position]
-        if view.running or self._count_untold(position):
-            return False
-        is_more = study.add_last_tries() if study.ended else study.add_finals()
-        if is_more or study.has_converged:
-            view.read()  # another worker may have queued the same last tries a moment ago
-            study.finals = view.finals
-            is_more = self._is_queued(position)
-        if is_more:
-            study.reopen()
-            return True
-        if view.running:
-            return False
-        study.ended = study.ended or reason
-        if study.ended:
-            study.optuna_study.set_user_attr("finished", study.ended)
-        self._over.add(position)
-        self._on_over(position)
-        return False
+    def _wants_trials(self, position: int) -> bool:
+        """Bring the study's state up to date; the parent hears where it has finished."""
+        state = self._studies[position].advance(self._count_unwritten(position))
+        if isinstance(state, Finished):
+            self._finished.add(position)
+            self._on_finished(position)
+        return isinstance(state, Searching)
 
     def _arrive(self, position: int, counts: Sequence[Tally]) -> None:
-        """At a study whose sampler learns from what everybody has measured by now."""
-        self._turn = _Turn(position, came_for_queue=self._is_queued(position))
+        """Begin a visit; the study's sampler learns from what everybody has measured by now."""
+        study = self._studies[position]
+        self._visit = Visit(position, came_for_queue=study.is_queued)
         self._last = position
-        self._known.add(position)
+        self._visited.add(position)
         self._left.discard(position)
-        for study, view, tally in zip(self._studies, self._views, counts, strict=True):
-            if tally.measured > len(study.entries):
-                view.read()
-                study.entries = view.entries
-        if self._studies[position].take_hints():
-            self._views[position].read()
+        for other, tally in zip(self._studies, counts, strict=True):
+            if tally.measured > len(other.entries):
+                other.refresh()
+        study.queue_neighbours()
 
     def _look_back(self) -> None:
-        """A study that we went on from with trials in work may have ended with the last of them."""
-        for position in self._left - self._over:
-            if not self._count_untold(position):
-                self._has_room(position)
+        """A study that was left with trials in work may have finished with the last of them."""
+        for position in self._left - self._finished:
+            if not self._count_unwritten(position):
+                self._wants_trials(position)
                 self._left.discard(position)
-        self._left -= self._over
+        self._left -= self._finished
 
-    def _count_untold(self, position: int) -> int:
-        return list(self._untold.values()).count(position)  # a copy: ``ended`` is another thread's
+    def _count_unwritten(self, position: int) -> int:
+        return list(self._unwritten.values()).count(position)  # a copy: another thread writes
 
     def _is_full(self, position: int, tally: Tally) -> bool:
         """True where others will fill it, unless they fail. Costs no reading of the study."""
         return tally.running > 0 and tally.measured + tally.running >= self._studies[position].goal
-
-
-def _failures(study: TuningStudy, view: StudyView) -> str:
-    reasons = [trial.user_attrs.get(REASON, "") for trial in study.optuna_study.get_trials(False)]
-    last = next((reason for reason in reversed(reasons) if reason), "")
-    return f"{view.failures_in_a_row} failures in a row; the last: {last}"

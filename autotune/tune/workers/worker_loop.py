@@ -143,7 +143,7 @@ class Worker:
             lease=lease,
             census=census,
             start_at=start_at,
-            on_over=self._on_over,
+            on_finished=self._on_finished,
         )
         compiles = any(study.key.device.kind is DeviceKind.ESTIMATE for study in studies)
         self._timed_out = Outcome.COMPILE_TIMEOUT if compiles else Outcome.RUN_TIMEOUT
@@ -184,7 +184,7 @@ class Worker:
         if self._in_work:
             self._collect()
             return self._parent.since_s <= LEAVE_S
-        if self._is_leaving or self._scheduler.are_over:
+        if self._is_leaving or self._scheduler.are_finished:
             return False
         # Others have what is left in work; they may fail.
         time.sleep(_REST_S if self._result_writer.is_idle else 0.01)
@@ -205,12 +205,11 @@ class Worker:
         if position is None:
             return
         study = self._studies[position]
-        room = self._scheduler.room(position)
-        count = max(min(2 * low - len(self._calls), _MOST_AHEAD - self._in_work, room), 1)
-        view, worker = self._scheduler.view(position), self._lease.worker
+        free = min(2 * low - len(self._calls), _MOST_AHEAD - self._in_work)
+        count, worker = max(min(free, study.room), 1), self._lease.worker
         asked = retry_storage(
             lambda: claim(
-                study.optuna_study, study.space, view, worker, count=count, goal=study.goal
+                study.optuna_study, study.space, study.view, worker, count=count, goal=study.goal
             )
         )
         for each in asked:
@@ -287,20 +286,20 @@ class Worker:
         end = ending(asked, result, study.default_us, deaths=deaths)
         entry = record_of(asked.number, asked.config, result)
         if entry is not None:
-            self._scheduler.note(position, entry)
+            study.note(entry)
 
         def then(is_written: bool) -> None:
             if is_written:
                 self._parent.send(TrialFinished(position, result, entry))
-            self._scheduler.ended(asked.trial_id)
+            self._scheduler.written(asked.trial_id)
 
         self._result_writer.tell(PendingWrite(study.optuna_study, end, then))
 
-    def _on_over(self, position: int) -> None:
+    def _on_finished(self, position: int) -> None:
         study = self._studies[position]
         if self._waiting is not None:
             self._waiting.want(study.job.problem, ())
-        self._parent.send(StudyFinished(position, study.ended))
+        self._parent.send(StudyFinished(position, study.end))
 
     def _give_up(self, trials: Sequence[InFlightTrial]) -> None:
         """Their configs may be asked again. A storage that fails now is told nothing: whoever
@@ -308,7 +307,7 @@ class Worker:
         for trial in trials:
             with suppress(*TRANSIENT_ERRORS):
                 abandon(self._studies[trial.position].optuna_study, trial.asked)
-            self._scheduler.ended(trial.asked.trial_id)
+            self._scheduler.written(trial.asked.trial_id)
 
 
 def _smoothed(before: float, now: float) -> float:

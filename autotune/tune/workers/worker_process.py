@@ -13,25 +13,22 @@ from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any
 
-from optuna.storages import BaseStorage
-
 from autotune.backends.compile_cache import FILE_NAME, CompileCache
 from autotune.backends.selectors import open_measurer
 from autotune.errors import AutotuneError
 from autotune.settings import RunSettings
 from autotune.studies.coordination.leases import Census, Lease
-from autotune.studies.search.history import Known
 from autotune.studies.search.surrogate.model import preload
 from autotune.studies.storage.open import open_storage
 from autotune.studies.storage.retry import retry_storage
 from autotune.tune.compile_service.service import Compiling, PoolHost, RemotePool, compiles_ahead
 from autotune.tune.cross_routing import cross
-from autotune.tune.finals import settle
-from autotune.tune.known_studies import known_studies
+from autotune.tune.finals import measure_finalists
+from autotune.tune.open_studies import join_studies
 from autotune.tune.processes.child import Child
 from autotune.tune.processes.killable import KillableProcess, ProcessHandle
 from autotune.tune.processes.remote_measurer import RemoteMeasurer
-from autotune.tune.tuning_study import TuningStudy, join_tuning_study
+from autotune.tune.tuning_study import TuningStudy
 from autotune.tune.workers.protocol import (
     DescribeSpaces,
     FinalsMeasured,
@@ -189,7 +186,7 @@ class _WorkerProcess:
             elif isinstance(message, StartSearch):
                 self._work(message)
             elif isinstance(message, MeasureFinals):
-                self._settle(message.position)
+                self._measure_finals(message.position)
 
     def _describe(self, message: DescribeSpaces) -> None:
         spaces = [(problem, self._measurer.space(problem)) for problem in message.problems]
@@ -207,7 +204,11 @@ class _WorkerProcess:
         if is_ahead:
             path = self._spec.options.cache_dir / FILE_NAME
             compiled = CompileCache(path, self._measurer.device.target)
-        self._studies = retry_storage(lambda: _join(storage, begin, self._spec.number, compiled))
+        self._studies = retry_storage(
+            lambda: join_studies(
+                storage, begin.plans, settings, worker=self._spec.number, compiled=compiled
+            )
+        )
         with Lease(storage, self._spec.device) as lease:
             worker = Worker(
                 self._studies,
@@ -221,13 +222,13 @@ class _WorkerProcess:
             )
             self._parent_channel.send(SearchFinished(worker.run()))
 
-    def _settle(self, position: int) -> None:
+    def _measure_finals(self, position: int) -> None:
         assert self._settings is not None
         study = self._studies[position]
         retry_storage(study.refresh)
         run_timeout_s = self._settings.run_timeout_s
-        settle(study, self._child, self._parent_channel, run_timeout_s)
-        cross(study, study.known, self._child, self._parent_channel, run_timeout_s)
+        measure_finalists(study, self._child, self._parent_channel, run_timeout_s)
+        cross(study, self._child, self._parent_channel, run_timeout_s)
         self._parent_channel.send(FinalsMeasured(position, tuple(study.finalists)))
 
 
@@ -240,18 +241,6 @@ class _Reporter(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self._parent_channel.send(LogLine(record.levelno, record.getMessage()))
-
-
-def _join(
-    storage: BaseStorage, begin: StartSearch, worker: int, compiled: CompileCache | None
-) -> list[TuningStudy]:
-    known: list[Known] = []
-    studies = [
-        join_tuning_study(storage, plan, begin.settings, known, worker=worker, compiled=compiled)
-        for plan in begin.plans
-    ]
-    known += known_studies(storage, studies)
-    return studies
 
 
 def _main(link: Connection, spec: WorkerSpec, pool: Connection | None) -> None:

@@ -39,7 +39,7 @@ def test_a_known_gpu_has_its_roofline(finished: Finished, monkeypatch: pytest.Mo
 def test_markup_in_a_models_name_stays_text(finished: Finished, tmp_path: Path) -> None:
     studies = finished.studies()
     for study in studies:
-        study.attrs["model"] = "<b>bold</b>"  # type: ignore[index]
+        study.attrs.values["model"] = "<b>bold</b>"  # type: ignore[index]
     page = write_report(studies, tmp_path).page.read_text(encoding="utf-8")
     assert "<b>bold" not in page
     assert "&lt;b&gt;bold" in page

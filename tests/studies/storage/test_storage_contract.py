@@ -64,7 +64,7 @@ def test_what_was_told_is_there_when_opened_again(storage: str) -> None:
     opened = open_storage(storage, create=False)
     [whole] = stored_studies(opened)
     assert whole.key == _KEY
-    assert whole.attrs["note"] == {"of": ["µs", 1.5, None, True], "long": "x" * 30_000}
+    assert whole.attrs.values["note"] == {"of": ["µs", 1.5, None, True], "long": "x" * 30_000}
     assert [trial.number for trial in whole.trials] == list(range(6))
     assert [entry.samples_us for entry in whole.measured] == [
         (5.0, 6.0, 7.0),

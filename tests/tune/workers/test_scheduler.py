@@ -1,10 +1,16 @@
-"""Two workers on one study whose sampler ends it: nobody leaves before the last tries are done."""
+"""The order of visits; and two workers on one study whose sampler ends it: nobody leaves before
+the last tries are done."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
 
 import pytest
+from optuna.samplers import RandomSampler
+from optuna.study import Study
 
 from autotune.spec.config import Config
 from autotune.spec.device import Device, DeviceKind, Target
@@ -13,16 +19,17 @@ from autotune.spec.problem import Problem
 from autotune.studies.coordination.claims import claim
 from autotune.studies.coordination.leases import Census, Lease
 from autotune.studies.key import StudyKey
+from autotune.studies.lifecycle import EndReason, StudyEnd
 from autotune.studies.outcome import Outcome, TrialResult
-from autotune.studies.search.samplers import SAMPLERS
 from autotune.studies.space import Space
 from autotune.studies.storage.open import open_storage
 from autotune.studies.storage.transactions import Asked
-from autotune.studies.study_record import open_study
+from autotune.studies.study_record import SearchTerms, attributes_of, open_study
 from autotune.studies.trial_io import tell
+from autotune.studies.trial_record import measured, taken_configs
 from autotune.tune.jobs import Job
-from autotune.tune.tuning_study import CONVERGED, TuningStudy
-from autotune.tune.workers.scheduler import StudyScheduler
+from autotune.tune.tuning_study import StudyPlan, TuningStudy
+from autotune.tune.workers.scheduler import VISIT, Standing, StudyScheduler, Visit, visiting_order
 
 H200 = Device(DeviceKind.CUDA, "NVIDIA H200", Target("cuda", 90), 232448, "3.6.0")
 PROBLEM = Problem(8, 2, 512, 256, 64)
@@ -31,20 +38,28 @@ SPACE = Space(Config(m, 64, 64, g, 4, 3) for m in (16, 32, 64) for g in GROUPS)
 ENDS_AT = 6
 
 
-class EndingUnit(TuningStudy):
-    """Its sampler has enough after six measurements. ``meanwhile`` happens between its end and its
-    last tries."""
+class EnoughSampler(RandomSampler):
+    """A sampler that has enough after six measurements. ``meanwhile`` happens while it says so:
+    after its study was read, and before last tries are queued."""
 
-    __slots__ = ("meanwhile",)
-    meanwhile: Callable[[], object]
+    def __init__(self) -> None:
+        super().__init__(seed=3)
+        self.meanwhile: Callable[[], object] = lambda: None
 
-    def converged(self) -> str:
-        is_enough = len(self.entries) >= ENDS_AT and not self._is_queued
-        return f"{CONVERGED}: 0.1 % expected of the next trial" if is_enough else ""
+    def propose(self, study: Study, count: int) -> list[dict[str, Any]]:
+        taken = taken_configs(study.get_trials(deepcopy=False))
+        free = [config for config in SPACE.configs if config not in taken]
+        free.sort(key=lambda config: config.group_size_m)
+        return [config.as_keys() for config in free[:count]]
 
-    def add_last_tries(self) -> bool:
+    def likely(self, study: Study, count: int) -> list[dict[str, Any]]:
+        return []
+
+    def expected_gain(self, study: Study) -> float:
+        if len(measured(study.get_trials(deepcopy=False))) < ENDS_AT:
+            return math.inf
         self.meanwhile()
-        return super().add_last_tries()
+        return 0.001
 
 
 class Peer:
@@ -53,10 +68,11 @@ class Peer:
     def __init__(self, database: str, name: str) -> None:
         storage = open_storage(database, create=True)
         key = StudyKey(PROBLEM, H200, SPACE.fingerprint)
-        study = open_study(storage, key, SAMPLERS["random"](SPACE, 3), {"model": "m"})
-        ended = str(study.user_attrs.get("finished", ""))
-        self.study = EndingUnit(Job(PROBLEM, ()), key, SPACE, study, {}, 20, [], ended=ended)
-        self.study.meanwhile = lambda: None
+        self.sampler = EnoughSampler()
+        study = open_study(storage, key, self.sampler, {"model": "m"})
+        plan = StudyPlan(Job(PROBLEM, ()), key, SPACE, None, ())
+        terms = SearchTerms("enough", 20, stop_gain=0.01)
+        self.study = TuningStudy(plan, study, terms, end=attributes_of(study).end)
         self.lease = Lease(storage, name)
         self.lease.__enter__()
         self.is_over = False
@@ -65,18 +81,18 @@ class Peer:
             lease=self.lease,
             census=Census(storage),
             start_at=0,
-            on_over=self._on_over,
+            on_finished=self._on_finished,
         )
 
-    def _on_over(self, _: int) -> None:
+    def _on_finished(self, _: int) -> None:
         self.is_over = True
 
     def ask(self) -> list[Asked]:
         position = self.scheduler.find()
         if position is None:
             return []
-        view, worker = self.scheduler.view(position), self.lease.worker
-        asked = claim(self.study.optuna_study, SPACE, view, worker, count=1, goal=self.study.goal)
+        study, worker = self.study, self.lease.worker
+        asked = claim(study.optuna_study, SPACE, study.view, worker, count=1, goal=study.goal)
         for each in asked:
             self.scheduler.begun(position, each.trial_id)
         return asked
@@ -88,7 +104,7 @@ class Peer:
             us = 100.0 - each.config.block_size_m - each.config.group_size_m / 10
             result = TrialResult(Outcome.OK, Measurement((us,), "made up"))
             tell(self.study.optuna_study, each, result, None)
-            self.scheduler.ended(each.trial_id)
+            self.scheduler.written(each.trial_id)
 
     def work(self, count: int = ENDS_AT) -> None:
         """So many trials, one after the other."""
@@ -151,11 +167,12 @@ def test_who_saw_it_end_goes_on_with_the_others_last_tries(peer: Callable[[str],
 def test_two_that_end_it_at_the_same_moment_do_not_leave(peer: Callable[[str], Peer]) -> None:
     one, other = peer("one"), peer("other")
     one.work()
-    one.study.meanwhile = other.scheduler.find
+    one.sampler.meanwhile = other.scheduler.find
     assert one.scheduler.find() == 0  # it finds nothing to queue
     _until_over(one, other)
     assert one.is_swept()
-    assert one.finished.startswith(CONVERGED)
+    assert one.study.end == StudyEnd.converged(0.001)
+    assert one.finished == one.study.ended
 
 
 def test_last_tries_that_nobody_measured_are_found_by_the_next_run(
@@ -165,9 +182,10 @@ def test_last_tries_that_nobody_measured_are_found_by_the_next_run(
     first.work()
     assert first.scheduler.find() == 0
     assert first.finished == ""
-    first.study.optuna_study.set_user_attr("finished", f"{CONVERGED}: as an earlier version wrote")
+    first.study.optuna_study.set_user_attr("finished", "converged: as an earlier version wrote")
     second = peer("second")
-    assert second.study.has_converged
+    assert second.study.end is not None
+    assert second.study.end.reason is EndReason.CONVERGED
     _until_over(second)
     assert second.is_swept()
 
@@ -177,7 +195,45 @@ def test_an_end_of_an_earlier_version_is_taken_back_before_anything_is_queued(
 ) -> None:
     first = peer("first")
     first.work()
-    first.study.optuna_study.set_user_attr("finished", f"{CONVERGED}: without last tries")
+    first.study.optuna_study.set_user_attr("finished", "converged: without last tries")
     second = peer("second")
     assert second.scheduler.find() == 0
     assert second.finished == ""
+
+
+FRESH = Standing(workers=0, is_queued=True, is_near=True, is_known=False, started=0)
+SEARCHED = Standing(workers=0, is_queued=False, is_near=True, is_known=True, started=12)
+
+
+def test_what_is_queued_anywhere_comes_before_any_search() -> None:
+    assert visiting_order([SEARCHED, FRESH, SEARCHED, FRESH], last=1) == [3, 1, 2, 0]
+
+
+def test_all_are_searched_round_robin() -> None:
+    behind = replace(SEARCHED, started=6)
+    assert visiting_order([SEARCHED, behind, SEARCHED], last=0) == [1, 2, 0]
+
+
+def test_where_the_fewest_others_work_comes_first_among_equals() -> None:
+    busy = replace(SEARCHED, workers=1, started=0)
+    assert visiting_order([busy, SEARCHED], last=1) == [1, 0]
+    strange, strange_and_busy = (replace(s, is_known=False) for s in (SEARCHED, busy))
+    assert visiting_order([strange_and_busy, strange], last=1) == [1, 0]
+    assert visiting_order([strange, busy], last=1) == [1, 0]  # a worker keeps to what it knows
+
+
+def test_what_the_device_holds_comes_before_what_is_behind() -> None:
+    elsewhere = replace(SEARCHED, is_known=False, started=0)
+    others = replace(SEARCHED, is_near=False, started=0)
+    assert visiting_order([others, elsewhere, SEARCHED], last=2) == [2, 1, 0]
+
+
+def test_the_first_visits_of_several_workers_are_different_studies() -> None:
+    assert [visiting_order([FRESH] * 4, last=worker - 1)[0] for worker in range(4)] == [0, 1, 2, 3]
+
+
+def test_a_visit_ends_with_the_queue_that_it_came_for_or_after_some_trials() -> None:
+    assert not Visit(0, came_for_queue=True, started=VISIT + 1).is_over(is_queued=True)
+    assert Visit(0, came_for_queue=True, started=1).is_over(is_queued=False)
+    assert not Visit(0, came_for_queue=False, started=VISIT - 1).is_over(is_queued=True)
+    assert Visit(0, came_for_queue=False, started=VISIT).is_over(is_queued=True)

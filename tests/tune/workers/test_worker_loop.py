@@ -29,12 +29,12 @@ from autotune.studies.search.pruning import Stop
 from autotune.studies.search.samplers import SAMPLERS
 from autotune.studies.space import Space
 from autotune.studies.storage.open import open_storage
-from autotune.studies.study_record import open_study
+from autotune.studies.study_record import SearchTerms, open_study
 from autotune.studies.trial_io import enqueue
 from autotune.studies.trial_record import outcome_counts
 from autotune.tune.jobs import Job
 from autotune.tune.processes.child import Child
-from autotune.tune.tuning_study import TuningStudy
+from autotune.tune.tuning_study import StudyPlan, TuningStudy
 from autotune.tune.workers.protocol import StudyFinished, TrialFinished, TrialStarted
 from autotune.tune.workers.worker_loop import Worker, WorkerLimits
 
@@ -101,7 +101,8 @@ def _tuning_study(database: str, space: Space, target: int, tokens: int = 1) -> 
     key = StudyKey(problem, FaultyMeasurer.device, space.fingerprint)
     sampler = SAMPLERS["grid"](space, 0)
     study = open_study(open_storage(database, create=True), key, sampler, {"model": "m"})
-    return TuningStudy(Job(problem, ()), key, space, study, {}, target, [])
+    plan = StudyPlan(Job(problem, ()), key, space, None, ())
+    return TuningStudy(plan, study, SearchTerms("grid", target, 0.0))
 
 
 def test_bad_configs_cost_one_trial_each(make: Make, database: str) -> None:
@@ -114,7 +115,7 @@ def test_bad_configs_cost_one_trial_each(make: Make, database: str) -> None:
     assert {"the process died (signal SIGABRT)", "no answer in 2 s"} < reasons
     deaths = [t.user_attrs.get("deaths") for t in study.optuna_study.trials]
     assert sorted(filter(None, deaths)) == [2, 2, 2]  # tried twice, and by nobody again
-    assert parent.heard[-1] == StudyFinished(0, study.ended)
+    assert parent.heard[-1] == StudyFinished(0, study.end)
 
 
 def test_a_config_that_was_unlucky_once_is_measured(

@@ -1,0 +1,198 @@
+"""Opens a run's studies: the parent makes or mends them, its workers join them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import optuna
+from optuna.samplers import BaseSampler
+from optuna.storages import BaseStorage, RDBStorage
+from optuna.study import Study
+
+from autotune.backends.compile_cache import CompileCache
+from autotune.backends.footprints import Footprints
+from autotune.settings import RunSettings
+from autotune.spec.config import AnyConfig
+from autotune.spec.device import Device
+from autotune.studies.coordination.claims import sweep
+from autotune.studies.coordination.leases import Census
+from autotune.studies.key import StudyKey
+from autotune.studies.lifecycle import EndReason, StudyEnd
+from autotune.studies.search.history import Known, StudyHistory
+from autotune.studies.search.samplers import make_sampler
+from autotune.studies.space import SearchSpace, Space
+from autotune.studies.storage.summaries import MeasuredStudy, measured_studies
+from autotune.studies.study_record import (
+    SearchTerms,
+    StoredStudy,
+    attributes_of,
+    open_study,
+    run_attributes,
+    stored_studies,
+    write_end,
+    write_search,
+)
+from autotune.studies.trial_io import enqueue
+from autotune.tune.jobs import Job
+from autotune.tune.tuning_study import StudyPlan, TuningStudy
+from autotune.tune.warm_start import hints
+
+_SEEDS_APART = 100_003
+"""Difference between the seeds of two workers; more than batch sizes, which are added too."""
+_PRIOR_SHARE = 10
+"""One in so many of a study's measurements starts from the static model's favourites."""
+
+
+def plan_study(
+    job: Job,
+    device: Device,
+    space: SearchSpace,
+    prior_us: tuple[float, ...] | None,
+    output_dir: Path,
+) -> StudyPlan:
+    """Plan a study; ``space`` and ``prior_us`` are what a Measurer says of the job's problem."""
+    key = StudyKey(job.problem, device, space.fingerprint)
+    return StudyPlan(job, key, space, prior_us, job.incumbents(device, output_dir))
+
+
+def open_studies(
+    storage: BaseStorage, plans: Sequence[StudyPlan], settings: RunSettings
+) -> tuple[list[TuningStudy], StudyHistory]:
+    """Make or find the studies of a run. Their samplers learn from each other, and from every
+    other study in the storage."""
+    history = StudyHistory()
+    census = Census(storage)
+    studies = [open_tuning_study(storage, plan, settings, history, census) for plan in plans]
+    history.add(_known_studies(storage, studies))
+    return studies, history
+
+
+def join_studies(
+    storage: BaseStorage,
+    plans: Sequence[StudyPlan],
+    settings: RunSettings,
+    *,
+    worker: int,
+    compiled: CompileCache | None,
+) -> list[TuningStudy]:
+    """Load the studies that ``open_studies`` has made, as a worker of the run."""
+    history = StudyHistory()
+    studies = [
+        join_tuning_study(storage, plan, settings, history, worker=worker, compiled=compiled)
+        for plan in plans
+    ]
+    history.add(_known_studies(storage, studies))
+    return studies
+
+
+def open_tuning_study(
+    storage: BaseStorage,
+    plan: StudyPlan,
+    settings: RunSettings,
+    history: StudyHistory | None = None,
+    census: Census | None = None,
+) -> TuningStudy:
+    """Make or find the study, give back what dead workers left, and queue its warm starts. Any
+    number of runs may do so at the same time."""
+    history = history or StudyHistory()
+    sampler = _sampler(plan, settings, history)
+    study = open_study(storage, plan.key, sampler, _attributes(plan.job, settings))
+    terms = _terms(settings)
+    tuning = TuningStudy(plan, study, terms, settings.robust, history, _kept_end(study, terms))
+    tuning.refresh()
+    is_wanted = len(tuning.entries) < settings.trials and tuning.end is None
+    sweep(study, tuning.view, census or Census(storage), queue=is_wanted)
+    if is_wanted:
+        enqueue(study, plan.space, _starts(plan, settings))
+        tuning.refresh()
+    return tuning
+
+
+def join_tuning_study(
+    storage: BaseStorage,
+    plan: StudyPlan,
+    settings: RunSettings,
+    history: StudyHistory | None = None,
+    *,
+    worker: int = 0,
+    compiled: CompileCache | None = None,
+) -> TuningStudy:
+    """Load a study that ``open_tuning_study`` has made; nothing is written. Workers of different
+    numbers draw different random numbers: two that share a study must not propose the same. The
+    sampler knows what became of what is ``compiled``."""
+    history = history or StudyHistory()
+    settings = replace(settings, seed=settings.seed + _SEEDS_APART * worker)
+    sampler = _sampler(plan, settings, history, compiled)
+    study = optuna.load_study(study_name=plan.key.study_name, storage=storage, sampler=sampler)
+    end = attributes_of(study).end
+    tuning = TuningStudy(plan, study, _terms(settings), settings.robust, history, end)
+    tuning.refresh()
+    return tuning
+
+
+def _known_studies(storage: BaseStorage, studies: Sequence[TuningStudy]) -> Iterator[Known]:
+    """Yield ``studies``, which grow, and every other study in the storage as it is now: in a
+    database by a handful of queries, however many trials there are."""
+    own = {study.key.study_name for study in studies}
+    stored: Sequence[MeasuredStudy | StoredStudy]
+    if isinstance(storage, RDBStorage):
+        stored = measured_studies(storage.engine)
+    else:
+        stored = stored_studies(storage)
+    yield from (study for study in stored if study.key.study_name not in own)
+    yield from studies
+
+
+def _sampler(
+    plan: StudyPlan,
+    settings: RunSettings,
+    history: StudyHistory,
+    compiled: CompileCache | None = None,
+) -> BaseSampler:
+    footprints = None
+    if compiled is not None and isinstance(plan.space, Space):
+        configs = plan.space.configs
+        footprints = Footprints(compiled, plan.job.problem, configs, plan.key.device)
+    return make_sampler(
+        settings.sampler,
+        plan.space,
+        settings.seed + plan.job.problem.tokens,
+        history=history.siblings,
+        prior_us=plan.prior_us,
+        footprints=footprints,
+    )
+
+
+def _starts(plan: StudyPlan, settings: RunSettings) -> Iterator[tuple[AnyConfig, str]]:
+    """Yield what is measured first, with its source in words."""
+    for incumbent in plan.incumbents:
+        yield incumbent.config, incumbent.source
+    job = plan.job
+    yield from hints(job.problem, plan.key.device, job.engines, settings.warm_starts)
+    if plan.prior_us is not None:
+        ranked = sorted(zip(plan.prior_us, plan.space.configs, strict=True), key=lambda p: p[0])
+        for _, config in ranked[: settings.trials // _PRIOR_SHARE]:
+            yield config, "static model"
+
+
+def _terms(settings: RunSettings) -> SearchTerms:
+    return SearchTerms(settings.sampler, settings.trials, settings.stop_gain)
+
+
+def _kept_end(study: Study, terms: SearchTerms) -> StudyEnd | None:
+    """Return why the study converged, where it did under the same terms; forget other ends."""
+    attributes = attributes_of(study)
+    end = attributes.end
+    if attributes.search == terms and end is not None and end.reason is EndReason.CONVERGED:
+        return end
+    write_end(study, None)
+    write_search(study, terms)
+    return None
+
+
+def _attributes(job: Job, settings: RunSettings) -> dict[str, object]:
+    model = settings.model.model or settings.model.shape or ""
+    engines = [engine.name for engine in job.engines]
+    return run_attributes(model, engines, settings.as_json(), settings.trials)
