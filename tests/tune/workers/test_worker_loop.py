@@ -132,7 +132,7 @@ def test_a_config_that_was_unlucky_once_is_measured(
 def test_nothing_but_failures_ends_a_study(
     make: Make, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("autotune.tune.workers.scheduler._FAILURES_IN_A_ROW", 3)
+    monkeypatch.setattr("autotune.studies.lifecycle.FAILURES_IN_A_ROW", 3)
     study = _tuning_study(database, _space(RAISE, count=20), target=20)
     make([study], FaultyMeasurer, Recorder()).run()
     assert (
