@@ -15,6 +15,7 @@ from autotune.studies.key import StudyKey
 from autotune.studies.search.samplers import SAMPLERS
 from autotune.studies.selection.finalists import Finalist
 from autotune.studies.selection.robust import Robust
+from autotune.studies.selection.select import select_winner
 from autotune.studies.storage.open import open_storage
 from autotune.studies.study_record import SearchTerms, attributes_of, open_study
 from autotune.studies.trial_record import Measured
@@ -70,9 +71,8 @@ def test_what_search_believed_is_put_right(study: TuningStudy, child: Child) -> 
     rounds = {len(finalist.samples_us) / ROUTINGS for finalist in study.finalists}
     assert len(rounds) == 1
     assert MIN_ROUNDS <= rounds.pop() <= MAX_ROUNDS
-    winner = final_winner(
-        study.finalists, {incumbent.config for incumbent in study.plan.incumbents}
-    )
+    incumbents = [incumbent.config for incumbent in study.plan.incumbents]
+    winner = select_winner(study.finalists, incumbents, with_interval=True)
     assert winner is not None
     assert winner.is_incumbent  # search said 50 against 42 µs; measured side by side it is ahead
 
