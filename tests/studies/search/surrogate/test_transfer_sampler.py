@@ -19,11 +19,9 @@ from autotune.spec.measurement import Measurement
 from autotune.spec.problem import Problem
 from autotune.studies.key import StudyKey
 from autotune.studies.outcome import Outcome, TrialResult
-from autotune.studies.search.history import Sibling, comparable, likeness, neighbours, siblings
+from autotune.studies.search.history import Sibling, comparable, neighbours, siblings
 from autotune.studies.search.surrogate import model
-from autotune.studies.search.surrogate.features import SMS, features
 from autotune.studies.search.surrogate.gp import Inputs, fit_hyperparameters
-from autotune.studies.search.surrogate.prior import PriorTask, sibling_prior
 from autotune.studies.search.surrogate.sampler import TransferSampler
 from autotune.studies.space import Space, moe_space
 from autotune.studies.storage.open import open_storage
@@ -73,18 +71,6 @@ def test_a_wrong_sibling_does_not_stand_in_the_way(key: StudyKey, space: Space) 
     assert best_ratio(key, space, sampler, 40) > 0.95
 
 
-def test_siblings_far_behind_the_nearest_teach_nothing(key: StudyKey, space: Space) -> None:
-    """A guess from hundreds of studies would take seconds, in which a GPU waits."""
-    task = PriorTask(key.problem, key.device, space.configs, SMS)
-    near = [sibling(replace(key.problem, tokens=65 + t), space, 10) for t in range(12)]
-    wide = replace(key.problem, intermediate=16 * key.problem.intermediate)
-    far = [sibling(replace(wide, tokens=t), space, 10) for t in range(1, 9)]
-    alone, among = sibling_prior(task, near), sibling_prior(task, [*far, *near])
-    assert alone is not None
-    assert among is not None
-    assert np.array_equal(alone.log_us, among.log_us)
-
-
 def test_siblings_are_learnt_from_again_once_they_have_grown(key: StudyKey, space: Space) -> None:
     known = [sibling(replace(key.problem, tokens=128), space, 10)]
     sampler = TransferSampler(space, 0, history=lambda _: known)
@@ -130,23 +116,6 @@ def test_siblings_come_from_the_storage(
     wider = replace(key, problem=replace(problem, intermediate=2 * problem.intermediate))
     assert neighbours(wider, stored_studies(storage)) == []
     assert not comparable(foreign, key.device)
-
-
-def test_likeness_falls_with_distance(problem: Problem) -> None:
-    twice, tenfold = replace(problem, tokens=128), replace(problem, tokens=640)
-    assert likeness(problem, problem) == 1.0
-    assert 1 > likeness(problem, twice) > likeness(problem, tenfold) > 0
-    assert likeness(problem, twice) == likeness(twice, problem)
-
-
-def test_features_are_finite_for_every_config_and_routing(
-    problem: Problem, h200: Device, space: Space
-) -> None:
-    for changed in (problem, replace(problem, tokens=1, ep_size=8, ep_rank=3, experts=16)):
-        for routing in ("uniform", "zipf:1.2", "recorded"):
-            table = features(replace(changed, routing=routing), h200, space.configs)
-            assert table.shape[0] == len(space)
-            assert np.isfinite(table).all()
 
 
 def test_hyperparameters_are_fitted_anew_only_as_knowledge_grows(

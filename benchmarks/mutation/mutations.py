@@ -1,0 +1,212 @@
+"""Mutations of a module's syntax tree: small wrong turns that a test of the module should notice."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+_COMPARED: dict[type[ast.cmpop], tuple[type[ast.cmpop], ...]] = {
+    ast.Lt: (ast.LtE, ast.GtE),
+    ast.LtE: (ast.Lt, ast.Gt),
+    ast.Gt: (ast.GtE, ast.LtE),
+    ast.GtE: (ast.Gt, ast.Lt),
+    ast.Eq: (ast.NotEq,),
+    ast.NotEq: (ast.Eq,),
+    ast.Is: (ast.IsNot,),
+    ast.IsNot: (ast.Is,),
+    ast.In: (ast.NotIn,),
+    ast.NotIn: (ast.In,),
+}
+_COMPUTED: dict[type[ast.operator], type[ast.operator]] = {
+    ast.Add: ast.Sub,
+    ast.Sub: ast.Add,
+    ast.Mult: ast.Div,
+    ast.Div: ast.Mult,
+    ast.FloorDiv: ast.Mult,
+    ast.Mod: ast.Mult,
+    ast.Pow: ast.Mult,
+    ast.BitAnd: ast.BitOr,
+    ast.BitOr: ast.BitAnd,
+}
+_CALLED = {"min": "max", "max": "min", "any": "all", "all": "any"}
+_WORDS = (ast.JoinedStr, ast.Raise, ast.Assert)
+"""Nodes without behaviour that tests should pin: text for people, and what types demand."""
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One mutation of one module."""
+
+    path: Path
+    index: int
+    """Place of the mutated node in ``ast.walk``."""
+    variant: int
+    place: str
+    """Function or class that it is in; empty at the module's level."""
+    line: int
+    statement: str
+    """First line of the statement."""
+    change: str
+    """Expression before → after."""
+    repeat: int = 0
+    """Number of mutants before it with the same text."""
+
+    @cached_property
+    def key(self) -> str:
+        """Text that names the mutant also after lines have moved."""
+        again = f" #{self.repeat + 1}" if self.repeat else ""
+        return f"{self.path.as_posix()} {self.place}: {self.statement} | {self.change}{again}"
+
+    def tree(self, source: str) -> ast.Module:
+        """Return the module's mutated tree."""
+        tree = ast.parse(source)
+        node = list(ast.walk(tree))[self.index]
+        new = _variants(node, _parents(tree))[self.variant]()
+        mutated = _Swap(node, new).visit(tree)
+        assert isinstance(mutated, ast.Module)
+        return ast.fix_missing_locations(mutated)
+
+
+def mutants_of(path: Path, source: str) -> Iterator[Mutant]:
+    """Yield every mutant of a module, in the order of its lines."""
+    tree = ast.parse(source)
+    parents = _parents(tree)
+    seen: dict[str, int] = {}
+    found = []
+    for index, node in enumerate(ast.walk(tree)):
+        if _is_text(node, parents):
+            continue
+        for variant, make in enumerate(_variants(node, parents)):
+            statement = _statement(node, parents)
+            found.append(
+                Mutant(
+                    path,
+                    index,
+                    variant,
+                    _place(node, parents),
+                    getattr(node, "lineno", statement.lineno),
+                    ast.unparse(statement).splitlines()[0],
+                    f"{ast.unparse(node)} -> {ast.unparse(make()) or '(nothing)'}",
+                )
+            )
+    for mutant in sorted(found, key=lambda m: (m.line, m.index, m.variant)):
+        repeat = seen.get(mutant.key, 0)
+        seen[mutant.key] = repeat + 1
+        yield mutant if not repeat else Mutant(**{**_fields(mutant), "repeat": repeat})
+
+
+def _fields(mutant: Mutant) -> dict[str, object]:
+    return {name: getattr(mutant, name) for name in Mutant.__dataclass_fields__}
+
+
+def _variants(node: ast.AST, parents: dict[ast.AST, ast.AST]) -> list[Callable[[], ast.AST]]:
+    """Return makers of what may stand in place of a node."""
+    match node:
+        case ast.Compare(left=left, ops=[op], comparators=[right]):
+            return [
+                lambda other=other: ast.Compare(left, [other()], [right])  # type: ignore[misc]
+                for other in _COMPARED[type(op)]
+            ]
+        case ast.BoolOp(op=op, values=values):
+            other = ast.Or() if isinstance(op, ast.And) else ast.And()
+            return [lambda: ast.BoolOp(other, values)]
+        case ast.UnaryOp(op=ast.Not() | ast.USub(), operand=operand):
+            return [lambda: operand]
+        case ast.BinOp(left=left, op=op, right=right) if type(op) in _COMPUTED:
+            if any(isinstance(one, ast.JoinedStr) or _is_str(one) for one in (left, right)):
+                return []
+            return [lambda: ast.BinOp(left, _COMPUTED[type(op)](), right)]
+        case ast.Constant(value=bool() as value):
+            return [lambda: ast.Constant(not value)]
+        case ast.Constant(value=int() as number):
+            return [lambda: ast.Constant(number + 1), lambda: ast.Constant(number - 1)]
+        case ast.Constant(value=float() as number):
+            return [lambda: ast.Constant(number * 2 or 1.0), lambda: ast.Constant(number / 2)]
+        case ast.Call(func=ast.Name(id=name), args=args, keywords=words) if name in _CALLED:
+            return [lambda: ast.Call(ast.Name(_CALLED[name]), args, words)]
+        case ast.Return(value=value) if value is not None and not _is_none(value):
+            return [lambda: ast.Return(ast.Constant(None))]
+        case ast.Subscript(value=value, slice=ast.Slice()):
+            return [lambda: value]
+        case ast.comprehension(target=target, iter=source, ifs=[_], is_async=is_async):
+            return [lambda: ast.comprehension(target, source, [], is_async)]
+        case ast.keyword() if isinstance(parents.get(node), ast.Call):
+            return []
+        case ast.Name() | ast.Attribute() | ast.Call() if _is_condition(node, parents):
+            assert isinstance(node, ast.expr)
+            return [lambda: ast.UnaryOp(ast.Not(), node)]
+    return []
+
+
+def _is_condition(node: ast.AST, parents: dict[ast.AST, ast.AST]) -> bool:
+    parent = parents.get(node)
+    return isinstance(parent, (ast.If, ast.IfExp, ast.While)) and parent.test is node
+
+
+def _is_str(node: ast.AST) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, str)
+
+
+def _is_none(node: ast.AST) -> bool:
+    return isinstance(node, ast.Constant) and node.value is None
+
+
+def _is_text(node: ast.AST, parents: dict[ast.AST, ast.AST]) -> bool:
+    """True inside messages, annotations and decorators' arguments, none of which computes."""
+    child = node
+    while (parent := parents.get(child)) is not None:
+        if isinstance(parent, _WORDS) or (isinstance(child, _WORDS) and child is not node):
+            return True
+        if isinstance(parent, ast.AnnAssign) and parent.annotation is child:
+            return True
+        if isinstance(parent, ast.arg) or getattr(parent, "returns", None) is child:
+            return True
+        if child in getattr(parent, "decorator_list", ()):
+            return True
+        if isinstance(parent, ast.Assign) and _names_a_type(parent):
+            return True
+        child = parent
+    return isinstance(node, (*_WORDS, ast.ImportFrom, ast.Import))
+
+
+def _names_a_type(node: ast.Assign) -> bool:
+    """True for ``Pair = tuple[A, B] | None``."""
+    value = node.value
+    if isinstance(value, ast.BinOp) and isinstance(value.op, ast.BitOr):
+        value = value.left
+    base = value.value if isinstance(value, ast.Subscript) else None
+    return isinstance(base, ast.Name) and (base.id[0].isupper() or base.id in ("tuple", "dict"))
+
+
+def _statement(node: ast.AST, parents: dict[ast.AST, ast.AST]) -> ast.stmt:
+    while not isinstance(node, ast.stmt):
+        node = parents[node]
+    return node
+
+
+def _place(node: ast.AST, parents: dict[ast.AST, ast.AST]) -> str:
+    names: list[str] = []
+    while (parent := parents.get(node)) is not None:
+        if isinstance(parent, (ast.FunctionDef, ast.ClassDef)):
+            names.insert(0, parent.name)
+        node = parent
+    return ".".join(names)
+
+
+def _parents(tree: ast.AST) -> dict[ast.AST, ast.AST]:
+    return {child: node for node in ast.walk(tree) for child in ast.iter_child_nodes(node)}
+
+
+class _Swap(ast.NodeTransformer):
+    """Puts another node in place of one."""
+
+    def __init__(self, old: ast.AST, new: ast.AST) -> None:
+        self._old, self._new = old, new
+
+    def visit(self, node: ast.AST) -> ast.AST:
+        if node is self._old:
+            return ast.copy_location(self._new, node) if hasattr(node, "lineno") else self._new
+        return self.generic_visit(node)

@@ -1,0 +1,34 @@
+"""A guess for a new problem from its siblings' times."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from autotune.spec.problem import Problem
+from autotune.studies.key import StudyKey
+from autotune.studies.search.history import Sibling
+from autotune.studies.search.surrogate.features import SMS
+from autotune.studies.search.surrogate.prior import PriorTask, sibling_prior
+from autotune.studies.space import Space
+
+
+def sibling(problem: Problem, space: Space, count: int) -> Sibling:
+    """Times of some configs, any: only which siblings teach is tested."""
+    rng = np.random.default_rng(problem.tokens)
+    rows = rng.choice(len(space), count, replace=False)
+    times = tuple(rng.uniform(100, 300, count).tolist())
+    return Sibling(problem, tuple(space.configs[row] for row in rows), times)
+
+
+def test_siblings_far_behind_the_nearest_teach_nothing(key: StudyKey, space: Space) -> None:
+    """A guess from hundreds of studies would take seconds, in which a GPU waits."""
+    task = PriorTask(key.problem, key.device, space.configs, SMS)
+    near = [sibling(replace(key.problem, tokens=65 + t), space, 10) for t in range(12)]
+    wide = replace(key.problem, intermediate=16 * key.problem.intermediate)
+    far = [sibling(replace(wide, tokens=t), space, 10) for t in range(1, 9)]
+    alone, among = sibling_prior(task, near), sibling_prior(task, [*far, *near])
+    assert alone is not None
+    assert among is not None
+    assert np.array_equal(alone.log_us, among.log_us)
