@@ -1,4 +1,4 @@
-"""Mutations of a module's syntax tree: small wrong turns that a test of the module should notice."""
+"""Mutations of a module's syntax tree: small errors that a test of the module should notice."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
+
+Make = Callable[[], ast.AST]
+"""Makes the node that stands in place of another."""
 
 _COMPARED: dict[type[ast.cmpop], tuple[type[ast.cmpop], ...]] = {
     ast.Lt: (ast.LtE, ast.GtE),
@@ -102,43 +106,83 @@ def _fields(mutant: Mutant) -> dict[str, object]:
     return {name: getattr(mutant, name) for name in Mutant.__dataclass_fields__}
 
 
-def _variants(node: ast.AST, parents: dict[ast.AST, ast.AST]) -> list[Callable[[], ast.AST]]:
+def _variants(node: ast.AST, parents: dict[ast.AST, ast.AST]) -> list[Make]:
     """Return makers of what may stand in place of a node."""
-    match node:
-        case ast.Compare(left=left, ops=[op], comparators=[right]):
-            return [
-                lambda other=other: ast.Compare(left, [other()], [right])  # type: ignore[misc]
-                for other in _COMPARED[type(op)]
-            ]
-        case ast.BoolOp(op=op, values=values):
-            other = ast.Or() if isinstance(op, ast.And) else ast.And()
-            return [lambda: ast.BoolOp(other, values)]
-        case ast.UnaryOp(op=ast.Not() | ast.USub(), operand=operand):
-            return [lambda: operand]
-        case ast.BinOp(left=left, op=op, right=right) if type(op) in _COMPUTED:
-            if any(isinstance(one, ast.JoinedStr) or _is_str(one) for one in (left, right)):
-                return []
-            return [lambda: ast.BinOp(left, _COMPUTED[type(op)](), right)]
-        case ast.Constant(value=bool() as value):
-            return [lambda: ast.Constant(not value)]
-        case ast.Constant(value=int() as number):
-            return [lambda: ast.Constant(number + 1), lambda: ast.Constant(number - 1)]
-        case ast.Constant(value=float() as number):
-            return [lambda: ast.Constant(number * 2 or 1.0), lambda: ast.Constant(number / 2)]
-        case ast.Call(func=ast.Name(id=name), args=args, keywords=words) if name in _CALLED:
-            return [lambda: ast.Call(ast.Name(_CALLED[name]), args, words)]
-        case ast.Return(value=value) if value is not None and not _is_none(value):
-            return [lambda: ast.Return(ast.Constant(None))]
-        case ast.Subscript(value=value, slice=ast.Slice()):
-            return [lambda: value]
-        case ast.comprehension(target=target, iter=source, ifs=[_], is_async=is_async):
-            return [lambda: ast.comprehension(target, source, [], is_async)]
-        case ast.keyword() if isinstance(parents.get(node), ast.Call):
-            return []
-        case ast.Name() | ast.Attribute() | ast.Call() if _is_condition(node, parents):
-            assert isinstance(node, ast.expr)
-            return [lambda: ast.UnaryOp(ast.Not(), node)]
+    makers = next((of for kind, of in _MAKERS.items() if isinstance(node, kind)), None)
+    made = makers(node) if makers else []
+    if not made and isinstance(node, (ast.Name, ast.Attribute, ast.Call)):
+        return [lambda: ast.UnaryOp(ast.Not(), node)] if _is_condition(node, parents) else []
+    return made
+
+
+def _of_compare(node: ast.Compare) -> list[Make]:
+    if len(node.ops) > 1:
+        return []
+
+    def make(other: type[ast.cmpop]) -> Make:
+        return lambda: ast.Compare(node.left, [other()], node.comparators)
+
+    return [make(other) for other in _COMPARED[type(node.ops[0])]]
+
+
+def _of_bool_op(node: ast.BoolOp) -> list[Make]:
+    other = ast.Or() if isinstance(node.op, ast.And) else ast.And()
+    return [lambda: ast.BoolOp(other, node.values)]
+
+
+def _of_unary_op(node: ast.UnaryOp) -> list[Make]:
+    return [lambda: node.operand] if isinstance(node.op, (ast.Not, ast.USub)) else []
+
+
+def _of_bin_op(node: ast.BinOp) -> list[Make]:
+    is_text = any(isinstance(one, ast.JoinedStr) or _is_str(one) for one in (node.left, node.right))
+    if is_text or type(node.op) not in _COMPUTED:
+        return []
+    return [lambda: ast.BinOp(node.left, _COMPUTED[type(node.op)](), node.right)]
+
+
+def _of_constant(node: ast.Constant) -> list[Make]:
+    value = node.value
+    if isinstance(value, bool):
+        return [lambda: ast.Constant(not value)]
+    if isinstance(value, int):
+        return [lambda: ast.Constant(value + 1), lambda: ast.Constant(value - 1)]
+    if isinstance(value, float):
+        return [lambda: ast.Constant(value * 2 or 1.0), lambda: ast.Constant(value / 2 or -1.0)]
     return []
+
+
+def _of_call(node: ast.Call) -> list[Make]:
+    if not isinstance(node.func, ast.Name) or node.func.id not in _CALLED:
+        return []
+    other = _CALLED[node.func.id]
+    return [lambda: ast.Call(ast.Name(other), node.args, node.keywords)]
+
+
+def _of_return(node: ast.Return) -> list[Make]:
+    is_nothing = node.value is None or _is_none(node.value)
+    return [] if is_nothing else [lambda: ast.Return(ast.Constant(None))]
+
+
+def _of_subscript(node: ast.Subscript) -> list[Make]:
+    return [lambda: node.value] if isinstance(node.slice, ast.Slice) else []
+
+
+def _of_comprehension(node: ast.comprehension) -> list[Make]:
+    return [lambda: ast.comprehension(node.target, node.iter, [], node.is_async)] * len(node.ifs)
+
+
+_MAKERS: dict[type[ast.AST], Callable[[Any], list[Make]]] = {
+    ast.Compare: _of_compare,
+    ast.BoolOp: _of_bool_op,
+    ast.UnaryOp: _of_unary_op,
+    ast.BinOp: _of_bin_op,
+    ast.Constant: _of_constant,
+    ast.Call: _of_call,
+    ast.Return: _of_return,
+    ast.Subscript: _of_subscript,
+    ast.comprehension: _of_comprehension,
+}
 
 
 def _is_condition(node: ast.AST, parents: dict[ast.AST, ast.AST]) -> bool:
