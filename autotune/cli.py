@@ -1,19 +1,24 @@
-"""The command line: parses, dispatches, and turns errors into one line and an exit code."""
+"""The command line: parses, hides passwords, dispatches, turns errors into one line and a code."""
 
 from __future__ import annotations
 
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from rich.logging import RichHandler
 
-from autotune.commands.hide_logins import hide_logins
 from autotune.commands.output import Output
 from autotune.commands.registry import Command, make_parser
-from autotune.errors import AutotuneError
+from autotune.errors import AutotuneError, StorageError
 from autotune.exit_codes import ExitCode
+
+if TYPE_CHECKING:
+    pass
+
+_log = logging.getLogger(__name__)
 
 
 def run_command_line(argv: Sequence[str]) -> int:
@@ -58,3 +63,35 @@ def _storage_errors() -> tuple[type[Exception], ...]:
     from autotune.studies.storage.retry import STORAGE_ERRORS  # Optuna: not for ``--help``
 
     return STORAGE_ERRORS
+
+
+def hide_logins(argv: Sequence[str], storages: Iterable[str | None]) -> None:
+    """Show other users this process without the storages' passwords, where its words have any.
+
+    Until this call they were to be seen: AUTOTUNE_STORAGE, or the database's own file
+    of passwords, never shows them.
+    """
+    shown = list(argv)
+    for storage in filter(None, storages):
+        shown = _scrubbed(shown, storage)
+    if shown == list(argv):
+        return
+    try:
+        from setproctitle import setproctitle
+    except ImportError:
+        _log.warning(
+            "other users of this machine can read the password in the command line: put the URL "
+            "into AUTOTUNE_STORAGE instead of --storage"
+        )
+        return
+    setproctitle(" ".join(("autotune", *shown)))
+
+
+def _scrubbed(words: list[str], storage: str) -> list[str]:
+    from autotune.studies.storage.url import parse_address, scrub  # SQLAlchemy: not for ``--help``
+
+    try:
+        address = parse_address(storage)
+    except StorageError:
+        return words  # the command says so
+    return [scrub(address, word) for word in words]

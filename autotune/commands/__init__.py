@@ -9,6 +9,4 @@ Each has ``add_flags(parser)`` and ``run(flags, output)``; ``registry`` lists th
 | storage_flag | ``--storage``, ``--model`` and the studies that they choose |
 | output | results to stdout, notes to stderr, ``--json`` |
 | look | ``status`` and ``best``: one look at a storage, or again and again with ``--watch`` |
-| hide_logins | takes passwords out of the command line that other users see |
-| doctor_checks | what ``doctor`` says of GPUs, folders and disks |
 """

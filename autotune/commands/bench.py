@@ -1,4 +1,4 @@
-"""``bench``."""
+"""``bench``: times given configs, without tuning."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from autotune.commands.flags import add_tuning_flags, run_settings
 from autotune.commands.output import Output
 from autotune.errors import UsageError
 from autotune.exit_codes import ExitCode
-from autotune.report.terminal.progress import device_line
+from autotune.report.terminal.run_display import device_line
 from autotune.report.terminal.tables import rows_table
 from autotune.spec.config import Config
 from autotune.spec.measurement import Measurement, routing_us, typical_us
@@ -25,7 +25,7 @@ _KEYS = ("BLOCK_SIZE_M", "BLOCK_SIZE_N", "BLOCK_SIZE_K", "GROUP_SIZE_M", "num_wa
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Those of ``run``, and which configs."""
+    """Add the flags of ``run``, and which configs are timed."""
     add_tuning_flags(parser)
     parser.add_argument(
         "--configs",
@@ -45,7 +45,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(flags: argparse.Namespace, output: Output) -> int:
-    """Time given configs. 1 where any could not be measured."""
+    """Time given configs. FAILED where any could not be measured."""
     configs, files = (
         parse_configs(flags.configs or []),
         list(dict.fromkeys(flags.config_file or [])),
@@ -100,7 +100,7 @@ def _shown(value: Any) -> Any:
 
 
 def _summary(rows: list[Row], files: list[Path]) -> list[str]:
-    """A line a file: how often it wins, and how it stands against the first."""
+    """Return a line for each file: how often it wins, and how it stands against the first."""
     lines = []
     for number, path in enumerate(files, 1):
         wins = sum(row.winner == str(path) for row in rows)
@@ -117,7 +117,7 @@ def _summary(rows: list[Row], files: list[Path]) -> list[str]:
 
 
 def parse_configs(numbers: list[int]) -> list[Config]:
-    """Six numbers each, in the engines' key order. Raises UsageError for another count."""
+    """Read six numbers a config, in the engines' key order. Raises UsageError for another count."""
     size = len(_KEYS)
     if len(numbers) % size:
         raise UsageError(
@@ -137,7 +137,7 @@ def _halves(measurement: Measurement) -> dict[str, float]:
 
 
 def _by_routing(measurement: Measurement | None, names: list[str]) -> dict[str, float | None]:
-    """Under each of several routings; ``us`` is then their geometric mean."""
+    """Return the time under each of several routings; ``us`` is then their geometric mean."""
     if measurement is None:
         return dict.fromkeys(f"{name} us" for name in names)
     us = routing_us(measurement.samples_us, len(names)) if names else ()

@@ -84,7 +84,7 @@ def _check_capture_flags(flags: argparse.Namespace, output: Output) -> None:
 
 
 def _captured(flags: argparse.Namespace, output: Output) -> RoutingTrace:
-    from autotune.report.terminal.token_bar import token_bar
+    from autotune.report.terminal.bars import token_bar
     from autotune.routing.capture import capture
     from autotune.routing.prompts import texts_of
 

@@ -1,4 +1,4 @@
-"""``compare``."""
+"""``compare``: kernels side by side, in plots and data."""
 
 from __future__ import annotations
 
@@ -69,9 +69,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(flags: argparse.Namespace, output: Output) -> int:
-    """Measure, write, say where. 1 where a provider is of an unknown version, crashed, or
+    """Measure, write, say where. FAILED where a provider is of an unknown version, crashed, or
     computed wrongly."""
-    from autotune.report.comparison.providers import point_rows, table_rows, write_comparison
+    from autotune.report.comparison import point_rows, table_rows, write_comparison
 
     settings = _settings(flags)
     if settings.gpu is None:
@@ -123,7 +123,7 @@ def _settings(flags: argparse.Namespace) -> CompareSettings:
 
 
 def _gpu(device: str) -> int | None:
-    """The GPU's index, None for the CPU. Raises UsageError."""
+    """Return the GPU's index, None for the CPU. Raises UsageError."""
     if device == "cpu" or (device == "auto" and not has_gpu()):
         return None
     match = re.fullmatch(r"auto|cuda(?::(\d+))?", device)
@@ -133,7 +133,7 @@ def _gpu(device: str) -> int | None:
 
 
 def _labelled(text: str, number: int) -> tuple[str, Path]:
-    """``LABEL:PATH``, or a path, which is "file 1", "file 2", …"""
+    """Read ``LABEL:PATH``, or a path, whose label is "file 1", "file 2", …"""
     label, separator, path = text.partition(":")
     labelled = bool(separator) and not Path(text).exists()
     found = Path(path if labelled else text)

@@ -1,4 +1,4 @@
-"""``convert``."""
+"""``convert``: makes an engine's file legal for another engine."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from autotune.exit_codes import ExitCode
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """From what to what, and what the file does not say."""
+    """Add the file, its engine and the other, and facts that the file does not hold."""
     parser.add_argument("file", type=Path)
     parser.add_argument("--from", dest="source", choices=tuple(ENGINES), required=True)
     parser.add_argument("--to", dest="target", choices=tuple(ENGINES), required=True)

@@ -27,21 +27,21 @@ _log = logging.getLogger(__name__)
 
 
 class _Server(ThreadingMixIn, WSGIServer):
-    """One thread a request: a browser asks for several things at once."""
+    """A server with a thread for each request: a browser asks for several things at once."""
 
     daemon_threads = True
     allow_reuse_address = False
 
 
 class _QuietHandler(WSGIRequestHandler):
-    """Requests go to the debug log."""
+    """A handler whose requests go to the debug log."""
 
     def log_message(self, format: str, *args: Any) -> None:
         _log.debug(format, *args)
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """What to show, and where."""
+    """Add which storage is shown, and the address."""
     add_storage_flag(parser)
     parser.add_argument("--host", default="127.0.0.1", help="(127.0.0.1: this machine only)")
     parser.add_argument("--port", type=int, default=8080, help="a free one if taken (8080)")
@@ -88,7 +88,8 @@ def _artifacts(folder: Path) -> Any:
 
 
 def _serve(host: str, port: int, app: Any) -> WSGIServer:
-    """On ``port``, or a free one where that is taken. Raises UsageError for a host not ours."""
+    """Listen on ``port``, or a free one where that is taken. Raises UsageError for a host that is
+    not this machine's."""
     try:
         return _make(host, port if _is_free(host, port) else 0, app)
     except OSError as error:
@@ -105,7 +106,7 @@ def _make(host: str, port: int, app: Any) -> WSGIServer:
 
 
 def _is_free(host: str, port: int) -> bool:
-    """False too where somebody listens on the port under another address of this machine."""
+    """Return False too where somebody listens on the port under another address of the machine."""
     family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -6,11 +6,12 @@ import argparse
 import importlib.metadata
 import os
 import platform
+import shutil
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from autotune.commands.doctor_checks import Check, folder_check, gpu_checks
+from autotune.backends.gpu.smi import Gpu, SmiFault, gpus, processes
 from autotune.commands.flags import add_device_flags, cache_dir, device_selector
 from autotune.commands.output import Output
 from autotune.commands.storage_flag import add_storage_flag
@@ -21,15 +22,28 @@ from autotune.report.terminal.tables import rows_table
 from autotune.studies.storage.open import close_storage, open_storage
 from autotune.studies.storage.url import public_url
 
+_MIN_FREE_BYTES = 2 << 30
+"""A compile cache of a whole run takes a few hundred MB; a full disk stops everything."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One line of the answer: ``state`` is ok, warning or error."""
+
+    what: str
+    state: str
+    detail: str
+
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """What a run would use."""
+    """Add the flags that say what a run would use."""
     add_device_flags(parser)
     add_storage_flag(parser)
 
 
 def run(flags: argparse.Namespace, output: Output) -> int:
-    """1 where something would stop a run. ``docs/errors.md`` says what to do about each."""
+    """Check the machine. FAILED where something would stop a run; ``docs/errors.md`` says what to
+    do about each."""
     rows = [asdict(check) for check in _checks(flags)]
     output.result({"checks": rows}, rows_table(rows))
     return ExitCode.FAILED if any(row["state"] == "error" for row in rows) else ExitCode.DONE
@@ -66,7 +80,7 @@ def _storage(url: str) -> Check:
 
 
 def _engine(engine: Engine) -> Check:
-    """Which version, and where it looks for config files. The engine is never imported."""
+    """Say which version there is, and the folder of its config files; nothing is imported."""
     shipped = engine.installed_config_folder()
     if shipped is None:
         installed = "not installed here"
@@ -86,3 +100,43 @@ def _version(name: str) -> str:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         return "an unknown version"
+
+
+def gpu_checks(*, needed: bool) -> Iterator[Check]:
+    """Check driver, clocks, other processes. ``needed``: a run would measure on a GPU."""
+    found = gpus()
+    if found is None:
+        state = "warning" if needed else "ok"
+        yield Check("NVIDIA driver", state, "no nvidia-smi: nothing is known of clocks and others")
+    elif isinstance(found, SmiFault):
+        yield Check("NVIDIA driver", "error" if needed else "warning", found.reason)
+    else:
+        for gpu in found:
+            yield from _gpu(gpu)
+        yield _others(processes())
+
+
+def _gpu(gpu: Gpu) -> Iterator[Check]:
+    what = f"GPU {gpu.index}"
+    yield Check(what, "ok", f"{gpu.name}, driver {gpu.driver}")
+    clocks = f"SM clock {gpu.sm_mhz} of at most {gpu.max_sm_mhz} MHz"
+    if gpu.slowed:
+        yield Check(f"{what} clocks", "warning", f"{clocks}; slowed by {', '.join(gpu.slowed)}")
+    else:
+        yield Check(f"{what} clocks", "ok", clocks)
+
+
+def _others(found: list[str]) -> Check:
+    if not found:
+        return Check("GPU in use", "ok", "no other process computes on a GPU")
+    return Check("GPU in use", "warning", f"times will be disturbed by {'; '.join(found)}")
+
+
+def folder_check(what: str, folder: Path) -> Check:
+    """Check that a folder may be written, or made, and that there is room."""
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        return Check(what, "error", f"{folder} cannot be written")
+    free = shutil.disk_usage(existing).free
+    state = "warning" if free < _MIN_FREE_BYTES else "ok"
+    return Check(what, state, f"{folder}, {free / 2**30:.1f} GiB free")

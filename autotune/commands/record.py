@@ -1,4 +1,4 @@
-"""``record``."""
+"""``record``: measures a whole space into one file."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from autotune.commands.flags import (
 )
 from autotune.commands.output import Output
 from autotune.exit_codes import ExitCode
-from autotune.report.terminal.progress import seconds_words
-from autotune.report.terminal.recording import BarDisplay, LineDisplay
+from autotune.report.terminal.bars import BarDisplay, LineDisplay
+from autotune.report.terminal.run_display import seconds_words
 from autotune.report.terminal.tables import rows_table
 from autotune.settings import RecordSettings
 from autotune.studies.search.pruning import HOPELESS

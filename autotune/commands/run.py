@@ -13,8 +13,7 @@ from autotune.engines import ENGINES, WrittenFile
 from autotune.exit_codes import ExitCode
 from autotune.report.dashboard.artifacts import artifact_folder
 from autotune.report.dashboard.note_writer import NoteWriter
-from autotune.report.terminal.live import LiveDisplay
-from autotune.report.terminal.progress import PlainDisplay, seconds_words
+from autotune.report.terminal.run_display import LiveDisplay, PlainDisplay, seconds_words
 from autotune.report.terminal.tables import result_row, results_table
 from autotune.settings import RunSettings
 from autotune.spec.device import DeviceKind

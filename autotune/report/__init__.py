@@ -1,0 +1,12 @@
+"""The pages, pictures and displays that people see of runs: made from what runs and storages say.
+
+| file or folder | holds |
+|---|---|
+| terminal | displays of a run and of a recording, tables, the time left |
+| dashboard | notes and pictures for optuna-dashboard |
+| html | the page of ``report``: its sections and charts |
+| layers | the subject of the page: the tuned batch sizes of one layer |
+| comparison | the files of ``compare``: PNG, CSV, HTML |
+| routing_stats | the rows and the picture of ``routing-stats`` |
+| style | colours, axes and the file formats of every picture |
+"""

@@ -1,4 +1,4 @@
-"""What a report is about: every tuned batch size of one layer on one device, together."""
+"""The subject of a report: every tuned batch size of one layer on one device, together."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from autotune.engines import ENGINES
+from autotune.engines import ENGINES, Found
+from autotune.errors import EngineFileError
 from autotune.routing.draw import drawable
 from autotune.spec.config import AnyConfig, pair_of
 from autotune.spec.device import Device, DeviceKind
 from autotune.spec.problem import Problem
+from autotune.studies.pairs import completed_as_asked
 from autotune.studies.selection.finalists import Finalist
 from autotune.studies.study_record import StoredStudy
 from autotune.studies.trial_record import Measured
@@ -25,7 +27,7 @@ _KIND_WORDS = {
 
 
 @dataclass(frozen=True)
-class Point:
+class TunedSize:
     """One batch size: its study, and what it says to each engine that it serves."""
 
     study: StoredStudy
@@ -41,7 +43,7 @@ class Point:
 
     @cached_property
     def best_us(self) -> float | None:
-        """Of the fastest config that is written for any engine; None where nothing was measured."""
+        """Time of the fastest config that is written; None where nothing was measured."""
         times = [result.winner.geomean_us for result in self.results if result.winner]
         return min(times, default=None)
 
@@ -52,34 +54,34 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Layer:
-    """Points of one problem, ascending by batch size."""
+class TunedLayer:
+    """The batch sizes of one problem, ascending."""
 
-    points: tuple[Point, ...]
+    sizes: tuple[TunedSize, ...]
 
     @property
     def problem(self) -> Problem:
         """Any of its problems: only ``tokens`` and the loaded rank differ."""
-        return self.points[0].problem
+        return self.sizes[0].problem
 
     @property
     def device(self) -> Device:
-        return self.points[0].study.key.device
+        return self.sizes[0].study.key.device
 
     @property
     def tokens(self) -> list[int]:
-        return [point.tokens for point in self.points]
+        return [size.tokens for size in self.sizes]
 
     @property
     def engines(self) -> list[str]:
         """Names of the engines that this layer serves, in the project's order."""
-        served = {result.engine.name for point in self.points for result in point.results}
+        served = {result.engine.name for size in self.sizes for result in size.results}
         return [name for name in ENGINES if name in served]
 
     @property
     def model(self) -> str:
         """Every model that was tuned under this shape: models of one shape share studies."""
-        return ", ".join(sorted({point.study.attrs.model for point in self.points}))
+        return ", ".join(sorted({size.study.attrs.model for size in self.sizes}))
 
     @property
     def title(self) -> str:
@@ -92,30 +94,27 @@ class Layer:
         """True where the routing of its problems can be drawn here."""
         return self.problem == drawable(self.problem)
 
-    @property
-    def is_measured(self) -> bool:
-        return self.device.kind is DeviceKind.CUDA
 
-
-def layers_of(studies: Iterable[StoredStudy]) -> list[Layer]:
-    """Studies that differ in batch size alone go together; those without a trial are left out."""
-    groups: dict[tuple[Problem, Device], list[Point]] = {}
+def layers_of(studies: Iterable[StoredStudy]) -> list[TunedLayer]:
+    """Put studies that differ in batch size alone together; those without a trial are left out."""
+    groups: dict[tuple[Problem, Device], list[TunedSize]] = {}
     for study in studies:
         if study.trials:
-            point = Point(study, tuple(stored_results(study)))
-            groups.setdefault(same_layer(study), []).append(point)
-    ordered = (sorted(points, key=lambda point: point.tokens) for points in groups.values())
-    return [Layer(tuple(points)) for points in ordered]
+            size = TunedSize(study, tuple(stored_results(study)))
+            groups.setdefault(same_layer(study), []).append(size)
+    ordered = (sorted(sizes, key=lambda size: size.tokens) for sizes in groups.values())
+    return [TunedLayer(tuple(sizes)) for sizes in ordered]
 
 
 def same_layer(study: StoredStudy) -> tuple[Problem, Device]:
-    """Equal for studies of one layer: the expert-parallel rank follows from the batch size."""
+    """Return a key that is equal for studies of one layer: its expert-parallel rank follows from
+    the batch size."""
     key = study.key
     return replace(key.problem, tokens=1, ep_rank=0), key.device
 
 
-def result_for(point: Point, engine: str) -> Result | None:
-    return next((result for result in point.results if result.engine.name == engine), None)
+def result_for(size: TunedSize, engine: str) -> Result | None:
+    return next((result for result in size.results if result.engine.name == engine), None)
 
 
 def is_default(result: Result) -> bool:
@@ -124,8 +123,41 @@ def is_default(result: Result) -> bool:
     return default is not None and pair_of(result.config) == pair_of(default)
 
 
+def speedup_of(size: TunedSize, engine: str) -> float | None:
+    """Return the time of the engine's default over that of what is written; None without both."""
+    result = result_for(size, engine)
+    if result is None or result.winner is None or result.default_us is None:
+        return None
+    return result.default_us / result.winner.geomean_us
+
+
 def time_of(result: Result, config: AnyConfig) -> float | None:
-    """Mean µs of a config in this study: as a finalist, else as a trial; None if never timed."""
+    """Return the mean µs of a config: as a finalist, else as a trial; None if never timed."""
     complete = (entry for entry in result.entries if entry.complete)
     timed: list[Finalist | Measured] = [*result.finalists, *complete]
     return next((entry.geomean_us for entry in timed if entry.config == config), None)
+
+
+def shipped_us(layer: TunedLayer, engine: str) -> dict[int, float]:
+    """Return batch size → µs of the shipped config, where one is found here and was measured."""
+    found = {}
+    for size in layer.sizes:
+        result, shipped = result_for(size, engine), shipped_config(size, engine)
+        if result is None or shipped is None:
+            continue
+        config = completed_as_asked(size.problem, layer.device, shipped.config)
+        time_us = time_of(result, config)
+        if time_us is not None:
+            found[size.tokens] = time_us
+    return found
+
+
+def shipped_config(size: TunedSize, engine: str) -> Found | None:
+    """Return the installed engine's own entry; None where it is not installed or ships none."""
+    folder = ENGINES[engine].installed_config_folder()
+    if folder is None:
+        return None
+    try:
+        return ENGINES[engine].lookup(folder, size.problem, size.study.key.device, size.tokens)
+    except EngineFileError:
+        return None

@@ -1,4 +1,4 @@
-"""What a recording says: load of experts and ranks, and what padding to BLOCK_SIZE_M costs."""
+"""Statistics of a recorded routing: load of experts and ranks, and the cost of padding."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _INSTANCES, _SEED = 10, 0
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Whose experts the recorded ids are."""
+    """The experts and ranks that the recorded ids stand for."""
 
     experts: int
     top_k: int
@@ -38,8 +38,8 @@ class Layout:
 
 @dataclass(frozen=True, slots=True)
 class Padding:
-    """Of one batch size under one routing, mean over the instances; under expert parallelism of
-    the most loaded rank."""
+    """The cost of padding at one batch size under one routing, mean over the instances; under
+    expert parallelism for the most loaded rank."""
 
     tokens: int
     routing: str
@@ -59,7 +59,8 @@ class RoutingStats:
 def routing_stats(
     recording: RoutingTrace, layout: Layout, batch_sizes: Sequence[int]
 ) -> RoutingStats:
-    """Raises UsageError where the recording is not of this layout. It is made known."""
+    """Make the statistics; the recording is made known. Raises UsageError where it is not of this
+    layout."""
     loads = expert_loads(recording, layout.experts, layout.top_k)
     make_known(recording)
     names = ("uniform", recording.routing)
@@ -68,7 +69,7 @@ def routing_stats(
 
 
 def padding(layout: Layout, tokens: int, routing: str) -> Padding:
-    """As the alignment kernel pads: each expert's rows are rounded up."""
+    """Count rows as the alignment kernel pads them: each expert's are rounded up."""
     problem = Problem(
         experts=layout.experts // layout.ep_size,
         top_k=layout.top_k,
@@ -87,7 +88,7 @@ def padding(layout: Layout, tokens: int, routing: str) -> Padding:
 
 
 def load_rows(stats: RoutingStats) -> Iterator[dict[str, Any]]:
-    """One for each layer, for people and for --json."""
+    """Yield a row for each layer, for people and for --json."""
     for load in stats.loads:
         row: dict[str, Any] = {
             "layer": load.layer,
@@ -103,7 +104,7 @@ def load_rows(stats: RoutingStats) -> Iterator[dict[str, Any]]:
 
 
 def padding_rows(stats: RoutingStats) -> Iterator[dict[str, Any]]:
-    """One for each batch size and routing: rows after padding over rows before."""
+    """Yield a row for each batch size and routing: rows after padding over rows before."""
     for each in stats.paddings:
         factors = {
             f"BLOCK_SIZE_M={block}": round(factor, 2)
@@ -113,7 +114,7 @@ def padding_rows(stats: RoutingStats) -> Iterator[dict[str, Any]]:
 
 
 def stats_picture(stats: RoutingStats) -> Picture:
-    """Loads of every layer, sorted, and the padding of every batch size."""
+    """Draw the loads of every layer, sorted, and the padding of every batch size."""
     figure, [left, right] = axes_row(2)
     shares = np.array([np.sort(load.rows)[::-1] / load.rows.mean() for load in stats.loads])
     places = np.arange(1, stats.layout.experts + 1)

@@ -61,13 +61,13 @@ class Picture:
         return self.image("png")
 
     def image(self, kind: str) -> bytes:
-        """As a file of one of ``IMAGES``."""
+        """Return the bytes of a file of one of ``IMAGES``."""
         buffer = io.BytesIO()
         self.figure.savefig(buffer, format=kind, dpi=_PNG_DPI)
         return buffer.getvalue()
 
     def data_uri(self) -> str:
-        """An SVG for an ``img``: sharp in print, and closed in itself."""
+        """Return an SVG for an ``img``: sharp in print, and closed in itself."""
         buffer = io.BytesIO()
         self.figure.savefig(buffer, format="svg", metadata={"Date": None})
         return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
@@ -75,7 +75,7 @@ class Picture:
 
 @contextmanager
 def styled() -> Iterator[None]:
-    """Everything that is drawn or saved within has the style."""
+    """Give the style to everything that is drawn or saved within."""
     with matplotlib.rc_context(_RC):
         yield
 
@@ -87,9 +87,9 @@ def axes_row(
     height: float = 3.4,
     layout: Literal["constrained"] | None = "constrained",
 ) -> tuple[Figure, list[Axes]]:
-    """A figure as wide as the page with its axes, row by row. Needs no window system.
+    """Make a figure as wide as the page, and its axes row by row. Needs no window system.
 
-    ``layout`` None is for who sets the margins: finding them takes half of drawing.
+    ``layout`` None is for callers that set the margins: finding them takes half of drawing.
     """
     figure = Figure(figsize=(9.2, height), layout=layout)
     FigureCanvasAgg(figure)
@@ -97,7 +97,7 @@ def axes_row(
 
 
 def token_axis(axes: Axes, tokens: Iterable[int]) -> None:
-    """Batch sizes on a logarithmic x axis, each with its tick."""
+    """Put batch sizes on a logarithmic x axis, each with its tick."""
     sizes = sorted(set(tokens))
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_locator(FixedLocator(sizes))
@@ -108,8 +108,16 @@ def token_axis(axes: Axes, tokens: Iterable[int]) -> None:
     axes.set_xlabel("batch size (tokens)")
 
 
+def log_scale(axes: Axes) -> None:
+    """Make the y axis logarithmic, with plain numbers at its ticks; of the minor ones 2 and 5."""
+    axes.set_yscale("log")
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.yaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "25" else "")
+    axes.tick_params(axis="y", which="minor", labelsize=7.5)
+
+
 def category_axis(axes: Axes, labels: Iterable[object]) -> None:
-    """One tick for each label, at 0, 1, 2 …"""
+    """Put one tick for each label on the x axis, at 0, 1, 2 …"""
     words = [str(label) for label in labels]
     axes.set_xticks(range(len(words)), words, fontsize=8)
     if len(words) > _CROWDED:

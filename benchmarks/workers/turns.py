@@ -33,7 +33,7 @@ from autotune.backends.gpu.lru_by_size import LruBySize
 from autotune.backends.options import MeasurerOptions
 from autotune.backends.replay.measurer import ReplayMeasurer
 from autotune.backends.replay.recording_format import read_recording
-from autotune.report.terminal.progress import PlainDisplay
+from autotune.report.terminal.run_display import PlainDisplay
 from autotune.settings import ModelSettings, RunSettings
 from autotune.spec.config import AnyConfig, Config
 from autotune.spec.problem import Problem

@@ -98,7 +98,7 @@ def _get(address: str, path: str) -> str:
 
 
 def _study_path(address: str) -> str:
-    """Of the one study that measures something."""
+    """Return the path of the one study that measures something."""
     studies = json.loads(_get(address, "api/studies"))["study_summaries"]
     [study_id] = [s["study_id"] for s in studies if s["study_name"].startswith("E=8,")]
     return f"api/studies/{study_id}"

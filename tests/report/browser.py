@@ -47,7 +47,7 @@ def chromium(profile: Path) -> Iterator[Any]:
 
 
 def console_lines(driver: Any) -> list[str]:
-    """What the page's console said since the last call."""
+    """Return the lines of the page's console since the last call."""
     return [entry["message"] for entry in driver.get_log("browser")]
 
 

@@ -12,7 +12,7 @@ from autotune.studies.study_record import StoredStudy, stored_studies
 
 @dataclass(frozen=True)
 class Finished:
-    """Where a run left everything."""
+    """The files that a run left."""
 
     storage: str
     artifacts: Path

@@ -1,4 +1,4 @@
-"""What people see: the report and the dashboard of a live run, in a browser."""
+"""The report, and the dashboard of a live run, in a browser."""
 
 from __future__ import annotations
 

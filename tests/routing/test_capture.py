@@ -404,7 +404,7 @@ def test_an_interrupted_recording_says_so(
     def bar(*_: Any, **__: Any) -> Any:
         return nullcontext(lambda done, _: signal.raise_signal(signal.SIGINT) if done else None)
 
-    monkeypatch.setattr("autotune.report.terminal.token_bar.token_bar", bar)
+    monkeypatch.setattr("autotune.report.terminal.bars.token_bar", bar)
     (tmp_path / "texts").write_text("SOME TEXT\nAND MORE")
     words = ["capture-routing", "--model", str(checkpoint), "--prompts", str(tmp_path / "texts")]
     assert run_command_line([*words, "--output-dir", str(tmp_path / "ids")]) == 130

@@ -12,10 +12,10 @@ import pytest
 from small_landscape import SHAPE, save_landscape  # type: ignore[import-not-found]
 
 from autotune.errors import UsageError
+from autotune.report.html.comparisons import routings_section
 from autotune.report.html.page import write_report
-from autotune.report.html.routing_section import routings_section
 from autotune.report.layers import layers_of
-from autotune.report.terminal.progress import PlainDisplay
+from autotune.report.terminal.run_display import PlainDisplay
 from autotune.routing.trace import LayerRows, RoutingTrace, make_known
 from autotune.routing.trace_files import write_trace
 from autotune.settings import ModelSettings, RunSettings

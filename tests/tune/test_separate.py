@@ -13,7 +13,7 @@ from small_landscape import save_times  # type: ignore[import-not-found]
 
 from autotune.engines import ENGINES, check_file
 from autotune.errors import UsageError
-from autotune.report.terminal.progress import PlainDisplay
+from autotune.report.terminal.run_display import PlainDisplay
 from autotune.settings import ModelSettings, RunSettings
 from autotune.spec.config import Config, ConfigPair
 from autotune.spec.problem import KernelMode

@@ -13,7 +13,7 @@ from small_landscape import SHAPE  # type: ignore[import-not-found]
 
 from autotune.engines import ENGINES
 from autotune.errors import DeviceError, EngineFileError
-from autotune.report.terminal.progress import PlainDisplay
+from autotune.report.terminal.run_display import PlainDisplay
 from autotune.settings import ModelSettings, RunSettings
 from autotune.studies.coordination.leases import Lease
 from autotune.studies.lifecycle import EndReason, StudyEnd

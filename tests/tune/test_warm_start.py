@@ -10,7 +10,7 @@ import pytest
 
 from autotune.engines import ENGINES
 from autotune.errors import EngineFileError, UsageError
-from autotune.report.terminal.progress import PlainDisplay
+from autotune.report.terminal.run_display import PlainDisplay
 from autotune.settings import ModelSettings, RunSettings
 from autotune.spec.config import Config, ConfigPair
 from autotune.spec.device import Device, DeviceKind, Target

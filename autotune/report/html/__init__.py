@@ -1,0 +1,13 @@
+"""The page that ``report`` writes: one file without scripts, that loads nothing.
+
+| file | holds |
+|---|---|
+| page | the whole page and its PNG files |
+| document | pieces of HTML: section, figure, table |
+| layer_section | the section of one layer: tables of results, of nearest keys, of settings |
+| result_charts | charts of times, speed-ups and shares of the roofline |
+| search_charts | charts of convergence, outcomes, time spent, and of which parameter decides |
+| comparisons | the sections of two storages side by side, and of routings |
+| roofline | the least time that a GPU's stated ceilings allow |
+| time_breakdown | the seconds of a study's trials |
+"""

@@ -1,31 +1,64 @@
-"""The parts of a report about one layer."""
+"""The section of a report about one layer: figures, charts, and the tables behind them."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from statistics import fmean
+from typing import Any
 
+import numpy as np
+
+from autotune.backends.estimate.model import model_us
+from autotune.backends.hardware import known_spec
+from autotune.backends.routed_rows import routed_rows
 from autotune.engines import ENGINES
+from autotune.errors import DeviceError
 from autotune.report.html import document
-from autotune.report.html.nearest_key import Nearest, nearest_losses
-from autotune.report.html.result_charts import rooflines_of, speedup_of
-from autotune.report.html.shipped import shipped_config
-from autotune.report.layers import Layer, is_default
+from autotune.report.html.roofline import rooflines_of
+from autotune.report.html.time_breakdown import wall_s
+from autotune.report.layers import (
+    TunedLayer,
+    TunedSize,
+    is_default,
+    result_for,
+    shipped_config,
+    speedup_of,
+    time_of,
+)
 from autotune.report.style import Picture
-from autotune.report.time_breakdown import wall_s
-from autotune.report.versions import version_rows
+from autotune.routing.draw import drawable
+from autotune.spec.config import AnyConfig, Config
 from autotune.spec.device import DeviceKind
+from autotune.studies.lifecycle import EndReason
 
 _LABEL = {
     DeviceKind.ESTIMATE: "Nothing here was measured: configs were compiled for this GPU and their "
     "times come from a model.",
     DeviceKind.REPLAY: "Replayed from a recording; nothing was measured in this run.",
 }
+_ROUTINGS, _SEED = 3, 0
+"""Instances for the model's guess; its error is larger than what more of them would change."""
+_PRIVATE = ("output_dir", "cache_dir")
+"""Settings that name folders of the machine that tuned: a report may be passed on."""
 
 
-def layer_section(layer: Layer, pictures: Sequence[Picture]) -> str:
-    """Figures first, charts, then the tables behind them."""
+@dataclass(frozen=True, slots=True)
+class NearestKeyLoss:
+    """The loss of a tuned batch size if the engine file had no key for it."""
+
+    tokens: int
+    neighbour: int
+    """The nearest other key, as both engines look it up: ties go to the smaller."""
+    loss: float | None
+    """Time of its config over the best's, less 1; None where neither measured nor modelled."""
+    is_measured: bool
+    """False where the static time model guessed ``loss``."""
+
+
+def layer_section(layer: TunedLayer, pictures: Sequence[Picture]) -> str:
+    """Return the section: figures first, charts, then the tables behind them."""
     label = _LABEL.get(layer.device.kind)
     return document.section(
         layer.title,
@@ -40,16 +73,16 @@ def layer_section(layer: Layer, pictures: Sequence[Picture]) -> str:
     )
 
 
-def _tiles(layer: Layer) -> str:
-    trials = [trial for point in layer.points for trial in point.study.trials]
-    measured = sum(len(point.study.measured) for point in layer.points)
+def _tiles(layer: TunedLayer) -> str:
+    trials = [trial for size in layer.sizes for trial in size.study.trials]
+    measured = sum(len(size.study.measured) for size in layer.sizes)
     tiles = [
-        (f"{len(layer.points)}", "batch sizes"),
+        (f"{len(layer.sizes)}", "batch sizes"),
         (f"{measured}", "measurements"),
         (f"{wall_s(trials):.0f} s", "with a trial in work"),
     ]
     for engine in layer.engines:
-        gains = [gain for point in layer.points if (gain := speedup_of(point, engine))]
+        gains = [gain for size in layer.sizes if (gain := speedup_of(size, engine))]
         if gains:
             mean = math.exp(fmean(math.log(gain) for gain in gains))
             words = f"mean over {ENGINES[engine].title}'s default (largest {max(gains):.2f}×)"
@@ -58,27 +91,27 @@ def _tiles(layer: Layer) -> str:
     return f'<div class="tiles">{cells}</div>'
 
 
-def _results(layer: Layer) -> Iterator[str]:
+def _results(layer: TunedLayer) -> Iterator[str]:
     yield "<h3>The configs</h3>"
     yield document.paragraph(
         "BLOCK_SIZE_M x N x K, GROUP_SIZE_M, num_warps, num_stages. The interval (95 %) is of the "
-        "speed-up over the fastest rival, from finalists that were measured again side by side."
+        "speed-up over the fastest baseline, from finalists that were measured again side by side."
     )
     lines = rooflines_of(layer)
     header = ("engine", "config", "batch size", "µs", "default µs", "speed-up", "interval")
     rows = []
     for engine in layer.engines:
-        for point in layer.points:
-            for result in (r for r in point.results if r.engine.name == engine):
-                winner, gain = result.winner, speedup_of(point, engine)
+        for size in layer.sizes:
+            for result in (r for r in size.results if r.engine.name == engine):
+                winner, gain = result.winner, speedup_of(size, engine)
                 interval = winner.speedup_interval if winner else None
-                line = lines.get(point.tokens)
+                line = lines.get(size.tokens)
                 share = f"{line.bound_us / winner.geomean_us:.0%}" if line and winner else None
                 rows.append(
                     (
                         ENGINES[engine].title,
                         f"{result.config}{' (the default)' if is_default(result) else ''}",
-                        point.tokens,
+                        size.tokens,
                         _us(winner.geomean_us if winner else None),
                         _us(result.default_us),
                         f"{gain:.2f}×" if gain else None,
@@ -89,7 +122,7 @@ def _results(layer: Layer) -> Iterator[str]:
     yield document.table((*header, "of the roofline"), rows, words=2)
 
 
-def _nearest(layer: Layer) -> Iterator[str]:
+def _nearest(layer: TunedLayer) -> Iterator[str]:
     by_engine = {engine: nearest_losses(layer, engine) for engine in layer.engines}
     by_engine = {engine: losses for engine, losses in by_engine.items() if losses}
     if not by_engine:
@@ -108,19 +141,19 @@ def _nearest(layer: Layer) -> Iterator[str]:
     yield document.table(header, rows.values(), words=0)
 
 
-def _loss_words(loss: Nearest) -> str | None:
+def _loss_words(loss: NearestKeyLoss) -> str | None:
     if loss.loss is None:
         return None
     return f"{'' if loss.is_measured else '~'}{100 * loss.loss:+.1f} %"
 
 
-def _shipped(layer: Layer) -> Iterator[str]:
-    """What the engines that are installed here ship for this layer."""
+def _shipped(layer: TunedLayer) -> Iterator[str]:
+    """Yield the table of what the engines that are installed here ship for this layer."""
     rows = [
-        (ENGINES[engine].title, found.path.name, str(found.config), point.tokens, found.key)
+        (ENGINES[engine].title, found.path.name, str(found.config), size.tokens, found.key)
         for engine in layer.engines
-        for point in layer.points
-        if (found := shipped_config(point, engine)) is not None
+        for size in layer.sizes
+        if (found := shipped_config(size, engine)) is not None
     ]
     if rows:
         yield "<h3>Shipped with the installed engines</h3>"
@@ -130,3 +163,74 @@ def _shipped(layer: Layer) -> Iterator[str]:
 
 def _us(value: float | None) -> str | None:
     return None if value is None else f"{value:.1f}"
+
+
+def nearest_losses(layer: TunedLayer, engine: str) -> list[NearestKeyLoss]:
+    """Return a row for each batch size with a winner, where there are at least two."""
+    return list(_rows([p for p in layer.sizes if _winner(p, engine) is not None], engine))
+
+
+def _rows(sizes: list[TunedSize], engine: str) -> Iterator[NearestKeyLoss]:
+    for size in sizes if len(sizes) > 1 else ():
+        others = [other for other in sizes if other is not size]
+        other = min(others, key=lambda o: (abs(o.tokens - size.tokens), o.tokens))
+        own, foreign = _winner(size, engine), _winner(other, engine)
+        assert own is not None
+        assert foreign is not None
+        measured = _measured(size, engine, own, foreign)
+        loss = _modelled(size, own, foreign) if measured is None else measured
+        yield NearestKeyLoss(size.tokens, other.tokens, loss, is_measured=measured is not None)
+
+
+def _winner(size: TunedSize, engine: str) -> AnyConfig | None:
+    result = result_for(size, engine)
+    return result.winner.config if result is not None and result.winner else None
+
+
+def _measured(size: TunedSize, engine: str, own: AnyConfig, foreign: AnyConfig) -> float | None:
+    if own == foreign:
+        return 0.0
+    result = result_for(size, engine)
+    assert result is not None
+    ours, theirs = time_of(result, own), time_of(result, foreign)
+    return None if ours is None or theirs is None else theirs / ours - 1
+
+
+def _modelled(size: TunedSize, own: AnyConfig, foreign: AnyConfig) -> float | None:
+    spec = known_spec(size.study.key.device.name)
+    if spec is None or not isinstance(own, Config) or not isinstance(foreign, Config):
+        return None
+    if size.problem != drawable(size.problem):
+        return None
+    rows = [routed_rows(size.problem, instance, _SEED) for instance in range(_ROUTINGS)]
+    try:
+        ours, theirs = np.median(model_us(size.problem, [own, foreign], spec, rows), axis=0)
+    except DeviceError:
+        return None
+    return float(theirs / ours - 1)
+
+
+def version_rows(layer: TunedLayer) -> Iterator[tuple[str, object]]:
+    """Yield name and value of what the run was made with, as far as its studies say."""
+    device, attrs = layer.device, layer.sizes[-1].study.attrs
+    yield "Device", f"{device.kind.value}: {device.name} ({device.target})"
+    yield "Triton", device.triton_version
+    if device.method:
+        yield "Method", device.method
+    yield from attrs.machine.items()
+    settings = attrs.settings
+    yield "Settings", ", ".join(_words(settings))
+    yield "Studies", len(layer.sizes)
+    ends = [size.study.attrs.end for size in layer.sizes]
+    converged = sum(end is not None and end.reason is EndReason.CONVERGED for end in ends)
+    trials = settings.get("trials")
+    yield "Ended early", f"{converged} of them converged before {trials} measurements"
+
+
+def _words(settings: Mapping[str, Any]) -> Iterator[str]:
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            yield from _words(value)
+        elif name not in _PRIVATE and value not in (None, False, [], ""):
+            shown = " ".join(map(str, value)) if isinstance(value, list) else value
+            yield f"{name}={shown}"

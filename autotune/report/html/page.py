@@ -9,23 +9,28 @@ from pathlib import Path
 
 import autotune
 from autotune.engines.atomic import write_text
-from autotune.report.comparison.storages import Sides, compare_charts, compare_section, sides_of
 from autotune.report.html import document
+from autotune.report.html.comparisons import (
+    Sides,
+    compare_charts,
+    compare_section,
+    routings_section,
+    sides_of,
+)
 from autotune.report.html.layer_section import layer_section
 from autotune.report.html.result_charts import result_charts
-from autotune.report.html.routing_section import routings_section
 from autotune.report.html.search_charts import search_charts
-from autotune.report.layers import Layer, layers_of
+from autotune.report.layers import TunedLayer, layers_of
 from autotune.report.style import Picture, styled
 from autotune.studies.study_record import StoredStudy
 
 _MOST_LETTERS = 80
-"""Of a model's name in a file's name: file systems take 255 bytes."""
+"""The longest part of a model's name in a file's name: file systems take 255 bytes."""
 
 
 @dataclass(frozen=True, slots=True)
 class WrittenReport:
-    """Where everything is."""
+    """The files of a report."""
 
     page: Path
     pictures: tuple[Path, ...]
@@ -63,7 +68,7 @@ def write_report(
     return WrittenReport(page, tuple(pictures))
 
 
-def _parts(layers: Sequence[Layer], sides: Sequence[Sides]) -> Iterator[_Part]:
+def _parts(layers: Sequence[TunedLayer], sides: Sequence[Sides]) -> Iterator[_Part]:
     for number, layer in enumerate(layers, 1):
         pictures = (*result_charts(layer), *search_charts(layer))
         yield _Part(_slug(number, layer), layer_section(layer, pictures), pictures)
@@ -79,12 +84,12 @@ def _body(parts: Sequence[_Part]) -> Iterator[str]:
     yield from (part.text for part in parts)
 
 
-def _title(layers: Sequence[Layer]) -> str:
+def _title(layers: Sequence[TunedLayer]) -> str:
     models = sorted({layer.model for layer in layers})
     devices = sorted({layer.device.name for layer in layers})
     return f"{', '.join(models) or 'Nothing'} on {', '.join(devices) or 'no device'}"
 
 
-def _slug(number: int, layer: Layer) -> str:
+def _slug(number: int, layer: TunedLayer) -> str:
     name = re.sub(r"[^A-Za-z0-9]+", "-", layer.model.rsplit("/", maxsplit=1)[-1]).strip("-")
     return f"{number}-{name[:_MOST_LETTERS].lower() or 'layer'}"

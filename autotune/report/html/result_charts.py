@@ -7,12 +7,9 @@ from dataclasses import dataclass
 
 from matplotlib.axes import Axes
 
-from autotune.backends.hardware import known_spec
 from autotune.engines import ENGINES
-from autotune.errors import DeviceError
-from autotune.report.html.roofline import Roofline, roofline
-from autotune.report.html.shipped import shipped_us
-from autotune.report.layers import Layer, Point, result_for
+from autotune.report.html.roofline import Roofline, rooflines_of
+from autotune.report.layers import TunedLayer, result_for, shipped_us, speedup_of
 from autotune.report.style import (
     ENGINE_COLOURS,
     ENGINE_MARKERS,
@@ -23,6 +20,7 @@ from autotune.report.style import (
     Picture,
     axes_row,
     category_axis,
+    log_scale,
     token_axis,
 )
 from autotune.spec.problem import KernelMode
@@ -33,7 +31,7 @@ _BAR = 0.38
 
 @dataclass(frozen=True, slots=True)
 class _Look:
-    """Of one line."""
+    """The look of a line, and its name in the legend."""
 
     label: str
     colour: str
@@ -41,40 +39,20 @@ class _Look:
     style: str = "-"
 
 
-def result_charts(layer: Layer) -> Iterator[Picture]:
-    """Those for which the layer has figures."""
-    measured = [point for point in layer.points if point.best_us is not None]
+def result_charts(layer: TunedLayer) -> Iterator[Picture]:
+    """Yield the charts for which the layer has figures."""
+    measured = [size for size in layer.sizes if size.best_us is not None]
     if not measured:
         return
     rooflines = rooflines_of(layer)
     yield latency(layer, rooflines)
-    if any(speedup_of(point, engine) for point in measured for engine in layer.engines):
+    if any(speedup_of(size, engine) for size in measured for engine in layer.engines):
         yield speedup(layer)
     if rooflines:
         yield roofline_share(layer, rooflines)
 
 
-def rooflines_of(layer: Layer) -> dict[int, Roofline]:
-    """Batch size → roofline; empty where the device's ceilings are not known, or the recording
-    that was tuned on is not at hand."""
-    spec = known_spec(layer.device.name)
-    if spec is None or not layer.is_drawable:
-        return {}
-    try:
-        return {point.tokens: roofline(point.problem, spec) for point in layer.points}
-    except DeviceError:
-        return {}
-
-
-def speedup_of(point: Point, engine: str) -> float | None:
-    """Time of the engine's default over that of what is written; None where either is missing."""
-    result = result_for(point, engine)
-    if result is None or result.winner is None or result.default_us is None:
-        return None
-    return result.default_us / result.winner.geomean_us
-
-
-def latency(layer: Layer, rooflines: Mapping[int, Roofline]) -> Picture:
+def latency(layer: TunedLayer, rooflines: Mapping[int, Roofline]) -> Picture:
     figure, [axes] = axes_row(height=3.9)
     for engine in layer.engines:
         title, colour = ENGINES[engine].title, ENGINE_COLOURS[engine]
@@ -84,14 +62,11 @@ def latency(layer: Layer, rooflines: Mapping[int, Roofline]) -> Picture:
             _Look(f"{title} default", colour, ENGINE_MARKERS[engine]),
         )
         _line(axes, shipped_us(layer, engine), _Look(f"{title} shipped file", colour, "x", ":"))
-    best = {point.tokens: point.best_us for point in layer.points if point.best_us}
+    best = {size.tokens: size.best_us for size in layer.sizes if size.best_us}
     _line(axes, best, _Look("tuned", OURS, "o"))
     bounds = {tokens: line.bound_us for tokens, line in rooflines.items()}
     _line(axes, bounds, _Look("roofline", GREY, "", "--"))
-    axes.set_yscale("log")
-    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    axes.yaxis.set_minor_formatter(lambda value, _: _minor_label(value))
-    axes.tick_params(axis="y", which="minor", labelsize=7.5)
+    log_scale(axes)
     axes.set_ylabel("µs")
     token_axis(axes, layer.tokens)
     axes.legend(loc="upper left")
@@ -106,13 +81,13 @@ def latency(layer: Layer, rooflines: Mapping[int, Roofline]) -> Picture:
     )
 
 
-def speedup(layer: Layer) -> Picture:
+def speedup(layer: TunedLayer) -> Picture:
     figure, [axes] = axes_row(height=3.3)
     engines = layer.engines
     for place, engine in enumerate(engines):
         shift = (place - (len(engines) - 1) / 2) * _BAR
-        for position, point in enumerate(layer.points):
-            value = speedup_of(point, engine)
+        for position, size in enumerate(layer.sizes):
+            value = speedup_of(size, engine)
             if value is None:
                 continue
             label = f"over {ENGINES[engine].title}'s default"
@@ -130,7 +105,7 @@ def speedup(layer: Layer) -> Picture:
                 ha="center",
                 va="bottom",
                 fontsize=7,
-                rotation=90 if len(layer.points) > 8 else 0,
+                rotation=90 if len(layer.sizes) > 8 else 0,
                 xytext=(0, 2),
                 textcoords="offset points",
             )
@@ -150,14 +125,14 @@ def speedup(layer: Layer) -> Picture:
     )
 
 
-def roofline_share(layer: Layer, rooflines: Mapping[int, Roofline]) -> Picture:
+def roofline_share(layer: TunedLayer, rooflines: Mapping[int, Roofline]) -> Picture:
     figure, [axes] = axes_row(height=3.0)
     memory, compute = {}, {}
-    for point in layer.points:
-        line = rooflines[point.tokens]
-        if point.best_us:
-            memory[point.tokens] = 100 * line.memory_us / point.best_us
-            compute[point.tokens] = 100 * line.compute_us / point.best_us
+    for size in layer.sizes:
+        line = rooflines[size.tokens]
+        if size.best_us:
+            memory[size.tokens] = 100 * line.memory_us / size.best_us
+            compute[size.tokens] = 100 * line.compute_us / size.best_us
     _line(axes, memory, _Look("of the memory bandwidth", GREEN, "o"))
     _line(axes, compute, _Look("of the matrix units' FLOP rate", PURPLE, "s"))
     axes.axhline(100, color=GREY, linestyle="--", linewidth=1)
@@ -174,8 +149,8 @@ def roofline_share(layer: Layer, rooflines: Mapping[int, Roofline]) -> Picture:
     )
 
 
-def _defaults(layer: Layer, engine: str) -> dict[int, float]:
-    results = ((point.tokens, result_for(point, engine)) for point in layer.points)
+def _defaults(layer: TunedLayer, engine: str) -> dict[int, float]:
+    results = ((size.tokens, result_for(size, engine)) for size in layer.sizes)
     return {tokens: r.default_us for tokens, r in results if r is not None and r.default_us}
 
 
@@ -186,9 +161,3 @@ def _line(axes: Axes, values: Mapping[int, float], look: _Look) -> None:
         axes.plot(
             sizes, heights, look.style, marker=look.marker, color=look.colour, label=look.label
         )
-
-
-def _minor_label(value: float) -> str:
-    """Of the minor ticks of a logarithmic axis, those at 2 and 5 are worth a number."""
-    digit = f"{value:e}"[0]
-    return f"{value:g}" if digit in "25" else ""

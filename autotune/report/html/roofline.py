@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from autotune.backends.hardware import GpuSpec
+from autotune.backends.hardware import GpuSpec, known_spec
 from autotune.backends.routed_rows import RoutedRows, routed_rows
+from autotune.errors import DeviceError
+from autotune.report.layers import TunedLayer
 from autotune.routing.draw import instances_of
 from autotune.spec.problem import Problem
 
@@ -17,9 +19,9 @@ _OUTPUT_BYTES = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
-    """Of one layer, mean over the routing instances. Each operand counts once, and what stays
-    between the two GEMMs not at all: the least that any kernel must move."""
+class LayerWork:
+    """Bytes and FLOPs of one layer, mean over the routing instances. Each operand counts once, and
+    what stays between the two GEMMs not at all: the least that any kernel must move."""
 
     bytes: float
     flops: float
@@ -36,25 +38,34 @@ class Roofline:
     def bound_us(self) -> float:
         return max(self.memory_us, self.compute_us)
 
-    @property
-    def is_memory_bound(self) -> bool:
-        return self.memory_us >= self.compute_us
 
-
-def work_of(problem: Problem) -> Work:
-    """Weights of the experts that got a token, the layer's input and output; both GEMMs' FLOPs."""
+def work_of(problem: Problem) -> LayerWork:
+    """Count the weights of the experts that got a token, the layer's input and output, and both
+    GEMMs' FLOPs."""
     count = instances_of(problem, _ROUTINGS)
     rows = [routed_rows(problem, instance, _SEED) for instance in range(count)]
-    return Work(bytes=_bytes(problem, rows), flops=_flops(problem, rows))
+    return LayerWork(bytes=_bytes(problem, rows), flops=_flops(problem, rows))
 
 
 def roofline(problem: Problem, spec: GpuSpec) -> Roofline:
-    """Raises DeviceError where the GPU has no rate for the dtype."""
+    """Return the least time. Raises DeviceError where the GPU has no rate for the dtype."""
     work = work_of(problem)
     return Roofline(
         memory_us=work.bytes / (spec.memory_gb_s * 1e3),
         compute_us=work.flops / (spec.dense_tflops(problem.dtype) * 1e6),
     )
+
+
+def rooflines_of(layer: TunedLayer) -> dict[int, Roofline]:
+    """Return batch size → roofline; empty where the device's ceilings are not known, or the
+    recording that was tuned on is not at hand."""
+    spec = known_spec(layer.device.name)
+    if spec is None or not layer.is_drawable:
+        return {}
+    try:
+        return {size.tokens: roofline(size.problem, spec) for size in layer.sizes}
+    except DeviceError:
+        return {}
 
 
 def _bytes(problem: Problem, rows: Sequence[RoutedRows]) -> float:
@@ -64,5 +75,5 @@ def _bytes(problem: Problem, rows: Sequence[RoutedRows]) -> float:
 
 
 def _flops(problem: Problem, rows: Sequence[RoutedRows]) -> float:
-    """Two for each weight that a row meets: up is [2N, H], down is [H, N]."""
+    """Count two for each weight that a row meets: up is [2N, H], down is [H, N]."""
     return fmean(row.total * 2 * 3 * problem.intermediate * problem.hidden for row in rows)

@@ -1,15 +1,20 @@
-"""Charts of how a run got there: convergence, outcomes, time spent."""
+"""Charts of how a run got there: convergence, outcomes, time, and what mattered."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import optuna
+from matplotlib.colors import LogNorm
+from optuna.importance import PedAnovaImportanceEvaluator
+from optuna.trial import create_trial
 
-from autotune.report.html.importance_charts import importance_charts
-from autotune.report.layers import Layer, Point
+from autotune.report.html.time_breakdown import TimeBreakdown, spent_on
+from autotune.report.layers import TunedLayer, TunedSize
 from autotune.report.style import (
     BLUE,
     GREEN,
@@ -24,11 +29,21 @@ from autotune.report.style import (
     axes_row,
     category_axis,
 )
-from autotune.report.time_breakdown import TimeBreakdown, spent_on
 from autotune.spec.arrays import Floats
 from autotune.studies.outcome import Outcome
-from autotune.studies.trial_record import outcome_counts
+from autotune.studies.study_record import StoredStudy
+from autotune.studies.trial_record import MEASURED, outcome_counts
 
+_SEQUENTIAL = "cividis"
+"""Made for colour-blind readers; its lightness alone tells the order."""
+_WORST = 2.0
+"""Slices end at so many times the best: what is slower teaches nothing here."""
+_COLUMNS = 3
+_FEWEST = 12
+"""Measured trials from which importances are shown: of fewer the good ones are a handful."""
+_GOOD = 0.25
+"""Share of a study's trials that counts as good. A search measures mostly good configs, and 20 of
+them: the evaluator's own tenth would be two."""
 _OUTCOME_COLOURS = {
     Outcome.OK.value: GREEN,
     Outcome.PRUNED.value: SKY,
@@ -43,18 +58,18 @@ _OUTCOME_COLOURS = {
 _HATCHED = (Outcome.COMPILE_TIMEOUT.value, Outcome.CRASHED.value, Outcome.RUN_TIMEOUT.value)
 
 
-def search_charts(layer: Layer) -> Iterator[Picture]:
-    """Those for which the layer has trials."""
-    if any(point.complete for point in layer.points):
+def search_charts(layer: TunedLayer) -> Iterator[Picture]:
+    """Yield the charts for which the layer has trials."""
+    if any(size.complete for size in layer.sizes):
         yield convergence(layer)
     yield outcomes(layer)
     yield time_spent(layer)
     yield from importance_charts(layer)
 
 
-def convergence(layer: Layer) -> Picture:
+def convergence(layer: TunedLayer) -> Picture:
     figure, [by_count, by_second] = axes_row(2)
-    curves = [_curve(point) for point in layer.points if point.complete]
+    curves = [_curve(size) for size in layer.sizes if size.complete]
     for count, seconds, regret in curves:
         by_count.step(count, regret, where="post", color=SKY, linewidth=0.8)
         by_second.step(seconds, regret, where="post", color=SKY, linewidth=0.8)
@@ -79,8 +94,8 @@ def convergence(layer: Layer) -> Picture:
     )
 
 
-def outcomes(layer: Layer) -> Picture:
-    counts = [outcome_counts(point.study.trials) for point in layer.points]
+def outcomes(layer: TunedLayer) -> Picture:
+    counts = [outcome_counts(size.study.trials) for size in layer.sizes]
     words = [w for w in _OUTCOME_COLOURS if any(w in count for count in counts)]
     words += sorted({w for count in counts for w in count} - set(words))
     bars = []
@@ -96,8 +111,8 @@ def outcomes(layer: Layer) -> Picture:
     )
 
 
-def time_spent(layer: Layer) -> Picture:
-    spent = [spent_on(point.study.trials) for point in layer.points]
+def time_spent(layer: TunedLayer) -> Picture:
+    spent = [spent_on(size.study.trials) for size in layer.sizes]
     bars = [
         _Bars(f"{label} ({seconds.sum():.0f} s)", colour, seconds)
         for label, colour, seconds in _kinds(spent)
@@ -122,9 +137,9 @@ class _Bars:
     hatch: str | None = None
 
 
-def _stacked(layer: Layer, bars: Sequence[_Bars], unit: str) -> Any:
+def _stacked(layer: TunedLayer, bars: Sequence[_Bars], unit: str) -> Any:
     figure, [axes] = axes_row(height=2.9)
-    places = range(len(layer.points))
+    places = range(len(layer.sizes))
     below = np.zeros(len(places))
     for bar in bars:
         axes.bar(
@@ -158,14 +173,14 @@ def _kinds(spent: list[TimeBreakdown]) -> Iterator[tuple[str, str, Floats]]:
         yield "verify, measure, wait", BLUE, rest
 
 
-def _curve(point: Point) -> tuple[list[int], list[float], list[float]]:
-    """Measurements and seconds so far, and by how many percent the best was yet to fall."""
-    times = {entry.trial_number: entry for entry in point.study.measured}
+def _curve(size: TunedSize) -> tuple[list[int], list[float], list[float]]:
+    """Return measurements and seconds so far, and by how many percent the best was yet to fall."""
+    times = {entry.trial_number: entry for entry in size.study.measured}
     best, seconds = float("inf"), 0.0
     count: list[int] = []
     elapsed: list[float] = []
     bests: list[float] = []
-    for trial in point.study.trials:
+    for trial in size.study.trials:
         seconds += trial.duration.total_seconds() if trial.duration else 0.0
         entry = times.get(trial.number)
         if entry is None:
@@ -176,3 +191,108 @@ def _curve(point: Point) -> tuple[list[int], list[float], list[float]]:
         bests.append(best)
     last = bests[-1]
     return count, elapsed, [min(100 * (value / last - 1), 1e3) for value in bests]
+
+
+def importance_charts(layer: TunedLayer) -> Iterator[Picture]:
+    """Yield the charts for which there are enough trials."""
+    by_size = {size.tokens: importances(size.study) for size in layer.sizes}
+    by_size = {tokens: shares for tokens, shares in by_size.items() if shares}
+    if by_size:
+        yield importance(by_size)
+    if any(size.complete for size in layer.sizes):
+        yield slices(layer)
+
+
+def importance(by_size: dict[int, dict[str, float]]) -> Picture:
+    """Draw one row for each parameter, one column for each batch size."""
+    names = list(dict.fromkeys(name for shares in by_size.values() for name in shares))
+    names.sort(key=lambda name: -sum(shares.get(name, 0.0) for shares in by_size.values()))
+    grid = np.array([[shares.get(name, 0.0) for shares in by_size.values()] for name in names])
+    figure, [axes] = axes_row(height=1.1 + 0.33 * len(names))
+    axes.imshow(grid, aspect="auto", cmap="Blues", vmin=0, vmax=max(0.6, float(grid.max())))
+    for row, column in np.ndindex(grid.shape):
+        share = grid[row, column]
+        colour = "white" if share > 0.4 else "black"
+        axes.text(column, row, f"{share:.0%}", ha="center", va="center", color=colour, fontsize=7.5)
+    category_axis(axes, by_size)
+    axes.set_yticks(range(len(names)), names)
+    axes.grid(visible=False)
+    axes.set_xlabel("batch size (tokens)")
+    return Picture(
+        "importance",
+        "Which parameter decides",
+        "PED-ANOVA: how far each parameter's values among a study's best quarter differ from all "
+        "that were measured. The search looks where it expects good configs, so this says what "
+        "still mattered there, not over the whole space.",
+        figure,
+    )
+
+
+def slices(layer: TunedLayer) -> Picture:
+    """Draw one panel for each parameter that varies: time over the study's best, by value."""
+    rows = [
+        (size.tokens, entry.config.as_keys(), entry.geomean_us / best)
+        for size in layer.sizes
+        if (best := min((e.geomean_us for e in size.complete), default=0.0))
+        for entry in size.study.measured
+    ]
+    values: dict[str, list[int]] = {}
+    for name in dict.fromkeys(key for _, keys, _ in rows for key in keys):
+        found = sorted({keys[name] for _, keys, _ in rows if name in keys})
+        if len(found) > 1:
+            values[name] = found
+    lines = -(-max(len(values), 1) // _COLUMNS)
+    figure, panels = axes_row(_COLUMNS, rows=lines, height=2.3 * lines + 0.2)
+    norm = LogNorm(min(layer.tokens), max(*layer.tokens, min(layer.tokens) + 1))
+    rng = np.random.default_rng(0)  # only spreads the dots sideways
+    for axes, name in zip(panels, values, strict=False):
+        shown = [(t, keys[name], ratio) for t, keys, ratio in rows if name in keys]
+        places = np.array([values[name].index(value) for _, value, _ in shown])
+        axes.scatter(
+            places + rng.uniform(-0.28, 0.28, len(places)),
+            [min(ratio, _WORST) for _, _, ratio in shown],
+            c=[tokens for tokens, _, _ in shown],
+            cmap=_SEQUENTIAL,
+            norm=norm,
+            s=9,
+            linewidths=0,
+            rasterized=True,  # hundreds of dots are smaller as pixels
+        )
+        axes.set_title(name)
+        category_axis(axes, values[name])
+        axes.set_ylim(0.97, _WORST + 0.03)
+    for axes in panels[len(values) :]:
+        axes.set_visible(False)
+    for axes in panels[::_COLUMNS]:
+        axes.set_ylabel("time over the best")
+    if len(set(layer.tokens)) > 1:
+        mapped = next(axes.collections[0] for axes in panels if axes.collections)
+        figure.colorbar(mapped, ax=panels, label="batch size (tokens)", format="%d", aspect=40)
+    return Picture(
+        "slices",
+        "Slices",
+        f"Every complete measurement by the value of each parameter; 1 is the best of its batch "
+        f"size, {_WORST:g} stands for that and slower.",
+        figure,
+    )
+
+
+def importances(study: StoredStudy) -> dict[str, float]:
+    """Return parameter → share of what tells good trials from the rest; they add up to 1.
+
+    Pruned trials count: what they are told is comparable. Empty for studies with fewer than
+    ``_FEWEST`` measured trials.
+    """
+    measured = [t for t in study.trials if t.state in MEASURED and t.value is not None]
+    if len(measured) < _FEWEST:
+        return {}
+    copy = optuna.create_study(direction="minimize")
+    copy.add_trials(
+        create_trial(params=t.params, distributions=t.distributions, value=t.value)
+        for t in measured  # the evaluator looks at complete trials alone
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        evaluator = PedAnovaImportanceEvaluator(target_quantile=_GOOD)
+        found = optuna.importance.get_param_importances(copy, evaluator=evaluator)
+    return dict(found)

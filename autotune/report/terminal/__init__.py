@@ -1,0 +1,9 @@
+"""Progress and results on a terminal.
+
+| file | holds |
+|---|---|
+| run_display | the displays of a run: redrawn on a terminal, log lines elsewhere |
+| bars | progress of ``record`` and ``capture-routing`` |
+| eta | the estimate of the time left |
+| tables | rows of results, studies and models, for people and for ``--json`` |
+"""

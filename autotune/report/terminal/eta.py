@@ -1,4 +1,4 @@
-"""How long a run will still take: a figure that falls as time passes, and may be believed."""
+"""An estimate of the seconds that a run will still take, which falls as time passes."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import Protocol
 
 _FEWEST = 3
 _LONGER = 1 / 3
-"""What is still to come at least, as a share of what was: for a study past its usual end."""
+"""A study past its usual end gets at least this share of its measurements more."""
 _PATIENCE = 5.0
 """So many usual gaps without a measurement, and the pace is no longer what it was."""
 
 
-class Searched(Protocol):
-    """As much of a study in work as tells how far it is."""
+class Progressing(Protocol):
+    """The part of a study in work that tells how far it is."""
 
     @property
     def entries(self) -> Sequence[object]:
-        """What was measured."""
+        """The measurements so far."""
 
     @property
     def target(self) -> int:
@@ -30,13 +30,13 @@ class Searched(Protocol):
 
     @property
     def ended(self) -> str:
-        """Why nothing more is measured, where the target was not reached."""
+        """The reason for an end before the target; empty where there is none."""
 
 
-def still_expected(studies: Sequence[Searched]) -> float:
-    """Measurements that will be made: as many as is usual for each study, and where some have
-    ended, as many times that as those needed. One that has gone on for long will go on for a while,
-    but not beyond its target."""
+def still_expected(studies: Sequence[Progressing]) -> float:
+    """Return the measurements that will be made: as many as is usual for each study, and where
+    some have ended, as many times that as those needed. One that has gone on for long will go
+    on for a while, but not beyond its target."""
     over = [s for s in studies if s.entries and _is_over(s)]
     used = sum(min(len(s.entries), s.target) / s.usual_end for s in over)
     ratio = (1.0 + used) / (1 + len(over))  # the first to end are the quickest
@@ -48,12 +48,12 @@ def still_expected(studies: Sequence[Searched]) -> float:
     )
 
 
-def _is_over(study: Searched) -> bool:
+def _is_over(study: Progressing) -> bool:
     return bool(study.ended) or len(study.entries) >= study.target
 
 
 class TimeLeft:
-    """Feed it every measurement with what remains; read it as often as you like.
+    """The seconds left, from the pace of the measurements: feed every one with what remains.
 
     The pace is that of the last half of all measurements: later ones are faster, once kernels are
     compiled, but they come in bursts, between which others are compiled. So a pause counts until

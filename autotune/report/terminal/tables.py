@@ -1,4 +1,4 @@
-"""Rows for people and for ``--json``: what was found, what is under way."""
+"""Rows for people and for ``--json``: results, studies, models."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Row = Mapping[str, Any]
 
 
 def result_row(result: Result) -> dict[str, Any]:
-    """The config to write for one engine and batch size, and how it compares."""
+    """Return the config to write for one engine and batch size, and how it compares."""
     winner, default_us = result.winner, result.default_us
     config = winner.config if winner else result.config
     return {
@@ -39,7 +39,7 @@ def result_row(result: Result) -> dict[str, Any]:
 
 
 def results_table(rows: Iterable[Row]) -> Table:
-    """One line for each ``result_row``."""
+    """Return a table with a line for each ``result_row``."""
     table = Table(box=None, padding=(0, 1), header_style="bold")
     for name in ("engine", "batch size", "µs", "default µs", "speed-up", "config"):
         table.add_column(name, justify="left" if name in ("engine", "config") else "right")
@@ -59,7 +59,7 @@ def results_table(rows: Iterable[Row]) -> Table:
 
 
 def status_row(study: StudySummary) -> dict[str, Any]:
-    """How far one study is."""
+    """Return how far one study is."""
     return {
         "study": study.name,
         "model": study.attrs.model,
@@ -74,7 +74,7 @@ def status_row(study: StudySummary) -> dict[str, Any]:
 
 
 def status_table(rows: Sequence[Row]) -> Table:
-    """One line per study."""
+    """Return a table with a line for each study."""
     table = Table(box=None, padding=(0, 1), header_style="bold")
     for name in ("study", "measured", "best µs", "state", "outcomes"):
         table.add_column(
@@ -89,7 +89,7 @@ def status_table(rows: Sequence[Row]) -> Table:
 
 
 def model_row(shape: ModelShape) -> dict[str, Any]:
-    """A catalogue entry: the whole model, before any split."""
+    """Return a catalogue entry: the whole model, before any split."""
     quantization = shape.quantization
     return {
         "model": shape.name,
@@ -106,7 +106,7 @@ def model_row(shape: ModelShape) -> dict[str, Any]:
 
 
 def _dtype_words(shape: ModelShape) -> str:
-    """What ``--dtype auto`` takes; the checkpoint's own word where these kernels lack it."""
+    """Return the dtype that ``--dtype auto`` takes; the checkpoint's word where kernels lack it."""
     quantization = shape.quantization
     if quantization is None:
         return shape.dtype.value
@@ -116,7 +116,7 @@ def _dtype_words(shape: ModelShape) -> str:
 
 
 def rows_table(rows: Sequence[Row]) -> Table:
-    """Any rows with the same fields; numbers to the right."""
+    """Return a table of any rows with the same fields; numbers to the right."""
     table = Table(box=None, padding=(0, 1), header_style="bold")
     for name, value in (rows[0] if rows else {}).items():
         table.add_column(name, justify="right" if isinstance(value, int | float) else "left")

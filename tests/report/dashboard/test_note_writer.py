@@ -20,7 +20,7 @@ from optuna_dashboard import get_note, save_note
 from autotune.report.dashboard import note_writer
 from autotune.report.dashboard.note_writer import NoteWriter, refresh_notes
 from autotune.report.dashboard.notes import NotedStudy
-from autotune.report.terminal.progress import PlainDisplay
+from autotune.report.terminal.run_display import PlainDisplay
 from autotune.studies.outcome import TrialResult
 from autotune.studies.storage.backup import back_up
 from autotune.studies.storage.open import open_storage

@@ -1,17 +1,18 @@
 from __future__ import annotations
 
 import re
+from dataclasses import astuple, replace
 from pathlib import Path
 
 import pytest
 from finished_run import Finished  # type: ignore[import-not-found]
 
 from autotune.backends.hardware import find_spec
-from autotune.report.html import result_charts
-from autotune.report.html.nearest_key import nearest_losses
+from autotune.report.html import layer_section, result_charts, roofline
+from autotune.report.html.layer_section import nearest_losses
 from autotune.report.html.page import write_report
-from autotune.report.layers import layers_of
-from autotune.report.time_breakdown import spent_on, wall_s
+from autotune.report.html.time_breakdown import spent_on, wall_s
+from autotune.report.layers import TunedLayer, TunedSize, layers_of
 
 
 def test_the_page_is_whole_and_asks_for_nothing(finished: Finished, tmp_path: Path) -> None:
@@ -31,7 +32,7 @@ def test_the_page_is_whole_and_asks_for_nothing(finished: Finished, tmp_path: Pa
 
 
 def test_a_known_gpu_has_its_roofline(finished: Finished, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(result_charts, "known_spec", lambda name: find_spec("H200"))
+    monkeypatch.setattr(roofline, "known_spec", lambda name: find_spec("H200"))
     [layer] = layers_of(finished.studies())
     assert "roofline" in [picture.slug for picture in result_charts.result_charts(layer)]
 
@@ -56,8 +57,24 @@ def test_the_neighbour_loses_what_was_measured(finished: Finished) -> None:
     assert all(loss.loss is None or loss.loss > -0.5 for loss in losses)
 
 
+@pytest.mark.parametrize("gpu", ["H200", None])
+def test_a_loss_that_was_not_measured_is_a_guess_or_nothing(
+    finished: Finished, monkeypatch: pytest.MonkeyPatch, gpu: str | None
+) -> None:
+    monkeypatch.setattr(layer_section, "known_spec", lambda _: find_spec(gpu) if gpu else None)
+    [layer] = layers_of(finished.studies())
+    one, many = layer.sizes
+    winner = one.results[0].winner
+    assert winner is not None
+    others = [entry for entry in many.study.measured if entry.config != winner.config]
+    results = tuple(replace(result, entries=others) for result in many.results)
+    [_, loss] = nearest_losses(TunedLayer((one, TunedSize(many.study, results))), "sglang")
+    assert not loss.is_measured
+    assert (loss.loss is None) is (gpu is None)
+
+
 def test_time_is_spent_within_the_trials(finished: Finished) -> None:
     for study in finished.studies():
         seconds = [t.duration.total_seconds() for t in study.trials if t.duration]
-        assert abs(spent_on(study.trials).total_s - sum(seconds)) < 1e-6
+        assert abs(sum(astuple(spent_on(study.trials))) - sum(seconds)) < 1e-6
         assert 0 < wall_s(study.trials) <= sum(seconds) + 1e-6

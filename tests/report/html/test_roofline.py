@@ -25,8 +25,9 @@ def test_one_token_reads_its_experts_alone() -> None:
 
 def test_few_tokens_are_bound_by_memory_and_many_by_compute() -> None:
     h200 = find_spec("H200")
-    assert roofline(replace(_QWEN3_30B, tokens=1), h200).is_memory_bound
-    assert not roofline(replace(_QWEN3_30B, tokens=16384), h200).is_memory_bound
+    few, many = (roofline(replace(_QWEN3_30B, tokens=tokens), h200) for tokens in (1, 16384))
+    assert few.bound_us == few.memory_us > few.compute_us
+    assert many.bound_us == many.compute_us > many.memory_us
 
 
 def test_fp8_weights_are_half_of_bf16() -> None:

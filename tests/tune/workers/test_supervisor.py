@@ -17,7 +17,7 @@ import pytest
 
 from autotune.backends.options import MeasurerOptions
 from autotune.errors import DeviceError
-from autotune.report.terminal.progress import PlainDisplay
+from autotune.report.terminal.run_display import PlainDisplay
 from autotune.settings import RunSettings
 from autotune.spec.device import Device, DeviceKind, Target
 from autotune.studies.storage.open import open_storage
@@ -105,7 +105,7 @@ def started(settings: Make, database: str) -> Iterator[Callable[[], subprocess.P
     code = (
         "import sys, json; from autotune.settings import RunSettings\n"
         "from autotune.tune.session import run\n"
-        "from autotune.report.terminal.progress import PlainDisplay\n"
+        "from autotune.report.terminal.run_display import PlainDisplay\n"
         "if __name__ == '__main__':\n"
         "    settings = RunSettings.from_json(json.loads(sys.argv[1]))\n"
         "    sys.exit(130 if run(settings, sys.argv[2], PlainDisplay()).interrupted else 0)\n"

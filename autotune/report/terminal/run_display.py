@@ -1,7 +1,8 @@
-"""What a run shows on a terminal: the studies in work, what each worker does, time left."""
+"""The displays of a run: redrawn on a terminal, log lines elsewhere. Both print to stderr."""
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -9,11 +10,11 @@ from collections.abc import Callable, Sequence
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
 from rich.text import Text
 
 from autotune.models import ModelShape
 from autotune.report.terminal.eta import TimeLeft, still_expected
-from autotune.report.terminal.progress import device_line, log_trial, seconds_words, study_table
 from autotune.spec.config import AnyConfig
 from autotune.spec.device import Device, DeviceKind
 from autotune.studies.outcome import TrialResult
@@ -21,18 +22,19 @@ from autotune.studies.search.history import StudyHistory
 from autotune.tune.observer import RunObserver
 from autotune.tune.tuning_study import TuningStudy
 
+_log = logging.getLogger(__name__)
 _LEAST_ROWS = 6
 """Studies shown on the lowest terminal. Workers take them in turn, so all are in work at once."""
 _OTHER_LINES = 3
 """Heading, bar, and where the cursor stands."""
 _WORKERS = 4
 """Workers shown at once."""
-_SETTLE_S = 1.5
-"""Of one study's finalists on a GPU: 0.5 to 3 s measured on an H200."""
+_FINALS_S = 1.5
+"""Seconds for one study's finalists on a GPU: 0.5 to 3 measured on an H200."""
 
 
 class LiveDisplay(RunObserver):
-    """Redrawn a few times a second; gone when the run ends, and its summary follows."""
+    """A display that is redrawn a few times a second, and gone when the run ends."""
 
     def __init__(self, console: Console, *, timeout_s: float | None = None) -> None:
         self._console = console
@@ -46,12 +48,12 @@ class LiveDisplay(RunObserver):
             expand=True,
         )
         self._studies: Sequence[TuningStudy] = ()
-        self._settling: TuningStudy | None = None
+        self._in_finals: TuningStudy | None = None
         self._work: dict[int, tuple[TuningStudy, str, float]] = {}
         self._seen: dict[int, TuningStudy] = {}
         self._left = TimeLeft()
         self._until = None if timeout_s is None else time.monotonic() + timeout_s
-        self._settles = False
+        self._has_finals = False
         self._name = "worker"
         self._live = Live(
             console=console, refresh_per_second=4, transient=True, get_renderable=self._drawn
@@ -66,8 +68,8 @@ class LiveDisplay(RunObserver):
     ) -> None:
         self._console.print(f"{shape.name}: {device_line(device)}")
         self._studies = studies
-        self._settles = device.kind is DeviceKind.CUDA
-        self._name = "GPU" if self._settles else "worker"
+        self._has_finals = device.kind is DeviceKind.CUDA
+        self._name = "GPU" if self._has_finals else "worker"
         self._task = self._bar.add_task("trials", total=None, left="")
         self._left = TimeLeft()
         self._live.start()
@@ -83,7 +85,7 @@ class LiveDisplay(RunObserver):
             self._left.measured(still_expected(self._studies))
 
     def finals_started(self, study: TuningStudy) -> None:
-        self._settling = study
+        self._in_finals = study
         self._work.clear()
 
     def tick(self) -> None:
@@ -94,7 +96,7 @@ class LiveDisplay(RunObserver):
         self._live.stop()
 
     def _drawn(self) -> RenderableType:
-        """The whole display, as things are now."""
+        """Return the whole display, as things are now."""
         if not self._studies:
             return Text("")
         done = sum(min(len(study.entries), study.target) for study in self._studies)
@@ -105,8 +107,8 @@ class LiveDisplay(RunObserver):
         return Group(study_table(self._shown(rows)), *workers, self._bar)
 
     def _workers(self) -> list[Text]:
-        if self._settling is not None:
-            tokens = self._settling.key.problem.tokens
+        if self._in_finals is not None:
+            tokens = self._in_finals.key.problem.tokens
             return [_line(f"{self._name}: the finalists of batch size {tokens} again, in turn")]
         now = time.monotonic()
         work = sorted(dict(self._work).items())  # this is drawn by a thread of its own
@@ -121,19 +123,19 @@ class LiveDisplay(RunObserver):
         return [*lines, _line(f"and {rest} more at work")] if rest > 0 else lines
 
     def _time_left(self) -> str:
-        if self._settling is not None:
+        if self._in_finals is not None:
             return "nearly done"
         seconds = self._left.seconds
         if seconds is None:
             return ""
-        if self._settles:
-            seconds += _SETTLE_S * sum(bool(study.entries) for study in self._studies)
+        if self._has_finals:
+            seconds += _FINALS_S * sum(bool(study.entries) for study in self._studies)
         if self._until is not None:
             seconds = min(seconds, max(self._until - time.monotonic(), 0.0))
         return f"about {seconds_words(_rounded(seconds))} left"
 
     def _shown(self, rows: int) -> list[TuningStudy]:
-        """Every study that has begun, or as many as fit: those that had the last turns."""
+        """Return every study that has begun, or as many as fit: those that workers took last."""
         seen = dict(self._seen)  # this is drawn by a thread of its own
         before = [study for study in self._studies if study.entries and id(study) not in seen]
         shown = [*before, *seen.values()][-rows:]
@@ -145,6 +147,81 @@ def _line(words: str) -> Text:
 
 
 def _rounded(seconds: float) -> float:
-    """To what can be known: 5 s below two minutes, else 30 s."""
+    """Round to what can be known: 5 s below two minutes, else 30 s."""
     step = 5 if seconds < 120 else 30
     return max(round(seconds / step), 1) * step
+
+
+def device_line(device: Device) -> str:
+    """Return one line on where the times come from."""
+    if device.kind == DeviceKind.CUDA:
+        return f"measuring on {device.name}, Triton {device.triton_version}"
+    if device.kind == DeviceKind.REPLAY:
+        return f"replaying a recording of {device.name}; files go under replayed/"
+    return (
+        f"nothing is measured: compiling for {device.name} with Triton {device.triton_version} "
+        "and estimating its times; files go under estimated/"
+    )
+
+
+class PlainDisplay(RunObserver):
+    """A display that logs a line for a start and for each study's end: for files and pipes."""
+
+    def started(
+        self,
+        shape: ModelShape,
+        device: Device,
+        studies: Sequence[TuningStudy],
+        history: StudyHistory,
+    ) -> None:
+        _log.info("%s: %s; %d studies", shape.name, device_line(device), len(studies))
+
+    def trial_told(self, study: TuningStudy, result: TrialResult) -> None:
+        log_trial(study, result)
+
+    def study_ended(self, study: TuningStudy) -> None:
+        best = "nothing measured" if study.best_us is None else f"best {study.best_us:.1f} µs"
+        words = f", {_speedup(study)} the default" if _speedup(study) else ""
+        count, name = len(study.entries), study.key.problem.tokens
+        _log.info("batch size %d: %s%s, %d measurements", name, best, words, count)
+
+
+def log_trial(study: TuningStudy, result: TrialResult) -> None:
+    """Log a trial for ``--verbose``."""
+    geomean_us = result.measurement.geomean_us if result.measurement else None
+    words = _us(geomean_us) + (" µs" if geomean_us else result.reason)
+    _log.debug("%s: %s %s", study.optuna_study.study_name, result.outcome.value, words)
+
+
+def study_table(studies: Sequence[TuningStudy]) -> Table:
+    """Return a table with a row for each study."""
+    table = Table(box=None, padding=(0, 1))
+    for name in ("batch size", "trials", "best µs", "default µs", "speed-up"):
+        table.add_column(name, justify="right")
+    for study in studies:
+        table.add_row(
+            str(study.key.problem.tokens),
+            f"{len(study.entries)}, done"
+            if study.ended
+            else f"{len(study.entries)}/{study.target}",
+            _us(study.best_us),
+            _us(study.default_us),
+            _speedup(study),
+        )
+    return table
+
+
+def seconds_words(seconds: float) -> str:
+    """Return "2 min 5 s" and the like."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def _us(value: float | None) -> str:
+    return "" if value is None else f"{value:.1f}"
+
+
+def _speedup(study: TuningStudy) -> str:
+    if study.best_us is None or study.default_us is None:
+        return ""
+    return f"{study.default_us / study.best_us:.2f}×"

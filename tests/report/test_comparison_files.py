@@ -9,8 +9,13 @@ from pathlib import Path
 import pytest
 
 from autotune.engines import ENGINES
-from autotune.report.comparison.provider_charts import baseline_of, times_of
-from autotune.report.comparison.providers import point_rows, table_rows, write_comparison
+from autotune.report.comparison import (
+    baseline_of,
+    point_rows,
+    table_rows,
+    times_of,
+    write_comparison,
+)
 from autotune.spec.config import Config
 from autotune.spec.measurement import Measurement
 from autotune.spec.problem import Problem

@@ -1,4 +1,4 @@
-"""What the seconds of a study went to."""
+"""The seconds of a study: compiling, verifying, measuring, the rest."""
 
 from __future__ import annotations
 
@@ -19,19 +19,15 @@ class TimeBreakdown:
 
     compile_s: float
     verify_s: float
-    """The comparison with the eager twin. 0 where nothing is run."""
+    """Comparing with the reference. 0 where nothing is run."""
     measure_s: float
     """0 where trials do not say (``measure_s`` is younger than ``compile_s``)."""
     rest_s: float
     """Loading and waiting; measuring too where trials do not say."""
 
-    @property
-    def total_s(self) -> float:
-        return self.compile_s + self.verify_s + self.measure_s + self.rest_s
-
 
 def spent_on(trials: Iterable[FrozenTrial]) -> TimeBreakdown:
-    """Trials that have ended; one that was interrupted counts as waiting."""
+    """Add up the seconds of trials that have ended; one that was interrupted counts as waiting."""
     said = dict.fromkeys(_ON_DEVICE, 0.0)
     rest_s = 0.0
     for trial in trials:
@@ -47,7 +43,7 @@ def spent_on(trials: Iterable[FrozenTrial]) -> TimeBreakdown:
 
 
 def wall_s(trials: Iterable[FrozenTrial]) -> float:
-    """Seconds in which at least one of the trials was in work."""
+    """Return the seconds in which at least one of the trials was in work."""
     spans = sorted(
         (trial.datetime_start, trial.datetime_complete)
         for trial in trials

@@ -1,16 +1,18 @@
-"""How far a recording is: a bar with the time left on a terminal, lines elsewhere."""
+"""Progress of ``record`` and ``capture-routing``: a bar on a terminal, log lines elsewhere."""
 
 from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from autotune.report.terminal.eta import TimeLeft
-from autotune.report.terminal.progress import seconds_words
+from autotune.report.terminal.run_display import seconds_words
 from autotune.spec.device import Device, DeviceKind
 
 _log = logging.getLogger(__name__)
@@ -76,3 +78,31 @@ def _how(device: Device) -> str:
         DeviceKind.REPLAY: "replaying",
     }
     return f"{words[device.kind]} {device.name}, Triton {device.triton_version},"
+
+
+@contextmanager
+def token_bar(console: Console, *, live: bool) -> Iterator[Callable[[int, int], None]]:
+    """Yield a function that is called after each text with the tokens done and all of them."""
+    if not live:
+        yield _lines()
+        return
+    columns = (TextColumn("tokens"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("", visible=False)
+
+        def show(done: int, total: int) -> None:
+            progress.update(task, completed=done, total=total, visible=True)
+
+        yield show
+
+
+def _lines() -> Callable[[int, int], None]:
+    said_at = time.monotonic()
+
+    def say(done: int, total: int) -> None:
+        nonlocal said_at
+        if time.monotonic() - said_at > _LINE_EVERY_S:
+            said_at = time.monotonic()
+            _log.info("recorded %d of %d tokens", done, total)
+
+    return say

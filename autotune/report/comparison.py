@@ -1,23 +1,57 @@
-"""Files of a comparison, under the names of the engines' own scripts: PNG, CSV, HTML."""
+"""A comparison of providers in files, named as the engines' own scripts do: PNG, CSV, HTML."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import Any
+
+from matplotlib.axes import Axes
 
 import autotune
 from autotune.backends.versions import triton_version
 from autotune.engines.atomic import write_text
 from autotune.kernels.verify import TOLERANCE
-from autotune.report.comparison.provider_charts import PLOT_NAME, provider_charts, times_of
 from autotune.report.html import document
-from autotune.report.style import Picture, styled
+from autotune.report.style import (
+    BLACK,
+    BLUE,
+    ENGINE_COLOURS,
+    ENGINE_MARKERS,
+    GREEN,
+    GREY,
+    PURPLE,
+    SKY,
+    Picture,
+    axes_row,
+    log_scale,
+    styled,
+    token_axis,
+)
 from autotune.studies.outcome import Outcome
 from autotune.tune.comparison.providers import Comparison, Point
+from autotune.tune.comparison.variants import Line
 
+_COLOURS = {
+    "autotune": (BLUE, SKY, BLACK),
+    "sglang": (ENGINE_COLOURS["sglang"],),
+    "vllm": (ENGINE_COLOURS["vllm"],),
+    "torch": (GREY,),
+    "torch-grouped": (GREEN,),
+    "torch-compile": (PURPLE,),
+}
+_MARKERS = ENGINE_MARKERS | {"autotune": "o", "torch": "v", "torch-grouped": "D"}
+_DASHES = ("-", "--", ":", "-.")
+_WIDE = 4.0
+"""Ratios that differ by more are drawn on a logarithmic scale."""
+PLOT_NAME = "fused-moe-performance"
+"""The name that the engines' own scripts give theirs."""
+
+Times = Mapping[Line, Mapping[int, tuple[float, float, float]]]
+"""Line → batch size → (middle, low, high) µs."""
 _HEADER = (
     "batch size",
     "line",
@@ -32,7 +66,7 @@ _HEADER = (
 
 
 def write_comparison(comparison: Comparison, folder: Path) -> list[Path]:
-    """Write everything into ``folder``; the paths, pictures first. Raises OSError.
+    """Write everything into ``folder``; return the paths, pictures first. Raises OSError.
 
     ``fused-moe-performance.csv`` has the columns of the engines' scripts (batch_size, then ms by
     line), ``…-details.csv`` one row a point.
@@ -57,13 +91,13 @@ def write_comparison(comparison: Comparison, folder: Path) -> list[Path]:
 
 
 def point_rows(comparison: Comparison) -> Iterator[dict[str, Any]]:
-    """One row a point, for ``--json`` and for the file with the details."""
+    """Yield a row for each point, for ``--json`` and for the file with the details."""
     for point in comparison.points:
         yield _row(comparison, point)
 
 
 def table_rows(comparison: Comparison) -> list[dict[str, Any]]:
-    """The same for a terminal."""
+    """Return the rows as a terminal shows them."""
     return [
         {
             "batch size": row["batch_size"],
@@ -138,7 +172,7 @@ def _body(comparison: Comparison, pictures: Sequence[Picture]) -> Iterator[str]:
     yield document.section(
         "What was measured",
         document.paragraph(
-            "The error is the largest difference from the eager twin over a row's root mean "
+            "The error is the largest difference from the reference over a row's root mean "
             f"square; up to {TOLERANCE[comparison.problem.dtype]:g} is rounding. Samples are "
             "medians of three calls, one for each of ten routings, in two rounds over all lines."
         ),
@@ -164,3 +198,90 @@ def _cells(row: dict[str, Any]) -> Sequence[object]:
     low, high, error = (row[key] for key in keys)
     head = (row["batch_size"], row["line"], shown, low, high, error, right)
     return (*head, row["config"] or "its own", row["how"] or "")
+
+
+def times_of(comparison: Comparison) -> Times:
+    """Return the times of each line; lines without one are left out."""
+    found: dict[Line, dict[int, tuple[float, float, float]]] = {}
+    for line in comparison.lines:
+        own = (point for point in comparison.points if point.line == line)
+        times = {p.tokens: p.quantiles_us for p in own if p.quantiles_us is not None}
+        if times:
+            found[line] = times
+    return found
+
+
+def baseline_of(times: Times) -> Line | None:
+    """Return the line that speed-ups are over: an engine as it is, else an engine's default in
+    our kernels, else the first line. None where nothing was measured."""
+    own = [line for line in times if line.provider in ENGINE_COLOURS and line.source is None]
+    defaults = [line for line in times if line.name.endswith("default")]
+    return next(iter([*own, *defaults, *times]), None)
+
+
+def provider_charts(comparison: Comparison) -> Iterator[Picture]:
+    """Yield nothing where nothing was measured; no speed-up where there is one line alone."""
+    times = times_of(comparison)
+    baseline = baseline_of(times)
+    if baseline is None:
+        return
+    yield _time_chart(comparison, times)
+    if len(times) > 1:
+        yield _speedup_chart(times, baseline)
+
+
+def _time_chart(comparison: Comparison, times: Times) -> Picture:
+    figure, [axes] = axes_row(height=4.6)
+    for line, (colour, dash, marker) in _looks(times):
+        sizes = sorted(times[line])
+        middle, low, high = zip(*(times[line][size] for size in sizes), strict=True)
+        axes.plot(sizes, middle, dash, marker=marker, color=colour, label=line.name)
+        axes.fill_between(sizes, low, high, color=colour, alpha=0.18, linewidth=0)
+    log_scale(axes)
+    axes.set_ylabel("µs")
+    _finish(axes, times)
+    where = comparison.device.name if comparison.device else "the CPU: it says nothing of a GPU"
+    return Picture(
+        PLOT_NAME,
+        "Time of one layer",
+        f"Median, and the band from the 20 % to the 80 % quantile, on {where}. Lower is better.",
+        figure,
+    )
+
+
+def _speedup_chart(times: Times, baseline: Line) -> Picture:
+    figure, [axes] = axes_row(height=4.2)
+    base, every = times[baseline], [1.0]
+    for line, (colour, dash, marker) in _looks(times):
+        sizes = sorted(set(times[line]) & set(base))
+        ratios = [base[size][0] / times[line][size][0] for size in sizes]
+        every += ratios
+        axes.plot(sizes, ratios, dash, marker=marker, color=colour, label=line.name)
+    axes.axhline(1, color="black", linewidth=0.9)
+    if max(every) > _WIDE * min(every):
+        log_scale(axes)
+    axes.set_ylabel(f"times as fast as {baseline.name}")
+    _finish(axes, times)
+    return Picture(
+        f"{PLOT_NAME}-speedup",
+        f"Speed-up over {baseline.name}",
+        f"Median time of {baseline.name} over that of each line; above 1 is faster.",
+        figure,
+    )
+
+
+def _looks(times: Times) -> Iterator[tuple[Line, tuple[str, str, str]]]:
+    """Yield each line with its colour, by provider, and dash, by which lines of one differ."""
+    taken: dict[str, Iterator[tuple[str, str]]] = {}
+    for line in times:
+        colours = _COLOURS[line.provider]
+        pairs = cycle([(colour, dash) for dash in _DASHES for colour in colours])
+        colour, dash = next(taken.setdefault(line.provider, pairs))
+        yield line, (colour, dash, _MARKERS.get(line.provider, "x"))
+
+
+def _finish(axes: Axes, times: Times) -> None:
+    tokens = {size for by_size in times.values() for size in by_size}
+    token_axis(axes, tokens)
+    names: Sequence[str] = [line.name for line in times]
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=min(len(names), 3))

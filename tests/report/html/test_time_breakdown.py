@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import astuple
 from datetime import datetime, timedelta
 
 import pytest
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from autotune.report.time_breakdown import spent_on
+from autotune.report.html.time_breakdown import spent_on
 
 _BEGIN = datetime(2026, 1, 1)
 
@@ -25,10 +26,10 @@ def test_parts_and_the_rest_add_up_to_the_time_from_ask_to_tell() -> None:
     )
     assert (spent.compile_s, spent.verify_s, spent.measure_s) == (4.0, 1.0, 7.0)
     assert spent.rest_s == pytest.approx(3.0)
-    assert spent.total_s == pytest.approx(15.0)
+    assert sum(astuple(spent)) == pytest.approx(15.0)
 
 
 def test_a_trial_never_counts_more_than_it_took() -> None:
     spent = spent_on([_trial(3.0, compile_s=2.0, verify_s=2.0, measure_s=2.0)])
-    assert spent.total_s == pytest.approx(3.0)
+    assert sum(astuple(spent)) == pytest.approx(3.0)
     assert (spent.verify_s, spent.measure_s) == (1.0, 0.0)

@@ -1,4 +1,4 @@
-"""What ``doctor`` makes of machines that are not this one."""
+"""``doctor`` on machines that are not this one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from autotune.backends.gpu import smi
-from autotune.commands.doctor_checks import Check, folder_check, gpu_checks
+from autotune.commands.doctor import Check, folder_check, gpu_checks
 
 _TWO = """0, NVIDIA H200, 570.124.06, 1980, 1980, 0x0000000000000001
 1, NVIDIA H200, 570.124.06, 1200, 1980, 0x0000000000000024

@@ -1,4 +1,4 @@
-"""What a command shows of the storage it was given."""
+"""The words of a command that other users see of the storage it was given."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from autotune.cli import run_command_line
-from autotune.commands.hide_logins import hide_logins
+from autotune.cli import hide_logins, run_command_line
 
 _URL = "postgresql://tuner:open%2Fsesame@db/moe?sslpassword=hush"
 
@@ -31,7 +30,7 @@ def test_without_the_extra_the_user_is_warned(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setitem(sys.modules, "setproctitle", None)
-    monkeypatch.setattr("autotune.commands.hide_logins._log.propagate", True)
+    monkeypatch.setattr("autotune.cli._log.propagate", True)
     with caplog.at_level("WARNING", logger="autotune"):
         hide_logins(["status", "--storage", _URL], [_URL])
     assert "AUTOTUNE_STORAGE" in caplog.text

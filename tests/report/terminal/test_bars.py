@@ -6,8 +6,8 @@ import logging
 import pytest
 from rich.console import Console
 
-from autotune.report.terminal import token_bar as token_bar_file
-from autotune.report.terminal.token_bar import token_bar
+from autotune.report.terminal import bars
+from autotune.report.terminal.bars import token_bar
 
 
 def test_a_bar_on_a_terminal() -> None:
@@ -22,7 +22,7 @@ def test_a_line_now_and_then_elsewhere(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     seconds = iter([0.0, 5.0, 21.0, 21.0, 30.0])
-    monkeypatch.setattr(token_bar_file.time, "monotonic", lambda: next(seconds))
+    monkeypatch.setattr(bars.time, "monotonic", lambda: next(seconds))
     with caplog.at_level(logging.INFO), token_bar(Console(), live=False) as done:
         for tokens in (128, 256, 384):
             done(tokens, 8192)

@@ -11,7 +11,7 @@ import struct
 import subprocess
 import sys
 import termios
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -19,38 +19,51 @@ from rich.console import Console
 from small_landscape import SHAPE, save_landscape  # type: ignore[import-not-found]
 
 import autotune
-from autotune.report.terminal.live import LiveDisplay
+from autotune.models import parse_shape
+from autotune.report.terminal.run_display import LiveDisplay
 from autotune.spec.config import Config
+from autotune.spec.device import Device, DeviceKind, Target
+from autotune.spec.problem import Problem
 
 _ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+_REDRAWN = re.compile(r"\r(?:\x1b\[1?A|\x1b\[2K)+")
+"""The move back to the first line of a frame, which is cleared."""
 _COLOUR = re.compile(r"\x1b\[(?:\d+;)*(?:3[0-7]|38|9[0-7])[;\d]*m")
 
 
-class _Unit:
-    """As much of ``tune.plan.TuningStudy`` as is shown."""
+class _Study:
+    """The part of a ``TuningStudy`` that is shown."""
 
-    def __init__(self, tokens: int, measured: int) -> None:
-        from autotune.spec.problem import Problem
-
+    def __init__(self, tokens: int) -> None:
         problem = Problem(128, 8, 2048, 768, tokens)
         self.key = type("Key", (), {"problem": problem})()
-        self.entries = [object()] * measured
+        self.entries = [object()] * 20
         self.target, self.usual_end, self.in_flight, self.ended = 60, 60, 1, ""
         self.best_us, self.default_us = 331.3, 453.0
 
 
+DEVICE = Device(DeviceKind.REPLAY, "NVIDIA H200", Target("cuda", 90), 232448, "3.6.0")
+
+
+def _shown(studies: list[_Study], workers: Iterable[int], width: int, height: int) -> list[str]:
+    """Return the lines of the last frame, after each of the workers turned to the next study."""
+    written = io.StringIO()
+    console = Console(
+        width=width, height=height, force_terminal=True, file=written, color_system=None
+    )
+    display = LiveDisplay(console)
+    display.started(parse_shape(SHAPE), DEVICE, studies, [])  # type: ignore[arg-type]
+    for worker, study in zip(workers, studies * 2, strict=False):
+        display.trial_asked(study, worker, Config(128, 256, 128, 64, 8, 5))  # type: ignore[arg-type]
+    display.close(lambda: False)
+    frames = [frame for frame in _REDRAWN.split(written.getvalue()) if "331.3" in frame]
+    lines = _ESCAPE.sub("", frames[-1]).rstrip().splitlines()
+    return lines[next(i for i, line in enumerate(lines) if "batch size" in line) :]
+
+
 @pytest.mark.parametrize("width", [80, 200])
 def test_nothing_is_wider_than_the_terminal(width: int) -> None:
-    console = Console(width=width, force_terminal=True, file=io.StringIO(), color_system=None)
-    display = LiveDisplay(console)
-    studies = [_Unit(size, 20) for size in (1, 64, 4096)]
-    display._studies = studies  # type: ignore[assignment]
-    display._task = display._bar.add_task("trials", total=None, left="")
-    for worker, study in enumerate(studies * 2):
-        display.trial_asked(study, worker, Config(128, 256, 128, 64, 8, 5))  # type: ignore[arg-type]
-    with console.capture() as capture:
-        console.print(display._drawn())
-    lines = [_ESCAPE.sub("", line) for line in capture.get().splitlines()]
+    lines = _shown([_Study(size) for size in (1, 64, 4096)], range(6), width, 25)
     assert max(len(line) for line in lines) <= width
     text = "\n".join(lines)
     for word in ("4096", "331.3", "1.37×", "60/180", "worker 0: 128x256x128", "and 2 more"):
@@ -59,23 +72,14 @@ def test_nothing_is_wider_than_the_terminal(width: int) -> None:
 
 @pytest.mark.parametrize(("height", "first"), [(24, 1), (12, 11), (6, 13)])
 def test_studies_in_turn_have_a_row_each_or_the_last_ones_do(height: int, first: int) -> None:
-    console = Console(width=80, height=height, force_terminal=True, file=io.StringIO())
-    display = LiveDisplay(console)
-    studies = [_Unit(size, 20) for size in range(1, 19)]
-    display._studies = studies  # type: ignore[assignment]
-    display._task = display._bar.add_task("trials", total=None, left="")
-    for study in studies:
-        display.trial_asked(study, 0, Config(128, 256, 128, 64, 8, 5))  # type: ignore[arg-type]
-    with console.capture() as capture:
-        console.print(display._drawn())
-    lines = [_ESCAPE.sub("", line) for line in capture.get().splitlines()]
+    lines = _shown([_Study(size) for size in range(1, 19)], [0] * 18, 80, height)
     rows = [int(line.split()[0]) for line in lines if "1.37×" in line]
     assert rows == list(range(first, 19))
     assert len(lines) < max(height, 10)
 
 
 def _in_a_terminal(width: int, cwd: Path, *words: str, **more: str) -> str:
-    """What a run writes to a pseudo-terminal on stderr; stdout goes elsewhere."""
+    """Return what a run writes to a pseudo-terminal on stderr; stdout goes elsewhere."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, width, 0, 0))
     package = str(Path(autotune.__file__).parents[1])

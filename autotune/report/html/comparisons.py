@@ -1,0 +1,177 @@
+"""Sections that compare: two storages side by side, and configs under routings not their own."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean
+from typing import Any
+
+from autotune.report.html import document
+from autotune.report.layers import TunedLayer, TunedSize, same_layer
+from autotune.report.style import BLUE, VERMILION, Picture, axes_row, token_axis
+from autotune.routing.trace import RECORDED
+from autotune.spec.device import Device
+from autotune.spec.problem import Problem
+from autotune.tune.cross_routing import Crossing, crossings_of
+from autotune.tune.stored_results import settings_of
+
+_EXPLAINED = (
+    "How much slower a layer is whose configs were tuned under one routing and met another, "
+    "against the configs tuned under that one, both measured side by side: mean over batch sizes, "
+    "and the worst. A dash: not measured."
+)
+_FILLED = (
+    "Under {name} not everything is measured: a run that was not given the recording could not. "
+    "Run again as it was tuned, with --topk-ids-dir {folder}: that fills its column."
+)
+
+
+Cells = Mapping[tuple[str, str], Collection[Crossing]]
+"""(tuned under, measured under) → one crossing for each batch size and device."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sides:
+    """One problem in both storages; devices and versions may differ."""
+
+    here: TunedLayer
+    there: TunedLayer
+
+    @property
+    def common(self) -> list[tuple[TunedSize, TunedSize]]:
+        """Batch sizes that were measured in both."""
+        theirs = {size.tokens: size for size in self.there.sizes}
+        pairs = ((ours, theirs.get(ours.tokens)) for ours in self.here.sizes)
+        return [
+            (ours, other)
+            for ours, other in pairs
+            if other is not None and ours.best_us is not None and other.best_us is not None
+        ]
+
+
+def sides_of(here: Iterable[TunedLayer], there: Sequence[TunedLayer]) -> list[Sides]:
+    """Return every pair of layers of one problem."""
+    return [
+        Sides(ours, theirs)
+        for ours in here
+        for theirs in there
+        if same_layer(ours.sizes[0].study)[0] == same_layer(theirs.sizes[0].study)[0]
+    ]
+
+
+def compare_section(sides: Sides, pictures: Sequence[Picture]) -> str:
+    return document.section(
+        f"Side by side: {sides.here.model}",
+        document.pairs([("here", _name(sides.here)), ("there", _name(sides.there))]),
+        *(document.figure(picture) for picture in pictures),
+        document.table(
+            ("batch size", "µs here", "µs there", "there over here", "config here", "config there"),
+            list(_rows(sides)),
+            words=0,
+        ),
+    )
+
+
+def compare_charts(sides: Sides) -> Iterator[Picture]:
+    """Yield the chart of both storages' times; nothing where no batch size is in both."""
+    common = sides.common
+    if not common:
+        return
+    figure, [times, ratios] = axes_row(2, height=3.4)
+    tokens = [ours.tokens for ours, _ in common]
+    here: Any = [ours.best_us for ours, _ in common]
+    there: Any = [theirs.best_us for _, theirs in common]
+    times.plot(tokens, here, "o-", color=BLUE, label="here")
+    times.plot(tokens, there, "s--", color=VERMILION, label="there")
+    times.set_yscale("log")
+    times.set_ylabel("µs")
+    times.legend()
+    shares = [_ratio(ours, theirs) for ours, theirs in common]
+    ratios.plot(tokens, shares, "D-", color="black")
+    ratios.axhline(1, color="black", linewidth=0.9)
+    ratios.set_ylabel("time there over time here")
+    for axes in (times, ratios):
+        token_axis(axes, tokens)
+    yield Picture(
+        "compare",
+        "Tuned times",
+        f"Here: {_name(sides.here)}. There: {_name(sides.there)}. On the right, above 1 is "
+        "faster here.",
+        figure,
+    )
+
+
+def _name(layer: TunedLayer) -> str:
+    device = layer.device
+    return f"{device.kind.value}: {device.name}, Triton {device.triton_version}"
+
+
+def _ratio(ours: TunedSize, theirs: TunedSize) -> float:
+    assert ours.best_us is not None
+    assert theirs.best_us is not None
+    return theirs.best_us / ours.best_us
+
+
+def _rows(sides: Sides) -> Iterator[Sequence[object]]:
+    for ours, theirs in sides.common:
+        yield (
+            ours.tokens,
+            f"{ours.best_us:.1f}",
+            f"{theirs.best_us:.1f}",
+            f"{_ratio(ours, theirs):.3f}",
+            _config(ours),
+            _config(theirs),
+        )
+
+
+def _config(size: TunedSize) -> str:
+    """Return the winner for the first engine that has one: engines mostly agree on it."""
+    return next((str(result.winner.config) for result in size.results if result.winner), "")
+
+
+def routings_section(layers: Iterable[TunedLayer]) -> str:
+    """Return the section of routings; empty where no layer was tuned under two."""
+    sizes = [(layer.device, size) for layer in layers for size in layer.sizes]
+    cells = _cells(sizes)
+    if not cells:
+        return ""
+    names = sorted({name for pair in cells for name in pair})
+    measured = [name for name in names if "," not in name]
+    rows = [(tuned, *(_cell(cells.get((tuned, name), ())) for name in measured)) for tuned in names]
+    header = ("tuned under", *(f"measured under {name}" for name in measured))
+    folders = {
+        size.problem.routing: settings_of(size.study).model.topk_ids_dir for _, size in sizes
+    }
+    return document.section(
+        "Across routings",
+        document.paragraph(_EXPLAINED),
+        document.table(header, rows, words=1),
+        *(
+            document.paragraph(_FILLED.format(name=name, folder=folders.get(name) or "D"))
+            for name in measured
+            if name.startswith(RECORDED) and any((n, name) not in cells for n in names if n != name)
+        ),
+    )
+
+
+def _cells(sizes: Iterable[tuple[Device, TunedSize]]) -> Cells:
+    """Collect how configs did under other routings. Two studies may have measured the same; the
+    faster measurement counts."""
+    found: dict[tuple[str, str], dict[tuple[Problem, Device], Crossing]] = {}
+    for device, size in sizes:
+        problem = (replace(size.problem, routing="", ep_rank=0), device)
+        for crossing in crossings_of(size.study.attrs):
+            cell = found.setdefault((crossing.tuned, crossing.measured), {})
+            before = cell.get(problem, crossing)
+            cell[problem] = min(before, crossing, key=lambda c: c.winner_us)
+    return {pair: cell.values() for pair, cell in found.items()}
+
+
+def _cell(crossings: Collection[Crossing]) -> str:
+    if not crossings:
+        return "–"
+    mean = math.expm1(fmean(math.log1p(crossing.loss) for crossing in crossings))
+    worst = max(crossing.loss for crossing in crossings)
+    return f"{100 * mean:+.1f} % (worst {100 * worst:+.1f} %)"
