@@ -4,32 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-import numpy as np
-
-from autotune.backends.estimate.model import model_us
-from autotune.backends.hardware import known_spec
-from autotune.backends.routed_rows import routed_rows
 from autotune.engines import ENGINES
-from autotune.errors import DeviceError
 from autotune.report.html import document
+from autotune.report.html.nearest_key import KeyLoss, nearest_losses
 from autotune.report.html.roofline import rooflines_of
 from autotune.report.html.time_breakdown import wall_s
 from autotune.report.layers import (
     TunedLayer,
-    TunedSize,
     is_default,
-    result_for,
     shipped_config,
     speedup_of,
-    time_of,
 )
 from autotune.report.style import Picture
-from autotune.routing.draw import drawable
-from autotune.spec.config import AnyConfig, Config
 from autotune.spec.device import DeviceKind
 from autotune.studies.lifecycle import EndReason
 
@@ -38,23 +27,8 @@ _LABEL = {
     "times come from a model.",
     DeviceKind.REPLAY: "Replayed from a recording; nothing was measured in this run.",
 }
-_ROUTINGS, _SEED = 3, 0
-"""Instances for the model's guess; its error is larger than what more of them would change."""
 _PRIVATE = ("output_dir", "cache_dir")
 """Settings that name folders of the machine that tuned: a report may be passed on."""
-
-
-@dataclass(frozen=True, slots=True)
-class NearestKeyLoss:
-    """The loss of a tuned batch size if the engine file had no key for it."""
-
-    tokens: int
-    neighbour: int
-    """The nearest other key, as both engines look it up: ties go to the smaller."""
-    loss: float | None
-    """Time of its config over the best's, less 1; None where neither measured nor modelled."""
-    is_measured: bool
-    """False where the static time model guessed ``loss``."""
 
 
 def layer_section(layer: TunedLayer, pictures: Sequence[Picture]) -> str:
@@ -141,7 +115,7 @@ def _nearest(layer: TunedLayer) -> Iterator[str]:
     yield document.table(header, rows.values(), words=0)
 
 
-def _loss_words(loss: NearestKeyLoss) -> str | None:
+def _loss_words(loss: KeyLoss) -> str | None:
     if loss.loss is None:
         return None
     return f"{'' if loss.is_measured else '~'}{100 * loss.loss:+.1f} %"
@@ -163,51 +137,6 @@ def _shipped(layer: TunedLayer) -> Iterator[str]:
 
 def _us(value: float | None) -> str | None:
     return None if value is None else f"{value:.1f}"
-
-
-def nearest_losses(layer: TunedLayer, engine: str) -> list[NearestKeyLoss]:
-    """Return a row for each batch size with a winner, where there are at least two."""
-    return list(_rows([p for p in layer.sizes if _winner(p, engine) is not None], engine))
-
-
-def _rows(sizes: list[TunedSize], engine: str) -> Iterator[NearestKeyLoss]:
-    for size in sizes if len(sizes) > 1 else ():
-        others = [other for other in sizes if other is not size]
-        other = min(others, key=lambda o: (abs(o.tokens - size.tokens), o.tokens))
-        own, foreign = _winner(size, engine), _winner(other, engine)
-        assert own is not None
-        assert foreign is not None
-        measured = _measured(size, engine, own, foreign)
-        loss = _modelled(size, own, foreign) if measured is None else measured
-        yield NearestKeyLoss(size.tokens, other.tokens, loss, is_measured=measured is not None)
-
-
-def _winner(size: TunedSize, engine: str) -> AnyConfig | None:
-    result = result_for(size, engine)
-    return result.winner.config if result is not None and result.winner else None
-
-
-def _measured(size: TunedSize, engine: str, own: AnyConfig, foreign: AnyConfig) -> float | None:
-    if own == foreign:
-        return 0.0
-    result = result_for(size, engine)
-    assert result is not None
-    ours, theirs = time_of(result, own), time_of(result, foreign)
-    return None if ours is None or theirs is None else theirs / ours - 1
-
-
-def _modelled(size: TunedSize, own: AnyConfig, foreign: AnyConfig) -> float | None:
-    spec = known_spec(size.study.key.device.name)
-    if spec is None or not isinstance(own, Config) or not isinstance(foreign, Config):
-        return None
-    if size.problem != drawable(size.problem):
-        return None
-    rows = [routed_rows(size.problem, instance, _SEED) for instance in range(_ROUTINGS)]
-    try:
-        ours, theirs = np.median(model_us(size.problem, [own, foreign], spec, rows), axis=0)
-    except DeviceError:
-        return None
-    return float(theirs / ours - 1)
 
 
 def version_rows(layer: TunedLayer) -> Iterator[tuple[str, object]]:

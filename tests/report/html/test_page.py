@@ -1,18 +1,18 @@
 from __future__ import annotations
 
 import re
-from dataclasses import astuple, replace
+from dataclasses import astuple
 from pathlib import Path
 
 import pytest
 from finished_run import Finished  # type: ignore[import-not-found]
 
 from autotune.backends.hardware import find_spec
-from autotune.report.html import layer_section, result_charts, roofline
-from autotune.report.html.layer_section import nearest_losses
+from autotune.report.html import result_charts, roofline
+from autotune.report.html.nearest_key import nearest_losses
 from autotune.report.html.page import write_report
 from autotune.report.html.time_breakdown import spent_on, wall_s
-from autotune.report.layers import TunedLayer, TunedSize, layers_of
+from autotune.report.layers import layers_of
 
 
 def test_the_page_is_whole_and_asks_for_nothing(finished: Finished, tmp_path: Path) -> None:
@@ -55,22 +55,6 @@ def test_the_neighbour_loses_what_was_measured(finished: Finished) -> None:
     losses = nearest_losses(layer, "sglang")
     assert [(loss.tokens, loss.neighbour) for loss in losses] == [(1, 64), (64, 1)]
     assert all(loss.loss is None or loss.loss > -0.5 for loss in losses)
-
-
-@pytest.mark.parametrize("gpu", ["H200", None])
-def test_a_loss_that_was_not_measured_is_a_guess_or_nothing(
-    finished: Finished, monkeypatch: pytest.MonkeyPatch, gpu: str | None
-) -> None:
-    monkeypatch.setattr(layer_section, "known_spec", lambda _: find_spec(gpu) if gpu else None)
-    [layer] = layers_of(finished.studies())
-    one, many = layer.sizes
-    winner = one.results[0].winner
-    assert winner is not None
-    others = [entry for entry in many.study.measured if entry.config != winner.config]
-    results = tuple(replace(result, entries=others) for result in many.results)
-    [_, loss] = nearest_losses(TunedLayer((one, TunedSize(many.study, results))), "sglang")
-    assert not loss.is_measured
-    assert (loss.loss is None) is (gpu is None)
 
 
 def test_time_is_spent_within_the_trials(finished: Finished) -> None:
