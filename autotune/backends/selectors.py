@@ -89,17 +89,6 @@ def _pace(argument: str) -> tuple[Path, float]:
 
 
 def _open_cuda(index: int, options: MeasurerOptions) -> Measurer:
-    if options.provider != "autotune":
-        return _open_engine_kernel(index, options)
-    from autotune.backends.gpu.measurer import CudaMeasurer
+    from autotune.backends.gpu.measurer import open_gpu
 
-    return CudaMeasurer(index, options)
-
-
-def _open_engine_kernel(index: int, options: MeasurerOptions) -> Measurer:
-    from autotune.backends.gpu.engine_measurer import EngineMeasurer
-    from autotune.backends.gpu.provider_timer import ProviderTimers
-
-    timers = ProviderTimers(index, options)
-    assert timers.device is not None
-    return EngineMeasurer(timers.timer(options.provider), timers.device, options)
+    return open_gpu(index, options)

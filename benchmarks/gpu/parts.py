@@ -24,8 +24,9 @@ from pathlib import Path
 import torch
 from quality import CASES, nearest
 
-from autotune.backends.gpu.measurer import INSTANCES, device_of
+from autotune.backends.gpu.testbed import device_of
 from autotune.backends.options import MeasurerOptions
+from autotune.backends.protocol import INSTANCES
 from autotune.kernels.inputs import make_inputs, make_routing, make_weights
 from autotune.kernels.moe import make_buffers, run_moe
 from autotune.kernels.timing import CudaClock

@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from autotune.backends.gpu.measurer import CudaMeasurer
+from autotune.backends.gpu.measurer import GpuMeasurer, open_gpu
 from autotune.backends.options import MeasurerOptions
 from autotune.engines import read_configs
 from autotune.report.html.roofline import work_of
@@ -57,7 +57,7 @@ def main() -> None:
     args = parser.parse_args()
     ceilings = {"read_gb_s": read_gb_s(), **{d: rate_tflops(d) for d in ("bf16", "fp8")}}
     print(ceilings)
-    measurer = CudaMeasurer(0, MeasurerOptions(cache_dir=Path(".cache")))
+    measurer = open_gpu(0, MeasurerOptions(cache_dir=Path(".cache")))
     rows = []
     for name in (name for name in CASES if getattr(args, name)):
         for tokens in args.batch_size:
@@ -67,7 +67,7 @@ def main() -> None:
             args.out.write_text(json.dumps({"ceilings": ceilings, "rows": rows}, indent=1) + "\n")
 
 
-def best_of(measurer: CudaMeasurer, name: str, tokens: int, files: list[Path]) -> dict[str, Any]:
+def best_of(measurer: GpuMeasurer, name: str, tokens: int, files: list[Path]) -> dict[str, Any]:
     """The fastest of the files' configs for the batch size: both GEMMs' µs, and which."""
     problem = replace(CASES[name], tokens=tokens)
     found = []

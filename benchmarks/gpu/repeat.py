@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from autotune.backends.gpu.measurer import CudaMeasurer
+from autotune.backends.gpu.measurer import GpuMeasurer, open_gpu
 from autotune.backends.options import MeasurerOptions
 from autotune.engines import ENGINES, read_configs
 from autotune.spec.config import AnyConfig
@@ -39,7 +39,7 @@ def main() -> None:
     found: dict[str, Any] = {}
     for words, cold in (("cold L2", True), ("warm L2", False)):
         options = MeasurerOptions(cache_dir=Path(".cache"), cold_l2=cold)
-        measurer = CudaMeasurer(0, options)
+        measurer = open_gpu(0, options)
         found[words] = [spread(measurer, tokens) for tokens in args.batch_size]
         print(words, *found[words], sep="\n")
         if args.files and cold:
@@ -53,7 +53,7 @@ def main() -> None:
         args.out.write_text(json.dumps(found, indent=1) + "\n")
 
 
-def spread(measurer: CudaMeasurer, tokens: int) -> dict[str, float]:
+def spread(measurer: GpuMeasurer, tokens: int) -> dict[str, float]:
     """Of vLLM's default: medians in a row, and between measurements of another config."""
     problem = replace(QWEN, tokens=tokens)
     default = ENGINES["vllm"].default_config(problem, measurer.device)
@@ -73,7 +73,7 @@ def spread(measurer: CudaMeasurer, tokens: int) -> dict[str, float]:
     }
 
 
-def two_winners(measurer: CudaMeasurer, tokens: int, configs: list[Any]) -> dict[str, Any]:
+def two_winners(measurer: GpuMeasurer, tokens: int, configs: list[Any]) -> dict[str, Any]:
     """Both runs' choice for a batch size, in turn; a ratio above 1: the second is slower."""
     problem = replace(QWEN, tokens=tokens)
     first, second = (completed_as_asked(problem, measurer.device, c) for c in configs)
@@ -95,7 +95,7 @@ def two_winners(measurer: CudaMeasurer, tokens: int, configs: list[Any]) -> dict
     }
 
 
-def _median(measurer: CudaMeasurer, problem: Problem, config: AnyConfig) -> float:
+def _median(measurer: GpuMeasurer, problem: Problem, config: AnyConfig) -> float:
     measurement = measurer.measure(problem, config).measurement
     assert measurement is not None
     return measurement.geomean_us

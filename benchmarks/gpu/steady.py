@@ -4,7 +4,7 @@ For each case, batch size and rest (a share of the call's time):
 
 - one config measured twelve times in a row, from a cool GPU: spread and drift of the medians;
 - two neighbours (GROUP_SIZE_M differs), the first of them twice, in two rounds as finalists are:
-  ratios with their 95 % intervals, with samples taken in turns and one after the other. The ratio
+  ratios with their 95 % intervals, with interleaved samples and one after the other. The ratio
   of a config to itself should hold 1.
 
     python benchmarks/gpu/steady.py --out steady.json --rests 0 0.5 1 2
@@ -20,11 +20,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from autotune.backends.gpu.measurer import CudaMeasurer
+from autotune.backends.gpu.measurer import GpuMeasurer, open_gpu
 from autotune.backends.options import MeasurerOptions
-from autotune.kernels.timing import CudaClock, GraphTimer
 from autotune.spec.config import Config
 from autotune.spec.problem import Dtype, Problem
 from autotune.studies.outcome import TrialResult
@@ -51,16 +48,16 @@ def main() -> None:
     parser.add_argument("--rests", type=float, nargs="+", default=(0, 0.5, 1, 2))
     args = parser.parse_args()
     rows = []
-    clock = CudaClock(torch.cuda.get_device_properties(0).L2_cache_size)
-    measurer = CudaMeasurer(0, MeasurerOptions(cache_dir=Path(".cache")))
+    options = MeasurerOptions(cache_dir=Path(".cache"))
+    measurers = {rest: open_gpu(0, options, rest=rest) for rest in args.rests}
+    device = next(iter(measurers.values())).device
     for name, model, sizes, config in CASES:
         for tokens in sizes:
             problem = replace(model, tokens=tokens)
-            first = completed_as_asked(problem, measurer.device, config)
+            first = completed_as_asked(problem, device, config)
             neighbour = replace(config, group_size_m=64)
-            other = completed_as_asked(problem, measurer.device, neighbour)
-            for rest in args.rests:
-                measurer._timer = GraphTimer(clock, rest=rest)
+            other = completed_as_asked(problem, device, neighbour)
+            for rest, measurer in measurers.items():
                 row = {"case": name, "batch_size": tokens, "rest": rest}
                 row |= in_a_row(measurer, problem, first)
                 row["in_turns"] = ratios(measurer, problem, (first, other, first), together=True)
@@ -70,7 +67,7 @@ def main() -> None:
                 args.out.write_text(json.dumps(rows, indent=1) + "\n")
 
 
-def in_a_row(measurer: CudaMeasurer, problem: Problem, config: Any) -> dict[str, float]:
+def in_a_row(measurer: GpuMeasurer, problem: Problem, config: Any) -> dict[str, float]:
     """Spread of the medians, and the last ones over the first."""
     measurer.measure(problem, config)
     time.sleep(COOL_S)
@@ -87,7 +84,7 @@ def in_a_row(measurer: CudaMeasurer, problem: Problem, config: Any) -> dict[str,
 
 
 def ratios(
-    measurer: CudaMeasurer, problem: Problem, configs: tuple[Any, ...], *, together: bool
+    measurer: GpuMeasurer, problem: Problem, configs: tuple[Any, ...], *, together: bool
 ) -> dict[str, list[float]]:
     """[middle, low, high] of the second config, and of the first again, over the first."""
     samples: list[list[float]] = [[] for _ in configs]

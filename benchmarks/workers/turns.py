@@ -29,7 +29,6 @@ from pathlib import Path
 import numpy as np
 from landscape import BATCH_SIZES, GemmTimes, pretended_gpu, write_gemm_times
 
-from autotune.backends.gpu.lru_by_size import LruBySize
 from autotune.backends.options import MeasurerOptions
 from autotune.backends.replay.measurer import ReplayMeasurer
 from autotune.backends.replay.recording_format import read_recording
@@ -75,14 +74,16 @@ class PretendedMeasurer(ReplayMeasurer):
     def __init__(self, path: Path, options: MeasurerOptions, pretended: Pretended) -> None:
         super().__init__(path, seed=options.seed, seconds=pretended.measure_s)
         self._pretended = pretended
-        self._shelf: LruBySize[Problem, bool] = LruBySize()
+        self._kept: list[Problem] = []
 
     def measure(
         self, problem: Problem, config: AnyConfig, *, stop: Stop | None = None
     ) -> TrialResult:
-        if self._shelf.get(problem) is None:
+        if problem in self._kept:
+            self._kept.remove(problem)
+        else:
             time.sleep(self._pretended.prepare_s)
-            self._shelf.put(problem, True, 1, self._pretended.keep)
+        self._kept = [*self._kept, problem][-self._pretended.keep :]
         return super().measure(problem, config, stop=stop)
 
 

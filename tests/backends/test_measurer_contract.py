@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from measurer_cases import (  # type: ignore[import-not-found]
     MORE_TILES,
     PROBLEM,
@@ -154,8 +155,21 @@ def test_two_measurers_of_one_kind_name_the_same_device(
     assert other.device == measurer.device
 
 
-def test_it_can_be_closed_twice(measurer: Measurer) -> None:
-    measurer.close()
+def test_it_can_be_closed_twice(measurer: Measurer, kind: DeviceKind) -> None:
+    device = measurer.device
+    assert measurer.measure(PROBLEM, TILES).outcome is Outcome.OK
+    held = [_gpu_bytes()]
+    for _ in range(2):
+        measurer.close()
+        held.append(_gpu_bytes())
+    assert held[1] == held[2]
+    assert held[1] < held[0] or kind is not DeviceKind.CUDA
+    assert measurer.device == device
+
+
+def _gpu_bytes() -> int:
+    """Bytes of GPU memory that this process's tensors take; 0 without a GPU."""
+    return torch.cuda.memory_allocated() if torch.cuda.is_available() else 0
 
 
 def test_problems_differ_by_batch_size(measurer: Measurer, kind: DeviceKind) -> None:

@@ -11,6 +11,7 @@ from autotune.backends.binary_compiler import BinaryCompiler, held_blocks
 from autotune.backends.estimate.model import REVISION, model_us, pairs_us
 from autotune.backends.estimate.prior import static_us
 from autotune.backends.hardware import GpuSpec
+from autotune.backends.protocol import INSTANCES
 from autotune.backends.routed_rows import RoutedRows, routed_rows
 from autotune.backends.versions import triton_version
 from autotune.errors import DeviceError
@@ -33,8 +34,6 @@ from autotune.studies.search.pruning import Stop
 from autotune.studies.space import SearchSpace, broken_rule
 
 HOW = "estimate"
-INSTANCES = 10
-"""Routing instances of a measurement: as many as a GPU measures."""
 
 
 class EstimateMeasurer:

@@ -1,0 +1,12 @@
+"""Measuring on a real GPU: one measurer over providers, which compute the layer.
+
+    measurer.py       GpuMeasurer: compile, verify, time; and several of them for ``compare``
+    testbed.py        the GPU or CPU that a process has taken, its facts, clock and timers
+    tensor_cache.py   weights, inputs and layers, kept as long as there is room
+    memory_policy.py  what is given up when the device's memory runs out
+    device_errors.py  which errors leave the process whole
+    providers/        our kernels, the engines' and PyTorch's
+    smi.py            nvidia-smi's answers: clocks, driver, other processes
+
+Importing the package imports no torch; its files do, but for smi.py and providers/.
+"""

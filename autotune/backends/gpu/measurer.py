@@ -1,245 +1,221 @@
-"""Measures on a real GPU: compile, verify against the eager twin, time.
+"""Measures a provider's layer on a testbed: compile, verify against the reference, time.
 
-Lives in a child process (tune/child.py). What a config can cause and leave the process whole
-is an outcome; an illegal memory access poisons the CUDA context, so it is raised and the
-child is started afresh.
+Lives in a child process (tune/processes). What a config can cause and leave the process whole is
+an outcome; an illegal memory access poisons the CUDA context, so it is raised and the child is
+started afresh.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields, is_dataclass, replace
-from functools import partial
-from typing import Any
+from dataclasses import replace
+from functools import cached_property, partial
 
-import torch
 from triton.runtime.errors import OutOfResources
 
-from autotune.backends.binary_compiler import BinaryCompiler, held_blocks
+from autotune.backends.binary_compiler import held_blocks
 from autotune.backends.estimate.prior import static_us
-from autotune.backends.gpu.lru_by_size import LruBySize
+from autotune.backends.gpu.device_errors import (
+    first_line,
+    is_harmless,
+    is_of_driver,
+    is_out_of_memory,
+)
+from autotune.backends.gpu.providers import Provider, ProviderLayer, open_provider
+from autotune.backends.gpu.tensor_cache import PreparedLayer, no_room
+from autotune.backends.gpu.testbed import Testbed, take_device
 from autotune.backends.hardware import known_spec
 from autotune.backends.options import MeasurerOptions
-from autotune.backends.protocol import timed_together
-from autotune.backends.versions import triton_version
+from autotune.backends.protocol import INSTANCES
 from autotune.errors import DeviceError
-from autotune.kernels.inputs import (
-    MoeInputs,
-    MoeWeights,
-    RoutingTensors,
-    make_inputs,
-    make_routing,
-    make_weights,
-)
-from autotune.kernels.moe import MoeBuffers, make_buffers, run_down, run_moe, run_up
-from autotune.kernels.reference import moe_reference
-from autotune.kernels.timing import CudaClock, GraphTimer, Timer, interleaved
-from autotune.kernels.verify import Verdict, verify
-from autotune.routing.draw import instances_of
+from autotune.kernels.compile import COMPILER_ERRORS, failure_of
+from autotune.kernels.inputs import RoutingTensors
+from autotune.kernels.stderr_capture import captured_stderr
+from autotune.kernels.timing import REST, Timer, interleaved
+from autotune.kernels.verify import Verdict
 from autotune.spec.binary import BOTH
 from autotune.spec.config import AnyConfig, ConfigPair, pair_of
-from autotune.spec.device import Device, DeviceKind, Target
+from autotune.spec.device import Device
 from autotune.spec.limits import why_no_dtype
 from autotune.spec.measurement import CompileFailure, Measurement, Resources, worse_of
-from autotune.spec.problem import Problem, weights_key
+from autotune.spec.problem import Problem
 from autotune.studies.outcome import Outcome, TrialResult, failed_compile
 from autotune.studies.pairs import space_of
 from autotune.studies.search.pruning import Row, Stop, taken
 from autotune.studies.space import SearchSpace, broken_rule
 
-INSTANCES = 10
-"""Routing instances, one sample each: on an H200 samples spread by 0.2 to 6 %."""
-
-METHOD = "whole layer, 4"
-"""What is timed (alignment, both GEMMs, activation, sum; of separate kernels the GEMMs alone),
-and the revision of how: since 2 the GPU rests after long calls, since 3 a tile begins sooner,
-since 4 the K loop keeps about as few registers as SGLang's."""
+_Timed = Callable[[PreparedLayer, "AnyConfig | None"], TrialResult]
+"""A way to time a config that computes the right thing."""
 
 
-_KEPT_SHARE = 0.25
-"""Of the device memory that weights leave free, for the tensors of problems that may come back.
-Making them took 20 to 340 ms on an H200 (Qwen3-30B-A3B, 2 to 4096 tokens), as long as 3 to 16
-trials."""
+class GpuMeasurer:
+    """Implements Measurer over one provider, whatever it declares to be able to do."""
 
-_REFUSALS = (
-    "invalid argument",
-    "invalid configuration argument",
-    "too many resources requested for launch",
-    "no kernel image is available",
-)
-"""What the driver says of a launch that it did not begin (CUDA driver API, CUresult 1, 701, 209,
-and the runtime's 9): later calls work. After any other error, as an illegal address, none does."""
+    def __init__(self, provider: Provider, testbed: Testbed) -> None:
+        """``provider`` was opened for the testbed's site."""
+        self.provider = provider
+        self._testbed = testbed
 
-
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """A problem's tensors on the GPU, and the right answer for its first routing instance."""
-
-    inputs: MoeInputs
-    buffers: MoeBuffers
-    routings: tuple[RoutingTensors, ...]
-    reference: torch.Tensor
-
-    @property
-    def own_bytes(self) -> int:
-        """Of device memory, without the weights that it shares."""
-        return sum(tensor.nbytes for tensor in _tensors(self))
-
-
-_Timed = Callable[[Prepared, AnyConfig], TrialResult]
-"""What is done with a config that computes the right thing."""
-
-
-class CudaMeasurer:
-    """One GPU. Keeps the tensors of the problems of one set of weights, as far as there is room."""
-
-    def __init__(self, index: int, options: MeasurerOptions, *, instances: int = INSTANCES) -> None:
-        """Takes GPU ``index``; raises DeviceError where there is no such GPU."""
-        count = torch.cuda.device_count()
-        if index >= count:
-            raise DeviceError(
-                f"no GPU {index}: PyTorch sees {count}; check nvidia-smi and CUDA_VISIBLE_DEVICES, "
-                "or use --device estimate:NVIDIA_H200"
-            )
-        self._place = f"cuda:{index}"
-        torch.cuda.set_device(index)
-        torch.backends.cuda.matmul.allow_tf32 = False  # the twin is true fp32
-        properties = torch.cuda.get_device_properties(index)
-        self._device = device_of(properties, cold_l2=options.cold_l2)
-        self._compiler = BinaryCompiler(options.cache_dir, self._device.target)
-        self._seed, self._instances = options.seed, instances
-        clock = CudaClock(properties.L2_cache_size)
-        self._timer: Timer = GraphTimer(clock, warm=not options.cold_l2)
-        self._weights: tuple[Problem, MoeWeights] | None = None
-        self._prepared: LruBySize[Problem, Prepared] = LruBySize()
-        self._kept_share, self._room_bytes = _KEPT_SHARE, 0
-        self._halved: set[Problem] = set()
-
-    @property
+    @cached_property
     def device(self) -> Device:
-        """See ``Measurer``."""
-        return self._device
+        """See ``Measurer``. The provider and its version are in the device's method, so that its
+        studies never mix with ours."""
+        facts = self._testbed.facts
+        if facts is None:
+            raise DeviceError("the CPU is no device to tune for; use cuda or estimate:NVIDIA_H200")
+        return replace(facts, method=self.provider.method_prefix + facts.method)
 
     def space(self, problem: Problem) -> SearchSpace:
         """See ``Measurer``."""
-        reason = why_no_dtype(problem.dtype, self._device.target)
+        device = self.device
+        reason = why_no_dtype(problem.dtype, device.target) or self.provider.why_not(problem)
         if reason:
-            raise DeviceError(f"{self._device.name}: {reason}")
-        return space_of(problem, self._device)
+            raise DeviceError(f"{device.name}: {reason}")
+        return space_of(problem, device)
 
     def prior_us(
         self, problem: Problem, configs: tuple[AnyConfig, ...]
     ) -> tuple[float, ...] | None:
         """See ``Measurer``: the time model's guess where this GPU's figures are known."""
-        spec = known_spec(self._device.name)
-        return static_us(problem, configs, spec, self._seed) if spec else None
+        spec = known_spec(self.device.name)
+        return static_us(problem, configs, spec, self._testbed.seed) if spec else None
 
     def measure(
         self, problem: Problem, config: AnyConfig, *, stop: Stop | None = None
     ) -> TrialResult:
-        """See ``Measurer``."""
+        """See ``Measurer``. Where the provider compiles within its first call, no registers and no
+        spills are known, and compiling counts as verifying."""
+        broken = self._broken_rule(problem, config)
+        return broken or self.measure_any(problem, config, stop=stop)
+
+    def measure_any(
+        self, problem: Problem, config: AnyConfig | None, *, stop: Stop | None = None
+    ) -> TrialResult:
+        """Measure a config whether or not it keeps the rules of the space; None is what the
+        provider chooses for itself."""
         return self._answer(problem, config, partial(self._timed, stop=stop))
 
     def measure_interleaved(
         self, problem: Problem, configs: tuple[AnyConfig, ...]
     ) -> tuple[TrialResult, ...]:
-        """See ``Measurer``. Each is compiled and verified first, all are timed then; where their
-        graphs together take more memory than there is, one after the other."""
-        checked = [self._answer(problem, config, _untimed) for config in configs]
-        try:
-            return timed_together(
-                checked, lambda right: self._interleaved(problem, [configs[n] for n in right])
-            )
-        except RuntimeError as error:
-            if not is_out_of_memory(error):
-                raise
-        # Not in the handler: the error holds on to frames, and they to memory.
-        torch.cuda.empty_cache()
-        return tuple(self.measure(problem, config) for config in configs)
+        """See ``Measurer``. Each is compiled and verified first, the right ones are timed then;
+        where their graphs together take more memory than there is, one after the other."""
+        checked = [
+            self._broken_rule(problem, config) or self._answer(problem, config, _untimed)
+            for config in configs
+        ]
+        right = [number for number, result in enumerate(checked) if result.outcome is Outcome.OK]
+        measurements = self._interleaved(problem, [configs[number] for number in right])
+        if measurements is None:
+            self._testbed.tensors.release_unused()
+            return tuple(self.measure(problem, config) for config in configs)
+        found = dict(zip(right, measurements, strict=True))
+        return tuple(
+            replace(result, measurement=found.get(number)) for number, result in enumerate(checked)
+        )
 
-    def _interleaved(self, problem: Problem, configs: Sequence[AnyConfig]) -> list[Measurement]:
-        prepared = self._prepare(problem)
-        streams = [self._rows(prepared, config) for config in configs]
-        found = interleaved(streams, len(prepared.routings))
-        return [self._measurement(prepared, rows) for rows in found]
+    def close(self) -> None:
+        """See ``Measurer``."""
+        self._testbed.tensors.release()
+        self.provider.close()
 
-    def _answer(self, problem: Problem, config: AnyConfig, timed: _Timed) -> TrialResult:
+    def _broken_rule(self, problem: Problem, config: AnyConfig) -> TrialResult | None:
+        if isinstance(config, ConfigPair) and not self.provider.takes_pairs:
+            one_alone = "an engine's own launch takes one config for both GEMMs"
+            return TrialResult(Outcome.INFEASIBLE, reason=one_alone)
         for which in BOTH:
-            reason = broken_rule(problem, self._device, getattr(pair_of(config), which))
-            if reason is not None:
-                return TrialResult(Outcome.INFEASIBLE, reason=reason, failed_half=which)
+            broken = broken_rule(problem, self.device, getattr(pair_of(config), which))
+            if broken is not None:
+                return TrialResult(Outcome.INFEASIBLE, reason=broken, failed_half=which)
+        return None
+
+    def _answer(self, problem: Problem, config: AnyConfig | None, timed: _Timed) -> TrialResult:
+        why_not = self.provider.why_not(problem)
+        if why_not is not None:
+            return TrialResult(Outcome.INFEASIBLE, reason=why_not)
         begin = time.perf_counter()
-        answers = {w: self._compiler.answer(problem, getattr(pair_of(config), w), w) for w in BOTH}
+        compiled = self._compiled(problem, config)
+        if compiled.outcome is not Outcome.OK:
+            return compiled
+        result = self._run(problem, config, timed)
+        spent_s = time.perf_counter() - begin
+        return replace(
+            result,
+            resources=compiled.resources,
+            blocks_per_sm=compiled.blocks_per_sm,
+            compile_s=compiled.compile_s,
+            measure_s=spent_s - compiled.compile_s - result.verify_s,
+        )
+
+    def _compiled(self, problem: Problem, config: AnyConfig | None) -> TrialResult:
+        """Return OK with what the binaries take, or with nothing where the first call compiles;
+        else why they cannot be launched."""
+        compiler = self.provider.compiler
+        if compiler is None or config is None:
+            return TrialResult(Outcome.OK)
+        begin = time.perf_counter()
+        answers = {w: compiler.answer(problem, getattr(pair_of(config), w), w) for w in BOTH}
         compile_s = time.perf_counter() - begin
         for which, answer in answers.items():
             if isinstance(answer, CompileFailure):
                 return failed_compile(replace(answer, which=which), compile_s)
         resources = worse_of(*(a for a in answers.values() if isinstance(a, Resources)))
-        result = self._why_too_big(resources) or self._run(problem, config, timed)
-        return replace(
-            result,
+        need, have = resources.shared_bytes, self.device.shared_bytes
+        too_big = f"needs {need} bytes of shared memory; a block has {have}" if need > have else ""
+        return TrialResult(
+            Outcome.OUT_OF_RESOURCES if too_big else Outcome.OK,
+            reason=too_big,
             resources=resources,
-            blocks_per_sm=held_blocks(config, answers, self._device),
+            blocks_per_sm=held_blocks(config, answers, self.device),
             compile_s=compile_s,
-            measure_s=time.perf_counter() - begin - compile_s - result.verify_s,
         )
 
-    def close(self) -> None:
-        """See ``Measurer``."""
-        self._prepared.clear()
-        self._weights = None
-        torch.cuda.empty_cache()
-
-    def _why_too_big(self, resources: Resources) -> TrialResult | None:
-        need, have = resources.shared_bytes, self._device.shared_bytes
-        if need <= have:
-            return None
-        reason = f"needs {need} bytes of shared memory; a block has {have}"
-        return TrialResult(Outcome.OUT_OF_RESOURCES, reason=reason)
-
-    def _run(self, problem: Problem, config: AnyConfig, timed: _Timed) -> TrialResult:
+    def _run(self, problem: Problem, config: AnyConfig | None, timed: _Timed) -> TrialResult:
+        attempt = partial(self._attempt, problem, config, timed)
         try:
-            return self._attempt(problem, config, timed)
+            return self._testbed.memory.run(problem, attempt)
         except OutOfResources as error:
             return TrialResult(Outcome.OUT_OF_RESOURCES, reason=str(error))
         except RuntimeError as error:
-            reason = _line(error)
-            if not is_out_of_memory(error):
-                if not is_harmless(error):
-                    raise
-                return TrialResult(Outcome.OUT_OF_RESOURCES, reason=reason)
-        # Not in the handler: the error holds on to frames, and they to memory.
-        return self._with_fewer(problem, config, timed, reason)
+            if not is_harmless(error):
+                raise
+            return TrialResult(Outcome.OUT_OF_RESOURCES, reason=first_line(error))
 
-    def _attempt(self, problem: Problem, config: AnyConfig, timed: _Timed) -> TrialResult:
+    def _attempt(self, problem: Problem, config: AnyConfig | None, timed: _Timed) -> TrialResult:
         prepared = self._prepare(problem)
-        prepared.inputs.set_routing(prepared.routings[0])
+        prepared.layer.route(prepared.routings[0])
         begin = time.perf_counter()
-        verdict = verify(prepared.inputs, prepared.buffers, config, prepared.reference)
+        verdict = self._verify(prepared, config)
         verify_s = time.perf_counter() - begin
+        if isinstance(verdict, CompileFailure):
+            return replace(failed_compile(verdict), verify_s=verify_s)
+        error = verdict.relative_error
         if not verdict.is_right:
-            return replace(_wrong(verdict), verify_s=verify_s)
-        result = timed(prepared, config)
-        return replace(result, verify_s=verify_s, relative_error=verdict.relative_error)
+            result = TrialResult(Outcome.WRONG_RESULT, reason=str(verdict))
+        else:
+            result = timed(prepared, config)
+        return replace(result, verify_s=verify_s, relative_error=error)
 
-    def _with_fewer(
-        self, problem: Problem, config: AnyConfig, timed: _Timed, reason: str
+    def _verify(
+        self, prepared: PreparedLayer, config: AnyConfig | None
+    ) -> Verdict | CompileFailure:
+        """Run one call and compare. Where it compiles, the compiler's dump is kept back."""
+        if self.provider.compiler is not None:
+            return prepared.layer.verify(config, prepared.reference)
+        with captured_stderr() as dump:
+            try:
+                return prepared.layer.verify(config, prepared.reference)
+            except OutOfResources:
+                raise
+            except COMPILER_ERRORS as error:
+                if is_out_of_memory(error) or is_of_driver(error):
+                    raise
+                return failure_of(error, dump())
+
+    def _timed(
+        self, prepared: PreparedLayer, config: AnyConfig | None, *, stop: Stop | None
     ) -> TrialResult:
-        """Once more: where other problems were kept, without them and from now on without any;
-        else with half the routing instances, which this problem keeps: samples are in the order
-        of the instances, so fewer ones still compare."""
-        has_others = any(other != problem for other in self._prepared)
-        self.close()
-        if has_others:
-            self._kept_share = 0.0
-            return self._run(problem, config, timed)
-        if problem in self._halved:
-            return TrialResult(Outcome.OUT_OF_RESOURCES, reason=f"device memory: {reason}")
-        self._halved.add(problem)
-        return self._run(problem, config, timed)
-
-    def _timed(self, prepared: Prepared, config: AnyConfig, *, stop: Stop | None) -> TrialResult:
         kept, cut = taken(self._rows(prepared, config), len(prepared.routings), stop)
         measurement = self._measurement(prepared, kept)
         return TrialResult(
@@ -248,139 +224,118 @@ class CudaMeasurer:
             reason=cut.reason if cut else "",
         )
 
-    def _measurement(self, prepared: Prepared, rows: Sequence[Row]) -> Measurement:
-        how = f"{self._timer.how}, {len(rows)} routings"
+    def _interleaved(
+        self, problem: Problem, configs: Sequence[AnyConfig]
+    ) -> list[Measurement] | None:
+        """Time all configs together; None where that takes too much memory."""
+        if not configs:
+            return []
+        try:
+            prepared = self._prepare(problem)
+            streams = [self._rows(prepared, config) for config in configs]
+            found = interleaved(streams, len(prepared.routings))
+            return [self._measurement(prepared, rows) for rows in found]
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+        return None
+
+    def _measurement(self, prepared: PreparedLayer, rows: Sequence[Row]) -> Measurement:
+        how = f"{self._timer(prepared).how}, {len(rows)} routings"
         columns = tuple(zip(*rows, strict=True))
-        kinds = len(prepared.inputs.problem.routings)
+        kinds = len(prepared.layer.inputs.problem.routings)
         if len(columns) == 2:
             return Measurement.of_halves(*columns, how=f"GEMMs alone, {how}", routings=kinds)
         return Measurement(columns[0], how, routings=kinds)
 
-    def _rows(self, prepared: Prepared, config: AnyConfig) -> Iterator[Row]:
-        """µs of the layer, or of a pair's GEMMs, one row for each routing instance."""
+    def _rows(self, prepared: PreparedLayer, config: AnyConfig | None) -> Iterator[Row]:
+        """Yield µs of the layer, or of a pair's GEMMs, one row for each routing instance."""
         if isinstance(config, ConfigPair):
-            return self._gemm_samples(prepared, config)
+            return self._half_samples(prepared, config)
         return ((us,) for us in self._layer_samples(prepared, config))
 
-    def _layer_samples(self, prepared: Prepared, config: AnyConfig) -> Iterator[float]:
-        """µs of the whole layer, one for each routing instance."""
-        instances = (partial(prepared.inputs.set_routing, r) for r in prepared.routings)
-        return self._timer.samples(partial(_call, prepared, config), instances)
+    def _layer_samples(self, prepared: PreparedLayer, config: AnyConfig | None) -> Iterator[float]:
+        """Yield µs of the whole layer, one for each routing instance."""
+        instances = (partial(prepared.layer.route, r) for r in prepared.routings)
+        return self._timer(prepared).samples(partial(_call, prepared.layer, config), instances)
 
-    def _gemm_samples(self, prepared: Prepared, pair: ConfigPair) -> Iterator[Row]:
-        """(up, down) µs, one for each routing instance. Each is timed on what the layer gives it:
-        a new routing runs the layer once before. So does capturing: another config's alignment
+    def _half_samples(self, prepared: PreparedLayer, pair: ConfigPair) -> Iterator[Row]:
+        """Yield (up, down) µs, one for each routing instance. Each is timed on what the layer gives
+        it: a new routing runs the layer once before. So does capturing: another config's alignment
         may lie in the buffers, for other tiles."""
-        _route(prepared, pair, prepared.routings[0])
-        inputs, buffers = prepared.inputs, prepared.buffers
-        calls = (
-            partial(run_up, inputs, buffers, pair.up),
-            partial(run_down, inputs, buffers, pair.down),
-        )
+        _route_and_call(prepared.layer, pair, prepared.routings[0])
         times = (
-            self._timer.samples(
-                call, (partial(_route, prepared, pair, r) for r in prepared.routings)
+            self._timer(prepared).samples(
+                half, (partial(_route_and_call, prepared.layer, pair, r) for r in prepared.routings)
             )
-            for call in calls
+            for half in prepared.layer.halves(pair)
         )
         yield from zip(*times, strict=True)
 
-    def _count(self, problem: Problem) -> int:
-        """Routing instances of a problem."""
-        halved = problem in self._halved
-        return instances_of(problem, max(self._instances // 2, 1) if halved else self._instances)
+    def _timer(self, prepared: PreparedLayer) -> Timer:
+        return self._testbed.timer(is_capturable=prepared.layer.is_capturable)
 
-    def _prepare(self, problem: Problem) -> Prepared:
-        kept = self._prepared.get(problem)
-        if kept is not None:
-            return kept
-        weights = self._weights_of(problem)
-        inputs = make_inputs(problem, weights, self._device.target, seed=self._seed)
-        routings = tuple(
-            make_routing(problem, instance, inputs.x.device, self._seed)
-            for instance in range(self._count(problem))
-        )
-        prepared = Prepared(inputs, make_buffers(inputs), routings, moe_reference(inputs))
-        self._prepared.put(problem, prepared, prepared.own_bytes, self._room_bytes)
-        return prepared
-
-    def _weights_of(self, problem: Problem) -> MoeWeights:
-        """Others, and all that was prepared with them, go first: two may not fit."""
-        key = weights_key(problem)
-        if self._weights is None or self._weights[0] != key:
-            self._prepared.clear()
-            self._weights = None
-            torch.cuda.empty_cache()
-            self._weights = key, make_weights(problem, self._device.target, self._place, self._seed)
-            self._room_bytes = int(self._kept_share * torch.cuda.mem_get_info()[0])
-        return self._weights[1]
+    def _prepare(self, problem: Problem) -> PreparedLayer:
+        return self._testbed.tensors.prepare(problem, self.provider)
 
 
-def _tensors(value: object) -> Iterator[torch.Tensor]:
-    """Those of nested dataclasses and tuples, but for weights."""
-    if isinstance(value, torch.Tensor):
-        yield value
-    elif isinstance(value, tuple):
-        for each in value:
-            yield from _tensors(each)
-    elif is_dataclass(value) and not isinstance(value, MoeWeights):
-        for field in fields(value):
-            yield from _tensors(getattr(value, field.name))
+class ProviderMeasurers:
+    """Measurers of several providers on one testbed, each opened when it is first named."""
+
+    def __init__(self, testbed: Testbed) -> None:
+        self._testbed = testbed
+        self._measurers: dict[str, GpuMeasurer] = {}
+
+    @property
+    def device(self) -> Device | None:
+        """The GPU's facts; None for the CPU."""
+        return self._testbed.facts
+
+    def about(self, provider: str) -> tuple[str, str]:
+        """Return its version, and what a timed call of it does. Raises as ``open_provider``."""
+        opened = self._measurer(provider).provider
+        return opened.version, opened.does
+
+    def measure(self, provider: str, problem: Problem, config: AnyConfig | None) -> TrialResult:
+        """See ``GpuMeasurer.measure_any``."""
+        return self._measurer(provider).measure_any(problem, config)
+
+    def close(self) -> None:
+        """Close every measurer."""
+        for measurer in self._measurers.values():
+            measurer.close()
+
+    def _measurer(self, provider: str) -> GpuMeasurer:
+        if provider not in self._measurers:
+            opened = open_provider(provider, self._testbed.site)
+            self._measurers[provider] = GpuMeasurer(opened, self._testbed)
+        return self._measurers[provider]
 
 
-def _untimed(prepared: Prepared, config: AnyConfig) -> TrialResult:
-    """Compiled and verified is enough."""
+def open_gpu(
+    index: int, options: MeasurerOptions, *, instances: int = INSTANCES, rest: float = REST
+) -> GpuMeasurer:
+    """Take GPU ``index`` and open the provider of the options. Raises DeviceError where there is no
+    such GPU, and as ``open_provider`` does."""
+    testbed = Testbed(take_device(index, options), options, instances=instances, rest=rest)
+    return GpuMeasurer(open_provider(options.provider, testbed.site), testbed)
+
+
+def open_providers(index: int | None, options: MeasurerOptions) -> ProviderMeasurers:
+    """Take GPU ``index``, or for None the CPU, for several providers: they share weights, and no
+    tensors are kept but those of the problem at hand. Raises DeviceError as ``open_gpu`` does."""
+    return ProviderMeasurers(Testbed(take_device(index, options), options, room_bytes=no_room))
+
+
+def _untimed(prepared: PreparedLayer, config: AnyConfig | None) -> TrialResult:
+    """Return OK: compiled and verified is enough."""
     return TrialResult(Outcome.OK)
 
 
-def _call(prepared: Prepared, config: AnyConfig) -> None:
-    run_moe(prepared.inputs, prepared.buffers, config)
+def _call(layer: ProviderLayer, config: AnyConfig | None) -> None:
+    layer.run(config)
 
 
-def _route(prepared: Prepared, pair: ConfigPair, routing: RoutingTensors) -> None:
-    prepared.inputs.set_routing(routing)
-    run_moe(prepared.inputs, prepared.buffers, pair)
-
-
-def _wrong(verdict: Verdict) -> TrialResult:
-    return TrialResult(
-        Outcome.WRONG_RESULT, reason=str(verdict), relative_error=verdict.relative_error
-    )
-
-
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """True for PyTorch's and for Triton's word for a device without memory left."""
-    return isinstance(error, torch.cuda.OutOfMemoryError) or "out of memory" in str(error)
-
-
-def is_harmless(error: RuntimeError) -> bool:
-    """True for CUDA's refusals of a launch. All others may have left the context unusable."""
-    words = str(error)
-    return "CUDA" in words and any(refusal in words for refusal in _REFUSALS)
-
-
-def _line(error: RuntimeError) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
-
-
-def device_of(properties: Any, *, cold_l2: bool) -> Device:
-    """The GPU's facts, from torch's properties of it."""
-    is_amd = torch.version.hip is not None
-    if is_amd:
-        target = Target("hip", properties.gcnArchName.partition(":")[0], properties.warp_size)
-    else:
-        target = Target("cuda", 10 * properties.major + properties.minor, properties.warp_size)
-    return Device(
-        kind=DeviceKind.CUDA,
-        name=properties.name,
-        target=target,
-        shared_bytes=_shared_bytes(properties, is_amd=is_amd),
-        triton_version=triton_version(),
-        method=f"{METHOD}, {'cold' if cold_l2 else 'warm'} L2",
-    )
-
-
-def _shared_bytes(properties: Any, *, is_amd: bool) -> int:
-    """What a block may take when it asks for it; AMD's has no such opt-in."""
-    name = "shared_memory_per_block" if is_amd else "shared_memory_per_block_optin"
-    return int(getattr(properties, name))
+def _route_and_call(layer: ProviderLayer, pair: ConfigPair, routing: RoutingTensors) -> None:
+    layer.route(routing)
+    layer.run(pair)

@@ -15,6 +15,7 @@ from typing import Protocol
 
 import numpy as np
 
+from autotune.backends.gpu.providers import PROVIDERS
 from autotune.backends.options import MeasurerOptions
 from autotune.errors import MissingProvider, ProviderError, UsageError
 from autotune.settings import ModelSettings
@@ -35,8 +36,6 @@ ROUNDS = 2
 """Of all lines of a batch size; each gives ten samples."""
 _QUANTILES = (0.5, 0.2, 0.8)
 """Those of the engines' scripts: middle, low, high."""
-_OWN_PROCESS = ("sglang", "vllm")
-"""Engines change the process that imports them, and each other."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,11 +134,11 @@ def compare(settings: CompareSettings) -> Comparison:
 def _open(settings: CompareSettings, stack: ExitStack) -> tuple[_Found, Device | None]:
     found = _Found()
     shared = _child(settings, stack)
-    device = shared.call(_Timers.device)
+    device = shared.call(_Measurers.device)
     for name in settings.providers:
-        child = _child(settings, stack) if name in _OWN_PROCESS else shared
+        child = _child(settings, stack) if PROVIDERS[name].changes_process else shared
         try:
-            found.about[name] = child.call(_Timers.about, name)
+            found.about[name] = child.call(_Measurers.about, name)
             found.children[name] = child
         except MissingProvider as error:
             found.skipped[name] = str(error)
@@ -149,30 +148,30 @@ def _open(settings: CompareSettings, stack: ExitStack) -> tuple[_Found, Device |
 
 
 def _child(settings: CompareSettings, stack: ExitStack) -> Child:
-    child = Child(partial(_open_timers, settings.gpu, settings.options))
+    child = Child(partial(_open_providers, settings.gpu, settings.options))
     stack.callback(child.close)
     return child
 
 
-class _Timers(Closable, Protocol):
-    """The timers of providers, which a child holds."""
+class _Measurers(Closable, Protocol):
+    """The measurers of providers, which a child holds: ``ProviderMeasurers``."""
 
     @property
     def device(self) -> Device | None:
-        """The GPU; None for the CPU."""
+        """The GPU's facts; None for the CPU."""
 
     def about(self, provider: str) -> tuple[str, str]:
-        """Version of the provider, and what a timed call of it does."""
+        """Return the provider's version, and what a timed call of it does."""
 
     def measure(self, provider: str, problem: Problem, config: AnyConfig | None) -> TrialResult:
         """Verify and time the provider's layer."""
 
 
-def _open_timers(gpu: int | None, options: MeasurerOptions) -> _Timers:
-    """In the child: torch is imported there alone."""
-    from autotune.backends.gpu.provider_timer import ProviderTimers
+def _open_providers(gpu: int | None, options: MeasurerOptions) -> _Measurers:
+    """Open them in the child: torch is imported there alone."""
+    from autotune.backends.gpu.measurer import open_providers
 
-    return ProviderTimers(gpu, options)
+    return open_providers(gpu, options)
 
 
 def _points(
@@ -192,7 +191,7 @@ def _points(
             if before is not None and before.outcome is not Outcome.OK:
                 continue
             child = found.children[line.provider]
-            call = Call.of(_Timers.measure, line.provider, problem, config)
+            call = Call.of(_Measurers.measure, line.provider, problem, config)
             answer = answer_to(child, call, settings.run_timeout_s)
             now = result_of(answer)
             results[line] = _joined(before, now)

@@ -11,6 +11,7 @@ from itertools import count
 from multiprocessing.connection import Connection
 from typing import Protocol
 
+from autotune.backends.gpu.providers import PROVIDERS
 from autotune.spec.config import AnyConfig
 from autotune.spec.device import Device, DeviceKind
 from autotune.spec.problem import Problem
@@ -113,7 +114,7 @@ def serve_pool(pool: CompilePool, connection: Connection) -> None:
 def compiles_ahead(device: Device, provider: str) -> bool:
     """Whether a pool is of use: an estimate is a compile, a replay needs none, and what an engine
     launches is not our kernel."""
-    return device.kind is DeviceKind.CUDA and provider == "autotune"
+    return device.kind is DeviceKind.CUDA and PROVIDERS[provider].compiles_ahead
 
 
 class PoolHost:

@@ -1,355 +1,368 @@
+"""One measurer over providers: a fake one and PyTorch's on the CPU, all of them on a GPU."""
+
 from __future__ import annotations
 
+import itertools
+import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
+from gpu_fakes import (  # type: ignore[import-not-found]
+    BINARY,
+    H200,
+    MIDDLE,
+    NARROW,
+    SITE,
+    SMALL,
+    WIDE,
+    FakeCompiler,
+    FakeProvider,
+    fake_measurer,
+    fake_testbed,
+    out_of_memory,
+)
+from measurer_cases import PAIR  # type: ignore[import-not-found]
+from triton.runtime.errors import OutOfResources
 
-from autotune.backends.gpu.lru_by_size import LruBySize
-from autotune.backends.gpu.measurer import CudaMeasurer, device_of, is_harmless
+from autotune.backends.gpu.measurer import (
+    GpuMeasurer,
+    ProviderMeasurers,
+)
+from autotune.backends.gpu.providers import open_provider, pytorch
+from autotune.backends.gpu.providers.ours import Ours
+from autotune.backends.gpu.tensor_cache import no_room
+from autotune.backends.gpu.testbed import HostClock, Testbed, TimedDevice, take_device
 from autotune.backends.options import MeasurerOptions
-from autotune.errors import DeviceError
-from autotune.spec.config import AnyConfig, Config, ConfigPair
-from autotune.spec.device import Device, DeviceKind, Target
-from autotune.spec.limits import why_no_tma
-from autotune.spec.measurement import Measurement
+from autotune.backends.selectors import open_measurer
+from autotune.errors import DeviceError, ProviderError
+from autotune.spec.config import Config, ConfigPair
+from autotune.spec.measurement import CompileFailure, Resources
 from autotune.spec.problem import Dtype, KernelMode, Problem
+from autotune.studies.key import StudyKey
 from autotune.studies.outcome import Outcome, TrialResult
 from autotune.studies.search.pruning import Stop
 
 PROBLEM = Problem(experts=16, top_k=4, hidden=1024, intermediate=512, tokens=64)
 TILES = Config(16, 64, 64, 1, 4, 3)
 OPTIONS = MeasurerOptions(cache_dir=Path(tempfile.gettempdir()) / "autotune-tests")
+PAIRED = replace(SMALL, kernel=KernelMode.SEPARATE)
+REFUSED = RuntimeError("CUDA error: too many resources requested for launch\nand more")
+POISONED = RuntimeError("CUDA error: an illegal memory access was encountered")
 
 
-def test_a_missing_gpu_is_an_error_that_says_what_to_do() -> None:
-    with pytest.raises(DeviceError, match="estimate:"):
-        CudaMeasurer(torch.cuda.device_count(), OPTIONS)
+def _samples(result: TrialResult) -> tuple[float, ...] | None:
+    return result.measurement.samples_us if result.measurement else None
 
 
-def test_facts_come_from_the_driver() -> None:
-    h200 = SimpleNamespace(
-        name="NVIDIA H200",
-        major=9,
-        minor=0,
-        warp_size=32,
-        shared_memory_per_block=49152,
-        shared_memory_per_block_optin=232448,
+@pytest.mark.parametrize("provider", ["autotune", "vllm"])
+def test_a_missing_gpu_is_an_error_that_says_what_to_do(provider: str) -> None:
+    options = replace(OPTIONS, provider=provider)
+    with pytest.raises(DeviceError, match=r"PyTorch sees .* estimate:"):
+        open_measurer(f"cuda:{torch.cuda.device_count()}", options)
+
+
+def test_the_cpu_is_no_device_to_tune_for() -> None:
+    measurer = GpuMeasurer(
+        open_provider("torch", SITE),
+        Testbed(take_device(None, OPTIONS), OPTIONS, room_bytes=no_room),
     )
-    device = device_of(h200, cold_l2=True)
-    assert device.kind is DeviceKind.CUDA
-    assert device.name == "NVIDIA H200"
-    assert device.target == Target("cuda", 90, 32)
-    assert device.shared_bytes == 232448
-    assert "cold" in device.method
-    assert device.method != device_of(h200, cold_l2=False).method
+    with pytest.raises(DeviceError, match="estimate:"):
+        measurer.space(SMALL)
+
+
+def test_a_right_config_is_timed_on_every_instance() -> None:
+    result = fake_measurer(FakeProvider(), instances=4).measure(SMALL, MIDDLE)
+    assert (result.outcome, _samples(result)) == (Outcome.OK, (32.0,) * 4)
+    assert result.measurement is not None
+    assert result.measurement.how == "CPU, the host's clock, cold caches, 4 routings"
+    assert result.relative_error is not None
+    assert result.relative_error < 0.05
+    assert result.verify_s > 0
+    assert result.measure_s > 0
+
+
+def test_a_wrong_config_is_not_timed() -> None:
+    provider = FakeProvider()
+    provider.wrong = {MIDDLE}
+    result = fake_measurer(provider).measure(SMALL, MIDDLE)
+    assert (result.outcome, result.measurement) == (Outcome.WRONG_RESULT, None)
+    assert "allowed" in result.reason
+    assert provider.launched == [MIDDLE]
+
+
+def test_a_lost_config_is_given_up() -> None:
+    result = fake_measurer(FakeProvider()).measure(SMALL, WIDE, stop=Stop(((1.0,),) * 10))
+    assert (result.outcome, _samples(result)) == (Outcome.PRUNED, (64.0,))
+    assert result.measurement is not None
+    assert result.measurement.extrapolated_us == pytest.approx(64.0)
+    assert "64.0 times" in result.reason
+
+
+def test_a_config_that_breaks_a_rule_is_not_launched() -> None:
+    provider = FakeProvider()
+    measurer = fake_measurer(provider)
+    huge = Config(256, 256, 256, 1, 8, 5)
+    result = measurer.measure(SMALL, huge)
+    assert (result.outcome, result.failed_half) == (Outcome.INFEASIBLE, "up")
+    assert "shared memory" in result.reason
+    assert measurer.measure_interleaved(SMALL, (huge,))[0] == result
+    assert provider.launched == []
+    assert measurer.measure_any(SMALL, huge).outcome is Outcome.OK
+
+
+def test_a_provider_says_what_it_cannot_compute() -> None:
+    many = replace(SMALL, experts=1024)
+    measurer = fake_measurer(FakeProvider())
+    assert measurer.measure(many, NARROW) == TrialResult(
+        Outcome.INFEASIBLE, reason="experts are many"
+    )
+    with pytest.raises(DeviceError, match="NVIDIA H200: experts are many"):
+        measurer.space(many)
 
 
 @pytest.mark.parametrize(
-    ("words", "harmless"),
+    ("error", "outcome", "reason"),
     [
-        ("CUDA error: too many resources requested for launch\nand more", True),
-        ("Triton Error [CUDA]: invalid argument", True),
-        ("CUDA error: an illegal memory access was encountered", False),
-        ("Triton Error [CUDA]: misaligned address", False),
-        ("CUDA error: unspecified launch failure", False),
-        ("shape '[2]' is an invalid argument", False),
+        (OutOfResources(300_000, 232_448, "shared memory"), Outcome.OUT_OF_RESOURCES, "300000"),
+        (REFUSED, Outcome.OUT_OF_RESOURCES, str(REFUSED).partition("\n")[0]),
+        (RuntimeError("ptxas fatal: no"), Outcome.COMPILE_ERROR, "ptxas fatal: no"),
+        (out_of_memory(), Outcome.OUT_OF_RESOURCES, "device memory: CUDA out of memory"),
     ],
 )
-def test_only_a_refused_launch_leaves_the_context_whole(words: str, harmless: bool) -> None:
-    assert is_harmless(RuntimeError(words)) is harmless
+def test_failures_of_the_first_call_are_outcomes(
+    error: Exception, outcome: Outcome, reason: str
+) -> None:
+    provider = FakeProvider()
+    provider.failing = {MIDDLE: error}
+    measurer = fake_measurer(provider)
+    for result in (
+        measurer.measure(SMALL, MIDDLE),
+        *measurer.measure_interleaved(SMALL, (MIDDLE,)),
+    ):
+        assert result.outcome is outcome
+        assert reason in result.reason
+        assert result.measurement is None
+    assert measurer.measure(SMALL, NARROW).outcome is Outcome.OK
 
 
-class Cramped(CudaMeasurer):
-    """No GPU: memory for so many routing instances, and a driver that says so."""
-
-    def __init__(self, room: int) -> None:
-        self._instances, self._halved = 10, set()
-        self._room = room
-        self._prepared, self._weights = LruBySize(), None
-
-    def _attempt(self, problem: Problem, config: Config, stop: Stop | None) -> TrialResult:  # type: ignore[override]
-        count = self._count(problem)
-        if count > self._room:
-            raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate\nmore")
-        return TrialResult(Outcome.OK, Measurement((1.0,) * count, "fake"))
+@pytest.mark.parametrize(
+    "error",
+    [POISONED, RuntimeError("Triton Error [CUDA]: misaligned address"), ValueError("a bug")],
+)
+def test_a_poisoned_context_and_surprises_are_raised(error: Exception) -> None:
+    provider = FakeProvider()
+    provider.failing = {MIDDLE: error}
+    with pytest.raises(type(error), match=str(error).split()[-1]):
+        fake_measurer(provider).measure(SMALL, MIDDLE)
 
 
-def test_out_of_memory_halves_the_routings_once_and_then_is_an_outcome() -> None:
-    enough = Cramped(room=5)
-    for _ in range(2):
-        result = enough._run(PROBLEM, TILES, None)
-        assert result.measurement is not None
-        assert len(result.measurement.samples_us) == 5
-    result = Cramped(room=4)._run(PROBLEM, TILES, None)
-    assert result.outcome is Outcome.OUT_OF_RESOURCES
-    assert result.reason == "device memory: CUDA out of memory. Tried to allocate"
+def test_where_it_compiles_ahead_no_failed_launch_is_the_compilers() -> None:
+    provider = FakeProvider()
+    provider.compiler = FakeCompiler({})
+    provider.failing = {MIDDLE: RuntimeError("a bug of the launch")}
+    with pytest.raises(RuntimeError, match="a bug"):
+        fake_measurer(provider).measure(SMALL, MIDDLE)
 
 
-def test_other_problems_tensors_go_before_routings_are_halved() -> None:
-    others = Cramped(room=0)
-    others._prepared.put(replace(PROBLEM, tokens=1), others._prepared, 1, 1)  # type: ignore[arg-type]
-    others._attempt = _once_without(others)  # type: ignore[method-assign]
-    result = others._run(PROBLEM, TILES, None)
+def test_what_was_compiled_ahead_is_said_of_the_config() -> None:
+    provider = FakeProvider()
+    larger = replace(BINARY, registers=200, spill_bytes=8)
+    provider.compiler = FakeCompiler({(MIDDLE, "down"): larger})
+    result = fake_measurer(provider).measure(SMALL, MIDDLE)
+    assert (result.outcome, result.resources) == (Outcome.OK, larger)
+    assert result.blocks_per_sm == 2
+    assert fake_measurer(FakeProvider()).measure(SMALL, MIDDLE).resources is None
+
+
+def test_what_does_not_compile_or_is_too_big_is_never_launched() -> None:
+    provider = FakeProvider()
+    big = Resources(registers=64, spill_bytes=0, shared_bytes=H200.shared_bytes + 1)
+    failure = CompileFailure("no such instruction")
+    provider.compiler = FakeCompiler({(MIDDLE, "down"): failure, (WIDE, "up"): big})
+    measurer = fake_measurer(provider)
+    failed, too_big = measurer.measure(SMALL, MIDDLE), measurer.measure(SMALL, WIDE)
+    assert (failed.outcome, failed.reason) == (Outcome.COMPILE_ERROR, "no such instruction")
+    assert failed.failed_half == "down"
+    assert (too_big.outcome, too_big.resources) == (Outcome.OUT_OF_RESOURCES, big)
+    assert "232449 bytes of shared memory" in too_big.reason
+    assert provider.launched == []
+
+
+def test_a_pair_is_measured_half_by_half_where_the_provider_takes_pairs() -> None:
+    pair = ConfigPair(MIDDLE, replace(MIDDLE, block_size_n=32))
+    result = fake_measurer(FakeProvider(takes_pairs=True), instances=3).measure(PAIRED, pair)
+    assert result.outcome is Outcome.OK, result.reason
     assert result.measurement is not None
-    assert len(result.measurement.samples_us) == 10
-    assert others._kept_share == 0
+    assert result.measurement.up_us == (8.0,) * 3
+    assert result.measurement.down_us == (24.0,) * 3
+    assert result.measurement.how.startswith("GEMMs alone, ")
+    refused = fake_measurer(FakeProvider()).measure(PAIRED, pair)
+    assert refused.outcome is Outcome.INFEASIBLE
+    assert "one config" in refused.reason
 
 
-def _once_without(cramped: Cramped) -> Callable[..., TrialResult]:
-    """Fails where anything is kept."""
-
-    def attempt(problem: Problem, config: Config, stop: Stop | None) -> TrialResult:
-        cramped._room = 0 if len(cramped._prepared) else 10
-        return Cramped._attempt(cramped, problem, config, stop)
-
-    return attempt
-
-
-class OnCpu(CudaMeasurer):
-    """No GPU: tensors are made in main memory, and nothing is timed."""
-
-    def __init__(self, kept_share: float) -> None:
-        self._instances, self._halved, self._seed = 2, set(), 0
-        self._place = "cpu"
-        self._device = Device(DeviceKind.CUDA, "CPU", Target("cuda", 90), 1, "3.6.0")
-        self._prepared, self._weights = LruBySize(), None
-        self._kept_share = kept_share
+def test_interleaved_configs_that_are_wrong_are_not_timed() -> None:
+    provider = FakeProvider()
+    provider.wrong = {MIDDLE}
+    measurer = fake_measurer(provider, instances=2)
+    results = measurer.measure_interleaved(SMALL, (NARROW, MIDDLE, WIDE))
+    assert [r.outcome for r in results] == [Outcome.OK, Outcome.WRONG_RESULT, Outcome.OK]
+    assert [_samples(r) for r in results] == [(16.0,) * 2, None, (64.0,) * 2]
+    assert all(r.relative_error is not None for r in results)
+    assert measurer.measure_interleaved(SMALL, (MIDDLE,))[0].measurement is None
 
 
-SMALL = Problem(experts=4, top_k=2, hidden=64, intermediate=32, tokens=8)
+def test_interleaved_configs_alternate() -> None:
+    provider = FakeProvider()
+    fake_measurer(provider).measure_interleaved(SMALL, (NARROW, WIDE))
+    changes = sum(a != b for a, b in itertools.pairwise(provider.launched))
+    assert changes >= 8  # one after the other would change three times: verify, then time
+
+
+def test_where_interleaving_takes_too_much_memory_each_is_measured_by_itself() -> None:
+    """Graphs of all configs are alive at once; here the second one finds no room."""
+    provider = FakeProvider()
+    provider.clock.no_room_at = 4
+    results = fake_measurer(provider).measure_interleaved(SMALL, (NARROW, WIDE))
+    assert [_samples(r) for r in results] == [(16.0,) * 10, (64.0,) * 10]
+    alone = provider.launched[-2 * 31 :]
+    assert sum(a != b for a, b in itertools.pairwise(alone)) == 1
+
+
+def test_other_errors_of_interleaved_configs_are_raised() -> None:
+    provider = FakeProvider()
+    measurer = fake_measurer(provider)
+    measurer.measure(SMALL, WIDE)
+    provider.failing = {WIDE: POISONED}
+    with pytest.raises(RuntimeError, match="illegal"):
+        measurer.measure_interleaved(SMALL, (NARROW, WIDE))
+
+
+def test_closing_releases_every_tensor_and_the_provider_once() -> None:
+    provider = FakeProvider()
+    testbed = fake_testbed(provider)
+    measurer = GpuMeasurer(provider, testbed)
+    measurer.measure(SMALL, NARROW)
+    assert len(provider.memory.layers) == 1
+    measurer.close()
+    measurer.close()
+    assert (len(provider.memory.layers), provider.closed) == (0, 1)
+
+
+def test_our_kernels_are_a_provider_like_any_other(
+    monkeypatch: pytest.MonkeyPatch, device: str
+) -> None:
+    """The GEMMs of a pair, in Triton's interpreter."""
+    if device != "cpu":
+        pytest.skip("kernels are compiled in this session")
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    problem = replace(PAIRED, dtype=Dtype.FP16)
+    half = Config(16, 32, 32, 1, 4, 3, use_tma=False)
+    testbed = Testbed(
+        TimedDevice(SITE, H200, HostClock(1 << 10)), OPTIONS, instances=1, room_bytes=no_room
+    )
+    measurer = GpuMeasurer(Ours(SITE, is_interpreted=True), testbed)
+    assert measurer.device.method == H200.method
+    result = measurer.measure(problem, ConfigPair(half, replace(half, block_size_n=16)))
+    assert result.outcome is Outcome.OK, result.reason
+    assert result.measurement is not None
+    [up_us], [down_us] = result.measurement.up_us, result.measurement.down_us
+    assert up_us + down_us == result.measurement.samples_us[0]
+    assert min(up_us, down_us) > 0
 
 
 @pytest.fixture
-def free_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (2**30, 2**30))
-
-
-@pytest.mark.usefixtures("free_bytes")
-def test_a_batch_size_that_comes_back_finds_its_tensors() -> None:
-    measurer, other = OnCpu(0.25), replace(SMALL, tokens=16)
-    first = measurer._prepare(SMALL)
-    second = measurer._prepare(other)
-    assert measurer._prepare(SMALL) is first
-    assert measurer._prepare(other) is second
-    assert first.inputs.weights is second.inputs.weights
-    fresh = OnCpu(0.25)._prepare(SMALL)
-    assert torch.equal(first.reference, fresh.reference)
-    assert torch.equal(first.routings[1].ids, fresh.routings[1].ids)
-
-
-@pytest.mark.usefixtures("free_bytes")
-def test_where_room_is_short_the_problem_at_hand_is_kept_alone() -> None:
-    measurer, other = OnCpu(0.0), replace(SMALL, tokens=16)
-    first = measurer._prepare(SMALL)
-    assert measurer._prepare(SMALL) is first
-    measurer._prepare(other)
-    assert list(measurer._prepared) == [other]
-
-
-@pytest.mark.usefixtures("free_bytes")
-def test_other_weights_push_out_all_that_was_made_with_the_old_ones() -> None:
-    measurer, other = OnCpu(0.25), replace(SMALL, experts=8)
-    measurer._prepare(SMALL)
-    measurer._prepare(replace(SMALL, tokens=16, ep_size=2))
-    assert len(measurer._prepared) == 2
-    measurer._prepare(other)
-    assert list(measurer._prepared) == [other]
-
-
-@pytest.mark.usefixtures("free_bytes")
-def test_what_a_problem_takes_counts_without_the_weights() -> None:
-    prepared = OnCpu(0.25)._prepare(SMALL)
-    inputs, buffers = prepared.inputs, prepared.buffers
-    least = inputs.x.nbytes + buffers.up.nbytes + buffers.down.nbytes + prepared.reference.nbytes
-    assert least < prepared.own_bytes < 3 * least
-
-
-class TrialFinished(OnCpu):
-    """No GPU: what is right and how long it takes is told."""
-
-    def __init__(self, wrong: Config) -> None:
-        super().__init__(0.25)
-        self._wrong, self._timer = wrong, SimpleNamespace(how="told")  # type: ignore[assignment]
-
-    def _answer(self, problem: Problem, config: AnyConfig, timed: object) -> TrialResult:
-        outcome = Outcome.WRONG_RESULT if config == self._wrong else Outcome.OK
-        return TrialResult(outcome, relative_error=0.5)
-
-    def _rows(self, prepared: object, config: AnyConfig) -> Iterator[tuple[float, ...]]:
-        us = float(config.block_size_m) if isinstance(config, Config) else 0.0
-        return iter([(us,), (us + 1,)])
-
-
-@pytest.mark.usefixtures("free_bytes")
-def test_interleaved_what_is_wrong_is_not_timed() -> None:
-    narrow, wrong, wide = (Config(m, 64, 64, 1, 4, 3) for m in (16, 32, 64))
-    results = TrialFinished(wrong).measure_interleaved(SMALL, (narrow, wrong, wide))
-    assert [r.outcome for r in results] == [Outcome.OK, Outcome.WRONG_RESULT, Outcome.OK]
-    found = [r.measurement.samples_us if r.measurement else None for r in results]
-    assert found == [(16.0, 17.0), None, (64.0, 65.0)]
-    assert [r.relative_error for r in results] == [0.5, 0.5, 0.5]
-    assert TrialFinished(wrong).measure_interleaved(SMALL, (wrong,))[0].measurement is None
-
-
-@pytest.mark.usefixtures("free_bytes")
-def test_where_turns_take_too_much_memory_each_is_measured_by_itself(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Graphs of all configs are alive at once."""
-    crowded = TrialFinished(Config(32, 64, 64, 1, 4, 3))
-    alone = TrialResult(Outcome.OK, Measurement((5.0,), "alone"))
-
-    def no_room(*_: object) -> list[Measurement]:
-        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate")
-
-    monkeypatch.setattr(crowded, "_interleaved", no_room)
-    monkeypatch.setattr(crowded, "measure", lambda *_: alone)
-    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
-    assert crowded.measure_interleaved(SMALL, (TILES, TILES)) == (alone, alone)
-
-
-@pytest.fixture(scope="module")
-def measurer() -> Iterator[CudaMeasurer]:
-    opened = CudaMeasurer(0, OPTIONS, instances=4)
+def providers() -> Iterator[ProviderMeasurers]:
+    device = replace(take_device(None, OPTIONS), clock=HostClock(1 << 10))
+    opened = ProviderMeasurers(Testbed(device, OPTIONS, instances=3, room_bytes=no_room))
     yield opened
     opened.close()
 
 
-@pytest.mark.gpu
-@pytest.mark.parametrize(
-    "problem",
-    [
-        PROBLEM,
-        replace(PROBLEM, tokens=1),
-        replace(PROBLEM, dtype=Dtype.FP16, ep_size=2, ep_rank=1),
-        replace(PROBLEM, dtype=Dtype.FP8_W8A8, block_shape=(128, 128)),
-        replace(PROBLEM, dtype=Dtype.FP8_W8A8, per_channel_quant=True),
-        replace(PROBLEM, dtype=Dtype.FP8_W8A8),
-        replace(PROBLEM, dtype=Dtype.INT8_W8A8, per_channel_quant=True),
-        replace(PROBLEM, dtype=Dtype.INT8_W8A16, per_channel_quant=True),
-        replace(PROBLEM, dtype=Dtype.INT4_W4A16, block_shape=(0, 128)),
-        replace(PROBLEM, dtype=Dtype.INT4_W4A16, block_shape=(0, 128), zero_points=True),
-        replace(PROBLEM, dtype=Dtype.INT8_W8A16, block_shape=(0, 128), zero_points=True),
-    ],
-    ids=lambda problem: problem.name,
-)
-@pytest.mark.parametrize(
-    "config", [TILES, Config(64, 128, 64, 8, 8, 3), Config(16, 128, 128, 1, 8, 3)], ids=str
-)
-def test_measures_and_verifies(measurer: CudaMeasurer, problem: Problem, config: Config) -> None:
-    result = measurer.measure(problem, config)
-    assert result.outcome is Outcome.OK, result.reason
-    assert result.measurement is not None
-    assert len(result.measurement.samples_us) == 4
-    assert 1 < result.measurement.geomean_us < 10_000
-    assert result.relative_error is not None
-    assert result.relative_error > 0
+def test_several_providers_on_the_cpu(providers: ProviderMeasurers) -> None:
+    assert providers.device is None
+    version, does = providers.about("torch")
+    assert (version, bool(does)) == (f"torch {torch.__version__}", True)
+    for name in ("torch", "torch-grouped"):
+        result = providers.measure(name, SMALL, None)
+        assert result.outcome is Outcome.OK, result.reason
+        assert result.measurement is not None
+        assert len(result.measurement.samples_us) == 3
+        assert result.measurement.how == "CPU, the host's clock, cold caches, 3 routings"
+        assert 0 < (result.relative_error or 0) < 0.05
 
 
-PLAIN, WITH_TMA = (Config(64, 128, 64, 8, 8, 3, use_tma=tma) for tma in (False, True))
-NARROW = Config(16, 64, 128, 1, 4, 4, use_tma=True)
+def test_what_a_provider_cannot_is_an_answer(providers: ProviderMeasurers) -> None:
+    result = providers.measure("autotune", SMALL, TILES)
+    assert (result.outcome, result.reason) == (Outcome.INFEASIBLE, "Triton kernels need a GPU")
+    result = providers.measure("torch-compile", replace(SMALL, dtype=Dtype.FP8_W8A8), None)
+    assert result.outcome is Outcome.INFEASIBLE
+    assert "fp8_w8a8" in result.reason
+    with pytest.raises(ProviderError, match="no provider 'tensorrt'"):
+        providers.about("tensorrt")
 
 
-@pytest.mark.gpu
-@pytest.mark.parametrize(
-    "problem",
-    [
-        replace(PROBLEM, kernel=KernelMode.SEPARATE),
-        replace(PROBLEM, kernel=KernelMode.SEPARATE, dtype=Dtype.FP8_W8A8, block_shape=(128, 128)),
-        replace(PROBLEM, kernel=KernelMode.SEPARATE, dtype=Dtype.FP16, ep_size=2, ep_rank=1),
-    ],
-    ids=lambda problem: problem.name,
-)
-@pytest.mark.parametrize(
-    "pair",
-    [
-        ConfigPair(PLAIN, replace(PLAIN, block_size_n=64)),
-        ConfigPair(WITH_TMA, PLAIN),
-        ConfigPair(PLAIN, WITH_TMA),
-        ConfigPair(WITH_TMA, replace(WITH_TMA, num_stages=2)),
-        ConfigPair(NARROW, NARROW),
-    ],
-    ids=str,
-)
-def test_pairs_with_and_without_tma(
-    measurer: CudaMeasurer, problem: Problem, pair: ConfigPair
+def test_a_wrong_layer_is_not_timed(
+    providers: ProviderMeasurers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if why_no_tma(problem, measurer.device.target):
-        pytest.skip("this GPU has no TMA")
-    result = measurer.measure(problem, pair)
+    right = pytorch.grouped_layer
+    monkeypatch.setattr(pytorch, "grouped_layer", lambda *args: right(*args) * 1.5)
+    result = providers.measure("torch-grouped", SMALL, None)
+    assert (result.outcome, result.measurement) == (Outcome.WRONG_RESULT, None)
+
+
+@pytest.fixture
+def vllm(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[GpuMeasurer]:
+    """A stand-in's kernel on the CPU, which stands in for an H200."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parent / "providers"))
+    from standins import write_engine  # type: ignore[import-not-found]
+
+    monkeypatch.syspath_prepend(str(write_engine(tmp_path, "vllm", "0.33.0")))
+    device = TimedDevice(SITE, H200, HostClock(1 << 10))
+    testbed = Testbed(device, OPTIONS, instances=3, room_bytes=no_room)
+    opened = GpuMeasurer(open_provider("vllm", SITE), testbed)
+    yield opened
+    opened.close()
+    for name in [n for n in sys.modules if n.partition(".")[0] in ("vllm", "standin_math")]:
+        del sys.modules[name]
+
+
+def test_an_engines_kernel_is_launched_with_the_sampled_config(vllm: GpuMeasurer) -> None:
+    problem = replace(SMALL, dtype=Dtype.INT4_W4A16, block_shape=(0, 32))
+    space = vllm.space(problem)
+    config = next(c for c in space.configs if isinstance(c, Config) and c.block_size_k <= 32)
+    result = vllm.measure(problem, config)
     assert result.outcome is Outcome.OK, result.reason
-    assert result.measurement is not None
-    assert len(result.measurement.up_us) == len(result.measurement.down_us) == 4
-    assert min(result.measurement.up_us + result.measurement.down_us) > 1
+    launched = sys.modules["vllm"].LAUNCHED
+    assert {tuple(sorted(keys.items())) for keys in launched} == {
+        tuple(sorted((replace(config, use_tma=None).as_keys() | {"SPLIT_K": 1}).items()))
+    }
+    assert len(launched) > 3
+    prior = vllm.prior_us(problem, space.configs)
+    assert prior is not None
+    assert len(prior) == len(space)
 
 
-@pytest.mark.gpu
-@pytest.mark.parametrize("kernel", list(KernelMode))
-def test_several_routings_take_turns(measurer: CudaMeasurer, kernel: KernelMode) -> None:
-    problem = replace(PROBLEM, kernel=kernel, routing="uniform,worst,dirichlet:0.3")
-    config = ConfigPair(TILES, TILES) if kernel is KernelMode.SEPARATE else TILES
-    result = measurer.measure(problem, config)
-    assert result.outcome is Outcome.OK, result.reason
-    assert result.measurement is not None
-    assert (len(result.measurement.samples_us), result.measurement.routings) == (6, 3)
+def test_its_studies_never_mix_with_ours(vllm: GpuMeasurer) -> None:
+    assert vllm.device.method == "vllm 0.33.0: whole layer"
+    theirs, ours = (StudyKey(SMALL, device, "x") for device in (vllm.device, H200))
+    assert theirs.study_name != ours.study_name
 
 
-@pytest.mark.gpu
-def test_pairs_take_turns_as_configs_do(measurer: CudaMeasurer) -> None:
-    """Each GEMM reads the tiles of its own pair, whichever pair ran before."""
-    problem = replace(PROBLEM, kernel=KernelMode.SEPARATE)
-    pairs = (ConfigPair(TILES, TILES), ConfigPair(PLAIN, PLAIN), ConfigPair(PLAIN, WITH_TMA))
-    alone = [measurer.measure(problem, pair) for pair in pairs]
-    for one, together in zip(alone, measurer.measure_interleaved(problem, pairs), strict=True):
-        assert together.outcome is Outcome.OK, together.reason
-        assert one.measurement is not None
-        assert together.measurement is not None
-        assert together.measurement.geomean_us == pytest.approx(one.measurement.geomean_us, rel=0.3)
-        assert len(together.measurement.up_us) == 4
+def test_an_engine_takes_no_pair(vllm: GpuMeasurer) -> None:
+    pair = vllm.measure(PROBLEM, PAIR)
+    assert (pair.outcome, "one config" in pair.reason) == (Outcome.INFEASIBLE, True)
 
 
-@pytest.mark.gpu
-def test_gives_up_after_one_slow_sample(measurer: CudaMeasurer) -> None:
-    result = measurer.measure(PROBLEM, TILES, stop=Stop(((0.1,),)))
-    assert result.outcome is Outcome.PRUNED
-    assert result.measurement is not None
-    assert len(result.measurement.samples_us) == 1
-
-
-@pytest.mark.gpu
-def test_too_much_shared_memory_is_known_before_compiling(measurer: CudaMeasurer) -> None:
-    result = measurer.measure(PROBLEM, Config(128, 256, 128, 1, 8, 5))
-    assert (result.outcome, result.compile_s) == (Outcome.INFEASIBLE, 0.0)
-    assert "shared memory" in result.reason
-    assert measurer.measure(PROBLEM, TILES).outcome is Outcome.OK
-
-
-@pytest.mark.gpu
-def test_too_much_device_memory_is_an_outcome(measurer: CudaMeasurer) -> None:
-    huge = replace(PROBLEM, experts=4096, hidden=16384, intermediate=16384)
-    result = measurer.measure(huge, TILES)
-    assert result.outcome is Outcome.OUT_OF_RESOURCES
-    assert "memory" in result.reason
-    assert measurer.measure(PROBLEM, TILES).outcome is Outcome.OK
-
-
-@pytest.mark.gpu
-def test_cold_is_slower_than_warm() -> None:
-    times = []
-    for cold_l2 in (True, False):
-        measurer = CudaMeasurer(0, replace(OPTIONS, cold_l2=cold_l2), instances=4)
-        measurement = measurer.measure(PROBLEM, TILES).measurement
-        measurer.close()
-        assert measurement is not None
-        times.append(measurement.geomean_us)
-    assert times[0] > times[1]
-
-
-@pytest.mark.gpu
-def test_the_space_is_not_empty(measurer: CudaMeasurer) -> None:
-    assert len(measurer.space(PROBLEM)) > 100
+def test_an_engine_is_interleaved_where_it_can_launch(vllm: GpuMeasurer) -> None:
+    configs = (Config(16, 32, 32, 1, 4, 3), PAIR, Config(32, 32, 32, 1, 4, 3))
+    results = vllm.measure_interleaved(SMALL, configs)
+    assert [r.outcome for r in results] == [Outcome.OK, Outcome.INFEASIBLE, Outcome.OK]
+    assert [len(_samples(r) or ()) for r in results] == [3, 0, 3]
+    launched = [keys["BLOCK_SIZE_M"] for keys in sys.modules["vllm"].LAUNCHED]
+    changes = sum(a != b for a, b in itertools.pairwise(launched))
+    assert changes >= 4  # one after the other would change three times: to verify, then to time

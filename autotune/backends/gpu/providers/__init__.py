@@ -1,4 +1,13 @@
-"""Implementations of one MoE layer, side by side: ours, the engines', PyTorch's.
+"""Providers are implementations of one MoE layer: ours, the engines', PyTorch's.
+
+    base.py           Provider, ProviderLayer and what a provider can declare
+    ours.py           our kernels, which can also compile ahead and run pairs
+    sglang.py         SGLang's fused MoE
+    vllm.py           vLLM's fused MoE
+    engine_inputs.py  our tensors in the layouts that both engines take
+    symbols.py        checks that an installed engine has the functions that are called
+    pytorch.py        PyTorch's ways: a loop, grouped products, torch.compile
+    torch_layers.py   the arithmetic of PyTorch's ways
 
 Importing this package imports neither torch nor an engine; opening a provider does, and happens
 in a child process.
@@ -6,32 +15,48 @@ in a child process.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from importlib import import_module
 
-from autotune.backends.gpu.providers.protocol import Layer, Place, Provider
+from autotune.backends.gpu.providers.base import Provider, ProviderLayer, ProviderSite
 from autotune.errors import ProviderError
 
-__all__ = ["PROVIDERS", "TUNABLE", "Layer", "Place", "Provider", "open_provider"]
+__all__ = ["PROVIDERS", "TUNABLE", "Provider", "ProviderLayer", "ProviderSite", "open_provider"]
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderEntry:
+    """What is known of a provider before it is opened."""
+
+    class_path: str
+    """Module in this package, and class, that implement it."""
+    takes_configs: bool = False
+    """True if a config can be handed to its launch: it can be tuned."""
+    compiles_ahead: bool = False
+    """True if other processes can compile for it, ahead of the GPU; see ``AheadCompiler``."""
+    changes_process: bool = False
+    """True if importing it changes the process, so that it needs one of its own."""
+
 
 PROVIDERS = {
-    "autotune": ("autotune.backends.gpu.providers.ours", "Ours"),
-    "sglang": ("autotune.backends.gpu.providers.sglang", "SGLangMoe"),
-    "vllm": ("autotune.backends.gpu.providers.vllm", "VllmMoe"),
-    "torch": ("autotune.backends.gpu.providers.pytorch", "TorchLoop"),
-    "torch-grouped": ("autotune.backends.gpu.providers.pytorch", "TorchGrouped"),
-    "torch-compile": ("autotune.backends.gpu.providers.pytorch", "TorchCompile"),
+    "autotune": ProviderEntry("ours.Ours", takes_configs=True, compiles_ahead=True),
+    "sglang": ProviderEntry("sglang.SGLangMoe", takes_configs=True, changes_process=True),
+    "vllm": ProviderEntry("vllm.VllmMoe", takes_configs=True, changes_process=True),
+    "torch": ProviderEntry("pytorch.TorchLoop"),
+    "torch-grouped": ProviderEntry("pytorch.TorchGrouped"),
+    "torch-compile": ProviderEntry("pytorch.TorchCompile"),
 }
-"""Name → the module and class that implements ``Provider``."""
+"""Providers by name."""
 
-TUNABLE = ("autotune", "sglang", "vllm")
-"""Those that take a launch config."""
+TUNABLE = tuple(name for name, entry in PROVIDERS.items() if entry.takes_configs)
+"""Names of the providers that can be tuned."""
 
 
-def open_provider(name: str, place: Place) -> Provider:
-    """The provider of this name. Raises MissingProvider where it is not installed, ProviderError
-    for an unknown name or a version that cannot be used."""
+def open_provider(name: str, site: ProviderSite) -> Provider:
+    """Open the provider of this name. Raises MissingProvider where it is not installed,
+    ProviderError for an unknown name or a version that cannot be used."""
     if name not in PROVIDERS:
         raise ProviderError(f"no provider {name!r}: allowed are {', '.join(PROVIDERS)}")
-    module, class_name = PROVIDERS[name]
-    provider: Provider = getattr(import_module(module), class_name)(place)
+    module, _, class_name = PROVIDERS[name].class_path.partition(".")
+    provider: Provider = getattr(import_module(f"{__name__}.{module}"), class_name)(site)
     return provider

@@ -1,53 +1,73 @@
-"""Our own kernels."""
+"""Our own kernels as a provider."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from torch import Tensor
 
 import autotune
-from autotune.backends.gpu.providers.protocol import Place
+from autotune.backends.binary_compiler import BinaryCompiler
+from autotune.backends.gpu.providers.base import Provider, ProviderLayer, ProviderSite
 from autotune.errors import ProviderError
-from autotune.kernels.inputs import MoeInputs, RoutingTensors
-from autotune.kernels.moe import MoeBuffers, make_buffers, run_moe
-from autotune.spec.config import AnyConfig
+from autotune.kernels.inputs import MoeInputs
+from autotune.kernels.moe import MoeBuffers, make_buffers, run_down, run_moe, run_up
+from autotune.kernels.verify import Verdict, verify
+from autotune.spec.config import AnyConfig, ConfigPair
 from autotune.spec.limits import why_no_dtype
 from autotune.spec.problem import Problem
 
 
 @dataclass(frozen=True, slots=True)
-class _OurLayer:
-    inputs: MoeInputs
+class _OurLayer(ProviderLayer):
     buffers: MoeBuffers
-    is_capturable: bool = True
-
-    def route(self, routing: RoutingTensors) -> None:
-        self.inputs.set_routing(routing)
 
     def run(self, config: AnyConfig | None) -> Tensor:
-        if config is None:
-            raise ProviderError("our kernels choose no config for themselves; give one")
-        return run_moe(self.inputs, self.buffers, config)
+        return run_moe(self.inputs, self.buffers, _given(config))
+
+    def verify(self, config: AnyConfig | None, reference: Tensor) -> Verdict:
+        """See ``ProviderLayer``; runs into poisoned buffers."""
+        return verify(self.inputs, self.buffers, _given(config), reference)
+
+    def halves(self, pair: ConfigPair) -> tuple[Callable[[], None], Callable[[], None]]:
+        inputs, buffers = self.inputs, self.buffers
+        return (
+            partial(run_up, inputs, buffers, pair.up),
+            partial(run_down, inputs, buffers, pair.down),
+        )
 
 
-class Ours:
-    """Implements Provider. In Triton's interpreter it runs on the CPU too, in tests alone."""
+class Ours(Provider):
+    """Our kernels. In Triton's interpreter they run on the CPU too, in tests alone."""
 
     name = "autotune"
     version = f"autotune {autotune.__version__}"
     does = "alignment, both GEMMs, activation, sum; activations come quantised"
+    takes_pairs = True
 
-    def __init__(self, place: Place, *, is_interpreted: bool = False) -> None:
-        self._place, self._is_interpreted = place, is_interpreted
+    def __init__(self, site: ProviderSite, *, is_interpreted: bool = False) -> None:
+        super().__init__(site)
+        self._is_interpreted = is_interpreted
+        if site.cache_dir is not None:
+            self.compiler = BinaryCompiler(site.cache_dir, site.target)
+
+    @property
+    def method_prefix(self) -> str:
+        """Nothing: the revision in a device's method is that of our kernels."""
+        return ""
 
     def why_not(self, problem: Problem) -> str | None:
-        if not self._place.is_gpu and not self._is_interpreted:
+        if not self.site.is_gpu and not self._is_interpreted:
             return "Triton kernels need a GPU"
-        return why_no_dtype(problem.dtype, self._place.target)
+        return why_no_dtype(problem.dtype, self.site.target)
 
     def prepare(self, inputs: MoeInputs) -> _OurLayer:
         return _OurLayer(inputs, make_buffers(inputs))
 
-    def close(self) -> None:
-        """Nothing was changed."""
+
+def _given(config: AnyConfig | None) -> AnyConfig:
+    if config is None:
+        raise ProviderError("our kernels choose no config for themselves; give one")
+    return config

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from autotune.backends.gpu.providers.protocol import Place
+from autotune.backends.gpu.providers.base import Provider, ProviderLayer
 from autotune.backends.gpu.providers.torch_layers import (
     gathered_bytes,
     gathered_layer,
@@ -19,7 +19,7 @@ from autotune.backends.gpu.providers.torch_layers import (
     real_x,
     why_no_grouped_product,
 )
-from autotune.kernels.inputs import MoeInputs, RoutingTensors
+from autotune.kernels.inputs import MoeInputs
 from autotune.spec.config import AnyConfig
 from autotune.spec.problem import Dtype, Problem
 
@@ -30,29 +30,21 @@ _CC = ("cc", "gcc", "clang", "g++", "c++")
 
 
 @dataclass(frozen=True, slots=True)
-class _TorchLayer:
+class _TorchLayer(ProviderLayer):
     """``call`` reads the inputs' routing anew each time."""
 
-    inputs: MoeInputs
     call: Callable[[], Tensor]
-    is_capturable: bool
-
-    def route(self, routing: RoutingTensors) -> None:
-        self.inputs.set_routing(routing)
 
     def run(self, config: AnyConfig | None) -> Tensor:
         return self.call()
 
 
-class TorchLoop:
-    """Implements Provider: every dtype, everywhere."""
+class TorchLoop(Provider):
+    """A loop over experts: every dtype, everywhere."""
 
     name = "torch"
     version = f"torch {torch.__version__}"
     does = "a loop over experts; what is quantised becomes real in the call, products are of bf16"
-
-    def __init__(self, place: Place) -> None:
-        self._place = place
 
     def why_not(self, problem: Problem) -> str | None:
         return None
@@ -61,42 +53,30 @@ class TorchLoop:
         x = real_x(inputs)
         return _TorchLayer(inputs, lambda: loop_layer(inputs, x), is_capturable=False)
 
-    def close(self) -> None:
-        """Nothing was changed."""
 
-
-class TorchGrouped:
-    """Implements Provider: ``torch.nn.functional.grouped_mm``."""
+class TorchGrouped(Provider):
+    """Grouped matrix products: ``torch.nn.functional.grouped_mm``."""
 
     name = "torch-grouped"
     version = f"torch {torch.__version__}"
     does = "sort by expert, two grouped matrix products, activation, sum"
 
-    def __init__(self, place: Place) -> None:
-        self._place = place
-
     def why_not(self, problem: Problem) -> str | None:
         if problem.dtype.is_quantized:
             return f"grouped matrix products of {problem.dtype.value} are not in PyTorch"
-        return _why_not_grouped(problem, only_bf16=self._place.is_gpu)
+        return _why_not_grouped(problem, only_bf16=self.site.is_gpu)
 
     def prepare(self, inputs: MoeInputs) -> _TorchLayer:
-        return _TorchLayer(inputs, _caller(grouped_layer, inputs), is_capturable=True)
-
-    def close(self) -> None:
-        """Nothing was changed."""
+        return _TorchLayer(inputs, _caller(grouped_layer, inputs))
 
 
-class TorchCompile:
-    """Implements Provider: grouped matrix products through ``torch.compile``, or where there are
+class TorchCompile(Provider):
+    """Grouped matrix products through ``torch.compile``, or where there are
     none a copy of each slot's weights, as the engines' script has it."""
 
     name = "torch-compile"
     version = f"torch {torch.__version__}"
     does = "torch.compile of the sorted and grouped layer; integer weights become real in the call"
-
-    def __init__(self, place: Place) -> None:
-        self._place, self._has_compiled = place, False
 
     def why_not(self, problem: Problem) -> str | None:
         if problem.dtype in _QUANTISED_ACTIVATIONS:
@@ -104,7 +84,7 @@ class TorchCompile:
                 f"torch.compile has no expert layer of {problem.dtype.value}: PyTorch multiplies "
                 "two quantised operands group by group in no way that it compiles"
             )
-        if not self._place.is_gpu and not any(map(shutil.which, _CC)):
+        if not self.site.is_gpu and not any(map(shutil.which, _CC)):
             return "torch.compile needs a C++ compiler on the CPU; none is on the path"
         copied = gathered_bytes(problem)
         if _why_not_grouped(problem) and copied > _MOST_GATHERED_BYTES:
@@ -115,15 +95,11 @@ class TorchCompile:
         return None
 
     def prepare(self, inputs: MoeInputs) -> _TorchLayer:
-        self._has_compiled = True
+        self.undo.callback(torch._dynamo.reset)
         torch._dynamo.reset()  # its limit of recompilations would fall back to eager, in silence
         grouped = _why_not_grouped(inputs.problem) is None
         call = _caller(grouped_layer if grouped else gathered_layer, inputs)
-        return _TorchLayer(inputs, torch.compile(call, dynamic=False), is_capturable=True)
-
-    def close(self) -> None:
-        if self._has_compiled:
-            torch._dynamo.reset()
+        return _TorchLayer(inputs, torch.compile(call, dynamic=False))
 
 
 def _caller(layer: Callable[..., Tensor], inputs: MoeInputs) -> Callable[[], Tensor]:

@@ -16,11 +16,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from autotune.backends.gpu.providers.base import Provider, ProviderLayer, ProviderSite
 from autotune.backends.gpu.providers.engine_inputs import EngineInputs, dtype_flags
-from autotune.backends.gpu.providers.protocol import Place
 from autotune.backends.gpu.providers.symbols import Needs, Symbol, leave_shadowing_folders
 from autotune.errors import ProviderError
-from autotune.kernels.inputs import MoeInputs, RoutingTensors
+from autotune.kernels.inputs import MoeInputs
 from autotune.spec.binary import Scales, scales_of
 from autotune.spec.config import AnyConfig, ConfigPair
 from autotune.spec.limits import why_no_dtype
@@ -84,19 +84,18 @@ NEEDS = Needs(
 )
 
 
-class SGLangMoe:
-    """Implements Provider."""
+class SGLangMoe(Provider):
+    """SGLang's fused MoE, from a process group of one rank."""
 
     name = "sglang"
     does = "quantises the activations where the dtype does; then alignment to sum, as it serves"
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, site: ProviderSite) -> None:
         """Raises MissingProvider or ProviderError."""
+        super().__init__(site)
         leave_shadowing_folders()
         self.version = f"sglang {NEEDS.installed_version()}"
         self._of = NEEDS.load()
-        self._place = place
-        self._folder = tempfile.TemporaryDirectory(prefix="autotune-sglang-")
         self._start()
 
     def why_not(self, problem: Problem) -> str | None:
@@ -104,7 +103,7 @@ class SGLangMoe:
             return "SGLang's kernel stores float32 results as float16"
         if problem.dtype is Dtype.INT8_W8A8 and scales_of(problem) is Scales.TENSOR:
             return "SGLang's int8_w8a8 has scales per channel alone; try --per-channel-quant"
-        return why_no_dtype(problem.dtype, self._place.target) if self._place.is_gpu else None
+        return why_no_dtype(problem.dtype, self.site.target) if self.site.is_gpu else None
 
     def prepare(self, inputs: MoeInputs) -> _SGLangLayer:
         problem, given = inputs.problem, EngineInputs.of(inputs)
@@ -130,46 +129,39 @@ class SGLangMoe:
             "a2_scale": given.down_row_scale,
             "block_shape": given.block_shape,
         }
-        return _SGLangLayer(self._of, inputs, given.x, logits, keywords)
-
-    def close(self) -> None:
-        self._of["destroy_parallel"]()
-        self._of["destroy_distributed"]()
-        self._folder.cleanup()
+        return _SGLangLayer(inputs, self._of, given, logits, keywords)
 
     def _start(self) -> None:
         """One rank, met through a file: no port is opened."""
         self._of["set_server_args"](self._of["ServerArgs"](model_path="dummy"))
-        meeting = Path(self._folder.name) / "meeting"
+        folder = self.undo.enter_context(tempfile.TemporaryDirectory(prefix="autotune-sglang-"))
+        meeting = Path(folder) / "meeting"
         self._of["init_distributed"](
             world_size=1,
             rank=0,
             distributed_init_method=f"file://{meeting}",
             local_rank=0,
-            backend="nccl" if self._place.is_gpu else "gloo",
+            backend="nccl" if self.site.is_gpu else "gloo",
         )
+        self.undo.callback(self._of["destroy_distributed"])
         self._of["init_parallel"]()
+        self.undo.callback(self._of["destroy_parallel"])
 
 
 @dataclass(frozen=True, slots=True)
-class _SGLangLayer:
+class _SGLangLayer(ProviderLayer):
     of: dict[str, Any]
-    inputs: MoeInputs
-    x: Tensor
+    given: EngineInputs
     logits: Tensor
     """Nobody reads them once experts are chosen."""
     keywords: dict[str, Any]
-    is_capturable: bool = True
-
-    def route(self, routing: RoutingTensors) -> None:
-        self.inputs.set_routing(routing)
 
     def run(self, config: AnyConfig | None) -> Tensor:
         inputs = self.inputs
         chosen = self.of["TopKOutput"](inputs.topk_weights, inputs.topk_ids, self.logits)
         with self._overridden(config):
             out: Tensor = self.of["fused_experts"](
-                hidden_states=self.x, topk_output=chosen, **self.keywords
+                hidden_states=self.given.x, topk_output=chosen, **self.keywords
             )
         return out
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from autotune.backends.gpu.providers.base import Provider, ProviderLayer, ProviderSite
 from autotune.backends.gpu.providers.engine_inputs import EngineInputs
-from autotune.backends.gpu.providers.protocol import Place
 from autotune.backends.gpu.providers.symbols import Needs, Symbol, leave_shadowing_folders
 from autotune.engines.entries import SPLIT_K
 from autotune.errors import ProviderError
@@ -69,23 +69,22 @@ NEEDS = Needs(
 )
 
 
-class VllmMoe:
-    """Implements Provider."""
+class VllmMoe(Provider):
+    """vLLM's fused MoE, under a config of its defaults."""
 
     name = "vllm"
     does = "quantises the activations where the dtype does; then alignment to sum, as it serves"
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, site: ProviderSite) -> None:
         """Raises MissingProvider or ProviderError."""
+        super().__init__(site)
         leave_shadowing_folders()
         self.version = f"vllm {NEEDS.installed_version()}"
         self._of = NEEDS.load()
-        self._place = place
-        self._stack = ExitStack()
-        self._stack.enter_context(self._of["set_config"](self._of["Config"]()))
+        self.undo.enter_context(self._of["set_config"](self._of["Config"]()))
 
     def why_not(self, problem: Problem) -> str | None:
-        return why_no_dtype(problem.dtype, self._place.target) if self._place.is_gpu else None
+        return why_no_dtype(problem.dtype, self.site.target) if self.site.is_gpu else None
 
     def prepare(self, inputs: MoeInputs) -> _VllmLayer:
         problem, given = inputs.problem, EngineInputs.of(inputs)
@@ -97,12 +96,9 @@ class VllmMoe:
             "quant_config": self._quant_config(problem, given),
         }
         ids = inputs.topk_ids.clone()
-        layer = _VllmLayer(self._of, inputs, given.x, ids, keywords)
+        layer = _VllmLayer(inputs, self._of, given, ids, keywords)
         layer.follow()
         return layer
-
-    def close(self) -> None:
-        self._stack.close()
 
     def _quant_config(self, problem: Problem, given: EngineInputs) -> Any:
         if not problem.dtype.is_quantized:
@@ -121,15 +117,13 @@ class VllmMoe:
 
 
 @dataclass(frozen=True, slots=True)
-class _VllmLayer:
+class _VllmLayer(ProviderLayer):
     """``ids`` are experts of all ranks, as vLLM wants them: its map drops the others'."""
 
     of: dict[str, Any]
-    inputs: MoeInputs
-    x: Tensor
+    given: EngineInputs
     ids: Tensor
     keywords: dict[str, Any]
-    is_capturable: bool = True
 
     def route(self, routing: RoutingTensors) -> None:
         self.inputs.set_routing(routing)
@@ -145,7 +139,7 @@ class _VllmLayer:
     def run(self, config: AnyConfig | None) -> Tensor:
         with self._overridden(config):
             out: Tensor = self.of["fused_experts"](
-                hidden_states=self.x,
+                hidden_states=self.given.x,
                 topk_weights=self.inputs.topk_weights,
                 topk_ids=self.ids,
                 **self.keywords,

@@ -10,7 +10,7 @@ import pytest
 import torch
 from standins import VERSIONS  # type: ignore[import-not-found]
 
-from autotune.backends.gpu.providers import PROVIDERS, Place, Provider, open_provider
+from autotune.backends.gpu.providers import PROVIDERS, Provider, ProviderSite, open_provider
 from autotune.backends.gpu.providers.ours import Ours
 from autotune.kernels.inputs import MoeInputs, make_inputs, make_routing, make_weights
 from autotune.kernels.reference import moe_reference
@@ -19,7 +19,7 @@ from autotune.spec.config import Config
 from autotune.spec.device import Target
 from autotune.spec.problem import Dtype, Problem
 
-PLACE = Place("cpu", Target("cuda", 90))
+SITE = ProviderSite("cpu", Target("cuda", 90))
 PROBLEM = Problem(experts=4, top_k=2, hidden=64, intermediate=32, tokens=7)
 CONFIG = Config(16, 32, 32, 1, 4, 3)
 CASES = [
@@ -51,36 +51,36 @@ def name(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def place(name: str, device: str) -> Place:
+def site(name: str, device: str) -> ProviderSite:
     """Our kernels are interpreted only where a session has no GPU."""
     if name != "autotune" or device == "cpu":
-        return PLACE
+        return SITE
     major, minor = torch.cuda.get_device_capability()
-    return Place(device, Target("cuda", 10 * major + minor))
+    return ProviderSite(device, Target("cuda", 10 * major + minor))
 
 
 @pytest.fixture
 def provider(
-    name: str, place: Place, install: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+    name: str, site: ProviderSite, install: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Provider]:
     name, _, version = name.partition(" ")
     if version:
         install(name, version)
-    interpreted = name == "autotune" and not place.is_gpu
+    interpreted = name == "autotune" and not site.is_gpu
     if interpreted:
         monkeypatch.setenv("TRITON_INTERPRET", "1")
-    opened = Ours(place, is_interpreted=True) if interpreted else open_provider(name, place)
+    opened = Ours(site, is_interpreted=True) if interpreted else open_provider(name, site)
     yield opened
     opened.close()
 
 
 @pytest.fixture(params=CASES, ids=lambda problem: problem.name)
-def problem(request: pytest.FixtureRequest, provider: Provider, place: Place) -> Problem:
+def problem(request: pytest.FixtureRequest, provider: Provider, site: ProviderSite) -> Problem:
     """Those that the provider computes."""
     case: Problem = request.param
     if reason := provider.why_not(case):
         pytest.skip(reason)
-    is_compiled = provider.name != "autotune" or place.is_gpu
+    is_compiled = provider.name != "autotune" or site.is_gpu
     if not is_compiled and case.dtype not in (Dtype.FP16, Dtype.FP32):
         pytest.skip("the interpreter computes bf16 dots wrongly (Triton 3.9)")
     if provider.name == "torch-compile" and case is not COMPILED:
@@ -88,18 +88,18 @@ def problem(request: pytest.FixtureRequest, provider: Provider, place: Place) ->
     return case
 
 
-def _inputs(problem: Problem, place: Place) -> MoeInputs:
-    return make_inputs(problem, make_weights(problem, place.target, place.name), place.target)
+def _inputs(problem: Problem, site: ProviderSite) -> MoeInputs:
+    return make_inputs(problem, make_weights(problem, site.target, site.name), site.target)
 
 
 def test_computes_the_layer_for_whatever_routing(
-    provider: Provider, problem: Problem, place: Place
+    provider: Provider, problem: Problem, site: ProviderSite
 ) -> None:
-    inputs = _inputs(problem, place)
+    inputs = _inputs(problem, site)
     before = inputs.x.clone()
     layer = provider.prepare(inputs)
     for instance in (0, 3):
-        layer.route(make_routing(problem, instance, torch.device(place.name)))
+        layer.route(make_routing(problem, instance, torch.device(site.name)))
         output = layer.run(CONFIG if provider.name == "autotune" else None)
         assert relative_error(output, moe_reference(inputs)) < TOLERANCE[problem.dtype]
     assert torch.equal(inputs.x.view(torch.uint8), before.view(torch.uint8))
@@ -112,11 +112,11 @@ def test_says_what_it_is(provider: Provider) -> None:
     assert provider.does
 
 
-def test_the_right_answer_is_not_just_any(provider: Provider, place: Place) -> None:
+def test_the_right_answer_is_not_just_any(provider: Provider, site: ProviderSite) -> None:
     """The tolerance bites: another routing's output is wrong."""
     if provider.name in ("torch-compile", "autotune"):
         pytest.skip("slow here, and as the others")
-    inputs = _inputs(PROBLEM, place)
+    inputs = _inputs(PROBLEM, site)
     layer = provider.prepare(inputs)
     output = layer.run(None).clone()
     layer.route(make_routing(PROBLEM, 3, torch.device("cpu")))

@@ -13,14 +13,14 @@ import pytest
 from standins import VERSIONS, write_engine  # type: ignore[import-not-found]
 
 import autotune
-from autotune.backends.gpu.providers import Place, open_provider
+from autotune.backends.gpu.providers import ProviderSite, open_provider
 from autotune.backends.gpu.providers.sglang import NEEDS as SGLANG
 from autotune.backends.gpu.providers.symbols import Needs
 from autotune.backends.gpu.providers.vllm import NEEDS as VLLM
 from autotune.errors import MissingProvider, ProviderError
 from autotune.spec.device import Target
 
-PLACE = Place("cpu", Target("cuda", 90))
+SITE = ProviderSite("cpu", Target("cuda", 90))
 BY_NAME = {"sglang": SGLANG, "vllm": VLLM}
 WHEELS = os.environ.get("AUTOTUNE_ENGINE_WHEELS")
 """A folder with wheels, as ``pip download --no-deps sglang==0.5.23 vllm==0.33.0`` leaves them."""
@@ -31,7 +31,7 @@ def test_what_is_not_installed_says_how_to_install_it(name: str) -> None:
     if BY_NAME[name].package in {d.name for d in Path(sys.prefix).rglob(f"site-packages/{name}")}:
         pytest.skip(f"{name} is installed here")
     with pytest.raises(MissingProvider, match=f"pip install '{name}>="):
-        open_provider(name, PLACE)
+        open_provider(name, SITE)
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_what_is_not_installed_says_how_to_install_it(name: str) -> None:
 def test_other_versions_are_refused(install: Callable[..., Path], name: str, version: str) -> None:
     install(name, version)
     with pytest.raises(ProviderError, match=rf"{version.replace('+', '.')} is installed; .*known"):
-        open_provider(name, PLACE)
+        open_provider(name, SITE)
 
 
 def test_a_changed_signature_is_named(install: Callable[..., Path]) -> None:
@@ -51,7 +51,7 @@ def test_a_changed_signature_is_named(install: Callable[..., Path]) -> None:
     config = moe.with_name("config.py")
     config.write_text(config.read_text().replace("def int8_w8a16", "def int8_w8a17"))
     with pytest.raises(ProviderError, match=r"no 'expert_map'.*int8_w8a16_moe_quant_config"):
-        open_provider("vllm", PLACE)
+        open_provider("vllm", SITE)
 
 
 @pytest.mark.parametrize(("name", "version"), [(n, v) for n, vs in VERSIONS.items() for v in vs])
@@ -86,9 +86,9 @@ def test_the_current_folder_never_shadows_the_packages_of_an_engine(tmp_path: Pa
     code = (
         "import sys\n"
         "from autotune.spec.device import Target\n"
-        "from autotune.backends.gpu.providers import Place, open_provider\n"
+        "from autotune.backends.gpu.providers import ProviderSite, open_provider\n"
         "assert 'torch' not in sys.modules\n"
-        "print(open_provider('sglang', Place('cpu', Target('cuda', 90))).version)\n"
+        "print(open_provider('sglang', ProviderSite('cpu', Target('cuda', 90))).version)\n"
         "import kernels; print(kernels.HUB)\n"
     )
     package = str(Path(autotune.__file__).parents[1])

@@ -1,0 +1,140 @@
+"""A testbed is what the providers of a process share: a GPU or the CPU, its clock, its tensors."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from autotune.backends.gpu.memory_policy import MemoryPolicy
+from autotune.backends.gpu.providers import ProviderSite
+from autotune.backends.gpu.tensor_cache import RoutingInstances, TensorCache, usual_room
+from autotune.backends.options import MeasurerOptions
+from autotune.backends.protocol import INSTANCES
+from autotune.backends.versions import triton_version
+from autotune.errors import DeviceError
+from autotune.kernels.timing import REST, Clock, CudaClock, EventTimer, GraphTimer, Timer, Work
+from autotune.spec.device import Device, DeviceKind, Target
+
+METHOD = "whole layer, 4"
+"""What is timed (alignment, both GEMMs, activation, sum; of separate kernels the GEMMs alone),
+and the revision of how: since 2 the GPU rests after long calls, since 3 a tile begins sooner,
+since 4 the K loop keeps about as few registers as SGLang's."""
+
+_CPU = ProviderSite("cpu", Target("cuda", 90))
+"""The CPU as a site. The dtypes' storage types are those of the target; nothing is compiled."""
+_CPU_CACHE_BYTES = 64 << 20
+"""More than the last level of most CPUs' caches."""
+
+
+@dataclass(frozen=True, slots=True)
+class TimedDevice:
+    """A GPU that this process has taken, or the CPU."""
+
+    site: ProviderSite
+    facts: Device | None
+    """Facts that studies are about; None for the CPU, which nobody tunes for."""
+    clock: Clock
+
+
+class Testbed:
+    """A device on which the providers of a process run and are timed, with their tensors."""
+
+    __test__ = False
+    """Nothing that pytest should collect."""
+
+    def __init__(
+        self,
+        device: TimedDevice,
+        options: MeasurerOptions,
+        *,
+        instances: int = INSTANCES,
+        room_bytes: Callable[[], int] = usual_room,
+        rest: float = REST,
+    ) -> None:
+        """``instances`` routings of a problem are measured; ``room_bytes`` as ``TensorCache`` has
+        it, ``rest`` as ``REST``."""
+        self.site, self.facts, self.seed = device.site, device.facts, options.seed
+        self.tensors = TensorCache(self.site, self.seed, RoutingInstances(instances), room_bytes)
+        self.memory = MemoryPolicy(self.tensors)
+        warm = not options.cold_l2
+        kind = EventTimer if self.site.is_gpu else _CpuTimer
+        self._events = kind(device.clock, warm=warm, rest=rest)
+        self._graph = GraphTimer(device.clock, warm=warm, rest=rest)
+
+    def timer(self, *, is_capturable: bool) -> Timer:
+        """Return the timer for a layer; see ``ProviderLayer.is_capturable``."""
+        return self._graph if self.site.is_gpu and is_capturable else self._events
+
+
+def take_device(index: int | None, options: MeasurerOptions) -> TimedDevice:
+    """Take GPU ``index``, or for None the CPU. Raises DeviceError where there is no such GPU."""
+    if index is None:
+        return TimedDevice(_CPU, None, HostClock())
+    count = torch.cuda.device_count()
+    if index >= count:
+        raise DeviceError(
+            f"no GPU {index}: PyTorch sees {count}; check nvidia-smi and CUDA_VISIBLE_DEVICES, "
+            "or use --device estimate:NVIDIA_H200 (compare: --device cpu)"
+        )
+    torch.cuda.set_device(index)
+    torch.backends.cuda.matmul.allow_tf32 = False  # the reference is true fp32
+    properties = torch.cuda.get_device_properties(index)
+    facts = device_of(properties, cold_l2=options.cold_l2)
+    site = ProviderSite(f"cuda:{index}", facts.target, options.cache_dir)
+    return TimedDevice(site, facts, CudaClock(properties.L2_cache_size))
+
+
+def device_of(properties: Any, *, cold_l2: bool) -> Device:
+    """Return the GPU's facts, from torch's properties of it."""
+    is_amd = torch.version.hip is not None
+    if is_amd:
+        target = Target("hip", properties.gcnArchName.partition(":")[0], properties.warp_size)
+    else:
+        target = Target("cuda", 10 * properties.major + properties.minor, properties.warp_size)
+    return Device(
+        kind=DeviceKind.CUDA,
+        name=properties.name,
+        target=target,
+        shared_bytes=_shared_bytes(properties, is_amd=is_amd),
+        triton_version=triton_version(),
+        method=f"{METHOD}, {'cold' if cold_l2 else 'warm'} L2",
+    )
+
+
+def _shared_bytes(properties: Any, *, is_amd: bool) -> int:
+    """Return what a block may take when it asks for it; AMD's has no such opt-in."""
+    name = "shared_memory_per_block" if is_amd else "shared_memory_per_block_optin"
+    return int(getattr(properties, name))
+
+
+class HostClock:
+    """Times layers that run on the CPU by the host's own clock. Implements ``timing.Clock``:
+    there is nothing to capture, since calls return when they are done."""
+
+    def __init__(self, cache_bytes: int = _CPU_CACHE_BYTES) -> None:
+        """Holds a buffer of ``cache_bytes``: written, little of anything older stays cached."""
+        self._buffer = torch.empty(cache_bytes, dtype=torch.int8)
+
+    def capture(self, call: Work) -> Work:
+        return call
+
+    def flush(self) -> None:
+        self._buffer.zero_()
+
+    def elapsed_us(self, work: Work) -> float:
+        begin = time.perf_counter_ns()
+        work()
+        return (time.perf_counter_ns() - begin) / 1000
+
+    def rest(self, us: float) -> None:
+        """Do nothing: a CPU's clock is not what is at stake here."""
+
+
+class _CpuTimer(EventTimer):
+    @property
+    def how(self) -> str:
+        return super().how.replace("events", "CPU, the host's clock").replace("L2", "caches")

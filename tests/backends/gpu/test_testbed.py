@@ -1,0 +1,46 @@
+"""A GPU's facts, and the CPU's clock under the same timer as a GPU's."""
+
+from __future__ import annotations
+
+import time
+from types import SimpleNamespace
+
+from autotune.backends.gpu.testbed import HostClock, device_of
+from autotune.kernels.timing import Clock, EventTimer
+from autotune.spec.device import DeviceKind, Target
+
+
+def test_facts_come_from_the_driver() -> None:
+    h200 = SimpleNamespace(
+        name="NVIDIA H200",
+        major=9,
+        minor=0,
+        warp_size=32,
+        shared_memory_per_block=49152,
+        shared_memory_per_block_optin=232448,
+    )
+    device = device_of(h200, cold_l2=True)
+    assert device.kind is DeviceKind.CUDA
+    assert device.name == "NVIDIA H200"
+    assert device.target == Target("cuda", 90, 32)
+    assert device.shared_bytes == 232448
+    assert device.method == "whole layer, 4, cold L2"
+    assert device_of(h200, cold_l2=False).method == "whole layer, 4, warm L2"
+
+
+def test_a_longer_call_takes_longer() -> None:
+    clock: Clock = HostClock(cache_bytes=1 << 10)
+    waits_s = [0.002, 0.03]
+    current = [0.0]
+    timer = EventTimer(clock, repeats=1)
+    calls = [lambda s=s: current.__setitem__(0, s) for s in waits_s]
+    short_us, long_us = timer.samples(lambda: time.sleep(current[0]), calls)
+    assert 2_000 <= short_us < long_us
+    assert long_us >= 30_000
+
+
+def test_there_is_nothing_to_capture() -> None:
+    def call() -> None:
+        pass
+
+    assert HostClock(cache_bytes=1).capture(call) is call
