@@ -9,8 +9,7 @@
     detect.py           finds GPUs without torch and without a CUDA context
     hardware.py         figures of known GPUs, from gpus.json
     binary_compiler.py  compiles a binary, or remembers the compiler's answer
-    compile_cache.py    the compiler's answers on disk, shared by processes
-    footprints.py       resources of a space's configs, looked up in the compile cache
+    compile_cache.py    the compiler's answers on disk, shared by processes, and Footprints of them
     routed_rows.py      rows and padded blocks of each expert under a routing
     host_facts.py       versions, driver and clocks of this machine, for a study's record
     versions.py         versions of installed packages, without importing them

@@ -3,30 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from pathlib import Path
 
 from autotune.backends.compile_cache import FILE_NAME, CompileCache
 from autotune.spec.binary import BOTH, Which, binary_key
 from autotune.spec.config import AnyConfig, Config, pair_of
-from autotune.spec.device import Device, Target
-from autotune.spec.measurement import CompileFailure, CompileResult, Resources
-from autotune.spec.occupancy import blocks_per_sm
+from autotune.spec.device import Target
+from autotune.spec.measurement import CompileFailure, CompileResult
 from autotune.spec.problem import Problem
-
-
-def held_blocks(
-    config: AnyConfig, answers: Mapping[Which, CompileResult], device: Device
-) -> int | None:
-    """Blocks of an SM, the fewer of up and down; None where one did not compile."""
-    pair = pair_of(config)
-    warps: dict[Which, int] = {"up": pair.up.num_warps, "down": pair.down.num_warps}
-    held = [
-        blocks_per_sm(answer, warps[which], device) if isinstance(answer, Resources) else None
-        for which, answer in answers.items()
-    ]
-    known = [count for count in held if count is not None]
-    return min(known) if len(known) == len(held) else None
 
 
 class BinaryCompiler:

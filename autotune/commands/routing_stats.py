@@ -10,8 +10,10 @@ from autotune.commands.output import Output
 from autotune.engines import DEFAULT_TOKENS
 from autotune.errors import UsageError
 from autotune.exit_codes import ExitCode
-from autotune.models import ModelShape, load_shape, parse_shape
+from autotune.models.load import load_shape
+from autotune.models.parse import parse_shape
 from autotune.models.routings import check_recording
+from autotune.models.shape import ModelShape
 from autotune.routing.trace import RoutingTrace
 from autotune.routing.trace_files import read_trace
 

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from autotune.engines.check import CheckReport, check_file
-from autotune.engines.finding import Finding, Level
+from autotune.engines.check import CheckReport, Finding, Level, check_file
 from autotune.engines.names import NameParts
 from autotune.engines.protocol import DEFAULT_TOKENS, Engine, Found
 from autotune.engines.read_write import WrittenFile, read_configs, write_configs

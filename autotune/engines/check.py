@@ -2,18 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from enum import Enum
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
-from autotune.engines.check_entries import check_body
-from autotune.engines.check_pair import check_pair
-from autotune.engines.entries import load_body
-from autotune.engines.finding import Finding, Level, assumed
+from autotune.engines.entries import as_tokens, config_of, faults, load_body, nearest
 from autotune.engines.names import NameParts
-from autotune.engines.protocol import Engine
+from autotune.engines.protocol import DEFAULT_TOKENS, Engine
 from autotune.errors import EngineFileError
-from autotune.spec.problem import Dtype
+from autotune.spec.device import Device, DeviceKind, Target
+from autotune.spec.problem import Dtype, Problem
+
+
+class Level(str, Enum):
+    """An error: the engine fails, computes wrongly, or never reads it. A warning: worth a look."""
+
+    ERROR = "error"
+    WARNING = "warning"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is wrong or odd."""
+
+    level: Level
+    key: str
+    """The entry's token count as the file has it; otherwise "name", "folder", "file" or "pair"."""
+    message: str
+
+
+def assumed(parts: NameParts, triton_version: str = "0") -> tuple[Problem, Device]:
+    """A problem and a device that have these parts; what a name does not say is made up.
+
+    Shared memory and hidden size stay 0, and an NVIDIA device counts as SM90.
+    """
+    problem = Problem(
+        experts=parts.experts,
+        top_k=1,
+        hidden=0,
+        intermediate=parts.intermediate,
+        tokens=1,
+        dtype=parts.problem_dtype or Dtype.BF16,
+        block_shape=parts.block_shape,
+        per_channel_quant=parts.per_channel_quant,
+    )
+    is_amd = parts.device_name.startswith("AMD")
+    target = Target("hip", "gfx942", 64) if is_amd else Target("cuda", 90)
+    return problem, Device(DeviceKind.ESTIMATE, parts.device_name, target, 0, triton_version)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,3 +151,144 @@ def _check_lookup(
     else:
         return [], found.path
     return [Finding(Level.WARNING, "folder", message)], found.path
+
+
+def check_body(
+    body: Mapping[str, Any], engine: Engine, parts: NameParts | None, triton_version: str | None
+) -> Iterator[Finding]:
+    """Findings about every key and entry; without ``parts``, those that need no problem."""
+    for key, value in body.items():
+        if key in engine.header:
+            if triton_version and value != triton_version:
+                yield Finding(Level.WARNING, key, f"tuned with {value}, not {triton_version}")
+        elif as_tokens(key) is None:
+            message = f"{key!r} is not a token count: {engine.title} fails to load the file"
+            yield Finding(Level.ERROR, key, message)
+        else:
+            yield from _check_entry(key, value, engine, parts)
+    yield from _check_tokens(body)
+
+
+def _check_tokens(body: Mapping[str, Any]) -> Iterator[Finding]:
+    missing = set(DEFAULT_TOKENS) - {as_tokens(key) for key in body}
+    if missing:
+        listed = ", ".join(map(str, sorted(missing)))
+        message = f"no entry for {listed} tokens: a neighbour's config is used, not the default"
+        yield Finding(Level.WARNING, "file", message)
+
+
+def _check_entry(
+    key: str, entry: object, engine: Engine, parts: NameParts | None
+) -> Iterator[Finding]:
+    wrong = [Finding(Level.ERROR, key, fault) for fault in faults(entry, engine.keys)]
+    if wrong or not isinstance(entry, dict):
+        yield from wrong
+        return
+    unset = [name for name in ("num_warps", "num_stages") if name not in entry]
+    if unset:
+        message = f"{' and '.join(unset)} left to Triton (4 warps, 3 stages)"
+        yield Finding(Level.WARNING, key, message)
+    if parts is not None:
+        yield from _check_for_problem(key, entry, engine, parts)
+
+
+def _check_for_problem(
+    key: str, entry: Mapping[str, Any], engine: Engine, parts: NameParts
+) -> Iterator[Finding]:
+    problem, device = assumed(parts)
+    for name, value in engine.constants(problem).items():
+        if name not in entry:
+            message = f"{name}: {value} is missing: {engine.title}'s kernel needs it"
+            yield Finding(Level.ERROR, key, message)
+    config = config_of(entry)
+    launched = engine.launched(problem, config)
+    if launched != config:
+        message = f"{engine.title} clamps to the scale block: it launches {launched}, not {config}"
+        yield Finding(Level.WARNING, key, message)
+    if reason := engine.why_illegal(problem, device, launched):
+        yield Finding(Level.ERROR, key, reason)
+
+
+def check_pair(
+    path: Path, body: Mapping[str, Any], engine: Engine, parts: NameParts | None
+) -> Iterator[Finding]:
+    """Findings about an up file without its down file, the reverse, and where both disagree."""
+    sibling = _sibling(path, engine, parts)
+    if sibling is None or parts is None:
+        return
+    if not sibling.exists():
+        yield from _check_missing(sibling, path, engine, parts)
+        return
+    try:
+        other = load_body(sibling)
+    except EngineFileError as error:
+        yield Finding(Level.ERROR, "pair", str(error))
+        return
+    up, down = (other, body) if parts.down else (body, other)
+    yield from _check_agreement(_block_m(up), _block_m(down))
+
+
+def _sibling(path: Path, engine: Engine, parts: NameParts | None) -> Path | None:
+    if parts is None:
+        return None
+    try:
+        engine.spell(parts)
+        return path.with_name(engine.spell(replace(parts, down=not parts.down)))
+    except (ValueError, EngineFileError):  # an engine without down files; a device without a name
+        return None
+
+
+def _check_missing(
+    sibling: Path, path: Path, engine: Engine, parts: NameParts
+) -> Iterator[Finding]:
+    """A missing up file is wrong; a missing down file only where an older one would step in."""
+    if parts.down:
+        message = f"{sibling.name} is missing: write up and down together, for the same tokens"
+        yield Finding(Level.ERROR, "pair", message)
+        return
+    folder = engine.folder_of(path)
+    if folder is None:
+        return
+    try:
+        found = engine.lookup(folder, *assumed(parts), 1, down=True)
+    except EngineFileError as error:
+        yield Finding(Level.WARNING, "pair", str(error))
+        return
+    if found and found.path.name == sibling.name:
+        message = f"without {sibling.name} here, the down GEMM takes its configs from {found.path}"
+        yield Finding(Level.WARNING, "pair", message)
+
+
+def _check_agreement(up: Mapping[int, Any], down: Mapping[int, Any]) -> Iterator[Finding]:
+    """Takes BLOCK_SIZE_M by token count of both files."""
+    if not up or not down:
+        return
+    if up.keys() != down.keys():
+        listed = ", ".join(map(str, sorted(up.keys() ^ down.keys())))
+        message = f"only one of the up and the down file has {listed} tokens: write the same keys"
+        yield Finding(Level.WARNING, "pair", message)
+    for tokens in sorted({*_turning_points(up), *_turning_points(down)}):
+        pair = up[nearest(up, tokens)], down[nearest(down, tokens)]
+        if pair[0] != pair[1]:
+            message = (
+                f"at {tokens} tokens up has BLOCK_SIZE_M {pair[0]} and down {pair[1]}; "
+                "one alignment feeds both, so they must be equal"
+            )
+            yield Finding(Level.ERROR, "pair", message)
+            return
+
+
+def _turning_points(keys: Iterable[int]) -> set[int]:
+    """Token counts that meet every choice of nearest key: the keys, and where two are as near."""
+    known = sorted(set(keys))
+    middles = {(a + b) // 2 + step for a, b in pairwise(known) for step in (0, 1)}
+    return middles.union(known)
+
+
+def _block_m(body: Mapping[str, Any]) -> dict[int, Any]:
+    entries = ((as_tokens(key), entry) for key, entry in body.items())
+    return {
+        tokens: entry.get("BLOCK_SIZE_M")
+        for tokens, entry in entries
+        if tokens is not None and isinstance(entry, dict)
+    }

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from autotune.engines.check import assumed
 from autotune.engines.entries import USE_TMA, as_tokens, config_of, load_body
-from autotune.engines.finding import assumed
 from autotune.engines.names import NameParts, parse_name
 from autotune.engines.protocol import Engine
 from autotune.engines.read_write import write_configs

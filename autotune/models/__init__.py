@@ -1,19 +1,11 @@
-"""Model name or path → model shape → the problem of one rank."""
+"""Model name or path → model shape → the problem of one rank.
 
-from autotune.models.catalogue import catalogue_shapes
-from autotune.models.load import load_shape
-from autotune.models.parse import parse_shape
-from autotune.models.problems import Parallelism, problem_of
-from autotune.models.routings import routing_of
-from autotune.models.shape import ModelShape, WeightQuantization
-
-__all__ = [
-    "ModelShape",
-    "Parallelism",
-    "WeightQuantization",
-    "catalogue_shapes",
-    "load_shape",
-    "parse_shape",
-    "problem_of",
-    "routing_of",
-]
+shape.py         ModelShape, a model's MoE layers before any of it is split over ranks
+load.py          finds a model: a local folder, the catalogue, the Hugging Face cache or Hub
+catalogue/       configs of published models, so that no network is needed
+parse.py         reads a config.json, or the text of --shape, into a ModelShape
+fields.py        the names under which each architecture keeps its experts
+quantization.py  reads quantization_config: how a checkpoint stores its experts
+problems.py      splits a shape over ranks: the problem that one of them computes
+routings.py      fits --routing to a model: its groups, and a recorded trace
+"""

@@ -12,8 +12,7 @@ from autotune.backends.routed_rows import routed_rows
 from autotune.errors import UsageError
 from autotune.report.style import BLUE, GREY, ORANGE, Picture, axes_row, token_axis
 from autotune.routing.draw import most_loaded_rank
-from autotune.routing.load_stats import ExpertLoad, expert_loads
-from autotune.routing.trace import RoutingTrace, make_known
+from autotune.routing.trace import ExpertLoad, RoutingTrace, expert_loads, make_known
 from autotune.spec.problem import Problem
 
 BLOCKS = (16, 32, 64, 128, 256)

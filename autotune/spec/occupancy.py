@@ -11,8 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from autotune.spec.arrays import Floats
+from autotune.spec.binary import Which
+from autotune.spec.config import AnyConfig, pair_of
 from autotune.spec.device import Device, Target
-from autotune.spec.measurement import Resources
+from autotune.spec.measurement import CompileResult, Resources
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,3 +85,18 @@ def blocks_per_sm(resources: Resources, num_warps: int, device: Device) -> int |
     columns = (resources.registers, resources.shared_bytes, num_warps)
     registers, shared, warps = (np.array(value, dtype=float) for value in columns)
     return int(fitting_blocks(device.target, device.shared_bytes, registers, shared, warps))
+
+
+def held_blocks(
+    config: AnyConfig, answers: Mapping[Which, CompileResult], device: Device
+) -> int | None:
+    """Return ``blocks_per_sm`` of a config, the fewer of up and down; None where one did not
+    compile."""
+    pair = pair_of(config)
+    warps: dict[Which, int] = {"up": pair.up.num_warps, "down": pair.down.num_warps}
+    held = [
+        blocks_per_sm(answer, warps[which], device) if isinstance(answer, Resources) else None
+        for which, answer in answers.items()
+    ]
+    known = [count for count in held if count is not None]
+    return min(known) if len(known) == len(held) else None

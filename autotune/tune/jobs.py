@@ -9,14 +9,11 @@ from pathlib import Path
 
 from autotune.engines import ENGINES, Engine, read_configs
 from autotune.errors import EngineFileError, UsageError
-from autotune.models import (
-    ModelShape,
-    Parallelism,
-    load_shape,
-    parse_shape,
-    problem_of,
-    routing_of,
-)
+from autotune.models.load import load_shape
+from autotune.models.parse import parse_shape
+from autotune.models.problems import Parallelism, problem_of
+from autotune.models.routings import routing_of
+from autotune.models.shape import ModelShape
 from autotune.routing.draw import most_loaded_rank
 from autotune.settings import ModelSettings
 from autotune.spec.config import AnyConfig, Config, pair_of

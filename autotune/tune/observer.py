@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from autotune.models import ModelShape
+from autotune.models.shape import ModelShape
 from autotune.spec.config import AnyConfig
 from autotune.spec.device import Device
 from autotune.studies.outcome import TrialResult

@@ -11,8 +11,7 @@ from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.study import Study
 
-from autotune.backends.compile_cache import CompileCache
-from autotune.backends.footprints import Footprints
+from autotune.backends.compile_cache import CompileCache, Footprints
 from autotune.settings import RunSettings
 from autotune.spec.config import AnyConfig
 from autotune.spec.device import Device

@@ -34,7 +34,7 @@ from triton.compiler import ASTSource
 from triton.runtime.errors import OutOfResources
 
 from autotune.backends.replay.recording_format import Recording, read_recording
-from autotune.kernels.cubin import usage_of_cubin
+from autotune.kernels.compile import usage_of_cubin
 from autotune.spec.binary import BOTH, Which, gemm_shape
 from autotune.spec.config import Config, ConfigPair
 from autotune.spec.measurement import Measurement, Resources

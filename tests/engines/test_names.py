@@ -9,7 +9,7 @@ import pytest
 from engine_cases import H200, MI300X, SHIPPED, make_device, make_problem, needs_shipped
 
 from autotune.engines import ENGINES
-from autotune.engines.finding import assumed
+from autotune.engines.check import assumed
 from autotune.errors import EngineFileError
 from autotune.spec.problem import Dtype
 

@@ -12,8 +12,8 @@ from autotune.kernels.compile import (
     Compiled,
     compile_gemm,
     usage_by_cuobjdump,
+    usage_of_cubin,
 )
-from autotune.kernels.cubin import usage_of_cubin
 from autotune.kernels.gemm import moe_gemm_kernel
 from autotune.spec.binary import Which, binary_key
 from autotune.spec.config import Config

@@ -16,7 +16,7 @@ import torch
 from moe_cases import TILES, inputs_of, problem_of
 
 from autotune.kernels import compile
-from autotune.kernels.cubin import usage_of_cubin
+from autotune.kernels.compile import usage_of_cubin
 from autotune.kernels.gemm import moe_gemm_kernel
 from autotune.kernels.moe import make_buffers, run_moe
 from autotune.spec.config import ConfigPair

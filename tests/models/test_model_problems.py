@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from autotune.errors import ModelError, UsageError
-from autotune.models import ModelShape, Parallelism, load_shape, parse_shape, problem_of
-from autotune.models.problems import _warn_once
+from autotune.models.load import load_shape
+from autotune.models.parse import parse_shape
+from autotune.models.problems import Parallelism, _warn_once, problem_of
+from autotune.models.shape import ModelShape
 from autotune.spec.problem import Dtype, Problem
 
 MIXTRAL = "mistralai/Mixtral-8x7B-Instruct-v0.1"

@@ -7,7 +7,10 @@ from typing import NamedTuple
 import pytest
 
 from autotune.errors import UsageError
-from autotune.models import ModelShape, Parallelism, catalogue_shapes, load_shape, problem_of
+from autotune.models.catalogue import catalogue_shapes
+from autotune.models.load import load_shape
+from autotune.models.problems import Parallelism, problem_of
+from autotune.models.shape import ModelShape
 from autotune.spec.problem import Dtype
 
 

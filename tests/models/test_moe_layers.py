@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from autotune.models.moe_layers import moe_layers_of
-from autotune.models.parse import shape_of_config
+from autotune.models.parse import moe_layers_of, shape_of_config
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from autotune.errors import UsageError
-from autotune.models import ModelShape, load_shape, routing_of
 from autotune.models import routings as routings_file
-from autotune.models.routings import missing_layers
+from autotune.models.load import load_shape
+from autotune.models.routings import missing_layers, routing_of
+from autotune.models.shape import ModelShape
 from autotune.routing import trace as recording_file
 from autotune.routing.trace import LayerRows, RoutingTrace, is_known
 from autotune.routing.trace_files import write_trace

@@ -12,8 +12,7 @@ from autotune.report.routing_stats import (
     routing_stats,
     stats_picture,
 )
-from autotune.routing.load_stats import ExpertLoad, expert_loads
-from autotune.routing.trace import LayerRows, RoutingTrace
+from autotune.routing.trace import ExpertLoad, LayerRows, RoutingTrace, expert_loads
 from autotune.spec.problem import Problem
 
 EXPERTS, TOP_K = 8, 2

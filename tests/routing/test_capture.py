@@ -15,8 +15,9 @@ import torch
 
 from autotune.cli import run_command_line
 from autotune.errors import ModelError, UsageError
-from autotune.models import load_shape, routing_of
+from autotune.models.load import load_shape
 from autotune.models.parse import shape_of_config
+from autotune.models.routings import routing_of
 from autotune.routing.capture import capture, record, text_decoder
 from autotune.routing.prompts import texts_of
 from autotune.routing.router_hooks import experts_of, watching

@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from autotune.backends.binary_compiler import BinaryCompiler, held_blocks
-from autotune.backends.estimate.model import REVISION, model_us, pairs_us
-from autotune.backends.estimate.prior import static_us
+from autotune.backends.binary_compiler import BinaryCompiler
+from autotune.backends.estimate.model import REVISION, model_us, pairs_us, static_us
 from autotune.backends.hardware import GpuSpec
 from autotune.backends.protocol import INSTANCES
 from autotune.backends.routed_rows import RoutedRows, routed_rows
@@ -27,6 +26,7 @@ from autotune.spec.measurement import (
     Resources,
     worse_of,
 )
+from autotune.spec.occupancy import held_blocks
 from autotune.spec.problem import Problem
 from autotune.studies.outcome import Outcome, TrialResult, failed_compile
 from autotune.studies.pairs import space_of

@@ -14,8 +14,7 @@ from functools import cached_property, partial
 
 from triton.runtime.errors import OutOfResources
 
-from autotune.backends.binary_compiler import held_blocks
-from autotune.backends.estimate.prior import static_us
+from autotune.backends.estimate.model import static_us
 from autotune.backends.gpu.device_errors import (
     first_line,
     is_harmless,
@@ -39,6 +38,7 @@ from autotune.spec.config import AnyConfig, ConfigPair, pair_of
 from autotune.spec.device import Device
 from autotune.spec.limits import why_no_dtype
 from autotune.spec.measurement import CompileFailure, Measurement, Resources, worse_of
+from autotune.spec.occupancy import held_blocks
 from autotune.spec.problem import Problem
 from autotune.studies.outcome import Outcome, TrialResult, failed_compile
 from autotune.studies.pairs import space_of

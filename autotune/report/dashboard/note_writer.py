@@ -15,7 +15,7 @@ from optuna.study import Study
 
 from autotune.backends.host_facts import facts
 from autotune.intervals import LULL_S
-from autotune.models import ModelShape
+from autotune.models.shape import ModelShape
 from autotune.report.dashboard.artifacts import hang_picture
 from autotune.report.dashboard.notes import NotedStudy, note
 from autotune.spec.device import Device

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from autotune.models import ModelShape
+from autotune.models.shape import ModelShape
 from autotune.report.terminal.eta import TimeLeft, still_expected
 from autotune.spec.config import AnyConfig
 from autotune.spec.device import Device, DeviceKind

@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.table import Table
 
-from autotune.models import ModelShape
+from autotune.models.shape import ModelShape
 from autotune.spec.config import config_from_keys
 from autotune.studies.selection.robust import Robust
 from autotune.studies.storage.summaries import StudySummary

@@ -19,7 +19,7 @@ from rich.console import Console
 from small_landscape import SHAPE, save_landscape  # type: ignore[import-not-found]
 
 import autotune
-from autotune.models import parse_shape
+from autotune.models.parse import parse_shape
 from autotune.report.terminal.run_display import LiveDisplay
 from autotune.spec.config import Config
 from autotune.spec.device import Device, DeviceKind, Target
