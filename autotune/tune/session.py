@@ -21,8 +21,13 @@ from autotune.studies.outcome import TrialResult
 from autotune.studies.storage.open import open_storage
 from autotune.studies.storage.retry import retry_storage
 from autotune.studies.trial_record import asked_config
-from autotune.tune.compile_service.pool import CompilePool, PoolSpent, default_jobs
-from autotune.tune.compile_service.service import PoolHost, compiles_ahead
+from autotune.tune.compile_service.client import CompileClient
+from autotune.tune.compile_service.pool import (
+    CompilePool,
+    PoolSpent,
+    compiles_ahead,
+    default_jobs,
+)
 from autotune.tune.engine_output import Result, write_files
 from autotune.tune.jobs import Job, files_dir, jobs_of, model_shape
 from autotune.tune.observer import RunObserver
@@ -75,18 +80,17 @@ def run(
     level = _log.getEffectiveLevel()
     with ExitStack() as stack:
         interrupt = stack.enter_context(Interrupt())
-        host = PoolHost()
-        stack.callback(host.close)
-        specs, start = stack.enter_context(launcher.specs(settings, storage_url, level, host))
+        pool = CompilePool()
+        stack.callback(pool.close)
+        specs, start = stack.enter_context(launcher.specs(settings, storage_url, level, pool))
         _check_output(settings.output_dir)
         storage = open_storage(storage_url, create=True)
         stack.callback(storage.remove_session)
         supervisor = WorkerSupervisor(specs, start)
         stack.callback(supervisor.close)
         device = supervisor.ready()
-        pool = None
         if launcher.is_local:
-            pool = _compile_pool(host, device, settings, len(specs))
+            _start_pool(pool, device, settings, len(specs))
         plans = _plans(supervisor, jobs, device, settings)
         studies, history = retry_storage(
             lambda: open_studies(storage, plans, settings), is_hurried=lambda: interrupt.requested
@@ -103,8 +107,8 @@ def run(
         writer = _Writer(studies, files_dir(settings.output_dir, device))
         seconds = None if settings.timeout_s is None else began + settings.timeout_s
         supervisor.begin(plans, settings, None if seconds is None else seconds - time.monotonic())
-        if pool is not None:
-            _wish(pool, studies)
+        if pool.spent is not None:
+            _prefetch(pool, studies)
         monitor = RunMonitor(studies, [*observers, writer])
         monitor.work(supervisor, interrupt)
         for study in studies:
@@ -122,7 +126,7 @@ def run(
         unfinished=sum(u.end is None and len(u.entries) < u.target for u in studies),
         seconds=time.monotonic() - began,
         busy=monitor.busy,
-        ahead=pool.spent if pool is not None else None,
+        ahead=pool.spent,
     )
 
 
@@ -158,17 +162,14 @@ class _Writer(RunObserver):
         self._is_old, self._written_at = False, time.monotonic()
 
 
-def _compile_pool(
-    host: PoolHost, device: Device, settings: RunSettings, gpus: int
-) -> CompilePool | None:
+def _start_pool(pool: CompilePool, device: Device, settings: RunSettings, gpus: int) -> None:
+    """Start the pool where it is of use; otherwise tell its clients that there is none."""
     jobs = default_jobs(gpus) if settings.compile_jobs is None else settings.compile_jobs
     if not compiles_ahead(device, settings.provider) or not jobs:
-        host.close()
-        return None
+        pool.close()
+        return
     cache = CompileCache(settings.cache_dir / FILE_NAME, device.target)
-    pool = CompilePool(device.target, jobs, timeout_s=settings.compile_timeout_s, cache=cache)
-    host.open(pool)
-    return pool
+    pool.start(device.target, jobs, timeout_s=settings.compile_timeout_s, cache=cache)
 
 
 def _plans(
@@ -181,12 +182,14 @@ def _plans(
     ]
 
 
-def _wish(pool: CompilePool, studies: Sequence[TuningStudy]) -> None:
-    """What every study measures first."""
+def _prefetch(pool: CompilePool, studies: Sequence[TuningStudy]) -> None:
+    """Have compiled what every study measures first."""
+    client = CompileClient[None](pool.connect())
     for study in studies:
         queued = study.optuna_study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
         configs = (config for trial in queued if (config := asked_config(trial)) is not None)
-        pool.want(study.job.problem, [config for config in configs if config in study.space])
+        client.prefetch(study.job.problem, [c for c in configs if c in study.space])
+    client.close()
 
 
 def _why_failed(study: TuningStudy) -> str:

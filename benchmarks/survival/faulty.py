@@ -36,7 +36,7 @@ from autotune.spec.measurement import CompileFailure, Resources
 from autotune.studies.outcome import TrialResult
 from autotune.tune.compile_service import pool, process
 from autotune.tune.compile_service.queue import Binary
-from autotune.tune.workers import worker_process, worker_specs
+from autotune.tune.workers import launcher, worker_process
 
 ORDERS = ("hang", "abort")
 _COMPILE_S = 0.02
@@ -83,7 +83,7 @@ def log(name: str, *words: object) -> None:
 
 def install() -> None:
     """Put the faults into this process."""
-    worker_specs.visible_gpus = lambda _mask: int((folder() / "workers").read_text())
+    launcher.visible_gpus = lambda _mask: int((folder() / "workers").read_text())
     worker_process.open_measurer = pretended_gpu
     process.triton_compiler = pretended_compiler
     pool.triton_compiler = pretended_compiler

@@ -41,15 +41,14 @@ from autotune.studies.search.pruning import Stop
 from autotune.studies.storage.open import open_storage
 from autotune.studies.study_record import stored_studies
 from autotune.tune import tuning_study
-from autotune.tune.compile_service.service import PoolHost
+from autotune.tune.compile_service.pool import CompilePool
 from autotune.tune.processes.killable import KillableProcess, ProcessHandle
 from autotune.tune.session import run
 from autotune.tune.workers import scheduler, worker_process
-from autotune.tune.workers.launcher import Launcher
+from autotune.tune.workers.launcher import Launcher, worker_specs
 from autotune.tune.workers.protocol import WorkerSpec
 from autotune.tune.workers.scheduler import Standing, Visit
 from autotune.tune.workers.supervisor import Start
-from autotune.tune.workers.worker_specs import worker_specs
 
 RECORDED = Path(__file__).parents[1] / "landscapes" / "qwen3-30b-a3b_tp1_bf16.npz"
 SHAPE = "E=128,topk=8,hidden=2048,intermediate=768"
@@ -95,8 +94,8 @@ class PretendedLauncher(Launcher):
         object.__setattr__(self, "pretended", pretended)
 
     @contextmanager
-    def orders(
-        self, settings: RunSettings, storage: str, log_level: int, host: PoolHost
+    def specs(
+        self, settings: RunSettings, storage: str, log_level: int, pool: CompilePool
     ) -> Iterator[tuple[list[WorkerSpec], Start]]:
         pretended: Pretended = self.pretended  # type: ignore[attr-defined]
         yield worker_specs(settings, storage, log_level), partial(_start, pretended)

@@ -6,14 +6,43 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+from autotune.spec.config import AnyConfig
 from autotune.spec.measurement import CompileFailure, Resources
+from autotune.spec.problem import Problem
+from autotune.tune.compile_service.client import CompileClient
 from autotune.tune.compile_service.process import Compile
-from autotune.tune.compile_service.queue import Binary
+from autotune.tune.compile_service.queue import Binary, TimedCompile
 
 FINE, ABORT, HANG, RAISE, EAT, REFUSE, KILLED_ONCE, GRANDCHILD = range(2, 10)
 SOME = Resources(registers=32, spill_bytes=0, shared_bytes=1024)
+PATIENCE_S = 60.0
+"""For what a test waits for: no figure, only an end to a hanging test."""
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def answer_of(
+    client: CompileClient[Any], problem: Problem, config: AnyConfig
+) -> TimedCompile | None:
+    """Wait for one config; None where there is no pool."""
+    item, found = object(), []
+
+    def is_there() -> bool:
+        found.extend(result for each, result in client.compiled() if each is item)
+        return bool(found)
+
+    client.request(item, problem, config)
+    wait_until(is_there)
+    return found[0]
 
 
 def faulty_compiler(folder: Path) -> Compile:

@@ -18,23 +18,23 @@ import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing.connection import wait
+from multiprocessing.connection import Connection, wait
 from statistics import median
 
 from autotune.backends.compile_cache import CompileCache
-from autotune.spec.config import AnyConfig
-from autotune.spec.device import Target
-from autotune.spec.measurement import CompileFailure, CompileResult, FailureCause, Resources
-from autotune.spec.problem import Problem
-from autotune.tune.compile_service.orders import Answer, CompiledAhead, Orders
+from autotune.backends.gpu.providers import PROVIDERS
+from autotune.spec.device import Device, DeviceKind, Target
+from autotune.spec.measurement import CompileFailure, FailureCause, Resources
+from autotune.tune.compile_service.client import CompileRequest, Prefetch
 from autotune.tune.compile_service.process import Compile, CompileLimits, Compiler, triton_compiler
-from autotune.tune.compile_service.queue import Binary
+from autotune.tune.compile_service.queue import Binary, CompileQueue, TimedCompile
 from autotune.tune.processes.killable import EXIT_GRACE_S, exit_words
 
 _log = logging.getLogger(__name__)
+_CONTEXT = multiprocessing.get_context("spawn")
 
 MEMORY_BYTES = 4 * 2**30
 """A compile takes 0.1 GiB; a runaway one must not take the machine."""
@@ -70,11 +70,55 @@ def default_jobs(gpus: int) -> int:
     return max(1, cores - gpus)
 
 
-class CompilePool:
-    """Thread-safe. Processes start when there is work for them, and end with ``close`` or with
-    this process, however it dies."""
+def compiles_ahead(device: Device, provider: str) -> bool:
+    """True if a pool is of use: an estimate is a compile, a replay needs none, and what an engine
+    launches is not our kernel."""
+    return device.kind is DeviceKind.CUDA and PROVIDERS[provider].compiles_ahead
 
-    def __init__(
+
+class CompilePool:
+    """The compile processes of a run, and the thread that keeps them at work for its clients.
+
+    Clients connect when they start; what they ask for waits until the pool is started, when the
+    device that it compiles for is known. Processes start when there is work for them, and end with
+    ``close`` or with this process, however it dies.
+    """
+
+    _open_compiler: Callable[[], Compile]
+    _limits: CompileLimits
+    _spent: PoolSpent
+    _jobs: int
+    _cache: CompileCache | None
+
+    def __init__(self) -> None:
+        self.spent: PoolSpent | None = None
+        """The work done so far; None where the pool was not started."""
+        self._lock = threading.Lock()
+        self._is_closed = False
+        self._arrived: list[Connection] = []
+        self._woken, self._waker = _CONTEXT.Pipe(duplex=False)
+        self._thread: threading.Thread | None = None
+        # What follows belongs to the thread: processes die with the thread that started them.
+        self._clients: list[Connection] = []
+        self._compilers: list[Compiler] = []
+        self._queue: CompileQueue[tuple[Connection, int]] = CompileQueue()
+        self._usual_s: deque[float] = deque(maxlen=200)
+        self._killed_once: set[str] = set()
+        self._failed_starts = 0
+
+    def connect(self) -> Connection:
+        """Return the far end of a new pipe, for a CompileClient of this process or of another. The
+        caller closes it here once the other process has it."""
+        ours, theirs = _CONTEXT.Pipe()
+        with self._lock:
+            if self._is_closed:
+                ours.close()
+            else:
+                self._arrived.append(ours)
+                self._waker.send_bytes(b"!")
+        return theirs
+
+    def start(
         self,
         target: Target,
         jobs: int,
@@ -84,54 +128,31 @@ class CompilePool:
         cache: CompileCache | None = None,
         open_compiler: Callable[[], Compile] | None = None,
     ) -> None:
-        """``timeout_s`` caps the time limit of one compile, which follows the median so far;
-        ``memory_bytes`` is what one may take beyond what a process has at rest. ``cache`` keeps
-        what the compiler said for later runs; failures in it are believed. ``open_compiler`` is
-        called in each process, and compiles with Triton for ``target`` where it is None."""
-        self.spent = PoolSpent()
+        """Compile for ``target`` from now on, in ``jobs`` processes. ``timeout_s`` caps the time
+        limit of one compile, which follows the median so far; ``memory_bytes`` is what one may take
+        beyond what a process has at rest. ``cache`` keeps what the compiler said for later runs;
+        failures in it are believed. ``open_compiler`` is called in each process, and compiles with
+        Triton where it is None."""
+        self.spent = self._spent = PoolSpent()
         self._open_compiler = open_compiler or partial(triton_compiler, target)
-        self._jobs, self._cache = jobs, cache
         self._limits = CompileLimits(timeout_s, memory_bytes)
-        self._orders = Orders()
-        self._compilers: list[Compiler] = []
-        self._usual_s: deque[float] = deque(maxlen=200)
-        self._killed_once: set[str] = set()
-        self._failed_starts = 0
-        self._is_closed = False
-        self._woken, self._waker = multiprocessing.Pipe(duplex=False)
-        self._is_woken = threading.Event()
+        self._jobs, self._cache = jobs, cache
         self._thread = threading.Thread(target=self._supervise, name="compile pool", daemon=True)
         self._thread.start()
 
-    def want(self, problem: Problem, configs: Iterable[AnyConfig]) -> None:
-        """Compile these, the likeliest first, while nobody needs anything. They replace what was
-        wanted for ``problem`` before."""
-        self._orders.want(problem, configs)
-        self._wake()
-
-    def need(self, problem: Problem, config: AnyConfig) -> Future[CompiledAhead | None]:
-        """Compile this before all that is only wanted. The future ends with None where the pool
-        was closed or its processes do not start: then let the measuring process compile."""
-        future = self._orders.need(problem, config)
-        self._wake()
-        return future
-
-    def result(self, problem: Problem, config: AnyConfig) -> CompileResult | None:
-        """What is known of a config by now; None: nothing yet. Starts nothing."""
-        return self._orders.result(problem, config)
-
     def close(self) -> None:
-        """End the processes at once. What is still needed ends with None."""
-        self._is_closed = True
-        self._wake()
-        self._thread.join()
+        """End the processes at once. Whoever waits is told that the pool is gone."""
+        self._hang_up()
+        if self._thread is not None:
+            self._thread.join()
 
-    def _wake(self) -> None:
-        if not self._is_woken.is_set():
-            self._is_woken.set()
+    def _hang_up(self) -> None:
+        with self._lock:
+            self._is_closed = True
             self._waker.send_bytes(b"!")
-
-    # What follows runs in the pool's own thread: processes die with the thread that started them.
+            for client in self._arrived:
+                client.close()
+            self._arrived.clear()
 
     def _supervise(self) -> None:
         try:
@@ -140,8 +161,9 @@ class CompilePool:
                 self._collect()
                 self._end_overdue()
         finally:
-            self._is_closed = True
-            self._orders.close()
+            self._hang_up()
+            for client in self._clients:
+                client.close()
             for compiler in self._compilers:
                 compiler.process.kill()
 
@@ -152,7 +174,7 @@ class CompilePool:
                 compiler.submit(binary)
         starting = sum(not compiler.is_ready for compiler in self._compilers)
         room = self._jobs - len(self._compilers)
-        for _ in range(min(room, self._orders.waiting - starting)):
+        for _ in range(min(room, len(self._queue) - starting)):
             try:
                 self._compilers.append(Compiler(self._open_compiler, self._limits))
             except OSError as error:  # no more processes, no more memory
@@ -160,42 +182,64 @@ class CompilePool:
                 return
 
     def _next(self) -> Binary | None:
-        while (binary := self._orders.take()) is not None:
+        while (binary := self._queue.take()) is not None:
             known = self._cache.get(binary.key) if self._cache else None
             if not isinstance(known, CompileFailure):
                 return binary  # Triton's own cache may lack what is known to be fine
-            self._orders.note(binary, Answer(known, 0.0))
+            self._answer(self._queue.note(binary, TimedCompile(known, 0.0)))
         return None
 
     def _collect(self) -> None:
         """Wait until something happens, and take it in."""
         left = [self._limit_s(c) - c.busy_s for c in self._compilers if not c.is_idle]
-        if not self._compilers and self._orders.waiting:
+        if not self._compilers and self._queue:
             left = [_START_AGAIN_S]
         timeout = max(min(left), 0.0) if left else None
-        by_connection = {compiler.process.link: compiler for compiler in self._compilers}
-        for ready in wait([*by_connection, self._woken], timeout):
-            if ready is self._woken:
-                self._woken.recv_bytes()
-                self._is_woken.clear()
-            else:
-                self._receive(by_connection[ready])  # type: ignore[index]
+        links = [compiler.process.link for compiler in self._compilers]
+        ready = wait([*links, *self._clients, self._woken], timeout)
+        for compiler in [c for c in self._compilers if c.process.link in ready]:
+            self._receive(compiler)
+        for client in [c for c in self._clients if c in ready]:
+            self._serve(client)
+        if self._woken in ready:
+            self._woken.recv_bytes()
+            with self._lock:
+                self._clients += self._arrived
+                self._arrived.clear()
+
+    def _serve(self, client: Connection) -> None:
+        try:
+            message = client.recv()
+        except (EOFError, OSError):  # its process has ended
+            self._clients.remove(client)
+            client.close()
+            return
+        if isinstance(message, Prefetch):
+            self._queue.prefetch(message.problem, message.configs)
+        elif isinstance(message, CompileRequest):
+            asker = client, message.number
+            known = self._queue.request(asker, message.problem, message.config)
+            self._answer([(asker, known)] if known else [])
+
+    def _answer(self, answers: Iterable[tuple[tuple[Connection, int], TimedCompile]]) -> None:
+        for (client, number), result in answers:
+            with suppress(OSError):  # whoever asked is gone
+                client.send((number, result))
 
     def _receive(self, compiler: Compiler) -> None:
         binary, busy_s = compiler.binary, compiler.busy_s
         try:
-            compiled = compiler.receive()
+            result = compiler.receive()
         except EOFError:
             self._died(compiler, binary, busy_s)
             return
         self._failed_starts = 0
-        if compiled is None or binary is None:
-            return
-        if compiled.is_worn:
+        if compiler.is_worn:
             self._end(compiler)
-        if isinstance(compiled.result, Resources):
-            self._usual_s.append(compiled.seconds)
-        self._note(binary, Answer(compiled.result, compiled.seconds))
+        if result is not None and binary is not None:
+            if isinstance(result.result, Resources):
+                self._usual_s.append(result.seconds)
+            self._note(binary, result)
 
     def _died(self, compiler: Compiler, binary: Binary | None, busy_s: float) -> None:
         code = self._end(compiler, grace_s=EXIT_GRACE_S)
@@ -206,7 +250,7 @@ class CompilePool:
         elif code == -signal.SIGKILL and binary.key not in self._killed_once:
             # By somebody, or by the system for want of memory: perhaps not its own fault.
             self._killed_once.add(binary.key)
-            self._orders.put_back(binary)
+            self._queue.put_back(binary)
         else:
             reason = f"the compiler crashed ({exit_words(code)})"
             self._note_killed(binary, reason, FailureCause.CRASH, busy_s)
@@ -244,12 +288,12 @@ class CompilePool:
     def _note_killed(
         self, binary: Binary, reason: str, cause: FailureCause, seconds: float
     ) -> None:
-        self.spent.killed += 1
-        self._note(binary, Answer(CompileFailure(reason, cause=cause), seconds))
+        self._spent.killed += 1
+        self._note(binary, TimedCompile(CompileFailure(reason, cause=cause), seconds))
 
-    def _note(self, binary: Binary, answer: Answer) -> None:
-        self.spent.binaries += 1
-        self.spent.seconds += answer.seconds
+    def _note(self, binary: Binary, result: TimedCompile) -> None:
+        self._spent.binaries += 1
+        self._spent.seconds += result.seconds
         if self._cache is not None:
-            self._cache.keep(binary.key, answer.result)
-        self._orders.note(binary, answer)
+            self._cache.keep(binary.key, result.result)
+        self._answer(self._queue.note(binary, result))

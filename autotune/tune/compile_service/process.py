@@ -16,7 +16,7 @@ from pathlib import Path
 
 from autotune.spec.device import Target
 from autotune.spec.measurement import CompileFailure, CompileResult, FailureCause
-from autotune.tune.compile_service.queue import Binary
+from autotune.tune.compile_service.queue import Binary, TimedCompile
 from autotune.tune.processes.killable import KillableProcess
 
 Compile = Callable[[Binary], CompileResult]
@@ -37,16 +37,6 @@ class CompileLimits:
     """Private memory beyond what the process takes at rest."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """A compile that came to its end. ``seconds`` is its wall time."""
-
-    result: CompileResult
-    seconds: float
-    is_worn: bool
-    """The process took much memory, which it may not give back: let another go on."""
-
-
 def triton_compiler(target: Target) -> Compile:
     """What a compile process runs. Imports torch and Triton; creates no CUDA context."""
     os.environ["CUDA_VISIBLE_DEVICES"] = os.environ["HIP_VISIBLE_DEVICES"] = ""
@@ -60,17 +50,19 @@ def triton_compiler(target: Target) -> Compile:
 
 
 class Compiler:
-    """Handle of one compile process. It is ready once, then has one Ended for each binary."""
+    """Handle of one compile process: it becomes ready, then has a result for each binary."""
 
     def __init__(self, open_compiler: Callable[[], Compile], limits: CompileLimits) -> None:
         """``open_compiler`` is pickled, and called in the process."""
-        self.process: KillableProcess[Binary, Ended | None] = KillableProcess(
+        self.process: KillableProcess[Binary, tuple[TimedCompile, bool] | None] = KillableProcess(
             _serve, open_compiler, limits, leads_group=True
         )
-        self._since = time.monotonic()
         self.binary: Binary | None = None
-        """What it works on."""
+        """The compile that it works on."""
         self.is_ready = False
+        self.is_worn = False
+        """True where the process took much memory, which it may keep: let another go on."""
+        self._since = time.monotonic()
 
     @property
     def is_idle(self) -> bool:
@@ -82,18 +74,20 @@ class Compiler:
         return time.monotonic() - self._since
 
     def submit(self, binary: Binary) -> None:
-        """Only while it is ready and has none in hand."""
+        """Have a binary compiled; only while the process is idle."""
         self.binary, self._since = binary, time.monotonic()
         self.process.send(binary)
 
-    def receive(self) -> Ended | None:
-        """What it has compiled, or None when it has only become ready. Raises EOFError where it
-        died."""
-        ended = self.process.receive()
+    def receive(self) -> TimedCompile | None:
+        """Return what it has compiled, or None when it has only become ready. Raises EOFError
+        where it died."""
+        message = self.process.receive()
         self.is_ready = True
-        if ended is not None:
-            self.binary = None
-        return ended
+        if message is None:
+            return None
+        self.binary = None
+        result, self.is_worn = message
+        return result
 
 
 def _serve(link: Connection, open_compiler: Callable[[], Compile], limits: CompileLimits) -> None:
@@ -113,7 +107,7 @@ def _serve(link: Connection, open_compiler: Callable[[], Compile], limits: Compi
             is_large = _peak_bytes() - rest_bytes > limits.memory_bytes // 2
             if isinstance(result, CompileFailure) and (is_large or result.cause is _MEMORY):
                 result = _for_want_of_memory(result.reason, limits)
-            link.send(Ended(result, seconds, is_worn=is_large))
+            link.send((TimedCompile(result, seconds), is_large))
     except (EOFError, OSError):
         return
 

@@ -1,14 +1,21 @@
-"""What to compile next: what someone waits for, then the likeliest of every study in turn."""
+"""What is compiled next, who waits for it, and what has come of it. No processes here.
+
+Configs come in, binaries go out: a config needs one binary or two, and shares them with others.
+"""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Hashable, Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
+from typing import Generic, TypeVar
 
 from autotune.spec.binary import BOTH, Which, binary_key
 from autotune.spec.config import AnyConfig, Config, pair_of
+from autotune.spec.measurement import CompileFailure, CompileResult, Resources, worse_of
 from autotune.spec.problem import Problem
+
+Asker = TypeVar("Asker")
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,43 +28,133 @@ class Binary:
     which: Which
 
 
-def binaries_of(problem: Problem, config: AnyConfig) -> dict[Which, Binary]:
-    """The compiles that a config needs, by GEMM; those of up and down may have one key."""
+@dataclass(frozen=True, slots=True)
+class TimedCompile:
+    """The end of a compile: of one binary, or of a config, which has the worse resources of its
+    binaries or the first failure."""
+
+    result: CompileResult
+    seconds: float
+    """Wall seconds; each binary counts for the first config that requested it, and what was known
+    before takes none."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Request(Generic[Asker]):
+    asker: Asker
+    binaries: dict[Which, Binary]
+
+
+class CompileQueue(Generic[Asker]):
+    """Binaries, each taken once: those that somebody waits for in their order, then those that are
+    likely to be requested, the problems' in turn."""
+
+    def __init__(self) -> None:
+        self._requested: dict[str, Binary] = {}
+        self._prefetched: dict[Problem, deque[Binary]] = {}
+        self._in_work: set[str] = set()
+        self._results: dict[str, TimedCompile] = {}
+        self._charged: set[str] = set()
+        self._waiting: list[_Request[Asker]] = []
+
+    def __len__(self) -> int:
+        """Return how many binaries could be taken, at most."""
+        return len(self._requested) + sum(map(len, self._prefetched.values()))
+
+    def prefetch(self, problem: Problem, configs: Iterable[AnyConfig]) -> None:
+        """Compile these, the likeliest first, while nobody waits for others. They replace what was
+        prefetched for ``problem`` before."""
+        binaries = [b for config in configs for b in _binaries_of(problem, config).values()]
+        self._prefetched.pop(problem, None)
+        if unknown := {b.key: b for b in binaries if not self._is_begun(b)}:
+            self._prefetched[problem] = deque(unknown.values())
+
+    def request(self, asker: Asker, problem: Problem, config: AnyConfig) -> TimedCompile | None:
+        """Compile this before all that is prefetched. Returns what is known; where that is nothing
+        yet, ``note`` will have an answer for ``asker``."""
+        request = _Request(asker, _binaries_of(problem, config))
+        if (known := self._answer(request)) is not None:
+            return known
+        self._waiting.append(request)
+        for binary in request.binaries.values():
+            if not self._is_begun(binary):
+                self._requested.setdefault(binary.key, binary)
+        return None
+
+    def take(self) -> Binary | None:
+        """Return the next to compile, neither known nor in work, and count it as in work."""
+        while (binary := self._next()) is not None:
+            if not self._is_begun(binary):
+                self._in_work.add(binary.key)
+                return binary
+        return None
+
+    def put_back(self, binary: Binary) -> None:
+        """Have one that was taken taken again, after those that somebody waits for."""
+        self._in_work.discard(binary.key)
+        self._requested.setdefault(binary.key, binary)
+
+    def note(self, binary: Binary, result: TimedCompile) -> list[tuple[Asker, TimedCompile]]:
+        """Remember what came of one that was taken. Returns whose requests this answers."""
+        self._in_work.discard(binary.key)
+        self._results[binary.key] = result
+        answered, waiting = [], []
+        for request in self._waiting:
+            keys = {each.key for each in request.binaries.values()}
+            answer = self._answer(request) if binary.key in keys else None
+            if answer is None:
+                waiting.append(request)
+            else:
+                answered.append((request.asker, answer))
+        self._waiting = waiting
+        return answered
+
+    def _next(self) -> Binary | None:
+        if self._requested:
+            return self._requested.pop(next(iter(self._requested)))
+        if not self._prefetched:
+            return None
+        problem, binaries = next(iter(self._prefetched.items()))
+        binary = binaries.popleft()
+        del self._prefetched[problem]
+        if binaries:
+            self._prefetched[problem] = binaries  # behind the others
+        return binary
+
+    def _is_begun(self, binary: Binary) -> bool:
+        return binary.key in self._results or binary.key in self._in_work
+
+    def _answer(self, request: _Request[Asker]) -> TimedCompile | None:
+        binaries = request.binaries
+        found = {w: self._results[b.key].result for w, b in binaries.items() if self._knows(b)}
+        result = _together(found)
+        if result is None:
+            return None
+        return TimedCompile(result, self._charge(binaries.values()))
+
+    def _knows(self, binary: Binary) -> bool:
+        return binary.key in self._results
+
+    def _charge(self, binaries: Collection[Binary]) -> float:
+        keys = {b.key for b in binaries if self._knows(b)} - self._charged
+        self._charged |= keys
+        return sum(self._results[key].seconds for key in keys)
+
+
+def _binaries_of(problem: Problem, config: AnyConfig) -> dict[Which, Binary]:
+    """Return the compiles that a config needs, by GEMM; those of up and down may have one key."""
     pair = pair_of(config)
     halves: dict[Which, Config] = {"up": pair.up, "down": pair.down}
     return {w: Binary(binary_key(problem, halves[w], w), problem, halves[w], w) for w in BOTH}
 
 
-class Wishes:
-    """A queue of binaries, each once. Not thread-safe."""
-
-    def __init__(self) -> None:
-        self._needed: dict[str, Binary] = {}
-        self._wished: dict[Hashable, deque[Binary]] = {}
-
-    def __len__(self) -> int:
-        """Binaries in it; one that several wish for counts each time."""
-        return len(self._needed) + sum(map(len, self._wished.values()))
-
-    def need(self, binary: Binary) -> None:
-        """Before every wish, after what was needed earlier."""
-        self._needed.setdefault(binary.key, binary)
-
-    def want(self, owner: Hashable, binaries: Iterable[Binary]) -> None:
-        """Instead of what ``owner`` wished before, the most urgent first."""
-        self._wished.pop(owner, None)
-        if found := deque(binaries):
-            self._wished[owner] = found
-
-    def take(self) -> Binary | None:
-        """The next, which leaves the queue. Owners of wishes take turns."""
-        if self._needed:
-            return self._needed.pop(next(iter(self._needed)))
-        if not self._wished:
-            return None
-        owner, wished = next(iter(self._wished.items()))
-        binary = wished.popleft()
-        del self._wished[owner]
-        if wished:
-            self._wished[owner] = wished  # behind the others
-        return binary
+def _together(
+    found: dict[Which, CompileResult],
+) -> CompileResult | None:
+    """Return what is known of a config by its binaries' results. One failure is enough to know."""
+    for which, result in found.items():
+        if isinstance(result, CompileFailure):
+            return replace(result, which=which)
+    if len(found) < len(BOTH):
+        return None
+    return worse_of(*(r for r in found.values() if isinstance(r, Resources)))

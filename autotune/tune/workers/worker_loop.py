@@ -28,12 +28,11 @@ from autotune.studies.storage.retry import TRANSIENT_ERRORS, retry_storage
 from autotune.studies.storage.transactions import Asked
 from autotune.studies.trial_io import abandon, ending
 from autotune.studies.trial_record import record_of
-from autotune.tune.compile_service.service import Compiling
+from autotune.tune.compile_service.client import CompileClient
 from autotune.tune.processes.child import Call, Child, ChildFault
 from autotune.tune.processes.dispatch import CallQueue, Retries
 from autotune.tune.processes.remote_measurer import result_of
 from autotune.tune.tuning_study import TuningStudy
-from autotune.tune.workers.compile_wait import AwaitingCompile
 from autotune.tune.workers.protocol import StudyFinished, TrialFinished, TrialStarted, WorkerTime
 from autotune.tune.workers.result_writer import PendingWrite, ResultWriter
 from autotune.tune.workers.scheduler import StudyScheduler
@@ -131,10 +130,10 @@ class Worker:
         census: Census,
         parent: Parent,
         limits: WorkerLimits,
-        compiling: Compiling | None = None,
+        compiles: CompileClient[InFlightTrial] | None = None,
         start_at: int = 0,
     ) -> None:
-        """``compiling`` does so before the child measures; without it the child compiles.
+        """``compiles`` has configs compiled before the child measures; without a pool it compiles.
         ``start_at`` is the study to take first where all have equally many workers."""
         self._studies = studies
         self._lease, self._parent, self._limits = lease, parent, limits
@@ -145,8 +144,8 @@ class Worker:
             start_at=start_at,
             on_finished=self._on_finished,
         )
-        compiles = any(study.key.device.kind is DeviceKind.ESTIMATE for study in studies)
-        self._timed_out = Outcome.COMPILE_TIMEOUT if compiles else Outcome.RUN_TIMEOUT
+        is_estimate = any(study.key.device.kind is DeviceKind.ESTIMATE for study in studies)
+        self._timed_out = Outcome.COMPILE_TIMEOUT if is_estimate else Outcome.RUN_TIMEOUT
         self._calls: CallQueue[InFlightTrial, TrialResult] = CallQueue(
             child,
             timeout_s=limits.run_timeout_s,
@@ -155,9 +154,7 @@ class Worker:
             on_start=lambda t: parent.send(TrialStarted(t.position, t.asked.config)),
         )
         self._device_time = DeviceTime()
-        self._waiting: AwaitingCompile[InFlightTrial] | None = None
-        if compiling is not None:
-            self._waiting = AwaitingCompile(compiling)
+        self._compiles = CompileClient() if compiles is None else compiles
         self._result_writer = ResultWriter()
         self._ask_s = 0.0
 
@@ -168,7 +165,7 @@ class Worker:
             while self._step():
                 pass
         finally:
-            self._give_up(self._drop_waiting())
+            self._give_up(self._compiles.clear())
             self._give_up(self._calls.drop())
             self._result_writer.close()
         return self._device_time.spent
@@ -177,7 +174,7 @@ class Worker:
         """False where nothing is left to do."""
         self._result_writer.check()
         if self._is_leaving:
-            self._give_up(self._drop_waiting())
+            self._give_up(self._compiles.clear())
         else:
             retry_storage(self._scheduler.sweep)
             self._ask_ahead()
@@ -215,18 +212,15 @@ class Worker:
         for each in asked:
             self._scheduler.begun(position, each.trial_id)
             trial = InFlightTrial(position, each)
-            if self._waiting is None:
-                self._submit(trial)
-            else:
-                self._waiting.add(trial, study.job.problem, each.config)
+            self._compiles.request(trial, study.job.problem, each.config)
         self._submit_compiled()
         if asked:
-            self._wish(study)
+            self._prefetch(study)
             self._ask_s = _smoothed(self._ask_s, time.monotonic() - began)
 
     @property
     def _in_work(self) -> int:
-        return len(self._calls) + (0 if self._waiting is None else len(self._waiting))
+        return len(self._calls) + len(self._compiles)
 
     @property
     def _low_water(self) -> int:
@@ -236,16 +230,17 @@ class Worker:
         needed = math.ceil(_SLACK * self._ask_s / self._device_time.usual_s)
         return min(max(needed, 1), _MOST_AHEAD // 2)
 
-    def _wish(self, study: TuningStudy) -> None:
+    def _prefetch(self, study: TuningStudy) -> None:
         """Have compiled what the sampler is likely to ask next."""
         sampler = study.optuna_study.sampler
-        if self._waiting is not None and isinstance(sampler, BatchSampler):
+        if self._compiles.connection is not None and isinstance(sampler, BatchSampler):
             likely = retry_storage(lambda: sampler.likely(study.optuna_study, _LIKELY))
-            self._waiting.want(study.job.problem, [config_from_keys(each) for each in likely])
+            configs = [config_from_keys(each) for each in likely]
+            self._compiles.prefetch(study.job.problem, configs)
 
     def _submit_compiled(self) -> None:
         """What has its binary goes to the child; what cannot have one is told."""
-        for trial, ahead in self._waiting.compiled() if self._waiting is not None else ():
+        for trial, ahead in self._compiles.compiled():
             trial.ahead_s = ahead.seconds if ahead else 0.0
             if ahead is not None and isinstance(ahead.result, CompileFailure):
                 self._tell(trial, failed_compile(ahead.result))
@@ -258,20 +253,13 @@ class Worker:
         stop = study.stop(config)
         self._calls.submit(trial, Call.of(Measurer.measure, study.job.problem, config, stop=stop))
 
-    def _drop_waiting(self) -> list[InFlightTrial]:
-        if self._waiting is None:
-            return []
-        left = self._waiting.items()
-        self._waiting.clear()
-        return left
-
     def _collect(self) -> None:
         """Take in everything that is there; wait a little for the first."""
-        sources: list[Connection | int] = []
+        sources: list[Connection] = []
         if self._calls:
             sources.append(self._calls.connection)
-        if self._waiting is not None:
-            sources.append(self._waiting.bell)
+        if self._compiles and self._compiles.connection is not None:
+            sources.append(self._compiles.connection)
         wait(sources, timeout=LULL_S)
         for answer in self._calls.collect():
             if not isinstance(answer.value, ChildFault):
@@ -297,8 +285,7 @@ class Worker:
 
     def _on_finished(self, position: int) -> None:
         study = self._studies[position]
-        if self._waiting is not None:
-            self._waiting.want(study.job.problem, ())
+        self._compiles.prefetch(study.job.problem, ())
         self._parent.send(StudyFinished(position, study.end))
 
     def _give_up(self, trials: Sequence[InFlightTrial]) -> None:

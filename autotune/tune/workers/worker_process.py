@@ -21,7 +21,8 @@ from autotune.studies.coordination.leases import Census, Lease
 from autotune.studies.search.surrogate.model import preload
 from autotune.studies.storage.open import open_storage
 from autotune.studies.storage.retry import retry_storage
-from autotune.tune.compile_service.service import Compiling, PoolHost, RemotePool, compiles_ahead
+from autotune.tune.compile_service.client import CompileClient
+from autotune.tune.compile_service.pool import CompilePool, compiles_ahead
 from autotune.tune.cross_routing import cross
 from autotune.tune.finals import measure_finalists
 from autotune.tune.open_studies import join_studies
@@ -44,7 +45,7 @@ from autotune.tune.workers.protocol import (
     WorkerReady,
     WorkerSpec,
 )
-from autotune.tune.workers.worker_loop import Worker, WorkerLimits
+from autotune.tune.workers.worker_loop import InFlightTrial, Worker, WorkerLimits
 
 _LAST = object()
 _SEND_S = 2.0
@@ -116,13 +117,13 @@ class ParentChannel:
             self._waiting.append(message)
 
 
-def start_worker(spec: WorkerSpec, host: PoolHost | None = None) -> ProcessHandle:
-    """Start a worker in a process of its own on this machine, which dies with us. ``host`` compiles
+def start_worker(spec: WorkerSpec, pool: CompilePool | None = None) -> ProcessHandle:
+    """Start a worker in a process of its own on this machine, which dies with us. ``pool`` compiles
     for it."""
-    pool = host.connect() if host is not None else None
-    process: ProcessHandle = KillableProcess(_main, spec, pool, has_children=True)
-    if pool is not None:
-        pool.close()
+    compiles = pool.connect() if pool is not None else None
+    process: ProcessHandle = KillableProcess(_main, spec, compiles, has_children=True)
+    if compiles is not None:
+        compiles.close()
     return process
 
 
@@ -130,10 +131,10 @@ def serve(
     link: Link,
     spec: WorkerSpec,
     parent_channel: ParentChannel | None = None,
-    compiling: Compiling | None = None,
+    compiles: Connection | None = None,
 ) -> None:
     """Be a worker until the parent says that it is enough, or is gone. See ``messages``. Without
-    ``compiling`` the device's process compiles.
+    ``compiles``, the pipe to a compile pool, the device's process compiles.
 
     For launchers: this may run anywhere that reaches the spec's storage, in the main thread of a
     process that does nothing else.
@@ -145,7 +146,7 @@ def serve(
     log.propagate = False
     try:
         with ExitStack() as stack:
-            _WorkerProcess(spec, parent_channel, stack, compiling).run()
+            _WorkerProcess(spec, parent_channel, stack, compiles).run()
     except AutotuneError as error:
         parent_channel.send(WorkerError(error))
     except Exception:  # noqa: BLE001  the process's edge: the parent decides
@@ -161,10 +162,10 @@ class _WorkerProcess:
         spec: WorkerSpec,
         parent_channel: ParentChannel,
         stack: ExitStack,
-        compiling: Compiling | None,
+        compiles: Connection | None,
     ) -> None:
         self._spec = spec
-        self._compiling = compiling
+        self._compiles = CompileClient[InFlightTrial](compiles)
         self._parent_channel = parent_channel
         self._stack = stack
         if spec.sampler == "surrogate":
@@ -218,7 +219,7 @@ class _WorkerProcess:
                 parent=self._parent_channel,
                 limits=WorkerLimits(settings.run_timeout_s, deadline),
                 start_at=self._spec.number,
-                compiling=self._compiling if is_ahead else None,
+                compiles=self._compiles if is_ahead else None,
             )
             self._parent_channel.send(SearchFinished(worker.run()))
 
@@ -243,8 +244,8 @@ class _Reporter(logging.Handler):
         self._parent_channel.send(LogLine(record.levelno, record.getMessage()))
 
 
-def _main(link: Connection, spec: WorkerSpec, pool: Connection | None) -> None:
+def _main(link: Connection, spec: WorkerSpec, compiles: Connection | None) -> None:
     parent_channel = ParentChannel(link)
     signal.signal(signal.SIGTERM, lambda *_: parent_channel.leave())
-    serve(link, spec, parent_channel, RemotePool(pool) if pool is not None else None)
+    serve(link, spec, parent_channel, compiles)
     link.close()

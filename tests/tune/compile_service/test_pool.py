@@ -17,11 +17,14 @@ from compilers import (  # type: ignore[import-not-found]
     GRANDCHILD,
     HANG,
     KILLED_ONCE,
+    PATIENCE_S,
     RAISE,
     REFUSE,
     SOME,
+    answer_of,
     broken_compiler,
     faulty_compiler,
+    wait_until,
 )
 
 from autotune.backends.compile_cache import CompileCache
@@ -29,14 +32,13 @@ from autotune.spec.config import Config, ConfigPair
 from autotune.spec.device import Target
 from autotune.spec.measurement import CompileFailure, FailureCause, Resources
 from autotune.spec.problem import Problem
-from autotune.tune.compile_service.orders import CompiledAhead
+from autotune.tune.compile_service.client import CompileClient
 from autotune.tune.compile_service.pool import CompilePool, default_jobs
+from autotune.tune.compile_service.queue import TimedCompile
 
 PROBLEM = Problem(8, 2, 512, 256, 1)
 SM90 = Target("cuda", 90)
 TIMEOUT_S = 2.0
-PATIENCE_S = 60.0
-"""For what a test waits for: no figure, only an end to a hanging test."""
 
 MakePool = Callable[..., CompilePool]
 
@@ -51,7 +53,8 @@ def make_pool(tmp_path: Path) -> Iterator[MakePool]:
             "memory_bytes": 2**28,
             "open_compiler": partial(faulty_compiler, tmp_path),
         }
-        pools.append(CompilePool(SM90, jobs, **(values | options)))  # type: ignore[arg-type]
+        pools.append(CompilePool())
+        pools[-1].start(SM90, jobs, **(values | options))  # type: ignore[arg-type]
         return pools[-1]
 
     yield make
@@ -63,8 +66,12 @@ def _config(how: int, number: int = 16) -> Config:
     return Config(number, 64, 64, 1, 4, how)
 
 
-def _answer(pool: CompilePool, config: Config | ConfigPair) -> CompiledAhead:
-    answer = pool.need(PROBLEM, config).result(PATIENCE_S)
+def _answer(
+    pool: CompilePool, config: Config | ConfigPair, problem: Problem = PROBLEM
+) -> TimedCompile:
+    client = CompileClient[object](pool.connect())
+    answer = answer_of(client, problem, config)
+    client.close()
     assert answer is not None
     return answer
 
@@ -74,19 +81,18 @@ def _log(folder: Path) -> list[list[int]]:
     return [[int(word) for word in line.split()] for line in lines]
 
 
-def test_what_is_needed_is_compiled_once_and_remembered(
+def test_what_is_requested_is_compiled_once_and_remembered(
     make_pool: MakePool, tmp_path: Path
 ) -> None:
     pool = make_pool(jobs=2)
     config = _config(FINE)
-    assert pool.result(PROBLEM, config) is None
     first = _answer(pool, config)
     assert first.result == SOME
     assert first.seconds > 0
     again = _answer(pool, replace(config, group_size_m=8))
-    other = pool.need(replace(PROBLEM, tokens=512), config).result(PATIENCE_S)
-    assert again == other == CompiledAhead(SOME, 0.0)
-    assert pool.result(PROBLEM, config) == SOME
+    other = _answer(pool, config, replace(PROBLEM, tokens=512))
+    assert again == other == TimedCompile(SOME, 0.0)
+    assert pool.spent is not None
     assert len(_log(tmp_path)) == pool.spent.binaries == 1
 
 
@@ -104,15 +110,20 @@ def test_a_bad_compile_has_its_result_and_the_next_is_fine(
     make_pool: MakePool, how: int, cause: FailureCause, words: str
 ) -> None:
     pool = make_pool(**({"timeout_s": TIMEOUT_S} if how == HANG else {}))
-    bad, good = pool.need(PROBLEM, _config(how)), pool.need(PROBLEM, _config(FINE, 32))
-    found = bad.result(PATIENCE_S)
+    client = CompileClient[str](pool.connect())
+    client.request("bad", PROBLEM, _config(how))
+    client.request("good", PROBLEM, _config(FINE, 32))
+    answers: dict[str, TimedCompile | None] = {}
+    wait_until(lambda: answers.update(client.compiled()) or len(answers) == 2)
+    found, good = answers["bad"], answers["good"]
     assert found is not None
     assert isinstance(found.result, CompileFailure)
     assert found.result.cause is cause
     assert words in found.result.reason
     assert "\n" not in found.result.reason
     assert found.result.which == "up"
-    assert good.result(PATIENCE_S).result == SOME  # type: ignore[union-attr]
+    assert good is not None
+    assert good.result == SOME
 
 
 def test_the_limit_follows_what_compiles_usually_take(
@@ -143,14 +154,16 @@ def test_the_process_that_a_hanging_compiler_started_ends_too(
     assert _ends(int((tmp_path / "grandchild").read_text()))
 
 
-def test_wishes_are_compiled_when_nobody_waits_and_stale_ones_are_dropped(
+def test_prefetches_are_compiled_when_nobody_waits_and_stale_ones_are_dropped(
     make_pool: MakePool, tmp_path: Path
 ) -> None:
     pool = make_pool()
-    pool.want(PROBLEM, [_config(FINE, 32)])
-    pool.want(PROBLEM, [_config(FINE, 48), _config(FINE, 64)])
-    _wait_for(lambda: pool.result(PROBLEM, _config(FINE, 64)) == SOME)
-    assert [number for _, number in _log(tmp_path)] == [48, 64]
+    client = CompileClient[str](pool.connect())
+    client.request("first", PROBLEM, _config(FINE, 16))  # holds the only process while we go on
+    client.prefetch(PROBLEM, [_config(FINE, 32)])
+    client.prefetch(PROBLEM, [_config(FINE, 48), _config(FINE, 64)])
+    wait_until(lambda: len(_log(tmp_path)) == 3)
+    assert [number for _, number in _log(tmp_path)] == [16, 48, 64]
 
 
 def test_a_pair_needs_both_and_one_failure_says_which(make_pool: MakePool) -> None:
@@ -166,17 +179,19 @@ def test_closing_answers_whoever_waits_and_ends_the_processes(
     make_pool: MakePool, tmp_path: Path
 ) -> None:
     pool = make_pool(timeout_s=600)
-    waiting = [pool.need(PROBLEM, _config(HANG)), pool.need(PROBLEM, _config(FINE, 32))]
-    _wait_for(lambda: bool(_log(tmp_path)))
+    client = CompileClient[str](pool.connect())
+    client.request("hangs", PROBLEM, _config(HANG))
+    client.request("fine", PROBLEM, _config(FINE, 32))
+    wait_until(lambda: bool(_log(tmp_path)))
     pool.close()
-    assert [future.result(PATIENCE_S) for future in waiting] == [None, None]
-    assert pool.need(PROBLEM, _config(FINE, 64)).result(PATIENCE_S) is None
+    assert client.compiled() == [("hangs", None), ("fine", None)]
+    assert answer_of(CompileClient(pool.connect()), PROBLEM, _config(FINE, 64)) is None
     assert _ends(_log(tmp_path)[0][0])
 
 
 def test_a_pool_whose_processes_do_not_start_gives_up(make_pool: MakePool, tmp_path: Path) -> None:
     pool = make_pool(open_compiler=partial(broken_compiler, tmp_path))
-    assert pool.need(PROBLEM, _config(FINE)).result(PATIENCE_S) is None
+    assert answer_of(CompileClient(pool.connect()), PROBLEM, _config(FINE)) is None
     assert len(_log(tmp_path)) == 3
 
 
@@ -195,7 +210,7 @@ def test_later_runs_know_what_the_compiler_said_but_not_what_a_limit_did(
         _answer(second, _config(how))
     # What is fine is compiled again, since Triton's own cache may have been emptied.
     assert len(_log(tmp_path)) == len(hows) - 1
-    refused = second.result(PROBLEM, _config(REFUSE))
+    refused = _answer(second, _config(REFUSE)).result
     assert isinstance(refused, CompileFailure)
     assert refused.reason == "error: no such dot"
 
@@ -204,12 +219,12 @@ def test_it_compiles_for_a_gpu_that_is_not_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
-    pool = CompilePool(SM90, 1)
+    pool = CompilePool()
+    pool.start(SM90, 1)
     try:
-        found = pool.need(PROBLEM, Config(16, 32, 64, 1, 4, 2)).result(PATIENCE_S * 3)
+        found = _answer(pool, Config(16, 32, 64, 1, 4, 2))
     finally:
         pool.close()
-    assert found is not None
     assert isinstance(found.result, Resources)
     assert found.result.registers > 16
     assert list(tmp_path.rglob("moe_gemm_kernel.cubin"))
@@ -219,13 +234,15 @@ def test_it_compiles_for_a_gpu_that_is_not_there(
 def test_its_processes_die_with_the_parent(tmp_path: Path) -> None:
     code = (
         "import os, signal, sys, time; from functools import partial; from pathlib import Path\n"
-        "from compilers import HANG, faulty_compiler\n"
-        "from test_pool import PROBLEM, SM90, CompilePool, _config, _log, _wait_for\n"
+        "from compilers import HANG, faulty_compiler, wait_until\n"
+        "from test_pool import PROBLEM, SM90, CompileClient, CompilePool, _config, _log\n"
         "if __name__ == '__main__':\n"
         "    folder = Path(sys.argv[1])\n"
-        "    pool = CompilePool(SM90, 1, open_compiler=partial(faulty_compiler, folder))\n"
-        "    pool.need(PROBLEM, _config(HANG))\n"
-        "    _wait_for(lambda: bool(_log(folder)))\n"
+        "    pool = CompilePool()\n"
+        "    client = CompileClient(pool.connect())\n"
+        "    pool.start(SM90, 1, open_compiler=partial(faulty_compiler, folder))\n"
+        "    client.request('hangs', PROBLEM, _config(HANG))\n"
+        "    wait_until(lambda: bool(_log(folder)))\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
@@ -236,13 +253,6 @@ def test_its_processes_die_with_the_parent(tmp_path: Path) -> None:
 def test_there_is_always_a_job() -> None:
     assert default_jobs(gpus=10_000) == 1
     assert default_jobs(gpus=0) >= 1
-
-
-def _wait_for(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 def _ends(pid: int) -> bool:

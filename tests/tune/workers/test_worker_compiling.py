@@ -21,6 +21,7 @@ from autotune.studies.coordination.leases import Census, Lease
 from autotune.studies.space import Space
 from autotune.studies.storage.open import open_storage
 from autotune.studies.trial_record import outcome_counts
+from autotune.tune.compile_service.client import CompileClient
 from autotune.tune.compile_service.pool import CompilePool
 from autotune.tune.processes.child import Child
 from autotune.tune.tuning_study import TuningStudy
@@ -60,14 +61,16 @@ def _worker(
         census=Census(storage),
         parent=parent,
         limits=WorkerLimits(run_timeout_s=60.0),
-        compiling=pool,
+        compiles=CompileClient(pool.connect()),
     )
 
 
 def _pool(folder: Path, **options: float) -> CompilePool:
     opened = partial(faulty_compiler, folder)
     limits = {"timeout_s": 4.0, **options}
-    return CompilePool(Target("cuda", 90), 2, open_compiler=opened, **limits)  # type: ignore[arg-type]
+    pool = CompilePool()
+    pool.start(Target("cuda", 90), 2, open_compiler=opened, **limits)  # type: ignore[arg-type]
+    return pool
 
 
 def _space(*hows: int) -> Space:

@@ -7,7 +7,7 @@ import pytest
 from autotune.backends import detect
 from autotune.errors import DeviceError, UsageError
 from autotune.settings import RunSettings
-from autotune.tune.workers.worker_specs import worker_specs
+from autotune.tune.workers.launcher import worker_specs
 
 Make = Callable[..., RunSettings]
 
