@@ -1,4 +1,4 @@
-"""What the compiler said of each binary, kept on disk: a compile serves every batch size, every
+"""The compiler's answers about binaries, kept on disk: a compile serves every batch size, every
 GROUP_SIZE_M, every process and every later run.
 
 One JSON object a line, each appended by a single write, so processes may share the file and may
@@ -129,7 +129,8 @@ def _kernel_digest() -> str:
 
 
 class Footprints:
-    """Looks them up in a compile cache, again whenever it is called."""
+    """Footprints of a space's configs, as far as their binaries were compiled: for another batch
+    size, by an earlier run, or ahead of time. Looked up again whenever it is called."""
 
     def __init__(
         self, cache: CompileCache, problem: Problem, configs: Sequence[Config], device: Device
@@ -144,8 +145,8 @@ class Footprints:
         self._answers = 0
 
     def __call__(self) -> Mapping[int, Footprint]:
-        """By the config's row; only of those whose binaries of both GEMMs are compiled. Must not
-        be changed; grows with later calls."""
+        """Return footprints by the config's row, as far as both binaries are compiled. Must not be
+        changed; grows with later calls."""
         answers = self._cache.known()
         if len(answers) != self._answers:
             self._answers = len(answers)

@@ -33,7 +33,7 @@ class GpuSpec:
     """
 
     name: str
-    """What ``torch.cuda.get_device_name()`` says."""
+    """The name that ``torch.cuda.get_device_name()`` gives."""
     target: Target
     shared_per_block: int
     """Most bytes of shared memory of one block, with opt-in."""

@@ -1,4 +1,16 @@
-"""What SGLang and vLLM call their config files, how they read them, and what is legal there.
+"""Config files of SGLang and vLLM: their names, how the engines read them, and what is legal there.
+
+    protocol.py    Engine, the seam to a serving engine, and DEFAULT_TOKENS
+    sglang.py      SGLang's rules
+    vllm.py        vLLM's rules
+    names.py       the parts of an engine file's name
+    entries.py     the JSON inside: reading it, and judging one entry without knowing its engine
+    lookup.py      the nearest entry, as both engines find it
+    legality.py    rules of both engines for a config
+    read_write.py  writes winners into files without losing what is there, and reads files back
+    check.py       is a file legal, and would the engine find and load it
+    convert.py     makes one engine's file legal for the other
+    atomic.py      writes and locks files that other processes read and write
 
 An engine is one file that implements ``Engine`` and one line in ``ENGINES``.
 """

@@ -65,10 +65,10 @@ class CheckReport:
     engine: str
     findings: tuple[Finding, ...]
     parts: NameParts | None
-    """What the name says; None where it is no engine file's name."""
+    """Parts of the name; None where it is no engine file's name."""
     env_variable: str
     env_folder: Path | None
-    """What ``env_variable`` must be set to; None where no value makes the engine read the file."""
+    """Value that ``env_variable`` must have; None where no value makes the engine read the file."""
     reads: Path | None
     """The file that the engine would open for this problem then; None if unknown."""
 
@@ -78,7 +78,7 @@ class CheckReport:
 
 
 def check_file(path: Path, engine: Engine, *, triton_version: str | None = None) -> CheckReport:
-    """Everything that can be known from the file, its name, its folder and its sibling.
+    """Check everything that can be known from the file, its name, its folder and its sibling.
 
     ``triton_version`` is the serving environment's: with it, the report says which file that
     environment would open. Raises EngineFileError for a path that is not a file.
@@ -133,7 +133,7 @@ def _check_folder(path: Path, engine: Engine, folder: Path | None) -> Iterator[F
 def _check_lookup(
     path: Path, engine: Engine, parts: NameParts | None, triton_version: str | None
 ) -> tuple[list[Finding], Path | None]:
-    """Which file the serving environment opens, and a warning if it is another one."""
+    """Find the file that the serving environment opens, and warn if it is another one."""
     folder = engine.folder_of(path)
     if triton_version is None or parts is None or folder is None:
         return [], None

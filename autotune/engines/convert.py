@@ -21,15 +21,15 @@ from autotune.spec.problem import Problem
 _VERSION_FOLDER = re.compile(r"triton_([0-9]+(?:_[0-9]+)*)")
 _VERSION_KEY = "triton_version"
 _FAMILY = "NVIDIA_H200"
-"""What vLLM calls an H200, an H200 NVL, …"""
+"""vLLM's name of an H200, an H200 NVL, …"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConvertOptions:
-    """What neither the file nor its folder may say."""
+    """Facts that neither the file nor its folder may say."""
 
     triton_version: str | None = None
-    """Of the machine that will serve; None: as the file's header or folder says."""
+    """Triton of the machine that will serve; None: as the file's header or folder says."""
     device_name: str | None = None
     """The driver's name of the GPU that will serve; None: as in the file's name."""
     per_channel_quant: bool = False
@@ -45,7 +45,7 @@ class Conversion:
     """Every difference to the source, in sentences."""
     env_variable: str
     env_folder: Path | None
-    """What makes the other engine read it."""
+    """Value of ``env_variable`` that makes the other engine read it."""
 
 
 def convert_file(
@@ -83,7 +83,8 @@ def _renamed(parts: NameParts, options: ConvertOptions) -> NameParts:
 
 
 def _version_of(path: Path, body: Mapping[str, Any]) -> str:
-    """Of the header, or of the folder. Raises EngineFileError where neither has it."""
+    """Read the Triton version of the header, or of the folder. Raises EngineFileError where there
+    is none."""
     header = body.get(_VERSION_KEY)
     if isinstance(header, str):
         return header
@@ -133,7 +134,7 @@ def _configs(
 def _legal(
     config: Config, source: Engine, target: Engine, wanted: tuple[Problem, Device]
 ) -> Config:
-    """What the source launches, without TMA where the target has no such key or no use of it."""
+    """Return what the source launches, without TMA where the target cannot use it."""
     problem, device = wanted
     launched = source.launched(problem, config)
     if launched.use_tma is None:
@@ -213,7 +214,7 @@ def _header_changes(body: Mapping[str, Any], target: Engine, version: str) -> It
 
 
 def _notes(path: Path, source: Engine, target: Engine, parts: NameParts) -> Iterator[str]:
-    """What the change of engine means beyond the text."""
+    """Say what the change of engine means beyond the text."""
     down = path.with_name(f"{path.stem}_down.json")
     if source.has_down_file and not target.has_down_file and down.exists():
         yield f"note: {down.name} is not read, {target.title} takes one config for both GEMMs"

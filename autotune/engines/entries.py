@@ -60,7 +60,7 @@ def nearest(keys: Iterable[int], tokens: int) -> int:
 
 
 def why_bad_value(key: str, value: object) -> str | None:
-    """What is wrong with a value, whatever the problem, the device and the engine."""
+    """Say what is wrong with a value, whatever the problem, the device and the engine."""
     if key == USE_TMA:
         return None if isinstance(value, bool) else f"{key} is {value!r}; true or false is needed"
     if isinstance(value, bool) or not isinstance(value, int):

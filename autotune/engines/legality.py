@@ -1,4 +1,4 @@
-"""What every engine demands of a config, and where TMA may be written."""
+"""Rules of every engine for a config, and where TMA may be written."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What both engines do with a file: every key an integer, then the nearest one."""
+"""Lookup in a file as both engines do it: every key an integer, then the nearest one."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ _NAME = re.compile(
 )
 _SLASH = re.compile(r"[/\\]")
 _MOST_BYTES = 128
-"""Of 255 that file systems take: the rest of a name is up to 110."""
+"""Bytes of a part, of 255 that file systems take: the rest of a name is up to 110."""
 _RELEASE = re.compile(r"[0-9]+(?:\.[0-9]+)*")
 
 _NO_PART = (Dtype.BF16.value, Dtype.FP16.value)
@@ -27,7 +27,7 @@ _FLOAT32 = "float32"
 
 @dataclass(frozen=True, slots=True)
 class NameParts:
-    """What a file name says, before an engine spells it."""
+    """The content of a file name, before an engine spells it."""
 
     experts: int
     intermediate: int
@@ -114,7 +114,7 @@ def checked_device(name: str) -> str:
 
 
 def shortened(name: str) -> str:
-    """For messages: quoted, what cannot be printed escaped, and never a screenful."""
+    """Return ``name`` for messages: quoted, escaped if not printable, never a screenful."""
     return ascii(name) if len(name) <= _MOST_BYTES else f"{name[:_MOST_BYTES]!a}…"
 
 

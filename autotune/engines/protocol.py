@@ -18,7 +18,7 @@ DEFAULT_TOKENS = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 256, 512, 1024, 1536,
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What an engine would launch, and where it read it."""
+    """The config that an engine would launch, and where it read it."""
 
     config: Config
     path: Path
@@ -32,18 +32,18 @@ class Engine(Protocol):
     """One serving engine's rules about launch configs. Knows files, never imports the engine.
 
     A problem and a device have one file (SGLang: a second one for the down GEMM). The tuner asks
-    for the rivals with ``default_config`` and ``lookup``, keeps to what ``why_illegal`` allows,
-    and hands the winners to ``engines.files.write_configs``, which uses ``path`` and ``body``.
+    for the baselines with ``default_config`` and ``lookup``, keeps to what ``why_illegal`` allows,
+    and hands the winners to ``engines.read_write.write_configs``, which uses ``path`` and ``body``.
     ``problem.tokens`` matters to ``default_config`` alone.
     """
 
     @property
     def name(self) -> str:
-        """As in ``--engine`` and in ``ENGINES``."""
+        """The name in ``--engine`` and in ``ENGINES``."""
 
     @property
     def title(self) -> str:
-        """As people write it."""
+        """The name as people write it."""
 
     @property
     def env_variable(self) -> str:
@@ -89,10 +89,10 @@ class Engine(Protocol):
         """The problem's file under ``output_dir``; never outside it."""
 
     def env_folder(self, output_dir: Path) -> Path:
-        """What ``env_variable`` must be set to for files at ``path(output_dir, …)``."""
+        """Return the value that ``env_variable`` must have for files at ``path(output_dir, …)``."""
 
     def folder_of(self, path: Path) -> Path | None:
-        """What ``env_variable`` must be set to for this file; None where no value reaches it."""
+        """Return the value that ``env_variable`` must have for this file; None where none does."""
 
     def installed_config_folder(self) -> Path | None:
         """The folder of the shipped configs, to be handed to ``lookup``; None if not installed."""
@@ -100,7 +100,7 @@ class Engine(Protocol):
     def lookup(
         self, folder: Path, problem: Problem, device: Device, tokens: int, *, down: bool = False
     ) -> Found | None:
-        """What the engine would use for ``tokens`` with ``env_variable`` set to ``folder``.
+        """Return what the engine would use for ``tokens`` with ``env_variable`` set to ``folder``.
 
         None where it falls back to ``default_config``. Raises EngineFileError for a file or an
         entry that the engine would fail on.
@@ -113,7 +113,7 @@ class Engine(Protocol):
         """Why this config must not be written; None where the engine runs it as it stands."""
 
     def launched(self, problem: Problem, config: Config) -> Config:
-        """What runs when a file says ``config``: an engine may clamp."""
+        """Return what runs when a file says ``config``: an engine may clamp."""
 
     def body(
         self, configs: Mapping[int, Config], problem: Problem, device: Device

@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class WrittenFile:
-    """What became of one engine file."""
+    """The change of one engine file."""
 
     path: Path
     written: tuple[int, ...]
@@ -32,15 +32,15 @@ class WrittenFile:
     kept: tuple[int, ...]
     """Token counts that were there before and are as they were."""
     notes: tuple[str, ...]
-    """What a user should know, in sentences; empty when there is nothing to know."""
+    """Sentences that a user should read; empty when there is nothing to know."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Existing:
-    """What a file holds before it is merged into."""
+    """The content of a file before it is merged into."""
 
     entries: Mapping[int, Any]
-    """Those that stay, by token count."""
+    """Entries that stay, by token count."""
     other: Mapping[str, Any]
     """Keys that are not token counts, and token counts without an entry."""
     is_readable: bool
@@ -49,7 +49,7 @@ class _Existing:
 def write_configs(
     engine: Engine, path: Path, configs: Mapping[int, Config], problem: Problem, device: Device
 ) -> WrittenFile:
-    """Merges ``configs`` (by token count) into the file and proves that the engine reads them.
+    """Merge ``configs`` (by token count) into the file and proves that the engine reads them.
 
     Entries for other token counts stay verbatim, whoever wrote them. A file that is not an
     engine's JSON, or has keys that are not token counts, is first copied to ``<name>.bak``
@@ -117,7 +117,7 @@ def _is_down(engine: Engine, path: Path, problem: Problem, device: Device) -> bo
 
 
 def _existing(path: Path, *, without: Collection[int]) -> _Existing:
-    """What the file holds beside the entries for the token counts ``without``."""
+    """Read what the file holds beside the entries for the token counts ``without``."""
     if not path.exists():
         return _Existing({}, {}, is_readable=True)
     try:
@@ -143,7 +143,7 @@ def _shared(engine: Engine, path: Path, problem: Problem) -> Iterator[str]:
 
 
 def _notes(engine: Engine, existing: _Existing, body: Mapping[str, Any]) -> list[str]:
-    """What to know about the entries that stay."""
+    """Say what is to be known about the entries that stay."""
     notes = [
         f"{key} was {value}, is now {body[key]}: the entries that stay were tuned with {value}"
         for key, value in existing.other.items()

@@ -77,7 +77,7 @@ class SGLang:
     def path(
         self, output_dir: Path, problem: Problem, device: Device, *, down: bool = False
     ) -> Path:
-        """In ``triton_X_Y_Z`` without a local part such as ``+git1a2b``.
+        """Return the file in ``triton_X_Y_Z``, without a local part such as ``+git1a2b``.
 
         A folder name that is not all numbers makes SGLang's scan of the other versions fail.
         """
@@ -158,7 +158,7 @@ def _folder_name(triton_version: str) -> str:
 
 
 def _version_folders(configs: Path, triton_version: str) -> Iterator[Path]:
-    """Where SGLang looks, in its order. Folders that are not all numbers are passed over."""
+    """Yield the folders that SGLang looks into, in its order, less those that are not numbers."""
     own = configs / _folder_name(triton_version)
     yield own
     found = ((_VERSION_FOLDER.fullmatch(path.name), path) for path in _folders(configs))

@@ -39,7 +39,7 @@ from autotune.spec.problem import Problem
 __all__ = ["COMPILER_ERRORS", "CompileFailure", "Compiled", "compile_gemm"]
 
 COMPILER_ERRORS = (TritonError, RuntimeError)
-"""What Triton's compiler raises for a kernel it cannot compile: its own errors, and the
+"""Errors that Triton's compiler raises for a kernel it cannot compile: its own, and the
 RuntimeError of a failed MLIR pass or of ptxas."""
 
 
@@ -59,7 +59,7 @@ class Compiled:
 def compile_gemm(
     problem: Problem, config: Config, target: Target, which: Which
 ) -> Compiled | CompileFailure:
-    """Compiles the up or down GEMM of ``config``; what the compiler writes to stderr is kept back.
+    """Compile the up or down GEMM of ``config``; what the compiler writes to stderr is kept back.
 
     Needs no GPU. Raises RuntimeError under TRITON_INTERPRET=1, where nothing can be compiled.
     """
@@ -104,7 +104,7 @@ class _PretendDriver:
 
 @contextmanager
 def _pretended(target: Target) -> Iterator[None]:
-    """Makes Triton believe that ``target`` is the current device; the one place with its internals.
+    """Make Triton believe that ``target`` is the current device; the one place with its internals.
 
     Triton's ``reset_active`` would create a real driver, which fails without a GPU, so the
     slot itself is restored: ``_active`` since Triton 3.3, ``active`` before. The kernels that
@@ -180,7 +180,7 @@ def _number(pattern: str, text: str) -> int:
 
 
 def failure_of(error: Exception, dump: str) -> CompileFailure:
-    """What one of COMPILER_ERRORS, and what the compiler wrote meanwhile, come to."""
+    """Make the failure of one of COMPILER_ERRORS and of what the compiler wrote meanwhile."""
     reason = _reason(error, dump)
     return CompileFailure(reason, cause=_cause(reason))
 

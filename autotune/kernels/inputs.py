@@ -71,11 +71,11 @@ class RoutingTensors:
 
 @dataclass(frozen=True, slots=True)
 class MoeInputs:
-    """What one MoE call reads. ``topk_ids`` and ``topk_weights`` hold the current routing."""
+    """Tensors of one MoE call. ``topk_ids`` and ``topk_weights`` hold the current routing."""
 
     problem: Problem
     target: Target
-    """What the kernels run on."""
+    """The architecture that the kernels run on."""
     elements: Elements
     weights: MoeWeights
     x: Tensor

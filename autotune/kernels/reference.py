@@ -1,6 +1,6 @@
-"""Eager twins of the kernels: plain PyTorch in fp32, shared by tests and verification.
+"""Reference implementations of the kernels: plain PyTorch in fp32, for tests and verification.
 
-A twin rounds where the kernels store (C's type after each GEMM, A's type between them), so
+A reference rounds where the kernels store (C's type after each GEMM, A's type between them), so
 what remains is the order of fp32 sums. Dropped slots hold zeros.
 """
 
@@ -28,7 +28,7 @@ from autotune.spec.problem import Dtype, Problem
 
 @dataclass(frozen=True, slots=True)
 class ReferenceAlignment:
-    """What alignment promises, without the unused ends of its buffers."""
+    """The result that alignment promises, without the unused ends of its buffers."""
 
     sorted_token_ids: Tensor
     """[num_tokens_post_padded] int32."""

@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 KEPT_BYTES = 8192
-"""How much of a dump is kept: its first lines name the failing pass, the rest is IR."""
+"""Bytes of a dump that are kept: its first lines name the failing pass, the rest is IR."""
 
 
 @contextmanager
 def captured_stderr() -> Iterator[Callable[[], str]]:
-    """Redirects descriptor 2 of the whole process to a file while open.
+    """Redirect descriptor 2 of the whole process to a file while open.
 
     Yields a function that returns the first ``KEPT_BYTES`` of what was written so far.
     """

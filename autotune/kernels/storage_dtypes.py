@@ -24,7 +24,7 @@ class Elements:
 
 
 def elements_of(dtype: Dtype, target: Target) -> Elements:
-    """What ``dtype`` stores. CDNA3 (gfx94x) has its own fp8, without infinities and -0."""
+    """Return storage types of ``dtype``. CDNA3 (gfx94x) has its own fp8: no infinities, no -0."""
     is_cdna3 = target.backend == "hip" and str(target.arch).startswith("gfx94")
     fp8 = torch.float8_e4m3fnuz if is_cdna3 else torch.float8_e4m3fn
     bf16 = torch.bfloat16

@@ -1,4 +1,4 @@
-"""How long a call takes: medians in µs, one per routing instance.
+"""Timers of a call: medians in µs, one per routing instance.
 
 Cold: the L2 cache is emptied before each timed call, as other layers' weights do in serving.
 Warm: calls follow each other and share one pair of events.
@@ -38,16 +38,16 @@ class Timer(Protocol):
 
     @property
     def how(self) -> str:
-        """For people: "CUDA graph, cold L2"."""
+        """A description for people: "CUDA graph, cold L2"."""
 
     def samples(self, call: Work, instances: Iterable[Work]) -> Iterator[float]:
-        """For each instance: runs it (it changes what ``call`` reads, untimed), then yields the
-        median µs of ``call``. Lazy: who stops reading stops the measuring. The call must read
+        """Run each instance (it changes what ``call`` reads, untimed), then yield the median µs of
+        ``call``. Lazy: who stops reading stops the measuring. The call must read
         and write the same memory each time, and must have run once before."""
 
 
 class Clock(Protocol):
-    """What a timer needs of a device; tests have one without a device."""
+    """The part of a device that a timer needs; tests have one without a device."""
 
     def capture(self, call: Work) -> Work:
         """A replay of the call's launches, without its host time."""
@@ -198,4 +198,4 @@ class HostClock:
         return (time.perf_counter_ns() - begin) / 1000
 
     def rest(self, us: float) -> None:
-        """None: a CPU's clock is not what is at stake here."""
+        """See ``Clock``: a CPU needs no rest."""

@@ -1,4 +1,4 @@
-"""Is the output right? Compared with the eager twin: all rows, all columns."""
+"""Comparison of the output with the reference implementation: all rows, all columns."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ TOLERANCE: Mapping[Dtype, float] = {
 }
 """Largest allowed ``relative_error``.
 
-The twin rounds where the kernels do, so a right kernel differs by the order of its fp32 sums,
+The reference rounds where the kernels do, so a right kernel differs by the order of its fp32 sums,
 which now and then tips a rounding: of an output (bf16: 2^-9 of values up to 6 times the root
 mean square), or of the quantised row between the GEMMs (fp8: a sixteenth of a value, int8: a
 127th of the largest). Dots in fp32 use TF32, 2^-11 a factor. With such noise put into the
-twin (E=8, H=2048, N=768, M=16, top-4) the error was 0.004 in fp32, 0.003 fp16, 0.015 bf16,
+reference (E=8, H=2048, N=768, M=16, top-4) the error was 0.004 in fp32, 0.003 fp16, 0.015 bf16,
 0.022 int8, 0.044 to 0.075 fp8; the table allows about three times that, as larger problems
 have longer tails. Wrong experts, a lost tail of K or a wrong scale give 2 and more.
 """
@@ -37,7 +37,7 @@ have longer tails. Wrong experts, a lost tail of K or a wrong scale give 2 and m
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """How far one run was from the twin."""
+    """The distance of one run from the reference."""
 
     relative_error: float
     tolerance: float
@@ -65,7 +65,7 @@ def relative_error(output: Tensor, reference: Tensor) -> float:
 def verify(inputs: MoeInputs, buffers: MoeBuffers, config: AnyConfig, reference: Tensor) -> Verdict:
     """Runs one call into poisoned buffers and compares; waits for the device.
 
-    ``reference`` is ``twins.moe_reference(inputs)`` for the routing that ``inputs`` holds now.
+    ``reference`` is ``reference.moe_reference(inputs)`` for the routing that ``inputs`` holds now.
     """
     buffers.poison()
     output = run_moe(inputs, buffers, config)

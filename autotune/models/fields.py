@@ -1,4 +1,4 @@
-"""Where each architecture keeps its experts: the names of the config's fields, as a table.
+"""Names of the config fields in which each architecture keeps its experts, as a table.
 
 Several names for one value are alternatives, the first that the config has is read. A dotted
 name goes into a nested object; a list (one entry per layer) stands for its first entry.

@@ -182,7 +182,7 @@ def _guessed_sizes(name: str, architecture: str, config: Config) -> _Sizes:
 
 
 def _first_dense_layers(config: Config, moe_layers: Sequence[int]) -> int:
-    """As the config says in a number, or by its layers with experts."""
+    """Read the number of leading dense layers, or count them by the layers with experts."""
     stated = fields.read_int(config, fields.FIRST_DENSE_LAYERS)
     return min(moe_layers, default=0) if stated is None else stated
 

@@ -21,7 +21,7 @@ _MOST_RANKS = 128  # error messages list the sizes that divide up to here
 
 @dataclass(frozen=True, slots=True)
 class Parallelism:
-    """How one MoE layer is split: by intermediate size (TP) or by experts (EP), not both.
+    """The split of one MoE layer over ranks: by intermediate size (TP) or by experts (EP).
 
     The engines write ``N = intermediate / (tp / ep)`` where ``tp`` counts all ranks of the
     layer. Here ``tp_size`` counts the ranks that share one expert, so it must be 1 when
@@ -64,7 +64,7 @@ def problem_of(
     tokens: int,
     routing: str,
 ) -> Problem:
-    """What one rank computes of one layer for ``tokens`` rows.
+    """Return the problem that one rank computes of one layer for ``tokens`` rows.
 
     ``dtype`` None is what the checkpoint has. Block scales are the checkpoint's where ``dtype``
     is the checkpoint's, else there are none (int4: groups of 128 along K).

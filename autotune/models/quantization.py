@@ -18,7 +18,7 @@ Section = Mapping[str, Any]
 
 
 def read_quantization(config: Config) -> WeightQuantization | None:
-    """How the experts are stored; None for a checkpoint that is not quantised."""
+    """Read how the experts are stored; None for a checkpoint that is not quantised."""
     section = read_value(config, "quantization_config")
     if not isinstance(section, Mapping) or not section:
         return None

@@ -1,4 +1,4 @@
-"""What ``--routing`` means for a model: its own groups, and a recording that fits it."""
+"""The meaning of ``--routing`` for a model: its own groups, and a recorded trace that fits it."""
 
 from __future__ import annotations
 

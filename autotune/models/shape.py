@@ -1,4 +1,4 @@
-"""What a model's MoE layers look like, before any of it is split over ranks."""
+"""The shape of a model's MoE layers, before any of it is split over ranks."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from autotune.spec.problem import Dtype
 
 @dataclass(frozen=True, slots=True)
 class WeightQuantization:
-    """How the checkpoint stores the routed experts' weights."""
+    """The format in which a checkpoint stores the routed experts' weights."""
 
     method: str
     """The checkpoint's own word for it: fp8, compressed-tensors, awq, mxfp4 …"""
     dtype: Dtype | None
-    """What the GEMMs compute with; None where these kernels cannot compute it (mxfp4, nvfp4)."""
+    """Type that the GEMMs compute with; None where these kernels cannot (mxfp4, nvfp4)."""
     block_shape: tuple[int, int] | None = None
     """(n, k) of one weight scale; (0, group) where only K is grouped; None: no block scales."""
     per_channel_quant: bool = False
@@ -42,18 +42,18 @@ class ModelShape:
     layers: int = 0
     """Hidden layers of the model; 0 where the config does not say."""
     first_dense_layers: int = 0
-    """How many leading layers have no experts."""
+    """Number of leading layers without experts."""
     moe_layers: tuple[int, ...] = ()
     """Numbers of the layers with experts; empty where the config does not say."""
     expert_groups: int = 0
     """Groups that routing chooses among before it chooses experts; 0 where it does not."""
     top_k_groups: int = 0
-    """How many of the groups a token keeps."""
+    """Number of the groups that a token keeps."""
     dtype: Dtype = Dtype.BF16
     """The unquantised dtype of the checkpoint: bf16, fp16 or fp32."""
     quantization: WeightQuantization | None = None
     """None: the experts are stored in ``dtype``."""
     fused_shared_experts: int = 0
-    """How many shared experts SGLang serves as further routed experts, unless told not to: 0, 1."""
+    """Number of shared experts that SGLang serves as routed ones, unless told not to: 0, 1."""
     dense: bool = False
     """The model has no experts: its one MLP is seen as one expert that every token visits."""

@@ -1,4 +1,4 @@
-"""How expert popularity may be spread: names, as ``--routing`` takes them, to ids.
+"""Distributions of expert popularity: names, as ``--routing`` takes them, to ids.
 
     uniform         the top-k of normal gates, as the engines' scripts draw them
     zipf:A          the r-th most popular expert is drawn with probability ∝ r^-A
@@ -33,7 +33,7 @@ _LEAST_C = 0.01
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """What is drawn: ``tokens`` rows of ``top_k`` out of ``experts``."""
+    """The size of a draw: ``tokens`` rows of ``top_k`` out of ``experts``."""
 
     tokens: int
     experts: int
@@ -41,7 +41,7 @@ class Size:
     ep_size: int = 1
     """Ranks that share the experts; each holds as many, in order."""
     ep_rank: int = 0
-    """Which of them is tuned."""
+    """The rank that is tuned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +49,10 @@ class Distribution:
     """One name of the table."""
 
     form: str
-    """How it is written."""
+    """The spelling, for messages."""
     gates: Callable[[np.random.Generator, Size, Numbers], Gates]
     numbers: int = 0
-    """How many numbers stand after the name."""
+    """Count of numbers after the name."""
     why_not: Callable[[Size, Numbers], str | None] = lambda _size, _numbers: None
 
 

@@ -1,6 +1,6 @@
-"""Which experts each token visits: seeded, so that every config meets the same instances.
+"""Draws of the experts that each token visits: seeded, so every config meets the same instances.
 
-A problem names one routing (see ``distributions`` and ``recording``), or several with commas
+A problem names one routing (see ``distributions`` and ``trace``), or several with commas
 between them: instance i is then of routing i modulo their number. Under expert parallelism tokens
 are routed over all ranks' experts and only this rank's are kept, as in serving; the rest are -1
 and dropped at alignment.
@@ -20,8 +20,8 @@ from autotune.spec.arrays import Floats
 from autotune.spec.problem import Problem
 
 RANK_INSTANCES = 10
-"""As many as are measured: of 8 ranks at 64 tokens the most loaded has about a tenth more rows
-than the mean over them."""
+"""Instances that the load of a rank is counted over, as many as are measured: of 8 ranks at 64
+tokens the most loaded has about a tenth more rows than the mean over them."""
 
 Ids = NDArray[np.int32]
 Weights = NDArray[np.float32]
@@ -60,7 +60,7 @@ def route(problem: Problem, instance: int, seed: int = 0) -> Routing:
 
 
 def instances_of(problem: Problem, at_least: int) -> int:
-    """How many instances a measurement needs, so that each of the routings has as many."""
+    """Return the number of instances of a measurement, the same for each of its routings."""
     count = len(problem.routings)
     return -(-at_least // count) * count
 

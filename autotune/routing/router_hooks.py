@@ -1,4 +1,4 @@
-"""Where a transformers model says which experts a token visits.
+"""Hooks on a transformers model where it says which experts a token visits.
 
 Since transformers 5 the module that holds a layer's experts takes the ids as an argument, whatever
 the router before it does: softmax, sigmoid, groups, biases. That argument is what is recorded. A
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from torch.utils.hooks import RemovableHandle
 
 ARGUMENTS = ("top_k_index", "router_indices")
-"""How the experts of transformers call the ids [tokens, top_k]: some seventy families in 5.24."""
+"""Names of the ids [tokens, top_k] in experts of transformers: some seventy families in 5.24."""
 
 ROUTERS: Mapping[str, Callable[[Any, Any], Any]] = {
     # (scores, logits): its experts get every token, times its score.
@@ -92,7 +92,7 @@ def _watch(layer: int, module: nn.Module, take: Take) -> RemovableHandle:
 
 
 def _argument(module: nn.Module) -> str | None:
-    """Which argument of the module's forward holds the ids."""
+    """Return the argument of the module's forward that holds the ids."""
     parameters = inspect.signature(module.forward).parameters
     return next((name for name in ARGUMENTS if name in parameters), None)
 

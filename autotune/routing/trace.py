@@ -25,7 +25,7 @@ for prefill, consecutive tokens. A convention: the size of a batch does not say 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LayerRows:
-    """What the router of one layer chose, in the order of the tokens."""
+    """The choices of one layer's router, in the order of the tokens."""
 
     ids: NDArray[np.int32]
     """[rows, top_k] global expert ids."""
@@ -126,10 +126,14 @@ def _consecutive(rows: int, tokens: int, rng: np.random.Generator) -> NDArray[np
 
 
 _known: dict[str, RoutingTrace] = {}
+"""Traces of this process by name. A problem crosses processes and storages as text, and ids are
+drawn from it in many places (kernel inputs, time model, expert loads), so the trace is found by its
+name. The name is a digest of the content: whoever fills this in, and in which order, a name stands
+for the same ids. A process that lacks a trace is told so by ``known_trace``."""
 
 
 def make_known(recording: RoutingTrace) -> None:
-    """Let this process draw from it: ids follow from the digest, so the order does not matter."""
+    """Let this process draw from ``recording``."""
     _known[recording.routing] = recording
 
 
@@ -150,7 +154,7 @@ def known_trace(routing: str) -> RoutingTrace:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ExpertLoad:
-    """Of one layer, over all recorded tokens."""
+    """The load of one layer's experts, over all recorded tokens."""
 
     layer: int
     tokens: int
@@ -169,7 +173,7 @@ class ExpertLoad:
 
     @property
     def entropy(self) -> float:
-        """Of a token's expert, as a share of log E: 1 is perfectly even, 0 is one expert."""
+        """Entropy of a token's expert, as a share of log E: 1 is quite even, 0 is one expert."""
         if len(self.rows) == 1:
             return 1.0
         shares = self.rows[self.rows > 0] / self.rows.sum()

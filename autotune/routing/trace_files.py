@@ -33,7 +33,7 @@ _MOST_NAMED = 8
 
 
 def read_trace(folder: Path) -> RoutingTrace:
-    """What a folder, or one .safetensors file, holds. Raises UsageError for anything that is not
+    """Read the trace in a folder, or one .safetensors file. Raises UsageError for anything but
     expert ids [rows, top_k] of distinct experts, with the same top-k in every layer."""
     file = folder / COMPACT if folder.is_dir() else folder
     if file.suffix == ".safetensors" and file.is_file():

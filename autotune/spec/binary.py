@@ -1,4 +1,4 @@
-"""Which compiled binary a config needs: what of a problem and a config reaches the compiler.
+"""The compiled binary that a config needs: the parts of problem and config that reach the compiler.
 
 One binary serves both GEMMs, every batch size and every GROUP_SIZE_M of a config, and every
 model whose sizes are alike in the few bits below. Compile once per ``binary_key``.
@@ -24,7 +24,7 @@ ALIGNMENT = 16
 
 
 class Scales(IntEnum):
-    """Where the scales of a quantised GEMM vary. The numbers are the kernel's SCALES flag."""
+    """The granularity of a quantised GEMM's scales. The numbers are the kernel's SCALES flag."""
 
     NONE = 0
     TENSOR = 1
@@ -67,14 +67,14 @@ class GemmFlags:
 
 
 def gemm_shape(problem: Problem, which: Which) -> GemmShape:
-    """(n, k) of the up GEMM, [2N, H], or of the down GEMM, [H, N]."""
+    """Return (n, k) of the up GEMM, [2N, H], or of the down GEMM, [H, N]."""
     if which == "up":
         return GemmShape(n=2 * problem.intermediate, k=problem.hidden)
     return GemmShape(n=problem.hidden, k=problem.intermediate)
 
 
 def gemm_flags(problem: Problem, config: Config, which: Which) -> GemmFlags:
-    """What the kernel is specialised on, apart from the config and the alignment of sizes."""
+    """Return the flags that the kernel is specialised on, beside the config and aligned sizes."""
     scales = scales_of(problem)
     blocks = scales in (Scales.BLOCK, Scales.GROUP)
     group_n, group_k = problem.block_shape if blocks and problem.block_shape else (0, 0)
@@ -92,7 +92,7 @@ def gemm_flags(problem: Problem, config: Config, which: Which) -> GemmFlags:
 
 
 def swaps_operands(problem: Problem, config: Config, target: Target) -> bool:
-    """Whether the dot computes Cᵀ = B × Aᵀ, as the engines' fp8 kernels do on SM90.
+    """Return whether the dot computes Cᵀ = B × Aᵀ, as the engines' fp8 kernels do on SM90.
 
     wgmma takes 64 rows and more on its wide side; with fewer rows than that in a tile of A the
     columns of B go there, and A's rows to the narrow side, which takes 8 and more.
@@ -103,7 +103,7 @@ def swaps_operands(problem: Problem, config: Config, target: Target) -> bool:
 
 
 def scales_of(problem: Problem) -> Scales:
-    """How the problem's scales vary; raises ValueError for int4 without a group size."""
+    """Return how the problem's scales vary; raises ValueError for int4 without a group size."""
     if not problem.dtype.is_quantized:
         return Scales.NONE
     grouped = problem.block_shape is not None and problem.block_shape[1] > 0
@@ -119,18 +119,18 @@ def scales_of(problem: Problem) -> Scales:
 
 
 def has_zero_points(problem: Problem) -> bool:
-    """Whether a zero point stands beside each scale: for weights scaled in groups along K."""
+    """Return whether a zero point stands beside each scale: weights scaled in groups along K."""
     return problem.zero_points and scales_of(problem) is Scales.GROUP
 
 
 def weight_row(problem: Problem, which: Which) -> int:
-    """Elements from one row of B to the next, in storage: K, or K/2 where two share a byte."""
+    """Return elements from row to row of B, in storage: K, or K/2 where two share a byte."""
     k = gemm_shape(problem, which).k
     return k // 2 if problem.dtype is Dtype.INT4_W4A16 else k
 
 
 def binary_key(problem: Problem, config: Config, which: Which) -> str:
-    """Names the binary on one target: equal keys, equal binaries. Without GROUP_SIZE_M, and
+    """Name the binary on one target: equal keys, equal binaries. Without GROUP_SIZE_M, and
     without what follows from the rest and the target (``swaps_operands``)."""
     shape, flags = gemm_shape(problem, which), gemm_flags(problem, config, which)
     sizes = (shape.n, shape.k, weight_row(problem, which))
@@ -145,7 +145,7 @@ def binary_key(problem: Problem, config: Config, which: Which) -> str:
 
 
 def launch_options(config: Config) -> dict[str, int]:
-    """Triton's compile options of a config, without those that do not apply."""
+    """Return Triton's compile options of a config, without those that do not apply."""
     names = ("num_warps", "num_stages", "waves_per_eu", "matrix_instr_nonkdim", "kpack")
     values = ((name, getattr(config, name)) for name in names)
     return {name: value for name, value in values if value is not None}

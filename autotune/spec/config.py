@@ -22,7 +22,7 @@ KEY_OF_FIELD: Mapping[str, str] = {
 
 BLOCK_SIZE_M = KEY_OF_FIELD["block_size_m"]
 UP, DOWN = "up.", "down."
-"""What stands before the keys of a pair's halves, but for the common BLOCK_SIZE_M."""
+"""Prefixes of the keys of a pair's halves; the common BLOCK_SIZE_M has none."""
 
 _FIELD_OF_KEY = {key: field for field, key in KEY_OF_FIELD.items()}
 
@@ -106,7 +106,7 @@ class ConfigPair:
 
 
 AnyConfig = Config | ConfigPair
-"""What one trial measures: one config for both GEMMs, or one for each."""
+"""The thing that one trial measures: one config for both GEMMs, or one for each."""
 
 
 def config_from_keys(keys: Mapping[str, int]) -> AnyConfig:

@@ -7,7 +7,7 @@ from enum import Enum
 
 
 class DeviceKind(str, Enum):
-    """Where times come from. Only CUDA ones may be called measured on this machine."""
+    """The source of times. Only CUDA ones may be called measured on this machine."""
 
     CUDA = "cuda"
     ESTIMATE = "estimate"
@@ -16,7 +16,7 @@ class DeviceKind(str, Enum):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What Triton compiles for. ``arch`` is 90 for SM90, "gfx942" for CDNA3."""
+    """The architecture that Triton compiles for. ``arch`` is 90 for SM90, "gfx942" for CDNA3."""
 
     backend: str
     arch: int | str
@@ -40,4 +40,4 @@ class Device:
     shared_bytes: int
     triton_version: str
     method: str = ""
-    """How times come about, and in which revision: times of unlike methods never mix."""
+    """The way in which times come about, and its revision: times of unlike methods never mix."""

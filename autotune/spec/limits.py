@@ -1,4 +1,4 @@
-"""What a device cannot run, known before anything is compiled."""
+"""Rules for what a device cannot run, known before anything is compiled."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was measured: samples in µs, how they were taken, and what the compiler reported."""
+"""A measurement: samples in µs, how they were taken, and what the compiler reported."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from autotune.spec.binary import Which
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """What one compiled kernel takes. The worst of up and down where they differ."""
+    """Registers and memory of one compiled kernel. The worst of up and down where they differ."""
 
     registers: int
     """Registers per thread."""
@@ -23,7 +23,7 @@ class Resources:
 
 
 def worse_of(*kernels: Resources) -> Resources:
-    """The largest of each: what counts where one config serves both GEMMs."""
+    """Return the largest of each: what counts where one config serves both GEMMs."""
     return Resources(
         registers=max(kernel.registers for kernel in kernels),
         spill_bytes=max(kernel.spill_bytes for kernel in kernels),
@@ -32,7 +32,7 @@ def worse_of(*kernels: Resources) -> Resources:
 
 
 class FailureCause(str, Enum):
-    """Why there is no binary. Only the first says the same on another day."""
+    """The cause of a missing binary. Only the first says the same on another day."""
 
     REFUSED = "refused"
     """The compiler said no."""
@@ -43,7 +43,7 @@ class FailureCause(str, Enum):
 
 @dataclass(frozen=True, slots=True)
 class CompileFailure:
-    """Why the compiler gave up, in one line."""
+    """A compile that gave no binary, with the reason in one line."""
 
     reason: str
     which: Which | None = None
@@ -56,7 +56,7 @@ CompileResult = Resources | CompileFailure
 
 
 def typical_us(samples: Sequence[float], routings: int = 1) -> float:
-    """The geometric mean in µs; of several routings, the geometric mean of theirs.
+    """Return the geometric mean in µs; of several routings, the geometric mean of theirs.
 
     Not the median: where an expert gets more tokens than a tile has rows under every third
     instance, a median shows none of what that costs. Each sample is a median of calls already.
@@ -67,13 +67,13 @@ def typical_us(samples: Sequence[float], routings: int = 1) -> float:
 
 
 def routing_us(samples: Sequence[float], routings: int) -> tuple[float, ...]:
-    """Geometric mean in µs under each of the routings that has a sample."""
+    """Return the geometric mean in µs under each of the routings that has a sample."""
     count = min(routings, len(samples))
     return tuple(_mean(samples[start::routings]) for start in range(count))
 
 
 def _mean(samples: Sequence[float]) -> float:
-    """Geometric; equal ones are theirs to the last bit."""
+    """Return the geometric mean; of equal samples it is theirs to the last bit."""
     return geometric_mean(samples) if len(set(samples)) > 1 else samples[0]
 
 
@@ -87,28 +87,28 @@ class Measurement:
 
     samples_us: tuple[float, ...]
     how: str
-    """For people: "CUDA graph, cold L2, 10 routings", "estimate", "replay"."""
+    """A description for people: "CUDA graph, cold L2, 10 routings", "estimate"."""
     up_us: tuple[float, ...] = ()
-    """Of a pair of configs: the up GEMM alone; ``samples_us`` are then the sums with the down
-    GEMM's. Empty for a config of both GEMMs."""
+    """Samples of the up GEMM alone, for a pair of configs; ``samples_us`` are then the sums with
+    the down GEMM's. Empty for a config of both GEMMs."""
     down_us: tuple[float, ...] = ()
     routings: int = 1
-    """How many routings the instances are of, in turn."""
+    """Number of routings that the instances are of, in turn."""
     extrapolated_us: float | None = None
-    """Of samples that were cut short: the mean that all instances are believed to give, since
-    the first ones may be fast or slow for every config."""
+    """Mean that all instances are believed to give, where samples were cut short, since the
+    first ones may be fast or slow for every config."""
 
     @classmethod
     def of_halves(
         cls, up_us: tuple[float, ...], down_us: tuple[float, ...], how: str, routings: int = 1
     ) -> Measurement:
-        """Of a pair: sample i of both GEMMs is routing instance i."""
+        """Make the measurement of a pair: sample i of both GEMMs is routing instance i."""
         sums = tuple(up + down for up, down in zip(up_us, down_us, strict=True))
         return cls(sums, how, up_us, down_us, routings)
 
     @property
     def geomean_us(self) -> float:
-        """Over all instances; see ``typical_us``."""
+        """The mean over all instances; see ``typical_us``."""
         if self.extrapolated_us is not None:
             return self.extrapolated_us
         return typical_us(self.samples_us, self.routings)

@@ -1,4 +1,4 @@
-"""What one rank computes: the input of every kernel, space and measurement."""
+"""The layer that one rank computes: the input of every kernel, space and measurement."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Size = TypeVar("Size", int, "Floats")
 
 
 class Dtype(str, Enum):
-    """How weights and activations enter the GEMMs, in the engines' words."""
+    """The type of weights and activations in the GEMMs, in the engines' words."""
 
     BF16 = "bf16"
     FP16 = "fp16"
@@ -42,7 +42,7 @@ class Dtype(str, Enum):
 
 
 class KernelMode(str, Enum):
-    """How the two GEMMs get their launch configs."""
+    """The way in which the two GEMMs get their launch configs."""
 
     FUSED = "fused"
     """One config serves both; the layer is timed as a whole."""
@@ -79,9 +79,9 @@ class Problem:
     ep_size: int = 1
     ep_rank: int = 0
     fused_shared_experts: int = 0
-    """How many of ``experts`` (the last ones) are shared experts that every token visits."""
+    """Number of ``experts`` (the last ones) that are shared experts, which every token visits."""
     routing: str = "uniform"
-    """Names of one routing or, with commas, several (see kernels.routing)."""
+    """Names of one routing or, with commas, several (see routing.distributions)."""
     kernel: KernelMode = KernelMode.FUSED
 
     @property

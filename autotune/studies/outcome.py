@@ -40,11 +40,11 @@ class TrialResult:
     blocks_per_sm: int | None = None
     """How many of its blocks an SM holds, the fewer of up and down; None where not known."""
     relative_error: float | None = None
-    """Largest error against the eager twin over the checked slice; None where not verified."""
+    """Largest error against the reference over the checked slice; None where not verified."""
     compile_s: float = 0.0
     """That the measuring process spent; little where the binary was in Triton's cache."""
     verify_s: float = 0.0
-    """Seconds of the comparison with the eager twin, and of the first launch."""
+    """Seconds of the comparison with the reference, and of the first launch."""
     measure_s: float = 0.0
     ahead_s: float = 0.0
     """That the compile pool spent on it, while other configs were measured."""

@@ -42,7 +42,7 @@ from autotune.spec.measurement import Resources
 from autotune.spec.problem import Problem
 
 VALUES = (*((share, share) for share in (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3)), (0.25, 0.5))
-"""Of rows of 32 and of 64 bytes; the last is as if whole lines of 128 bytes came."""
+"""Shares of rows of 32 and of 64 bytes; the last is as if whole lines of 128 bytes came."""
 NAME = "L2_ROW_SHARES"
 FAST = 2.0
 """Times the best's time."""
@@ -74,7 +74,7 @@ def strays(case: Case) -> float:
 
 
 def excess(case: Case) -> float:
-    """How much more short rows took than longer ones, both against the model."""
+    """Return how much more short rows took than longer ones, both against the model."""
     logs, is_short = logs_of(case)
     return float(np.exp(np.median(logs[is_short]) - np.median(logs[~is_short])) - 1)
 

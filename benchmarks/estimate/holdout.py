@@ -48,7 +48,7 @@ def times_us(measurer: Measurer, problem: Problem, configs: list[Config]) -> np.
 
 
 def estimate_us(gpu: str, options: MeasurerOptions, problem: Problem) -> np.ndarray:
-    """In a process of its own: compiles take all cores."""
+    """Return estimates, from a process of its own: compiles take all cores."""
     estimate = open_measurer(f"estimate:{gpu}", options)
     return times_us(estimate, problem, sample(estimate, problem))
 

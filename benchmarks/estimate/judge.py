@@ -1,4 +1,4 @@
-"""How good the time model's choices are, on landscapes measured in full on an H200.
+"""Judges the time model's choices, on landscapes measured in full on an H200.
 
 For each recorded batch size: the config that the model puts first, the best of its first ten,
 and both engines' defaults, each as optimum / time (1 is perfect); Spearman's rank correlation
@@ -105,7 +105,7 @@ def judge_case(
 
 
 def mean_share(rows: Sequence[Row]) -> float:
-    """Of the model's first choice, over all rows."""
+    """Return the mean share of the model's first choice, over all rows."""
     return float(np.mean([row.choice_share for row in rows]))
 
 
@@ -169,7 +169,7 @@ def _spearman(a: Floats, b: Floats) -> float:
 def compiled_resources(
     case: Case, configs: Sequence[Config], binaries: dict[str, list[int] | str]
 ) -> list[Resources]:
-    """Of each config, from ``binaries``; compiles what is missing there, and adds it."""
+    """Return resources of each config, from ``binaries``; compile what lacks there, and add it."""
     with TemporaryDirectory() as folder:
         measurer = EstimateMeasurer(SPEC, cache_dir=Path(folder))
         found = []

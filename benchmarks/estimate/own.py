@@ -1,4 +1,4 @@
-"""How good the time model's choices are on our own kernels, as recorded on an H200.
+"""Judges the time model's choices on our own kernels, as recorded on an H200.
 
 As ``judge.py``, on the files of ``benchmarks/landscapes``: whole layers, of which the model times
 the GEMMs alone, so its level is low by design. Resources are guessed, and then those of the very
@@ -31,7 +31,7 @@ Landscape = tuple[Problem, tuple[Config, ...], Floats, list[Resources]]
 
 
 def landscapes_of(path: Path) -> list[Landscape]:
-    """By batch size, those with enough configs."""
+    """Return the recorded landscapes with enough configs, by batch size."""
     found: list[Landscape] = []
     studies = sorted(read_recording(path).studies.items(), key=lambda item: item[0].problem.tokens)
     for key, results in studies:

@@ -1,4 +1,4 @@
-"""What one tile of this project's GEMM costs, apart from memory: the evidence of TILE_CLOCKS,
+"""Measures the cost of one tile of our GEMM, apart from memory: the evidence of TILE_CLOCKS,
 STEP_CLOCKS and OVERLAP in ``autotune.backends.estimate.constants``. Needs a CUDA GPU.
 
 One expert, 4096 rows, 8192 columns and a K of a few steps: every operand stays in the L2. The

@@ -1,6 +1,6 @@
-"""What the contract suite measures, and a small recording to replay. Run as a script it compiles
-the cases into a cache folder: a test process may have Triton in interpreter mode, where nothing
-can be compiled."""
+"""Cases that the contract suite measures, and a small recording to replay. Run as a script it
+compiles the cases into a cache folder: a test process may have Triton in interpreter mode, where
+nothing can be compiled."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every Measurer promises, over all of them."""
+"""The contract of every Measurer, over all of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every engine promises: one suite over all of them."""
+"""The contract of every engine: one suite over all of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What both engines demand of a config, rule by rule."""
+"""Rules of both engines for a config, one by one."""
 
 from __future__ import annotations
 

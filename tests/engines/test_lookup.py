@@ -1,4 +1,4 @@
-"""Where the two engines differ in what they read and write."""
+"""Differences of the two engines in what they read and write."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ def kept(rows: int, device: str) -> torch.Tensor:
 
 @pytest.mark.parametrize("n", [1, 40, 1300])
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
-def test_agrees_with_its_twin(dtype: torch.dtype, n: int, device: str) -> None:
+def test_agrees_with_its_reference(dtype: torch.dtype, n: int, device: str) -> None:
     x = up_output(3, n, device).to(dtype)
     y = torch.empty(3, n, dtype=dtype, device=device)
     silu_and_mul(x, kept(3, device), y)
@@ -66,5 +66,5 @@ def test_fp8_scales_belong_to_groups_of_a_row(device: str) -> None:
     out = Quantized(values, torch.empty(3, 2, device=device), 128, 448.0)
     silu_and_mul_quantized(x, kept(3, device), out)
     real = dequantize(out.values, out.scale, (1, 128))
-    twin = silu_and_mul_reference(x)
-    assert (real - twin).abs().max() / twin.abs().max() < 0.04
+    reference = silu_and_mul_reference(x)
+    assert (real - reference).abs().max() / reference.abs().max() < 0.04

@@ -24,11 +24,11 @@ def buffers_for(ids: torch.Tensor, experts: int, block_size_m: int) -> Alignment
 def assert_aligned(ids: torch.Tensor, experts: int, block_size_m: int) -> None:
     out = buffers_for(ids, experts, block_size_m)
     align(ids, block_size_m, out)
-    twin = align_reference(ids, experts, block_size_m)
+    reference = align_reference(ids, experts, block_size_m)
     used = int(out.num_tokens_post_padded)
-    assert used == len(twin.sorted_token_ids)
-    assert torch.equal(out.sorted_token_ids[:used].cpu(), twin.sorted_token_ids.cpu())
-    assert torch.equal(out.expert_ids[: used // block_size_m].cpu(), twin.expert_ids)
+    assert used == len(reference.sorted_token_ids)
+    assert torch.equal(out.sorted_token_ids[:used].cpu(), reference.sorted_token_ids.cpu())
+    assert torch.equal(out.expert_ids[: used // block_size_m].cpu(), reference.expert_ids)
 
 
 @pytest.mark.parametrize("block_size_m", [16, 64])

@@ -64,7 +64,7 @@ def meant(arch: str, size: str) -> dict[Dtype, str]:
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What the probes compiled, by architecture; they run side by side."""
+    """Answers of the probes by architecture; they run side by side."""
     environment = {
         **{name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"},
         "TRITON_CACHE_DIR": str(tmp_path_factory.mktemp("triton")),

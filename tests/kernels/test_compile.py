@@ -30,7 +30,7 @@ PROBE = Path(__file__).parent / "ahead_probe.py"
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What the probe compiled, by case."""
+    """Answers of the probe, by case."""
     environment = {
         **{name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"},
         "TRITON_CACHE_DIR": str(tmp_path_factory.mktemp("triton")),

@@ -15,7 +15,7 @@ from autotune.spec.config import Config
 from autotune.spec.problem import Dtype, Problem, padded_slots
 
 TOLERANCE = {torch.float16: 2e-3, torch.bfloat16: 1.6e-2, torch.float32: 2e-3}
-"""Of the largest output: C's rounding, and TF32 where C is fp32 on a GPU."""
+"""Share of the largest output: C's rounding, and TF32 where C is fp32 on a GPU."""
 
 
 @dataclass(frozen=True)
@@ -71,8 +71,8 @@ def expected(inputs: MoeInputs, ids: torch.Tensor, which: Which, rows: Rows) -> 
     slots = torch.arange(ids.numel(), device=ids.device)
     real = torch.stack([weight_of(problem, weights, which, e) for e in range(problem.experts)])
     slot_rows = slots // problem.top_k if which == "up" else slots
-    twin = gemm_reference(rows.real, real, slot_rows, ids)
-    return twin if which == "up" else twin * inputs.topk_weights.flatten()[:, None]
+    reference = gemm_reference(rows.real, real, slot_rows, ids)
+    return reference if which == "up" else reference * inputs.topk_weights.flatten()[:, None]
 
 
 def assert_agrees(
@@ -88,10 +88,10 @@ def assert_agrees(
     count = problem.tokens if which == "up" else ids.numel()
     rows = rows_of(inputs, count, gemm_shape(problem, which).k)
     c = run_gemm(inputs, ids, config, which, rows)
-    twin = expected(inputs, ids, which, rows)
+    reference = expected(inputs, ids, which, rows)
     is_kept = (ids >= 0).flatten()
     assert c[~is_kept].isnan().all(), "a dropped slot was written"
-    error = (c.float() - twin)[is_kept].abs().max() / twin.abs().max()
+    error = (c.float() - reference)[is_kept].abs().max() / reference.abs().max()
     assert error < TOLERANCE[c.dtype]
 
 

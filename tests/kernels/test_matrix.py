@@ -1,4 +1,4 @@
-"""Every dtype x scale x kernel x expert parallelism against the eager twin, over awkward sizes.
+"""Every dtype x scale x kernel x expert parallelism against the reference, over awkward sizes.
 
 A cell that cannot run says why: ``why_not`` is the only reason to skip one.
 """
@@ -98,7 +98,7 @@ CELLS = cells()
 
 
 @pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.name)
-def test_agrees_with_its_twin(cell: Cell, device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_agrees_with_its_reference(cell: Cell, device: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if reason := cell.why_not(device):
         pytest.skip(reason)
     patch_what_the_interpreter_breaks(cell.problem.dtype, device, monkeypatch)
@@ -115,7 +115,7 @@ def test_the_table_has_every_dtype_and_scale() -> None:
 
 @pytest.mark.parametrize("name", ["TMA up", "TMA down", "TMA both"])
 def test_tma_is_left_out_for_a_reason_alone(name: str) -> None:
-    """Of the table's dtypes, those whose engines write USE_TMA run, but for bf16 here."""
+    """Dtypes of the table whose engines write USE_TMA run, but for bf16 here."""
     ran = {c.problem.dtype for c in CELLS if name in c.name and not c.why_not("cuda")}
     assert ran == {Dtype.BF16, Dtype.FP16, Dtype.FP8_W8A8}
 

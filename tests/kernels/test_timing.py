@@ -32,7 +32,7 @@ class FakeClock:
         self.rests_us: list[float] = []
 
     def run(self, device_us: float) -> None:
-        """What a kernel does: 100 µs more where the cache is cold."""
+        """Run a kernel: 100 µs more where the cache is cold."""
         self.now_us += device_us + (100 if self.is_cold else 0)
         self.is_cold = False
 

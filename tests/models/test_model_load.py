@@ -27,7 +27,7 @@ CONFIG = {
 
 
 class Response:
-    """What the library's errors read of an HTTP response."""
+    """The part of an HTTP response that the library's errors read."""
 
     def __init__(self, status_code: int) -> None:
         self.status_code = status_code

@@ -1,4 +1,4 @@
-"""Which layers have experts, by each rule that a config may name."""
+"""Layers with experts, by each rule that a config may name."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_each_rule(fields: dict[str, Any], layers: tuple[int, ...]) -> None:
 
 
 def test_dense_layers_of_a_config_that_names_each_layer() -> None:
-    """As transformers 5 saves GLM: without first_k_dense_replace."""
+    """Transformers 5 saves GLM without first_k_dense_replace."""
     sizes = {"hidden_size": 64, "num_experts_per_tok": 2, "moe_intermediate_size": 32}
     config = {
         "architectures": ["Glm4MoeLiteForCausalLM"],

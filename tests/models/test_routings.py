@@ -1,4 +1,4 @@
-"""What --routing means for a model."""
+"""The meaning of --routing for a model."""
 
 from __future__ import annotations
 

@@ -172,7 +172,7 @@ def _grouped(scores: torch.Tensor, best: int) -> torch.Tensor:
 
 
 def _chosen(family: str, gate: Any, hidden: torch.Tensor) -> torch.Tensor:
-    """What the published router of the family chooses for ``hidden`` [tokens, H]: written anew."""
+    """Choose as the family's published router does for ``hidden`` [tokens, H]: written anew."""
     hidden = hidden.reshape(-1, hidden.shape[-1])
     linear = getattr(gate, "layer", gate)
     logits = torch.nn.functional.linear(hidden, linear.weight, getattr(linear, "bias", None))
@@ -270,7 +270,7 @@ def test_a_dense_model_is_refused_and_left_without_hooks() -> None:
 
 
 def test_layers_that_say_nothing_are_named() -> None:
-    """As those of gpt-oss may, where MXFP4 kernels replace the block's forward."""
+    """Layers of gpt-oss may, where MXFP4 kernels replace the block's forward."""
     model = _model("GptOss")
     model.model.layers[1].mlp.forward = lambda hidden: (hidden, None)
     with pytest.raises(ModelError, match=r"experts of layers 1 ran without .*MXFP4.* bf16"):
@@ -367,7 +367,7 @@ def test_a_long_text_is_several_sequences(checkpoint: Path) -> None:
 
 
 def test_columns_of_fused_shared_experts(checkpoint: Path) -> None:
-    """As SGLang has them: the ids after those of the routed experts, for every token."""
+    """SGLang has them as ids after those of the routed experts, for every token."""
     plain = capture(str(checkpoint), ["SOME TEXT"], 9)
     fused = capture(str(checkpoint), ["SOME TEXT"], 9, fused_shared_experts=1)
     assert plain.columns == 2

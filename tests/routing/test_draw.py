@@ -86,7 +86,7 @@ def test_worst_sends_all_tokens_to_the_same_experts() -> None:
 
 
 def test_worst_loads_the_rank_that_is_tuned() -> None:
-    """With fewer experts than top-k the rank has all of them, and the others the rest."""
+    """The rank has all experts where they are fewer than top-k, and the others the rest."""
     for experts, own in ((16, 8), (4, 4)):
         part = replace(WIDE, experts=experts, ep_size=4, ep_rank=2, routing="worst")
         for instance in range(10):

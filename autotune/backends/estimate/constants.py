@@ -1,5 +1,5 @@
-"""What microbenchmarks say of a GPU beyond its datasheet: none of them knows MoE, but for one
-figure, which says so.
+"""Figures of a GPU that microbenchmarks give beyond its datasheet: none of them knows MoE, but for
+one, which says so.
 
 Measured on an H100 SXM (132 SMs at 1980 MHz, 3.35 TB/s) with ``benchmarks/estimate``'s
 ``microbenchmarks.cu`` and ``tile_cost.py``. A clock is one of the SM. Other GPUs are taken to
@@ -12,11 +12,11 @@ LAUNCH_US = 3.0
 """Between two events around an empty kernel, after a kernel that empties the L2."""
 
 BLOCK_CLOCKS = 160.0
-"""To start and end one of many blocks: 20,000 empty blocks of 128 threads take 12 µs more
+"""Start and end of one of many blocks: 20,000 empty blocks of 128 threads take 12 µs more
 than one."""
 
 TILE_CLOCKS = 4500.0
-"""Of a block outside its K loop: its start, dependent loads to know rows and expert, the first
+"""A block outside its K loop: its start, dependent loads to know rows and expert, the first
 copies, its end. With one block an SM, ``tile_cost.py`` gives 5,900 (bf16 64x128x64, 8 warps) to
 12,000 (128x256x64, 8 warps) clocks a tile, copies and store included. This and the next fit
 those tiles best (root mean square 13 % of fixed part plus two K steps; 15 % at 5500 and 10)."""

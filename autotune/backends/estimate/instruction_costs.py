@@ -17,7 +17,7 @@ from autotune.spec.binary import Scales, Which, scales_of
 from autotune.spec.problem import Dtype, Problem
 
 _COPY_OPERATIONS = 4
-"""Of each 16-byte copy: cp.async, two adds for the 64-bit address, a predicate."""
+"""Instructions of each 16-byte copy: cp.async, two adds for the 64-bit address, a predicate."""
 _OPERATIONS_PER_ACCUMULATOR = {Scales.BLOCK: 2}
 """A multiply and a multiply-add in each step: accumulator += dot * scale."""
 _OPERATIONS_PER_WEIGHT = {Dtype.INT4_W4A16: 5, Dtype.INT8_W8A16: 2}

@@ -57,8 +57,8 @@ from autotune.spec.measurement import Resources
 from autotune.spec.problem import Problem
 
 REVISION = 5
-"""Of the model. Raise it with every change of a time, as a kernel of other registers brings:
-estimates of two revisions never mix."""
+"""Revision of the model. Raise it with every change of a time, as a kernel of other registers
+brings: estimates of two revisions never mix."""
 
 
 def model_us(
@@ -193,7 +193,7 @@ class _Gemm:
 
     @cached_property
     def dot(self) -> Floats:
-        """From a tile's arrival to the next barrier, for a block alone. The matrix unit of a
+        """Clocks from a tile's arrival to the next barrier, for a block alone. The matrix unit of a
         warpgroup runs beside the ALUs, unless they wait for its result to scale it; scales that
         vary along K are loaded beside the dot of their step."""
         if scales_of(self.problem) is Scales.BLOCK:

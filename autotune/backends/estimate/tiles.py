@@ -20,7 +20,7 @@ from autotune.spec.problem import Dtype, Problem
 Flags = NDArray[np.bool_]
 
 MAX_REGISTERS = 255
-"""Of one thread, SM80 to SM100."""
+"""Most registers of one thread, SM80 to SM100."""
 _BASE_REGISTERS = 32
 """Addresses, masks and loop state: 35 to 40 registers in kernels with a 4-register accumulator
 (bf16, 16x32 tiles, 4 and 8 warps, Triton 3.9, sm_90)."""

@@ -15,12 +15,12 @@ from autotune.spec.binary import GemmShape, Which, gemm_shape
 from autotune.spec.problem import Problem, padded_slots
 
 _OUTPUT_BYTES = 2
-"""Of one element of C: bf16 or fp16."""
+"""Bytes of one element of C: bf16 or fp16."""
 
 
 @dataclass(frozen=True, eq=False)
 class Traffic:
-    """What the up or down GEMM moves. Every attribute is one number per config.
+    """The blocks and bytes of the up or down GEMM. Every attribute is one number per config.
 
     Padding rows are neither loaded nor stored: the kernel masks them, unless TMA loads whole
     tiles of A.
@@ -99,7 +99,7 @@ class Traffic:
 
     @cached_property
     def stored_bytes(self) -> Floats:
-        """Of C, by one block."""
+        """Bytes of C that one block writes."""
         return self.live_rows * self.tiles.block_n * _OUTPUT_BYTES
 
     @cached_property

@@ -1,6 +1,6 @@
 """What the engines' fused MoE computes, from its arguments as the engines lay them out.
 
-Written apart from our kernels and twins, so that an argument of ours that means something else
+Written apart from our kernels and reference, so that an argument of ours that means something else
 to an engine shows as a wrong value.
 """
 
