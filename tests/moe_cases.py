@@ -47,7 +47,7 @@ def skip_where_broken(dtype: Dtype, device: str) -> None:
 def patch_what_the_interpreter_breaks(
     dtype: Dtype, device: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its fp32 → fp8 cast loses carries (Triton 3.9): there the activation's reference stands in."""
+    """Its fp32 → fp8 cast loses carries (Triton 3.9): there the activation runs eagerly."""
     if device == "cpu" and dtype is Dtype.FP8_W8A8:
         monkeypatch.setattr(moe, "run_activation", eager_activation)
 

@@ -98,7 +98,9 @@ CELLS = cells()
 
 
 @pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.name)
-def test_agrees_with_its_reference(cell: Cell, device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_agrees_with_its_reference(
+    cell: Cell, device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     if reason := cell.why_not(device):
         pytest.skip(reason)
     patch_what_the_interpreter_breaks(cell.problem.dtype, device, monkeypatch)

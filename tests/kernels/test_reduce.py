@@ -9,7 +9,9 @@ from autotune.kernels.reference import sum_reference
 
 @pytest.mark.parametrize(("top_k", "hidden"), [(1, 16), (3, 72), (8, 1100)])
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
-def test_agrees_with_its_reference(dtype: torch.dtype, top_k: int, hidden: int, device: str) -> None:
+def test_agrees_with_its_reference(
+    dtype: torch.dtype, top_k: int, hidden: int, device: str
+) -> None:
     x = torch.randn(4, top_k, hidden, generator=torch.Generator().manual_seed(1)).to(device, dtype)
     ids = torch.zeros(4, top_k, dtype=torch.int32, device=device)
     y = torch.empty(4, hidden, dtype=dtype, device=device)
