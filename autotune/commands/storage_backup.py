@@ -8,7 +8,7 @@ from pathlib import Path
 from autotune.commands.output import Output
 from autotune.commands.storage_flag import add_storage_flag
 from autotune.exit_codes import ExitCode
-from autotune.studies.storage.backup import DUMP_TOOL, back_up
+from autotune.studies.storage.maintenance import DUMP_TOOL, back_up
 from autotune.studies.storage.url import ServerAddress, parse_address
 
 

@@ -8,7 +8,7 @@ from autotune.commands.output import Output
 from autotune.commands.storage_flag import add_storage_flag
 from autotune.exit_codes import ExitCode
 from autotune.report.terminal.tables import rows_table
-from autotune.studies.storage.check import StorageFinding, check_storage
+from autotune.studies.storage.maintenance import StorageFinding, check_storage
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:

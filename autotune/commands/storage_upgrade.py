@@ -7,7 +7,7 @@ import argparse
 from autotune.commands.output import Output
 from autotune.commands.storage_flag import add_storage_flag
 from autotune.exit_codes import ExitCode
-from autotune.studies.storage.backup import upgrade
+from autotune.studies.storage.maintenance import upgrade
 from autotune.studies.storage.url import public_url
 
 

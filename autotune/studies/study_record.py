@@ -18,6 +18,7 @@ from autotune.studies.key import StudyKey
 from autotune.studies.lifecycle import StudyEnd
 from autotune.studies.selection.finalists import Finalist, as_json, from_json
 from autotune.studies.selection.robust import Robust
+from autotune.studies.storage.handles import study_id_of
 from autotune.studies.trial_record import SPEEDUP, Measured, measured
 
 LAYOUT = 1
@@ -252,7 +253,7 @@ def stored_studies(storage: BaseStorage) -> list[StoredStudy]:
         if not attrs.is_ours:
             continue
         check_layout(frozen.study_name, attrs)
-        trials = storage.get_all_trials(frozen._study_id, deepcopy=False)
+        trials = storage.get_all_trials(study_id_of(frozen), deepcopy=False)
         found.append(StoredStudy(frozen.study_name, attrs.key, attrs, tuple(trials)))
     return sorted(found, key=lambda study: study.name)
 

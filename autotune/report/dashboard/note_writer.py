@@ -21,6 +21,7 @@ from autotune.report.dashboard.notes import NotedStudy, note
 from autotune.spec.device import Device
 from autotune.studies.outcome import TrialResult
 from autotune.studies.search.history import Known, StudyHistory
+from autotune.studies.storage.handles import storage_of, study_id_of
 from autotune.studies.storage.retry import STORAGE_ERRORS
 from autotune.studies.study_record import attributes_of, stored_studies, write_best, write_machine
 from autotune.studies.trial_record import fastest_first
@@ -114,7 +115,7 @@ class NoteWriter(RunObserver):
         except Exception:  # noqa: BLE001  no mistake of ours in a note may cost a run
             _log.exception("the note of %s failed", name)
         finally:
-            study.optuna_study._storage.remove_session()  # this thread's
+            storage_of(study.optuna_study).remove_session()  # this thread's
 
     def _sign(self, study: Study) -> None:
         write_machine(study, self._machine)
@@ -183,6 +184,6 @@ def _picture(study: Study, noted: NotedStudy, folder: Path) -> str:
     from autotune.report.dashboard.study_picture import study_png  # matplotlib takes a second
 
     best = fastest_first(noted.entries)[0]
-    storage: BaseStorage = study._storage
-    trial_id = storage.get_trial_id_from_study_id_trial_number(study._study_id, best.trial_number)
-    return hang_picture(study_png(noted), folder, storage, study._study_id, trial_id)
+    storage, study_id = storage_of(study), study_id_of(study)
+    trial_id = storage.get_trial_id_from_study_id_trial_number(study_id, best.trial_number)
+    return hang_picture(study_png(noted), folder, storage, study_id, trial_id)

@@ -4,7 +4,7 @@ A worker proposes configs, and its storage's transactions create those that stan
 read once more: nobody before them has the same config, and there is room for them in the study's
 goal. In a database that is one transaction, in which nobody else creates a trial. In a journal,
 and for queued trials, it is Lamport's bakery, with the trial's number as the ticket
-(``storage.journal_transactions``).
+(``storage.journal``).
 """
 
 from __future__ import annotations

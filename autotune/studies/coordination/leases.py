@@ -1,4 +1,4 @@
-"""Who is at work on a storage, and who has died: leases that rest on no clock.
+"""Leases tell which workers of a storage are alive, without trusting a clock.
 
 A worker is a running trial of one bookkeeping study, and counts up its attribute ``beat`` every
 few seconds. Trials in work name their worker. Whoever looks decides who is dead: on the same
@@ -25,6 +25,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage
 from optuna.trial import TrialState, create_trial
 
+from autotune.studies.storage.handles import study_id_of, trial_id_of
 from autotune.studies.storage.retry import TRANSIENT_ERRORS, retry_storage
 from autotune.studies.storage.transactions import WORKER
 
@@ -32,10 +33,10 @@ LEASES = "autotune workers"
 """Name of the bookkeeping study."""
 BEAT_S = 10.0
 SILENCE_S = 60.0
-"""So long without a beat, and a worker counts as dead."""
+"""Seconds without a beat after which a worker counts as dead."""
 _BEAT = "beat"
 _LOOK_S = 2.0
-"""Beats are read again after so long."""
+"""Seconds after which beats are read again."""
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _PID_SPACE = Path("/proc/self/ns/pid")
 
@@ -56,14 +57,14 @@ class WorkerId:
 
     @classmethod
     def of_this_process(cls) -> WorkerId:
-        """A new one each time."""
+        """Return a new id each time."""
         pid = os.getpid()
         host = socket.gethostname().replace("/", "_")
         return cls(host, pid, _started(pid) or "?", _machine(), uuid.uuid4().hex[:8])
 
     @classmethod
     def parse(cls, text: str) -> WorkerId | None:
-        """None for what is no such id."""
+        """Read an id; None if the text is none."""
         parts = text.split("/")
         if len(parts) != 5 or not parts[1].isdigit():
             return None
@@ -71,13 +72,13 @@ class WorkerId:
 
     @property
     def is_gone(self) -> bool:
-        """True where this machine knows that the process has ended. False says nothing."""
+        """True if this machine knows that the process has ended. False says nothing."""
         is_here = "?" not in (self.started, self.machine) and self.machine == _machine()
         return is_here and _started(self.pid) != self.started
 
 
 class Lease:
-    """Context manager: this process is at work. Beats from a thread of its own."""
+    """Context manager: this process is at work. A thread of its own beats."""
 
     def __init__(self, storage: BaseStorage, device: str, *, beat_s: float = BEAT_S) -> None:
         """``storage`` should have a connection for each thread. ``device`` is for people."""
@@ -90,13 +91,13 @@ class Lease:
 
     @property
     def worker(self) -> str:
-        """The name that new trials carry."""
+        """Name that new trials carry."""
         return self._names[-1]
 
     @property
     def names(self) -> Collection[str]:
-        """This and earlier names: one that was taken for dead (a laptop that slept) gets a new
-        one, since its trials were given away."""
+        """This name and earlier ones: a worker that was taken for dead (a laptop that slept) gets a
+        new one, since its trials were given away."""
         return tuple(self._names)
 
     def __enter__(self) -> Lease:
@@ -136,7 +137,7 @@ class Lease:
 
 
 class Census:
-    """Decides who is dead; remembers since when each count stands still."""
+    """Decides which workers are dead; remembers since when each count stands still."""
 
     def __init__(
         self,
@@ -155,7 +156,7 @@ class Census:
         self._unsigned: dict[int, float] = {}
 
     def dead(self, workers: Collection[str]) -> set[str]:
-        """Those of ``workers`` that work no more, for everybody to know."""
+        """Return those of ``workers`` that work no more, and end their leases for all to see."""
         if not workers:
             return set()
         self._look(anew=not self._leases.keys() >= set(workers))
@@ -165,12 +166,12 @@ class Census:
         return found
 
     def is_forgotten(self, trial_id: int) -> bool:
-        """True of a running trial that nobody has signed for as long as a worker may be silent."""
+        """Return True if a running trial is unsigned for longer than a worker may be silent."""
         now = self._clock()
         return now - self._unsigned.setdefault(trial_id, now) > self._silence_s
 
     def living(self) -> set[str]:
-        """Everybody with a lease who is not known to be dead."""
+        """Return every worker with a lease that is not known to be dead."""
         self._look()
         return set(self._leases) - self.dead(list(self._leases))
 
@@ -183,7 +184,7 @@ class Census:
         return self._clock() - self._moved[worker][1] > self._silence_s
 
     def _look(self, *, anew: bool = False) -> None:
-        """``anew`` where a worker is unknown: it signs before it takes a trial."""
+        """Read the beats; ``anew`` if a worker is unknown: it signs before it takes a trial."""
         now = self._clock()
         if not anew and self._looked_at is not None and now - self._looked_at < _LOOK_S:
             return
@@ -191,7 +192,7 @@ class Census:
             self._study_id, deepcopy=False, states=(TrialState.RUNNING,)
         )
         self._looked_at = now
-        beats = {str(t.user_attrs[WORKER]): (t._trial_id, t.user_attrs[_BEAT]) for t in running}
+        beats = {str(t.user_attrs[WORKER]): (trial_id_of(t), t.user_attrs[_BEAT]) for t in running}
         self._leases = {worker: trial_id for worker, (trial_id, _) in beats.items()}
         before, self._moved = self._moved, {}
         for worker, (_, beat) in beats.items():
@@ -204,14 +205,14 @@ class Census:
 
 
 def leases_of(storage: BaseStorage) -> int:
-    """Id of the bookkeeping study; it is made where it is missing."""
+    """Return the id of the bookkeeping study; it is made if it is missing."""
     study = optuna.create_study(storage=storage, study_name=LEASES, load_if_exists=True)
-    return int(study._study_id)
+    return study_id_of(study)
 
 
 @cache
 def _machine() -> str:
-    """Boot and process-id space; "?" where the system does not say."""
+    """Return boot and process-id space; "?" if the system does not say."""
     try:
         boot = _BOOT_ID.read_text(encoding="ascii").strip()[:8]
         space = str(_PID_SPACE.readlink()).strip("pid:[]")
@@ -221,7 +222,7 @@ def _machine() -> str:
 
 
 def _started(pid: int) -> str | None:
-    """When the process began, in ticks since boot; None where there is none, or only a zombie."""
+    """Return the process's start in ticks since boot; None if there is none, or only a zombie."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:

@@ -1,4 +1,4 @@
-"""What a study holds, read again and again at little cost: ended trials are looked at once."""
+"""A view of a study is read again and again at little cost: ended trials are looked at once."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class StudyView:
         """Measurements by trial number; those noted since the last reading come last."""
 
     def read(self) -> list[FrozenTrial]:
-        """All trials, by number. Must not be changed."""
+        """Return all trials, by number. They must not be changed."""
         self._trials = self._study.get_trials(deepcopy=False)
         self._is_open = []
         ended = []
@@ -83,11 +83,11 @@ class StudyView:
 
     @property
     def taken(self) -> Collection[AnyConfig]:
-        """See ``record.taken_configs``."""
+        """Configs that must not be asked again: see ``trial_record.taken_configs``."""
         return self._ended.keys() | self._in_work.keys()
 
     def holder(self, config: AnyConfig) -> float:
-        """The lowest number of a trial that keeps others from a config; infinite for none."""
+        """Return the lowest number of a trial that takes a config; infinite for none."""
         numbers = (self._ended.get(config, math.inf), self._in_work.get(config, math.inf))
         return min(numbers)
 
@@ -109,7 +109,7 @@ class StudyView:
 
 
 def _holders(trials: Iterable[FrozenTrial]) -> dict[AnyConfig, int]:
-    """Config → the lowest number of those trials that take it."""
+    """Return config → the lowest number of those trials that take it."""
     held: dict[AnyConfig, int] = {}
     for trial in trials:
         for config in taken_configs([trial]):

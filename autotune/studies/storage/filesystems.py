@@ -1,4 +1,4 @@
-"""Which file system a path lies on, and whether SQLite may be trusted there."""
+"""The file systems on which SQLite cannot be trusted, and finding out a path's own."""
 
 from __future__ import annotations
 
@@ -52,13 +52,13 @@ _NETWORK_FUSE = frozenset(
         "vmhgfs-fuse",
     )
 )
-"""The same as ``fuse.NAME``; other FUSE file systems (``fuseblk``, ``fuse.mergerfs``) are local."""
+"""Network file systems as ``fuse.NAME``; others (``fuseblk``, ``fuse.mergerfs``) are local."""
 _MOUNTS = Path("/proc/self/mountinfo")
 _ESCAPE = re.compile(r"\\([0-7]{3})")
 
 
 def network_disk(path: Path, mounts: Path = _MOUNTS) -> str | None:
-    """The file system's type where it is one of a network; None for local and unknown ones.
+    """Return the file system's type if it is one of a network; None for local and unknown ones.
 
     ``mounts`` has the format of ``/proc/self/mountinfo`` (proc_pid_mountinfo(5)).
     """
@@ -78,7 +78,7 @@ def _is_network(kind: str) -> bool:
 
 
 def _mounted(text: str) -> Iterator[tuple[Path, str]]:
-    """Mount point and type of every line; lines of another form are passed over."""
+    """Yield mount point and type of every line; lines of another form are passed over."""
     for line in text.splitlines():
         left, dash, right = line.partition(" - ")
         fields, kinds = left.split(), right.split()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.study import Study
+from optuna.study._frozen import FrozenStudy
 from optuna.trial import FrozenTrial, Trial
 
-from autotune.studies.storage.journal_transactions import JournalTransactions
+from autotune.studies.storage.journal import JournalTransactions
 from autotune.studies.storage.rdb_transactions import RdbTransactions
 from autotune.studies.storage.transactions import TrialTransactions
 
@@ -16,7 +17,7 @@ def storage_of(study: Study) -> BaseStorage:
     return study._storage
 
 
-def study_id_of(study: Study) -> int:
+def study_id_of(study: Study | FrozenStudy) -> int:
     """Return the study's id in its storage."""
     return study._study_id
 
@@ -27,7 +28,7 @@ def trial_id_of(trial: FrozenTrial | Trial) -> int:
 
 
 def transactions_of(study: Study) -> TrialTransactions:
-    """Return what writes into the study's storage: by SQL into a database, else by plain calls."""
+    """Return the writer into the study's storage: by SQL into a database, else by plain calls."""
     storage = study._storage
     database = getattr(storage, "_backend", storage)  # Optuna puts a cache before a database
     if isinstance(database, RDBStorage):

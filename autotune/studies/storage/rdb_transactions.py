@@ -23,6 +23,15 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from autotune.spec.config import config_from_keys
+from autotune.studies.storage.tables import (
+    ATTR,
+    PARAM,
+    STEP,
+    STUDY,
+    SYSTEM,
+    TRIAL,
+    VALUE,
+)
 from autotune.studies.storage.transactions import (
     FIXED,
     WORKER,
@@ -39,28 +48,20 @@ from autotune.studies.storage.transactions import (
     standing_ones,
 )
 
-_STUDY: Any = models.StudyModel.__table__
-_TRIAL: Any = models.TrialModel.__table__
-_VALUE: Any = models.TrialValueModel.__table__
-_PARAM: Any = models.TrialParamModel.__table__
-_ATTR: Any = models.TrialUserAttributeModel.__table__
-_SYSTEM: Any = models.TrialSystemAttributeModel.__table__
-_STEP: Any = models.TrialIntermediateValueModel.__table__
-
 _LOCK = (
-    sa.select(_STUDY.c.study_id).where(_STUDY.c.study_id == sa.bindparam("study")).with_for_update()
+    sa.select(STUDY.c.study_id).where(STUDY.c.study_id == sa.bindparam("study")).with_for_update()
 )
-_INSERT = sa.insert(_TRIAL)
+_INSERT = sa.insert(TRIAL)
 _BEFORE = sa.select(sa.func.count()).where(
-    _TRIAL.c.study_id == sa.bindparam("study"), _TRIAL.c.trial_id < sa.bindparam("trial")
+    TRIAL.c.study_id == sa.bindparam("study"), TRIAL.c.trial_id < sa.bindparam("trial")
 )
 _NUMBER = (
-    sa.update(_TRIAL)
-    .where(_TRIAL.c.trial_id == sa.bindparam("trial"))
+    sa.update(TRIAL)
+    .where(TRIAL.c.trial_id == sa.bindparam("trial"))
     .values(number=sa.bindparam("its_number"))
 )
-_MOVE = sa.update(_TRIAL).where(
-    _TRIAL.c.trial_id == sa.bindparam("trial"), _TRIAL.c.state == sa.bindparam("old")
+_MOVE = sa.update(TRIAL).where(
+    TRIAL.c.trial_id == sa.bindparam("trial"), TRIAL.c.state == sa.bindparam("old")
 )
 _START = _MOVE.values(state=sa.bindparam("new"), datetime_start=sa.bindparam("now"))
 _END = _MOVE.values(state=sa.bindparam("new"), datetime_complete=sa.bindparam("now"))
@@ -106,8 +107,8 @@ class RdbTransactions:
             params, trial_id = trial.system_attrs[FIXED], trial._trial_id
             with self.database.engine.begin() as connection:
                 if _move(connection, trial_id, TrialState.WAITING, TrialState.RUNNING):
-                    _write(connection, _PARAM, _param_rows(trial_id, params, distributions))
-                    _write(connection, _ATTR, _attr_rows(trial_id, {WORKER: worker}))
+                    _write(connection, PARAM, _param_rows(trial_id, params, distributions))
+                    _write(connection, ATTR, _attr_rows(trial_id, {WORKER: worker}))
                     asked.append(asked_of(params, trial_id, trial.number))
         return standing_ones(self, asked, stand)
 
@@ -144,12 +145,12 @@ class RdbTransactions:
     def tallies(self, studies: Collection[Study]) -> list[Tally]:
         """See ``TrialTransactions``. Takes two queries, however many trials there are."""
         ids = [study._study_id for study in studies]
-        state = sa.select(_TRIAL.c.study_id, _TRIAL.c.state, sa.func.count())
-        state = state.where(_TRIAL.c.study_id.in_(ids)).group_by(_TRIAL.c.study_id, _TRIAL.c.state)
-        of_worker = sa.and_(_ATTR.c.trial_id == _TRIAL.c.trial_id, _ATTR.c.key == WORKER)
-        worker = sa.select(_TRIAL.c.study_id, _ATTR.c.value_json).distinct()
-        worker = worker.outerjoin(_ATTR, of_worker)
-        worker = worker.where(_TRIAL.c.study_id.in_(ids), _TRIAL.c.state == TrialState.RUNNING)
+        state = sa.select(TRIAL.c.study_id, TRIAL.c.state, sa.func.count())
+        state = state.where(TRIAL.c.study_id.in_(ids)).group_by(TRIAL.c.study_id, TRIAL.c.state)
+        of_worker = sa.and_(ATTR.c.trial_id == TRIAL.c.trial_id, ATTR.c.key == WORKER)
+        worker = sa.select(TRIAL.c.study_id, ATTR.c.value_json).distinct()
+        worker = worker.outerjoin(ATTR, of_worker)
+        worker = worker.where(TRIAL.c.study_id.in_(ids), TRIAL.c.state == TrialState.RUNNING)
         with self.database.engine.connect() as connection:
             counts = {(row[0], row[1]): row[2] for row in connection.execute(state)}
             at_work: dict[int, set[str]] = {}
@@ -194,11 +195,11 @@ def _insert(
     count = connection.execute(_BEFORE, {"study": study_id, "trial": ids[0]}).scalar_one()
     places = [(trial_id, count + i) for i, trial_id in enumerate(ids)]
     connection.execute(_NUMBER, [{"trial": i, "its_number": number} for i, number in places])
-    rows: dict[Any, list[dict[str, Any]]] = {_PARAM: [], _ATTR: [], _SYSTEM: []}
+    rows: dict[Any, list[dict[str, Any]]] = {PARAM: [], ATTR: [], SYSTEM: []}
     for trial_id, trial in zip(ids, templates, strict=True):
-        rows[_PARAM] += _param_rows(trial_id, trial.params, trial.distributions)
-        rows[_ATTR] += _attr_rows(trial_id, trial.user_attrs)
-        rows[_SYSTEM] += _attr_rows(trial_id, trial.system_attrs)
+        rows[PARAM] += _param_rows(trial_id, trial.params, trial.distributions)
+        rows[ATTR] += _attr_rows(trial_id, trial.user_attrs)
+        rows[SYSTEM] += _attr_rows(trial_id, trial.system_attrs)
     for table, values in rows.items():
         _write(connection, table, values)
     return places
@@ -239,7 +240,7 @@ def _insert_ends(connection: sa.Connection, ends: Sequence[TrialEnd]) -> None:
         for end in valued
         if end.state == TrialState.PRUNED
     ]
-    for table, rows in ((_ATTR, attrs), (_VALUE, values), (_STEP, steps)):
+    for table, rows in ((ATTR, attrs), (VALUE, values), (STEP, steps)):
         _write(connection, table, rows)
 
 

@@ -30,7 +30,7 @@ RECOVER = "go on with a backup, or save what is there by 'sqlite3 FILE .recover'
 """Advice about a damaged SQLite file."""
 
 PATIENCE_S = 180.0
-"""How long a step is tried again. SQLite waits a minute for a lock by itself each time."""
+"""Seconds for which a step is tried again. SQLite waits a minute for a lock by itself each time."""
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.1, 3.0
 _SAY_AFTER_S = 5.0
 

@@ -35,7 +35,7 @@ class Schema(enum.Enum):
 
 
 def schema_of(engine: sa.Engine) -> Schema:
-    """Look without changing anything. Raises SQLAlchemyError if that is impossible."""
+    """Look for Optuna's tables and change nothing. Raises SQLAlchemyError if that is impossible."""
     with engine.connect() as connection:
         tables = set(sa.inspect(connection).get_table_names())
         if "alembic_version" in tables and _first(connection, "SELECT version_num FROM {}"):

@@ -1,7 +1,7 @@
-"""A storage at a glance: a handful of queries, however many trials, while others write to it.
+"""A storage's studies in a handful of queries, however many trials, while others write to it.
 
-``store.stored_studies`` reads every trial with all that hangs on it: from a database that takes
-tens of seconds at 10,000 trials. A journal or a gRPC server can be read in no other way.
+``study_record.stored_studies`` reads every trial with all of its rows: from a database that takes
+tens of seconds at 10,000 trials. A journal can be read in no other way.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from typing import Any
 import sqlalchemy as sa
 from optuna.distributions import json_to_distribution
 from optuna.storages import BaseStorage
-from optuna.storages._rdb import models
 from optuna.trial import TrialState
 
 from autotune.spec.config import AnyConfig, config_from_keys
@@ -22,6 +21,7 @@ from autotune.studies.key import StudyKey
 from autotune.studies.outcome import Outcome
 from autotune.studies.selection.finalists import Finalist
 from autotune.studies.selection.robust import Robust
+from autotune.studies.storage.tables import ATTR, PARAM, STUDY, STUDY_ATTR, TRIAL, VALUE
 from autotune.studies.study_record import StoredStudy, StudyAttributes, check_layout, stored_studies
 from autotune.studies.trial_record import (
     MEASURED,
@@ -34,14 +34,7 @@ from autotune.studies.trial_record import (
 )
 
 Source = sa.Engine | BaseStorage
-"""What ``storage.reading`` gives."""
-
-_TRIAL: Any = models.TrialModel.__table__
-_VALUE: Any = models.TrialValueModel.__table__
-_PARAM: Any = models.TrialParamModel.__table__
-_ATTR: Any = models.TrialUserAttributeModel.__table__
-_STUDY: Any = models.StudyModel.__table__
-_STUDY_ATTR: Any = models.StudyUserAttributeModel.__table__
+"""A storage as ``open.reading`` opens it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +45,7 @@ class StudySummary:
     attrs: StudyAttributes
     measured: int
     best_us: float | None
-    """Of the trials that were measured to the end."""
+    """The lowest time of the trials that were measured to the end."""
     outcomes: Mapping[str, int]
 
     @property
@@ -62,9 +55,9 @@ class StudySummary:
 
 
 def study_summaries(source: Source) -> list[StudySummary]:
-    """Every study of ours, by name; the same that ``stored_studies`` finds."""
+    """Return every study of ours, by name; the same that ``stored_studies`` finds."""
     if isinstance(source, BaseStorage):
-        return [_glance(study) for study in stored_studies(source)]
+        return [_summary(study) for study in stored_studies(source)]
     with source.connect() as connection:
         studies = _studies(connection)
         counts = _counts(connection)
@@ -100,7 +93,7 @@ class MeasuredStudy:
 
 
 def measured_studies(source: Source) -> list[MeasuredStudy]:
-    """As ``study_summaries``, with what ``record.measured`` finds in each."""
+    """Return every study of ours, by name, with what ``trial_record.measured`` finds in each."""
     if isinstance(source, BaseStorage):
         return [
             MeasuredStudy(study.name, study.key, study.attrs, study.measured)
@@ -126,7 +119,7 @@ def measured_studies(source: Source) -> list[MeasuredStudy]:
     ]
 
 
-def _glance(study: StoredStudy) -> StudySummary:
+def _summary(study: StoredStudy) -> StudySummary:
     best = best_of(study.measured)
     us = best.geomean_us if best else None
     return StudySummary(
@@ -136,21 +129,21 @@ def _glance(study: StoredStudy) -> StudySummary:
 
 def _told(connection: sa.Connection) -> Iterable[Any]:
     """Study, trial id, number, value, outcome and samples of trials of ours that brought some."""
-    outcome, samples = _ATTR.alias("outcome"), _ATTR.alias("samples")
+    outcome, samples = ATTR.alias("outcome"), ATTR.alias("samples")
     query = (
         sa.select(
-            _TRIAL.c.study_id,
-            _TRIAL.c.trial_id,
-            _TRIAL.c.number,
-            _VALUE.c.value,
+            TRIAL.c.study_id,
+            TRIAL.c.trial_id,
+            TRIAL.c.number,
+            VALUE.c.value,
             outcome.c.value_json,
             samples.c.value_json,
         )
-        .join(_VALUE, _VALUE.c.trial_id == _TRIAL.c.trial_id)
+        .join(VALUE, VALUE.c.trial_id == TRIAL.c.trial_id)
         .join(outcome, _of_trial(outcome, OUTCOME))
         .join(samples, _of_trial(samples, SAMPLES_US))
-        .where(_TRIAL.c.state.in_(MEASURED))
-        .order_by(_TRIAL.c.trial_id)
+        .where(TRIAL.c.state.in_(MEASURED))
+        .order_by(TRIAL.c.trial_id)
     )
     return connection.execute(query)
 
@@ -158,7 +151,7 @@ def _told(connection: sa.Connection) -> Iterable[Any]:
 def _params(connection: sa.Connection) -> dict[int, dict[str, int]]:
     """Trial id → parameters."""
     query = sa.select(
-        _PARAM.c.trial_id, _PARAM.c.param_name, _PARAM.c.param_value, _PARAM.c.distribution_json
+        PARAM.c.trial_id, PARAM.c.param_name, PARAM.c.param_value, PARAM.c.distribution_json
     )
     choices: dict[str, Sequence[Any]] = {}
     params: dict[int, dict[str, int]] = {}
@@ -179,11 +172,11 @@ def _studies(connection: sa.Connection) -> dict[int, tuple[str, StudyAttributes]
     """Study id → name and user attributes, by name."""
     attrs: dict[int, dict[str, Any]] = {}
     for study_id, name, text in connection.execute(
-        sa.select(_STUDY_ATTR.c.study_id, _STUDY_ATTR.c.key, _STUDY_ATTR.c.value_json)
+        sa.select(STUDY_ATTR.c.study_id, STUDY_ATTR.c.key, STUDY_ATTR.c.value_json)
     ):
         attrs.setdefault(study_id, {})[name] = json.loads(text)
     names = connection.execute(
-        sa.select(_STUDY.c.study_id, _STUDY.c.study_name).order_by(_STUDY.c.study_name)
+        sa.select(STUDY.c.study_id, STUDY.c.study_name).order_by(STUDY.c.study_name)
     )
     found = {study_id: (name, StudyAttributes(attrs.get(study_id, {}))) for study_id, name in names}
     for name, values in found.values():
@@ -192,13 +185,13 @@ def _studies(connection: sa.Connection) -> dict[int, tuple[str, StudyAttributes]
 
 
 def _counts(connection: sa.Connection) -> dict[int, list[_Count]]:
-    outcome, samples = _ATTR.alias("outcome"), _ATTR.alias("samples")
+    outcome, samples = ATTR.alias("outcome"), ATTR.alias("samples")
     has = samples.c.trial_id.is_not(None)
     query = (
-        sa.select(_TRIAL.c.study_id, _TRIAL.c.state, outcome.c.value_json, has, sa.func.count())
+        sa.select(TRIAL.c.study_id, TRIAL.c.state, outcome.c.value_json, has, sa.func.count())
         .outerjoin(outcome, _of_trial(outcome, OUTCOME))
         .outerjoin(samples, _of_trial(samples, SAMPLES_US))
-        .group_by(_TRIAL.c.study_id, _TRIAL.c.state, outcome.c.value_json, has)
+        .group_by(TRIAL.c.study_id, TRIAL.c.state, outcome.c.value_json, has)
     )
     counts: dict[int, list[_Count]] = {}
     for study_id, state, word, there, count in connection.execute(query):
@@ -210,18 +203,18 @@ def _counts(connection: sa.Connection) -> dict[int, list[_Count]]:
 def _best(connection: sa.Connection) -> dict[int, float]:
     """Study id → smallest value of a complete trial."""
     query = (
-        sa.select(_TRIAL.c.study_id, sa.func.min(_VALUE.c.value))
-        .join(_VALUE, _VALUE.c.trial_id == _TRIAL.c.trial_id)
-        .join(_ATTR, _of_trial(_ATTR, OUTCOME))
+        sa.select(TRIAL.c.study_id, sa.func.min(VALUE.c.value))
+        .join(VALUE, VALUE.c.trial_id == TRIAL.c.trial_id)
+        .join(ATTR, _of_trial(ATTR, OUTCOME))
         .where(
-            _TRIAL.c.state == TrialState.COMPLETE,
-            _ATTR.c.value_json == json.dumps(Outcome.OK.value),
+            TRIAL.c.state == TrialState.COMPLETE,
+            ATTR.c.value_json == json.dumps(Outcome.OK.value),
         )
-        .group_by(_TRIAL.c.study_id)
+        .group_by(TRIAL.c.study_id)
     )
     rows = connection.execute(query).all()
     return {row[0]: row[1] for row in rows}
 
 
 def _of_trial(table: Any, key: str) -> sa.ColumnElement[bool]:
-    return sa.and_(table.c.trial_id == _TRIAL.c.trial_id, table.c.key == key)
+    return sa.and_(table.c.trial_id == TRIAL.c.trial_id, table.c.key == key)

@@ -67,7 +67,7 @@ def all_stand(tickets: Sequence[Ticket]) -> list[bool]:
 
 
 class TrialTransactions(Protocol):
-    """What workers write into a storage that they share."""
+    """A writer of trials into a storage that workers share."""
 
     @property
     def signs_at_once(self) -> bool:

@@ -22,7 +22,7 @@ from autotune.report.dashboard.note_writer import NoteWriter, refresh_notes
 from autotune.report.dashboard.notes import NotedStudy
 from autotune.report.terminal.run_display import PlainDisplay
 from autotune.studies.outcome import TrialResult
-from autotune.studies.storage.backup import back_up
+from autotune.studies.storage.maintenance import back_up
 from autotune.studies.storage.open import open_storage
 from autotune.tune.session import run
 from autotune.tune.tuning_study import TuningStudy

@@ -1,4 +1,4 @@
-"""A glance says the same as reading every trial."""
+"""A summary says the same as reading every trial."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from autotune.spec.problem import Problem
 from autotune.studies.key import StudyKey
 from autotune.studies.outcome import Outcome, TrialResult
 from autotune.studies.space import Space
-from autotune.studies.storage import summaries as glance_module
+from autotune.studies.storage import summaries as summaries_module
 from autotune.studies.storage.open import open_storage, reading
 from autotune.studies.storage.summaries import measured_studies, study_summaries
 from autotune.studies.study_record import open_study, stored_studies
@@ -56,13 +56,13 @@ def test_counts_and_best_are_those_of_the_trials(storage: str) -> None:
     with reading(storage) as engine:
         seen = study_summaries(engine)
     assert [g.name for g in seen] == [s.name for s in whole]
-    for glance, study in zip(seen, whole, strict=True):
+    for summary, study in zip(seen, whole, strict=True):
         times = [entry.geomean_us for entry in study.measured if entry.complete]
-        assert glance.outcomes == outcome_counts(study.trials)
-        assert glance.measured == len(study.measured)
-        assert glance.best_us == min(times, default=None)
-        assert glance.is_finished == study.is_finished
-        assert glance.attrs == study.attrs
+        assert summary.outcomes == outcome_counts(study.trials)
+        assert summary.measured == len(study.measured)
+        assert summary.best_us == min(times, default=None)
+        assert summary.is_finished == study.is_finished
+        assert summary.attrs == study.attrs
 
 
 def test_measurements_are_those_of_the_trials(storage: str) -> None:
@@ -92,7 +92,7 @@ def test_a_measurement_that_comes_meanwhile_does_no_harm(
     left = [ask(study, _SPACE)]
 
     def then_told(query: str) -> None:
-        whole = getattr(glance_module, query)
+        whole = getattr(summaries_module, query)
 
         def asked(connection: object) -> object:
             found = list(whole(connection)) if query == "_told" else whole(connection)
@@ -101,7 +101,7 @@ def test_a_measurement_that_comes_meanwhile_does_no_harm(
                 tell(study, ask(study, _SPACE), _RESULTS[0], default_us=6.0)
             return found
 
-        monkeypatch.setattr(glance_module, query, asked)
+        monkeypatch.setattr(summaries_module, query, asked)
 
     then_told("_told")
     then_told("_params")

@@ -10,7 +10,7 @@ from optuna.storages import RDBStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from autotune.studies.storage import fast_rdb
+from autotune.studies.storage import database as database_module
 from autotune.studies.storage.open import open_storage
 
 
@@ -50,7 +50,7 @@ def _plain(trial: FrozenTrial) -> str:
 def test_it_reads_what_optuna_reads(
     study: Study, database: str, many: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fast_rdb, "_MANY", many)
+    monkeypatch.setattr(database_module, "_MANY", many)
     ours, theirs = open_storage(database, create=False), RDBStorage(database)
     for frozen in theirs.get_all_studies():
         expected = theirs.get_all_trials(frozen._study_id)

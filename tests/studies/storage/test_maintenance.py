@@ -21,7 +21,7 @@ from autotune.cli import run_command_line
 from autotune.studies.storage.open import close_storage, open_storage
 
 Command = Callable[..., tuple[int, Any, str]]
-_OLD = Path(__file__).parents[1] / "studies" / "storage" / "optuna_3_1.sql"
+_OLD = Path(__file__).with_name("optuna_3_1.sql")
 
 
 @pytest.fixture
