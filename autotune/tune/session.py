@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 
 from optuna.trial import TrialState
 
@@ -29,25 +30,24 @@ from autotune.tune.compile_service.pool import (
     default_jobs,
 )
 from autotune.tune.engine_output import Result, write_files
-from autotune.tune.jobs import Job, files_dir, jobs_of, model_shape
-from autotune.tune.observer import RunObserver
+from autotune.tune.jobs import files_dir, jobs_of, model_shape
+from autotune.tune.observer import RunMonitor, RunObserver
 from autotune.tune.open_studies import open_studies, plan_study
 from autotune.tune.processes.signals import Interrupt
-from autotune.tune.tuning_study import StudyPlan, TuningStudy
+from autotune.tune.tuning_study import TuningStudy
 from autotune.tune.workers.launcher import Launcher
-from autotune.tune.workers.monitor import RunMonitor
 from autotune.tune.workers.supervisor import WorkerSupervisor
 
 _log = logging.getLogger(__name__)
 LOCAL = Launcher()
 _WRITE_S = 10.0
-"""How old engine files may get while studies are searched abreast: what a run that is killed
-leaves."""
+"""Age that engine files may reach while studies are searched round-robin: a run that is killed
+leaves them."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunReport:
-    """How a run ended."""
+    """The end of a run, summed up."""
 
     device: Device
     results: tuple[Result, ...]
@@ -63,7 +63,7 @@ class RunReport:
     busy: float | None = None
     """Share of the time in which the devices verified and timed; None where nothing was."""
     ahead: PoolSpent | None = None
-    """What was compiled ahead of the devices; None without a compile pool."""
+    """Compiles ahead of the devices; None without a compile pool."""
 
 
 def run(
@@ -74,64 +74,130 @@ def run(
     Other runs on the same storage, here or elsewhere, join the same work. Engine files are written
     every few seconds, and at the end. Raises AutotuneError for what the user can mend.
     """
-    began = time.monotonic()
-    shape = model_shape(settings.model)
-    jobs = jobs_of(shape, settings.model, settings.engines, settings.kernel)
-    level = _log.getEffectiveLevel()
-    with ExitStack() as stack:
-        interrupt = stack.enter_context(Interrupt())
-        pool = CompilePool()
-        stack.callback(pool.close)
-        specs, start = stack.enter_context(launcher.specs(settings, storage_url, level, pool))
-        _check_output(settings.output_dir)
-        storage = open_storage(storage_url, create=True)
-        stack.callback(storage.remove_session)
-        supervisor = WorkerSupervisor(specs, start)
-        stack.callback(supervisor.close)
-        device = supervisor.ready()
-        if launcher.is_local:
-            _start_pool(pool, device, settings, len(specs))
-        plans = _plans(supervisor, jobs, device, settings)
-        studies, history = retry_storage(
-            lambda: open_studies(storage, plans, settings), is_hurried=lambda: interrupt.requested
-        )
-        before = sum(len(study.entries) for study in studies)
+    with _Session(settings, storage_url, observers, launcher) as session:
+        session.search()
+        session.measure_finals()
+        session.writer.write()
+    return session.report()
 
-        def close(kind: type[BaseException] | None, *_: object) -> None:
-            for observer in observers:
-                observer.close(lambda: kind is not None or interrupt.requested)
 
-        stack.push(close)
-        for observer in observers:
-            observer.started(shape, device, studies, history)
-        writer = _Writer(studies, files_dir(settings.output_dir, device))
-        seconds = None if settings.timeout_s is None else began + settings.timeout_s
-        supervisor.begin(plans, settings, None if seconds is None else seconds - time.monotonic())
-        if pool.spent is not None:
-            _prefetch(pool, studies)
-        monitor = RunMonitor(studies, [*observers, writer])
-        monitor.work(supervisor, interrupt)
-        for study in studies:
+class _Session:
+    """The workers, the storage and the studies of a run, held from its start to its end. Whatever
+    was opened is closed in reverse order, also where opening the next thing fails."""
+
+    def __init__(
+        self,
+        settings: RunSettings,
+        storage_url: str,
+        observers: Sequence[RunObserver],
+        launcher: Launcher,
+    ) -> None:
+        self._began = time.monotonic()
+        self._settings, self._observers = settings, observers
+        self._storage_url, self._launcher = storage_url, launcher
+        self._shape = model_shape(settings.model)
+        self._jobs = jobs_of(self._shape, settings.model, settings.engines, settings.kernel)
+        self._interrupt = Interrupt()
+        self._stack = ExitStack()
+
+    def __enter__(self) -> _Session:
+        with self._stack as stack:
+            stack.enter_context(self._interrupt)
+            self._start_workers(stack)
+            self._open_studies()
+            stack.push(self._close_observers)
+            for observer in self._observers:
+                observer.started(self._shape, self._device, self._studies, self._history)
+            self.writer = _Writer(self._studies, files_dir(self._settings.output_dir, self._device))
+            self._monitor = RunMonitor(self._studies, [*self._observers, self.writer])
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stack.__exit__(kind, error, trace)
+
+    def search(self) -> None:
+        """Have the workers search until nothing is left, time is over, or the user interrupts."""
+        timeout_s = self._settings.timeout_s
+        left = None if timeout_s is None else self._began + timeout_s - time.monotonic()
+        self._supervisor.begin(self._plans, self._settings, left)
+        if self._pool.spent is not None:
+            _prefetch(self._pool, self._studies)
+        self._monitor.search(self._supervisor, self._interrupt)
+        for study in self._studies:
             retry_storage(study.refresh)
-        if not interrupt.requested:
-            monitor.settle(supervisor, interrupt)
-        files = writer.write()
-    return RunReport(
-        device=device,
-        results=tuple(writer.results()),
-        files=tuple(files),
-        failed={u.optuna_study.study_name: _why_failed(u) for u in studies if u.best_us is None},
-        measured=sum(len(study.entries) for study in studies) - before,
-        interrupted=interrupt.requested,
-        unfinished=sum(u.end is None and len(u.entries) < u.target for u in studies),
-        seconds=time.monotonic() - began,
-        busy=monitor.busy,
-        ahead=pool.spent,
-    )
+
+    def measure_finals(self) -> None:
+        """Have the workers measure every study's finalists again, unless the user interrupted."""
+        if not self._interrupt.requested:
+            self._monitor.measure_finals(self._supervisor, self._interrupt)
+
+    def report(self) -> RunReport:
+        """Sum up the run, once it is closed."""
+        studies, writer = self._studies, self.writer
+        return RunReport(
+            device=self._device,
+            results=tuple(writer.results()),
+            files=writer.files,
+            failed={
+                study.key.study_name: study.ended or "nothing was measured yet"
+                for study in studies
+                if study.best_us is None
+            },
+            measured=sum(len(study.entries) for study in studies) - self._measured_before,
+            interrupted=self._interrupt.requested,
+            unfinished=sum(s.end is None and len(s.entries) < s.target for s in studies),
+            seconds=time.monotonic() - self._began,
+            busy=self._monitor.busy,
+            ahead=self._pool.spent,
+        )
+
+    def _start_workers(self, stack: ExitStack) -> None:
+        """Start the workers, and what compiles for them, and wait for their device."""
+        settings, launcher, level = self._settings, self._launcher, _log.getEffectiveLevel()
+        self._pool = CompilePool()
+        stack.callback(self._pool.close)
+        specs, start = stack.enter_context(
+            launcher.specs(settings, self._storage_url, level, self._pool)
+        )
+        _check_output(settings.output_dir)
+        self._storage = open_storage(self._storage_url, create=True)
+        stack.callback(self._storage.remove_session)
+        self._supervisor = WorkerSupervisor(specs, start)
+        stack.callback(self._supervisor.close)
+        self._device = self._supervisor.ready()
+        if launcher.is_local:
+            _start_pool(self._pool, self._device, settings, len(specs))
+
+    def _open_studies(self) -> None:
+        """Plan a study for each job as the device describes its space, and open them."""
+        settings = self._settings
+        spaces = self._supervisor.describe([job.problem for job in self._jobs])
+        self._plans = [
+            plan_study(job, self._device, space, prior_us, settings.output_dir)
+            for job, (space, prior_us) in zip(self._jobs, spaces, strict=True)
+        ]
+        self._studies, self._history = retry_storage(
+            lambda: open_studies(self._storage, self._plans, settings),
+            is_hurried=lambda: self._interrupt.requested,
+        )
+        self._measured_before = sum(len(study.entries) for study in self._studies)
+
+    def _close_observers(self, kind: type[BaseException] | None, *_: object) -> None:
+        for observer in self._observers:
+            observer.close(lambda: kind is not None or self._interrupt.requested)
 
 
 class _Writer(RunObserver):
     """Keeps the engine files about as good as the studies are."""
+
+    files: tuple[WrittenFile, ...] = ()
+    """The files as they were written last."""
 
     def __init__(self, studies: Sequence[TuningStudy], output_dir: Path) -> None:
         self._studies = studies
@@ -142,8 +208,8 @@ class _Writer(RunObserver):
     def results(self) -> list[Result]:
         return [result for study in self._studies for result in study.results()]
 
-    def write(self) -> list[WrittenFile]:
-        return write_files(self.results(), self._output_dir)
+    def write(self) -> None:
+        self.files = tuple(write_files(self.results(), self._output_dir))
 
     def trial_told(self, study: TuningStudy, result: TrialResult) -> None:
         self._is_old = True
@@ -172,16 +238,6 @@ def _start_pool(pool: CompilePool, device: Device, settings: RunSettings, gpus: 
     pool.start(device.target, jobs, timeout_s=settings.compile_timeout_s, cache=cache)
 
 
-def _plans(
-    supervisor: WorkerSupervisor, jobs: Sequence[Job], device: Device, settings: RunSettings
-) -> list[StudyPlan]:
-    spaces = supervisor.describe([job.problem for job in jobs])
-    return [
-        plan_study(job, device, space, prior_us, settings.output_dir)
-        for job, (space, prior_us) in zip(jobs, spaces, strict=True)
-    ]
-
-
 def _prefetch(pool: CompilePool, studies: Sequence[TuningStudy]) -> None:
     """Have compiled what every study measures first."""
     client = CompileClient[None](pool.connect())
@@ -192,12 +248,8 @@ def _prefetch(pool: CompilePool, studies: Sequence[TuningStudy]) -> None:
     client.close()
 
 
-def _why_failed(study: TuningStudy) -> str:
-    return study.ended or "nothing was measured yet"
-
-
 def _check_output(folder: Path) -> None:
-    """Find out before hours of measuring that nothing can be written."""
+    """Raise EngineFileError, before hours of measuring, where nothing can be written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):

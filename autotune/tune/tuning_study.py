@@ -196,11 +196,14 @@ class TuningStudy:
         whose end the storage does not have yet.
 
         After queueing, the state is found anew: another worker may have queued the same."""
-        state = state_of(self._facts(unwritten))
+        facts = self._facts(unwritten)
+        state = state_of(facts)
+        if isinstance(state, Finished):  # unless something is left to try
+            state = state_of(self._with_candidates(facts))
         if isinstance(state, LastTries | BestHalves):
             self._go_on()
             self._queue(state)
-            state = state_of(replace(self._facts(unwritten), last_tries=(), best_halves=()))
+            state = state_of(self._facts(unwritten))
         if isinstance(state, Searching):
             if self.end is not None:
                 self._go_on()
@@ -228,25 +231,30 @@ class TuningStudy:
 
     def _facts(self, unwritten: int) -> StudyFacts:
         self.view.read()
-        view, entries = self.view, self.entries
-        taken = view.taken
-        pairs = best_pairs(entries)
-        if view.best_halves >= 2 * len(pairs):
-            pairs = []
+        view = self.view
         facts = StudyFacts(
             end=self.end,
-            measured=len(entries),
+            measured=len(self.entries),
             running=len(view.running),
             unwritten=unwritten,
             is_queued=self.is_queued,
             goal=self.goal,
             failures=view.failures,
-            is_exhausted=self.space.is_exhausted(taken),
+            is_exhausted=self.space.is_exhausted(view.taken),
             stop_gain=self.terms.stop_gain,
-            last_tries=_new(last_tries(entries, self.space), self.space, taken),
-            best_halves=_new(pairs, self.space, taken),
         )
         return replace(facts, expected_gain=self._gain(facts))
+
+    def _with_candidates(self, facts: StudyFacts) -> StudyFacts:
+        """Add the untried configs that are worth a measurement before the study ends."""
+        taken, pairs = self.view.taken, best_pairs(self.entries)
+        if self.view.best_halves >= 2 * len(pairs):
+            pairs = []
+        return replace(
+            facts,
+            last_tries=_new(last_tries(self.entries, self.space), self.space, taken),
+            best_halves=_new(pairs, self.space, taken),
+        )
 
     def _gain(self, facts: StudyFacts) -> float:
         """Ask the sampler, which takes long, where its answer counts."""
