@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from autotune.backends.hardware import find_spec
 from autotune.backends.replay.recording_format import read_recording
 from autotune.engines import ENGINES
+from autotune.errors import DeviceError
 from autotune.spec.arrays import Floats
 from autotune.spec.config import Config
 from autotune.spec.device import Device, DeviceKind
@@ -69,8 +71,11 @@ class Recording:
 
 @cache
 def recordings(folder: Path) -> dict[str, Recording]:
-    """Every recording of ``folder``: name → recording."""
-    moe = [r for path in sorted(folder.glob("*.npz")) for r in _fused(path)]
+    """Every recording of ``folder``: name → recording. Foreign .npz files are passed over."""
+    moe: list[Recording] = []
+    for path in sorted(folder.glob("*.npz")):
+        with suppress(DeviceError):
+            moe += _fused(path)
     others = [_kernel_tuner(path) for path in sorted(folder.glob("*.json.gz"))]
     return {recording.name: recording for recording in moe + others}
 

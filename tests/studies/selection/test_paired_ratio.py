@@ -37,7 +37,17 @@ def test_of_several_routings_each_has_its_own_gain() -> None:
     assert found.middle == pytest.approx((0.9 * 0.99) ** 0.5)
 
 
+def test_samples_without_a_partner_do_not_count() -> None:
+    found = ratio([90.0, 91.0, 90.0], [100.0, 100.0, 100.0, 1.0])
+    assert found == ratio([90.0, 91.0, 90.0], [100.0, 100.0, 100.0])
+
+
 def test_two_pairs_of_each_routing_are_needed() -> None:
+    found = ratio([90.0, 99.0], [100.0, 100.0])
+    assert found.middle == pytest.approx((0.9 * 0.99) ** 0.5)
+    assert found.low < 0.9
+    assert found.high > 1
+    assert ratio([90.0, 80.0, 99.0, 70.0], [100.0] * 4, 2).middle < 1
     with pytest.raises(ValueError, match="1 pairs"):
         ratio([1.0], [2.0])
     with pytest.raises(ValueError, match="3 pairs"):

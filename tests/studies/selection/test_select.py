@@ -79,6 +79,7 @@ def test_the_interval_of_a_speed_up_is_given_where_samples_are_enough(make: Make
     timed = [make(DEFAULT, _steady(100)), make(FAST, _noisy(90, 0.01))]
     winner = select_winner(timed, {DEFAULT}, with_interval=True)
     assert winner is not None
+    assert winner == select_winner(timed, {DEFAULT}, 1, with_interval=True)
     assert winner.speedup_interval is not None
     low, high = winner.speedup_interval
     assert 1 < low < 100 / 90 < high < 1.2
@@ -127,7 +128,13 @@ def test_single_samples_are_taken_at_their_word() -> None:
     assert beats(Samples((99.0,)), Samples((100.0,)))
     assert not beats(Samples((100.0,)), Samples((100.0,)))
     assert beats(Samples((99.0, 299.0)), Samples((100.0, 300.0)), 2)
-    assert beats(Samples((99.0, 299.0, 110.0)), Samples((100.0, 300.0, 99.0)), 2) is False
+    assert not beats(Samples((99.0, 299.0, 110.0)), Samples((100.0, 300.0, 99.0)), 2)
+
+
+def test_from_two_samples_of_a_routing_on_noise_counts() -> None:
+    assert not beats(Samples((90.0, 105.0)), Samples((100.0, 100.0)))
+    assert beats(Samples((90.0, 90.5)), Samples((100.0, 100.0)))
+    assert not beats(Samples((90.0, 90.0, 105.0, 105.0)), Samples((100.0,) * 4), 2)
 
 
 LEVEL, PEAKED, BETWEEN, PLAIN = (Config(16, 32, 64, g, 4, 3) for g in range(1, 5))
