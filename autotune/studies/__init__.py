@@ -1,4 +1,16 @@
-"""Optuna studies of MoE launch configs: key, space, outcome, storage, sampling.
+"""Optuna studies of MoE launch configs. Imports neither torch nor triton, so that a dashboard or a
+status command stays light.
 
-Imports neither torch nor triton, so that a dashboard or a status command stays light.
+key.py            what makes two runs share a study
+space.py          the configs that a problem and a device allow, and why not the others
+pairs.py          the same for pairs of configs, one for each GEMM
+outcome.py        what became of a trial (Outcome, TrialResult)
+trial_record.py   a trial in the storage: names of its attributes, writing, reading (Measured)
+trial_io.py       asking, telling, queueing and giving up trials
+study_record.py   a study in the storage: names and types of its attributes; opening, reading
+lifecycle.py      a study's state as a pure function of what is known of it
+search/           samplers, what they learn from, and when a config is given up
+selection/        finalists, and which config wins
+coordination/     trials claimed by one worker each; who is alive; a cached view of a study
+storage/          databases and journals: opening, transactions, summaries, maintenance
 """

@@ -1,0 +1,135 @@
+"""What a study's attributes say, as this version and the one before wrote them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from optuna.study import Study
+
+from autotune.errors import StorageError
+from autotune.spec.config import Config
+from autotune.studies.key import StudyKey
+from autotune.studies.lifecycle import EndReason, StudyEnd
+from autotune.studies.search.samplers import SAMPLERS
+from autotune.studies.selection.finalists import Finalist
+from autotune.studies.selection.robust import Robust
+from autotune.studies.space import Space
+from autotune.studies.storage.open import open_storage
+from autotune.studies.study_record import (
+    LAYOUT,
+    SearchTerms,
+    StudyAttributes,
+    attributes_of,
+    check_layout,
+    open_study,
+    run_attributes,
+    stored_studies,
+    write_best,
+    write_crossings,
+    write_end,
+    write_finalists,
+    write_machine,
+    write_search,
+)
+
+CONFIG = Config(16, 64, 64, 1, 4, 3)
+FINALISTS = [Finalist(CONFIG, (1.0, 2.0, 1.5, 2.5), 2)]
+CROSSING = {"tuned": "uniform", "measured": "zipf:1", "us": 2.0}
+BEFORE: dict[str, Any] = {
+    "model": "m",
+    "engines": ["sglang", "vllm"],
+    "target_trials": 60,
+    "settings": {"sampler": "surrogate", "robust": "worst", "trials": 60},
+    "search": {"sampler": "surrogate", "trials": 60, "stop_gain": 0.003},
+    "finished": "converged: 0.21% expected of the next trial",
+    "finalists": {
+        "measured": 31,
+        "robust": "mean",
+        "rows": [
+            {"config": CONFIG.as_keys(), "samples_us": [1.0, 2.0, 1.5, 2.5], "routings": 2},
+        ],
+    },
+    "across": [CROSSING],
+    "machine": {"Driver": "580"},
+    "M": 64,
+    "layout": 1,
+}
+"""The attributes of a study as the version before wrote them; its key is ``conftest.key``."""
+
+
+@pytest.fixture
+def study(database: str, key: StudyKey, space: Space) -> Study:
+    return open_study(open_storage(database, create=True), key, SAMPLERS["random"](space, 0), {})
+
+
+def test_attributes_of_the_version_before_are_read(key: StudyKey) -> None:
+    attrs = StudyAttributes(BEFORE | {"key": key.as_json()})
+    assert attrs.is_ours
+    assert (attrs.key, attrs.layout, attrs.model, attrs.tokens) == (key, 1, "m", 64)
+    assert (attrs.engines, attrs.target) == (("sglang", "vllm"), 60)
+    assert attrs.end == StudyEnd(EndReason.CONVERGED, "0.21% expected of the next trial")
+    assert attrs.search == SearchTerms("surrogate", 60, 0.003)
+    assert attrs.robust is Robust.WORST
+    assert attrs.finalists(31, Robust.MEAN) == FINALISTS
+    assert attrs.finalists(32, Robust.MEAN) == []  # trials have come since
+    assert attrs.finalists(31, Robust.WORST) == []
+    assert attrs.crossings == [CROSSING]
+    assert attrs.machine == {"Driver": "580"}
+
+
+def test_what_a_study_does_not_say() -> None:
+    attrs = StudyAttributes({})
+    assert not attrs.is_ours
+    assert (attrs.end, attrs.search, attrs.target) == (None, None, 0)
+    assert attrs.robust is Robust.MEAN
+    assert attrs.finalists(0, Robust.MEAN) == []
+    assert not attrs.crossings
+    assert not attrs.machine
+
+
+def test_attributes_are_written_as_the_version_before_wrote_them(study: Study) -> None:
+    end = StudyEnd(EndReason.CONVERGED, "0.21% expected of the next trial")
+    settings = BEFORE["settings"]
+    for name, value in run_attributes("m", ("sglang", "vllm"), settings, 60).items():
+        study.set_user_attr(name, value)
+    write_search(study, SearchTerms("surrogate", 60, 0.003))
+    write_end(study, end)
+    write_finalists(study, FINALISTS, 31, Robust.MEAN)
+    write_crossings(study, [CROSSING])
+    write_machine(study, {"Driver": "580"})
+    written = study.user_attrs
+    assert {name: written[name] for name in BEFORE if name != "M"} == {
+        name: value for name, value in BEFORE.items() if name != "M"
+    }
+    write_end(study, None)
+    assert attributes_of(study).end is None
+    assert study.user_attrs["finished"] == ""
+
+
+def test_people_find_the_best_time_and_its_speedup(study: Study) -> None:
+    write_best(study, 10.004, None)
+    assert study.user_attrs["best_us"] == 10.0
+    assert "speedup" not in study.user_attrs
+    write_best(study, 10.0, 25.0)
+    assert study.user_attrs["default_us"] == 25.0
+    assert study.user_attrs["speedup"] == 2.5
+
+
+@pytest.mark.parametrize(("target", "is_finished"), [(0, True), (1, False)])
+def test_a_study_is_finished_with_its_measurements_or_before(
+    study: Study, database: str, target: int, is_finished: bool
+) -> None:
+    for name, value in run_attributes("m", (), {}, target).items():
+        study.set_user_attr(name, value)
+    [stored] = stored_studies(open_storage(database, create=False))
+    assert stored.is_finished is is_finished
+    write_end(study, StudyEnd(EndReason.EXHAUSTED))
+    [stored] = stored_studies(open_storage(database, create=False))
+    assert stored.is_finished
+
+
+def test_a_newer_layout_is_refused() -> None:
+    check_layout("s", StudyAttributes({"layout": LAYOUT}))
+    with pytest.raises(StorageError, match=r"layout 2; this one knows 1.*Upgrade"):
+        check_layout("s", StudyAttributes({"layout": LAYOUT + 1}))
