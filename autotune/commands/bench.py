@@ -19,7 +19,7 @@ from autotune.spec.config import Config
 from autotune.spec.measurement import Measurement, routing_us, typical_us
 from autotune.studies.outcome import Outcome
 from autotune.tune.comparison.bench import BenchTime, bench, bench_files
-from autotune.tune.comparison.config_files import Entry, Row
+from autotune.tune.comparison.config_files import FilesAtSize, FileTime
 
 _KEYS = ("BLOCK_SIZE_M", "BLOCK_SIZE_N", "BLOCK_SIZE_K", "GROUP_SIZE_M", "num_warps", "num_stages")
 
@@ -76,7 +76,7 @@ def _bench_files(flags: argparse.Namespace, files: list[Path], output: Output) -
     return ExitCode.FAILED if any(row["us"] is None for row in data) else ExitCode.DONE
 
 
-def _file_row(row: Row, entry: Entry, files: list[Path]) -> dict[str, Any]:
+def _file_row(row: FilesAtSize, entry: FileTime, files: list[Path]) -> dict[str, Any]:
     """``file`` is its number; ratios are of times over the first file's."""
     found = entry.ratio
     return {
@@ -99,7 +99,7 @@ def _shown(value: Any) -> Any:
     return {True: "wins", False: ""}[value] if isinstance(value, bool) else value
 
 
-def _summary(rows: list[Row], files: list[Path]) -> list[str]:
+def _summary(rows: list[FilesAtSize], files: list[Path]) -> list[str]:
     """Return a line for each file: how often it wins, and how it stands against the first."""
     lines = []
     for number, path in enumerate(files, 1):

@@ -20,7 +20,8 @@ from autotune.commands.output import Output
 from autotune.errors import UsageError
 from autotune.exit_codes import ExitCode
 from autotune.report.terminal.tables import rows_table
-from autotune.tune.comparison.providers import CompareSettings, Comparison, compare
+from autotune.tune.comparison.compare import CompareSettings, Comparison, compare
+from autotune.tune.comparison.variants import ConfigSources
 
 DEFAULT_SIZES = (1, 2, 3, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192)
 """The ranges of the engines' scripts in one: 1 to 4 (torch.compile), 1 to 512 (vLLM against
@@ -112,11 +113,13 @@ def _settings(flags: argparse.Namespace) -> CompareSettings:
         model=model_settings(flags),
         gpu=gpu,
         providers=tuple(dict.fromkeys(flags.provider)),
-        engines=engine_names(flags),
-        config_files=tuple(
-            _labelled(text, number) for number, text in enumerate(flags.config_file, 1)
+        sources=ConfigSources(
+            engines=engine_names(flags),
+            config_files=tuple(
+                _labelled(text, number) for number, text in enumerate(flags.config_file, 1)
+            ),
+            output_dir=flags.output_dir.absolute(),
         ),
-        output_dir=flags.output_dir.absolute(),
         options=MeasurerOptions(cache_dir=cache_dir(flags), cold_l2=flags.l2 == "cold"),
         run_timeout_s=flags.run_timeout,
     )

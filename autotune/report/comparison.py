@@ -32,8 +32,8 @@ from autotune.report.style import (
     token_axis,
 )
 from autotune.studies.outcome import Outcome
-from autotune.tune.comparison.providers import Comparison, Point
-from autotune.tune.comparison.variants import Line
+from autotune.tune.comparison.compare import Comparison, VariantTime
+from autotune.tune.comparison.variants import Variant
 
 _COLOURS = {
     "autotune": (BLUE, SKY, BLACK),
@@ -50,8 +50,8 @@ _WIDE = 4.0
 PLOT_NAME = "fused-moe-performance"
 """The name that the engines' own scripts give theirs."""
 
-Times = Mapping[Line, Mapping[int, tuple[float, float, float]]]
-"""Line → batch size → (middle, low, high) µs."""
+Times = Mapping[Variant, Mapping[int, tuple[float, float, float]]]
+"""Variant → batch size → (middle, low, high) µs."""
 _HEADER = (
     "batch size",
     "line",
@@ -92,8 +92,8 @@ def write_comparison(comparison: Comparison, folder: Path) -> list[Path]:
 
 def point_rows(comparison: Comparison) -> Iterator[dict[str, Any]]:
     """Yield a row for each point, for ``--json`` and for the file with the details."""
-    for point in comparison.points:
-        yield _row(comparison, point)
+    for time in comparison.times:
+        yield _row(comparison, time)
 
 
 def table_rows(comparison: Comparison) -> list[dict[str, Any]]:
@@ -113,16 +113,16 @@ def table_rows(comparison: Comparison) -> list[dict[str, Any]]:
     ]
 
 
-def _row(comparison: Comparison, point: Point) -> dict[str, Any]:
-    result, quantiles = point.result, point.quantiles_us
+def _row(comparison: Comparison, time: VariantTime) -> dict[str, Any]:
+    result, quantiles = time.result, time.quantiles_us
     middle, low, high = (round(us, 2) for us in quantiles) if quantiles else (None, None, None)
     error = result.relative_error
     return {
-        "batch_size": point.tokens,
-        "line": point.line.name,
-        "provider": point.line.provider,
-        "version": comparison.about[point.line.provider][0],
-        "config": str(point.config) if point.config else None,
+        "batch_size": time.tokens,
+        "line": time.variant.name,
+        "provider": time.variant.provider,
+        "version": comparison.about[time.variant.provider][0],
+        "config": str(time.config) if time.config else None,
         "us": middle,
         "us_low": low,
         "us_high": high,
@@ -137,12 +137,12 @@ def _row(comparison: Comparison, point: Point) -> dict[str, Any]:
 
 def _wide(comparison: Comparison) -> str:
     times = times_of(comparison)
-    sizes = sorted({point.tokens for point in comparison.points})
+    sizes = sorted({time.tokens for time in comparison.times})
     rows = []
     for size in sizes:
         row: dict[str, Any] = {"batch_size": size}
-        for line, by_size in times.items():
-            row[line.name] = f"{by_size[size][0] / 1000:.6f}" if size in by_size else ""
+        for variant, by_size in times.items():
+            row[variant.name] = f"{by_size[size][0] / 1000:.6f}" if size in by_size else ""
         rows.append(row)
     return _csv(rows)
 
@@ -202,20 +202,24 @@ def _cells(row: dict[str, Any]) -> Sequence[object]:
 
 def times_of(comparison: Comparison) -> Times:
     """Return the times of each line; lines without one are left out."""
-    found: dict[Line, dict[int, tuple[float, float, float]]] = {}
-    for line in comparison.lines:
-        own = (point for point in comparison.points if point.line == line)
+    found: dict[Variant, dict[int, tuple[float, float, float]]] = {}
+    for variant in comparison.variants:
+        own = (time for time in comparison.times if time.variant == variant)
         times = {p.tokens: p.quantiles_us for p in own if p.quantiles_us is not None}
         if times:
-            found[line] = times
+            found[variant] = times
     return found
 
 
-def baseline_of(times: Times) -> Line | None:
+def baseline_of(times: Times) -> Variant | None:
     """Return the line that speed-ups are over: an engine as it is, else an engine's default in
     our kernels, else the first line. None where nothing was measured."""
-    own = [line for line in times if line.provider in ENGINE_COLOURS and line.source is None]
-    defaults = [line for line in times if line.name.endswith("default")]
+    own = [
+        variant
+        for variant in times
+        if variant.provider in ENGINE_COLOURS and variant.source is None
+    ]
+    defaults = [variant for variant in times if variant.name.endswith("default")]
     return next(iter([*own, *defaults, *times]), None)
 
 
@@ -232,10 +236,10 @@ def provider_charts(comparison: Comparison) -> Iterator[Picture]:
 
 def _time_chart(comparison: Comparison, times: Times) -> Picture:
     figure, [axes] = axes_row(height=4.6)
-    for line, (colour, dash, marker) in _looks(times):
-        sizes = sorted(times[line])
-        middle, low, high = zip(*(times[line][size] for size in sizes), strict=True)
-        axes.plot(sizes, middle, dash, marker=marker, color=colour, label=line.name)
+    for variant, (colour, dash, marker) in _looks(times):
+        sizes = sorted(times[variant])
+        middle, low, high = zip(*(times[variant][size] for size in sizes), strict=True)
+        axes.plot(sizes, middle, dash, marker=marker, color=colour, label=variant.name)
         axes.fill_between(sizes, low, high, color=colour, alpha=0.18, linewidth=0)
     log_scale(axes)
     axes.set_ylabel("µs")
@@ -249,14 +253,14 @@ def _time_chart(comparison: Comparison, times: Times) -> Picture:
     )
 
 
-def _speedup_chart(times: Times, baseline: Line) -> Picture:
+def _speedup_chart(times: Times, baseline: Variant) -> Picture:
     figure, [axes] = axes_row(height=4.2)
     base, every = times[baseline], [1.0]
-    for line, (colour, dash, marker) in _looks(times):
-        sizes = sorted(set(times[line]) & set(base))
-        ratios = [base[size][0] / times[line][size][0] for size in sizes]
+    for variant, (colour, dash, marker) in _looks(times):
+        sizes = sorted(set(times[variant]) & set(base))
+        ratios = [base[size][0] / times[variant][size][0] for size in sizes]
         every += ratios
-        axes.plot(sizes, ratios, dash, marker=marker, color=colour, label=line.name)
+        axes.plot(sizes, ratios, dash, marker=marker, color=colour, label=variant.name)
     axes.axhline(1, color="black", linewidth=0.9)
     if max(every) > _WIDE * min(every):
         log_scale(axes)
@@ -270,18 +274,18 @@ def _speedup_chart(times: Times, baseline: Line) -> Picture:
     )
 
 
-def _looks(times: Times) -> Iterator[tuple[Line, tuple[str, str, str]]]:
+def _looks(times: Times) -> Iterator[tuple[Variant, tuple[str, str, str]]]:
     """Yield each line with its colour, by provider, and dash, by which lines of one differ."""
     taken: dict[str, Iterator[tuple[str, str]]] = {}
-    for line in times:
-        colours = _COLOURS[line.provider]
+    for variant in times:
+        colours = _COLOURS[variant.provider]
         pairs = cycle([(colour, dash) for dash in _DASHES for colour in colours])
-        colour, dash = next(taken.setdefault(line.provider, pairs))
-        yield line, (colour, dash, _MARKERS.get(line.provider, "x"))
+        colour, dash = next(taken.setdefault(variant.provider, pairs))
+        yield variant, (colour, dash, _MARKERS.get(variant.provider, "x"))
 
 
 def _finish(axes: Axes, times: Times) -> None:
     tokens = {size for by_size in times.values() for size in by_size}
     token_axis(axes, tokens)
-    names: Sequence[str] = [line.name for line in times]
+    names: Sequence[str] = [variant.name for variant in times]
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=min(len(names), 3))

@@ -20,12 +20,12 @@ from autotune.spec.config import Config
 from autotune.spec.measurement import Measurement
 from autotune.spec.problem import Problem
 from autotune.studies.outcome import Outcome, TrialResult
-from autotune.tune.comparison.providers import Comparison, Point
-from autotune.tune.comparison.variants import DefaultOf, Line
+from autotune.tune.comparison.compare import Comparison, VariantTime
+from autotune.tune.comparison.variants import EngineDefault, Variant
 
 PROBLEM = Problem(experts=8, top_k=2, hidden=4096, intermediate=7168, tokens=64)
-OURS = Line("autotune, vLLM default", "autotune", DefaultOf(ENGINES["vllm"]))
-THEIRS, TORCH = Line("vllm", "vllm"), Line("torch", "torch")
+OURS = Variant("autotune, vLLM default", "autotune", EngineDefault(ENGINES["vllm"]))
+THEIRS, TORCH = Variant("vllm", "vllm"), Variant("torch", "torch")
 TILES = Config(16, 64, 64, 1)
 
 
@@ -36,8 +36,8 @@ def _ok(*samples_us: float) -> TrialResult:
 WRONG = TrialResult(Outcome.WRONG_RESULT, reason="relative error 3", relative_error=3.0)
 
 
-def _comparison(*points: Point) -> Comparison:
-    lines = tuple(dict.fromkeys(point.line for point in points))
+def _comparison(*points: VariantTime) -> Comparison:
+    lines = tuple(dict.fromkeys(point.variant for point in points))
     about = {line.provider: (f"{line.provider} 1.0", "does it") for line in lines}
     return Comparison(
         "Some/Model", PROBLEM, None, lines, points, {"sglang": "absent"}, False, about
@@ -45,16 +45,16 @@ def _comparison(*points: Point) -> Comparison:
 
 
 BOTH = _comparison(
-    Point(1, OURS, TILES, _ok(*range(1, 12))),
-    Point(1, THEIRS, None, _ok(12, 12, 12)),
-    Point(64, OURS, TILES, _ok(10, 10, 10)),
-    Point(64, THEIRS, None, WRONG),
+    VariantTime(1, OURS, TILES, _ok(*range(1, 12))),
+    VariantTime(1, THEIRS, None, _ok(12, 12, 12)),
+    VariantTime(64, OURS, TILES, _ok(10, 10, 10)),
+    VariantTime(64, THEIRS, None, WRONG),
 )
 
 
 def test_quantiles_are_those_of_the_engines_scripts() -> None:
-    assert BOTH.points[0].quantiles_us == (6, 3, 9)
-    assert BOTH.points[3].quantiles_us is None
+    assert BOTH.times[0].quantiles_us == (6, 3, 9)
+    assert BOTH.times[3].quantiles_us is None
 
 
 def test_files_and_what_is_in_them(tmp_path: Path) -> None:
@@ -83,13 +83,13 @@ def test_a_wrong_result_is_told_apart() -> None:
     ("lines", "baseline"),
     [((TORCH, OURS, THEIRS), THEIRS), ((TORCH, OURS), OURS), ((TORCH,), TORCH)],
 )
-def test_speed_ups_are_over_what_a_user_has(lines: tuple[Line, ...], baseline: Line) -> None:
-    comparison = _comparison(*(Point(1, line, None, _ok(1, 2)) for line in lines))
+def test_speed_ups_are_over_what_a_user_has(lines: tuple[Variant, ...], baseline: Variant) -> None:
+    comparison = _comparison(*(VariantTime(1, line, None, _ok(1, 2)) for line in lines))
     assert baseline_of(times_of(comparison)) == baseline
 
 
 def test_nothing_measured_is_a_page_without_pictures(tmp_path: Path) -> None:
-    nothing = replace(BOTH, points=(Point(1, THEIRS, None, WRONG),))
+    nothing = replace(BOTH, times=(VariantTime(1, THEIRS, None, WRONG),))
     names = [path.name for path in write_comparison(nothing, tmp_path)]
     assert not any(name.endswith(".png") for name in names)
     assert (tmp_path / "fused-moe-performance.csv").read_text() == "batch_size\n1\n"

@@ -18,7 +18,7 @@ from autotune.spec.limits import why_no_tma
 from autotune.spec.problem import KernelMode, Problem
 from autotune.studies.outcome import Outcome, TrialResult
 from autotune.studies.pairs import completed_as_asked
-from autotune.tune.comparison.config_files import Given, Row, side_by_side
+from autotune.tune.comparison.config_files import FileConfig, FilesAtSize, side_by_side
 from autotune.tune.finals import MAX_ROUNDS
 from autotune.tune.jobs import Incumbent, Job, Origin, jobs_of_kernel, model_shape
 from autotune.tune.processes.child import Child
@@ -60,8 +60,8 @@ def bench(
     return device, rows
 
 
-def bench_files(settings: RunSettings, files: Sequence[Path]) -> tuple[Device, list[Row]]:
-    """Measure what each file says for each batch size, in turns. Raises as ``bench`` does."""
+def bench_files(settings: RunSettings, files: Sequence[Path]) -> tuple[Device, list[FilesAtSize]]:
+    """Measure what each file says for each batch size, interleaved. Raises as ``bench`` does."""
     shape = model_shape(settings.model)
     tables = {path: _table(path) for path in files}
     child = Child(partial(open_measurer, settings.device, settings.measurer_options))
@@ -83,7 +83,7 @@ def bench_files(settings: RunSettings, files: Sequence[Path]) -> tuple[Device, l
     return device, rows
 
 
-def _given(path: Path, table: dict[int, Config], problem: Problem, device: Device) -> Given:
+def _given(path: Path, table: dict[int, Config], problem: Problem, device: Device) -> FileConfig:
     """Under separate kernels with what the file of the down GEMM beside it says."""
     key = nearest(table, problem.tokens)
     down_path = path.with_name(f"{path.stem}_down.json")
@@ -91,7 +91,7 @@ def _given(path: Path, table: dict[int, Config], problem: Problem, device: Devic
     if problem.kernel is KernelMode.SEPARATE and down_path.is_file():
         down_table = _table(down_path)
         down = down_table[nearest(down_table, problem.tokens)]
-    return Given(str(path), key, completed_as_asked(problem, device, table[key], down))
+    return FileConfig(str(path), key, completed_as_asked(problem, device, table[key], down))
 
 
 def _candidates(

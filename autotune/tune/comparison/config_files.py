@@ -1,4 +1,4 @@
-"""Engine files against each other: measured in turns, compared routing by routing."""
+"""Engine files against each other: measured interleaved, compared routing by routing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from autotune.tune.processes.remote_measurer import measure_interleaved_in
 
 
 class FileVerdict(str, Enum):
-    """What a ratio's interval says."""
+    """The verdict that a ratio's interval allows."""
 
     FASTER = "faster"
     SLOWER = "slower"
@@ -28,7 +28,7 @@ class FileVerdict(str, Enum):
 
     @classmethod
     def of(cls, found: Ratio) -> FileVerdict:
-        """Of a time over the rival's."""
+        """Return the verdict on a file whose time over the baseline's is ``found``."""
         if found.low > 1 - EVEN and found.high < 1 + EVEN:
             return cls.EVEN
         if found.high < 1:
@@ -37,8 +37,8 @@ class FileVerdict(str, Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """What one file says for a batch size, and how that compares with the first file's."""
+class FileTime:
+    """The time of a file's config for a batch size, and how it compares with the first file's."""
 
     source: str
     key: int
@@ -54,17 +54,17 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class FilesAtSize:
     """All files at one batch size, the first file first."""
 
     tokens: int
-    entries: tuple[Entry, ...]
+    entries: tuple[FileTime, ...]
     winner: str | None
     """The file whose config is faster than every other one by more than the noise."""
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
+class FileConfig:
     """A file's config for a batch size."""
 
     source: str
@@ -73,9 +73,9 @@ class Given:
 
 
 def side_by_side(
-    problem: Problem, given: Sequence[Given], child: Child, *, timeout_s: float, rounds: int
-) -> Row:
-    """Measure each distinct config in turns, in an order of its own each round, until the order is
+    problem: Problem, given: Sequence[FileConfig], child: Child, *, timeout_s: float, rounds: int
+) -> FilesAtSize:
+    """Measure each distinct config interleaved, in a new order each round, until the order is
     clear or after ``rounds``: 1 where measuring again gives the same again."""
     samples: dict[AnyConfig, list[float]] = {entry.config: [] for entry in given}
     reasons: dict[AnyConfig, str] = {}
@@ -89,7 +89,7 @@ def side_by_side(
             break
     finalists = {config: Finalist(config, tuple(us)) for config, us in samples.items()}
     entries = tuple(_entries(given, finalists, reasons))
-    return Row(problem.tokens, entries, _winner(given, list(finalists.values())))
+    return FilesAtSize(problem.tokens, entries, _winner(given, list(finalists.values())))
 
 
 def _is_clear(samples: Mapping[AnyConfig, Sequence[float]]) -> bool:
@@ -97,7 +97,7 @@ def _is_clear(samples: Mapping[AnyConfig, Sequence[float]]) -> bool:
     return len(finalists) < 2 or is_settled(finalists)
 
 
-def _winner(given: Sequence[Given], finalists: Sequence[Finalist]) -> str | None:
+def _winner(given: Sequence[FileConfig], finalists: Sequence[Finalist]) -> str | None:
     best = min(finalists, key=lambda finalist: finalist.geomean_us, default=None)
     others = [finalist for finalist in finalists if finalist is not best]
     if best is None or not others:
@@ -107,25 +107,25 @@ def _winner(given: Sequence[Given], finalists: Sequence[Finalist]) -> str | None
     return next(g.source for g in given if g.config == best.config) if is_clear else None
 
 
-def _ratio(own: Finalist, rival: Finalist) -> Ratio | None:
-    """None where there are too few samples to tell."""
+def _ratio(own: Finalist, baseline: Finalist) -> Ratio | None:
+    """Return None where there are too few samples to tell."""
     try:
-        return ratio(own.samples_us, rival.samples_us)
+        return ratio(own.samples_us, baseline.samples_us)
     except ValueError:
         return None
 
 
 def _entries(
-    given: Sequence[Given],
+    given: Sequence[FileConfig],
     measured: Mapping[AnyConfig, Finalist],
     reasons: Mapping[AnyConfig, str],
-) -> Iterator[Entry]:
+) -> Iterator[FileTime]:
     first = measured.get(given[0].config)
     for position, entry in enumerate(given):
         own = measured.get(entry.config)
         found = _ratio(own, first) if position and own and first and own is not first else None
         same = position > 0 and entry.config == given[0].config
-        yield Entry(
+        yield FileTime(
             source=entry.source,
             key=entry.key,
             config=entry.config,

@@ -1,4 +1,4 @@
-"""What is compared: a provider, and where its launch configs come from."""
+"""A variant is one line of a comparison: a provider, and the source of its launch configs."""
 
 from __future__ import annotations
 
@@ -17,34 +17,33 @@ from autotune.studies.pairs import completed_as_asked
 from autotune.tune.jobs import files_dir
 
 
-class Wanted(Protocol):
-    """What of the settings decides about lines."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfigSources:
+    """The places that a comparison takes launch configs from."""
 
-    @property
-    def engines(self) -> tuple[str, ...]: ...
-
-    @property
-    def config_files(self) -> tuple[tuple[str, Path], ...]: ...
-
-    @property
-    def output_dir(self) -> Path: ...
+    engines: tuple[str, ...] = ("sglang", "vllm")
+    """Engines whose defaults and files our kernels are timed with."""
+    config_files: tuple[tuple[str, Path], ...] = ()
+    """(label, engine file), each timed with our kernels and with those of the engines."""
+    output_dir: Path = Path("configs")
+    """Folder in which tuned files are looked for."""
 
 
-class Source(Protocol):
-    """Where a config comes from."""
+class ConfigSource(Protocol):
+    """A rule that gives a variant its config for a problem."""
 
     def config(self, problem: Problem, device: Device | None) -> AnyConfig | None:
-        """None where it has nothing for the problem. ``device`` None is the CPU."""
+        """Return None where it has nothing for the problem. ``device`` None is the CPU."""
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """One line of the plots."""
+class Variant:
+    """A provider, launched with the configs of one source: a line of the plots."""
 
     name: str
     provider: str
-    source: Source | None = None
-    """None: the provider chooses for itself."""
+    source: ConfigSource | None = None
+    """None where the provider chooses for itself."""
 
     @property
     def needs_config(self) -> bool:
@@ -55,8 +54,8 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class DefaultOf:
-    """What the engine launches where it finds no file."""
+class EngineDefault:
+    """Gives what the engine launches where it finds no file."""
 
     engine: Engine
 
@@ -68,8 +67,8 @@ class DefaultOf:
 
 
 @dataclass(frozen=True, slots=True)
-class FolderOf:
-    """What the engine would find in a folder."""
+class EngineFolder:
+    """Gives what the engine would find in a folder."""
 
     engine: Engine
     folder: Path
@@ -82,8 +81,8 @@ class FolderOf:
 
 
 @dataclass(frozen=True, slots=True)
-class FileOf:
-    """The nearest entry of one file, whatever it is called."""
+class EngineFile:
+    """Gives the nearest entry of one file, whatever it is called."""
 
     path: Path
 
@@ -95,28 +94,30 @@ class FileOf:
         return completed_as_asked(problem, device, config) if device else config
 
 
-def lines_of(provider: str, wanted: Wanted, device: Device | None) -> list[Line]:
-    """The lines of one provider. Our kernels: with the engines' defaults, the tuned files of the
-    output folder, those that an installed engine ships, and the given files."""
+def variants_of(provider: str, sources: ConfigSources, device: Device | None) -> list[Variant]:
+    """Return the variants of one provider. Our kernels: with the engines' defaults, the tuned files
+    of the output folder, those that an installed engine ships, and the given files."""
     if provider not in ("autotune", *ENGINES):
-        return [Line(provider, provider)]
-    given = [(label, FileOf(path)) for label, path in wanted.config_files]
+        return [Variant(provider, provider)]
+    given = [(label, EngineFile(path)) for label, path in sources.config_files]
     if provider != "autotune":
-        own = Line(provider, provider)
-        return [own, *(Line(f"{provider}, {label}", provider, file) for label, file in given)]
-    sources: list[tuple[str, Source]] = [*_sources(wanted, device), *given]
-    return [Line(f"autotune, {label}", provider, source) for label, source in sources]
+        own = Variant(provider, provider)
+        return [own, *(Variant(f"{provider}, {label}", provider, file) for label, file in given)]
+    named: list[tuple[str, ConfigSource]] = [*_named_sources(sources, device), *given]
+    return [Variant(f"autotune, {label}", provider, source) for label, source in named]
 
 
-def _sources(wanted: Wanted, device: Device | None) -> Iterator[tuple[str, Source]]:
-    engines = [ENGINES[name] for name in wanted.engines]
+def _named_sources(
+    sources: ConfigSources, device: Device | None
+) -> Iterator[tuple[str, ConfigSource]]:
+    engines = [ENGINES[name] for name in sources.engines]
     for engine in engines:
-        folder = engine.env_folder(files_dir(wanted.output_dir, device)) if device else None
+        folder = engine.env_folder(files_dir(sources.output_dir, device)) if device else None
         if folder is not None and folder.is_dir():
-            yield f"tuned for {engine.title}", FolderOf(engine, folder)
+            yield f"tuned for {engine.title}", EngineFolder(engine, folder)
     for engine in engines:
         shipped = engine.installed_config_folder()
         if shipped is not None:
-            yield f"{engine.title} shipped", FolderOf(engine, shipped)
+            yield f"{engine.title} shipped", EngineFolder(engine, shipped)
     for engine in engines:
-        yield f"{engine.title} default", DefaultOf(engine)
+        yield f"{engine.title} default", EngineDefault(engine)

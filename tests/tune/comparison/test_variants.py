@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,18 +12,11 @@ from autotune.errors import EngineFileError
 from autotune.spec.config import Config
 from autotune.spec.device import Device, DeviceKind, Target
 from autotune.spec.problem import Problem
-from autotune.tune.comparison.variants import lines_of
+from autotune.tune.comparison.variants import ConfigSources, variants_of
 
 H200 = Device(DeviceKind.CUDA, "NVIDIA H200", Target("cuda", 90), 232448, "3.6.0")
 PROBLEM = Problem(experts=8, top_k=2, hidden=4096, intermediate=7168, tokens=64)
 TUNED = Config(64, 128, 64, 8, 8, 3)
-
-
-@dataclass(frozen=True)
-class Wanted:
-    output_dir: Path
-    engines: tuple[str, ...] = ("sglang", "vllm")
-    config_files: tuple[tuple[str, Path], ...] = ()
 
 
 @pytest.fixture
@@ -34,14 +27,14 @@ def tuned(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def _configs(wanted: Wanted, provider: str = "autotune") -> dict[str, Config | None]:
-    lines = lines_of(provider, wanted, H200)
-    return {line.name: line.config_for(PROBLEM, H200) for line in lines}
+def _configs(sources: ConfigSources, provider: str = "autotune") -> dict[str, Config | None]:
+    variants = variants_of(provider, sources, H200)
+    return {variant.name: variant.config_for(PROBLEM, H200) for variant in variants}
 
 
 def test_our_kernels_with_tuned_default_and_given_configs(tuned: Path) -> None:
     [file] = (tuned / "vllm").iterdir()
-    configs = _configs(Wanted(tuned, config_files=(("mine", file),)))
+    configs = _configs(ConfigSources(output_dir=tuned, config_files=(("mine", file),)))
     assert list(configs) == [
         "autotune, tuned for vLLM",
         "autotune, SGLang default",
@@ -54,22 +47,24 @@ def test_our_kernels_with_tuned_default_and_given_configs(tuned: Path) -> None:
 
 def test_an_engine_chooses_for_itself_and_takes_our_file(tuned: Path) -> None:
     [file] = (tuned / "vllm").iterdir()
-    wanted = Wanted(tuned, config_files=(("mine", file),))
-    assert _configs(wanted, "sglang") == {"sglang": None, "sglang, mine": TUNED}
-    assert _configs(wanted, "torch") == {"torch": None}
+    sources = ConfigSources(output_dir=tuned, config_files=(("mine", file),))
+    assert _configs(sources, "sglang") == {"sglang": None, "sglang, mine": TUNED}
+    assert _configs(sources, "torch") == {"torch": None}
 
 
 def test_a_folder_without_the_layers_file_gives_no_config(tuned: Path) -> None:
-    [line, *_] = lines_of("autotune", Wanted(tuned), H200)
+    [variant, *_] = variants_of("autotune", ConfigSources(output_dir=tuned), H200)
     other = replace(PROBLEM, intermediate=1024)
-    assert line.needs_config
-    assert line.config_for(other, H200) is None
+    assert variant.needs_config
+    assert variant.config_for(other, H200) is None
 
 
 def test_on_the_cpu_a_given_file_is_all_there_is(tuned: Path) -> None:
     [file] = (tuned / "vllm").iterdir()
-    lines = lines_of("autotune", Wanted(tuned, config_files=(("mine", file),)), None)
-    found = {line.name: line.config_for(PROBLEM, None) for line in lines}
+    variants = variants_of(
+        "autotune", ConfigSources(output_dir=tuned, config_files=(("mine", file),)), None
+    )
+    found = {variant.name: variant.config_for(PROBLEM, None) for variant in variants}
     assert found == {
         "autotune, SGLang default": None,
         "autotune, vLLM default": None,
@@ -81,4 +76,4 @@ def test_an_empty_file_is_an_error(tmp_path: Path) -> None:
     file = tmp_path / "x.json"
     file.write_text("{}")
     with pytest.raises(EngineFileError, match="no config"):
-        _configs(Wanted(tmp_path, config_files=(("x", file),)), "vllm")
+        _configs(ConfigSources(output_dir=tmp_path, config_files=(("x", file),)), "vllm")

@@ -1,6 +1,6 @@
 """``compare``: implementations of one layer side by side, without tuning and without a storage.
 
-Rounds go over all lines of a batch size before the next one: a clock that drifts drifts for all.
+Rounds go over all variants of a batch size before the next one: a clock that drifts drifts for all.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -24,7 +23,7 @@ from autotune.spec.device import Device
 from autotune.spec.measurement import Measurement
 from autotune.spec.problem import Problem
 from autotune.studies.outcome import Outcome, TrialResult
-from autotune.tune.comparison.variants import Line, lines_of
+from autotune.tune.comparison.variants import ConfigSources, Variant, variants_of
 from autotune.tune.jobs import jobs_of, model_shape
 from autotune.tune.processes.child import Call, Child, Closable
 from autotune.tune.processes.dispatch import answer_to
@@ -33,41 +32,36 @@ from autotune.tune.processes.remote_measurer import result_of
 _log = logging.getLogger(__name__)
 
 ROUNDS = 2
-"""Of all lines of a batch size; each gives ten samples."""
+"""Rounds over all variants of a batch size; each gives ten samples."""
 _QUANTILES = (0.5, 0.2, 0.8)
-"""Those of the engines' scripts: middle, low, high."""
+"""Quantiles of the engines' scripts: middle, low, high."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompareSettings:
-    """Everything that a comparison is started with."""
+    """The settings that a comparison is started with."""
 
     model: ModelSettings
     gpu: int | None
-    """None: on the CPU."""
+    """Index of the GPU; None for the CPU."""
     providers: tuple[str, ...]
-    engines: tuple[str, ...] = ("sglang", "vllm")
-    """Whose defaults and files our kernels are timed with."""
-    config_files: tuple[tuple[str, Path], ...] = ()
-    """(label, engine file), each timed with our kernels and with those of the engines."""
-    output_dir: Path = Path("configs")
-    """Where tuned files are looked for."""
+    sources: ConfigSources
     options: MeasurerOptions
     run_timeout_s: float = 600.0
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
-    """One line at one batch size."""
+class VariantTime:
+    """The result of one variant at one batch size."""
 
     tokens: int
-    line: Line
+    variant: Variant
     config: AnyConfig | None
     result: TrialResult
 
     @property
     def quantiles_us(self) -> tuple[float, float, float] | None:
-        """Middle, low and high; None where nothing was measured."""
+        """Middle, low and high quantile; None where nothing was measured."""
         if self.result.measurement is None:
             return None
         middle, low, high = np.quantile(self.result.measurement.samples_us, _QUANTILES)
@@ -76,19 +70,19 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What was found."""
+    """The results of a comparison."""
 
     model: str
     problem: Problem
-    """Of the largest batch size."""
+    """The problem of the largest batch size."""
     device: Device | None
-    """None: the CPU."""
-    lines: tuple[Line, ...]
-    points: tuple[Point, ...]
+    """Facts of the GPU; None for the CPU."""
+    variants: tuple[Variant, ...]
+    times: tuple[VariantTime, ...]
     skipped: dict[str, str]
-    """Provider or line → why it is not, or not everywhere, there."""
+    """Provider or variant → why it is not, or not everywhere, there."""
     failed: bool
-    """A provider of an unknown version, or a line that crashed or computed wrongly."""
+    """True if a provider is of an unknown version, or a variant crashed or computed wrongly."""
     about: dict[str, tuple[str, str]]
     """Provider → its version, and what a timed call of it does."""
 
@@ -104,29 +98,33 @@ class _Found:
 
 
 def compare(settings: CompareSettings) -> Comparison:
-    """Measure every line at every batch size. Raises UsageError where nothing can be compared,
+    """Measure every variant at every batch size. Raises UsageError where nothing can be compared,
     DeviceError where there is no such GPU."""
     shape = model_shape(settings.model)
-    problems = [job.problem for job in jobs_of(shape, settings.model, settings.engines[:1])]
+    problems = [job.problem for job in jobs_of(shape, settings.model, settings.sources.engines[:1])]
     with ExitStack() as stack:
         found, device = _open(settings, stack)
         if not found.children:
             reasons = "; ".join(found.skipped.values())
             raise UsageError(f"none of {', '.join(settings.providers)} can be used: {reasons}")
-        lines = [line for name in found.children for line in lines_of(name, settings, device)]
-        points = []
+        variants = [
+            variant
+            for name in found.children
+            for variant in variants_of(name, settings.sources, device)
+        ]
+        times = []
         for problem in problems:
-            at_size = _points(problem, device, lines, found, settings)
+            at_size = _times(problem, device, variants, found, settings)
             _log.info("batch size %d: %s", problem.tokens, _words(at_size))
-            points += at_size
+            times += at_size
     return Comparison(
         model=shape.name,
         problem=problems[-1],
         device=device,
-        lines=tuple(lines),
-        points=tuple(points),
-        skipped=found.skipped | _not_everywhere(points),
-        failed=found.failed or any(map(_is_failure, points)),
+        variants=tuple(variants),
+        times=tuple(times),
+        skipped=found.skipped | _not_everywhere(times),
+        failed=found.failed or any(map(_is_failure, times)),
         about=found.about,
     )
 
@@ -174,28 +172,30 @@ def _open_providers(gpu: int | None, options: MeasurerOptions) -> _Measurers:
     return open_providers(gpu, options)
 
 
-def _points(
+def _times(
     problem: Problem,
     device: Device | None,
-    lines: Sequence[Line],
+    variants: Sequence[Variant],
     found: _Found,
     settings: CompareSettings,
-) -> list[Point]:
-    configs = {line: line.config_for(problem, device) for line in lines}
-    results: dict[Line, TrialResult] = {}
+) -> list[VariantTime]:
+    configs = {variant: variant.config_for(problem, device) for variant in variants}
+    results: dict[Variant, TrialResult] = {}
     for _ in range(ROUNDS):
-        for line, config in configs.items():
-            before = results.get(line)
-            if line.needs_config and config is None and device is not None:
+        for variant, config in configs.items():
+            before = results.get(variant)
+            if variant.needs_config and config is None and device is not None:
                 continue
             if before is not None and before.outcome is not Outcome.OK:
                 continue
-            child = found.children[line.provider]
-            call = Call.of(_Measurers.measure, line.provider, problem, config)
+            child = found.children[variant.provider]
+            call = Call.of(_Measurers.measure, variant.provider, problem, config)
             answer = answer_to(child, call, settings.run_timeout_s)
             now = result_of(answer)
-            results[line] = _joined(before, now)
-    return [Point(problem.tokens, line, configs[line], r) for line, r in results.items()]
+            results[variant] = _joined(before, now)
+    return [
+        VariantTime(problem.tokens, variant, configs[variant], r) for variant, r in results.items()
+    ]
 
 
 def _joined(before: TrialResult | None, now: TrialResult) -> TrialResult:
@@ -208,32 +208,33 @@ def _joined(before: TrialResult | None, now: TrialResult) -> TrialResult:
     return replace(now, measurement=measurement, relative_error=error)
 
 
-def _is_failure(point: Point) -> bool:
-    """That a config is too large for the GPU, or a dtype nothing for a provider, is an answer."""
+def _is_failure(time: VariantTime) -> bool:
+    """True if a result is no answer: a config may be too large for the GPU, or a dtype nothing for
+    a provider."""
     answers = (Outcome.OK, Outcome.INFEASIBLE, Outcome.OUT_OF_RESOURCES)
-    return point.result.outcome not in answers
+    return time.result.outcome not in answers
 
 
-def _not_everywhere(points: Sequence[Point]) -> dict[str, str]:
-    """Line → the outcome and reason at its first batch size without a time."""
+def _not_everywhere(times: Sequence[VariantTime]) -> dict[str, str]:
+    """Variant → the outcome and reason at its first batch size without a time."""
     reasons: dict[str, str] = {}
-    for point in points:
-        if point.result.outcome is not Outcome.OK:
-            outcome, where = point.result.outcome.value, f"at {point.tokens} tokens"
-            words = point.result.reason
-            if point.result.outcome is not Outcome.INFEASIBLE:
+    for time in times:
+        if time.result.outcome is not Outcome.OK:
+            outcome, where = time.result.outcome.value, f"at {time.tokens} tokens"
+            words = time.result.reason
+            if time.result.outcome is not Outcome.INFEASIBLE:
                 words = f"{outcome}: {words}"
-            reasons.setdefault(point.line.name, f"{where}: {words}")
+            reasons.setdefault(time.variant.name, f"{where}: {words}")
     return reasons
 
 
-def _words(points: Sequence[Point]) -> str:
-    return ", ".join(_time_words(points)) or "nothing measured"
+def _words(times: Sequence[VariantTime]) -> str:
+    return ", ".join(_time_words(times)) or "nothing measured"
 
 
-def _time_words(points: Sequence[Point]) -> Iterator[str]:
-    for point in points:
-        quantiles = point.quantiles_us
-        yield f"{point.line.name} " + (
-            f"{quantiles[0]:.1f} µs" if quantiles else point.result.outcome.value
+def _time_words(times: Sequence[VariantTime]) -> Iterator[str]:
+    for time in times:
+        quantiles = time.quantiles_us
+        yield f"{time.variant.name} " + (
+            f"{quantiles[0]:.1f} µs" if quantiles else time.result.outcome.value
         )
