@@ -11,7 +11,7 @@ from autotune.kernels import moe
 from autotune.kernels.inputs import MoeInputs, make_inputs, make_weights
 from autotune.kernels.quantize import quantize, round_to, row_tile
 from autotune.kernels.reference import silu_and_mul_reference
-from autotune.kernels.storage_dtypes import Elements
+from autotune.kernels.storage_dtypes import StorageDtypes
 from autotune.spec.config import Config
 from autotune.spec.device import Target
 from autotune.spec.problem import Dtype, Problem
@@ -82,4 +82,4 @@ def _without_bf16(inputs: MoeInputs) -> MoeInputs:
     if inputs.problem.dtype is Dtype.BF16 or elements.c != torch.bfloat16:
         return inputs
     a = elements.a if elements.quantizes_activations else torch.float16
-    return replace(inputs, elements=Elements(a, elements.b, torch.float16), x=x.to(a))
+    return replace(inputs, elements=StorageDtypes(a, elements.b, torch.float16), x=x.to(a))

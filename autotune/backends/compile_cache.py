@@ -78,7 +78,7 @@ class CompileCache:
             self.put(binary_key, answer)
 
     def _read_news(self) -> None:
-        """Takes in what the file has grown by, up to its last whole line."""
+        """Take in what the file has grown by, up to its last whole line."""
         try:
             with self._path.open("rb") as file:
                 file.seek(self._read_bytes)

@@ -51,7 +51,8 @@ class GpuSpec:
     """Name of each figure → the document it comes from."""
 
     def dense_tflops(self, dtype: Dtype) -> float:
-        """Dense tensor rate of ``dtype``'s dots; raises DeviceError where the GPU has none."""
+        """Return the dense tensor rate of ``dtype``'s dots; raises DeviceError where the GPU has
+        none."""
         kind = _RATE_OF_DTYPE.get(dtype, "half")
         if kind not in self.tensor_tflops:
             known = ", ".join(self.tensor_tflops)
@@ -61,13 +62,13 @@ class GpuSpec:
 
 @cache
 def known_specs() -> tuple[GpuSpec, ...]:
-    """Every GPU of the data file, in its order."""
+    """Return every GPU of the data file, in its order."""
     data = json.loads(_DATA.read_text(encoding="utf-8"))
     return tuple(_spec(name, record, data) for name, record in data["gpus"].items())
 
 
 def find_spec(name: str) -> GpuSpec:
-    """The GPU called ``name``: "NVIDIA H200", "NVIDIA_H200" and "h200" are the same.
+    """Return the GPU called ``name``: "NVIDIA H200", "NVIDIA_H200" and "h200" are the same.
 
     A part of a name will do where only one GPU has it. Raises DeviceError with the known
     names and the closest of them.
@@ -85,7 +86,7 @@ def find_spec(name: str) -> GpuSpec:
 
 
 def known_spec(name: str) -> GpuSpec | None:
-    """The GPU of exactly this name, or None: for those who can do without its figures."""
+    """Return the GPU of exactly this name, or None: for those who can do without its figures."""
     return next((spec for spec in known_specs() if _normal(spec.name) == _normal(name)), None)
 
 

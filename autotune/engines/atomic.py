@@ -18,7 +18,7 @@ if sys.platform != "win32":
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replaces ``path`` in one step: a reader sees the old text or the new one, never a part.
+    """Replace ``path`` in one step: a reader sees the old text or the new one, never a part.
 
     The mode of an existing file is kept. Raises OSError, and then ``path`` is as it was and no
     temporary file is left.
@@ -38,7 +38,7 @@ def write_text(path: Path, text: str) -> None:
 
 @contextmanager
 def locked(path: Path, *, timeout_s: float = 30.0) -> Iterator[None]:
-    """Holds the lock of ``path`` against other processes and threads; leaves no lock file behind.
+    """Hold the lock of ``path`` against other processes and threads; leave no lock file behind.
 
     The lock dies with its process. Raises TimeoutError (an OSError) when another holds it for
     ``timeout_s``, and OSError where the folder cannot be written.
@@ -57,7 +57,7 @@ def locked(path: Path, *, timeout_s: float = 30.0) -> Iterator[None]:
 
 
 def _acquire(lock: Path) -> int | None:
-    """An open descriptor that holds the lock, or None while somebody else does."""
+    """Return an open descriptor that holds the lock, or None while somebody else does."""
     descriptor = os.open(lock, os.O_CREAT | os.O_RDWR, 0o666)
     try:
         if _try_lock(descriptor) and _is_at(descriptor, lock):
@@ -80,7 +80,7 @@ def _try_lock(descriptor: int) -> bool:
 
 
 def _is_at(descriptor: int, lock: Path) -> bool:
-    """Whether the locked file is still the one under its name."""
+    """Return whether the locked file is still the one under its name."""
     try:
         return os.path.samestat(os.fstat(descriptor), lock.stat())
     except FileNotFoundError:

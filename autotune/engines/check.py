@@ -38,7 +38,7 @@ class Finding:
 
 
 def assumed(parts: NameParts, triton_version: str = "0") -> tuple[Problem, Device]:
-    """A problem and a device that have these parts; what a name does not say is made up.
+    """Return a problem and a device that have these parts; what a name does not say is made up.
 
     Shared memory and hidden size stay 0, and an NVIDIA device counts as SM90.
     """
@@ -156,7 +156,7 @@ def _check_lookup(
 def check_body(
     body: Mapping[str, Any], engine: Engine, parts: NameParts | None, triton_version: str | None
 ) -> Iterator[Finding]:
-    """Findings about every key and entry; without ``parts``, those that need no problem."""
+    """Yield findings about every key and entry; without ``parts``, those that need no problem."""
     for key, value in body.items():
         if key in engine.header:
             if triton_version and value != triton_version:
@@ -212,7 +212,8 @@ def _check_for_problem(
 def check_pair(
     path: Path, body: Mapping[str, Any], engine: Engine, parts: NameParts | None
 ) -> Iterator[Finding]:
-    """Findings about an up file without its down file, the reverse, and where both disagree."""
+    """Yield findings about an up file without its down file, the reverse, and where both
+    disagree."""
     sibling = _sibling(path, engine, parts)
     if sibling is None or parts is None:
         return
@@ -241,7 +242,8 @@ def _sibling(path: Path, engine: Engine, parts: NameParts | None) -> Path | None
 def _check_missing(
     sibling: Path, path: Path, engine: Engine, parts: NameParts
 ) -> Iterator[Finding]:
-    """A missing up file is wrong; a missing down file only where an older one would step in."""
+    """Report a missing sibling: an up file always, a down file only where an older one would step
+    in."""
     if parts.down:
         message = f"{sibling.name} is missing: write up and down together, for the same tokens"
         yield Finding(Level.ERROR, "pair", message)
@@ -260,7 +262,7 @@ def _check_missing(
 
 
 def _check_agreement(up: Mapping[int, Any], down: Mapping[int, Any]) -> Iterator[Finding]:
-    """Takes BLOCK_SIZE_M by token count of both files."""
+    """Take BLOCK_SIZE_M by token count of both files."""
     if not up or not down:
         return
     if up.keys() != down.keys():

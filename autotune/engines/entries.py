@@ -25,7 +25,7 @@ _MAY_BE_ZERO = frozenset({"waves_per_eu", "matrix_instr_nonkdim"})
 
 
 def load_body(path: Path) -> dict[str, Any]:
-    """The JSON object in ``path``. Raises EngineFileError for anything else, or no file."""
+    """Return the JSON object in ``path``. Raises EngineFileError for anything else, or no file."""
     try:
         body = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -42,12 +42,12 @@ def load_body(path: Path) -> dict[str, Any]:
 
 
 def dump_body(body: Mapping[str, Any]) -> str:
-    """The text of an engine file: four spaces and a final newline, as the engines write."""
+    """Return the text of an engine file: four spaces and a final newline, as the engines write."""
     return json.dumps(body, indent=4) + "\n"
 
 
 def as_tokens(key: str) -> int | None:
-    """The token count that a file's key stands for, or None where ``int`` refuses it."""
+    """Return the token count that a file's key stands for, or None where ``int`` refuses it."""
     try:
         return int(key)
     except ValueError:
@@ -55,7 +55,7 @@ def as_tokens(key: str) -> int | None:
 
 
 def nearest(keys: Iterable[int], tokens: int) -> int:
-    """The key that engines use: smallest absolute distance, ties to the first inserted."""
+    """Return the key that engines use: smallest absolute distance, ties to the first inserted."""
     return min(keys, key=lambda key: abs(key - tokens))
 
 
@@ -75,7 +75,7 @@ def why_bad_value(key: str, value: object) -> str | None:
 
 
 def faults(entry: object, known: Collection[str]) -> Iterator[str]:
-    """Every reason why an engine that takes the ``known`` keys cannot launch this entry."""
+    """Return every reason why an engine that takes the ``known`` keys cannot launch this entry."""
     if not isinstance(entry, Mapping):
         yield f"is {entry!r}; an object of launch keys is needed"
         return
@@ -88,7 +88,8 @@ def faults(entry: object, known: Collection[str]) -> Iterator[str]:
 
 
 def config_of(entry: object, known: Collection[str] = CONFIG_KEYS | {SPLIT_K}) -> Config:
-    """The entry as a config, ``SPLIT_K: 1`` dropped. Raises ValueError with the first fault."""
+    """Return the entry as a config, ``SPLIT_K: 1`` dropped. Raises ValueError with the first
+    fault."""
     fault = next(faults(entry, known), None)
     if fault is not None or not isinstance(entry, Mapping):
         raise ValueError(fault)

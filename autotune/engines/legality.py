@@ -18,7 +18,7 @@ def scale_block(problem: Problem) -> tuple[int, int] | None:
 
 
 def why_not_shared(problem: Problem, device: Device, config: Config) -> str | None:
-    """The first rule of both engines that ``config`` breaks, in words."""
+    """Return the first rule of both engines that ``config`` breaks, in words."""
     return (
         _bad_value(config)
         or _bad_block(problem, config)
@@ -28,7 +28,7 @@ def why_not_shared(problem: Problem, device: Device, config: Config) -> str | No
 
 
 def why_no_tma(problem: Problem, device: Device) -> str | None:
-    """Why SGLang's kernel cannot use tensor descriptors for this problem; None where it can."""
+    """Say why SGLang's kernel cannot use tensor descriptors for this problem; None where it can."""
     return limits.why_no_tma(problem, device.target)
 
 
@@ -53,7 +53,8 @@ def _bad_block(problem: Problem, config: Config) -> str | None:
 
 
 def _compiler_crash(problem: Problem, device: Device, config: Config) -> str | None:
-    """The engines' kernels, unlike ours, fail in Triton's layout pass for such tiles.
+    """Name tiles with which the engines' kernels, unlike ours, fail in Triton's layout pass for
+    such tiles.
 
     Seen on an H200 with Triton 3.6.0 and SGLang's kernel: all 16 bf16 configs of 256x64 tiles
     with 4 warps, and 4 of 16 of 256x128. None of the others of 256 rows with 4 warps came within

@@ -33,7 +33,7 @@ def entries_by_tokens(body: Mapping[str, Any], ignored: Collection[str] = ()) ->
 
 
 def parsed(tokens: int, entry: object, known: Collection[str]) -> Config:
-    """One entry as a config. Raises EngineFileError where the engine's launch would fail."""
+    """Return one entry as a config. Raises EngineFileError where the engine's launch would fail."""
     try:
         return config_of(entry, known)
     except ValueError as error:
@@ -45,7 +45,8 @@ def parsed(tokens: int, entry: object, known: Collection[str]) -> Config:
 def find_in(
     path: Path, tokens: int, known: Collection[str], *, ignored: Collection[str] = ()
 ) -> Found | None:
-    """The entry of ``path`` that is nearest to ``tokens``; None for a file without entries."""
+    """Return the entry of ``path`` that is nearest to ``tokens``; None for a file without
+    entries."""
     body = load_body(path)
     try:
         entries = entries_by_tokens(body, ignored)
@@ -67,7 +68,8 @@ def refuse_illegal(
 
 
 def installed_folder(package: str, candidates: Collection[str]) -> Path | None:
-    """The first of ``candidates`` inside an installed package, found without importing it."""
+    """Return the first of ``candidates`` inside an installed package, found without importing
+    it."""
     try:
         spec = find_spec(package)
     except ValueError:  # a module that was put into sys.modules without a spec

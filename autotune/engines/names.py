@@ -40,7 +40,7 @@ class NameParts:
 
     @classmethod
     def of(cls, problem: Problem, device: Device, *, down: bool = False) -> NameParts:
-        """The parts of a problem on a device, with the true intermediate size."""
+        """Return the parts of a problem on a device, with the true intermediate size."""
         return cls(
             experts=problem.experts,
             intermediate=problem.intermediate,
@@ -62,7 +62,8 @@ class NameParts:
         return known.get(self.dtype)
 
     def text(self, block_separator: str) -> str:
-        """The file name; the block part is left out when either of its entries is 0 or None."""
+        """Return the file name; the block part is left out when either of its entries is 0 or
+        None."""
         parts = [
             f"E={self.experts}",
             f"N={self.intermediate}",
@@ -78,14 +79,15 @@ class NameParts:
 
 
 def dtype_part(dtype: str) -> str:
-    """A problem's dtype as names write it: none for bf16 and fp16, ``float32`` for fp32."""
+    """Return a problem's dtype as names write it: none for bf16 and fp16, ``float32`` for fp32."""
     if dtype in _NO_PART:
         return ""
     return _FLOAT32 if dtype == Dtype.FP32.value else dtype
 
 
 def parse_name(name: str) -> NameParts | None:
-    """The parts as written, spaces in the block part or not; None for a name of another kind."""
+    """Return the parts as written, spaces in the block part or not; None for a name of another
+    kind."""
     match = _NAME.fullmatch(name)
     if match is None:
         return None
@@ -119,7 +121,7 @@ def shortened(name: str) -> str:
 
 
 def release(triton_version: str) -> str:
-    """The numbers of a Triton version: "3.4.0+git1a2b" is 3.4.0.
+    """Return the numbers of a Triton version: "3.4.0+git1a2b" is 3.4.0.
 
     Raises EngineFileError for a text that does not begin with numbers.
     """

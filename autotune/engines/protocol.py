@@ -69,13 +69,15 @@ class Engine(Protocol):
         """Keys that every entry of this problem needs beside a Config's, with their one value."""
 
     def device_name(self, device: Device) -> str:
-        """The engine's spelling. Raises EngineFileError for a name that no file can carry."""
+        """Return the engine's spelling. Raises EngineFileError for a name that no file can
+        carry."""
 
     def parse_name(self, name: str) -> NameParts | None:
-        """The parts of a file name, with the true intermediate size; None for no such name."""
+        """Return the parts of a file name, with the true intermediate size; None for no such
+        name."""
 
     def spell(self, parts: NameParts) -> str:
-        """The file name that the engine looks for; the inverse of ``parse_name``.
+        """Return the file name that the engine looks for; the inverse of ``parse_name``.
 
         Raises ValueError for parts that the engine has no file for.
         """
@@ -86,7 +88,7 @@ class Engine(Protocol):
     def path(
         self, output_dir: Path, problem: Problem, device: Device, *, down: bool = False
     ) -> Path:
-        """The problem's file under ``output_dir``; never outside it."""
+        """Return the problem's file under ``output_dir``; never outside it."""
 
     def env_folder(self, output_dir: Path) -> Path:
         """Return the value that ``env_variable`` must have for files at ``path(output_dir, …)``."""
@@ -95,7 +97,8 @@ class Engine(Protocol):
         """Return the value that ``env_variable`` must have for this file; None where none does."""
 
     def installed_config_folder(self) -> Path | None:
-        """The folder of the shipped configs, to be handed to ``lookup``; None if not installed."""
+        """Return the folder of the shipped configs, to be handed to ``lookup``; None if not
+        installed."""
 
     def lookup(
         self, folder: Path, problem: Problem, device: Device, tokens: int, *, down: bool = False
@@ -107,10 +110,10 @@ class Engine(Protocol):
         """
 
     def default_config(self, problem: Problem, device: Device) -> Config:
-        """The heuristic for ``problem.tokens`` where no file is found."""
+        """Return the heuristic for ``problem.tokens`` where no file is found."""
 
     def why_illegal(self, problem: Problem, device: Device, config: Config) -> str | None:
-        """Why this config must not be written; None where the engine runs it as it stands."""
+        """Say why this config must not be written; None where the engine runs it as it stands."""
 
     def launched(self, problem: Problem, config: Config) -> Config:
         """Return what runs when a file says ``config``: an engine may clamp."""
@@ -118,7 +121,9 @@ class Engine(Protocol):
     def body(
         self, configs: Mapping[int, Config], problem: Problem, device: Device
     ) -> dict[str, Any]:
-        """The file's JSON object, token counts ascending. Raises EngineFileError if illegal."""
+        """Return the file's JSON object, token counts ascending. Raises EngineFileError if
+        illegal."""
 
     def parse(self, body: Mapping[str, Any]) -> dict[int, Config]:
-        """Inverse of ``body``, in the file's order. Raises EngineFileError where loading would."""
+        """Return the inverse of ``body``, in the file's order. Raises EngineFileError where loading
+        would."""

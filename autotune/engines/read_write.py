@@ -76,7 +76,7 @@ def write_configs(
 
 
 def read_configs(path: Path) -> dict[int, Config]:
-    """The configs of a file of any engine, for warm starts, in the file's order.
+    """Return the configs of a file of any engine, for warm starts, in the file's order.
 
     What cannot be a Config is left out, and a file that cannot be read gives none: both are
     logged. A missing file gives none.
@@ -101,7 +101,8 @@ def read_configs(path: Path) -> dict[int, Config]:
 
 
 def _is_down(engine: Engine, path: Path, problem: Problem, device: Device) -> bool:
-    """Whether ``path`` is the down file. Raises EngineFileError for a path that is never read."""
+    """Return whether ``path`` is the down file. Raises EngineFileError for a path that is never
+    read."""
     parts = engine.parse_name(path.name)
     down = parts is not None and parts.down
     try:
@@ -156,7 +157,7 @@ def _notes(engine: Engine, existing: _Existing, body: Mapping[str, Any]) -> list
 
 
 def _backup(path: Path) -> str:
-    """Copies the file beside itself under a name that is free, and returns that name."""
+    """Copy the file beside itself under a name that is free, and return that name."""
     names = (f"{path.name}.bak{number if number > 1 else ''}" for number in range(1, 10_000))
     backup = next(free for name in names if not (free := path.with_name(name)).exists())
     shutil.copy2(path, backup)
@@ -210,7 +211,7 @@ _ADVICE = {
 
 @contextmanager
 def _explained(path: Path) -> Iterator[None]:
-    """Turns what the disk says into an EngineFileError with what to try."""
+    """Turn what the disk says into an EngineFileError with what to try."""
     try:
         yield
     except OSError as error:

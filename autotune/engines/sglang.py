@@ -100,7 +100,7 @@ class SGLang:
     def lookup(
         self, folder: Path, problem: Problem, device: Device, tokens: int, *, down: bool = False
     ) -> Found | None:
-        """The device's Triton version first, then the others, newest first.
+        """See ``Engine``: the device's Triton version first, then the others, newest first.
 
         A down file that exists nowhere leaves the down GEMM with the up config.
         """

@@ -45,7 +45,8 @@ class VLLM:
     header = frozenset({_VERSION})
 
     def constants(self, problem: Problem) -> Mapping[str, int]:
-        """The kernel for grouped integer weights takes SPLIT_K without a default."""
+        """See ``Engine``: the kernel for grouped integer weights takes SPLIT_K without a
+        default."""
         grouped = problem.dtype is Dtype.INT4_W4A16 or problem.block_shape is not None
         return {SPLIT_K: 1} if problem.dtype in _INTEGER_WEIGHTS and grouped else {}
 
@@ -131,7 +132,8 @@ class VLLM:
 
 
 def _spelled_device(name: str) -> str:
-    """Runs of spaces and slashes become ``_``; the whole H200 family shares one name."""
+    """Spell a device: runs of spaces and slashes become ``_``; the whole H200 family shares one
+    name."""
     spelled = checked_device(re.sub(r"[\s/]+", "_", name))
     return "NVIDIA_H200" if "H200" in spelled.split("_") else spelled
 

@@ -29,7 +29,7 @@ from triton.tools.tensor_descriptor import TensorDescriptor
 from autotune.kernels.gemm import moe_gemm_kernel
 from autotune.kernels.launch import gemm_descriptors, gemm_scalars
 from autotune.kernels.stderr_capture import captured_stderr
-from autotune.kernels.storage_dtypes import elements_of
+from autotune.kernels.storage_dtypes import storage_dtypes_of
 from autotune.spec.binary import Which, has_zero_points, launch_options
 from autotune.spec.config import Config
 from autotune.spec.device import Target
@@ -124,7 +124,7 @@ def _pretended(target: Target) -> Iterator[None]:
 def _pointers(problem: Problem, target: Target) -> list[MockTensor | None]:
     """Stand-ins for the pointers of the kernel, in its order, all 16-byte aligned."""
     f32, i32 = torch.float32, torch.int32
-    elements = elements_of(problem.dtype, target)
+    elements = storage_dtypes_of(problem.dtype, target)
     zero = elements.b if has_zero_points(problem) else None
     types = (elements.a, elements.b, elements.c, f32, f32, zero, f32, i32, i32, i32)
     return [None if element is None else MockTensor(element) for element in types]
@@ -133,7 +133,7 @@ def _pointers(problem: Problem, target: Target) -> list[MockTensor | None]:
 def _descriptors(
     problem: Problem, config: Config, target: Target, which: Which
 ) -> dict[str, TensorDescriptor | None]:
-    elements = elements_of(problem.dtype, target)
+    elements = storage_dtypes_of(problem.dtype, target)
     a, b = MockTensor(elements.a, [1]), MockTensor(elements.b, [1])
     return gemm_descriptors(a, b, problem, config, which)
 
@@ -186,7 +186,8 @@ def failure_of(error: Exception, dump: str) -> CompileFailure:
 
 
 def _reason(error: Exception, dump: str) -> str:
-    """The error's last line (source comes before it), and the dump's first complaint, if any."""
+    """Return the error's last line (source comes before it), and the dump's first complaint, if
+    any."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     head = lines[-1] if lines else type(error).__name__
     complaints = (line.strip() for line in dump.splitlines() if "error:" in line)

@@ -23,7 +23,7 @@ from autotune.kernels.quantize import (
     row_tile,
     weight_tile,
 )
-from autotune.kernels.storage_dtypes import Elements, elements_of
+from autotune.kernels.storage_dtypes import StorageDtypes, storage_dtypes_of
 from autotune.routing.draw import route
 from autotune.spec.binary import (
     BOTH,
@@ -76,7 +76,7 @@ class MoeInputs:
     problem: Problem
     target: Target
     """The architecture that the kernels run on."""
-    elements: Elements
+    elements: StorageDtypes
     weights: MoeWeights
     x: Tensor
     """[M, H] of A's type."""
@@ -88,7 +88,7 @@ class MoeInputs:
     """[M, top_k] float32."""
 
     def set_routing(self, routing: RoutingTensors) -> None:
-        """Copies another instance in, in stream order: the tensors stay where they are."""
+        """Copy another instance in, in stream order: the tensors stay where they are."""
         self.topk_ids.copy_(routing.ids)
         self.topk_weights.copy_(routing.weights)
 
@@ -108,7 +108,7 @@ def make_weights(problem: Problem, target: Target, device: str, seed: int = 0) -
     generator = torch.Generator(device).manual_seed(seed)
     up, down = (_make_gemm_weights(problem, which, target, generator) for which in BOTH)
     # silu(gate) * up of unit normals has a root mean square of about 0.6 and few values past 16.
-    limit = 16.0 / largest(elements_of(problem.dtype, target).a, problem.dtype)
+    limit = 16.0 / largest(storage_dtypes_of(problem.dtype, target).a, problem.dtype)
     return MoeWeights(up, down, down_row_scale=torch.full((1,), limit, device=device))
 
 
@@ -118,7 +118,7 @@ def make_inputs(
     """Seeded activations and routing instance 0, on the device that holds ``weights``."""
     device = weights.up.values.device
     generator = torch.Generator(device).manual_seed(seed + 1)
-    elements = elements_of(problem.dtype, target)
+    elements = storage_dtypes_of(problem.dtype, target)
     tile = row_tile(problem, problem.tokens, problem.hidden)
     x = _real((problem.tokens, problem.hidden), tile, generator)
     scale = torch.ones(1, device=device)
@@ -142,7 +142,7 @@ def _make_gemm_weights(
     problem: Problem, which: Which, target: Target, generator: torch.Generator
 ) -> GemmWeights:
     """Expert by expert: the real values of all of them would not fit beside the quantised."""
-    shape, element = gemm_shape(problem, which), elements_of(problem.dtype, target).b
+    shape, element = gemm_shape(problem, which), storage_dtypes_of(problem.dtype, target).b
     device = generator.device
     tile = weight_tile(problem, shape.n, shape.k)
     size = (problem.experts, shape.n, weight_row(problem, which))

@@ -44,7 +44,7 @@ class GemmOperands:
 
 
 def gemm_scalars(problem: Problem, config: Config, which: Which, target: Target) -> dict[str, Any]:
-    """Every argument of the kernel but its pointers and descriptors: the launch and
+    """Return every argument of the kernel but its pointers and descriptors: the launch and
     compile-ahead share it."""
     shape, flags = gemm_shape(problem, which), gemm_flags(problem, config, which)
     is_up = which == "up"
@@ -77,7 +77,7 @@ def gemm_scalars(problem: Problem, config: Config, which: Which, target: Target)
 def gemm_descriptors(
     a: Tensor | MockTensor, b: Tensor | MockTensor, problem: Problem, config: Config, which: Which
 ) -> dict[str, TensorDescriptor | None]:
-    """The kernel's descriptor arguments over A [rows, K] and B [E, N, K]."""
+    """Return the kernel's descriptor arguments over A [rows, K] and B [E, N, K]."""
     flags, shape = gemm_flags(problem, config, which), gemm_shape(problem, which)
     n, k = shape.n, shape.k
     box_a = [config.block_size_m, config.block_size_k]
@@ -97,7 +97,7 @@ def launch_gemm(
     which: Which,
     target: Target,
 ) -> None:
-    """Launches one of the two GEMMs on the current stream; allocates and waits for nothing.
+    """Launch one of the two GEMMs on the current stream; allocate and wait for nothing.
 
     A down config with USE_TMA reads rows of A that are positions of the alignment, not slots.
     """

@@ -52,7 +52,7 @@ class MoeBuffers:
     out: Tensor
 
     def poison(self) -> None:
-        """Fills outputs with NaN, so that what a kernel leaves out shows."""
+        """Fill outputs with NaN, so that what a kernel leaves out shows."""
         for buffer in (self.up, self.down, self.out):
             buffer.fill_(float("nan"))
 
@@ -82,7 +82,7 @@ def make_buffers(inputs: MoeInputs) -> MoeBuffers:
 
 
 def run_moe(inputs: MoeInputs, buffers: MoeBuffers, config: AnyConfig) -> Tensor:
-    """The layer's output [M, H], which is ``buffers.out``.
+    """Return the layer's output [M, H], which is ``buffers.out``.
 
     Raises ValueError where down uses TMA and the buffers were not made for it.
     """
@@ -134,7 +134,7 @@ def run_down(inputs: MoeInputs, buffers: MoeBuffers, config: Config) -> None:
 
 
 def _may_sort(inputs: MoeInputs) -> bool:
-    """Whether a config of the down GEMM may use TMA."""
+    """Return whether a config of the down GEMM may use TMA."""
     problem = inputs.problem
     return problem.kernel is KernelMode.SEPARATE and why_no_tma(problem, inputs.target) is None
 

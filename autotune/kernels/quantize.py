@@ -19,7 +19,7 @@ Tile = tuple[int, int]
 
 
 def weight_tile(problem: Problem, n: int, k: int) -> Tile:
-    """Rows and columns of one expert's [n, k] weights that share a scale."""
+    """Return the rows and columns of one expert's [n, k] weights that share a scale."""
     group_n, group_k = problem.block_shape or (0, 0)
     return {
         Scales.NONE: (n, k),
@@ -31,7 +31,7 @@ def weight_tile(problem: Problem, n: int, k: int) -> Tile:
 
 
 def row_tile(problem: Problem, rows: int, k: int) -> Tile:
-    """Rows and columns of [rows, k] activations that share a scale."""
+    """Return the rows and columns of [rows, k] activations that share a scale."""
     scales = scales_of(problem)
     if scales is Scales.BLOCK and problem.block_shape:
         return 1, problem.block_shape[1]
@@ -39,7 +39,8 @@ def row_tile(problem: Problem, rows: int, k: int) -> Tile:
 
 
 def largest(element: torch.dtype, dtype: Dtype) -> float:
-    """The largest magnitude that quantised values take; int ranges are used symmetrically."""
+    """Return the largest magnitude that quantised values take; int ranges are used
+    symmetrically."""
     if dtype is Dtype.INT4_W4A16:
         return 7.0
     return 127.0 if element == torch.int8 else torch.finfo(element).max
@@ -75,8 +76,8 @@ def quantize_asymmetric(x: Tensor, tile: Tile, bits: int) -> tuple[Tensor, Tenso
 
 
 def dequantize(values: Tensor, scale: Tensor, tile: Tile, zero: Tensor | None = None) -> Tensor:
-    """Inverse of ``quantize``, and of ``quantize_asymmetric`` with its zero points: [R, C]
-    float32."""
+    """Return the inverse of ``quantize``, and of ``quantize_asymmetric`` with its zero points: [R,
+    C] float32."""
     steps = values.float()
     if zero is not None:
         steps = steps - _spread(zero.float(), tile, values.shape)
@@ -90,7 +91,7 @@ def pack_int4(values: Tensor) -> Tensor:
 
 
 def unpack_int4(packed: Tensor) -> Tensor:
-    """Inverse of ``pack_int4``."""
+    """Return the inverse of ``pack_int4``."""
     halves = torch.stack((packed & 0xF, packed >> 4), dim=-1).flatten(-2)
     return halves.to(torch.int8) - 8
 
@@ -102,7 +103,7 @@ def pack_int4_rows(values: Tensor) -> Tensor:
 
 
 def unpack_int4_rows(packed: Tensor, rows: int) -> Tensor:
-    """Inverse of ``pack_int4_rows``; ``rows`` is N."""
+    """Return the inverse of ``pack_int4_rows``; ``rows`` is N."""
     return unpack_int4(packed.T).T[:rows]
 
 
@@ -115,6 +116,6 @@ def _tiles(x: Tensor, tile: Tile) -> Tensor:
 
 
 def _spread(scale: Tensor, tile: Tile, shape: torch.Size) -> Tensor:
-    """Each tile's scale at every element of the tile."""
+    """Return each tile's scale at every element of the tile."""
     by_row = scale.repeat_interleave(tile[0], 0)[: shape[0]]
     return by_row.repeat_interleave(tile[1], 1)[:, : shape[1]]

@@ -73,7 +73,7 @@ def sum_reference(x: Tensor, topk_ids: Tensor) -> Tensor:
 
 
 def weight_of(problem: Problem, weights: GemmWeights, which: Which, expert: int) -> Tensor:
-    """One expert's weights [n, k] as real values, fp32."""
+    """Return one expert's weights [n, k] as real values, fp32."""
     shape, kind = gemm_shape(problem, which), scales_of(problem)
     values = weights.values[expert]
     if kind is Scales.NONE:
@@ -88,7 +88,7 @@ def weight_of(problem: Problem, weights: GemmWeights, which: Which, expert: int)
 
 
 def moe_reference(inputs: MoeInputs) -> Tensor:
-    """The layer's output [M, H] fp32, for the routing that ``inputs`` holds now.
+    """Return the layer's output [M, H] fp32, for the routing that ``inputs`` holds now.
 
     Expert by expert, so that only one expert's weights are real-valued at a time.
     """
@@ -110,7 +110,7 @@ def moe_reference(inputs: MoeInputs) -> Tensor:
 
 
 def real_rows(inputs: MoeInputs) -> Tensor:
-    """The up GEMM's A as real values [M, H]."""
+    """Return the up GEMM's A as real values [M, H]."""
     if not inputs.elements.quantizes_activations:
         return inputs.x.float()
     tile = row_tile(inputs.problem, *inputs.x.shape)
@@ -119,7 +119,8 @@ def real_rows(inputs: MoeInputs) -> Tensor:
 
 
 def as_down_reads(inputs: MoeInputs, rows: Tensor) -> Tensor:
-    """The activation's output as the down GEMM reads it: quantised where A is, fp32 again."""
+    """Return the activation's output as the down GEMM reads it: quantised where A is, fp32
+    again."""
     problem, elements = inputs.problem, inputs.elements
     if not elements.quantizes_activations:
         return rows.float()

@@ -50,10 +50,10 @@ class Clock(Protocol):
     """The part of a device that a timer needs; tests have one without a device."""
 
     def capture(self, call: Work) -> Work:
-        """A replay of the call's launches, without its host time."""
+        """Return a replay of the call's launches, without its host time."""
 
     def flush(self) -> None:
-        """Empties the L2 cache, in stream order."""
+        """Empty the L2 cache, in stream order."""
 
     def elapsed_us(self, work: Work) -> float:
         """Device time between before and after ``work``. Waits for the device."""
@@ -173,29 +173,3 @@ def interleaved(streams: Sequence[Iterator[Sample]], count: int) -> list[tuple[S
         for number in order.sample(range(len(streams)), len(streams)):
             found[number].append(next(streams[number]))
     return [tuple(samples) for samples in found]
-
-
-_CACHE_BYTES = 64 << 20
-"""More than the last level of most CPUs' caches."""
-
-
-class HostClock:
-    """Implements ``timing.Clock``. There is nothing to capture: calls return when they are done."""
-
-    def __init__(self, cache_bytes: int = _CACHE_BYTES) -> None:
-        """Holds a buffer of ``cache_bytes``: written, little of anything older stays cached."""
-        self._buffer = torch.empty(cache_bytes, dtype=torch.int8)
-
-    def capture(self, call: Work) -> Work:
-        return call
-
-    def flush(self) -> None:
-        self._buffer.zero_()
-
-    def elapsed_us(self, work: Work) -> float:
-        begin = time.perf_counter_ns()
-        work()
-        return (time.perf_counter_ns() - begin) / 1000
-
-    def rest(self, us: float) -> None:
-        """See ``Clock``: a CPU needs no rest."""

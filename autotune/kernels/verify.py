@@ -63,7 +63,7 @@ def relative_error(output: Tensor, reference: Tensor) -> float:
 
 
 def verify(inputs: MoeInputs, buffers: MoeBuffers, config: AnyConfig, reference: Tensor) -> Verdict:
-    """Runs one call into poisoned buffers and compares; waits for the device.
+    """Run one call into poisoned buffers and compare; wait for the device.
 
     ``reference`` is ``reference.moe_reference(inputs)`` for the routing that ``inputs`` holds now.
     """

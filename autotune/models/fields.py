@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
-Config = Mapping[str, Any]
+ModelConfig = Mapping[str, Any]
 """A parsed config.json, or a nested object of one."""
 
 # Multi-modal configs keep the language model's fields in these nested objects.
@@ -149,7 +149,7 @@ USUAL_MOE_INTERMEDIATE = ("moe_intermediate_size", "expert_hidden_dim", "moe_ffn
 
 
 def family_of(architecture: str) -> FieldNames | None:
-    """The field names of a known architecture, else None."""
+    """Return the field names of a known architecture, else None."""
     exact = FAMILIES.get(architecture)
     if exact is not None:
         return exact
@@ -157,8 +157,9 @@ def family_of(architecture: str) -> FieldNames | None:
     return next(found, None)
 
 
-def text_section(config: Config) -> Config:
-    """The language model's part of a config: the innermost nested object, or ``config`` itself."""
+def text_section(config: ModelConfig) -> ModelConfig:
+    """Return the language model's part of a config: the innermost nested object, or ``config``
+    itself."""
     section = config
     for key in _NESTING:
         inner = section.get(key)
@@ -167,8 +168,9 @@ def text_section(config: Config) -> Config:
     return section
 
 
-def read_value(config: Config, name: str) -> Any:
-    """The value of a field, in the language model's part or else at the top; None if neither."""
+def read_value(config: ModelConfig, name: str) -> Any:
+    """Return the value of a field, in the language model's part or else at the top; None if
+    neither."""
     for part in (text_section(config), config):
         value = _descend(part, name)
         if value is not None:
@@ -176,18 +178,19 @@ def read_value(config: Config, name: str) -> Any:
     return None
 
 
-def read_int(config: Config, names: tuple[str, ...]) -> int | None:
-    """The first of the named fields that holds a whole number, or a list that starts with one."""
+def read_int(config: ModelConfig, names: tuple[str, ...]) -> int | None:
+    """Return the first of the named fields that holds a whole number, or a list that starts with
+    one."""
     found = (_whole_number(read_value(config, name)) for name in names)
     return next((value for value in found if value is not None), None)
 
 
-def expert_like_fields(config: Config) -> dict[str, Any]:
-    """Every field that may speak of experts, by dotted name, for an error message."""
+def expert_like_fields(config: ModelConfig) -> dict[str, Any]:
+    """Return every field that may speak of experts, by dotted name, for an error message."""
     return {name: value for name, value in _walk(config) if _sounds_like_experts(name, value)}
 
 
-def _descend(part: Config, name: str) -> Any:
+def _descend(part: ModelConfig, name: str) -> Any:
     value: Any = part
     for key in name.split("."):
         if not isinstance(value, Mapping):
@@ -204,7 +207,7 @@ def _whole_number(value: Any) -> int | None:
     return value
 
 
-def _walk(part: Config, prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _walk(part: ModelConfig, prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in part.items():
         if isinstance(value, Mapping):
             yield from _walk(value, f"{prefix}{key}.")

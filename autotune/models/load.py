@@ -24,7 +24,7 @@ _HUB_TIMEOUT_S = 5.0  # a config.json is a few KB: a hub that needs longer is no
 
 
 def load_shape(model: str) -> ModelShape:
-    """The shape of a local folder or config.json, of a catalogue name, or of a Hub name.
+    """Return the shape of a local folder or config.json, of a catalogue name, or of a Hub name.
 
     A catalogue name may be without its organisation, and in any case.
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from autotune.errors import ModelError, UsageError
 from autotune.models import fields
-from autotune.models.fields import Config, FieldNames, Fusion
+from autotune.models.fields import FieldNames, Fusion, ModelConfig
 from autotune.models.quantization import read_quantization
 from autotune.models.shape import ModelShape
 from autotune.spec.problem import Dtype
@@ -39,8 +39,8 @@ class _Sizes:
     intermediate: int
 
 
-def shape_of_config(name: str, config: Config) -> ModelShape:
-    """The shape that a Hugging Face config describes.
+def shape_of_config(name: str, config: ModelConfig) -> ModelShape:
+    """Return the shape that a Hugging Face config describes.
 
     Raises:
         ModelError: the model is dense, or its expert fields are missing or ambiguous.
@@ -72,7 +72,7 @@ def shape_of_config(name: str, config: Config) -> ModelShape:
 
 
 def parse_shape(text: str) -> ModelShape:
-    """The shape that ``--shape E=8,topk=2,hidden=4096,intermediate=14336`` names.
+    """Return the shape that ``--shape E=8,topk=2,hidden=4096,intermediate=14336`` names.
 
     All four are the whole model's, order and upper or lower case do not matter.
 
@@ -121,14 +121,16 @@ def _shape_part(text: str, part: str) -> tuple[str, int]:
     return key, int(match[2])
 
 
-def _architecture_of(config: Config) -> str:
+def _architecture_of(config: ModelConfig) -> str:
     architectures = config.get("architectures")
     if isinstance(architectures, list) and architectures:
         return str(architectures[0])
     return ""
 
 
-def _sizes_of_family(name: str, architecture: str, family: FieldNames, config: Config) -> _Sizes:
+def _sizes_of_family(
+    name: str, architecture: str, family: FieldNames, config: ModelConfig
+) -> _Sizes:
     hidden = _needed(name, architecture, config, family.hidden)
     if family.dense:
         return _Sizes(1, 1, hidden, _needed(name, architecture, config, family.intermediate))
@@ -143,7 +145,7 @@ def _sizes_of_family(name: str, architecture: str, family: FieldNames, config: C
     )
 
 
-def _needed(name: str, architecture: str, config: Config, names: tuple[str, ...]) -> int:
+def _needed(name: str, architecture: str, config: ModelConfig, names: tuple[str, ...]) -> int:
     value = fields.read_int(config, names)
     if value is None or value < 1:
         raise ModelError(
@@ -154,7 +156,7 @@ def _needed(name: str, architecture: str, config: Config, names: tuple[str, ...]
     return value
 
 
-def _guessed_sizes(name: str, architecture: str, config: Config) -> _Sizes:
+def _guessed_sizes(name: str, architecture: str, config: ModelConfig) -> _Sizes:
     """Sizes of an architecture that the table does not know, from the usual field names."""
     experts = _only_value(config, fields.USUAL_EXPERTS)
     if not fields.expert_like_fields(config) or experts in (0, 1):
@@ -181,19 +183,19 @@ def _guessed_sizes(name: str, architecture: str, config: Config) -> _Sizes:
     return _Sizes(experts, top_k, hidden, intermediate)
 
 
-def _first_dense_layers(config: Config, moe_layers: Sequence[int]) -> int:
+def _first_dense_layers(config: ModelConfig, moe_layers: Sequence[int]) -> int:
     """Read the number of leading dense layers, or count them by the layers with experts."""
     stated = fields.read_int(config, fields.FIRST_DENSE_LAYERS)
     return min(moe_layers, default=0) if stated is None else stated
 
 
-def _only_value(config: Config, names: tuple[str, ...]) -> int | None:
-    """The value on which all of the named fields that exist agree, else None."""
+def _only_value(config: ModelConfig, names: tuple[str, ...]) -> int | None:
+    """Return the value on which all of the named fields that exist agree, else None."""
     values = {fields.read_int(config, (name,)) for name in names} - {None}
     return values.pop() if len(values) == 1 else None
 
 
-def _fused_shared_experts(family: FieldNames | None, config: Config) -> int:
+def _fused_shared_experts(family: FieldNames | None, config: ModelConfig) -> int:
     if family is None or family.fusion is Fusion.NEVER:
         return 0
     if family.fusion is Fusion.ALWAYS:
@@ -201,8 +203,9 @@ def _fused_shared_experts(family: FieldNames | None, config: Config) -> int:
     return int(fields.read_int(config, fields.SHARED_EXPERTS) == 1)
 
 
-def _dtype_of(config: Config) -> Dtype:
-    """The checkpoint's unquantised dtype; bf16, as the engines have it, where it says none."""
+def _dtype_of(config: ModelConfig) -> Dtype:
+    """Return the checkpoint's unquantised dtype; bf16, as the engines have it, where it says
+    none."""
     value: Any = fields.read_value(config, "torch_dtype") or fields.read_value(config, "dtype")
     if value is None:
         return Dtype.BF16
@@ -225,13 +228,13 @@ def _called(name: str, architecture: str) -> str:
     return f"{name} ({architecture or 'no architectures field'})"
 
 
-def _found_fields(config: Config) -> str:
+def _found_fields(config: ModelConfig) -> str:
     found = fields.expert_like_fields(config)
     listed = ", ".join(f"{field}={value}" for field, value in found.items())
     return f"Fields that may speak of experts: {listed or 'none'}"
 
 
-def moe_layers_of(config: Config) -> tuple[int, ...]:
+def moe_layers_of(config: ModelConfig) -> tuple[int, ...]:
     """Ascending layer numbers; empty where the config names no rule that is known here.
 
     The rules are those of transformers' modelling files: a word for each layer (what transformers
@@ -246,14 +249,14 @@ def moe_layers_of(config: Config) -> tuple[int, ...]:
     return ()
 
 
-def _by_word(config: Config, _: range) -> list[int] | None:
+def _by_word(config: ModelConfig, _: range) -> list[int] | None:
     words = fields.read_value(config, "mlp_layer_types")
     if not isinstance(words, list):
         return None
     return [layer for layer, word in enumerate(words) if word == "sparse"]
 
 
-def _by_list(config: Config, layers: range) -> list[int] | None:
+def _by_list(config: ModelConfig, layers: range) -> list[int] | None:
     listed = fields.read_value(config, "moe_layers")
     if isinstance(listed, list) and listed:
         return sorted(layer for layer in listed if isinstance(layer, int))
@@ -261,7 +264,7 @@ def _by_list(config: Config, layers: range) -> list[int] | None:
     return None if not step else [layer for layer in layers if (layer + 1) % step == 0]
 
 
-def _after_dense(config: Config, layers: range) -> list[int] | None:
+def _after_dense(config: ModelConfig, layers: range) -> list[int] | None:
     first = fields.read_int(config, (*fields.FIRST_DENSE_LAYERS, "num_dense_layers"))
     every = fields.read_value(config, "moe_layer_freq")
     if isinstance(every, list):
@@ -272,7 +275,7 @@ def _after_dense(config: Config, layers: range) -> list[int] | None:
     return [layer for layer in layers if layer >= first and layer % step == 0]
 
 
-def _by_step(config: Config, layers: range) -> list[int] | None:
+def _by_step(config: ModelConfig, layers: range) -> list[int] | None:
     step = fields.read_int(config, ("decoder_sparse_step",))
     if not step:
         return None
@@ -280,7 +283,7 @@ def _by_step(config: Config, layers: range) -> list[int] | None:
     return [layer for layer in layers if (layer + 1) % step == 0 and layer not in dense]
 
 
-def _by_period(config: Config, layers: range) -> list[int] | None:
+def _by_period(config: ModelConfig, layers: range) -> list[int] | None:
     period = fields.read_int(config, ("expert_layer_period",))
     if not period:
         return None

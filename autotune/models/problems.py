@@ -126,7 +126,8 @@ def _fused(shape: ModelShape, parallelism: Parallelism, wanted: bool) -> int:
 
 
 def _scales(shape: ModelShape, dtype: Dtype | None, per_channel: bool) -> WeightQuantization:
-    """The quantisation to compute with: the checkpoint's where it fits, else the bare dtype's."""
+    """Return the quantisation to compute with: the checkpoint's where it fits, else the bare
+    dtype's."""
     stored = shape.quantization or WeightQuantization("none", shape.dtype)
     wanted = dtype or stored.dtype
     if wanted is None:
@@ -155,7 +156,8 @@ def _scales(shape: ModelShape, dtype: Dtype | None, per_channel: bool) -> Weight
 
 
 def _warn_of_cut_blocks(shape: ModelShape, problem: Problem) -> None:
-    """A shard that cuts a scale's block in two is tunable, but engines refuse to load it."""
+    """Warn of a shard that cuts a scale's block in two: it is tunable, but engines refuse to load
+    it."""
     if problem.block_shape is None:
         return
     block = max(problem.block_shape)
@@ -168,5 +170,5 @@ def _warn_of_cut_blocks(shape: ModelShape, problem: Problem) -> None:
 
 @cache
 def _warn_once(text: str) -> None:
-    """One warning a process: a run makes a problem for each batch size."""
+    """Warn once a process: a run makes a problem for each batch size."""
     logger.warning(text)

@@ -10,14 +10,14 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from autotune.models.fields import Config, read_value
+from autotune.models.fields import ModelConfig, read_value
 from autotune.models.shape import WeightQuantization
 from autotune.spec.problem import Dtype
 
 Section = Mapping[str, Any]
 
 
-def read_quantization(config: Config) -> WeightQuantization | None:
+def read_quantization(config: ModelConfig) -> WeightQuantization | None:
     """Read how the experts are stored; None for a checkpoint that is not quantised."""
     section = read_value(config, "quantization_config")
     if not isinstance(section, Mapping) or not section:
@@ -29,7 +29,7 @@ def read_quantization(config: Config) -> WeightQuantization | None:
     return reader(method, section) if reader else WeightQuantization(method, None)
 
 
-def _has_fp4_experts(config: Config) -> bool:
+def _has_fp4_experts(config: ModelConfig) -> bool:
     """DeepSeek V4 calls itself fp8 and says beside it that the experts are fp4."""
     return str(read_value(config, "expert_dtype")).lower() in ("fp4", "mxfp4", "nvfp4")
 
@@ -74,7 +74,7 @@ def _integer_groups(method: str, section: Section) -> WeightQuantization:
 
 
 def _compressed_tensors(method: str, section: Section) -> WeightQuantization:
-    """The first group that quantises weights speaks for the experts."""
+    """Read the first group that quantises weights: it speaks for the experts."""
     groups = section.get("config_groups")
     found = groups.values() if isinstance(groups, Mapping) else ()
     group = next((g for g in found if isinstance(g, Mapping) and g.get("weights")), None)
@@ -111,7 +111,7 @@ def _compressed_dtype(weights: Section, activations: Section | None) -> Dtype | 
 
 
 def _k_group(size: Any) -> tuple[int, int] | None:
-    """A group along K as a block shape; null, 0 and -1 (a whole row) are none."""
+    """Return a group along K as a block shape; null, 0 and -1 (a whole row) are none."""
     return (0, size) if isinstance(size, int) and size > 0 else None
 
 

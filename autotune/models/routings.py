@@ -81,7 +81,7 @@ def missing_layers(layers: list[int], first: int, last: int) -> list[int]:
 
 
 def _recording(routing: str, folder: str | None) -> RoutingTrace:
-    """The one that ``routing`` names; read where this process does not know it yet."""
+    """Return the one that ``routing`` names; read where this process does not know it yet."""
     if folder is not None and not is_known(routing):
         found = read_trace(Path(folder))
         if found.routing != routing:

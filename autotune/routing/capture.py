@@ -146,9 +146,9 @@ def record(
 
 
 def text_decoder(model: Any) -> Any:
-    """The part of a transformers model that has its MoE layers and no head: running it computes no
-    logits, and a multi-modal model asks for no images. ``model`` itself where there is no such
-    part."""
+    """Return the part of a transformers model that has its MoE layers and no head: running it
+    computes no logits, and a multi-modal model asks for no images. ``model`` itself where there is
+    no such part."""
     if getattr(model.config, "is_encoder_decoder", False):
         return model
     try:
@@ -159,7 +159,7 @@ def text_decoder(model: Any) -> Any:
 
 
 def _run(name: str, decoder: Any, sequence: Sequence[int]) -> None:
-    """One forward pass. Raises ModelError where it fails."""
+    """Return one forward pass. Raises ModelError where it fails."""
     import torch
 
     # Of an offloaded model the first weights may be nowhere; its hooks then move the ids.
@@ -199,7 +199,7 @@ def _with_shared(rows: LayerRows, experts: int, fused: int) -> LayerRows:
 
 
 def _load(name: str, offload: str) -> tuple[Any, Any]:
-    """The model, spread over what memory there is, and its tokenizer."""
+    """Return the model, spread over what memory there is, and its tokenizer."""
     try:
         import accelerate  # noqa: F401  device_map needs it, and says so late
         import transformers

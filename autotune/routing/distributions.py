@@ -72,7 +72,7 @@ def check(routing: str, size: Size) -> None:
 
 
 def canonical(routing: str) -> str:
-    """One spelling for zipf:1, zipf:1.0 and zipf:1e0; what is not of this table stays."""
+    """Return one spelling for zipf:1, zipf:1.0 and zipf:1e0; what is not of this table stays."""
     name, *texts = routing.split(":")
     if name not in DISTRIBUTIONS:
         return routing
@@ -83,7 +83,7 @@ def canonical(routing: str) -> str:
 
 
 def _parsed(routing: str) -> tuple[Distribution, Numbers]:
-    """The distribution that is named, and its numbers. Raises UsageError."""
+    """Return the distribution that is named, and its numbers. Raises UsageError."""
     name, *texts = routing.split(":")
     distribution = DISTRIBUTIONS.get(name)
     if distribution is None:

@@ -66,7 +66,7 @@ def instances_of(problem: Problem, at_least: int) -> int:
 
 
 def drawable(problem: Problem) -> Problem:
-    """The problem, with uniform in place of recordings that are not at hand."""
+    """Return the problem, with uniform in place of recordings that are not at hand."""
     routings = (
         "uniform" if routing.startswith(RECORDED) and not is_known(routing) else routing
         for routing in problem.routings
@@ -76,8 +76,8 @@ def drawable(problem: Problem) -> Problem:
 
 @lru_cache(maxsize=64)
 def most_loaded_rank(problem: Problem, instances: int = RANK_INSTANCES, seed: int = 0) -> int:
-    """The expert-parallel rank with the most rows over the first routing instances: the others
-    wait for it. ``problem.ep_rank`` matters to ``worst`` alone, which loads that rank."""
+    """Return the expert-parallel rank with the most rows over the first routing instances: the
+    others wait for it. ``problem.ep_rank`` matters to ``worst`` alone, which loads that rank."""
     local_experts = problem.experts - problem.fused_shared_experts
     rows = np.zeros(problem.ep_size, dtype=np.int64)
     for instance in range(instances_of(problem, instances)):

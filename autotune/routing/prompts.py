@@ -11,8 +11,8 @@ from autotune.errors import UsageError
 
 
 def texts_of(file: Path | None) -> list[str]:
-    """A text a line; of a .jsonl file the line's "prompt" or "text", or the line where it is a
-    string. Without a file the topics of Python's own help: English prose and code.
+    """Return a text for each line; of a .jsonl file the line's "prompt" or "text", or the line
+    where it is a string. Without a file the topics of Python's own help: English prose and code.
 
     Raises UsageError for a file that cannot be read or holds no text.
     """

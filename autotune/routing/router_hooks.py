@@ -98,7 +98,7 @@ def _argument(module: nn.Module) -> str | None:
 
 
 def _layer(name: str) -> int:
-    """The first number in a module's path: model.layers.3.mlp.experts is of layer 3."""
+    """Return the first number in a module's path: model.layers.3.mlp.experts is of layer 3."""
     match = re.search(r"(?:^|\.)(\d+)(?:\.|$)", name)
     if match is None:
         raise ModelError(f"module {name!r} chooses experts, but is in no numbered layer")

@@ -111,7 +111,8 @@ class RoutingTrace:
 def _across_sequences(
     sequences: NDArray[np.int32], tokens: int, rng: np.random.Generator
 ) -> NDArray[np.int64]:
-    """Rows in rounds: each round takes one random row of every sequence that has one left."""
+    """Return the rows in rounds: each round takes one random row of every sequence that has one
+    left."""
     order = rng.permutation(len(sequences))
     order = order[np.argsort(sequences[order], kind="stable")]
     _, starts, counts = np.unique(sequences[order], return_index=True, return_counts=True)
@@ -180,14 +181,14 @@ class ExpertLoad:
         return float(-(shares * np.log(shares)).sum() / np.log(len(self.rows)))
 
     def slowest_rank(self, ep_size: int) -> tuple[int, float]:
-        """The expert-parallel rank with the most rows, and its rows over the mean."""
+        """Return the expert-parallel rank with the most rows, and its rows over the mean."""
         ranks = self.rows.reshape(ep_size, -1).sum(axis=1)
         slowest = int(np.argmax(ranks))
         return slowest, float(ranks[slowest] / ranks.mean())
 
 
 def expert_loads(recording: RoutingTrace, experts: int, top_k: int) -> list[ExpertLoad]:
-    """One for each layer, in order. Raises UsageError where the recording does not fit."""
+    """Return one for each layer, in order. Raises UsageError where the recording does not fit."""
     recording.check(experts, top_k)
     return [
         ExpertLoad(

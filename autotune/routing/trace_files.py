@@ -142,7 +142,7 @@ def _sequences(
 
 
 def _read_snapshots(folder: Path) -> RoutingTrace:
-    """Each file is taken for one sequence."""
+    """Take each file for one sequence."""
     files: dict[int, dict[int, Path]] = {}
     for path in folder.iterdir():
         if match := _SNAPSHOT.fullmatch(path.name):

@@ -46,13 +46,14 @@ class Config:
     use_tma: bool | None = None
 
     def as_keys(self) -> dict[str, int]:
-        """The engines' keys, in their order, without those that do not apply."""
+        """Return the engines' keys, in their order, without those that do not apply."""
         values = ((key, getattr(self, field)) for field, key in KEY_OF_FIELD.items())
         return {key: value for key, value in values if value is not None}
 
     @classmethod
     def from_keys(cls, keys: Mapping[str, int]) -> Config:
-        """Inverse of ``as_keys``. Raises KeyError for an unknown key, TypeError for a missing one.
+        """Return the inverse of ``as_keys``. Raises KeyError for an unknown key, TypeError for a
+        missing one.
 
         ``num_warps`` and ``num_stages`` default to Triton's own 4 and 3.
         """
@@ -93,7 +94,8 @@ class ConfigPair:
 
     @classmethod
     def from_keys(cls, keys: Mapping[str, int]) -> ConfigPair:
-        """Inverse of ``as_keys``. Raises KeyError or TypeError as ``Config.from_keys`` does."""
+        """Return the inverse of ``as_keys``. Raises KeyError or TypeError as ``Config.from_keys``
+        does."""
         halves = (
             {k.removeprefix(prefix): v for k, v in keys.items() if k.startswith(prefix)}
             for prefix in (UP, DOWN)
@@ -110,11 +112,11 @@ AnyConfig = Config | ConfigPair
 
 
 def config_from_keys(keys: Mapping[str, int]) -> AnyConfig:
-    """Inverse of ``as_keys`` of either."""
+    """Return the inverse of ``as_keys`` of either."""
     is_pair = any(key.startswith(UP) for key in keys)
     return ConfigPair.from_keys(keys) if is_pair else Config.from_keys(keys)
 
 
 def pair_of(config: AnyConfig) -> ConfigPair:
-    """The config of each GEMM: twice the same where one serves both."""
+    """Return the config of each GEMM: twice the same where one serves both."""
     return config if isinstance(config, ConfigPair) else ConfigPair(config, config)

@@ -28,7 +28,8 @@ _CDNA_WITH_FP8 = ("gfx94", "gfx95")
 
 
 def shared_bytes(problem: Problem, config: Config, target: Target) -> int:
-    """Bytes of shared memory of the pipelined A and B tiles: a lower bound of what Triton takes.
+    """Return the bytes of shared memory of the pipelined A and B tiles: a lower bound of what
+    Triton takes.
 
     Each buffer holds one [BLOCK_SIZE_M, BLOCK_SIZE_K] tile of A and one
     [BLOCK_SIZE_K, BLOCK_SIZE_N] tile of B. There are ``num_stages`` of them where the matrix
@@ -43,7 +44,7 @@ def shared_bytes(problem: Problem, config: Config, target: Target) -> int:
 
 
 def why_no_dtype(dtype: Dtype, target: Target) -> str | None:
-    """Why ``target`` cannot multiply this dtype, in words, or None where it can."""
+    """Say why ``target`` cannot multiply this dtype, in words, or None where it can."""
     if target.backend == "hip":
         return _why_no_dtype_hip(dtype, str(target.arch))
     first_sm, what = _FIRST_SM.get(dtype, (75, "tensor core dots"))
@@ -53,7 +54,8 @@ def why_no_dtype(dtype: Dtype, target: Target) -> str | None:
 
 
 def why_no_dot(problem: Problem, config: Config) -> str | None:
-    """Why the tiles are too small for a dot of the problem's dtype, or None where they are not."""
+    """Say why the tiles are too small for a dot of the problem's dtype, or None where they are
+    not."""
     smallest_k = _SMALLEST_K[problem.dtype.activation_bits]
     smallest = (
         ("BLOCK_SIZE_M", config.block_size_m, _SMALLEST_M),
@@ -67,7 +69,7 @@ def why_no_dot(problem: Problem, config: Config) -> str | None:
 
 
 def why_no_tma(problem: Problem, target: Target) -> str | None:
-    """Why the GEMMs cannot load through tensor descriptors, in words; None where they can."""
+    """Say why the GEMMs cannot load through tensor descriptors, in words; None where they can."""
     if target.backend != "cuda" or int(target.arch) < 90:
         return f"TMA needs SM90 or newer; this GPU is {target}"
     is_block_fp8 = problem.dtype is Dtype.FP8_W8A8 and scales_of(problem) is Scales.BLOCK
@@ -81,7 +83,7 @@ def why_no_tma(problem: Problem, target: Target) -> str | None:
 
 
 def why_no_tma_tile(config: Config) -> str | None:
-    """Why the tiles do not fit a tensor descriptor's box; None where they do or need not."""
+    """Say why the tiles do not fit a tensor descriptor's box; None where they do or need not."""
     size = max(config.block_size_m, config.block_size_n)
     if not config.use_tma or size <= _MOST_TMA_ROWS:
         return None

@@ -25,7 +25,7 @@ _OPERATIONS_PER_WEIGHT = {Dtype.INT4_W4A16: 5, Dtype.INT8_W8A16: 2}
 
 
 def matrix_clocks(problem: Problem, tiles: Tiles, spec: GpuSpec) -> Floats:
-    """The matrix unit. Raises DeviceError where the GPU has no such dots.
+    """Return clocks of the matrix unit. Raises DeviceError where the GPU has no such dots.
 
     mma.sync: warps beyond the tile's 16x8 pieces repeat the work of others.
     """
@@ -38,7 +38,8 @@ def matrix_clocks(problem: Problem, tiles: Tiles, spec: GpuSpec) -> Floats:
 
 
 def shared_clocks(problem: Problem, tiles: Tiles) -> Floats:
-    """Shared memory: the tiles are written once, and read as often as the dot needs them."""
+    """Return clocks of shared memory: the tiles are written once, and read as often as the dot
+    needs them."""
     row_bits = problem.dtype.activation_bits
     written = tiles.block_m * row_bits + tiles.block_n * problem.dtype.weight_bits
     rows_read = np.where(tiles.warpgroup, _warpgroup_rows(tiles), _warp_rows(tiles))
@@ -47,8 +48,8 @@ def shared_clocks(problem: Problem, tiles: Tiles) -> Floats:
 
 
 def alu_clocks(problem: Problem, tiles: Tiles, spec: GpuSpec, which: Which) -> Floats:
-    """The plain ALUs: copies to issue, scales to apply, weights to convert. One thread issues
-    the copy of a whole tile where it goes through a tensor descriptor."""
+    """Return clocks of the plain ALUs: copies to issue, scales to apply, weights to convert. One
+    thread issues the copy of a whole tile where it goes through a tensor descriptor."""
     lanes = spec.fp32_tflops * 1e6 / 2 / (spec.sms * spec.clock_mhz)
     dtype, scales = problem.dtype, scales_of(problem)
     rows_a = np.where(tiles.tma & (which == "down"), 0, tiles.block_m)
@@ -92,7 +93,7 @@ def _warp_rows(tiles: Tiles) -> Floats:
 
 
 def _sync_share(problem: Problem, spec: GpuSpec) -> float:
-    """Share of the dense rate that mma.sync (or AMD's mfma) reaches."""
+    """Return the share of the dense rate that mma.sync (or AMD's mfma) reaches."""
     has_faster = spec.target.backend == "cuda" and int(spec.target.arch) >= 90
     if not has_faster:
         return 1.0

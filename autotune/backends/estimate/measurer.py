@@ -68,13 +68,13 @@ class EstimateMeasurer:
         return space_of(problem, self.device)
 
     def prior_us(self, problem: Problem, configs: tuple[AnyConfig, ...]) -> tuple[float, ...]:
-        """The model with guessed resources."""
+        """Return the model's times with guessed resources."""
         return static_us(problem, configs, self.spec, self._seed)
 
     def measure(
         self, problem: Problem, config: AnyConfig, *, stop: Stop | None = None
     ) -> TrialResult:
-        """Compiles both GEMMs unless their binaries are known, then models one sample for each
+        """Compile both GEMMs unless their binaries are known, then model one sample for each
         routing instance: of the layer, or of a pair's GEMMs alone. Nothing is verified: there
         is nothing to run, and nothing to save by stopping."""
         pair = pair_of(config)
@@ -117,7 +117,7 @@ class EstimateMeasurer:
         return [routed_rows(problem, instance, self._seed) for instance in range(count)]
 
     def compiled(self, problem: Problem, config: Config) -> CompileResult:
-        """The worse resources of up and down, or why one of them does not compile."""
+        """Return the worse resources of up and down, or why one of them does not compile."""
         found: list[Resources] = []
         for which in BOTH:
             answer = self._compiler.answer(problem, config, which)

@@ -146,8 +146,8 @@ class _Gemm:
         return LAUNCH_US + (self.fixed + _together(on_sms, self.memory)) / self.spec.clock_mhz
 
     def waves(self, fixed: Floats) -> Floats:
-        """Clocks of the SMs: waves of full ones, what is left, blocks that find nothing to do.
-        Without the first block's fixed part, which nothing can hide."""
+        """Return the clocks of the SMs: waves of full ones, what is left, blocks that find nothing
+        to do. Without the first block's fixed part, which nothing can hide."""
         sms, per_sm, steps = self.spec.sms, self.tiles.per_sm(self.spec), self.traffic.steps
         slots = per_sm * sms
         full, left = self.traffic.blocks // slots, self.traffic.blocks % slots
@@ -157,7 +157,7 @@ class _Gemm:
         return full * wave + np.where(left > 0, tail, 0) + idle - fixed
 
     def step(self, resident: Floats) -> Floats:
-        """Clocks of one K step of all ``resident`` blocks of an SM."""
+        """Return the clocks of one K step of all ``resident`` blocks of an SM."""
         return _together(
             np.maximum(self.dot, resident * self.matrix),
             resident * self.alu,
@@ -232,7 +232,7 @@ class _Gemm:
 
 
 def _together(*times: Floats) -> Floats:
-    """The time of works that overlap: the longest, and more the closer the others come."""
+    """Return the time of works that overlap: the longest, and more the closer the others come."""
     total: Floats = sum((time**OVERLAP for time in times), np.float64(0)) ** (1 / OVERLAP)
     return total
 
@@ -244,7 +244,7 @@ _GUESSED_INSTANCES = 2
 def static_us(
     problem: Problem, configs: Sequence[AnyConfig], spec: GpuSpec, seed: int
 ) -> tuple[float, ...]:
-    """The time model in µs with guessed resources; 2,000 configs take about 50 ms."""
+    """Return the time model in µs with guessed resources; 2,000 configs take about 50 ms."""
     if not configs:
         return ()
     count = instances_of(problem, _GUESSED_INSTANCES)

@@ -76,7 +76,8 @@ def tiles_of(
     spec: GpuSpec,
     resources: Sequence[Resources] | None = None,
 ) -> Tiles:
-    """Columns of ``configs``; ``resources`` of each, or None: guessed before compiling."""
+    """Return the columns of ``configs``; ``resources`` of each, or None: guessed before
+    compiling."""
     rows = [
         (c.block_size_m, c.block_size_n, c.block_size_k, c.group_size_m, c.num_warps, c.num_stages)
         for c in configs
@@ -121,7 +122,7 @@ def _uses_warpgroups(problem: Problem, is_tall: Flags, spec: GpuSpec) -> Flags:
 
 
 def _guessed_registers(problem: Problem, tiles: Tiles, spec: GpuSpec) -> Floats:
-    """Registers a thread would like: accumulators, operand fragments, addresses.
+    """Return the registers a thread would like: accumulators, operand fragments, addresses.
 
     Scales that vary along K need the dot's result beside the accumulator. mma.sync holds the
     fragments of its operands; the compiler keeps about half of a K step in flight.

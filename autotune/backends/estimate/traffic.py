@@ -137,7 +137,8 @@ class Traffic:
         return b_once * (1 + b_again) + a_rows * a_row * (1 + a_again) + written
 
     def _forgotten(self, distance: Floats) -> Floats:
-        """Share of the data that the L2 has lost after ``distance`` bytes of other data."""
+        """Return the share of the data that the L2 has lost after ``distance`` bytes of other
+        data."""
         return np.maximum(0.0, 1 - self._l2 / np.maximum(distance, 1))
 
     @property

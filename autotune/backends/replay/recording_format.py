@@ -139,7 +139,7 @@ def _arrays(recording: Recording) -> dict[str, NDArray[Any]]:
 
 
 def _whole(result: TrialResult | None) -> Measurement | None:
-    """The measurement that was not cut short: it says how all were taken."""
+    """Return the measurement that was not cut short: it says how all were taken."""
     return result.measurement if result and result.outcome is Outcome.OK else None
 
 
@@ -148,7 +148,8 @@ def _end(result: TrialResult) -> tuple[str, str, str]:
 
 
 def _resources(config: AnyConfig, recording: Recording) -> tuple[int, int, int]:
-    """A binary serves every problem of a recording, so any study may tell."""
+    """Return the config's resources. A binary serves every problem of a recording, so any study may
+    tell."""
     for results in recording.studies.values():
         if config in results and (found := results[config].resources):
             return found.registers, found.spill_bytes, found.shared_bytes

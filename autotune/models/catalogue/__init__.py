@@ -17,13 +17,13 @@ from autotune.models.shape import ModelShape
 
 
 def catalogue_shapes() -> tuple[ModelShape, ...]:
-    """Every known model, sorted by name without regard to case."""
+    """Return every known model, sorted by name without regard to case."""
     names = sorted(catalogue_configs(), key=str.lower)
     return tuple(shape_of_config(name, catalogue_configs()[name]) for name in names)
 
 
 def find_in_catalogue(model: str) -> ModelShape | None:
-    """The known model of this name, or of this name after the slash if only one has it.
+    """Return the known model of this name, or of this name after the slash if only one has it.
 
     Upper and lower case do not matter.
     """
