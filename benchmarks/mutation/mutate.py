@@ -36,7 +36,16 @@ from mutations import Mutant, mutants_of
 
 ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent
-PRELOADED = ("numpy", "scipy.special", "optuna", "sqlalchemy", "threadpoolctl", "sklearn.tree")
+PRELOADED = (
+    "numpy",
+    "scipy.special",
+    "optuna",
+    "sqlalchemy",
+    "threadpoolctl",
+    "sklearn.tree",
+    "torch",
+    "triton",
+)
 """Libraries that a mutant's process need not load."""
 PATIENCE = 10.0
 """Times the seconds of the unchanged module after which a mutant counts as killed."""

@@ -110,3 +110,58 @@ def test_of_a_pair_each_half_counts() -> None:
     config = Config(16, 32, 64, 1)
     entry = Measured(ConfigPair(config, config), (30.0,), 30.0, 0, True, (20.0,), (10.0,))
     assert stop_for([entry]) == Stop(((20.0, 10.0),))
+
+
+def _steady(share: float, count: int = 10) -> list[tuple[float]]:
+    """Every sample slower than the best's by the same share: no noise of its own."""
+    return [(us * (1 + share),) for (us,) in BEST[:count]]
+
+
+@pytest.mark.parametrize(
+    ("share", "samples"),
+    [(0.063, 1), (0.061, 2), (0.038, 2), (0.037, 3), (0.0275, 3), (0.0268, 4), (0.018, 5)],
+)
+def test_how_many_samples_a_steady_loss_takes(share: float, samples: int) -> None:
+    """Its logarithm must be two standard errors above 0. Before anything is known of a config its
+    deviation is 0.03, which counts as three samples: 2 · √(3 · 0.03² / (2 + n) / n) is 0.06, 0.037,
+    0.027, 0.021 and 0.018 for the first ones."""
+    kept, cut = taken(_steady(share), 10, Stop(BEST))
+    assert cut is not None
+    assert len(kept) == samples
+
+
+@pytest.mark.parametrize(("noise", "is_lost"), [(0.030, True), (0.035, False)])
+def test_own_noise_makes_a_loss_less_certain(noise: float, is_lost: bool) -> None:
+    """Two samples 5 % slower: 2 · √((2 · noise² + 0.0027) / 4 / 2) is 0.047 and 0.051."""
+    rows = [(us * math.exp(0.05 + own),) for (us,), own in zip(BEST, (-noise, noise), strict=False)]
+    assert bool(Stop(BEST).why(rows)) is is_lost
+    assert not Stop(BEST).why(rows[:1])
+
+
+def test_reasons_in_words() -> None:
+    stop = Stop(BEST)
+    assert stop.why(_steady(0.3, 1)) == "the first sample is 30.0% above the best's"
+    assert stop.why(_steady(0.3, 2)) == "2 samples are 30.0% above the best's"
+    assert stop.why(_steady(5.0, 1)) == "the first sample is 6.0 times the best's"
+    pair = Stop(((100.0, 50.0),))
+    assert pair.why([(120.0, 65.0)]) == "the first sample is 20.0% and 30.0% above the best's"
+
+
+def test_five_times_the_best_is_not_yet_hopeless() -> None:
+    stop = Stop(((100.0,), (100.0,)), is_paired=False)
+    assert stop.why([(500.0,)]) == ""
+    assert stop.why([(501.0,)]) != ""
+
+
+def test_the_whole_time_of_several_routings_is_over_their_means() -> None:
+    """Three samples of two routings: the mean of 10 and of 40 · 90 is taken first."""
+    stop = Stop(((10.0,), (40.0,), (10.0,), (90.0,)), routings=2)
+    whole = stop.whole_us([(11.0,), (44.0,)])
+    assert whole == pytest.approx(1.1 * (10 * 60) ** 0.5)
+    three = Stop(((10.0,), (40.0,), (10.0,)), routings=2)
+    assert three.whole_us([(10.0,)]) == pytest.approx((10 * 40) ** 0.5)
+
+
+def test_a_stop_knows_its_routings() -> None:
+    entry = Measured(Config(16, 32, 64, 1), (30.0, 31.0), 30.5, 0, complete=True, routings=2)
+    assert stop_for([entry]) == Stop(((30.0,), (31.0,)), 2)

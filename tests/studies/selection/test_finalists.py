@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 
 import pytest
@@ -41,6 +42,43 @@ def test_settled_when_certain_or_even() -> None:
     same = Finalist(CONFIGS[2], clear[0].samples_us)
     assert is_settled([clear[0], same])
     assert not is_settled([_finalist(CONFIGS[0], 100, 0.1), _finalist(CONFIGS[1], 100.5, 0.1)])
+
+
+@pytest.mark.parametrize(
+    ("middle", "half", "settled"),
+    [
+        (0.99, 0.005, True),  # faster with certainty
+        (0.99, 0.02, False),
+        (0.9998, 0.001, True),  # as good as even: within 0.2 % with certainty
+        (0.9998, 0.0016, True),
+        (0.9998, 0.0019, False),
+        (0.9983, 0.0019, False),  # certain to be below 1 + 0.2 %, not to be above 1 - 0.2 %
+    ],
+)
+def test_settled_by_the_interval_of_the_ratio(middle: float, half: float, settled: bool) -> None:
+    spread = half / 0.754  # ten pairs: Student's 2.262 of nine degrees, over three
+    logs = [math.log(middle) + (spread if i % 2 else -spread) for i in range(10)]
+    best = Finalist(CONFIGS[0], tuple(100 * math.exp(log) for log in logs))
+    other = Finalist(CONFIGS[1], (100.0,) * 10)
+    found = best.over(other)
+    assert (found.middle - found.low, found.high - found.middle) == pytest.approx(
+        (half, half), rel=0.03
+    )
+    assert is_settled([other, best]) is settled
+    far = Finalist(CONFIGS[2], (200.0,) * 10)
+    assert is_settled([other, far, best]) is settled
+
+
+def test_one_finalist_alone_is_settled() -> None:
+    assert is_settled([_finalist(CONFIGS[0], 100)])
+
+
+def test_samples_are_kept_to_the_nanosecond() -> None:
+    [row] = as_json([Finalist(CONFIGS[0], (1.23456, 2.0), 2)])
+    assert (row["samples_us"], row["routings"]) == ([1.235, 2.0], 2)
+    del row["routings"]  # as versions wrote that knew one routing
+    assert from_json([row]) == [Finalist(CONFIGS[0], (1.235, 2.0))]
+    assert Finalist(CONFIGS[0], (1.0, 4.0)).geomean_us == pytest.approx(2.0)
 
 
 def test_json_and_back() -> None:
