@@ -53,7 +53,7 @@ _FAILED_STARTS = 3
 
 @dataclass(slots=True)
 class PoolSpent:
-    """What a pool has done so far."""
+    """The work that a pool has done so far."""
 
     binaries: int = 0
     seconds: float = 0.0
@@ -63,7 +63,7 @@ class PoolSpent:
 
 
 def default_jobs(gpus: int) -> int:
-    """What ``--compile-jobs`` is by default: the cores that this process may use, less one for
+    """Return the default of ``--compile-jobs``: the cores that this process may use, less one for
     each GPU, and at least 1."""
     usable = getattr(os, "sched_getaffinity", None)
     cores = len(usable(0)) if usable else os.cpu_count() or 1

@@ -30,7 +30,7 @@ left behind, of its own accord: for when the parent is no longer there to do it.
 
 @dataclass(frozen=True, slots=True)
 class CompileLimits:
-    """Of one compile."""
+    """The limits of one compile."""
 
     timeout_s: float
     memory_bytes: int
@@ -38,7 +38,7 @@ class CompileLimits:
 
 
 def triton_compiler(target: Target) -> Compile:
-    """What a compile process runs. Imports torch and Triton; creates no CUDA context."""
+    """Return Triton's compiler for a compile process. Imports torch; creates no CUDA context."""
     os.environ["CUDA_VISIBLE_DEVICES"] = os.environ["HIP_VISIBLE_DEVICES"] = ""
     from autotune.kernels.compile import compile_gemm
 
@@ -123,7 +123,7 @@ def _compiled(compile_binary: Compile, binary: Binary) -> CompileResult:
 
 
 def _for_want_of_memory(reason: str, limits: CompileLimits) -> CompileFailure:
-    """Where memory ends, a compiler fails in many words: as MLIR, "PassManager::run failed"."""
+    """Name the cause: out of memory, a compiler says many things (MLIR: "PassManager::run failed")."""
     gib = limits.memory_bytes / 2**30
     reason = f"the compiler may take {gib:.2g} GiB of memory, and failed near that: {reason}"
     return CompileFailure(reason, cause=_MEMORY)
@@ -141,7 +141,7 @@ def _limit(limits: CompileLimits) -> None:
 
 
 def _private_bytes() -> int:
-    """What RLIMIT_DATA counts; 0 where the system does not say."""
+    """Return the memory that RLIMIT_DATA counts; 0 where the system does not say."""
     try:
         status = Path("/proc/self/status").read_text()
     except OSError:

@@ -1,4 +1,4 @@
-"""What is compiled next, who waits for it, and what has come of it. No processes here.
+"""A queue of compiles: the next one, who waits for it, and its result. No processes here.
 
 Configs come in, binaries go out: a config needs one binary or two, and shares them with others.
 """

@@ -36,7 +36,7 @@ class Answer(Generic[Item, Value]):
     """The end of a call."""
 
     item: Item
-    """What the call was about."""
+    """The subject of the call."""
     value: Value | ChildFault
     deaths: int = 0
     """Children that the call has ended."""

@@ -18,7 +18,7 @@ class Interrupt:
     """Context manager that turns SIGINT and SIGTERM into a flag, while it is entered.
 
     A second signal ends the process at once; its children die with it, and the next run clears
-    the trials that were in in_flight.
+    the trials that were in flight.
     """
 
     def __init__(self) -> None:

@@ -29,7 +29,7 @@ from autotune.studies.key import StudyKey
 from autotune.studies.outcome import Outcome, TrialResult
 
 _PATIENCE_S = 0.5
-"""For a lock that is just being given back."""
+"""Seconds to wait for a lock that is just being given back."""
 
 
 class RecordingLog:

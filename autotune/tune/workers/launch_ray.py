@@ -26,15 +26,15 @@ from autotune.tune.processes.killable import ProcessHandle
 
 _log = logging.getLogger(__name__)
 _WAIT_S = 1.0
-"""How long a call of the actor waits for something to carry."""
+"""Seconds that a call of the actor waits for something to carry."""
 _TURN_S = 0.1
 _ATTEMPT_S = 60.0
 """After so long without the asked GPUs or cores, people hear about it."""
 _LOOPBACK = ("localhost", "127.0.0.1", "::1", "[::1]")
 
 
-Order = TypeVar("Order")
-StartHere = Callable[[Order], ProcessHandle]
+Spec = TypeVar("Spec")
+StartHere = Callable[[Spec], ProcessHandle]
 """Starts a worker in a process of this machine; importable by its name."""
 
 
@@ -62,11 +62,11 @@ class Cluster:
         return free
 
     def starter(
-        self, start_here: StartHere[Order], *, gpus: int = 0, cpus: int = 1
-    ) -> StartHere[Order]:
-        """As ``start_here``, but on whichever node has so many free GPUs and cores."""
+        self, start_here: StartHere[Spec], *, gpus: int = 0, cpus: int = 1
+    ) -> StartHere[Spec]:
+        """Return a ``start_here`` for whichever node has so many free GPUs and cores."""
 
-        def start(spec: Order) -> ProcessHandle:
+        def start(spec: Spec) -> ProcessHandle:
             actor = self._ray.remote(_Relay).options(
                 num_gpus=gpus, num_cpus=cpus, max_concurrency=2, max_restarts=0
             )
@@ -151,7 +151,7 @@ class RayProcess:
         return code
 
     def _up(self) -> None:
-        """From the worker to the parent."""
+        """Carry messages from the worker to the parent."""
         try:
             self._say_if_waiting()
             while not self._ended.is_set():
@@ -172,7 +172,7 @@ class RayProcess:
             self._ray.kill(self._actor)
 
     def _down(self) -> None:
-        """From the parent to the worker."""
+        """Carry messages from the parent to the worker."""
         try:
             while not self._ended.is_set():
                 if self._far.poll(_TURN_S):
@@ -198,7 +198,7 @@ class _Relay:
         self._process.link.send(message)
 
     def collect(self, seconds: float) -> tuple[list[Any], int | None]:
-        """What the worker said, waiting at most ``seconds``; and its exit code once it is gone."""
+        """Return the worker's messages, waiting at most ``seconds``; and its exit code at its end."""
         messages: list[Any] = []
         try:
             while self._process.link.poll(0.0 if messages else seconds):

@@ -1,4 +1,4 @@
-"""Where a run's workers are: on this machine, or on the nodes of a Ray cluster."""
+"""Starts a run's workers on this machine, or on the nodes of a Ray cluster."""
 
 from __future__ import annotations
 

@@ -38,8 +38,8 @@ _log = logging.getLogger(__name__)
 
 _DEATHS = 3
 """A worker that died so often without telling anything between is not started again."""
-_EXIT_GRACE_S, _LEAST_GRACE_S = 3.0, 0.2
-"""How long a worker may take to end once it was asked to leave; children get 2 s of it."""
+_WORKER_GRACE_S, _LEAST_GRACE_S = 3.0, 0.2
+"""Seconds that a worker may take to end once it was asked to leave; children get 2 s of it."""
 
 
 Start = Callable[[WorkerSpec], ProcessHandle]
@@ -83,7 +83,7 @@ class _WorkerHandle:
         except OSError:
             return  # the next reading finds the link closed
 
-    def bury(self, grace_s: float = _EXIT_GRACE_S) -> str:
+    def bury(self, grace_s: float = _WORKER_GRACE_S) -> str:
         """End the process, at the latest in ``grace_s``; return how it ended, in words."""
         self.state = _State.GONE
         return exit_words(self.process.kill(grace_s))
@@ -158,8 +158,8 @@ class WorkerSupervisor:
                 return
 
     def listen(self) -> list[Event]:
-        """What came within a fifth of a second. Raises what a worker refused with, and DeviceError
-        where workers die faster than they work."""
+        """Return what workers said within ``LULL_S``. Raises what a worker refused with, and
+        DeviceError where workers die faster than they work."""
         return [(self._members[index].spec.number, event) for index, event in self._listen()]
 
     def leave(self) -> None:
@@ -173,7 +173,7 @@ class WorkerSupervisor:
         """End everybody; who does not end in time is killed."""
         self.leave()
         assert self._left_at is not None
-        until = self._left_at + _EXIT_GRACE_S
+        until = self._left_at + _WORKER_GRACE_S
         for member in self._members:
             if member.state is not _State.GONE:
                 member.bury(max(until - time.monotonic(), _LEAST_GRACE_S))

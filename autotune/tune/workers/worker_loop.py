@@ -39,8 +39,8 @@ from autotune.tune.workers.scheduler import StudyScheduler
 
 _REST_S = 0.5
 """How long to wait where only others have trials in work."""
-LEAVE_S = 3.0
-"""How long an interrupted worker waits for the trials in flight."""
+TRIALS_LEAVE_S = 3.0
+"""Seconds that an interrupted worker waits for the trials in flight."""
 _MOST_AHEAD = 12
 """Trials in work at most: the sampler has not seen their results."""
 _SLACK = 2.0
@@ -180,7 +180,7 @@ class Worker:
             self._ask_ahead()
         if self._in_work:
             self._collect()
-            return self._parent.since_s <= LEAVE_S
+            return self._parent.since_s <= TRIALS_LEAVE_S
         if self._is_leaving or self._scheduler.are_finished:
             return False
         # Others have what is left in work; they may fail.

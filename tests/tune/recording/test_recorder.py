@@ -35,9 +35,8 @@ from autotune.studies.outcome import Outcome
 from autotune.tune.processes.child import Child
 from autotune.tune.processes.signals import Interrupt
 from autotune.tune.recording import recording_log
-from autotune.tune.recording.recorder import Recorder, Study, missing_of
+from autotune.tune.recording.recorder import RecordedStudy, Recorder, missing_of, record
 from autotune.tune.recording.recording_log import RecordingLog
-from autotune.tune.recording.session import record
 
 ROOT = Path(__file__).parents[3]
 CONFIGS = 216
@@ -266,7 +265,9 @@ def test_a_compile_serves_all_batch_sizes_and_its_failure_is_theirs(tmp_path: Pa
     configs = [Config(16, 32, 64, group, 4, s) for s in stages for group in (1, 8)]
     device = FaultyMeasurer.device
     studies = [
-        Study(StudyKey(replace(problem, tokens=tokens), device, "0" * 12), tuple(configs), 6)
+        RecordedStudy(
+            StudyKey(replace(problem, tokens=tokens), device, "0" * 12), tuple(configs), 6
+        )
         for tokens in (1, 64)
     ]
     logbook, counter = RecordingLog(tmp_path / "a.npz"), Counter()
