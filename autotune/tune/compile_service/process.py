@@ -123,7 +123,7 @@ def _compiled(compile_binary: Compile, binary: Binary) -> CompileResult:
 
 
 def _for_want_of_memory(reason: str, limits: CompileLimits) -> CompileFailure:
-    """Name the cause: out of memory, a compiler says many things (MLIR: "PassManager::run failed")."""
+    """Name the cause: the compiler has many words for it (MLIR: "PassManager::run failed")."""
     gib = limits.memory_bytes / 2**30
     reason = f"the compiler may take {gib:.2g} GiB of memory, and failed near that: {reason}"
     return CompileFailure(reason, cause=_MEMORY)

@@ -198,7 +198,7 @@ class _Relay:
         self._process.link.send(message)
 
     def collect(self, seconds: float) -> tuple[list[Any], int | None]:
-        """Return the worker's messages, waiting at most ``seconds``; and its exit code at its end."""
+        """Return the worker's messages, waiting at most ``seconds``; and its exit code if gone."""
         messages: list[Any] = []
         try:
             while self._process.link.poll(0.0 if messages else seconds):
