@@ -52,7 +52,7 @@ class WorkerDied:
 
 
 Event = tuple[int, object]
-"""Number of the worker, and what it said (see ``messages``) or Died."""
+"""Number of the worker, and its message (see ``protocol``) or WorkerDied."""
 
 
 class _State(Enum):
@@ -83,7 +83,7 @@ class _WorkerHandle:
         except OSError:
             return  # the next reading finds the link closed
 
-    def bury(self, grace_s: float = _WORKER_GRACE_S) -> str:
+    def end(self, grace_s: float = _WORKER_GRACE_S) -> str:
         """End the process, at the latest in ``grace_s``; return how it ended, in words."""
         self.state = _State.GONE
         return exit_words(self.process.kill(grace_s))
@@ -93,19 +93,19 @@ class WorkerSupervisor:
     """All workers of a run; ``close`` ends them."""
 
     def __init__(self, specs: Sequence[WorkerSpec], start: Start = start_worker) -> None:
-        self._members = [_WorkerHandle(spec, start) for spec in specs]
+        self._workers = [_WorkerHandle(spec, start) for spec in specs]
         self._begin: tuple[StartSearch, float] | None = None
         self._left_at: float | None = None
 
     def ready(self) -> Device:
         """The device that all have; waits until they have it. Raises DeviceError where they are
         not alike, or cannot be used, and what a worker refused with."""
-        for _ in self._until(lambda: all(m.device is not None for m in self._members)):
+        for _ in self._until(lambda: all(w.device is not None for w in self._workers)):
             pass
-        devices = [m.device for m in self._members if m.device is not None]
+        devices = [w.device for w in self._workers if w.device is not None]
         if len(set(devices)) > 1:
             names = ", ".join(
-                f"{m.spec.device} is {m.device.name}" for m in self._members if m.device
+                f"{w.spec.device} is {w.device.name}" for w in self._workers if w.device
             )
             raise DeviceError(
                 f"one run needs GPUs of one kind, for times to compare: {names}. "
@@ -118,7 +118,7 @@ class WorkerSupervisor:
     ) -> tuple[tuple[SearchSpace, tuple[float, ...] | None], ...]:
         """Space and guesses of each problem. Raises what the worker refused with."""
         found: list[SpacesDescribed] = []
-        self._members[0].send(DescribeSpaces(tuple(problems)))
+        self._workers[0].send(DescribeSpaces(tuple(problems)))
         for _, message in self._until(lambda: bool(found)):
             if isinstance(message, SpacesDescribed):
                 found.append(message)
@@ -129,54 +129,54 @@ class WorkerSupervisor:
     ) -> None:
         """Set everybody to work."""
         self._begin = StartSearch(tuple(plans), settings, seconds), time.monotonic()
-        for member in self._members:
-            self._set_to_work(member)
+        for worker in self._workers:
+            self._set_to_work(worker)
 
     @property
     def is_at_work(self) -> bool:
         """True while somebody is, or is to be."""
-        return any(m.state is not _State.GONE and not m.is_done for m in self._members)
+        return any(w.state is not _State.GONE and not w.is_done for w in self._workers)
 
-    def settle(self, positions: Sequence[int]) -> Iterator[Event]:
+    def measure_finals(self, positions: Sequence[int]) -> Iterator[Event]:
         """Have finalists measured by whoever is free; yields as ``listen``, None in a lull."""
         waiting, in_work = list(positions), dict[int, int]()
         while (waiting or in_work) and self._left_at is None:
-            for index, member in enumerate(self._members):
-                if member.state is _State.IDLE and waiting:
+            for index, worker in enumerate(self._workers):
+                if worker.state is _State.IDLE and waiting:
                     in_work[index] = waiting.pop(0)
-                    member.state = _State.BUSY
-                    member.send(MeasureFinals(in_work[index]))
-                    yield member.spec.number, MeasureFinals(in_work[index])
+                    worker.state = _State.BUSY
+                    worker.send(MeasureFinals(in_work[index]))
+                    yield worker.spec.number, MeasureFinals(in_work[index])
             for index, event in self._listen():
                 if isinstance(event, FinalsMeasured):
                     in_work.pop(index, None)
-                    self._members[index].state = _State.IDLE
+                    self._workers[index].state = _State.IDLE
                 elif isinstance(event, WorkerDied):
                     in_work.pop(index, None)  # its finalists stay as they were
-                yield self._members[index].spec.number, event
-            if all(m.state is _State.GONE for m in self._members):
+                yield self._workers[index].spec.number, event
+            if all(w.state is _State.GONE for w in self._workers):
                 return
 
     def listen(self) -> list[Event]:
         """Return what workers said within ``LULL_S``. Raises what a worker refused with, and
         DeviceError where workers die faster than they work."""
-        return [(self._members[index].spec.number, event) for index, event in self._listen()]
+        return [(self._workers[index].spec.number, event) for index, event in self._listen()]
 
     def leave(self) -> None:
         """Ask everybody to finish or abandon within a few seconds."""
         if self._left_at is None:
             self._left_at = time.monotonic()
-            for member in self._members:
-                member.send(Leave())
+            for worker in self._workers:
+                worker.send(Leave())
 
     def close(self) -> None:
         """End everybody; who does not end in time is killed."""
         self.leave()
         assert self._left_at is not None
         until = self._left_at + _WORKER_GRACE_S
-        for member in self._members:
-            if member.state is not _State.GONE:
-                member.bury(max(until - time.monotonic(), _LEAST_GRACE_S))
+        for worker in self._workers:
+            if worker.state is not _State.GONE:
+                worker.end(max(until - time.monotonic(), _LEAST_GRACE_S))
 
     def _until(self, is_enough: Callable[[], bool]) -> Iterator[Event]:
         while not is_enough():
@@ -184,71 +184,71 @@ class WorkerSupervisor:
 
     def _listen(self) -> list[Event]:
         links = {
-            m.process.link: i for i, m in enumerate(self._members) if m.state is not _State.GONE
+            w.process.link: i for i, w in enumerate(self._workers) if w.state is not _State.GONE
         }
         events: list[Event] = []
         for ready in wait(list(links), timeout=LULL_S) if links else ():
             index = links[ready]  # type: ignore[index]
-            events += [(index, event) for event in self._hear(self._members[index])]
+            events += [(index, event) for event in self._hear(self._workers[index])]
         return events
 
-    def _hear(self, member: _WorkerHandle) -> Iterator[object]:
+    def _hear(self, worker: _WorkerHandle) -> Iterator[object]:
         try:
-            while member.state is not _State.GONE and member.process.link.poll():
-                message = member.process.link.recv()
-                self._note(member, message)
+            while worker.state is not _State.GONE and worker.process.link.poll():
+                message = worker.process.link.recv()
+                self._note(worker, message)
                 yield message
         except (EOFError, OSError):
-            self._on_end(member)
+            self._on_end(worker)
             yield WorkerDied()
 
-    def _note(self, member: _WorkerHandle, message: object) -> None:
+    def _note(self, worker: _WorkerHandle, message: object) -> None:
         if isinstance(message, WorkerError):
-            self._on_refusal(member, message.error)
+            self._on_refusal(worker, message.error)
         if isinstance(message, WorkerCrashed):
-            _log.error("worker %d failed:\n%s", member.spec.number, message.trace)
+            _log.error("worker %d failed:\n%s", worker.spec.number, message.trace)
         elif isinstance(message, LogLine):
             _log.log(message.level, "%s", message.text)
         elif isinstance(message, WorkerReady):
-            member.device = message.device
-            member.state = _State.IDLE
-            if self._begin is not None and not member.is_done:
-                self._set_to_work(member)
+            worker.device = message.device
+            worker.state = _State.IDLE
+            if self._begin is not None and not worker.is_done:
+                self._set_to_work(worker)
         elif isinstance(message, TrialFinished):
-            member.deaths = 0
+            worker.deaths = 0
         elif isinstance(message, SearchFinished):
-            member.is_done = True
-            member.state = _State.IDLE
+            worker.is_done = True
+            worker.state = _State.IDLE
 
-    def _on_refusal(self, member: _WorkerHandle, error: AutotuneError) -> None:
+    def _on_refusal(self, worker: _WorkerHandle, error: AutotuneError) -> None:
         """A GPU that fails in the middle of the work must not end that of others."""
-        others = (m for m in self._members if m is not member)
-        is_alone = all(m.state is _State.GONE for m in others)
+        others = (w for w in self._workers if w is not worker)
+        is_alone = all(w.state is _State.GONE for w in others)
         if self._begin is None or is_alone or not isinstance(error, DeviceError):
             raise error
-        _log.error("worker %d: %s", member.spec.number, error)
-        member.deaths = _DEATHS
+        _log.error("worker %d: %s", worker.spec.number, error)
+        worker.deaths = _DEATHS
 
-    def _on_end(self, member: _WorkerHandle) -> None:
-        words = member.bury()
-        if self._left_at is not None or member.is_done:
+    def _on_end(self, worker: _WorkerHandle) -> None:
+        words = worker.end()
+        if self._left_at is not None or worker.is_done:
             return
-        member.deaths += 1
-        number = member.spec.number
-        if member.device is not None and member.deaths < _DEATHS:
+        worker.deaths += 1
+        number = worker.spec.number
+        if worker.device is not None and worker.deaths < _DEATHS:
             _log.warning("worker %d died (%s); another takes its place", number, words)
-            member.start()
+            worker.start()
             return
         _log.error("worker %d died (%s) and is not started again", number, words)
-        if all(m.state is _State.GONE and not m.is_done for m in self._members):
+        if all(w.state is _State.GONE and not w.is_done for w in self._workers):
             raise DeviceError(
                 f"no worker lives: the last died with {words}. Run 'autotune doctor', and again "
                 "with --verbose for its own words"
             )
 
-    def _set_to_work(self, member: _WorkerHandle) -> None:
+    def _set_to_work(self, worker: _WorkerHandle) -> None:
         assert self._begin is not None
         begin, at = self._begin
         left = None if begin.seconds is None else begin.seconds - (time.monotonic() - at)
-        member.state = _State.BUSY
-        member.send(StartSearch(begin.plans, begin.settings, left))
+        worker.state = _State.BUSY
+        worker.send(StartSearch(begin.plans, begin.settings, left))
