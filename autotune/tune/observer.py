@@ -22,7 +22,7 @@ from autotune.tune.workers.protocol import (
 )
 from autotune.tune.workers.supervisor import WorkerDied, WorkerSupervisor
 
-LEAVE_S = 5.0
+WORKERS_LEAVE_S = 5.0
 """Seconds that an interrupted run waits for its workers."""
 
 
@@ -79,7 +79,7 @@ class RunMonitor:
 
     def search(self, supervisor: WorkerSupervisor, interrupt: Interrupt) -> None:
         """Listen until the workers have nothing left, or the user has interrupted."""
-        while supervisor.is_at_work and interrupt.since_s <= LEAVE_S:
+        while supervisor.is_at_work and interrupt.since_s <= WORKERS_LEAVE_S:
             if interrupt.requested:
                 supervisor.leave()
             for number, event in supervisor.listen():
@@ -89,7 +89,7 @@ class RunMonitor:
 
     def measure_finals(self, supervisor: WorkerSupervisor, interrupt: Interrupt) -> None:
         """Have every study's finalists measured again, by whichever worker is free."""
-        for _, event in supervisor.settle(range(len(self._studies))):
+        for _, event in supervisor.measure_finals(range(len(self._studies))):
             if interrupt.requested:
                 supervisor.leave()
             if isinstance(event, MeasureFinals):
