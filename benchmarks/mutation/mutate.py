@@ -84,7 +84,8 @@ TARGETS = {
         "autotune.studies.selection.select", ("tests/studies/selection/test_select.py",)
     ),
     "finalists": Target(
-        "autotune.studies.selection.finalists", ("tests/studies/selection/test_finalists.py",)
+        "autotune.studies.selection.finalists",
+        ("tests/studies/selection/test_finalists.py", "tests/studies/selection/test_robust.py"),
     ),
     "robust": Target(
         "autotune.studies.selection.robust", ("tests/studies/selection/test_robust.py",)

@@ -194,26 +194,35 @@ def _is_str(node: ast.AST) -> bool:
     return isinstance(node, ast.Constant) and isinstance(node.value, str)
 
 
+def _is_true(node: ast.AST) -> bool:
+    return isinstance(node, ast.Constant) and node.value is True
+
+
 def _is_none(node: ast.AST) -> bool:
     return isinstance(node, ast.Constant) and node.value is None
 
 
 def _is_text(node: ast.AST, parents: dict[ast.AST, ast.AST]) -> bool:
-    """True inside messages, annotations and decorators' arguments, none of which computes."""
+    """True inside messages, annotations, decorators' arguments and ``strict=True``, none of which
+    computes."""
     child = node
     while (parent := parents.get(child)) is not None:
-        if isinstance(parent, _WORDS) or (isinstance(child, _WORDS) and child is not node):
-            return True
-        if isinstance(parent, ast.AnnAssign) and parent.annotation is child:
-            return True
-        if isinstance(parent, ast.arg) or getattr(parent, "returns", None) is child:
-            return True
-        if child in getattr(parent, "decorator_list", ()):
-            return True
-        if isinstance(parent, ast.Assign) and _names_a_type(parent):
+        if _is_text_in(child, parent) or (isinstance(child, _WORDS) and child is not node):
             return True
         child = parent
     return isinstance(node, (*_WORDS, ast.ImportFrom, ast.Import))
+
+
+def _is_text_in(child: ast.AST, parent: ast.AST) -> bool:
+    if isinstance(child, ast.keyword):
+        return child.arg == "strict" and _is_true(child.value)
+    return (
+        isinstance(parent, (*_WORDS, ast.arg))
+        or (isinstance(parent, ast.AnnAssign) and parent.annotation is child)
+        or getattr(parent, "returns", None) is child
+        or child in getattr(parent, "decorator_list", ())
+        or (isinstance(parent, ast.Assign) and _names_a_type(parent))
+    )
 
 
 def _names_a_type(node: ast.Assign) -> bool:

@@ -40,6 +40,7 @@ def test_a_study_with_room_is_searched() -> None:
     assert state_of(OPEN) == Searching()
     assert state_of(replace(OPEN, measured=9)) == Searching()
     assert state_of(replace(OPEN, running=6)) == Searching()
+    assert state_of(replace(OPEN, expected_gain=0.001)) == Searching()  # no --stop-gain
 
 
 @pytest.mark.parametrize("full", [FULL, replace(OPEN, measured=11)])

@@ -13,7 +13,6 @@ from autotune.spec.device import Device, DeviceKind
 from autotune.spec.problem import Dtype, KernelMode, Problem
 from autotune.studies.key import StudyKey
 from autotune.studies.search.history import (
-    FEWEST,
     StudyHistory,
     comparable,
     likeness,
@@ -37,7 +36,7 @@ class Study:
     robust: Robust = Robust.MEAN
 
 
-def study(key: StudyKey, count: int = FEWEST, *, complete: bool = True, **changes: object) -> Study:
+def study(key: StudyKey, count: int = 8, *, complete: bool = True, **changes: object) -> Study:
     times = [100.0 + abs(place - 2) for place in range(count)]
     entries = [
         Measured(config, (us,), us, number, complete and number > 0)
@@ -49,7 +48,7 @@ def study(key: StudyKey, count: int = FEWEST, *, complete: bool = True, **change
 def test_a_siblings_trials_are_its_times_and_its_best(key: StudyKey) -> None:
     [found] = siblings(key, [study(key, tokens=128)])
     assert found.problem.tokens == 128
-    assert found.configs == tuple(CONFIGS[:FEWEST])
+    assert found.configs == tuple(CONFIGS[:8])
     assert (found.best_us, found.winner) == (100.0, CONFIGS[2])
     assert found.geomean_us[:3] == (102.0, 101.0, 100.0)
 
@@ -62,7 +61,7 @@ def test_few_trials_pruned_ones_and_pairs_teach_nothing(key: StudyKey) -> None:
         if isinstance(entry.config, Config)
     ]
     unfit = [
-        study(key, FEWEST - 1, tokens=128),
+        study(key, 7, tokens=128),
         study(key, tokens=128, complete=False),
         pairs,
         study(key),  # itself
@@ -70,7 +69,7 @@ def test_few_trials_pruned_ones_and_pairs_teach_nothing(key: StudyKey) -> None:
     ]
     for one in unfit:
         assert siblings(key, [one]) == ()
-    assert len(siblings(key, [study(key, FEWEST, tokens=128)])) == 1
+    assert len(siblings(key, [study(key, 8, tokens=128)])) == 1
 
 
 def test_the_most_alike_come_first_and_a_history_grows(key: StudyKey) -> None:
@@ -116,6 +115,10 @@ def test_another_device_teaches_nothing(key: StudyKey) -> None:
         ({"hidden": 2}, 2.718281828 ** (-1 / 3)),
         ({"intermediate": 0.5}, 2.718281828 ** (-1 / 3)),
         ({"experts": 2}, 2.718281828 ** (-1 / 2 - 1 / 4)),
+        ({"experts": 2, "tokens": 2}, 2.718281828 ** (-1 / 4)),
+        ({"experts": 0.5, "ep_size": 2}, 2.718281828 ** (-1 / 4)),
+        ({"top_k": 0.5, "tokens": 2}, 1.0),
+        ({"ep_size": 2, "tokens": 2}, 1.0),
     ],
     ids=str,
 )

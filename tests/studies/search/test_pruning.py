@@ -151,6 +151,8 @@ def test_five_times_the_best_is_not_yet_hopeless() -> None:
     stop = Stop(((100.0,), (100.0,)), is_paired=False)
     assert stop.why([(500.0,)]) == ""
     assert stop.why([(501.0,)]) != ""
+    assert stop.why([(100.0,), (900.0,)]) == ""  # only the first sample is so hopeless
+    assert Stop(BEST).why(_steady(0.0, 1)) == ""
 
 
 def test_the_whole_time_of_several_routings_is_over_their_means() -> None:

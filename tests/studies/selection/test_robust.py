@@ -46,6 +46,11 @@ def test_those_by_which_losses_are_counted_are_finalists_too(
     assert pick([], {DEFAULT}, Robust.WORST, 2) == []
 
 
+def test_one_sample_under_each_routing_is_enough() -> None:
+    single = [Finalist(config, us, routings=2) for config, us in TIMES.items()]
+    assert [f.config for f in ranked(single, 2, Robust.WORST)] == [BETWEEN, PEAKED, LEVEL, DEFAULT]
+
+
 def test_who_was_not_measured_under_every_routing_is_left_out() -> None:
     short = Finalist(Config(64, 32, 64, 1, 4, 3), (1.0,), routings=2)
     assert [f.config for f in ranked([*FINALISTS, short], 2, Robust.WORST)] == [

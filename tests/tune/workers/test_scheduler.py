@@ -233,6 +233,7 @@ def test_the_first_visits_of_several_workers_are_different_studies() -> None:
 
 
 def test_a_visit_ends_with_the_queue_that_it_came_for_or_after_some_trials() -> None:
+    assert Visit(0, came_for_queue=True).started == 0
     assert not Visit(0, came_for_queue=True, started=VISIT + 1).is_over(is_queued=True)
     assert Visit(0, came_for_queue=True, started=1).is_over(is_queued=False)
     assert not Visit(0, came_for_queue=False, started=VISIT - 1).is_over(is_queued=True)
