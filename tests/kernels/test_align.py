@@ -3,10 +3,10 @@ from __future__ import annotations
 import pytest
 import torch
 from moe_cases import uneven_ids
+from single_references import align_reference
 
 from autotune.kernels import align as align_file
 from autotune.kernels.align import Alignment, align
-from autotune.kernels.reference import align_reference
 from autotune.routing.draw import topk_ids
 from autotune.spec.problem import Problem, padded_slots
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 from moe_cases import TILES, inputs_of, problem_of
+from single_references import align_reference
 
 from autotune.kernels.inputs import GemmWeights, MoeInputs, MoeWeights
 from autotune.kernels.moe import make_buffers, run_moe
-from autotune.kernels.reference import align_reference
 from autotune.routing.draw import most_loaded_rank, route, topk_ids
 from autotune.spec.config import AnyConfig, ConfigPair
 from autotune.spec.problem import Dtype, KernelMode, Problem

@@ -5,11 +5,12 @@ from dataclasses import dataclass, replace
 import pytest
 import torch
 from moe_cases import H200, TILES, inputs_of, problem_of, skip_where_broken, uneven_ids
+from single_references import align_reference, gemm_reference
 
 from autotune.kernels.inputs import GemmWeights, MoeInputs
 from autotune.kernels.launch import GemmOperands, launch_gemm
 from autotune.kernels.quantize import dequantize, largest, quantize, row_tile
-from autotune.kernels.reference import align_reference, gemm_reference, weight_of
+from autotune.kernels.reference import weight_of
 from autotune.spec.binary import Which, gemm_shape, swaps_operands
 from autotune.spec.config import Config
 from autotune.spec.problem import Dtype, Problem, padded_slots

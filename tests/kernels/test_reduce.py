@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from single_references import sum_reference
 
 from autotune.kernels.reduce import sum_slots
-from autotune.kernels.reference import sum_reference
 
 
 @pytest.mark.parametrize(("top_k", "hidden"), [(1, 16), (3, 72), (8, 1100)])
