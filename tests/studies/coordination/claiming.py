@@ -11,8 +11,6 @@ from typing import Any
 
 import optuna
 from optuna.samplers import RandomSampler
-from optuna.storages import BaseStorage, JournalStorage
-from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from autotune.spec.config import Config
@@ -30,17 +28,13 @@ def space_of(size: int) -> Space:
     return Space(Config(16, 32, 64, 1 + g, 4, 2) for g in range(size))
 
 
-def storage_of(name: str) -> BaseStorage:
-    if name.endswith(".log"):
-        return JournalStorage(JournalFileBackend(name))
-    return open_storage(name, create=False)
-
-
 def main(name: str, worker: str, goal: int, size: int) -> None:
     space = space_of(size)
     seed = 0  # the same for all: they want the same configs
     sampler = UnseenSampler(space, RandomSampler(seed=seed), seed)
-    study = optuna.load_study(study_name="study", storage=storage_of(name), sampler=sampler)
+    study = optuna.load_study(
+        study_name="study", storage=open_storage(name, create=False), sampler=sampler
+    )
     view = StudyView(study)
     kept: list[Any] = []
     while True:

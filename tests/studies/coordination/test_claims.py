@@ -4,7 +4,7 @@ import math
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,10 @@ import claiming  # type: ignore[import-not-found]
 import optuna
 import pytest
 from optuna.samplers import BaseSampler
-from optuna.storages import BaseStorage, JournalStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages import BaseStorage, RDBStorage
 from optuna.study import Study
 from optuna.trial import TrialState
+from storages import KINDS, fresh_storage  # type: ignore[import-not-found]
 
 from autotune.spec.config import Config, config_from_keys
 from autotune.studies.coordination.claims import claim, sweep
@@ -23,7 +23,7 @@ from autotune.studies.coordination.leases import Census, Lease
 from autotune.studies.coordination.study_view import StudyView
 from autotune.studies.search.samplers import SAMPLERS
 from autotune.studies.storage.handles import transactions_of
-from autotune.studies.storage.open import open_storage
+from autotune.studies.storage.open import close_storage, open_storage
 from autotune.studies.storage.transactions import Asked, TrialEnd
 from autotune.studies.trial_io import distributions, enqueue
 from autotune.studies.trial_record import config_of, measured
@@ -33,12 +33,17 @@ ME, YOU = "me", "you"
 OK = {"outcome": "ok", "samples_us": [1.0]}
 
 
-@pytest.fixture(params=["a.db", "a.log"])
-def storage(request: pytest.FixtureRequest, tmp_path: Path) -> BaseStorage:
-    path = str(tmp_path / request.param)
-    if path.endswith(".log"):
-        return JournalStorage(JournalFileBackend(path))
-    return open_storage(path, create=True)
+@pytest.fixture(params=KINDS)
+def address(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    with fresh_storage(request.param, tmp_path, request) as text:
+        yield text
+
+
+@pytest.fixture
+def storage(address: str) -> Iterator[BaseStorage]:
+    opened = open_storage(address, create=True)
+    yield opened
+    close_storage(opened)
 
 
 def _study(storage: BaseStorage, sampler: BaseSampler | None = None) -> Study:
@@ -181,7 +186,7 @@ def test_a_trial_without_a_worker_is_lost_in_a_database(database: str) -> None:
 
 
 def test_elsewhere_a_trial_may_be_unsigned_for_a_moment(tmp_path: Path) -> None:
-    study = _study(JournalStorage(JournalFileBackend(str(tmp_path / "a.log"))))
+    study = _study(open_storage(f"journal:{tmp_path / 'a.journal'}", create=True))
     study.ask(distributions(SPACE))
     now = [0.0]
     census, found = Census(study._storage, clock=lambda: now[0]), []
@@ -192,20 +197,14 @@ def test_elsewhere_a_trial_may_be_unsigned_for_a_moment(tmp_path: Path) -> None:
     assert found == [0, 0, 1]
 
 
-@pytest.mark.parametrize("name", ["a.db", "a.log"])
 def test_many_at_once_measure_nothing_twice_and_no_more_than_wanted(
-    tmp_path: Path, name: str
+    address: str, storage: BaseStorage
 ) -> None:
     size, goal = 24, 20
-    path = str(tmp_path / name)
-    if name.endswith(".log"):
-        storage: BaseStorage = JournalStorage(JournalFileBackend(path))
-    else:
-        storage = open_storage(path, create=True)
     study = optuna.create_study(storage=storage, study_name="study")
     for config in (*claiming.space_of(size).configs[:4], claiming.space_of(size).configs[0]):
         study.enqueue_trial(config.as_keys())
-    command = [sys.executable, claiming.__file__, path]
+    command = [sys.executable, claiming.__file__, address]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     workers = [
         subprocess.Popen([*command, f"w{i}", str(goal), str(size)], env=environment)

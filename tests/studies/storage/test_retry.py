@@ -9,7 +9,7 @@ from sqlalchemy.exc import OperationalError
 
 from autotune.errors import StorageError
 from autotune.studies.storage import retry
-from autotune.studies.storage.retry import retry_storage
+from autotune.studies.storage.retry import failure_words, retry_storage
 
 
 class Failing:
@@ -55,6 +55,18 @@ def test_after_a_while_it_says_so_once(
 def test_in_the_end_it_gives_up_with_the_cause() -> None:
     with pytest.raises(StorageError, match="database is locked"):
         retry_storage(Failing(10**6, LOCKED), patience_s=0.05)
+
+
+def test_a_failure_says_its_first_cause_and_what_to_do() -> None:
+    words = failure_words(LOCKED, waited_s=61.2)
+    assert words.startswith("the storage failed for 61 s: ")
+    assert "database is locked" in words
+    assert "Everything that was told to it is safe" in words
+    cause = sqlite3.DatabaseError("database disk image is malformed\n")
+    error = StorageInternalError("it failed")
+    error.__cause__ = cause
+    assert failure_words(error).startswith("the storage is damaged: database disk image is")
+    assert "sqlite3 FILE .recover" in failure_words(error)
 
 
 def test_a_bug_is_not_waited_for() -> None:
