@@ -78,7 +78,7 @@ _IN_A_ROW = f"{EndReason.FAILURES.value}; the last: "
 
 @dataclass(frozen=True, slots=True)
 class StudyFacts:
-    """What is known of a study at one moment."""
+    """The facts known of a study at one moment."""
 
     end: StudyEnd | None
     """The end that was found before, by this worker or an earlier run; it stands until somebody

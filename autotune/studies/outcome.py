@@ -1,4 +1,4 @@
-"""What became of a trial. Expected failure is data; surprise raises."""
+"""Outcome and result of a trial. Expected failure is data; surprise raises."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Outcome(str, Enum):
 
 @dataclass(frozen=True, slots=True)
 class TrialResult:
-    """What a Measurer answers for one config: never an exception for an expected failure.
+    """A Measurer's answer for one config: never an exception for an expected failure.
 
     ``measurement`` is set for OK and for PRUNED (then with fewer samples);
     ``reason`` is set, in words, for everything else.
@@ -38,16 +38,16 @@ class TrialResult:
     """The GEMM that the failure is about; None where it may be either."""
     resources: Resources | None = None
     blocks_per_sm: int | None = None
-    """How many of its blocks an SM holds, the fewer of up and down; None where not known."""
+    """Number of its blocks that an SM holds, the fewer of up and down; None where not known."""
     relative_error: float | None = None
     """Largest error against the reference over the checked slice; None where not verified."""
     compile_s: float = 0.0
-    """That the measuring process spent; little where the binary was in Triton's cache."""
+    """Seconds that the measuring process compiled; few where the binary was in Triton's cache."""
     verify_s: float = 0.0
     """Seconds of the comparison with the reference, and of the first launch."""
     measure_s: float = 0.0
     ahead_s: float = 0.0
-    """That the compile pool spent on it, while other configs were measured."""
+    """Seconds that the compile pool spent on it, while other configs were measured."""
 
 
 def failed_compile(failure: CompileFailure, compile_s: float = 0.0) -> TrialResult:

@@ -55,7 +55,7 @@ _TOKENS = "M"
 
 @dataclass(frozen=True, slots=True)
 class SearchTerms:
-    """What decides when a study ends early: an end under other terms does not count."""
+    """The terms under which a study ends early: an end under other terms does not count."""
 
     sampler: str
     trials: int
@@ -101,7 +101,7 @@ class StudyAttributes:
 
     @property
     def robust(self) -> Robust:
-        """What counts over routings."""
+        """The rule by which several routings count."""
         return Robust(self.settings.get("robust", Robust.MEAN))
 
     @property

@@ -1,4 +1,4 @@
-"""From an asked trial to a told one: the only place where an outcome meets Optuna."""
+"""Trials asked, told, queued and given up: the only place where an outcome meets Optuna."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from autotune.studies.outcome import Outcome, TrialResult
 OUTCOME = "outcome"
 """An ``Outcome``; missing while a trial is in work, and after an interruption."""
 SOURCE = "source"
-"""Who proposed a queued trial, in words."""
+"""Proposer of a queued trial, in words."""
 SPEEDUP = "speedup"
 """Time of the engine's default over the trial's."""
 SAMPLES_US = "samples_us"
@@ -63,7 +63,7 @@ class Measured:
     """A pair's up GEMM alone; empty for a config of both."""
     down_us: tuple[float, ...] = ()
     routings: int = 1
-    """As of a ``Measurement``."""
+    """Number of routings, see ``Measurement``."""
 
 
 def end_state(result: TrialResult) -> TrialState:
@@ -131,7 +131,7 @@ def config_of(trial: FrozenTrial) -> AnyConfig | None:
 
 
 def asked_config(trial: FrozenTrial) -> AnyConfig | None:
-    """As ``config_of``, and of a queued trial what it will be asked for."""
+    """Return the trial's config, or that of a queued trial, which has no parameters yet."""
     if trial.state == TrialState.WAITING:
         return config_from_keys(trial.system_attrs["fixed_params"])
     return config_of(trial)
@@ -177,7 +177,7 @@ def outcome_counts(trials: Iterable[FrozenTrial]) -> dict[str, int]:
 
 
 def outcome_word(state: TrialState, outcome: str | None) -> str:
-    """What became of a trial, in one word; of one that says nothing, its state."""
+    """Return in one word what became of a trial: its outcome, else its state."""
     if outcome is not None:
         return outcome
     return _INTERRUPTED if state == TrialState.FAIL else state.name.lower()

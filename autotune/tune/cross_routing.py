@@ -1,6 +1,6 @@
-"""How the winner under one routing does under another, and the other way round.
+"""Crossings: the winner under one routing, measured under another, and the other way round.
 
-After a study is settled, its winner and those of the studies that differ in routing alone are
+After a study's finals, its winner and those of the studies that differ in routing alone are
 measured under each of these routings, side by side.
 """
 
@@ -37,13 +37,13 @@ class Crossing:
     measured: str
     us: float
     winner_us: float
-    """Of the winner under ``measured``, at the same time."""
+    """Time of the winner under ``measured``, taken beside it."""
     configs: tuple[str, str]
     """Both, in words: crossings of other configs are out of date."""
 
     @property
     def loss(self) -> float:
-        """How much slower, as a share."""
+        """Share by which it is slower."""
         return self.us / self.winner_us - 1
 
 
@@ -63,18 +63,18 @@ def cross(
     Recordings that are not at hand are left out; so is what fails, or an interruption cut off.
     """
     own = _side(study)
-    rivals = [_side(study) for study in differing_in_routing(study.key, study.history)]
-    if own is None or not rivals:
+    others = [_side(study) for study in differing_in_routing(study.key, study.history)]
+    if own is None or not others:
         return
-    for rival in rivals:
-        if rival is not None and not _is_measurable(rival.problem, study.key.problem):
-            _say_what_fills(rival.problem)
+    for other in others:
+        if other is not None and not _is_measurable(other.problem, study.key.problem):
+            _say_what_fills(other.problem)
     stored = crossings_of(attributes_of(study.optuna_study))
     crossings = [
         crossing
-        for rival in rivals
-        if rival is not None and not interrupt.requested
-        for there, here in permutations((own, rival))
+        for other in others
+        if other is not None and not interrupt.requested
+        for there, here in permutations((own, other))
         if _is_measurable(here.problem, study.key.problem)
         if (crossing := _crossing(there, here, stored, child, run_timeout_s)) is not None
     ]
@@ -133,7 +133,7 @@ def _say_what_fills(problem: Problem) -> None:
 
 @cache
 def _say_once(text: str) -> None:
-    """One line a process: a run settles a study for each batch size."""
+    """One line a process: a run has finals of each batch size."""
     _log.info(text)
 
 

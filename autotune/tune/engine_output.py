@@ -1,4 +1,4 @@
-"""From studies to engine files: every requested batch size, nothing wrong, nothing slower."""
+"""Engine files made from studies: every requested batch size, nothing wrong, nothing slower."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from autotune.tune.jobs import Incumbent, Origin, may_write
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What one study has to say to one engine."""
+    """The answer of one study to one engine."""
 
     engine: Engine
     problem: Problem
     device: Device
     entries: tuple[Measured, ...]
     incumbents: tuple[Incumbent, ...]
-    """What users of this engine have today; what counts least comes first."""
+    """Configs that users of this engine have today; what counts least comes first."""
     finalists: tuple[Finalist, ...] = ()
     """Configs that were measured again, interleaved; empty where none were."""
     robust: Robust = Robust.MEAN
 
     @property
     def default(self) -> AnyConfig | None:
-        """What the engine launches without any file."""
+        """The config that the engine launches without any file; None where it is not known."""
         origins = {incumbent.origin: incumbent.config for incumbent in self.incumbents}
         return origins.get(Origin.DEFAULT)
 
@@ -63,7 +63,7 @@ class Result:
 
     @property
     def config(self) -> AnyConfig:
-        """What to write: the winner, else what an earlier run wrote, else the engine's default."""
+        """The config to write: the winner, else what an earlier run wrote, else the default."""
         winner = self.winner
         return winner.config if winner else self.incumbents[-1].config
 
@@ -122,7 +122,7 @@ def _write(path: Path, group: Sequence[Result], output_dir: Path) -> Iterator[Wr
 
 
 def _lacking(have: Mapping[int, Config], other: Mapping[int, Config]) -> dict[int, Config]:
-    """What the other file of a pair must say where it says nothing: the same, without TMA.
+    """Return the entries that the other file of a pair lacks: the same, without TMA.
 
     SGLang looks each file up by its own nearest key. Where one lacks a key it would take a
     neighbour's, with another BLOCK_SIZE_M than the alignment that both GEMMs share.

@@ -1,4 +1,4 @@
-"""Measures a study's finalists again, in turns, on one device."""
+"""A study's finals: its finalists, measured again, interleaved, on one device."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def add_round(
     configs: Sequence[AnyConfig],
     results: Sequence[TrialResult],
 ) -> dict[AnyConfig, TrialResult]:
-    """Append what was measured in turns to the ``samples`` of each config, as many as all have:
+    """Append what was measured interleaved to the ``samples`` of each config, as many as all have:
     memory may have run out on the way. What failed is taken out, and returned."""
     new: dict[AnyConfig, tuple[float, ...]] = {}
     failed: dict[AnyConfig, TrialResult] = {}

@@ -1,4 +1,4 @@
-"""From settings to jobs: one per batch size and distinct problem, and what users have today."""
+"""Jobs that settings ask for, one per batch size and distinct problem; what users have today."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _FOLDER = {DeviceKind.ESTIMATE: "estimated", DeviceKind.REPLAY: "replayed"}
 
 
 class Origin(Enum):
-    """Where a config that a user has today comes from, the one that counts least first."""
+    """The origin of a config that a user has today; what counts least comes first."""
 
     DEFAULT = "default"
     """The engine's own rule, without any file."""
@@ -78,7 +78,7 @@ class Job:
 
 
 def model_shape(settings: ModelSettings) -> ModelShape:
-    """The shape that --model or --shape names."""
+    """Return the shape that --model or --shape names."""
     return load_shape(settings.model) if settings.model else parse_shape(settings.shape or "")
 
 
@@ -88,7 +88,7 @@ def jobs_of(
     engines: Sequence[str],
     kernel: KernelMode = KernelMode.FUSED,
 ) -> list[Job]:
-    """The problems of every batch size, ascending; engines that agree share one.
+    """Return the problems of every batch size, ascending; engines that agree share one.
 
     Under separate kernels an engine that reads one config for both GEMMs has the fused problem.
     """
@@ -108,8 +108,8 @@ def jobs_of(
 def jobs_of_kernel(
     shape: ModelShape, settings: ModelSettings, engines: Sequence[str], kernel: KernelMode
 ) -> list[Job]:
-    """Those of ``jobs_of`` that have this kernel: for separate ones, of engines that read a config
-    for each GEMM. Raises UsageError where there is none."""
+    """Return the jobs of ``jobs_of`` that have this kernel; separate ones are of engines that
+    read a config for each GEMM. Raises UsageError where there is none."""
     jobs = jobs_of(shape, settings, engines, kernel)
     wanted = [job for job in jobs if job.problem.kernel is kernel]
     if not wanted:
@@ -121,7 +121,7 @@ def jobs_of_kernel(
 
 
 def files_dir(output_dir: Path, device: Device) -> Path:
-    """Where files of this kind of device go: what was not measured says so in its folder."""
+    """Return the folder for files of this kind of device, which tells what was not measured."""
     folder = _FOLDER.get(device.kind)
     return output_dir / folder if folder else output_dir
 
@@ -135,7 +135,7 @@ def may_write(engine: Engine, problem: Problem, device: Device, config: AnyConfi
 def present_config(
     engine: Engine, problem: Problem, device: Device, output_dir: Path
 ) -> AnyConfig | None:
-    """What an earlier run left in the output folder for exactly this batch size."""
+    """Return what an earlier run left in the output folder for exactly this batch size."""
     folder = files_dir(output_dir, device)
     config = _entry(engine.path(folder, problem, device), problem.tokens)
     if config is None:

@@ -36,7 +36,7 @@ from autotune.studies.study_record import (
 from autotune.studies.trial_io import enqueue
 from autotune.tune.jobs import Job
 from autotune.tune.tuning_study import StudyPlan, TuningStudy
-from autotune.tune.warm_start import hints
+from autotune.tune.warm_start import file_configs
 
 _SEEDS_APART = 100_003
 """Difference between the seeds of two workers; more than batch sizes, which are added too."""
@@ -169,7 +169,7 @@ def _starts(plan: StudyPlan, settings: RunSettings) -> Iterator[tuple[AnyConfig,
     for incumbent in plan.incumbents:
         yield incumbent.config, incumbent.source
     job = plan.job
-    yield from hints(job.problem, plan.key.device, job.engines, settings.warm_starts)
+    yield from file_configs(job.problem, plan.key.device, job.engines, settings.warm_starts)
     if plan.prior_us is not None:
         ranked = sorted(zip(plan.prior_us, plan.space.configs, strict=True), key=lambda p: p[0])
         for _, config in ranked[: settings.trials // _PRIOR_SHARE]:

@@ -1,4 +1,4 @@
-"""What a storage says without running anything: results and files of finished work."""
+"""Results and files of finished work, read from a storage without running anything."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ Chosen = TypeVar("Chosen", bound=WithAttrs)
 
 
 def settings_of(study: WithAttrs) -> RunSettings:
-    """The settings of the study's last run. Raises UsageError where they are not readable."""
+    """Return the settings of the study's last run. Raises UsageError for unreadable ones."""
     return RunSettings.from_json(study.attrs.settings)
 
 
 def stored_results(study: WithMeasured, output_dir: Path | None = None) -> list[Result]:
-    """One result per engine, against the defaults and what ``output_dir`` holds today."""
+    """Return one result per engine, against the defaults and what ``output_dir`` holds today."""
     engines = tuple(ENGINES[name] for name in study.attrs.engines)
     folder = output_dir or settings_of(study).output_dir
     incumbents = Job(study.key.problem, engines).incumbents(study.key.device, folder)
@@ -50,7 +50,7 @@ def stored_results(study: WithMeasured, output_dir: Path | None = None) -> list[
 
 
 def unfinished_settings(studies: list[StoredStudy]) -> list[RunSettings]:
-    """The distinct settings of studies that lack measurements, in order of study name."""
+    """Return the distinct settings of studies that lack measurements, in order of study name."""
     found: list[RunSettings] = []
     for study in studies:
         settings = settings_of(study)
@@ -60,7 +60,7 @@ def unfinished_settings(studies: list[StoredStudy]) -> list[RunSettings]:
 
 
 def select(studies: Sequence[Chosen], model: str | None) -> list[Chosen]:
-    """The studies of one model, or all. Raises UsageError where there are none."""
+    """Return the studies of one model, or all. Raises UsageError where there are none."""
     chosen = [s for s in studies if model is None or s.attrs.model.lower() == model.lower()]
     if not chosen:
         known = sorted({study.attrs.model for study in studies})
@@ -70,7 +70,7 @@ def select(studies: Sequence[Chosen], model: str | None) -> list[Chosen]:
 
 
 def of_one_routing(studies: Sequence[StoredStudy], routing: str | None) -> list[StoredStudy]:
-    """Those of ``routing``, or all. A name without its numbers or digest will do.
+    """Return the studies of ``routing``, or all. A name without its numbers or digest will do.
 
     Raises UsageError where it has none, and where two routings have winners for one entry of a
     file: the engines' files do not know routing.
@@ -96,8 +96,8 @@ def of_one_routing(studies: Sequence[StoredStudy], routing: str | None) -> list[
 
 
 def newest(studies: Sequence[StoredStudy]) -> list[StoredStudy]:
-    """Of those that differ in nothing but how times came about (an older version, warm L2, an
-    engine's own kernel) the one that was worked on last; the log names what is left out."""
+    """Return, of studies that differ in nothing but how times came about (an older version, warm
+    L2, an engine's own kernel), the one that was worked on last; the log names the others."""
     last: dict[tuple[Problem, Device], StoredStudy] = {}
     for study in studies:
         entry = study.key.problem, replace(study.key.device, method="")
@@ -115,7 +115,7 @@ def newest(studies: Sequence[StoredStudy]) -> list[StoredStudy]:
 
 
 def _worked_on(study: StoredStudy) -> float:
-    """When its last trial began, in seconds since 1970; 0 without one."""
+    """Return the start of its last trial in seconds since 1970; 0 without one."""
     return max((t.datetime_start.timestamp() for t in study.trials if t.datetime_start), default=0)
 
 

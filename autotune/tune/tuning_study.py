@@ -45,7 +45,7 @@ LAST_TRY = "another GROUP_SIZE_M of the best"
 
 @dataclass(frozen=True, slots=True)
 class StudyPlan:
-    """What a study is made from beside its storage; other processes make the same from it."""
+    """The parts that a study is made from beside its storage; other processes make the same."""
 
     job: Job
     key: StudyKey
@@ -72,7 +72,7 @@ class TuningStudy:
     in_flight: int = 0
     """Workers of this run that measure a trial of it."""
     view: StudyView = field(init=False)
-    """What the storage holds, and what was measured here since."""
+    """The study as it was last read, with what was measured here since."""
 
     def __post_init__(self) -> None:
         self.view = StudyView(self.optuna_study)
@@ -114,7 +114,7 @@ class TuningStudy:
 
     @property
     def entries(self) -> list[Measured]:
-        """What was measured, as of the last reading or note."""
+        """Measurements as of the last reading or note."""
         return self.view.entries
 
     @property

@@ -1,4 +1,4 @@
-"""Configs from engine files that are worth an early measurement: no answers, strong hints.
+"""Configs from engine files that are worth an early measurement.
 
 On an H200 the file that an engine ships for another Triton version costs 1 to 10 % more than the
 best config, the best of the neighbouring batch size 0 to 20 %.
@@ -45,10 +45,10 @@ class _File:
         return version not in ([], own), [-number for number in version]
 
 
-def hints(
+def file_configs(
     problem: Problem, device: Device, engines: Sequence[Engine], paths: Sequence[Path]
 ) -> Iterator[tuple[AnyConfig, str]]:
-    """What the files of ``paths``, and those that installed engines ship, say for the nearest
+    """Yield what the files of ``paths``, and those that installed engines ship, say for the nearest
     batch size; each config as ``engines`` launch it, with its source in words.
 
     A file is taken whatever its name; of a folder those whose name fits the problem, of other
@@ -69,7 +69,7 @@ def hints(
 
 
 def shipped_config(engine: Engine, problem: Problem, device: Device) -> AnyConfig | None:
-    """What an installed engine would launch by its own files: a rival to beat."""
+    """Return what an installed engine would launch by its own files: a baseline to beat."""
     folder = engine.installed_config_folder()
     if folder is None:
         return None
@@ -155,7 +155,7 @@ def _config(tokens: int, entry: object) -> Config:
 
 @cache
 def _fitting(folder: Path, problem: Problem, device: Device) -> tuple[_File, ...]:
-    """The up files for the problem, the best hint first."""
+    """The up files for the problem, the most alike first."""
     files = []
     for path in sorted(folder.rglob("*.json")):
         for engine in ENGINES.values():
@@ -170,7 +170,7 @@ def _fitting(folder: Path, problem: Problem, device: Device) -> tuple[_File, ...
 
 
 def _parts(engine: Engine, problem: Problem, device: Device) -> NameParts | None:
-    """Of the name that the engine looks for; None where it has none for such a problem."""
+    """Return the parts of the name that the engine looks for; None where it has none."""
     try:
         return engine.parse_name(engine.file_name(problem, device))
     except (EngineFileError, ValueError):

@@ -18,7 +18,7 @@ from autotune.spec.problem import Dtype, KernelMode, Problem
 from autotune.studies.storage.open import open_storage
 from autotune.studies.study_record import stored_studies
 from autotune.tune.session import run
-from autotune.tune.warm_start import hints, shipped_config
+from autotune.tune.warm_start import file_configs, shipped_config
 
 PROBLEM = Problem(experts=128, top_k=8, hidden=2048, intermediate=768, tokens=60)
 H200 = Device(DeviceKind.CUDA, "NVIDIA H200", Target("cuda", 90), 232448, "3.6.0")
@@ -38,14 +38,14 @@ def write(path: Path, body: object) -> Path:
 
 
 def blocks(paths: list[Path], problem: Problem = PROBLEM) -> list[int]:
-    found = [config for config, _ in hints(problem, H200, BOTH, paths)]
+    found = [config for config, _ in file_configs(problem, H200, BOTH, paths)]
     return [c.block_size_m for c in found if isinstance(c, Config)]
 
 
 def test_a_file_of_any_name_gives_its_nearest_entry(tmp_path: Path) -> None:
     body = {"triton_version": "3.5.0", "16": entry(16), "64": entry(32), "256": entry(64)}
     file = write(tmp_path / "mine.json", body)
-    (found,) = hints(PROBLEM, H200, BOTH, [file])
+    (found,) = file_configs(PROBLEM, H200, BOTH, [file])
     assert found[0] == Config(32, 64, 128, 1, 4, 3)
     assert "mine.json" in found[1]
 
@@ -71,7 +71,7 @@ def test_vllms_names_and_block_scales_are_understood(tmp_path: Path) -> None:
     fp8 = replace(PROBLEM, dtype=Dtype.FP8_W8A8, block_shape=(128, 128))
     parts = ",dtype=fp8_w8a8,block_shape=[128,128].json"
     write(tmp_path / NAME.replace(".json", parts), {"64": entry(64, BLOCK_SIZE_K=256)})
-    found = {config for config, _ in hints(fp8, H200, (ENGINES["vllm"],), [tmp_path])}
+    found = {config for config, _ in file_configs(fp8, H200, (ENGINES["vllm"],), [tmp_path])}
     assert found == {Config(64, 64, 128, 1, 4, 3)}  # BLOCK_SIZE_K as vLLM clamps it
 
 
@@ -79,7 +79,9 @@ def test_separate_kernels_take_the_down_file_too(tmp_path: Path) -> None:
     write(tmp_path / NAME, {"64": entry(64)})
     write(tmp_path / NAME.replace(".json", "_down.json"), {"64": entry(64, USE_TMA=True)})
     problem = replace(PROBLEM, kernel=KernelMode.SEPARATE)
-    (found,) = (config for config, _ in hints(problem, H200, (ENGINES["sglang"],), [tmp_path]))
+    (found,) = (
+        config for config, _ in file_configs(problem, H200, (ENGINES["sglang"],), [tmp_path])
+    )
     assert isinstance(found, ConfigPair)
     assert (found.up.use_tma, found.down.use_tma) == (False, True)
 
@@ -99,15 +101,15 @@ def test_what_is_no_engine_file_is_an_error(tmp_path: Path, text: str, complaint
     path = tmp_path / NAME
     path.write_text(text)
     with pytest.raises(EngineFileError, match=complaint):
-        list(hints(PROBLEM, H200, BOTH, [path]))
+        list(file_configs(PROBLEM, H200, BOTH, [path]))
     with pytest.raises(EngineFileError, match=complaint):
-        list(hints(PROBLEM, H200, BOTH, [tmp_path]))
+        list(file_configs(PROBLEM, H200, BOTH, [tmp_path]))
 
 
 def test_a_folder_without_engine_files_is_an_error(tmp_path: Path) -> None:
     write(tmp_path / "package.json", {})
     with pytest.raises(EngineFileError, match="no engine file"):
-        list(hints(PROBLEM, H200, BOTH, [tmp_path]))
+        list(file_configs(PROBLEM, H200, BOTH, [tmp_path]))
 
 
 def test_a_folder_for_other_problems_is_passed_over_with_a_word(

@@ -1,7 +1,8 @@
-"""What a run's parent and its workers say to each other.
+"""Messages between a run's parent and its workers.
 
-    parent   Describe ──► Begin ──────────────────────► Settle… ──► Leave
-    worker   Ready ──► Described ──► Started, Told, Over… ──► Done ──► Settled…
+    parent               DescribeSpaces     StartSearch            MeasureFinals…        Leave
+    worker   WorkerReady     SpacesDescribed    TrialStarted, TrialFinished, StudyFinished…
+                                                SearchFinished         FinalsMeasured…
 
 Any channel that carries Python objects in order will do: see ``Link``. A study is named by its
 position in ``StartSearch.plans``.
@@ -41,22 +42,22 @@ class Link(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class WorkerSpec:
-    """What a worker is started with."""
+    """The parts that a worker is started with."""
 
     device: str
     """Selector, of one GPU where it is one."""
     options: MeasurerOptions
     storage: str
     number: int
-    """What people call it: the GPU's index, or a count from 0."""
+    """Its name for people: the GPU's index, or a count from 0."""
     log_level: int = 30
     sampler: str = ""
-    """Of the run: what it computes with loads while the device opens."""
+    """Name of the run's sampler, whose libraries load while the device opens."""
 
 
 @dataclass(frozen=True, slots=True)
 class DescribeSpaces:
-    """What may be asked of these problems on your device?"""
+    """A question: which configs does your device allow for these problems?"""
 
     problems: tuple[Problem, ...]
 
@@ -124,12 +125,12 @@ class StudyFinished:
 
 @dataclass(frozen=True, slots=True)
 class WorkerTime:
-    """Where a worker's time went."""
+    """The use of a worker's time."""
 
     seconds: float
-    """From the first config given to the device to its last answer."""
+    """Seconds from the first config given to the device to its last answer."""
     busy_s: float
-    """Of those the device verified and timed."""
+    """Seconds of them in which the device verified and timed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +142,7 @@ class SearchFinished:
 
 @dataclass(frozen=True, slots=True)
 class FinalsMeasured:
-    """The finalists; none where times need no settling."""
+    """The finalists; none where times have no noise."""
 
     position: int
     finalists: tuple[Finalist, ...]

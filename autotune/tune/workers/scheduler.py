@@ -1,4 +1,4 @@
-"""Which study a worker asks next, and which are finished: read from the storage, where all meet.
+"""The choice of the study that a worker asks next, from the storage, where all workers meet.
 
 A config is compiled once for every batch size and takes a hundred times as long to compile as to
 measure. Asking every study for its expected gain costs as much as a proposal each, so a worker

@@ -1,6 +1,6 @@
 """A worker: asks ahead, has its child measure, tells behind, until no study has room.
 
-All that workers share is the storage. One takes studies in turn (``studies.order``), those that
+All that workers share is the storage. It visits studies round-robin (``scheduler``), those that
 it knows while they have room, then those that the fewest work on. So several may share one batch
 size, and the end of a run does not wait for one of them.
 """
@@ -38,7 +38,7 @@ from autotune.tune.workers.result_writer import PendingWrite, ResultWriter
 from autotune.tune.workers.scheduler import StudyScheduler
 
 _REST_S = 0.5
-"""How long to wait where only others have trials in work."""
+"""Seconds to wait where only others have trials in work."""
 TRIALS_LEAVE_S = 3.0
 """Seconds that an interrupted worker waits for the trials in flight."""
 _MOST_AHEAD = 12
@@ -94,7 +94,7 @@ class DeviceTime:
 
 
 class Parent(Protocol):
-    """Whom a worker reports to, and who may ask it to leave."""
+    """The process that a worker reports to, and that may ask it to leave."""
 
     @property
     def requested(self) -> bool:
@@ -110,7 +110,7 @@ class Parent(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class WorkerLimits:
-    """When to stop asking, and how long to wait."""
+    """Limits of time and memory of a worker."""
 
     run_timeout_s: float
     deadline: float | None = None
@@ -239,7 +239,7 @@ class Worker:
             self._compiles.prefetch(study.job.problem, configs)
 
     def _submit_compiled(self) -> None:
-        """What has its binary goes to the child; what cannot have one is told."""
+        """Give trials that have their binaries to the child; fail those that cannot have any."""
         for trial, ahead in self._compiles.compiled():
             trial.ahead_s = ahead.seconds if ahead else 0.0
             if ahead is not None and isinstance(ahead.result, CompileFailure):

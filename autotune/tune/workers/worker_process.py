@@ -49,7 +49,7 @@ from autotune.tune.workers.worker_loop import InFlightTrial, Worker, WorkerLimit
 
 _LAST = object()
 _SEND_S = 2.0
-"""What a parent that hears nothing may cost a worker that ends."""
+"""Seconds that a parent that hears nothing may cost a worker that ends."""
 
 
 class ParentChannel:
@@ -64,7 +64,7 @@ class ParentChannel:
         self._sender.start()
 
     def leave(self) -> None:
-        """As if the parent had asked for it."""
+        """Leave as if the parent had asked for it."""
         self._leave_at = self._leave_at or time.monotonic()
 
     @property
@@ -155,7 +155,7 @@ def serve(
 
 
 class _WorkerProcess:
-    """What a worker holds from its first spec to its last."""
+    """A worker's device, storage and studies, from its first order to its last."""
 
     def __init__(
         self,
