@@ -24,7 +24,7 @@ from unittest import mock
 
 import numpy as np
 
-from autotune.backends.estimate import constants, instruction_costs, model
+from autotune.backends.estimate import constants, gemm_costs, model
 from autotune.backends.estimate.measurer import EstimateMeasurer
 from autotune.backends.estimate.model import gemms_us
 from autotune.backends.hardware import find_spec
@@ -248,7 +248,7 @@ def print_doubts(landscapes: Sequence[tuple[Case, GemmTimes]]) -> None:
 
 
 def _share_with(name: str, value: float, landscapes: Sequence[tuple[Case, GemmTimes]]) -> float:
-    users = [module for module in (model, instruction_costs) if hasattr(module, name)]
+    users = [module for module in (model, gemm_costs) if hasattr(module, name)]
     patches = [mock.patch.object(module, name, value) for module in users]
     for patch in patches:
         patch.start()

@@ -39,14 +39,14 @@ from autotune.backends.estimate.constants import (
     STEP_CLOCKS,
     TILE_CLOCKS,
 )
-from autotune.backends.estimate.instruction_costs import (
+from autotune.backends.estimate.gemm_costs import (
+    Traffic,
     alu_clocks,
     matrix_clocks,
     shared_clocks,
     spill_clocks,
 )
 from autotune.backends.estimate.tiles import Tiles, tiles_of
-from autotune.backends.estimate.traffic import Traffic
 from autotune.backends.hardware import GpuSpec
 from autotune.backends.routed_rows import RoutedRows, routed_rows
 from autotune.routing.draw import instances_of

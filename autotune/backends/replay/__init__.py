@@ -1,5 +1,5 @@
 """A recorded GPU: ``--device replay:FILE``.
 
-recording_format  the file that ``record`` writes: configs of one or more problems, with raw samples
-measurer          plays such a file as if its GPU were here
+recording_format.py  the file that ``record`` writes: configs of problems, with raw samples
+measurer.py          plays such a file as if its GPU were here
 """
