@@ -1,5 +1,6 @@
-"""Costs of one GEMM for a column of configs: its blocks and bytes, and the clocks for which a K step
-of one block keeps each unit of an SM busy."""
+"""Costs of one GEMM for a column of configs: blocks and bytes, and what a K step of one block keeps
+busy, in clocks of each unit of an SM.
+"""
 
 from __future__ import annotations
 
