@@ -74,6 +74,8 @@ class Call(Generic[Value]):
 class Child:
     """Handle of one measuring process; started at once, restarted by ``restart``."""
 
+    process: KillableProcess[Call[Any], Any]
+    """Its link becomes readable when an answer is there or the child has died."""
     _is_open: bool
     _unanswered: int
     _since: float
@@ -82,21 +84,6 @@ class Child:
         """``open_measurer`` is pickled into the child and called there."""
         self._open_measurer = open_measurer
         self._start()
-
-    @property
-    def connection(self) -> Connection:
-        """The link; becomes readable when an answer is there or the child has died."""
-        return self._process.link
-
-    @property
-    def pid(self) -> int:
-        """The child's number in the operating system."""
-        return self._process.pid
-
-    @property
-    def resident_bytes(self) -> int:
-        """Main memory of the child; 0 where the system does not say."""
-        return self._process.resident_bytes
 
     @property
     def waited_s(self) -> float:
@@ -116,15 +103,15 @@ class Child:
         if not self._unanswered:
             self._since = time.monotonic()
         self._unanswered += 1
-        self._process.send(call)
+        self.process.send(call)
 
     def receive(self) -> Any:
         """Return the answer to the oldest call, or a ChildFault. After one, restart: later calls
         are lost. Raises the AutotuneError that the measurer raised."""
         try:
-            answer = self._process.receive()
+            answer = self.process.receive()
         except EOFError:
-            code = self._process.kill(EXIT_GRACE_S)
+            code = self.process.kill(EXIT_GRACE_S)
             reason = f"the process died ({exit_words(code)})"
             return ChildFault(reason, is_kill=code == -signal.SIGKILL)
         self._unanswered -= 1
@@ -156,7 +143,7 @@ class Child:
     def kill(self, grace_s: float = 0.0) -> None:
         """End the process, at the latest in ``grace_s``. Nothing that it had in hand is kept."""
         self._opened.close()
-        self._process.kill(grace_s)
+        self.process.kill(grace_s)
 
     def close(self) -> None:
         """Let the process release its device and end; kill it where that takes too long."""
@@ -164,9 +151,7 @@ class Child:
 
     def _start(self) -> None:
         self._opened, opened = multiprocessing.get_context("spawn").Pipe(duplex=False)
-        self._process: KillableProcess[Call[Any], Any] = KillableProcess(
-            _serve, opened, self._open_measurer
-        )
+        self.process = KillableProcess(_serve, opened, self._open_measurer)
         opened.close()
         self._is_open = False
         self._unanswered = 0

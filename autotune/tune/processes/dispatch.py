@@ -80,14 +80,14 @@ class CallQueue(Generic[Item, Value]):
     @property
     def connection(self) -> Connection:
         """The child's link; becomes readable when ``collect`` may have an answer."""
-        return self._child.connection
+        return self._child.process.link
 
     @property
     def is_bloated(self) -> bool:
         """True where the child has taken too much memory: let the queue run empty."""
         if self._growth_bytes is None or not self._base_bytes:
             return False
-        return self._child.resident_bytes - self._base_bytes > self._growth_bytes
+        return self._child.process.resident_bytes - self._base_bytes > self._growth_bytes
 
     def submit(self, item: Item, call: Call[Value]) -> None:
         """Append a call. Returns at once."""
@@ -98,7 +98,7 @@ class CallQueue(Generic[Item, Value]):
 
     def collect(self) -> Iterator[Answer[Item, Value]]:
         """Yield the answer of every call that has ended by now. Raises the AutotuneError of one."""
-        while self._queue and self._child.connection.poll():
+        while self._queue and self._child.process.link.poll():
             yield from self._receive()
         if self._child.waited_s > self._timeout_s:
             reason = f"no answer in {self._timeout_s:g} s"
@@ -119,7 +119,7 @@ class CallQueue(Generic[Item, Value]):
             yield from self._on_fault(value)
             return
         if self._growth_bytes is not None:
-            self._base_bytes = self._base_bytes or self._child.resident_bytes
+            self._base_bytes = self._base_bytes or self._child.process.resident_bytes
         first = self._queue.popleft()
         yield Answer(first.item, value, first.deaths)
         self._go_on(afresh=not self._queue and self.is_bloated)

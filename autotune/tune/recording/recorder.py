@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -276,15 +276,15 @@ class Recorder:
             return
         done, total = len(study.configs) - len(missing), len(study.configs)
         self._display.phase(f"{study.key.problem.tokens} tokens", done, total)
-        best, problem = _best_of(self._logbook, study), study.key.problem
-        calls = (
-            (config, Call.of(Measurer.measure, problem, config, stop=best.stop(self._give_up_at)))
+        problem, best = study.key.problem, _fastest(self._logbook.results(study.key).values())
+        calls = (  # each is made with the best so far
+            (config, Call.of(Measurer.measure, problem, config, stop=self._stop(best)))
             for config in missing
         )
         for answer in self._answers(children, calls):
             result = result_of(answer.value)
             self._logbook.add(study.key, answer.item, result)
-            best.see(result)
+            best = _fastest([result], best)
             self._display.step()
 
     def _answers(
@@ -292,34 +292,22 @@ class Recorder:
     ) -> Iterator[Answer[Item, Value]]:
         return answers(children, calls, timeout_s=self._run_timeout_s, is_over=self._is_over)
 
+    def _stop(self, best: Measurement | None) -> Stop | None:
+        """A recording stops what is hopeless beside the fastest so far, and no more."""
+        if best is None:
+            return None
+        rows = zip(*columns_of(best), strict=True)
+        return Stop(tuple(rows), is_paired=False, hopeless=self._give_up_at)
+
     def _is_over(self) -> bool:
         late = self._deadline is not None and time.monotonic() > self._deadline
         return late or self._interrupt.requested
 
 
-@dataclass(slots=True)
-class _Best:
-    """The fastest complete measurement so far; a recording stops what is hopeless, no more."""
-
-    measurement: Measurement | None = None
-
-    def see(self, result: TrialResult) -> None:
-        new, old = result.measurement, self.measurement
-        if result.outcome is Outcome.OK and new is not None:
-            self.measurement = new if old is None or new.geomean_us < old.geomean_us else old
-
-    def stop(self, give_up_at: float) -> Stop | None:
-        if self.measurement is None:
-            return None
-        rows = zip(*columns_of(self.measurement), strict=True)
-        return Stop(tuple(rows), is_paired=False, hopeless=give_up_at)
-
-
-def _best_of(logbook: RecordingLog, study: RecordedStudy) -> _Best:
-    best = _Best()
-    for result in logbook.results(study.key).values():
-        best.see(result)
-    return best
+def _fastest(results: Iterable[TrialResult], best: Measurement | None = None) -> Measurement | None:
+    """Return the fastest complete measurement of ``results`` and ``best``."""
+    whole = [r.measurement for r in results if r.outcome is Outcome.OK and r.measurement]
+    return min([*([best] if best else []), *whole], key=lambda m: m.geomean_us, default=None)
 
 
 def missing_of(logbook: RecordingLog, study: RecordedStudy) -> list[AnyConfig]:

@@ -68,7 +68,7 @@ def test_a_users_error_is_raised_here(child: Child) -> None:
 def test_a_hang_can_be_killed(child: Child) -> None:
     child.call(Measurer.device)
     child.submit(Call.of(Measurer.measure, PROBLEM, _config(HANG)))
-    assert not child.connection.poll(0.3)
+    assert not child.process.link.poll(0.3)
     assert child.waited_s > 0.2
     child.restart()
     assert child.call(Measurer.measure, PROBLEM, _config(FINE)).outcome == Outcome.OK
@@ -76,7 +76,7 @@ def test_a_hang_can_be_killed(child: Child) -> None:
 
 def test_ctrl_c_in_the_terminal_does_not_reach_it(child: Child) -> None:
     child.call(Measurer.device)
-    os.kill(child.pid, signal.SIGINT)
+    os.kill(child.process.pid, signal.SIGINT)
     assert child.call(Measurer.measure, PROBLEM, _config(FINE)).outcome == Outcome.OK
 
 
@@ -92,7 +92,7 @@ def test_it_dies_with_its_parent_even_in_the_middle_of_a_measurement() -> None:
         "    child = Child(FaultyMeasurer); child.call(Measurer.device)\n"
         "    problem, config = Problem(8, 2, 512, 256, 1), Config(16, 32, 64, 1, 4, HANG)\n"
         "    child.submit(Call.of(Measurer.measure, problem, config))\n"
-        "    time.sleep(0.2); print(child.pid, flush=True)\n"
+        "    time.sleep(0.2); print(child.process.pid, flush=True)\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     path = os.pathsep.join(sys.path)
@@ -144,7 +144,7 @@ def test_opening_the_device_does_not_count_as_waiting_for_a_config() -> None:
 def test_a_child_that_somebody_kills_says_so(child: Child) -> None:
     assert child.call(Measurer.device).name == "Faulty"
     child.submit(Call.of(Measurer.measure, PROBLEM, _config(HANG)))
-    os.kill(child.pid, signal.SIGKILL)
+    os.kill(child.process.pid, signal.SIGKILL)
     fault = child.receive()
     assert isinstance(fault, ChildFault)
     assert fault.is_kill

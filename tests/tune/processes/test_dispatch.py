@@ -140,8 +140,8 @@ def test_a_call_whose_child_is_killed_is_no_death_of_its_own(children: list[Chil
     queue.submit(0, call(HANG))
     killed = []
     for _ in range(3):
-        killed.append(children[0].pid)
-        os.kill(children[0].pid, signal.SIGKILL)
+        killed.append(children[0].process.pid)
+        os.kill(children[0].process.pid, signal.SIGKILL)
         assert wait([queue.connection], 60)
         found = [(answer.item, answer.deaths) for answer in queue.collect()]
     assert len(set(killed)) == 3
