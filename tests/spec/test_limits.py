@@ -114,3 +114,68 @@ def test_swapped_operands_take_the_buffers_of_wgmma() -> None:
     fp8 = problem_of(Dtype.FP8_W8A8)
     assert shared_bytes(fp8, config, H200) == 4 * (16 + 64) * 128
     assert shared_bytes(fp8, config, Target("cuda", 100)) == 3 * (16 + 64) * 128
+
+
+@pytest.mark.parametrize(
+    ("dtype", "first"),
+    [
+        (Dtype.FP16, 75),
+        (Dtype.INT8_W8A8, 75),
+        (Dtype.BF16, 80),
+        (Dtype.INT8_W8A16, 80),
+        (Dtype.INT4_W4A16, 80),
+        (Dtype.FP8_W8A8, 89),
+    ],
+    ids=str,
+)
+def test_the_first_sm_of_a_dtype(dtype: Dtype, first: int) -> None:
+    assert why_no_dtype(dtype, Target("cuda", first)) is None
+    assert f"start at SM{first}" in str(why_no_dtype(dtype, Target("cuda", first - 1)))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "smallest"),
+    [(Dtype.BF16, (16, 8, 16)), (Dtype.FP8_W8A8, (16, 8, 32)), (Dtype.INT8_W8A8, (16, 8, 32))],
+    ids=str,
+)
+def test_the_smallest_dot(dtype: Dtype, smallest: tuple[int, int, int]) -> None:
+    problem = problem_of(dtype)
+    assert why_no_dot(problem, Config(*smallest, 1)) is None
+    for place, key in enumerate("MNK"):
+        sizes = [size - (place == other) for other, size in enumerate(smallest)]
+        assert f"BLOCK_SIZE_{key} is {sizes[place]}" in str(why_no_dot(problem, Config(*sizes, 1)))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "target", "block_size_m", "buffers"),
+    [
+        (Dtype.BF16, H200, 63, 3),
+        (Dtype.BF16, Target("cuda", 103), 64, 4),
+        (Dtype.BF16, Target("cuda", 110), 64, 3),
+        (Dtype.INT8_W8A16, H200, 64, 3),  # weights are converted in registers
+        (Dtype.INT4_W4A16, H200, 64, 3),
+    ],
+    ids=str,
+)
+def test_which_dots_read_shared_memory(
+    dtype: Dtype, target: Target, block_size_m: int, buffers: int
+) -> None:
+    problem = problem_of(dtype)
+    config = Config(block_size_m, 64, 32, 1, 4, num_stages=4)
+    a_bytes = block_size_m * 32 * problem.dtype.activation_bits // 8
+    b_bytes = 64 * 32 * problem.dtype.weight_bits // 8
+    assert shared_bytes(problem, config, target) == buffers * (a_bytes + b_bytes)
+
+
+def test_two_stages_have_one_buffer_in_registers() -> None:
+    assert shared_bytes(BF16, Config(16, 16, 16, 1, 4, 2), H200) == (16 + 16) * 16 * 2
+    assert shared_bytes(BF16, Config(16, 16, 16, 1, 4, 3), H200) == 2 * (16 + 16) * 16 * 2
+
+
+def test_tmas_box_and_rows() -> None:
+    assert why_no_tma_tile(Config(256, 256, 64, 1, use_tma=True)) is None
+    assert "257" in str(why_no_tma_tile(Config(16, 257, 64, 1, use_tma=True)))
+    assert "257" in str(why_no_tma_tile(Config(257, 16, 64, 1, use_tma=True)))
+    assert why_no_tma(problem_of(Dtype.BF16, hidden=72, intermediate=40), H200) is None
+    assert "up has 136" in str(why_no_tma(problem_of(Dtype.BF16, hidden=68), H200))
+    assert why_no_tma(BF16, Target("cuda", 90)) is None
