@@ -50,6 +50,15 @@ PRELOADED = (
 PATIENCE = 10.0
 """Times the seconds of the unchanged module after which a mutant counts as killed."""
 LEAST_S = 20.0
+PAIR_TESTS = (
+    "test_keys_and_back",
+    "test_the_space_is_a_product_for_each_block_size_m",
+    "test_a_half_without_the_others_block_size_m_is_left_out",
+    "test_the_best_halves_of_different_trials_go_together",
+    "test_what_a_user_has_becomes_a_pair",
+    "test_halves_of_any_kind",
+)
+"""Tests of pairs but for those of samplers, which take a minute."""
 _PASSED = 0
 _FLAGS = ("-x", "-q", "-p", "no:cacheprovider", "--assert=plain")
 """Flags of pytest without which each mutant takes twice as long, or leaves files."""
@@ -112,9 +121,16 @@ TARGETS = {
         places=("visiting_order", "Visit"),
     ),
     "space": Target("autotune.studies.space", ("tests/studies/test_space.py",)),
-    "pairs": Target("autotune.studies.pairs", ("tests/studies/test_pairs.py",)),
+    "pairs": Target(
+        "autotune.studies.pairs",
+        tuple(f"tests/studies/test_pairs.py::{test}" for test in PAIR_TESTS),
+    ),
     "limits": Target("autotune.spec.limits", ("tests/spec/test_limits.py",)),
-    "occupancy": Target("autotune.spec.occupancy", ("tests/spec/test_occupancy.py",)),
+    "occupancy": Target(
+        "autotune.spec.occupancy",
+        ("tests/spec/test_occupancy.py",),
+        places=("fitting_blocks", "blocks_per_sm", "held_blocks"),
+    ),
     "config": Target("autotune.spec.config", ("tests/spec/test_config.py",)),
     "legality": Target("autotune.engines.legality", ("tests/engines/test_legality.py",)),
 }

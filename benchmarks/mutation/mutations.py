@@ -52,7 +52,7 @@ class Mutant:
     """Function or class that it is in; empty at the module's level."""
     line: int
     statement: str
-    """First line of the statement."""
+    """First line of the statement, shortened."""
     change: str
     """Expression before → after."""
     repeat: int = 0
@@ -92,7 +92,7 @@ def mutants_of(path: Path, source: str) -> Iterator[Mutant]:
                     variant,
                     _place(node, parents),
                     getattr(node, "lineno", statement.lineno),
-                    ast.unparse(statement).splitlines()[0],
+                    _shortened(ast.unparse(statement).splitlines()[0]),
                     f"{ast.unparse(node)} -> {ast.unparse(make()) or '(nothing)'}",
                 )
             )
@@ -100,6 +100,10 @@ def mutants_of(path: Path, source: str) -> Iterator[Mutant]:
         repeat = seen.get(mutant.key, 0)
         seen[mutant.key] = repeat + 1
         yield mutant if not repeat else Mutant(**{**_fields(mutant), "repeat": repeat})
+
+
+def _shortened(text: str, most: int = 80) -> str:
+    return text if len(text) <= most else f"{text[:most]}…"
 
 
 def _fields(mutant: Mutant) -> dict[str, object]:

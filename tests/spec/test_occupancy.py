@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import pytest
 
+from autotune.spec.config import Config, ConfigPair
 from autotune.spec.device import Device, DeviceKind, Target
-from autotune.spec.measurement import Resources
-from autotune.spec.occupancy import blocks_per_sm
+from autotune.spec.measurement import CompileFailure, Resources
+from autotune.spec.occupancy import blocks_per_sm, held_blocks
 
 
 def gpu(arch: int | str, shared_bytes: int) -> Device:
@@ -22,6 +23,7 @@ MI300X = gpu("gfx942", 65536)
     [
         # NVIDIA's occupancy calculator
         (H200, 32, 0, 4, 16),  # warps: 64 of 4
+        (H200, 16, 0, 4, 16),  # though the registers of 32 are left
         (H200, 128, 0, 8, 2),  # registers: 65536 of 128 * 256
         (H200, 129, 0, 4, 3),  # 136 registers after rounding
         (H200, 255, 0, 8, 1),
@@ -47,3 +49,20 @@ def test_what_does_not_fit_is_none_at_all() -> None:
 
 def test_an_unknown_gpu_has_no_answer() -> None:
     assert blocks_per_sm(Resources(64, 0, 1024), 4, gpu(70, 98304)) is None
+
+
+def test_a_config_holds_the_fewer_blocks_of_up_and_down() -> None:
+    wide, narrow = Resources(128, 0, 0), Resources(32, 0, 0)
+    eight = Config(16, 64, 64, 1, num_warps=8)
+    assert held_blocks(eight, {"up": wide, "down": narrow}, H200) == 2
+    assert held_blocks(eight, {"up": narrow, "down": wide}, H200) == 2
+    assert held_blocks(eight, {"up": narrow}, H200) == 8
+    pair = ConfigPair(Config(16, 64, 64, 1, num_warps=4), eight)
+    assert held_blocks(pair, {"up": wide, "down": narrow}, H200) == 4
+
+
+def test_a_half_that_did_not_compile_leaves_no_answer() -> None:
+    config, fine = Config(16, 64, 64, 1), Resources(32, 0, 0)
+    assert held_blocks(config, {"up": fine, "down": CompileFailure("no")}, H200) is None
+    assert held_blocks(config, {"up": CompileFailure("no"), "down": fine}, H200) is None
+    assert held_blocks(config, {"up": fine, "down": fine}, gpu(70, 98304)) is None

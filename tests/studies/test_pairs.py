@@ -12,7 +12,14 @@ from autotune.spec.measurement import Measurement
 from autotune.spec.problem import Dtype, KernelMode, Problem
 from autotune.studies.key import StudyKey
 from autotune.studies.outcome import Outcome, TrialResult
-from autotune.studies.pairs import PairSpace, best_pairs, completed_as_asked, space_of
+from autotune.studies.pairs import (
+    HalfTime,
+    PairSpace,
+    best_pairs,
+    completed_as_asked,
+    half_times,
+    space_of,
+)
 from autotune.studies.search.samplers import SAMPLERS, make_sampler
 from autotune.studies.space import Space
 from autotune.studies.storage.open import open_storage
@@ -171,6 +178,37 @@ def test_the_best_halves_of_different_trials_go_together() -> None:
     ]
     assert best_pairs(entries) == [large, ConfigPair(UP, down2)]
     assert best_pairs([]) == []
+
+
+def test_halves_of_any_kind() -> None:
+    """Times of each half, of complete trials of pairs alone; the space with and without them."""
+    pair = ConfigPair(replace(SMALL, block_size_m=64), LARGE)
+    entries = [
+        Measured(pair, (30.0, 33.0), 31.0, 0, True, (10.0, 40.0), (20.0, 80.0), routings=2),
+        Measured(pair, (3.0,), 3.0, 1, False, (1.0,), (2.0,)),
+        Measured(pair, (3.0,), 3.0, 2, True),
+        Measured(LARGE, (3.0,), 3.0, 3, True, (1.0,), (2.0,)),
+    ]
+    assert half_times(entries, "up") == [HalfTime(pair.up, pytest.approx(20.0))]
+    assert half_times(entries, "down") == [HalfTime(pair.down, pytest.approx(40.0))]
+    assert best_pairs(entries) == [pair]
+    assert best_pairs(entries[1:]) == []
+
+    ups, downs = [replace(SMALL, group_size_m=g) for g in (1, 2, 4)], [SMALL, LARGE]
+    space = PairSpace(Space([*ups, LARGE]), Space(downs))
+    assert (space.half("up"), space.half("down")) == (space.up, space.down)
+    assert len(space) == 3 * 1 + 1 * 1
+    assert space.configs == (ConfigPair(SMALL, SMALL), ConfigPair(LARGE, LARGE))
+    assert ConfigPair(ups[2], SMALL) in space
+    assert ConfigPair(SMALL, ups[2]) not in space
+    assert SMALL not in space
+    assert str(space.why_not(ConfigPair(SMALL, ups[2]))).startswith("down: ")
+    assert space.why_not(SMALL) is None  # twice the same
+    some = {ConfigPair(up, SMALL) for up in ups}
+    assert not space.is_exhausted(some)
+    assert space.is_exhausted(some | {ConfigPair(LARGE, LARGE)})
+    assert not PairSpace(Space([SMALL]), Space([SMALL])).is_exhausted(set())
+    assert PairSpace(Space([SMALL]), Space([LARGE])).knobs == {}
 
 
 def test_what_a_user_has_becomes_a_pair(separate: Problem, h200: Device) -> None:
