@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import itertools
+import math
 import pickle
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,8 +11,19 @@ from gemm_times import read_gemm_times
 
 from autotune.spec.config import Config
 from autotune.spec.device import Device, DeviceKind, Target
+from autotune.spec.limits import shared_bytes
 from autotune.spec.problem import Dtype, KernelMode, Problem
-from autotune.studies.space import Space, completed, moe_space
+from autotune.studies import space as space_module
+from autotune.studies.space import (
+    AMD_KNOBS,
+    CDNA_HALF_KNOBS,
+    NVIDIA_KNOBS,
+    Space,
+    broken_rule,
+    completed,
+    knobs_of,
+    moe_space,
+)
 
 LANDSCAPES = Path(__file__).parents[2] / "benchmarks" / "landscapes" / "sglang"
 
@@ -133,10 +144,129 @@ def test_tma_is_a_choice_of_separate_kernels_alone(problem: Problem, h200: Devic
     assert "block-wise fp8" in str(moe_space(per_tensor, h200).why_not(with_tma))
 
 
-def test_enumerating_is_quick(problem: Problem, h200: Device) -> None:
-    begin = time.process_time()
-    moe_space(replace(problem, kernel=KernelMode.SEPARATE), h200)
-    assert time.process_time() - begin < 2
+def test_each_config_of_the_grid_is_judged_once(
+    problem: Problem, h200: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which keeps enumerating quick: a second for the larger grid of separate kernels."""
+    judged: list[Config] = []
+
+    def counted(problem: Problem, device: Device, config: Config) -> str | None:
+        judged.append(config)
+        return broken_rule(problem, device, config)
+
+    monkeypatch.setattr(space_module, "broken_rule", counted)
+    separate = replace(problem, kernel=KernelMode.SEPARATE)
+    space = moe_space(separate, h200)
+    knobs = knobs_of(separate, h200)
+    assert len(judged) == len(set(judged)) == math.prod(map(len, knobs.values()))
+    assert len(space) < len(judged)
+
+
+def test_knobs_of_each_kind_of_gpu(problem: Problem, h200: Device) -> None:
+    separate = replace(problem, kernel=KernelMode.SEPARATE)
+    assert knobs_of(problem, h200) == NVIDIA_KNOBS
+    assert knobs_of(separate, h200) == {**NVIDIA_KNOBS, "use_tma": (False, True)}
+    a100 = replace(h200, target=Target("cuda", 80))
+    assert knobs_of(separate, a100) == NVIDIA_KNOBS
+    mi300 = replace(h200, target=Target("hip", "gfx942", 64))
+    for dtype in (Dtype.BF16, Dtype.FP16):
+        assert knobs_of(replace(problem, dtype=dtype), mi300) == {**AMD_KNOBS, **CDNA_HALF_KNOBS}
+    assert knobs_of(replace(separate, dtype=Dtype.FP8_W8A8), mi300) == AMD_KNOBS
+
+
+@pytest.mark.parametrize(
+    ("changes", "config", "words"),
+    [
+        # BLOCK_SIZE_K must divide a block's k; BLOCK_SIZE_N may also be a multiple of its n
+        ({"block_shape": (128, 128)}, Config(16, 64, 128, 1, 4, 3), None),
+        ({"block_shape": (128, 128)}, Config(16, 256, 64, 1, 4, 3), None),
+        ({"block_shape": (128, 128)}, Config(16, 128, 256, 1, 4, 2), "does not divide"),
+        ({"block_shape": (96, 128)}, Config(16, 32, 64, 1, 4, 3), None),
+        ({"block_shape": (96, 128)}, Config(16, 64, 64, 1, 4, 3), "N 64 neither"),
+        ({}, Config(16, 64, 64, 1, 4, 3), None),
+        # matrix instructions are AMD's
+        ({}, Config(16, 32, 64, 1, 8, 2), None),
+    ],
+)
+def test_rules_of_scales(
+    problem: Problem, h200: Device, changes: dict[str, object], config: Config, words: str | None
+) -> None:
+    fp8 = replace(problem, dtype=Dtype.FP8_W8A8, **changes)
+    reason = broken_rule(fp8, h200, config)
+    assert (reason is None) if words is None else words in str(reason)
+
+
+def test_shared_memory_may_be_used_to_the_last_byte(problem: Problem, h200: Device) -> None:
+    config = Config(64, 64, 64, 1, 4, 4)
+    need = shared_bytes(problem, config, h200.target)
+    assert broken_rule(problem, replace(h200, shared_bytes=need), config) is None
+    reason = broken_rule(problem, replace(h200, shared_bytes=need - 1), config)
+    assert reason == (
+        f"4 stages of its tiles need {need} bytes of shared memory; a block on NVIDIA H200 has "
+        f"{need - 1}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("tile", "side", "warps", "is_right"),
+    [
+        ((32, 32), 32, 4, True),
+        ((16, 32), 32, 4, False),
+        ((32, 16), 32, 4, False),
+        ((32, 32), 16, 4, True),
+        ((32, 64), 16, 8, True),  # eight squares
+        ((32, 32), 16, 8, False),  # four, and eight warps
+        ((16, 16), 16, 4, True),  # Triton's default of warps is never too many
+        ((32, 128), 16, 8, True),
+    ],
+)
+def test_each_of_many_warps_needs_a_matrix_instruction(
+    problem: Problem, tile: tuple[int, int], side: int, warps: int, *, is_right: bool
+) -> None:
+    target = Target("hip", "gfx942", 64)
+    mi300 = Device(DeviceKind.ESTIMATE, "AMD Instinct MI300X", target, 65536, "3.6.0")
+    config = Config(*tile, 64, 1, warps, 2, 0, side, 1)
+    assert (broken_rule(problem, mi300, config) is None) is is_right
+    if side == 16:  # the smaller side where none is given
+        unsaid = replace(config, matrix_instr_nonkdim=None)
+        assert (broken_rule(problem, mi300, unsaid) is None) is is_right
+
+
+def test_a_space_of_its_own(problem: Problem) -> None:
+    one, two = Config(16, 32, 64, 1, 4, 3), Config(16, 64, 64, 1, 4, 2)
+    space = Space([two, one, two])
+    assert space.configs == (one, two)
+    assert space.knobs["BLOCK_SIZE_N"] == (32, 64)
+    assert space.knobs["num_stages"] == (2, 3)
+    assert Space([]).knobs == {}
+    assert len(space.fingerprint) == 12
+    assert space.why_not(one) is None
+    assert "is not one of the 2 configs of this space" in str(space.why_not(replace(one, kpack=1)))
+    assert not space.is_exhausted({one})
+    assert space.is_exhausted({one, two})
+    explained = Space([one], lambda config: "because" if config == two else None)
+    assert explained.why_not(two) == "because"
+    assert "not one of the 1" in str(explained.why_not(replace(one, kpack=1)))
+
+
+def test_keys_that_a_space_does_not_have(problem: Problem, h200: Device) -> None:
+    space, plain = moe_space(problem, h200), Config(16, 64, 64, 1, 4, 3)
+    assert space.why_not(replace(plain, kpack=1)) == "kpack is not a key of bf16 on NVIDIA H200"
+    assert space.why_not(replace(plain, use_tma=True)) == "USE_TMA is for --kernel separate"
+    assert space.why_not(replace(plain, use_tma=False)) is not None  # a member under another name
+    assert space.why_not(replace(plain, num_stages=6)) == "num_stages is 6; allowed are 2, 3, 4, 5"
+
+
+def test_completed_leaves_what_is_said(problem: Problem, h200: Device) -> None:
+    plain = Config(16, 64, 64, 1, 4, 3)
+    assert completed(problem, h200, replace(plain, use_tma=False)) == plain
+    assert completed(problem, h200, replace(plain, use_tma=True)) == replace(plain, use_tma=True)
+    mi300 = replace(h200, target=Target("hip", "gfx942", 64))
+    for side, tile in ((32, 32), (32, 64), (16, 16)):
+        found = completed(problem, mi300, Config(64, tile, 64, 1, 4, 2))
+        assert (found.matrix_instr_nonkdim, found.kpack, found.waves_per_eu) == (side, 1, 0)
+    said = Config(64, 64, 64, 1, 8, 2, 2, 16, 2)
+    assert completed(problem, mi300, said) == said
 
 
 def test_amds_matrix_instructions_fit_the_tile(problem: Problem) -> None:
