@@ -29,8 +29,8 @@ _COPY = (
 _GONE = {
     "mysql": f"MySQL and MariaDB are no storages any more. {ALLOWED}. {_COPY}",
     "mariadb": f"MySQL and MariaDB are no storages any more. {ALLOWED}. {_COPY}",
-    "grpc": f"gRPC servers are no storages any more. {ALLOWED}. Name the SQLite file or the "
-    f"database that the server served. {_COPY}",
+    "grpc": f"gRPC servers are no storages any more. {ALLOWED}. Name the SQLite file or "
+    f"the PostgreSQL database that the server served. {_COPY}",
 }
 """Backends of earlier versions, and what to do about a storage that is on one."""
 

@@ -63,7 +63,7 @@ def test_an_unknown_url_never_shows_its_password(url: str) -> None:
     [
         ("mysql+pymysql://u:secret@h/db", "MySQL and MariaDB are no storages any more"),
         ("mariadb://u:secret@h/db", "MySQL and MariaDB are no storages any more"),
-        ("grpc://h:13000", "Name the SQLite file or the database that the server served"),
+        ("grpc://h:13000", "Name the SQLite file or the PostgreSQL database that the server"),
     ],
 )
 def test_a_storage_of_an_earlier_version_is_refused_with_what_to_do(url: str, words: str) -> None:
