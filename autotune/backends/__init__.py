@@ -11,8 +11,7 @@
     binary_compiler.py  compiles a binary, or remembers the compiler's answer
     compile_cache.py    the compiler's answers on disk, shared by processes, and Footprints of them
     routed_rows.py      rows and padded blocks of each expert under a routing
-    host_facts.py       versions, driver and clocks of this machine, for a study's record
-    versions.py         versions of installed packages, without importing them
+    host_facts.py       versions of installed packages, driver and clocks of this machine
 
 Importing the package, or any file here but those in gpu/, imports neither torch nor triton.
 """

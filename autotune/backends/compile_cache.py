@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from autotune.backends.versions import triton_version
+from autotune.backends.host_facts import triton_version
 from autotune.spec import binary
 from autotune.spec.binary import BOTH, Which, binary_key
 from autotune.spec.config import Config

@@ -1,4 +1,4 @@
-"""Is there a GPU? Answered without torch and without a CUDA context.
+"""Finds GPUs without torch and without a CUDA context.
 
 ``torch.cuda.is_available()`` takes seconds to import, and a process that has asked it cannot
 fork safely; a context takes 0.3 to 0.5 GB of device memory. The management library (NVML)
@@ -23,8 +23,9 @@ def has_gpu() -> bool:
 
 
 def visible_gpus(mask: str | None) -> int:
-    """How many GPUs PyTorch would number, from 0, under a driver's mask: as CUDA_VISIBLE_DEVICES,
-    indices or UUIDs of which those after the first invalid one are hidden. None: no mask."""
+    """Return how many GPUs PyTorch would number, from 0, under a driver's mask: like
+    CUDA_VISIBLE_DEVICES, indices or UUIDs of which those after the first invalid one are hidden.
+    None: no mask."""
     count = nvidia_gpus() or amd_gpus(_KFD_NODES)
     if mask is None:
         return count
@@ -38,7 +39,7 @@ def _is_gpu(word: str, count: int) -> bool:
 
 
 def nvidia_gpus() -> int:
-    """How many GPUs NVML sees; 0 where there is no driver."""
+    """Return how many GPUs NVML sees; 0 where there is no driver."""
     try:
         nvml = ctypes.CDLL(_NVML)
     except OSError:
@@ -54,5 +55,6 @@ def nvidia_gpus() -> int:
 
 
 def amd_gpus(nodes: Path) -> int:
+    """Return how many GPUs AMD's driver lists under ``nodes``."""
     ids = (path.read_text(encoding="ascii").strip() for path in nodes.glob("*/gpu_id"))
     return sum(1 for gpu_id in ids if gpu_id not in ("", "0"))

@@ -1,4 +1,4 @@
-"""What the application tells a measurer beyond its selector."""
+"""The settings that a measurer is opened with, beside its selector."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class MeasurerOptions:
-    """Each measurer takes what concerns it: replay the seed, estimate the cache and the seed."""
+    """Options of which each measurer takes what concerns it: replay the seed, estimate the cache
+    and the seed."""
 
     cache_dir: Path
-    """Where compile results are kept; created when first needed."""
+    """Folder of compile answers; created when first needed."""
     cold_l2: bool = True
     """Empty the L2 cache before every timed launch."""
     topk_ids_dir: Path | None = None
     """The recording that problems may ask for."""
     seed: int = 0
-    """Of the routing instances and the inputs; of a replay, which samples are drawn."""
+    """Seed of the routing instances and the inputs; of a replay's samples."""
     provider: str = "autotune"
-    """Whose kernel is measured on a GPU; see ``providers``."""
+    """Name of the provider whose kernel is measured on a GPU; see ``PROVIDERS``."""

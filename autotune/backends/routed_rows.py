@@ -1,4 +1,4 @@
-"""How many rows each expert computes: what padding to BLOCK_SIZE_M costs."""
+"""Rows that each expert computes, and the blocks that padding to BLOCK_SIZE_M makes of them."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from typing import Any
 from matplotlib.axes import Axes
 
 import autotune
-from autotune.backends.versions import triton_version
+from autotune.backends.host_facts import triton_version
 from autotune.engines.atomic import write_text
 from autotune.kernels.verify import TOLERANCE
 from autotune.report.html import document

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import numpy as np
 
+from autotune.backends.host_facts import triton_version
 from autotune.backends.replay.recording_format import (
     Recording,
     measurement_of,
     read_recording,
     write_recording,
 )
-from autotune.backends.versions import triton_version
 from autotune.spec.arrays import Floats
 from autotune.spec.config import AnyConfig, Config, ConfigPair
 from autotune.spec.device import Device, DeviceKind, Target

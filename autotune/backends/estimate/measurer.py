@@ -10,9 +10,9 @@ from pathlib import Path
 from autotune.backends.binary_compiler import BinaryCompiler
 from autotune.backends.estimate.model import REVISION, model_us, pairs_us, static_us
 from autotune.backends.hardware import GpuSpec
+from autotune.backends.host_facts import triton_version
 from autotune.backends.protocol import INSTANCES
 from autotune.backends.routed_rows import RoutedRows, routed_rows
-from autotune.backends.versions import triton_version
 from autotune.errors import DeviceError
 from autotune.routing.draw import instances_of
 from autotune.spec.binary import BOTH, Which

@@ -1,4 +1,4 @@
-"""What ``nvidia-smi`` says of a GPU; asked with a time limit, as a sick driver hangs it."""
+"""Asks ``nvidia-smi`` about GPUs, with a time limit: a sick driver hangs it."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class SmiFault:
 
 
 def gpus() -> list[Gpu] | SmiFault | None:
-    """Every GPU; None where there is no ``nvidia-smi``."""
+    """Return every GPU; None where there is no ``nvidia-smi``."""
     text = _ask(f"--query-gpu={','.join(_FIELDS)}")
     if text is None or isinstance(text, SmiFault):
         return text
@@ -56,13 +56,13 @@ def gpus() -> list[Gpu] | SmiFault | None:
 
 
 def processes() -> list[str]:
-    """ "PID NAME" of every process that computes on a GPU; empty where nobody can say."""
+    """Return "PID NAME" of every process that computes on a GPU; empty where nobody can say."""
     text = _ask("--query-compute-apps=pid,process_name")
     return [] if not isinstance(text, str) else [_words(line) for line in text.splitlines() if line]
 
 
 def parse_gpus(text: str) -> list[Gpu]:
-    """One line of comma-separated fields for each GPU; lines of another form are left out."""
+    """Read a line of comma-separated fields for each GPU; lines of another form are left out."""
     rows = ([cell.strip() for cell in line.split(",")] for line in text.splitlines())
     return [_gpu(row) for row in rows if len(row) == len(_FIELDS) and row[0].isdigit()]
 
@@ -73,7 +73,7 @@ def _gpu(row: Sequence[str]) -> Gpu:
 
 
 def slowed_words(reasons: str) -> tuple[str, ...]:
-    """Of a hexadecimal mask; empty where it is not one ("[N/A]")."""
+    """Return the reasons in a hexadecimal mask; empty where it is not one ("[N/A]")."""
     try:
         mask = int(reasons, 16)
     except ValueError:

@@ -12,17 +12,17 @@ import torch
 from autotune.backends.gpu.memory_policy import MemoryPolicy
 from autotune.backends.gpu.providers import ProviderSite
 from autotune.backends.gpu.tensor_cache import RoutingInstances, TensorCache, usual_room
+from autotune.backends.host_facts import triton_version
 from autotune.backends.options import MeasurerOptions
 from autotune.backends.protocol import INSTANCES
-from autotune.backends.versions import triton_version
 from autotune.errors import DeviceError
 from autotune.kernels.timing import REST, Clock, CudaClock, EventTimer, GraphTimer, Timer, Work
 from autotune.spec.device import Device, DeviceKind, Target
 
 METHOD = "whole layer, 4"
-"""What is timed (alignment, both GEMMs, activation, sum; of separate kernels the GEMMs alone),
-and the revision of how: since 2 the GPU rests after long calls, since 3 a tile begins sooner,
-since 4 the K loop keeps about as few registers as SGLang's."""
+"""The call that is timed (alignment, both GEMMs, activation, sum; of separate kernels the GEMMs
+alone), and the revision of how: since 2 the GPU rests after long calls, since 3 a tile begins
+sooner, since 4 the K loop keeps about as few registers as SGLang's."""
 
 _CPU = ProviderSite("cpu", Target("cuda", 90))
 """The CPU as a site. The dtypes' storage types are those of the target; nothing is compiled."""

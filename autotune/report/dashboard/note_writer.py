@@ -13,7 +13,7 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.storages import BaseStorage
 from optuna.study import Study
 
-from autotune.backends.host_facts import facts
+from autotune.backends.host_facts import host_facts
 from autotune.intervals import LULL_S
 from autotune.models.shape import ModelShape
 from autotune.report.dashboard.artifacts import hang_picture
@@ -63,7 +63,7 @@ class NoteWriter(RunObserver):
         self._written, self._queued, self._is_closing = {}, set(), False
         self._thread = ThreadPoolExecutor(1)
         self._studies, self._known = studies, history
-        self._machine = facts(device)
+        self._machine = host_facts(device)
         try:
             for study in studies:
                 self._sign(study.optuna_study)

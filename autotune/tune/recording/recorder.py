@@ -17,10 +17,10 @@ from typing import Protocol
 
 import autotune
 from autotune.backends.binary_compiler import BinaryCompiler
+from autotune.backends.host_facts import package_version
 from autotune.backends.protocol import Measurer
 from autotune.backends.replay.recording_format import columns_of, recorded_configs
 from autotune.backends.selectors import open_measurer
-from autotune.backends.versions import package_version
 from autotune.errors import UsageError
 from autotune.settings import RecordSettings
 from autotune.spec.binary import BOTH, binary_key

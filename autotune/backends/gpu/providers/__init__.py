@@ -26,7 +26,7 @@ __all__ = ["PROVIDERS", "TUNABLE", "Provider", "ProviderLayer", "ProviderSite", 
 
 @dataclass(frozen=True, slots=True)
 class ProviderEntry:
-    """What is known of a provider before it is opened."""
+    """Facts about a provider that are known before it is opened."""
 
     class_path: str
     """Module in this package, and class, that implement it."""

@@ -1,5 +1,5 @@
-"""What is needed of an engine: names and parameters, checked where it is installed, or in its
-files alone."""
+"""Checks that an engine has the names and parameters that its provider calls, where it is
+installed or in its files alone."""
 
 from __future__ import annotations
 
@@ -33,17 +33,18 @@ class Symbol:
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """What a provider needs of a package. Versions from ``since`` and before ``until``."""
+    """A package that a provider calls, in versions from ``since`` and before ``until``."""
 
     package: str
     title: str
     since: str
     until: str
     symbols: Mapping[str, Symbol]
-    """By the name under which the provider uses them."""
+    """Symbols by the name under which the provider uses them."""
 
     def installed_version(self) -> str:
-        """Raises MissingProvider where it is not installed, ProviderError for another version."""
+        """Return the version. Raises MissingProvider where the package is not installed,
+        ProviderError for another version."""
         try:
             version = metadata.version(self.package)
         except metadata.PackageNotFoundError:
@@ -60,7 +61,7 @@ class Needs:
         return version
 
     def load(self) -> dict[str, Any]:
-        """The objects of every symbol. Raises ProviderError that lists all that is missing."""
+        """Return every symbol's object. Raises ProviderError that lists all that is missing."""
         version = self.installed_version()
         found: dict[str, Any] = {}
         faults: dict[str, None] = {}  # in order, each said once
@@ -76,7 +77,7 @@ class Needs:
         return found
 
     def faults_in_files(self, root: Path) -> list[str]:
-        """The same from the files of an unpacked wheel: nothing is imported."""
+        """Return what is missing in the files of an unpacked wheel: nothing is imported."""
         faults: list[str] = []
         for symbol in self.symbols.values():
             declared = declared_parameters(root, symbol)
@@ -88,8 +89,8 @@ class Needs:
 
 
 def declared_parameters(root: Path, symbol: Symbol) -> list[str] | None:
-    """Parameters of a function, or annotated fields of a class, in the file of its module or in
-    the one that it is imported from; None where there is neither."""
+    """Return the parameters of a function, or annotated fields of a class, in the file of its
+    module or in the one that it is imported from; None where there is neither."""
     path = _file(root, symbol.module)
     if path is None:
         return None
@@ -107,8 +108,8 @@ def declared_parameters(root: Path, symbol: Symbol) -> list[str] | None:
 
 
 def leave_shadowing_folders() -> None:
-    """Takes off the import path of this process the current folder, and every one that shows
-    our ``kernels`` and ``studies`` at its top: SGLang imports a package of the first name."""
+    """Take the current folder off the import path of this process, and every one that shows our
+    ``kernels`` and ``studies`` at its top: SGLang imports a package of the first name."""
     here, ours = Path.cwd().resolve(), Path(autotune.kernels.__file__).resolve().parent
     kept = []
     for entry in sys.path:

@@ -130,7 +130,7 @@ def _silu_and_mul(x: Tensor) -> Tensor:
 
 
 def gathered_bytes(problem: Problem) -> int:
-    """What ``gathered_layer`` copies."""
+    """Return the bytes that ``gathered_layer`` copies."""
     sizes = (gemm_shape(problem, "up"), gemm_shape(problem, "down"))
     slots = problem.tokens * problem.top_k
     element_bytes = 4 if problem.dtype is Dtype.FP32 else 2
