@@ -134,20 +134,19 @@ class RayProcess:
         self.link, self._far = Pipe()
         self._ended = threading.Event()
         self._exitcode: int | None = None
-        self._threads = [
-            threading.Thread(target=carry, daemon=True) for carry in (self._up, self._down)
-        ]
-        for thread in self._threads:
-            thread.start()
+        self._carries_down = threading.Thread(target=self._down, daemon=True)
+        self._carries_up = threading.Thread(target=self._up, daemon=True)
+        self._carries_down.start()
+        self._carries_up.start()
 
     def kill(self, grace_s: float = 0.0) -> int | None:
         """See ``ProcessHandle``. Ending the actor ends its worker."""
         self.link.close()
-        self._threads[0].join(grace_s)
+        self._carries_up.join(grace_s)
         code = self._exitcode
         self._ended.set()
         self._ray.kill(self._actor)
-        self._threads[0].join()
+        self._carries_up.join()
         return code
 
     def _up(self) -> None:
@@ -167,7 +166,7 @@ class RayProcess:
                 _log.warning("a worker's node is lost: %s", str(error).splitlines()[0])
         finally:
             self._ended.set()
-            self._threads[1].join()  # before its end is closed under it
+            self._carries_down.join()  # before its end is closed under it
             self._far.close()
             self._ray.kill(self._actor)
 

@@ -4,19 +4,22 @@ installed; what needs no cluster is tested everywhere."""
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from echoing import start_echo  # type: ignore[import-not-found]
 
 from autotune.errors import DeviceError, UsageError
-from autotune.tune.workers.launch_ray import Cluster, check_reach, connected
+from autotune.tune.workers.launch_ray import Cluster, RayProcess, _Relay, check_reach, connected
 
 _HERE = socket.gethostname()
 _PATIENCE_S = 60.0
@@ -52,6 +55,62 @@ def test_without_ray_its_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(UsageError, match=r"moe-autotune\[ray\]"), connected("auto", "a.db"):
         pass
+
+
+class RayHere:
+    """As much of Ray as a worker's handle needs, with actors that are objects of this process."""
+
+    class exceptions:  # noqa: N801  as in Ray
+        class RayError(Exception):
+            pass
+
+    def get(self, call: Any) -> Any:
+        return call()
+
+    def wait(self, refs: list[Any], timeout: float) -> tuple[list[Any], list[Any]]:
+        return refs, []
+
+    def kill(self, actor: Any) -> None:
+        actor.relay._process.kill()
+
+
+class ActorHere:
+    """An actor whose methods are called when their results are got."""
+
+    def __init__(self, relay: Any) -> None:
+        self.relay = relay
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self.relay, name, print)  # __ray_ready__ is Ray's own
+        return SimpleNamespace(remote=lambda *args: partial(method, *args))
+
+
+def test_a_handle_carries_messages_and_tells_the_exit_code() -> None:
+    process = RayProcess(RayHere(), ActorHere(_Relay(start_echo, "a")))
+    assert _ready(process.link)[:2] == ("ready", "a")
+    for message in (1, "x" * 100_000, None):
+        process.link.send(message)
+        assert _ready(process.link) == message
+    process.link.send("leave")
+    with pytest.raises(EOFError):
+        _ready(process.link)
+    assert process.kill(20) == 0
+
+
+def test_a_handle_tells_what_a_worker_died_of() -> None:
+    process = RayProcess(RayHere(), ActorHere(_Relay(start_echo, "a")))
+    _ready(process.link)
+    process.link.send("die")
+    with pytest.raises(EOFError):
+        _ready(process.link)
+    assert process.kill(20) == -signal.SIGABRT
+
+
+def test_a_handle_kills_its_worker() -> None:
+    process = RayProcess(RayHere(), ActorHere(_Relay(start_echo, "a")))
+    pid = _ready(process.link)[3]
+    assert process.kill() is None
+    _wait_for(lambda: not _lives(pid))
 
 
 @pytest.fixture(scope="module")
