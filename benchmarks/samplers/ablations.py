@@ -1,4 +1,4 @@
-"""What does a constant of the sampler matter? Races with other values of it, on seeds of their own.
+"""Does a constant of the sampler matter? Races with other values of it, on seeds of their own.
 
     python benchmarks/samplers/ablations.py --landscapes benchmarks/landscapes/sglang \\
         --only convolution --seeds 100 200 --variants none model._WIDE=2 hyperparameters._LENGTH=0.5
@@ -40,7 +40,7 @@ class Variant:
     race: Race
 
     def rows(self) -> list[list[object]]:
-        """In the order of ``FIELDS``."""
+        """Run the race. Returns rows in the order of ``FIELDS``."""
         with ExitStack() as stack:
             for change in self.name.split(",") if self.name != NONE else ():
                 stack.enter_context(_changed(change))
@@ -64,7 +64,7 @@ def _changed(change: str) -> Iterator[None]:
 
 
 def print_table(rows: Sequence[dict[str, str]]) -> None:
-    """By landscape, variant and trials."""
+    """Print ratios by landscape, variant and trials."""
     print("| landscape | variant | seeds | at: mean ± standard error (worst) | stops |")
     print("|---" * 5 + "|")
     for recording, name in dict.fromkeys((r["recording"], r["variant"]) for r in rows):
@@ -85,7 +85,7 @@ def print_table(rows: Sequence[dict[str, str]]) -> None:
 
 
 def print_means(rows: Sequence[Mapping[str, str]]) -> None:
-    """By variant: the mean over its recordings, and the standard error of that, from how seeds
+    """Print the mean of a variant over its recordings, and its standard error, from how seeds
     deviate on each."""
     print("\n| variant | kernels | runs | at: mean ± standard error |")
     print("|---" * 4 + "|")

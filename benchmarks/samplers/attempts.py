@@ -94,7 +94,7 @@ class Search:
 
 
 def by_improvement(search: Search) -> int:
-    """As the sampler does."""
+    """Return the sampler's choice."""
     acquisition = search.acquisition()
     return int(acquisition.rows[np.argmax(acquisition.gain)])
 
@@ -142,7 +142,7 @@ def _best_of(acquisition: Acquisition, where: NDArray[np.bool_]) -> int:
 
 @dataclass(frozen=True)
 class Way:
-    """How a search goes about."""
+    """A way to search: a first design and rules."""
 
     rules: tuple[Callable[[Search], int], ...]
     first: int = 8

@@ -1,4 +1,4 @@
-"""What do the last tries of a study bring: the winner's other GROUP_SIZE_M, before it ends?
+"""Are the last tries of a study worth it: the winner's other GROUP_SIZE_M, before it ends?
 
     python benchmarks/samplers/last_tries.py --seeds 10
 
@@ -46,7 +46,7 @@ Reached = tuple[int, float]
 
 @dataclass(frozen=True)
 class Ends:
-    """How one search ends in each way."""
+    """The ends of one search, in each way."""
 
     scenario: str
     nothing: Reached

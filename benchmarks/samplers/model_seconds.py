@@ -1,4 +1,4 @@
-"""How soon is a whole model tuned? One GPU and 16 compile cores, simulated on recorded times.
+"""Seconds until a whole model is tuned: one GPU and 16 compile cores, simulated on recorded times.
 
     python benchmarks/samplers/model_seconds.py --landscapes benchmarks/landscapes/sglang --seeds 4
 
@@ -72,7 +72,7 @@ class Result:
 
 @dataclass(frozen=True)
 class World:
-    """What everything costs. Rows of ``us`` and ``measure_s`` are batch sizes."""
+    """The costs of everything. Rows of ``us`` and ``measure_s`` are batch sizes."""
 
     problems: tuple[Problem, ...]
     space: Space
@@ -159,7 +159,7 @@ class Tuned:
 
     @property
     def expected_gain(self) -> float:
-        """Of the next trial."""
+        """Share that the next trial is expected to save."""
         if self._expected is None:
             known = np.inf if self._queued else self._sampler.expected_gain(self._study)
             self._expected = known
@@ -167,7 +167,7 @@ class Tuned:
 
     @property
     def gains(self) -> Floats:
-        """Of every config; nothing while the first design is not measured."""
+        """Shares that configs are expected to save; 0 until the first design is measured."""
         if self._gains is None:
             self._gains = self._sampler.gains(self._study)
         return self._gains
@@ -212,7 +212,7 @@ class Run:
         """(seconds, optimum over best of each batch size, measured, compiled) as they change."""
 
     def siblings(self, but: int) -> list[Sibling]:
-        """What the other batch sizes have measured."""
+        """Return the measurements of the other batch sizes."""
         known = [(p, s) for p, s in enumerate(self.studies) if len(s.rows) >= FEWEST and p != but]
         configs = self.world.space.configs
         return [
@@ -285,7 +285,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What a process simulates."""
+    """One simulation, as a process is asked for it."""
 
     landscapes: Path
     model: str
@@ -295,7 +295,7 @@ class Task:
     stop_gain: float
 
     def results(self) -> list[Result]:
-        """What is reached at each of ``SECONDS``."""
+        """Return the ratio reached at each of ``SECONDS``."""
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         known = [r for r in recordings(self.landscapes).values() if r.group == self.model]
         run = Run(world_of(known, self.seed), self.order, self.seed, self.trials, self.stop_gain)
@@ -311,7 +311,7 @@ class Task:
 
 
 def print_table(results: Sequence[Result]) -> None:
-    """By model and order."""
+    """Print the table by model and order."""
     heads = " | ".join(f"{seconds} s" for seconds in SECONDS)
     print(f"| model, order | {heads} | compiled | measured | done after |")
     print("|---" * (len(SECONDS) + 4) + "|")

@@ -1,4 +1,4 @@
-"""How long does a proposal take?
+"""Seconds that a proposal takes.
 
     python benchmarks/samplers/proposal_time.py --landscapes ../shared/landscapes
 

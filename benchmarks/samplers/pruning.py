@@ -1,4 +1,4 @@
-"""What pruning within a trial saves, and what it costs: searches replayed from raw samples.
+"""Savings of pruning within a trial, and its cost: searches replayed from raw samples.
 
     python benchmarks/samplers/pruning.py --landscapes benchmarks/landscapes/sglang --seeds 20
 

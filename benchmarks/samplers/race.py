@@ -1,4 +1,4 @@
-"""How many measurements a sampler needs to come close to the optimum: replayed, without a GPU.
+"""Measurements that a sampler needs to come close to the optimum: replayed, without a GPU.
 
     python benchmarks/samplers/race.py --landscapes benchmarks/landscapes/sglang --seeds 20
 
@@ -58,8 +58,8 @@ STOP_GAIN = 0.005
 ASKS_PER_MEASUREMENT = 50
 """A stock sampler that finds so few feasible points is given up."""
 MOST_SECONDS = 120.0
-"""Of a core for one run: what it has reached by then counts. Optuna's GP takes seconds a proposal
-once it knows a hundred trials."""
+"""Seconds of a core for one run: what it has reached by then counts. Optuna's GP takes seconds a
+proposal once it knows a hundred trials."""
 ROUTINGS = 3
 """Instances that the static guess is averaged over."""
 
@@ -88,7 +88,7 @@ class Result:
     ratio: float
     """Optimum over the best time found in so many trials."""
     repeats: int
-    """Of the whole run."""
+    """Repeats in the whole run."""
     ask_s: float
     """Mean seconds of a proposal over the whole run."""
     last_ask_s: float

@@ -14,7 +14,7 @@ from matplotlib import pyplot as plt
 
 
 class Row(Protocol):
-    """What is read of a result (race.Result)."""
+    """The fields of a result (race.Result) that tables read."""
 
     @property
     def recording(self) -> str: ...
@@ -86,7 +86,7 @@ def _worst_mean(rows: Sequence[Row], budget: int) -> float:
 
 
 def _stops(rows: Sequence[Row]) -> str:
-    """When --stop-gain would have stopped, and with what."""
+    """Return when --stop-gain would have stopped, and with what ratio."""
     most = max(row.trials for row in rows)
     last = [row for row in rows if row.trials == most]
     stopped = [row for row in last if row.stop_at]

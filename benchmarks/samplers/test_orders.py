@@ -1,4 +1,4 @@
-"""Which study compiles next and what an idle GPU measures, in the simulation of model_seconds.py.
+"""The next study to compile and the next row of an idle GPU, in the simulation of model_seconds.py.
 
 pytest benchmarks/samplers
 """
