@@ -20,7 +20,7 @@ from autotune.commands.output import Output
 from autotune.errors import UsageError
 from autotune.exit_codes import ExitCode
 from autotune.report.terminal.tables import rows_table
-from autotune.tune.comparison.compare import CompareSettings, Comparison, compare
+from autotune.tune.comparison.compare import CompareSettings, compare
 from autotune.tune.comparison.variants import ConfigSources
 
 DEFAULT_SIZES = (1, 2, 3, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192)
@@ -97,13 +97,9 @@ def run(flags: argparse.Namespace, output: Output) -> int:
         rows_table(table_rows(comparison)),
         "\n".join(f"wrote {path}" for path in written),
     )
-    _say_skipped(comparison, output)
-    return ExitCode.FAILED if comparison.failed else ExitCode.DONE
-
-
-def _say_skipped(comparison: Comparison, output: Output) -> None:
     for name, reason in comparison.skipped.items():
         output.note(f"left out: {name}: {reason}")
+    return ExitCode.FAILED if comparison.failed else ExitCode.DONE
 
 
 def _settings(flags: argparse.Namespace) -> CompareSettings:

@@ -14,7 +14,7 @@ from autotune.exit_codes import ExitCode
 from autotune.report.dashboard.artifacts import artifact_folder
 from autotune.report.dashboard.note_writer import NoteWriter
 from autotune.report.terminal.run_display import LiveDisplay, PlainDisplay, seconds_words
-from autotune.report.terminal.tables import result_row, results_table
+from autotune.report.terminal.tables import result_row, results_table, rows_table
 from autotune.settings import RunSettings
 from autotune.spec.device import DeviceKind
 from autotune.studies.storage.url import public_url, storage_url
@@ -126,8 +126,6 @@ def _file_json(file: WrittenFile) -> dict[str, Any]:
 
 
 def _dry_run(settings: RunSettings, storage: str, output: Output) -> int:
-    from autotune.report.terminal.tables import rows_table
-
     plan = plan_rows(settings, storage)
     output.result(plan, rows_table(plan["studies"]), plan["summary"])
     return ExitCode.DONE
