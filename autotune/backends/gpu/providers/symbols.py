@@ -1,13 +1,11 @@
-"""Checks that an engine has the names and parameters that its provider calls, where it is
-installed or in its files alone."""
+"""Checks that an installed engine has the names and parameters that its provider calls."""
 
 from __future__ import annotations
 
-import ast
 import inspect
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module, metadata
 from pathlib import Path
@@ -29,6 +27,10 @@ class Symbol:
 
     def __str__(self) -> str:
         return f"{self.module}.{self.name}"
+
+    def missing(self, declared: Sequence[str]) -> list[str]:
+        """Say which of the parameters are not declared."""
+        return [f"{self} has no {name!r}" for name in self.parameters if name not in declared]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,40 +73,10 @@ class Needs:
             except (ImportError, AttributeError) as error:
                 faults[str(error)] = None
             else:
-                faults |= dict.fromkeys(_missing(symbol, _parameters(found[key])))
+                faults |= dict.fromkeys(symbol.missing(_parameters(found[key])))
         if faults:
             raise ProviderError(_words(self.title, version, faults))
         return found
-
-    def faults_in_files(self, root: Path) -> list[str]:
-        """Return what is missing in the files of an unpacked wheel: nothing is imported."""
-        faults: list[str] = []
-        for symbol in self.symbols.values():
-            declared = declared_parameters(root, symbol)
-            if declared is None:
-                faults.append(f"{symbol}: not found")
-            else:
-                faults += _missing(symbol, declared)
-        return faults
-
-
-def declared_parameters(root: Path, symbol: Symbol) -> list[str] | None:
-    """Return the parameters of a function, or annotated fields of a class, in the file of its
-    module or in the one that it is imported from; None where there is neither."""
-    path = _file(root, symbol.module)
-    if path is None:
-        return None
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.FunctionDef) and node.name == symbol.name:
-            arguments = node.args
-            return [a.arg for a in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)]
-        if isinstance(node, ast.ClassDef) and node.name == symbol.name:
-            return list(_fields(node))
-        if isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            names = {alias.asname or alias.name: alias.name for alias in node.names}
-            if symbol.name in names:
-                return declared_parameters(root, Symbol(node.module, names[symbol.name]))
-    return None
 
 
 def leave_shadowing_folders() -> None:
@@ -119,29 +91,11 @@ def leave_shadowing_folders() -> None:
     sys.path[:] = kept
 
 
-def _fields(node: ast.ClassDef) -> Iterator[str]:
-    for item in node.body:
-        if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name):
-            yield item.target.id
-        if isinstance(item, ast.Assign):  # the members of an enum
-            yield from (target.id for target in item.targets if isinstance(target, ast.Name))
-
-
-def _file(root: Path, module: str) -> Path | None:
-    base = root.joinpath(*module.split("."))
-    candidates = (base.with_suffix(".py"), base / "__init__.py")
-    return next((path for path in candidates if path.is_file()), None)
-
-
 def _parameters(found: object) -> list[str]:
     members = getattr(found, "__members__", None)
     if members is not None:
         return list(members)
     return list(inspect.signature(found).parameters) if callable(found) else []
-
-
-def _missing(symbol: Symbol, declared: Sequence[str]) -> list[str]:
-    return [f"{symbol} has no {name!r}" for name in symbol.parameters if name not in declared]
 
 
 def _words(title: str, version: str, faults: Iterable[str]) -> str:
