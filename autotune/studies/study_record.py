@@ -146,6 +146,20 @@ def attributes_of(study: Study) -> StudyAttributes:
     return StudyAttributes(study.user_attrs)
 
 
+def key_of(study: Study) -> StudyKey | None:
+    """Return the key of a study; None for one that is not ours."""
+    attributes = attributes_of(study)
+    return attributes.key if _KEY in attributes.values else None
+
+
+def copy_key(source: Study, target: Study) -> None:
+    """Let a study in memory be about what ``source`` is about."""
+    present = source.user_attrs
+    for name in (_KEY, _LAYOUT):
+        if name in present:
+            target.set_user_attr(name, present[name])
+
+
 def run_attributes(
     model: str, engines: Sequence[str], settings: Mapping[str, Any], target: int
 ) -> dict[str, Any]:

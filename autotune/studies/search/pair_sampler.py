@@ -24,6 +24,7 @@ from autotune.spec.measurement import typical_us
 from autotune.studies.pairs import PairSpace, half_times
 from autotune.studies.search.unseen_sampler import exponents
 from autotune.studies.space import Space
+from autotune.studies.study_record import copy_key
 from autotune.studies.trial_record import (
     FAILED_HALF,
     HALF_US,
@@ -133,9 +134,7 @@ def _half_study(
 ) -> Study:
     """Return a study in memory whose trials are of one half."""
     half = optuna.create_study(sampler=sampler)
-    for name in ("key", "layout"):
-        if name in study.user_attrs:
-            half.set_user_attr(name, study.user_attrs[name])
+    copy_key(study, half)
     distributions = {key: CategoricalDistribution(v) for key, v in space.knobs.items()}
     halves = (_half_trial(trial, which, distributions) for trial in trials)
     half.add_trials(trial for trial in halves if trial is not None)

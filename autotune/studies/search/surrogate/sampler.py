@@ -27,6 +27,7 @@ from autotune.studies.search.surrogate.model import Prior, Surrogate, thread_poo
 from autotune.studies.search.surrogate.observations import Observed, observed_of
 from autotune.studies.search.surrogate.prior import PriorTask, sibling_prior
 from autotune.studies.space import Space
+from autotune.studies.study_record import key_of
 from autotune.studies.trial_record import MEASURED
 
 SiblingLookup = Callable[[StudyKey], Sequence[Sibling]]
@@ -253,7 +254,7 @@ class TransferSampler(SurrogateSampler):
         if measured < self._next_look:
             return
         is_new = self._key is None
-        self._key = self._key or _key_of(study)
+        self._key = self._key or key_of(study)
         self._next_look = max(_LOOK_AGAIN * measured, _AT_LEAST)
         if self._key is None:
             return
@@ -268,8 +269,3 @@ class TransferSampler(SurrogateSampler):
         prior = sibling_prior(task, known, static_us=self._prior_us, seed=self._seed)
         physics = features(key.problem, key.device, self._space.configs, self._sms)
         self._informed(candidates_of(self._candidates.rows, physics), prior)
-
-
-def _key_of(study: Study) -> StudyKey | None:
-    stored = study.user_attrs.get("key")
-    return None if stored is None else StudyKey.from_json(stored)
