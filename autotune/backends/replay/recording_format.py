@@ -82,7 +82,7 @@ def read_recording(path: Path) -> Recording:
             if "meta" not in arrays and "configs" in arrays:
                 raise DeviceError(
                     f"{path} was not written by record: it does not say what was measured, and on "
-                    f"which GPU. Convert it once, with {CONVERTER}, and give the converted file"
+                    f"which GPU. Convert it once, with {CONVERTER} of the repository"
                 )
             return _recording(path, arrays)
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
