@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -40,35 +41,26 @@ def bench(
 ) -> tuple[Device, list[BenchTime]]:
     """Measure ``configs`` and what ``files`` say for each batch size; the engines' defaults
     where neither is given. Raises DeviceError where the device cannot be used at all."""
-    shape = model_shape(settings.model)
     tables = {str(path): _table(path) for path in files}
-    child = Child(partial(open_measurer, settings.device, settings.measurer_options))
-    try:
+    jobs = _jobs(settings)
+    with _opened(settings) as child:
         device = RemoteMeasurer(child).device
-        rows = [
-            BenchTime(
-                job.problem.tokens,
-                source,
-                config,
-                _measure(child, job, config, settings.run_timeout_s),
-            )
-            for job in jobs_of_kernel(shape, settings.model, settings.engines, settings.kernel)
+        times = [
+            BenchTime(job.problem.tokens, source, config, _measure(child, job, config, settings))
+            for job in jobs
             for source, config in _candidates(job, device, configs, tables)
         ]
-    finally:
-        child.close()
-    return device, rows
+    return device, times
 
 
 def bench_files(settings: RunSettings, files: Sequence[Path]) -> tuple[Device, list[FilesAtSize]]:
     """Measure what each file says for each batch size, interleaved. Raises as ``bench`` does."""
-    shape = model_shape(settings.model)
     tables = {path: _table(path) for path in files}
-    child = Child(partial(open_measurer, settings.device, settings.measurer_options))
-    try:
+    jobs = _jobs(settings)
+    with _opened(settings) as child:
         device = RemoteMeasurer(child).device
         rounds = MAX_ROUNDS if device.kind is DeviceKind.CUDA else 1
-        rows = [
+        sizes = [
             side_by_side(
                 job.problem,
                 [_given(path, table, job.problem, device) for path, table in tables.items()],
@@ -76,11 +68,18 @@ def bench_files(settings: RunSettings, files: Sequence[Path]) -> tuple[Device, l
                 timeout_s=settings.run_timeout_s,
                 rounds=rounds,
             )
-            for job in jobs_of_kernel(shape, settings.model, settings.engines, settings.kernel)
+            for job in jobs
         ]
-    finally:
-        child.close()
-    return device, rows
+    return device, sizes
+
+
+def _jobs(settings: RunSettings) -> list[Job]:
+    shape = model_shape(settings.model)
+    return list(jobs_of_kernel(shape, settings.model, settings.engines, settings.kernel))
+
+
+def _opened(settings: RunSettings) -> closing[Child]:
+    return closing(Child(partial(open_measurer, settings.device, settings.measurer_options)))
 
 
 def _given(path: Path, table: dict[int, Config], problem: Problem, device: Device) -> FileConfig:
@@ -122,8 +121,8 @@ def _table(path: Path) -> dict[int, Config]:
     return table
 
 
-def _measure(child: Child, job: Job, config: AnyConfig, timeout_s: float) -> TrialResult:
+def _measure(child: Child, job: Job, config: AnyConfig, settings: RunSettings) -> TrialResult:
     why = RemoteMeasurer(child).space(job.problem).why_not(config)
     if why is not None:
         return TrialResult(Outcome.INFEASIBLE, reason=why)
-    return measure_in(child, timeout_s, job.problem, config)
+    return measure_in(child, settings.run_timeout_s, job.problem, config)
