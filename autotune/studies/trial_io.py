@@ -1,4 +1,4 @@
-"""Trials asked, told, queued and given up: the only place where an outcome meets Optuna."""
+"""Trials asked, told, queued and given up."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from optuna.distributions import CategoricalDistribution
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
@@ -15,12 +14,7 @@ from autotune.studies.outcome import TrialResult
 from autotune.studies.space import SearchSpace
 from autotune.studies.storage.handles import storage_of, transactions_of, trial_id_of
 from autotune.studies.storage.transactions import Asked, TrialEnd
-from autotune.studies.trial_record import SOURCE, end_state, taken_configs, trial_attributes
-
-
-def distributions(space: SearchSpace) -> dict[str, CategoricalDistribution]:
-    """Engine key → Optuna distribution. Constant for a study: its key holds the fingerprint."""
-    return {key: CategoricalDistribution(values) for key, values in space.knobs.items()}
+from autotune.studies.trial_record import SOURCE, distributions, ending, taken_configs
 
 
 def is_exhausted(study: Study, space: SearchSpace) -> bool:
@@ -41,17 +35,6 @@ def tell(study: Study, asked: Asked, result: TrialResult, default_us: float | No
     """Record a result; ``default_us`` is what the speed-up is over."""
     transactions_of(study).finish([ending(asked, result, default_us)])
     return storage_of(study).get_trial(asked.trial_id)
-
-
-def ending(
-    asked: Asked, result: TrialResult, default_us: float | None, *, deaths: int = 0
-) -> TrialEnd:
-    """Return what a result means to its trial. OK completes with the geometric mean in µs, PRUNED
-    keeps what was measured, and everything else fails with its reason. ``deaths`` counts the
-    measuring processes that this trial cost."""
-    value = result.measurement.geomean_us if result.measurement else None
-    attributes = trial_attributes(result, default_us, deaths)
-    return TrialEnd(asked.trial_id, end_state(result), value, attributes)
 
 
 def abandon(study: Study, *asked: Asked) -> None:

@@ -8,10 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from optuna.distributions import CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from autotune.spec.config import DOWN, UP, AnyConfig, Config, ConfigPair, config_from_keys
 from autotune.studies.outcome import Outcome, TrialResult
+from autotune.studies.space import SearchSpace
+from autotune.studies.storage.transactions import Asked, TrialEnd
 
 OUTCOME = "outcome"
 """An ``Outcome``; missing while a trial is in work, and after an interruption."""
@@ -66,14 +69,14 @@ class Measured:
     """Number of routings, see ``Measurement``."""
 
 
-def end_state(result: TrialResult) -> TrialState:
+def _end_state(result: TrialResult) -> TrialState:
     """Return the Optuna state that a result ends its trial with."""
     if result.measurement is None:
         return TrialState.FAIL
     return _STATE.get(result.outcome, TrialState.FAIL)
 
 
-def trial_attributes(
+def _attributes(
     result: TrialResult, default_us: float | None, deaths: int = 0
 ) -> dict[str, object]:
     """Return the attributes of a trial with this result. The speed-up is over ``default_us``."""
@@ -103,22 +106,39 @@ def trial_attributes(
     return attributes
 
 
-def record_of(number: int, config: AnyConfig, result: TrialResult) -> Measured | None:
+def ending(
+    asked: Asked, result: TrialResult, default_us: float | None, *, deaths: int = 0
+) -> TrialEnd:
+    """Return what a result means to its trial. OK completes with the geometric mean in µs, PRUNED
+    keeps what was measured, and everything else fails with its reason. ``deaths`` counts the
+    measuring processes that this trial cost."""
+    value = result.measurement.geomean_us if result.measurement else None
+    attributes = _attributes(result, default_us, deaths)
+    return TrialEnd(asked.trial_id, _end_state(result), value, attributes)
+
+
+def record_of(asked: Asked, result: TrialResult) -> Measured | None:
     """Return what ``measured`` will read of a trial with this result, before it is written; None
     if it brought no samples."""
     measurement = result.measurement
-    if end_state(result) not in MEASURED or not measurement or not measurement.samples_us:
+    if _end_state(result) not in MEASURED or not measurement or not measurement.samples_us:
         return None
     return Measured(
-        config,
+        asked.config,
         tuple(_rounded(measurement.samples_us)),
         measurement.geomean_us,
-        number,
+        asked.number,
         result.outcome is Outcome.OK,
         tuple(_rounded(measurement.up_us)),
         tuple(_rounded(measurement.down_us)),
         measurement.routings,
     )
+
+
+def distributions(space: SearchSpace) -> dict[str, CategoricalDistribution]:
+    """Return engine key → Optuna distribution; constant for a study, whose key holds the space's
+    fingerprint."""
+    return {key: CategoricalDistribution(values) for key, values in space.knobs.items()}
 
 
 def config_of(trial: FrozenTrial) -> AnyConfig | None:

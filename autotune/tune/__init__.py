@@ -27,7 +27,7 @@ The way of a trial. Steps 2 to 9 are in the worker's process, 5 and 6 in process
  5  their binaries are compiled                            compile_service/client, pool, process
  6  the child verifies and times                           processes/child, backends/*/measurer
     until it has clearly lost                              studies/search/pruning
- 7  the result becomes a record and an end                 studies/trial_record, trial_io.ending
+ 7  the result becomes a record and an end                 studies/trial_record
  8  the end is written, many in one transaction            workers/result_writer, studies/storage
  9  the parent hears of it                                 workers/worker_process, protocol
 10  and tells displays, notes and the writer of files      observer, session

@@ -40,7 +40,7 @@ from autotune.studies.space import Space, moe_space
 from autotune.studies.storage.handles import transactions_of
 from autotune.studies.storage.open import open_storage
 from autotune.studies.study_record import StoredStudy, open_study, stored_studies
-from autotune.studies.trial_io import distributions, ending
+from autotune.studies.trial_record import distributions, ending
 
 PROBLEM = Problem(experts=128, top_k=8, hidden=2048, intermediate=768, tokens=1)
 DEVICE = Device(DeviceKind.ESTIMATE, "NVIDIA H200", Target("cuda", 90), 232448, "3.6.0")

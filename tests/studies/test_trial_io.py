@@ -100,7 +100,7 @@ def test_a_record_made_from_the_result_is_what_the_storage_gives_back(
     tell(study, ask(study, space), OK, default_us=None)
     asked = ask(study, space)
     tell(study, asked, result, default_us=4.0)
-    record = record_of(asked.number, asked.config, result)
+    record = record_of(asked, result)
     assert [record] == [*measured(study.trials)[1:], None][:1]
 
 

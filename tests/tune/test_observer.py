@@ -17,6 +17,7 @@ from autotune.studies.search.samplers import SAMPLERS
 from autotune.studies.selection.finalists import Finalist
 from autotune.studies.space import Space
 from autotune.studies.storage.open import open_storage
+from autotune.studies.storage.transactions import Asked
 from autotune.studies.study_record import SearchTerms, open_study
 from autotune.studies.trial_io import ask, enqueue, tell
 from autotune.studies.trial_record import record_of
@@ -101,7 +102,7 @@ def _study(database: str, tokens: int) -> TuningStudy:
 
 
 def _told(position: int, number: int, config: Config) -> TrialFinished:
-    return TrialFinished(position, RESULT, record_of(number, config, RESULT))
+    return TrialFinished(position, RESULT, record_of(Asked(number, number, config), RESULT))
 
 
 def _search(studies: list[TuningStudy], *readings: Sequence[tuple[int, object]]) -> Listener:

@@ -23,8 +23,7 @@ from autotune.studies.search.batch_sampler import BatchSampler
 from autotune.studies.space import SearchSpace
 from autotune.studies.storage.handles import transactions_of, trial_id_of
 from autotune.studies.storage.transactions import WORKER, Asked, Ticket
-from autotune.studies.trial_io import distributions
-from autotune.studies.trial_record import SOURCE, asked_config, config_of
+from autotune.studies.trial_record import SOURCE, asked_config, config_of, distributions
 
 _TRIES = 3
 """New proposals where others took all of them meanwhile."""

@@ -26,8 +26,8 @@ from autotune.studies.outcome import Outcome, TrialResult, failed_compile
 from autotune.studies.search.batch_sampler import BatchSampler
 from autotune.studies.storage.retry import TRANSIENT_ERRORS, retry_storage
 from autotune.studies.storage.transactions import Asked
-from autotune.studies.trial_io import abandon, ending
-from autotune.studies.trial_record import record_of
+from autotune.studies.trial_io import abandon
+from autotune.studies.trial_record import ending, record_of
 from autotune.tune.compile_service.client import CompileClient
 from autotune.tune.processes.child import Call, Child, ChildFault
 from autotune.tune.processes.dispatch import CallQueue, Retries
@@ -272,7 +272,7 @@ class Worker:
         study = self._studies[position]
         result = replace(result, ahead_s=trial.ahead_s)
         end = ending(asked, result, study.default_us, deaths=deaths)
-        entry = record_of(asked.number, asked.config, result)
+        entry = record_of(asked, result)
         if entry is not None:
             study.note(entry)
 

@@ -25,8 +25,8 @@ from autotune.studies.search.samplers import SAMPLERS
 from autotune.studies.storage.handles import transactions_of
 from autotune.studies.storage.open import close_storage, open_storage
 from autotune.studies.storage.transactions import Asked, TrialEnd
-from autotune.studies.trial_io import distributions, enqueue
-from autotune.studies.trial_record import config_of, measured
+from autotune.studies.trial_io import enqueue
+from autotune.studies.trial_record import config_of, distributions, measured
 
 SPACE = claiming.space_of(6)
 ME, YOU = "me", "you"
