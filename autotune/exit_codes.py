@@ -4,7 +4,7 @@ from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """How a command ended."""
+    """The ways in which a command ends."""
 
     DONE = 0
     FAILED = 1
