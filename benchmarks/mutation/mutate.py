@@ -7,7 +7,7 @@
 A mutant is a module with one comparison, constant, sign, condition or result changed
 (``mutations.py``). For each, the tests named beside its module run in a forked process that has
 the libraries loaded already; a test that fails, or takes ten times as long as without the change,
-kills it. Prints the score (killed over all that are not equivalent) and every survivor.
+kills it. Prints each score (killed over all that are not equivalent) and every survivor.
 ``equivalent.txt`` names the mutants that behave as the module does, each with the reason.
 """
 
@@ -181,28 +181,23 @@ def main() -> int:
     killed = survived = excused = 0
     began = time.monotonic()
     print(f"{'module':<50}{'mutants':>9}{'killed':>8}{'equivalent':>12}{'score':>8}")
-    survivors: list[Mutant] = []
     for target in _chosen(args.only):
         mutants = _sample(target.mutants(), args)
         usual_s = _usual_s(target)
         kept = [mutant for mutant in mutants if mutant.key not in equivalent]
         alive = [m for m, is_dead in _verdicts(target, kept, usual_s, args.jobs) if not is_dead]
-        survivors += sorted(alive, key=lambda mutant: mutant.line)
         dead = len(kept) - len(alive)
         killed, survived = killed + dead, survived + len(alive)
         excused += len(mutants) - len(kept)
         print(
             f"{target.path.as_posix():<50}{len(mutants):>9}{dead:>8}{len(mutants) - len(kept):>12}"
             f"{_share(dead, len(kept)):>8}",
+            *(f"\n  survived: {mutant.key}" for mutant in alive),
             flush=True,
         )
     total = killed + survived
     print(f"{'all':<50}{total + excused:>9}{killed:>8}{excused:>12}{_share(killed, total):>8}")
     print(f"{time.monotonic() - began:.0f} s, {args.jobs} at a time")
-    if survivors:
-        print("\nsurvivors:")
-        for mutant in survivors:
-            print(f"{mutant.key}    (line {mutant.line})")
     return 0 if total and killed / total >= args.at_least else 1
 
 

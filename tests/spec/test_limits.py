@@ -135,7 +135,7 @@ def test_the_first_sm_of_a_dtype(dtype: Dtype, first: int) -> None:
 
 @pytest.mark.parametrize(
     ("dtype", "smallest"),
-    [(Dtype.BF16, (16, 8, 16)), (Dtype.FP8_W8A8, (16, 8, 32)), (Dtype.INT8_W8A8, (16, 8, 32))],
+    [(Dtype.FP32, (16, 8, 8)), (Dtype.BF16, (16, 8, 16)), (Dtype.FP8_W8A8, (16, 8, 32))],
     ids=str,
 )
 def test_the_smallest_dot(dtype: Dtype, smallest: tuple[int, int, int]) -> None:
