@@ -308,3 +308,28 @@ def test_keys_left_out_are_what_a_launch_takes(
     device = Device(DeviceKind.ESTIMATE, "GPU", target, 65536, "3.6.0")
     assert completed(problem, device, given) == launched
     assert launched in moe_space(problem, device)
+
+
+def test_tma_in_a_config_is_judged_by_gpu_and_tile(problem: Problem, h200: Device) -> None:
+    config = Config(64, 64, 64, 1, 4, 3, use_tma=True)
+    roomy = replace(h200, shared_bytes=2**30)
+    assert broken_rule(problem, roomy, config) is None
+    assert "box" in str(broken_rule(problem, roomy, replace(config, block_size_n=512)))
+    a100 = replace(roomy, target=Target("cuda", 80))
+    assert "SM90" in str(broken_rule(problem, a100, config))
+    assert broken_rule(problem, a100, replace(config, use_tma=False)) is None
+
+
+def test_amds_grid_is_sglangs_with_vllms_waves() -> None:
+    sizes = (16, 32, 64, 128, 256)
+    assert [AMD_KNOBS[f"block_size_{side}"] for side in "mnk"] == [sizes, sizes, sizes[1:]]
+    assert (AMD_KNOBS["group_size_m"], AMD_KNOBS["num_warps"]) == ((1, 4, 8, 16, 32), (1, 2, 4, 8))
+    assert (AMD_KNOBS["num_stages"], AMD_KNOBS["waves_per_eu"]) == ((2,), (0, 1, 2, 4))
+    assert CDNA_HALF_KNOBS == {"matrix_instr_nonkdim": (16, 32), "kpack": (1, 2)}
+
+
+def test_a_tile_below_every_matrix_instruction_takes_the_smallest(
+    problem: Problem, h200: Device
+) -> None:
+    mi300 = replace(h200, target=Target("hip", "gfx942", 64))
+    assert completed(problem, mi300, Config(8, 8, 64, 1, 4, 2)).matrix_instr_nonkdim == 16
