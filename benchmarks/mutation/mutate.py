@@ -57,6 +57,7 @@ PAIR_TESTS = (
     "test_the_best_halves_of_different_trials_go_together",
     "test_what_a_user_has_becomes_a_pair",
     "test_halves_of_any_kind",
+    "test_the_smallest_sum_comes_first",
 )
 """Tests of pairs but for those of samplers, which take a minute."""
 _PASSED = 0

@@ -209,6 +209,23 @@ def test_halves_of_any_kind() -> None:
     assert space.is_exhausted(some | {ConfigPair(LARGE, LARGE)})
     assert not PairSpace(Space([SMALL]), Space([SMALL])).is_exhausted(set())
     assert PairSpace(Space([SMALL]), Space([LARGE])).knobs == {}
+    for halves in ((Space([SMALL]), Space(ups)), (Space(ups), Space([SMALL]))):
+        assert not PairSpace(*halves).is_exhausted({ConfigPair(SMALL, SMALL)})
+    assert len(space.fingerprint) == 12
+
+
+def test_the_smallest_sum_comes_first() -> None:
+    slow_up, fast_up = ConfigPair(SMALL, SMALL), ConfigPair(LARGE, LARGE)
+    entries = [
+        Measured(slow_up, (70.0,), 70.0, 0, True, (60.0,), (10.0,)),
+        Measured(fast_up, (50.0,), 50.0, 1, True, (20.0,), (30.0,)),
+    ]
+    assert best_pairs(entries) == [fast_up, slow_up]
+    swapped = [
+        Measured(slow_up, (70.0,), 70.0, 0, True, (10.0,), (60.0,)),
+        Measured(fast_up, (50.0,), 50.0, 1, True, (30.0,), (20.0,)),
+    ]
+    assert best_pairs(swapped) == [fast_up, slow_up]
 
 
 def test_what_a_user_has_becomes_a_pair(separate: Problem, h200: Device) -> None:
