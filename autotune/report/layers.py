@@ -15,7 +15,7 @@ from autotune.spec.problem import Problem
 from autotune.studies.pairs import completed_as_asked
 from autotune.studies.selection.finalists import Finalist
 from autotune.studies.study_record import StoredStudy
-from autotune.studies.trial_record import Measured
+from autotune.studies.trial_record import TrialRecord
 from autotune.tune.engine_output import Result
 from autotune.tune.stored_results import stored_results
 
@@ -48,7 +48,7 @@ class TunedSize:
         return min(times, default=None)
 
     @cached_property
-    def complete(self) -> list[Measured]:
+    def complete(self) -> list[TrialRecord]:
         """Trials that were measured to the end."""
         return [entry for entry in self.study.measured if entry.complete]
 
@@ -134,7 +134,7 @@ def speedup_of(size: TunedSize, engine: str) -> float | None:
 def time_of(result: Result, config: AnyConfig) -> float | None:
     """Return the mean µs of a config: as a finalist, else as a trial; None if never timed."""
     complete = (entry for entry in result.entries if entry.complete)
-    timed: list[Finalist | Measured] = [*result.finalists, *complete]
+    timed: list[Finalist | TrialRecord] = [*result.finalists, *complete]
     return next((entry.geomean_us for entry in timed if entry.config == config), None)
 
 

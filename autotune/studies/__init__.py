@@ -5,7 +5,7 @@ key.py            what makes two runs share a study
 space.py          the configs that a problem and a device allow, and why not the others
 pairs.py          the same for pairs of configs, one for each GEMM
 outcome.py        what became of a trial (Outcome, TrialResult)
-trial_record.py   a trial in the storage: names of its attributes, writing, reading (Measured)
+trial_record.py   a trial in the storage: names of its attributes, writing, reading (TrialRecord)
 trial_io.py       asking, telling, queueing and giving up trials
 study_record.py   a study in the storage: names and types of its attributes; opening, reading
 lifecycle.py      a study's state as a pure function of what is known of it

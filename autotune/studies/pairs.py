@@ -25,7 +25,7 @@ from autotune.spec.device import Device
 from autotune.spec.measurement import typical_us
 from autotune.spec.problem import KernelMode, Problem
 from autotune.studies.space import SearchSpace, Space, completed, moe_space
-from autotune.studies.trial_record import Measured
+from autotune.studies.trial_record import TrialRecord
 
 
 class PairSpace:
@@ -114,7 +114,7 @@ class HalfTime:
     geomean_us: float
 
 
-def half_times(entries: Iterable[Measured], which: Which) -> list[HalfTime]:
+def half_times(entries: Iterable[TrialRecord], which: Which) -> list[HalfTime]:
     """The complete measurements of one half, in order of trial number."""
     found = []
     for entry in entries:
@@ -126,7 +126,7 @@ def half_times(entries: Iterable[Measured], which: Which) -> list[HalfTime]:
     return found
 
 
-def best_pairs(entries: Collection[Measured]) -> list[ConfigPair]:
+def best_pairs(entries: Collection[TrialRecord]) -> list[ConfigPair]:
     """Return, for each BLOCK_SIZE_M, the fastest up with the fastest down, from whatever trials;
     the smallest sum first."""
     best: dict[Which, Mapping[int, HalfTime]] = {

@@ -19,7 +19,7 @@ from autotune.studies.lifecycle import StudyEnd
 from autotune.studies.selection.finalists import Finalist, as_json, from_json
 from autotune.studies.selection.robust import Robust
 from autotune.studies.storage.handles import study_id_of
-from autotune.studies.trial_record import SPEEDUP, Measured, measured
+from autotune.studies.trial_record import SPEEDUP, TrialRecord, measured
 
 LAYOUT = 1
 """Version of the user attributes below. A reader refuses what is newer."""
@@ -219,7 +219,7 @@ class StoredStudy:
     trials: tuple[FrozenTrial, ...]
 
     @cached_property
-    def measured(self) -> list[Measured]:
+    def measured(self) -> list[TrialRecord]:
         return measured(self.trials)
 
     @property

@@ -53,7 +53,7 @@ _INTERRUPTED = "interrupted"
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class TrialRecord:
     """One config of a study with its samples, as the storage has them."""
 
     config: AnyConfig
@@ -117,13 +117,13 @@ def ending(
     return TrialEnd(asked.trial_id, _end_state(result), value, attributes)
 
 
-def record_of(asked: Asked, result: TrialResult) -> Measured | None:
+def record_of(asked: Asked, result: TrialResult) -> TrialRecord | None:
     """Return what ``measured`` will read of a trial with this result, before it is written; None
     if it brought no samples."""
     measurement = result.measurement
     if _end_state(result) not in MEASURED or not measurement or not measurement.samples_us:
         return None
-    return Measured(
+    return TrialRecord(
         asked.config,
         tuple(_rounded(measurement.samples_us)),
         measurement.geomean_us,
@@ -171,17 +171,17 @@ def _taken(trial: FrozenTrial) -> AnyConfig | None:
     return asked_config(trial)
 
 
-def measured(trials: Iterable[FrozenTrial]) -> list[Measured]:
+def measured(trials: Iterable[FrozenTrial]) -> list[TrialRecord]:
     """Every trial that brought samples, in order of trial number."""
     return [entry for trial in trials if (entry := _measured(trial)) is not None]
 
 
-def fastest_first(entries: Iterable[Measured]) -> list[Measured]:
+def fastest_first(entries: Iterable[TrialRecord]) -> list[TrialRecord]:
     """Return the complete entries, sorted by time."""
     return sorted((e for e in entries if e.complete), key=lambda entry: entry.geomean_us)
 
 
-def best_of(entries: Iterable[Measured]) -> Measured | None:
+def best_of(entries: Iterable[TrialRecord]) -> TrialRecord | None:
     """Return the fastest complete entry; None where none is complete."""
     complete = (entry for entry in entries if entry.complete)
     return min(complete, key=lambda entry: entry.geomean_us, default=None)
@@ -203,7 +203,7 @@ def outcome_word(state: TrialState, outcome: str | None) -> str:
     return _INTERRUPTED if state == TrialState.FAIL else state.name.lower()
 
 
-def _measured(trial: FrozenTrial) -> Measured | None:
+def _measured(trial: FrozenTrial) -> TrialRecord | None:
     config, attrs = config_of(trial), trial.user_attrs
     samples = attrs.get(SAMPLES_US)
     if trial.state not in MEASURED or config is None or not samples or trial.value is None:
@@ -211,7 +211,7 @@ def _measured(trial: FrozenTrial) -> Measured | None:
     is_complete = attrs.get(OUTCOME) == Outcome.OK.value
     up_us, down_us = (tuple(attrs.get(name, ())) for name in HALF_US.values())
     routings = attrs.get(ROUTINGS, 1)
-    return Measured(
+    return TrialRecord(
         config, tuple(samples), trial.value, trial.number, is_complete, up_us, down_us, routings
     )
 

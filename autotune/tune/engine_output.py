@@ -15,7 +15,7 @@ from autotune.studies.search.history import Known
 from autotune.studies.selection.finalists import Finalist
 from autotune.studies.selection.robust import Robust
 from autotune.studies.selection.select import Winner, select_winner
-from autotune.studies.trial_record import Measured
+from autotune.studies.trial_record import TrialRecord
 from autotune.tune.jobs import Incumbent, Origin, may_write
 
 
@@ -26,7 +26,7 @@ class Result:
     engine: Engine
     problem: Problem
     device: Device
-    entries: tuple[Measured, ...]
+    entries: tuple[TrialRecord, ...]
     incumbents: tuple[Incumbent, ...]
     """Configs that users of this engine have today; what counts least comes first."""
     finalists: tuple[Finalist, ...] = ()
@@ -58,7 +58,7 @@ class Result:
     def default_us(self) -> float | None:
         """Time of the engine's default; None where it was not measured."""
         complete = (entry for entry in self.entries if entry.complete)
-        timed: list[Finalist | Measured] = [*self.finalists, *complete]
+        timed: list[Finalist | TrialRecord] = [*self.finalists, *complete]
         return next((entry.geomean_us for entry in timed if entry.config == self.default), None)
 
     @property

@@ -35,7 +35,7 @@ from autotune.studies.selection.robust import Robust
 from autotune.studies.space import SearchSpace
 from autotune.studies.study_record import SearchTerms, write_end
 from autotune.studies.trial_io import enqueue
-from autotune.studies.trial_record import Measured, asked_config, best_of
+from autotune.studies.trial_record import TrialRecord, asked_config, best_of
 from autotune.tune.engine_output import Result, results_of
 from autotune.tune.jobs import Incumbent, Job, Origin
 
@@ -113,12 +113,12 @@ class TuningStudy:
         return max(self.goal - len(self.entries) - len(self.view.running), 0)
 
     @property
-    def entries(self) -> list[Measured]:
+    def entries(self) -> list[TrialRecord]:
         """Measurements as of the last reading or note."""
         return self.view.entries
 
     @property
-    def measured(self) -> list[Measured]:
+    def measured(self) -> list[TrialRecord]:
         """See ``history.Known``."""
         return self.view.entries
 
@@ -161,7 +161,7 @@ class TuningStudy:
         incumbents = {incumbent.config for incumbent in self.plan.incumbents}
         return None if config in incumbents else stop_for(self.entries)
 
-    def note(self, entry: Measured) -> None:
+    def note(self, entry: TrialRecord) -> None:
         """Take in a measurement that is, or soon will be, in the storage."""
         self.view.note(entry)
 

@@ -25,7 +25,7 @@ from autotune.studies.space import Space
 from autotune.studies.storage.open import open_storage
 from autotune.studies.study_record import open_study
 from autotune.studies.trial_io import ask, enqueue, is_exhausted, tell
-from autotune.studies.trial_record import Measured, measured
+from autotune.studies.trial_record import TrialRecord, measured
 
 SMALL, LARGE = Config(16, 32, 64, 1, use_tma=False), Config(64, 128, 64, 1, use_tma=True)
 
@@ -162,9 +162,9 @@ def test_queued_pairs_come_back_as_pairs(database: str, key: StudyKey, pairs: Pa
     )
 
 
-def _entry(pair: ConfigPair, up_us: float, down_us: float, *, complete: bool = True) -> Measured:
+def _entry(pair: ConfigPair, up_us: float, down_us: float, *, complete: bool = True) -> TrialRecord:
     total = up_us + down_us
-    return Measured(pair, (total,), total, 0, complete, (up_us,), (down_us,))
+    return TrialRecord(pair, (total,), total, 0, complete, (up_us,), (down_us,))
 
 
 def test_the_best_halves_of_different_trials_go_together() -> None:
@@ -184,10 +184,10 @@ def test_halves_of_any_kind() -> None:
     """Times of each half, of complete trials of pairs alone; the space with and without them."""
     pair = ConfigPair(replace(SMALL, block_size_m=64), LARGE)
     entries = [
-        Measured(pair, (30.0, 33.0), 31.0, 0, True, (10.0, 40.0), (20.0, 80.0), routings=2),
-        Measured(pair, (3.0,), 3.0, 1, False, (1.0,), (2.0,)),
-        Measured(pair, (3.0,), 3.0, 2, True),
-        Measured(LARGE, (3.0,), 3.0, 3, True, (1.0,), (2.0,)),
+        TrialRecord(pair, (30.0, 33.0), 31.0, 0, True, (10.0, 40.0), (20.0, 80.0), routings=2),
+        TrialRecord(pair, (3.0,), 3.0, 1, False, (1.0,), (2.0,)),
+        TrialRecord(pair, (3.0,), 3.0, 2, True),
+        TrialRecord(LARGE, (3.0,), 3.0, 3, True, (1.0,), (2.0,)),
     ]
     assert half_times(entries, "up") == [HalfTime(pair.up, pytest.approx(20.0))]
     assert half_times(entries, "down") == [HalfTime(pair.down, pytest.approx(40.0))]
@@ -217,13 +217,13 @@ def test_halves_of_any_kind() -> None:
 def test_the_smallest_sum_comes_first() -> None:
     slow_up, fast_up = ConfigPair(SMALL, SMALL), ConfigPair(LARGE, LARGE)
     entries = [
-        Measured(slow_up, (70.0,), 70.0, 0, True, (60.0,), (10.0,)),
-        Measured(fast_up, (50.0,), 50.0, 1, True, (20.0,), (30.0,)),
+        TrialRecord(slow_up, (70.0,), 70.0, 0, True, (60.0,), (10.0,)),
+        TrialRecord(fast_up, (50.0,), 50.0, 1, True, (20.0,), (30.0,)),
     ]
     assert best_pairs(entries) == [fast_up, slow_up]
     swapped = [
-        Measured(slow_up, (70.0,), 70.0, 0, True, (10.0,), (60.0,)),
-        Measured(fast_up, (50.0,), 50.0, 1, True, (30.0,), (20.0,)),
+        TrialRecord(slow_up, (70.0,), 70.0, 0, True, (10.0,), (60.0,)),
+        TrialRecord(fast_up, (50.0,), 50.0, 1, True, (30.0,), (20.0,)),
     ]
     assert best_pairs(swapped) == [fast_up, slow_up]
 

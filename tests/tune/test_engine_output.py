@@ -13,7 +13,7 @@ from autotune.spec.device import Device, DeviceKind, Target
 from autotune.spec.problem import KernelMode, Problem
 from autotune.studies.selection.finalists import Finalist
 from autotune.studies.selection.robust import Robust
-from autotune.studies.trial_record import Measured
+from autotune.studies.trial_record import TrialRecord
 from autotune.tune.engine_output import Result, write_files
 from autotune.tune.jobs import Incumbent, Origin
 
@@ -26,11 +26,11 @@ CRASHING = Config(256, 64, 64, 1, 4, 3)
 """Not legal for an engine's kernel on SM90."""
 
 
-def _entry(config: AnyConfig, us: float, *, complete: bool = True) -> Measured:
-    return Measured(config, (us,), us, 0, complete)
+def _entry(config: AnyConfig, us: float, *, complete: bool = True) -> TrialRecord:
+    return TrialRecord(config, (us,), us, 0, complete)
 
 
-def _result(*entries: Measured, problem: Problem = PROBLEM, **fields: object) -> Result:
+def _result(*entries: TrialRecord, problem: Problem = PROBLEM, **fields: object) -> Result:
     incumbents = (
         Incumbent("sglang", Origin.DEFAULT, DEFAULT),
         Incumbent("sglang", Origin.FILE, FILE),

@@ -18,7 +18,7 @@ from autotune.studies.selection.robust import Robust
 from autotune.studies.selection.select import select_winner
 from autotune.studies.storage.open import open_storage
 from autotune.studies.study_record import SearchTerms, attributes_of, open_study
-from autotune.studies.trial_record import Measured
+from autotune.studies.trial_record import TrialRecord
 from autotune.tune.finals import MAX_ROUNDS, MIN_ROUNDS, measure_finalists
 from autotune.tune.jobs import Incumbent, Job, Origin
 from autotune.tune.processes.child import Child
@@ -44,7 +44,7 @@ def study(database: str) -> TuningStudy:
     sampler = SAMPLERS["grid"](space, 0)
     study = open_study(open_storage(database, create=True), key, sampler, {"model": "m"})
     configs = [Config(16, 32, 64, group, 4, FINE) for group in range(9)]
-    entries = [Measured(c, (50.0 - i,), 50.0 - i, i, True) for i, c in enumerate(configs)]
+    entries = [TrialRecord(c, (50.0 - i,), 50.0 - i, i, True) for i, c in enumerate(configs)]
     incumbents = (Incumbent("sglang", Origin.DEFAULT, configs[0]),)
     plan = StudyPlan(Job(PROBLEM, ()), key, space, None, incumbents)
     tuning = TuningStudy(plan, study, SearchTerms("grid", 9, 0.0))
@@ -103,7 +103,7 @@ def test_where_the_worst_loss_counts_finalists_of_the_mean_are_not_enough(
 
 def test_a_finalist_that_fails_now_is_none(study: TuningStudy, child: Child) -> None:
     fatal = Config(16, 32, 64, 1, 4, ABORT)
-    study.note(Measured(fatal, (1.0,), 1.0, 9, True))
+    study.note(TrialRecord(fatal, (1.0,), 1.0, 9, True))
     measure_finalists(study, child, Interrupt(), 60)
     assert len(study.finalists) == 5
     assert fatal not in {finalist.config for finalist in study.finalists}
@@ -112,7 +112,7 @@ def test_a_finalist_that_fails_now_is_none(study: TuningStudy, child: Child) -> 
 def test_where_all_of_them_fail_now_there_are_none(study: TuningStudy, child: Child) -> None:
     failing = replace(study)
     for group in range(2):
-        failing.note(Measured(Config(16, 32, 64, group, 4, ABORT), (1.0,), 1.0, group, True))
+        failing.note(TrialRecord(Config(16, 32, 64, group, 4, ABORT), (1.0,), 1.0, group, True))
     measure_finalists(failing, child, Interrupt(), 60)
     assert failing.finalists == ()
 

@@ -26,7 +26,7 @@ from autotune.studies.storage.open import open_storage
 from autotune.studies.storage.summaries import MeasuredStudy
 from autotune.studies.study_record import SearchTerms, StudyAttributes, attributes_of, open_study
 from autotune.studies.trial_io import ask, enqueue, tell
-from autotune.studies.trial_record import Measured, asked_config
+from autotune.studies.trial_record import TrialRecord, asked_config
 from autotune.tune.jobs import Job
 from autotune.tune.open_studies import join_tuning_study, open_tuning_study
 from autotune.tune.tuning_study import LAST_TRY, StudyPlan, TuningStudy
@@ -57,7 +57,7 @@ def test_a_joined_study_learns_what_another_batch_size_compiled(
 def test_before_each_turn_the_neighbours_winners_are_queued_once(
     settings: Callable[..., RunSettings], database: str
 ) -> None:
-    entries = [Measured(c, (9.0,), 9.0 - row, row, True) for row, c in enumerate(SPACE.configs)]
+    entries = [TrialRecord(c, (9.0,), 9.0 - row, row, True) for row, c in enumerate(SPACE.configs)]
     near = MeasuredStudy(
         "near",
         StudyKey(replace(PROBLEM, tokens=32), H200, SPACE.fingerprint),

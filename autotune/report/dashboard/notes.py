@@ -12,7 +12,7 @@ from autotune.spec.device import DeviceKind
 from autotune.studies.key import StudyKey
 from autotune.studies.search.history import Known, likeness, siblings
 from autotune.studies.selection.finalists import Finalist
-from autotune.studies.trial_record import Measured, best_of, fastest_first
+from autotune.studies.trial_record import TrialRecord, best_of, fastest_first
 from autotune.tune.engine_output import Result
 
 _BEST = 5
@@ -34,7 +34,7 @@ class NotedStudy:
     key: StudyKey
     model: str
     sampler: str
-    entries: Sequence[Measured]
+    entries: Sequence[TrialRecord]
     target: int
     ended: str
     """The reason for an end before its target; empty where there is none."""

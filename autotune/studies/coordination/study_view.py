@@ -14,7 +14,7 @@ from autotune.studies.trial_record import (
     OUTCOME,
     REASON,
     SOURCE,
-    Measured,
+    TrialRecord,
     measured,
     taken_configs,
 )
@@ -36,7 +36,7 @@ class StudyView:
         self._open_best_halves = 0
         self._trials: list[FrozenTrial] = []
         self._is_open: list[FrozenTrial] = []
-        self.entries: list[Measured] = []
+        self.entries: list[TrialRecord] = []
         """Measurements by trial number; those noted since the last reading come last."""
 
     def read(self) -> list[FrozenTrial]:
@@ -61,7 +61,7 @@ class StudyView:
         # another thread may read them
         return self._trials
 
-    def note(self, entry: Measured) -> None:
+    def note(self, entry: TrialRecord) -> None:
         """Take in what was just measured here, whether it is written already or not."""
         if entry.trial_number not in self._noted:
             self._noted.add(entry.trial_number)

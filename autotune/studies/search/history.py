@@ -13,7 +13,7 @@ from autotune.spec.problem import Problem
 from autotune.studies.key import StudyKey
 from autotune.studies.selection.finalists import Finalist
 from autotune.studies.selection.robust import Robust
-from autotune.studies.trial_record import Measured
+from autotune.studies.trial_record import TrialRecord
 
 FEWEST = 8
 """Measured trials from which a sibling teaches: fewer do not tell its best from its worst."""
@@ -47,7 +47,7 @@ class Known(Protocol):
     def key(self) -> StudyKey: ...
 
     @property
-    def measured(self) -> list[Measured]: ...
+    def measured(self) -> list[TrialRecord]: ...
 
     @property
     def finalists(self) -> Sequence[Finalist]:
@@ -128,7 +128,7 @@ def _log_rows(problem: Problem) -> float:
     return math.log2(problem.tokens * problem.top_k / (problem.experts * problem.ep_size))
 
 
-def _sibling(problem: Problem, entries: list[Measured]) -> Sibling | None:
+def _sibling(problem: Problem, entries: list[TrialRecord]) -> Sibling | None:
     known = [
         (entry.config, entry.geomean_us)
         for entry in entries

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from autotune.spec.config import KEY_OF_FIELD, Config
 from autotune.studies.space import SearchSpace
-from autotune.studies.trial_record import Measured, best_of
+from autotune.studies.trial_record import TrialRecord, best_of
 
 _GROUP_SIZE_M = KEY_OF_FIELD["group_size_m"]
 
@@ -20,7 +20,7 @@ def regrouped(config: Config, space: SearchSpace) -> Iterator[Config]:
         yield replace(config, group_size_m=size)
 
 
-def last_tries(entries: Collection[Measured], space: SearchSpace) -> Iterator[Config]:
+def last_tries(entries: Collection[TrialRecord], space: SearchSpace) -> Iterator[Config]:
     """Yield the best config's other GROUP_SIZE_M, to be measured before a study ends. Nothing of
     pairs, and where nothing was measured to the end."""
     best = best_of(entries)

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from autotune.spec.measurement import typical_us
-from autotune.studies.trial_record import Measured, best_of
+from autotune.studies.trial_record import TrialRecord, best_of
 
 HOPELESS = 5.0
 """A first sample so many times the best ends a config, whatever the noise. The recorded
@@ -72,7 +72,7 @@ class Stop:
         return typical * math.exp(fmean(ratios))
 
 
-def stop_for(entries: Iterable[Measured]) -> Stop | None:
+def stop_for(entries: Iterable[TrialRecord]) -> Stop | None:
     """Return the stop against the best complete entry; None where there is none."""
     best = best_of(entries)
     if best is None:

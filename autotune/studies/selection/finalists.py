@@ -14,7 +14,7 @@ from autotune.spec.config import AnyConfig, config_from_keys
 from autotune.spec.measurement import typical_us
 from autotune.studies.selection.paired_ratio import Ratio, ratio
 from autotune.studies.selection.robust import Robust, needed_to_judge
-from autotune.studies.trial_record import Measured, fastest_first
+from autotune.studies.trial_record import TrialRecord, fastest_first
 
 FINALISTS = 5
 EVEN = 0.002
@@ -40,7 +40,7 @@ class Finalist:
 
 
 def pick(
-    entries: Iterable[Measured],
+    entries: Iterable[TrialRecord],
     incumbents: Collection[AnyConfig],
     robust: Robust = Robust.MEAN,
     routings: int = 1,

@@ -27,7 +27,7 @@ from autotune.studies.trial_record import (
     MEASURED,
     OUTCOME,
     SAMPLES_US,
-    Measured,
+    TrialRecord,
     best_of,
     outcome_counts,
     outcome_word,
@@ -81,7 +81,7 @@ class MeasuredStudy:
     name: str
     key: StudyKey
     attrs: StudyAttributes
-    measured: list[Measured]
+    measured: list[TrialRecord]
 
     @property
     def robust(self) -> Robust:
@@ -104,14 +104,14 @@ def measured_studies(source: Source) -> list[MeasuredStudy]:
         told = list(_told(connection))
         params = _params(connection)  # after those that have them: others go on measuring
         configs: dict[tuple[tuple[str, int], ...], AnyConfig] = {}  # studies share a space
-        entries: dict[int, list[Measured]] = {}
+        entries: dict[int, list[TrialRecord]] = {}
         for study_id, trial_id, number, value, outcome, samples in told:
             knobs = tuple(params[trial_id].items())
             config = configs.get(knobs) or configs.setdefault(
                 knobs, config_from_keys(params[trial_id])
             )
             ok = json.loads(outcome) == Outcome.OK.value
-            entry = Measured(config, tuple(json.loads(samples)), value, number, ok)
+            entry = TrialRecord(config, tuple(json.loads(samples)), value, number, ok)
             entries.setdefault(study_id, []).append(entry)
     return [
         MeasuredStudy(name, attrs.key, attrs, entries.get(study_id, []))

@@ -23,7 +23,7 @@ from autotune.studies.lifecycle import StudyEnd
 from autotune.studies.outcome import TrialResult
 from autotune.studies.selection.finalists import Finalist
 from autotune.studies.space import SearchSpace
-from autotune.studies.trial_record import Measured
+from autotune.studies.trial_record import TrialRecord
 from autotune.tune.tuning_study import StudyPlan
 
 
@@ -111,7 +111,7 @@ class TrialFinished:
 
     position: int
     result: TrialResult
-    entry: Measured | None
+    entry: TrialRecord | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from autotune.spec.device import Device, DeviceKind, Target
 from autotune.spec.problem import Problem
 from autotune.studies.key import StudyKey
 from autotune.studies.study_record import StoredStudy
-from autotune.studies.trial_record import Measured
+from autotune.studies.trial_record import TrialRecord
 from autotune.tune.engine_output import Result
 
 PROBLEM = Problem(experts=8, top_k=2, hidden=4096, intermediate=1024, tokens=1)
@@ -29,7 +29,7 @@ def _size(tokens: int, times: Mapping[AnyConfig, float], device: Device = H200, 
     problem = replace(PROBLEM, tokens=tokens, **changes)
     study = SimpleNamespace(key=StudyKey(problem, device, ""))
     entries = tuple(
-        Measured(config, (us,), us, number, True)
+        TrialRecord(config, (us,), us, number, True)
         for number, (config, us) in enumerate(times.items())
     )
     result = Result(ENGINES["sglang"], problem, device, entries, ())

@@ -21,7 +21,7 @@ from autotune.studies.search.history import (
 )
 from autotune.studies.selection.finalists import Finalist
 from autotune.studies.selection.robust import Robust
-from autotune.studies.trial_record import Measured
+from autotune.studies.trial_record import TrialRecord
 
 CONFIGS = [Config(16, 32, 64, group, 4, 3) for group in range(1, 20)]
 
@@ -31,7 +31,7 @@ class Study:
     """A study with measured trials; its third config is the fastest."""
 
     key: StudyKey
-    measured: list[Measured]
+    measured: list[TrialRecord]
     finalists: Sequence[Finalist] = field(default=())
     robust: Robust = Robust.MEAN
 
@@ -39,7 +39,7 @@ class Study:
 def study(key: StudyKey, count: int = 8, *, complete: bool = True, **changes: object) -> Study:
     times = [100.0 + abs(place - 2) for place in range(count)]
     entries = [
-        Measured(config, (us,), us, number, complete and number > 0)
+        TrialRecord(config, (us,), us, number, complete and number > 0)
         for number, (config, us) in enumerate(zip(CONFIGS, times, strict=False))
     ]
     return Study(replace(key, problem=replace(key.problem, **changes)), entries)

@@ -4,7 +4,7 @@ from autotune.spec.config import Config, ConfigPair
 from autotune.studies.pairs import PairSpace
 from autotune.studies.search.last_tries import last_tries, regrouped
 from autotune.studies.space import Space
-from autotune.studies.trial_record import Measured
+from autotune.studies.trial_record import TrialRecord
 
 GROUPS = (1, 8, 32)
 SPACE = Space(
@@ -19,13 +19,13 @@ def test_nothing_else_differs() -> None:
 
 def test_the_best_complete_one_counts() -> None:
     entries = [
-        Measured(ONE, (9.0,), 9.0, 0, complete=True),
-        Measured(OTHER, (7.0,), 7.0, 1, complete=False),
+        TrialRecord(ONE, (9.0,), 9.0, 0, complete=True),
+        TrialRecord(OTHER, (7.0,), 7.0, 1, complete=False),
     ]
     assert list(last_tries(entries, SPACE)) == [Config(16, 32, 64, g, 4, 3) for g in GROUPS]
     assert not list(last_tries(entries[1:], SPACE))
 
 
 def test_pairs_have_none() -> None:
-    entry = Measured(ConfigPair(ONE, OTHER), (9.0,), 9.0, 0, True, (3.0,), (6.0,))
+    entry = TrialRecord(ConfigPair(ONE, OTHER), (9.0,), 9.0, 0, True, (3.0,), (6.0,))
     assert not list(last_tries([entry], PairSpace(SPACE, SPACE)))

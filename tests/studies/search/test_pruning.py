@@ -10,7 +10,7 @@ import pytest
 from autotune.spec.config import Config, ConfigPair
 from autotune.spec.measurement import typical_us
 from autotune.studies.search.pruning import Stop, stop_for, taken
-from autotune.studies.trial_record import Measured
+from autotune.studies.trial_record import TrialRecord
 
 ROUTINGS = np.random.default_rng(0).uniform(0.9, 1.1, 10)
 """What routings do to every config alike: more than any difference that is tested."""
@@ -98,9 +98,9 @@ def test_a_pair_is_stopped_where_both_halves_lose() -> None:
 def test_the_best_is_the_fastest_complete_entry() -> None:
     config = Config(16, 32, 64, 1)
     entries = [
-        Measured(config, (30.0, 31.0), 30.5, 0, complete=True),
-        Measured(config, (20.0, 21.0), 20.5, 1, complete=True),
-        Measured(config, (10.0,), 10.0, 2, complete=False),
+        TrialRecord(config, (30.0, 31.0), 30.5, 0, complete=True),
+        TrialRecord(config, (20.0, 21.0), 20.5, 1, complete=True),
+        TrialRecord(config, (10.0,), 10.0, 2, complete=False),
     ]
     assert stop_for(entries) == Stop(((20.0,), (21.0,)))
     assert stop_for(entries[2:]) is None
@@ -108,7 +108,7 @@ def test_the_best_is_the_fastest_complete_entry() -> None:
 
 def test_of_a_pair_each_half_counts() -> None:
     config = Config(16, 32, 64, 1)
-    entry = Measured(ConfigPair(config, config), (30.0,), 30.0, 0, True, (20.0,), (10.0,))
+    entry = TrialRecord(ConfigPair(config, config), (30.0,), 30.0, 0, True, (20.0,), (10.0,))
     assert stop_for([entry]) == Stop(((20.0, 10.0),))
 
 
@@ -165,5 +165,5 @@ def test_the_whole_time_of_several_routings_is_over_their_means() -> None:
 
 
 def test_a_stop_knows_its_routings() -> None:
-    entry = Measured(Config(16, 32, 64, 1), (30.0, 31.0), 30.5, 0, complete=True, routings=2)
+    entry = TrialRecord(Config(16, 32, 64, 1), (30.0, 31.0), 30.5, 0, complete=True, routings=2)
     assert stop_for([entry]) == Stop(((30.0,), (31.0,)), 2)

@@ -15,7 +15,7 @@ from autotune.studies.selection.finalists import (
     pick,
 )
 from autotune.studies.selection.paired_ratio import ratio
-from autotune.studies.trial_record import Measured
+from autotune.studies.trial_record import TrialRecord
 
 CONFIGS = [Config(16, 32, 64, group, 4, 3) for group in range(1, 10)]
 DEFAULT = CONFIGS[-1]
@@ -29,8 +29,8 @@ def _finalist(config: Config, us: float, noise: float = 0.01, seed: int = 0) -> 
 
 
 def test_the_best_and_every_measured_incumbent_are_picked() -> None:
-    entries = [Measured(c, (float(i),), float(i), i, True) for i, c in enumerate(CONFIGS)]
-    entries.append(Measured(Config(16, 32, 64, 64), (0.1,), 0.1, 9, False))  # pruned
+    entries = [TrialRecord(c, (float(i),), float(i), i, True) for i, c in enumerate(CONFIGS)]
+    entries.append(TrialRecord(Config(16, 32, 64, 64), (0.1,), 0.1, 9, False))  # pruned
     assert pick(entries, {DEFAULT}) == [*CONFIGS[:5], DEFAULT]
     assert pick(entries, {CONFIGS[1]}) == CONFIGS[:5]
     assert pick([], {DEFAULT}) == []

@@ -5,7 +5,7 @@ import pytest
 from autotune.spec.config import Config
 from autotune.studies.selection.finalists import Finalist, pick
 from autotune.studies.selection.robust import Robust, needed_to_judge, ranked, worst_losses
-from autotune.studies.trial_record import Measured
+from autotune.studies.trial_record import TrialRecord
 
 LEVEL, PEAKED, BETWEEN, DEFAULT = (Config(16, 32, 64, g, 4, 3) for g in range(1, 5))
 TIMES = {LEVEL: (103.0, 103.0), PEAKED: (95.0, 110.0), BETWEEN: (101.0, 104.0)}
@@ -15,7 +15,7 @@ TIMES[DEFAULT] = (120.0, 104.0)
 
 FINALISTS = [Finalist(config, us * 10, routings=2) for config, us in TIMES.items()]
 ENTRIES = [
-    Measured(f.config, f.samples_us, f.geomean_us, number, True, routings=2)
+    TrialRecord(f.config, f.samples_us, f.geomean_us, number, True, routings=2)
     for number, f in enumerate(FINALISTS)
 ]
 

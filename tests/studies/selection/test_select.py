@@ -12,7 +12,7 @@ from autotune.studies.selection.finalists import Finalist
 from autotune.studies.selection.paired_ratio import ratio
 from autotune.studies.selection.robust import Robust, Timed, ranked
 from autotune.studies.selection.select import Winner, beats, select_winner
-from autotune.studies.trial_record import Measured
+from autotune.studies.trial_record import TrialRecord
 
 DEFAULT, FAST, FILE = (Config(16, 32 * n, 64, 1) for n in (1, 2, 4))
 ROUTINGS = (1.0, 1.1, 0.9, 1.05, 0.95)
@@ -21,7 +21,7 @@ Make = Callable[[Config, tuple[float, ...]], Timed]
 
 
 def _trial(config: Config, samples: tuple[float, ...]) -> Timed:
-    return Measured(config, samples, Finalist(config, samples).geomean_us, 0, True)
+    return TrialRecord(config, samples, Finalist(config, samples).geomean_us, 0, True)
 
 
 @pytest.fixture(params=[_trial, Finalist], ids=["trials", "finalists"])
