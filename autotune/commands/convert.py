@@ -7,7 +7,7 @@ from pathlib import Path
 
 from autotune.commands.output import Output
 from autotune.engines import ENGINES
-from autotune.engines.convert import ConvertOptions, convert_file
+from autotune.engines.convert import convert_file
 from autotune.exit_codes import ExitCode
 
 
@@ -34,13 +34,16 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(flags: argparse.Namespace, output: Output) -> int:
     """Write the file for the other engine, and say what was changed."""
-    options = ConvertOptions(
+    source, target = ENGINES[flags.source], ENGINES[flags.target]
+    done = convert_file(
+        flags.file,
+        source,
+        target,
+        flags.output,
         triton_version=flags.triton_version,
         device_name=flags.device_name,
         per_channel_quant=flags.per_channel_quant,
     )
-    source, target = ENGINES[flags.source], ENGINES[flags.target]
-    done = convert_file(flags.file, source, target, flags.output, options)
     lines = [f"wrote {done.path}", *(f"  {change}" for change in done.changes)]
     if done.env_folder is not None:
         lines.append(f"{target.title}: export {done.env_variable}={done.env_folder}")

@@ -1,35 +1,31 @@
 """Config files of SGLang and vLLM: their names, how the engines read them, and what is legal there.
 
-    protocol.py    Engine, the seam to a serving engine, and DEFAULT_TOKENS
+    base.py        Engine, the seam to a serving engine, and DEFAULT_TOKENS
     sglang.py      SGLang's rules
     vllm.py        vLLM's rules
     names.py       the parts of an engine file's name
     entries.py     the JSON inside: reading it, and judging one entry without knowing its engine
-    lookup.py      the nearest entry, as both engines find it
     legality.py    rules of both engines for a config
     read_write.py  writes winners into files without losing what is there, and reads files back
     check.py       is a file legal, and would the engine find and load it
     convert.py     makes one engine's file legal for the other
     atomic.py      writes and locks files that other processes read and write
 
-An engine is one file that implements ``Engine`` and one line in ``ENGINES``.
+An engine is one file with a subclass of ``Engine`` and one line in ``ENGINES``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
+from autotune.engines.base import DEFAULT_TOKENS, Engine, Found
 from autotune.engines.check import CheckReport, Finding, Level, check_file
 from autotune.engines.names import NameParts
-from autotune.engines.protocol import DEFAULT_TOKENS, Engine, Found
 from autotune.engines.read_write import WrittenFile, read_configs, write_configs
 from autotune.engines.sglang import SGLang
 from autotune.engines.vllm import VLLM
 
-ENGINES: Mapping[str, Engine] = {
-    "sglang": SGLang(),
-    "vllm": VLLM(),
-}
+ENGINES: Mapping[str, Engine] = {"sglang": SGLang(), "vllm": VLLM()}
 
 __all__ = [
     "DEFAULT_TOKENS",

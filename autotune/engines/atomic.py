@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import secrets
 import shutil
-import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from autotune.intervals import POLL_S
-
-if sys.platform != "win32":
-    import fcntl
 
 
 def write_text(path: Path, text: str) -> None:
@@ -58,30 +55,12 @@ def locked(path: Path, *, timeout_s: float = 30.0) -> Iterator[None]:
 
 def _acquire(lock: Path) -> int | None:
     """Return an open descriptor that holds the lock, or None while somebody else does."""
-    descriptor = os.open(lock, os.O_CREAT | os.O_RDWR, 0o666)
-    try:
-        if _try_lock(descriptor) and _is_at(descriptor, lock):
-            return descriptor
-    except OSError:
-        os.close(descriptor)
-        raise
-    os.close(descriptor)
+    with ExitStack() as stack:
+        descriptor = os.open(lock, os.O_CREAT | os.O_RDWR, 0o666)
+        stack.callback(os.close, descriptor)
+        with suppress(BlockingIOError, FileNotFoundError):  # held, or given back just now
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(descriptor), lock.stat()):
+                stack.pop_all()
+                return descriptor
     return None
-
-
-def _try_lock(descriptor: int) -> bool:
-    if sys.platform == "win32":  # no advisory locks; the engines run on Linux
-        return True
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _is_at(descriptor: int, lock: Path) -> bool:
-    """Return whether the locked file is still the one under its name."""
-    try:
-        return os.path.samestat(os.fstat(descriptor), lock.stat())
-    except FileNotFoundError:
-        return False

@@ -9,9 +9,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from autotune.engines.base import DEFAULT_TOKENS, Engine
 from autotune.engines.entries import as_tokens, config_of, faults, load_body, nearest
 from autotune.engines.names import NameParts
-from autotune.engines.protocol import DEFAULT_TOKENS, Engine
 from autotune.errors import EngineFileError
 from autotune.spec.device import Device, DeviceKind, Target
 from autotune.spec.problem import Dtype, Problem
@@ -64,8 +64,6 @@ class CheckReport:
     path: Path
     engine: str
     findings: tuple[Finding, ...]
-    parts: NameParts | None
-    """Parts of the name; None where it is no engine file's name."""
     env_variable: str
     env_folder: Path | None
     """Value that ``env_variable`` must have; None where no value makes the engine read the file."""
@@ -97,9 +95,7 @@ def check_file(path: Path, engine: Engine, *, triton_version: str | None = None)
     else:
         findings += check_body(body, engine, parts, triton_version)
         findings += check_pair(path, body, engine, parts)
-    return CheckReport(
-        path, engine.name, tuple(findings), parts, engine.env_variable, folder, reads
-    )
+    return CheckReport(path, engine.name, tuple(findings), engine.env_variable, folder, reads)
 
 
 def _check_name(path: Path, engine: Engine, parts: NameParts | None) -> Iterator[Finding]:
@@ -212,8 +208,7 @@ def _check_for_problem(
 def check_pair(
     path: Path, body: Mapping[str, Any], engine: Engine, parts: NameParts | None
 ) -> Iterator[Finding]:
-    """Yield findings about an up file without its down file, the reverse, and where both
-    disagree."""
+    """Yield findings about an up file without its down file, or against it, and the reverse."""
     sibling = _sibling(path, engine, parts)
     if sibling is None or parts is None:
         return
@@ -242,8 +237,7 @@ def _sibling(path: Path, engine: Engine, parts: NameParts | None) -> Path | None
 def _check_missing(
     sibling: Path, path: Path, engine: Engine, parts: NameParts
 ) -> Iterator[Finding]:
-    """Report a missing sibling: an up file always, a down file only where an older one would step
-    in."""
+    """Report a missing up file always, a down file only where an older one would step in."""
     if parts.down:
         message = f"{sibling.name} is missing: write up and down together, for the same tokens"
         yield Finding(Level.ERROR, "pair", message)

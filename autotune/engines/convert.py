@@ -2,38 +2,23 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from autotune.engines.base import Engine
 from autotune.engines.check import assumed
 from autotune.engines.entries import USE_TMA, as_tokens, config_of, load_body
-from autotune.engines.names import NameParts, parse_name
-from autotune.engines.protocol import Engine
+from autotune.engines.names import VERSION_FOLDER, VERSION_KEY, NameParts, parse_name
 from autotune.engines.read_write import write_configs
 from autotune.errors import EngineFileError
 from autotune.spec.config import Config
 from autotune.spec.device import Device
 from autotune.spec.problem import Problem
 
-_VERSION_FOLDER = re.compile(r"triton_([0-9]+(?:_[0-9]+)*)")
-_VERSION_KEY = "triton_version"
 _FAMILY = "NVIDIA_H200"
 """vLLM's name of an H200, an H200 NVL, …"""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConvertOptions:
-    """Facts that neither the file nor its folder may say."""
-
-    triton_version: str | None = None
-    """Triton of the machine that will serve; None: as the file's header or folder says."""
-    device_name: str | None = None
-    """The driver's name of the GPU that will serve; None: as in the file's name."""
-    per_channel_quant: bool = False
-    """The file is for scales per channel, which vLLM's names do not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +34,23 @@ class Conversion:
 
 
 def convert_file(
-    path: Path, source: Engine, target: Engine, output: Path, options: ConvertOptions
+    path: Path,
+    source: Engine,
+    target: Engine,
+    output: Path,
+    *,
+    triton_version: str | None = None,
+    device_name: str | None = None,
+    per_channel_quant: bool = False,
 ) -> Conversion:
     """Write the file for ``target`` into the folder ``output`` (or to it, where it is a .json
     path). Nothing is written, and EngineFileError says everything at once, where the file cannot
-    be made legal, or where there is a file already."""
+    be made legal, or where there is a file already.
+
+    The machine that serves has ``triton_version`` and the GPU that its driver calls
+    ``device_name``; None: as the file, its name or its folder says. ``per_channel_quant`` is for
+    a file whose scales are per channel: vLLM's names do not say so.
+    """
     if source.name == target.name:
         raise EngineFileError(f"--from and --to are both {source.name}: there is nothing to do")
     parts = source.parse_name(path.name)
@@ -62,8 +59,12 @@ def convert_file(
     if parts.problem_dtype is None:
         raise EngineFileError(f"{path.name}: dtype={parts.dtype} is unknown")
     body = load_body(path)
-    renamed = _renamed(parts, options)
-    version = options.triton_version or _version_of(path, body)
+    renamed = replace(
+        parts,
+        device_name=device_name or parts.device_name,
+        per_channel_quant=parts.per_channel_quant or per_channel_quant,
+    )
+    version = triton_version or _version_of(path, body)
     problem, device = assumed(renamed, version)
     configs, changes = _configs(body, source, target, (problem, device))
     written = _place(output, target, renamed, (problem, device))
@@ -76,19 +77,12 @@ def convert_file(
     )
 
 
-def _renamed(parts: NameParts, options: ConvertOptions) -> NameParts:
-    device = options.device_name or parts.device_name
-    per_channel = parts.per_channel_quant or options.per_channel_quant
-    return replace(parts, device_name=device, per_channel_quant=per_channel)
-
-
 def _version_of(path: Path, body: Mapping[str, Any]) -> str:
-    """Read the Triton version of the header, or of the folder. Raises EngineFileError where there
-    is none."""
-    header = body.get(_VERSION_KEY)
+    """Read the Triton version of the header, else of the folder. Raises EngineFileError."""
+    header = body.get(VERSION_KEY)
     if isinstance(header, str):
         return header
-    match = _VERSION_FOLDER.fullmatch(path.absolute().parent.name)
+    match = VERSION_FOLDER.fullmatch(path.absolute().parent.name)
     if match:
         return match[1].replace("_", ".")
     raise EngineFileError(
@@ -100,8 +94,7 @@ def _version_of(path: Path, body: Mapping[str, Any]) -> str:
 def _configs(
     body: Mapping[str, Any], source: Engine, target: Engine, wanted: tuple[Problem, Device]
 ) -> tuple[dict[int, Config], list[str]]:
-    """Legal configs by token count, and what was changed. Raises EngineFileError with all that
-    cannot be made legal."""
+    """Return legal configs by token count, and what was changed. Raises EngineFileError."""
     configs: dict[int, Config] = {}
     changes: dict[str, list[str]] = {}
     faults = []
@@ -137,15 +130,9 @@ def _legal(
     """Return what the source launches, without TMA where the target cannot use it."""
     problem, device = wanted
     launched = source.launched(problem, config)
-    if launched.use_tma is None:
+    if USE_TMA in target.keys and target.why_illegal(problem, device, launched) is None:
         return launched
-    if USE_TMA not in target.keys:
-        return replace(launched, use_tma=None)
-    return launched if target.why_illegal(problem, device, launched) is None else _no_tma(launched)
-
-
-def _no_tma(config: Config) -> Config:
-    return replace(config, use_tma=None)
+    return replace(launched, use_tma=None)
 
 
 def _entry_changes(
@@ -205,12 +192,12 @@ def _name_changes(before: str, after: str) -> Iterator[str]:
 
 
 def _header_changes(body: Mapping[str, Any], target: Engine, version: str) -> Iterator[str]:
-    if _VERSION_KEY in body and _VERSION_KEY not in target.header:
-        yield f"{_VERSION_KEY} {body[_VERSION_KEY]} is left out of the file: the folder says it"
-    if _VERSION_KEY not in body and _VERSION_KEY in target.header:
-        yield f"{_VERSION_KEY} {version} is added"
-    if _VERSION_KEY in body and body[_VERSION_KEY] != version:
-        yield f"{_VERSION_KEY} {body[_VERSION_KEY]} is {version}, as you said"
+    if VERSION_KEY in body and VERSION_KEY not in target.header:
+        yield f"{VERSION_KEY} {body[VERSION_KEY]} is left out of the file: the folder says it"
+    if VERSION_KEY not in body and VERSION_KEY in target.header:
+        yield f"{VERSION_KEY} {version} is added"
+    if VERSION_KEY in body and body[VERSION_KEY] != version:
+        yield f"{VERSION_KEY} {body[VERSION_KEY]} is {version}, as you said"
 
 
 def _notes(path: Path, source: Engine, target: Engine, parts: NameParts) -> Iterator[str]:

@@ -10,9 +10,6 @@ from typing import Any
 from autotune.errors import EngineFileError
 from autotune.spec.config import KEY_OF_FIELD, Config
 
-Entry = Mapping[str, Any]
-"""One launch config as a file holds it, known keys or not."""
-
 TILE_KEYS = ("BLOCK_SIZE_M", "BLOCK_SIZE_N", "BLOCK_SIZE_K", "GROUP_SIZE_M")
 """Keys without which no engine can launch; warps and stages are left to Triton where missing."""
 
@@ -88,8 +85,7 @@ def faults(entry: object, known: Collection[str]) -> Iterator[str]:
 
 
 def config_of(entry: object, known: Collection[str] = CONFIG_KEYS | {SPLIT_K}) -> Config:
-    """Return the entry as a config, ``SPLIT_K: 1`` dropped. Raises ValueError with the first
-    fault."""
+    """Return the entry as a config without ``SPLIT_K: 1``. Raises ValueError with a fault."""
     fault = next(faults(entry, known), None)
     if fault is not None or not isinstance(entry, Mapping):
         raise ValueError(fault)

@@ -1,9 +1,8 @@
-"""Rules of every engine for a config, and where TMA may be written."""
+"""Rules of every engine for a config."""
 
 from __future__ import annotations
 
 from autotune.engines.entries import why_bad_value
-from autotune.spec import limits
 from autotune.spec.config import Config
 from autotune.spec.device import Device
 from autotune.spec.problem import Problem
@@ -27,11 +26,6 @@ def why_not_shared(problem: Problem, device: Device, config: Config) -> str | No
     )
 
 
-def why_no_tma(problem: Problem, device: Device) -> str | None:
-    """Say why SGLang's kernel cannot use tensor descriptors for this problem; None where it can."""
-    return limits.why_no_tma(problem, device.target)
-
-
 def _bad_value(config: Config) -> str | None:
     reasons = (why_bad_value(key, value) for key, value in config.as_keys().items())
     return next((reason for reason in reasons if reason), None)
@@ -53,8 +47,7 @@ def _bad_block(problem: Problem, config: Config) -> str | None:
 
 
 def _compiler_crash(problem: Problem, device: Device, config: Config) -> str | None:
-    """Name tiles with which the engines' kernels, unlike ours, fail in Triton's layout pass for
-    such tiles.
+    """Name tiles with which the engines' kernels, unlike ours, fail in Triton's layout pass.
 
     Seen on an H200 with Triton 3.6.0 and SGLang's kernel: all 16 bf16 configs of 256x64 tiles
     with 4 warps, and 4 of 16 of 256x128. None of the others of 256 rows with 4 warps came within

@@ -19,9 +19,12 @@ _NAME = re.compile(
 _SLASH = re.compile(r"[/\\]")
 _MOST_BYTES = 128
 """Bytes of a part, of 255 that file systems take: the rest of a name is up to 110."""
+VERSION_FOLDER = re.compile(r"triton_([0-9]+(?:_[0-9]+)*)")
+"""SGLang's folder of one Triton version."""
+VERSION_KEY = "triton_version"
+"""The key under which vLLM's files say it."""
 _RELEASE = re.compile(r"[0-9]+(?:\.[0-9]+)*")
 
-_NO_PART = (Dtype.BF16.value, Dtype.FP16.value)
 _FLOAT32 = "float32"
 
 
@@ -62,13 +65,8 @@ class NameParts:
         return known.get(self.dtype)
 
     def text(self, block_separator: str) -> str:
-        """Return the file name; the block part is left out when either of its entries is 0 or
-        None."""
-        parts = [
-            f"E={self.experts}",
-            f"N={self.intermediate}",
-            f"device_name={self.device_name}",
-        ]
+        """Return the file name; without a block part when either of its entries is 0 or None."""
+        parts = [f"E={self.experts},N={self.intermediate},device_name={self.device_name}"]
         if self.dtype:
             parts.append(f"dtype={self.dtype}")
         if self.block_shape and all(self.block_shape):
@@ -80,24 +78,22 @@ class NameParts:
 
 def dtype_part(dtype: str) -> str:
     """Return a problem's dtype as names write it: none for bf16 and fp16, ``float32`` for fp32."""
-    if dtype in _NO_PART:
+    if dtype in (Dtype.BF16.value, Dtype.FP16.value):
         return ""
     return _FLOAT32 if dtype == Dtype.FP32.value else dtype
 
 
 def parse_name(name: str) -> NameParts | None:
-    """Return the parts as written, spaces in the block part or not; None for a name of another
-    kind."""
+    """Return the parts as written, spaces in the block part or not; None for another name."""
     match = _NAME.fullmatch(name)
     if match is None:
         return None
-    block = (match["block_n"], match["block_k"])
     return NameParts(
         experts=int(match["experts"]),
         intermediate=int(match["intermediate"]),
         device_name=match["device"],
         dtype=match["dtype"] or "",
-        block_shape=(int(block[0]), int(block[1])) if match["block_n"] else None,
+        block_shape=(int(match["block_n"]), int(match["block_k"])) if match["block_n"] else None,
         per_channel_quant=match["per_channel"] == "True",
         down=match["down"] is not None,
     )

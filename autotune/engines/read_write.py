@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from autotune.engines import atomic
+from autotune.engines.base import Engine
 from autotune.engines.entries import as_tokens, config_of, dump_body, faults, load_body
-from autotune.engines.protocol import Engine
 from autotune.errors import EngineFileError
 from autotune.spec.config import Config
 from autotune.spec.device import Device
@@ -29,8 +29,6 @@ class WrittenFile:
     path: Path
     written: tuple[int, ...]
     """Token counts of this call."""
-    kept: tuple[int, ...]
-    """Token counts that were there before and are as they were."""
     notes: tuple[str, ...]
     """Sentences that a user should read; empty when there is nothing to know."""
 
@@ -70,9 +68,8 @@ def write_configs(
                 name = _backup(path)
                 notes.append(f"{path.name} had parts that are no configs; it is kept as {name}")
             atomic.write_text(path, dump_body(_merged(body, existing.entries)))
-            _prove(engine, path, configs, (problem, device, down))
-    kept = tuple(sorted(existing.entries))
-    return WrittenFile(path, tuple(sorted(configs)), kept, tuple(notes))
+            _prove(engine, path, configs, problem, device, down=down)
+    return WrittenFile(path, tuple(sorted(configs)), tuple(notes))
 
 
 def read_configs(path: Path) -> dict[int, Config]:
@@ -101,8 +98,7 @@ def read_configs(path: Path) -> dict[int, Config]:
 
 
 def _is_down(engine: Engine, path: Path, problem: Problem, device: Device) -> bool:
-    """Return whether ``path`` is the down file. Raises EngineFileError for a path that is never
-    read."""
+    """Return whether ``path`` is the down file. Raises EngineFileError if it is never read."""
     parts = engine.parse_name(path.name)
     down = parts is not None and parts.down
     try:
@@ -176,10 +172,12 @@ def _prove(
     engine: Engine,
     path: Path,
     configs: Mapping[int, Config],
-    wanted: tuple[Problem, Device, bool],
+    problem: Problem,
+    device: Device,
+    *,
+    down: bool,
 ) -> None:
     """Raises EngineFileError unless the engine's lookup gives every config back from ``path``."""
-    problem, device, down = wanted
     folder = engine.folder_of(path) or path.parent
     expected = engine.parse(engine.body(configs, problem, device))
     for tokens, config in expected.items():

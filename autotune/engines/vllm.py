@@ -8,28 +8,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from autotune.engines.base import Engine, Found
 from autotune.engines.entries import CONFIG_KEYS, SPLIT_K, USE_TMA
 from autotune.engines.legality import scale_block, why_not_shared
-from autotune.engines.lookup import (
-    entries_by_tokens,
-    find_in,
-    installed_folder,
-    parsed,
-    refuse_illegal,
-)
-from autotune.engines.names import NameParts, checked_device, dtype_part, parse_name
-from autotune.engines.protocol import Found
+from autotune.engines.names import VERSION_KEY, NameParts, checked_device, dtype_part
 from autotune.spec.config import Config
 from autotune.spec.device import Device
 from autotune.spec.problem import Dtype, Problem
 
-_VERSION = "triton_version"
-_SHIPPED = ("model_executor/layers/fused_moe/configs",)
 _INTEGER_WEIGHTS = (Dtype.INT4_W4A16, Dtype.INT8_W8A16)
 
 
-class VLLM:
-    """Implements Engine.
+class VLLM(Engine):
+    """vLLM's flat folder of files, each of which serves both GEMMs.
 
     On ROCm vLLM names the device by its id; that is the same as Device.name for those that torch
     calls "AMD Instinct MI300X" or "AMD Instinct MI325X". Where torch says something longer
@@ -42,55 +33,36 @@ class VLLM:
     fuses_shared_experts = False
     has_down_file = False
     keys = (CONFIG_KEYS - {USE_TMA}) | {SPLIT_K}
-    header = frozenset({_VERSION})
+    header = frozenset({VERSION_KEY})
+    shipped = ("model_executor/layers/fused_moe/configs",)
 
-    def constants(self, problem: Problem) -> Mapping[str, int]:
-        """See ``Engine``: the kernel for grouped integer weights takes SPLIT_K without a
-        default."""
+    def constants(self, problem: Problem) -> dict[str, int]:
+        """The kernel for grouped integer weights takes SPLIT_K without a default."""
         grouped = problem.dtype is Dtype.INT4_W4A16 or problem.block_shape is not None
         return {SPLIT_K: 1} if problem.dtype in _INTEGER_WEIGHTS and grouped else {}
 
-    def device_name(self, device: Device) -> str:
-        return _spelled_device(device.name)
-
-    def parse_name(self, name: str) -> NameParts | None:
-        return parse_name(name)
+    def device_name(self, name: str) -> str:
+        """Runs of spaces and slashes become ``_``; the whole H200 family shares one name."""
+        spelled = checked_device(re.sub(r"[\s/]+", "_", name))
+        return "NVIDIA_H200" if "H200" in spelled.split("_") else spelled
 
     def spell(self, parts: NameParts) -> str:
         """Nothing for int8_w8a8, which reads the bf16 file, nor for per-channel scales."""
         if parts.down:
             raise ValueError("vLLM has no file for the down GEMM: one file serves both")
         dtype = "" if parts.dtype == Dtype.INT8_W8A8.value else dtype_part(parts.dtype)
-        spelled = replace(
-            parts,
-            device_name=_spelled_device(parts.device_name),
-            dtype=dtype,
-            per_channel_quant=False,
-        )
+        device = self.device_name(parts.device_name)
+        spelled = replace(parts, device_name=device, dtype=dtype, per_channel_quant=False)
         return spelled.text(block_separator=",")
-
-    def file_name(self, problem: Problem, device: Device, *, down: bool = False) -> str:
-        return self.spell(NameParts.of(problem, device, down=down))
-
-    def path(
-        self, output_dir: Path, problem: Problem, device: Device, *, down: bool = False
-    ) -> Path:
-        return self.env_folder(output_dir) / self.file_name(problem, device, down=down)
-
-    def env_folder(self, output_dir: Path) -> Path:
-        return output_dir / self.name
 
     def folder_of(self, path: Path) -> Path | None:
         return path.absolute().parent
-
-    def installed_config_folder(self) -> Path | None:
-        return installed_folder(self.name, _SHIPPED)
 
     def lookup(
         self, folder: Path, problem: Problem, device: Device, tokens: int, *, down: bool = False
     ) -> Found | None:
         path = folder / self.file_name(problem, device, down=down)
-        found = find_in(path, tokens, self.keys, ignored=self.header) if path.exists() else None
+        found = self.find_in(path, tokens) if path.exists() else None
         return found and replace(found, config=self.launched(problem, found.config))
 
     def default_config(self, problem: Problem, device: Device) -> Config:
@@ -121,25 +93,7 @@ class VLLM:
     def body(
         self, configs: Mapping[int, Config], problem: Problem, device: Device
     ) -> dict[str, Any]:
-        refuse_illegal(configs, problem, device, self.why_illegal)
-        more = dict(self.constants(problem))
-        entries = {str(m): _without_tma(configs[m]).as_keys() | more for m in sorted(configs)}
-        return {_VERSION: device.triton_version, **entries}
-
-    def parse(self, body: Mapping[str, Any]) -> dict[int, Config]:
-        entries = entries_by_tokens(body, ignored=self.header)
-        return {tokens: parsed(tokens, entry, self.keys) for tokens, entry in entries.items()}
-
-
-def _spelled_device(name: str) -> str:
-    """Spell a device: runs of spaces and slashes become ``_``; the whole H200 family shares one
-    name."""
-    spelled = checked_device(re.sub(r"[\s/]+", "_", name))
-    return "NVIDIA_H200" if "H200" in spelled.split("_") else spelled
-
-
-def _without_tma(config: Config) -> Config:
-    return replace(config, use_tma=None)
+        return {VERSION_KEY: device.triton_version, **super().body(configs, problem, device)}
 
 
 def _default_of_blocks(tokens: int, block: tuple[int, int]) -> Config:

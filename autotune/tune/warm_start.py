@@ -14,8 +14,8 @@ from functools import cache
 from pathlib import Path
 
 from autotune.engines import ENGINES, Engine
+from autotune.engines.base import entries_by_tokens
 from autotune.engines.entries import config_of, load_body, nearest
-from autotune.engines.lookup import entries_by_tokens
 from autotune.engines.names import NameParts
 from autotune.errors import EngineFileError
 from autotune.spec.config import AnyConfig, Config

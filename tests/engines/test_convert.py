@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from autotune.engines import ENGINES, check_file
-from autotune.engines.convert import Conversion, ConvertOptions, convert_file
+from autotune.engines.convert import Conversion, convert_file
 from autotune.errors import EngineFileError
 
 ENTRY = {
@@ -33,8 +33,7 @@ def _write(folder: Path, name: str, *entries: dict[str, Any], **header: str) -> 
 
 def _convert(path: Path, source: str, output: Path, **options: Any) -> Conversion:
     target = {"vllm": "sglang", "sglang": "vllm"}[source]
-    wanted = ConvertOptions(**options)
-    done = convert_file(path, ENGINES[source], ENGINES[target], output, wanted)
+    done = convert_file(path, ENGINES[source], ENGINES[target], output, **options)
     assert check_file(done.path, ENGINES[target]).ok
     return done
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from engine_cases import BLOCK_FP8, H200, LARGE, MI300X, SMALL, make_device, make_problem
 
-from autotune.engines.legality import scale_block, why_no_tma, why_not_shared
+from autotune.engines.legality import scale_block, why_not_shared
 from autotune.spec.config import Config
 from autotune.spec.device import Device
 from autotune.spec.problem import Dtype, Problem
@@ -58,8 +58,3 @@ def test_a_scale_block_has_two_sides() -> None:
     assert scale_block(BLOCK_FP8) == (128, 128)
     assert scale_block(BF16) is None
     assert scale_block(make_problem(Dtype.INT4_W4A16, block_shape=(0, 128))) is None
-
-
-def test_tma_is_for_sm90() -> None:
-    assert why_no_tma(BF16, H200) is None
-    assert "SM90" in str(why_no_tma(BF16, make_device(arch=89)))

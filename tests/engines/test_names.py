@@ -92,17 +92,17 @@ def test_vllm_has_no_down_file() -> None:
 )
 def test_device_spellings(name: str, sglang: str, vllm: str) -> None:
     device = make_device(name)
-    assert SGLANG.device_name(device) == sglang
-    assert VLLM.device_name(device) == vllm
+    assert SGLANG.device_name(device.name) == sglang
+    assert VLLM.device_name(device.name) == vllm
 
 
 def test_vllm_replaces_slashes() -> None:
     device = make_device("AMD Radeon RX 7900 XT / XTX")
-    assert VLLM.device_name(device) == "AMD_Radeon_RX_7900_XT_XTX"
+    assert VLLM.device_name(device.name) == "AMD_Radeon_RX_7900_XT_XTX"
 
 
 def test_amd_devices_keep_their_name() -> None:
-    assert SGLANG.device_name(MI300X) == VLLM.device_name(MI300X) == "AMD_Instinct_MI300X"
+    assert SGLANG.device_name(MI300X.name) == VLLM.device_name(MI300X.name) == "AMD_Instinct_MI300X"
 
 
 BAD_NAMES = [

@@ -44,7 +44,7 @@ def entries(path: Path) -> dict[str, object]:
 
 def test_a_new_file_is_what_the_engines_write(engine: Engine, path: Path) -> None:
     written = write_configs(engine, path, {64: LARGE, 1: SMALL}, PROBLEM, H200)
-    assert (written.path, written.written, written.kept, written.notes) == (path, (1, 64), (), ())
+    assert (written.path, written.written, written.notes) == (path, (1, 64), ())
     body = engine.body({1: SMALL, 64: LARGE}, PROBLEM, H200)
     assert path.read_text() == json.dumps(body, indent=4) + "\n"
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]
@@ -53,7 +53,7 @@ def test_a_new_file_is_what_the_engines_write(engine: Engine, path: Path) -> Non
 def test_other_tokens_stay_and_the_same_are_replaced(engine: Engine, path: Path) -> None:
     write_configs(engine, path, {2: SMALL, 512: SMALL}, PROBLEM, H200)
     written = write_configs(engine, path, {16: LARGE, 512: LARGE}, PROBLEM, H200)
-    assert (written.written, written.kept, written.notes) == ((16, 512), (2,), ())
+    assert (written.written, written.notes) == ((16, 512), ())
     assert list(entries(path)) == ["2", "16", "512"]
     assert read_configs(path) == {2: SMALL, 16: LARGE, 512: LARGE}
 
@@ -64,7 +64,6 @@ def test_entries_of_other_tools_stay_verbatim(engine: Engine, path: Path) -> Non
     written = write_configs(engine, path, {1: LARGE}, PROBLEM, H200)
     assert entries(path)["8"] == theirs
     assert list(entries(path)) == ["0", "1", "4", "8"]
-    assert written.kept == (0, 4, 8)
     assert [note for note in written.notes if "8 tokens" in note and "is missing" in note]
 
 
@@ -86,10 +85,9 @@ def test_an_unreadable_file_is_kept_as_a_backup(engine: Engine, path: Path, text
 
 def test_keys_that_are_no_token_counts_go_to_the_backup(engine: Engine, path: Path) -> None:
     place(path, {"comment": "mine", "4": SMALL.as_keys(), "8": None})
-    written = write_configs(engine, path, {1: LARGE}, PROBLEM, H200)
+    write_configs(engine, path, {1: LARGE}, PROBLEM, H200)
     assert read_configs(path) == {1: LARGE, 4: SMALL}
     assert json.loads(path.with_name(path.name + ".bak").read_text())["comment"] == "mine"
-    assert written.kept == (4,)
 
 
 def test_vllm_notes_entries_tuned_with_another_triton(tmp_path: Path) -> None:

@@ -1,0 +1,191 @@
+"""The seam to a serving engine: what it calls its files, what it reads, what it defaults to."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, ClassVar
+
+from autotune.engines import names
+from autotune.engines.entries import CONFIG_KEYS, as_tokens, config_of, load_body, nearest
+from autotune.engines.names import NameParts
+from autotune.errors import EngineFileError
+from autotune.spec.config import Config
+from autotune.spec.device import Device
+from autotune.spec.problem import Problem
+
+DEFAULT_TOKENS = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 256, 512, 1024, 1536, 2048, 3072, 4096)
+"""Token counts that both engines' own tuners write."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The config that an engine would launch, and where it read it."""
+
+    config: Config
+    path: Path
+    key: int
+    """The file's token count that is nearest to the one asked for."""
+    is_fallback: bool = False
+    """Read from the folder of another Triton version than the device's."""
+
+
+class Engine(ABC):
+    """One serving engine's rules about launch configs. Knows files, never imports the engine.
+
+    A problem and a device have one file (SGLang: a second one for the down GEMM). The tuner asks
+    for the baselines with ``default_config`` and ``lookup``, keeps to what ``why_illegal`` allows,
+    and hands the winners to ``engines.read_write.write_configs``, which uses ``path`` and ``body``.
+    ``problem.tokens`` matters to ``default_config`` alone.
+    """
+
+    name: ClassVar[str]
+    """The name in ``--engine`` and in ``ENGINES``; the package's, too."""
+    title: ClassVar[str]
+    """The name as people write it."""
+    env_variable: ClassVar[str]
+    """The environment variable that makes the engine read our folder."""
+    fuses_shared_experts: ClassVar[bool]
+    """Whether it serves a shared expert as one more routed expert, if the model allows."""
+    has_down_file: ClassVar[bool]
+    """Whether the down GEMM may have configs of its own, in a second file."""
+    keys: ClassVar[frozenset[str]]
+    """Keys that an entry may have: any other one breaks the launch."""
+    header: ClassVar[frozenset[str]] = frozenset()
+    """Keys beside the token counts that a file may have; stripped on load."""
+    shipped: ClassVar[tuple[str, ...]]
+    """Folders of config files inside the installed package; the first that exists is read."""
+
+    def constants(self, problem: Problem) -> dict[str, int]:
+        """Keys that every entry of this problem needs beside a Config's, with their one value."""
+        return {}
+
+    def unwritten(self, problem: Problem, device: Device) -> Collection[str]:
+        """Keys of a Config that entries of this problem never have."""
+        return CONFIG_KEYS - self.keys
+
+    @abstractmethod
+    def device_name(self, name: str) -> str:
+        """Return the engine's spelling. Raises EngineFileError for what no file name can hold."""
+
+    def parse_name(self, name: str) -> NameParts | None:
+        """Return the parts of a file name, with the true intermediate size; None for no such."""
+        return names.parse_name(name)
+
+    @abstractmethod
+    def spell(self, parts: NameParts) -> str:
+        """Return the file name that the engine looks for; the inverse of ``parse_name``.
+
+        Raises ValueError for parts that the engine has no file for.
+        """
+
+    def file_name(self, problem: Problem, device: Device, *, down: bool = False) -> str:
+        """``spell`` of the problem's parts."""
+        return self.spell(NameParts.of(problem, device, down=down))
+
+    def path(
+        self, output_dir: Path, problem: Problem, device: Device, *, down: bool = False
+    ) -> Path:
+        """Return the problem's file under ``output_dir``; never outside it."""
+        return self.env_folder(output_dir) / self.file_name(problem, device, down=down)
+
+    def env_folder(self, output_dir: Path) -> Path:
+        """Return the value that ``env_variable`` must have for files at ``path(output_dir, …)``."""
+        return output_dir / self.name
+
+    @abstractmethod
+    def folder_of(self, path: Path) -> Path | None:
+        """Return the value that ``env_variable`` must have for this file; None where none does."""
+
+    def installed_config_folder(self) -> Path | None:
+        """Return the folder of the shipped configs, for ``lookup``; None if not installed.
+
+        It is found without importing the engine.
+        """
+        try:
+            spec = find_spec(self.name)
+        except ValueError:  # a module that was put into sys.modules without a spec
+            return None
+        roots = spec.submodule_search_locations if spec else None
+        folders = (Path(root) / folder for root in roots or () for folder in self.shipped)
+        return next((folder for folder in folders if folder.is_dir()), None)
+
+    @abstractmethod
+    def lookup(
+        self, folder: Path, problem: Problem, device: Device, tokens: int, *, down: bool = False
+    ) -> Found | None:
+        """Return what the engine would use for ``tokens`` with ``env_variable`` set to ``folder``.
+
+        None where it falls back to ``default_config``. Raises EngineFileError for a file or an
+        entry that the engine would fail on.
+        """
+
+    def find_in(self, path: Path, tokens: int) -> Found | None:
+        """Return the entry of ``path`` nearest to ``tokens``; None for a file without entries."""
+        body = load_body(path)
+        try:
+            entries = entries_by_tokens(body, self.header)
+            if not entries:
+                return None
+            key = nearest(entries, tokens)
+            return Found(self._parsed(key, entries[key]), path, key)
+        except EngineFileError as error:
+            raise EngineFileError(f"{path}: {error}") from error
+
+    @abstractmethod
+    def default_config(self, problem: Problem, device: Device) -> Config:
+        """Return the heuristic for ``problem.tokens`` where no file is found."""
+
+    @abstractmethod
+    def why_illegal(self, problem: Problem, device: Device, config: Config) -> str | None:
+        """Say why this config must not be written; None where the engine runs it as it stands."""
+
+    def launched(self, problem: Problem, config: Config) -> Config:
+        """Return what runs when a file says ``config``: an engine may clamp."""
+        return config
+
+    def body(
+        self, configs: Mapping[int, Config], problem: Problem, device: Device
+    ) -> dict[str, Any]:
+        """Return a file's JSON object, tokens ascending. Raises EngineFileError if illegal."""
+        for tokens, config in configs.items():
+            if reason := self.why_illegal(problem, device, config):
+                raise EngineFileError(
+                    f"the config for {tokens} tokens ({config}) is illegal: {reason}"
+                )
+        more, unwritten = self.constants(problem), self.unwritten(problem, device)
+        return {
+            str(m): {k: v for k, v in configs[m].as_keys().items() if k not in unwritten} | more
+            for m in sorted(configs)
+        }
+
+    def parse(self, body: Mapping[str, Any]) -> dict[int, Config]:
+        """Return the inverse of ``body``, in the file's order, or raise EngineFileError."""
+        entries = entries_by_tokens(body, self.header)
+        return {tokens: self._parsed(tokens, entry) for tokens, entry in entries.items()}
+
+    def _parsed(self, tokens: int, entry: object) -> Config:
+        try:
+            return config_of(entry, self.keys)
+        except ValueError as error:
+            raise EngineFileError(
+                f"the entry for {tokens} tokens cannot be launched: {error}"
+            ) from error
+
+
+def entries_by_tokens(body: Mapping[str, Any], ignored: Collection[str] = ()) -> dict[int, Any]:
+    """Entries under integer keys, in the file's order. Raises EngineFileError for another key."""
+    entries: dict[int, Any] = {}
+    for key, entry in body.items():
+        if key in ignored:
+            continue
+        tokens = as_tokens(key)
+        if tokens is None:
+            raise EngineFileError(
+                f"the key {key!r} is not a token count, and the engine fails on it. Remove it"
+            )
+        entries[tokens] = entry
+    return entries
