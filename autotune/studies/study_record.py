@@ -18,7 +18,7 @@ from autotune.studies.key import StudyKey
 from autotune.studies.lifecycle import StudyEnd
 from autotune.studies.selection.finalists import Finalist, as_json, from_json
 from autotune.studies.selection.robust import Robust
-from autotune.studies.storage.handles import study_id_of
+from autotune.studies.storage.transactions import study_id_of
 from autotune.studies.trial_record import SPEEDUP, TrialRecord, measured
 
 LAYOUT = 1

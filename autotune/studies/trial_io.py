@@ -12,8 +12,8 @@ from optuna.trial import FrozenTrial, TrialState
 from autotune.spec.config import AnyConfig, config_from_keys
 from autotune.studies.outcome import TrialResult
 from autotune.studies.space import SearchSpace
-from autotune.studies.storage.handles import storage_of, transactions_of, trial_id_of
-from autotune.studies.storage.transactions import Asked, TrialEnd
+from autotune.studies.storage.protocol import Asked, TrialEnd
+from autotune.studies.storage.transactions import storage_of, transactions_of, trial_id_of
 from autotune.studies.trial_record import SOURCE, distributions, ending, taken_configs
 
 

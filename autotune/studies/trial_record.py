@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 from autotune.spec.config import DOWN, UP, AnyConfig, Config, ConfigPair, config_from_keys
 from autotune.studies.outcome import Outcome, TrialResult
 from autotune.studies.space import SearchSpace
-from autotune.studies.storage.transactions import Asked, TrialEnd
+from autotune.studies.storage.protocol import Asked, TrialEnd
 
 OUTCOME = "outcome"
 """An ``Outcome``; missing while a trial is in work, and after an interruption."""

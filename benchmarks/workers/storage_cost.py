@@ -37,8 +37,8 @@ from autotune.studies.outcome import Outcome, TrialResult
 from autotune.studies.search.history import siblings
 from autotune.studies.search.samplers import make_sampler
 from autotune.studies.space import Space, moe_space
-from autotune.studies.storage.handles import transactions_of
 from autotune.studies.storage.open import open_storage
+from autotune.studies.storage.transactions import transactions_of
 from autotune.studies.study_record import StoredStudy, open_study, stored_studies
 from autotune.studies.trial_record import distributions, ending
 
@@ -157,7 +157,9 @@ def _fill(study: Study, space: Space, count: int) -> None:
     configs = space.configs[:: len(space.configs) // count][:count]
     transactions = transactions_of(study)
     params = [config.as_keys() for config in configs]
-    asked = transactions.begin(study, distributions(space), params, "benchmark")
+    asked = transactions.begin(
+        study, distributions(space), params, "benchmark", lambda tickets: [True] * len(tickets)
+    )
     transactions.finish([ending(each, _result(each.number), 1000.0) for each in asked])
 
 

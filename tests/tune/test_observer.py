@@ -17,7 +17,7 @@ from autotune.studies.search.samplers import SAMPLERS
 from autotune.studies.selection.finalists import Finalist
 from autotune.studies.space import Space
 from autotune.studies.storage.open import open_storage
-from autotune.studies.storage.transactions import Asked
+from autotune.studies.storage.protocol import Asked
 from autotune.studies.study_record import SearchTerms, open_study
 from autotune.studies.trial_io import ask, enqueue, tell
 from autotune.studies.trial_record import record_of

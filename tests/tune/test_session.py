@@ -17,9 +17,9 @@ from autotune.report.terminal.run_display import PlainDisplay
 from autotune.settings import ModelSettings, RunSettings
 from autotune.studies.coordination.leases import Lease
 from autotune.studies.lifecycle import EndReason, StudyEnd
-from autotune.studies.storage.handles import transactions_of
 from autotune.studies.storage.open import open_storage
-from autotune.studies.storage.transactions import TrialEnd
+from autotune.studies.storage.protocol import TrialEnd
+from autotune.studies.storage.transactions import transactions_of
 from autotune.studies.study_record import StoredStudy, stored_studies
 from autotune.studies.trial_record import MEASURED
 from autotune.tune.jobs import files_dir
@@ -191,6 +191,7 @@ def test_a_storage_in_use_is_joined(settings: Make, database: str) -> None:
             study.trials[0].distributions,
             [dict(study.trials[0].params) | {"num_stages": 4, "num_warps": 8}],
             other.worker,
+            lambda _: [True],
         )
         end = TrialEnd(theirs.trial_id, TrialState.FAIL)
         stopped = Timer(6.0, lambda: transactions.finish([end]))

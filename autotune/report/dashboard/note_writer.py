@@ -21,8 +21,8 @@ from autotune.report.dashboard.notes import NotedStudy, note
 from autotune.spec.device import Device
 from autotune.studies.outcome import TrialResult
 from autotune.studies.search.history import Known, StudyHistory
-from autotune.studies.storage.handles import storage_of, study_id_of
 from autotune.studies.storage.retry import STORAGE_ERRORS
+from autotune.studies.storage.transactions import storage_of, study_id_of
 from autotune.studies.study_record import attributes_of, stored_studies, write_best, write_machine
 from autotune.studies.trial_record import fastest_first
 from autotune.tune.observer import RunObserver

@@ -21,8 +21,8 @@ from autotune.studies.coordination.leases import Census
 from autotune.studies.coordination.study_view import StudyView
 from autotune.studies.search.batch_sampler import BatchSampler
 from autotune.studies.space import SearchSpace
-from autotune.studies.storage.handles import transactions_of, trial_id_of
-from autotune.studies.storage.transactions import WORKER, Asked, Ticket
+from autotune.studies.storage.protocol import WORKER, Asked, Ticket
+from autotune.studies.storage.transactions import transactions_of, trial_id_of
 from autotune.studies.trial_record import SOURCE, asked_config, config_of, distributions
 
 _TRIES = 3

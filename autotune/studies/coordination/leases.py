@@ -25,9 +25,9 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage
 from optuna.trial import TrialState, create_trial
 
-from autotune.studies.storage.handles import study_id_of, trial_id_of
+from autotune.studies.storage.protocol import WORKER
 from autotune.studies.storage.retry import TRANSIENT_ERRORS, retry_storage
-from autotune.studies.storage.transactions import WORKER
+from autotune.studies.storage.transactions import study_id_of, trial_id_of
 
 LEASES = "autotune workers"
 """Name of the bookkeeping study."""

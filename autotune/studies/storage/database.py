@@ -23,8 +23,19 @@ from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, TrialState
 
 from autotune.errors import MissingStorageError, StorageError
-from autotune.studies.storage.schema import Age, Schema, creating, schema_of, version_of
-from autotune.studies.storage.tables import ATTR, PARAM, STEP, SYSTEM, TRIAL, VALUE
+from autotune.studies.storage.schema import (
+    ATTR,
+    PARAM,
+    STEP,
+    SYSTEM,
+    TRIAL,
+    VALUE,
+    Age,
+    Schema,
+    creating,
+    schema_of,
+    version_of,
+)
 from autotune.studies.storage.url import (
     DatabaseAddress,
     ServerAddress,

@@ -13,7 +13,6 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from autotune.errors import StorageError
 from autotune.intervals import POLL_S
-from autotune.studies.storage.transactions import (
+from autotune.studies.storage.protocol import (
     FIXED,
     WORKER,
     Asked,
@@ -35,11 +34,10 @@ from autotune.studies.storage.transactions import (
     Stand,
     Tally,
     TrialEnd,
-    all_stand,
+    TrialTransactions,
     asked_of,
     queued_trial,
     running_trials,
-    standing_ones,
 )
 from autotune.studies.trial_record import config_of
 
@@ -121,12 +119,13 @@ def _first_bad_line(path: Path) -> int:
     return 0
 
 
-@dataclass(frozen=True, slots=True)
-class JournalTransactions:
-    """``TrialTransactions`` of any storage of Optuna's, by its public methods alone."""
+class JournalTransactions(TrialTransactions):
+    """Transactions in any storage of Optuna's, by its public methods alone."""
 
-    storage: BaseStorage
-    signs_at_once: bool = False
+    signs_at_once = False
+
+    def __init__(self, storage: BaseStorage) -> None:
+        self.storage = storage
 
     def begin(
         self,
@@ -134,54 +133,33 @@ class JournalTransactions:
         distributions: Distributions,
         params: Sequence[Params],
         worker: str,
-        stand: Stand = all_stand,
+        stand: Stand,
     ) -> list[Asked]:
-        """See ``TrialTransactions``."""
         templates = running_trials(distributions, params, worker)
         ids = [self.storage.create_new_trial(study._study_id, trial) for trial in templates]
         number_of = self.storage.get_trial_number_from_id
         asked = [asked_of(p, i, number_of(i)) for p, i in zip(params, ids, strict=True)]
-        return self._standing(study, asked, stand)
-
-    def take(
-        self,
-        study: Study,
-        queued: Sequence[FrozenTrial],
-        distributions: Distributions,
-        worker: str,
-        stand: Stand = all_stand,
-    ) -> list[Asked]:
-        """See ``TrialTransactions``."""
-        asked = [
-            asked_of(trial.system_attrs[FIXED], trial._trial_id, trial.number)
-            for trial in queued
-            if self._take(trial, distributions, worker)
-        ]
-        return self._standing(study, asked, stand)
+        return self._standing(study, asked, stand) if asked else []
 
     def queue(self, study: Study, choose: Callable[[], Sequence[tuple[Params, Params]]]) -> None:
-        """See ``TrialTransactions``."""
         for params, attrs in choose():
             self.storage.create_new_trial(study._study_id, queued_trial(params, attrs))
 
     def finish(self, ends: Collection[TrialEnd]) -> set[int]:
-        """See ``TrialTransactions``."""
         return {end.trial_id for end in ends if self._finish(end)}
 
     def give_back(
         self, study: Study, trial: FrozenTrial, user_attrs: Mapping[str, Any] | None
     ) -> bool:
-        """See ``TrialTransactions``."""
         is_ours = self._finish(TrialEnd(trial._trial_id, TrialState.FAIL))
         if is_ours and user_attrs is not None:
             self.queue(study, lambda: [(trial.params, user_attrs)])
         return is_ours
 
     def tallies(self, studies: Collection[Study]) -> list[Tally]:
-        """See ``TrialTransactions``."""
         return [_tally(study.get_trials(deepcopy=False)) for study in studies]
 
-    def _take(self, trial: FrozenTrial, distributions: Distributions, worker: str) -> bool:
+    def _start(self, trial: FrozenTrial, distributions: Distributions, worker: str) -> bool:
         trial_id, params = trial._trial_id, trial.system_attrs[FIXED]
         try:
             if not self.storage.set_trial_state_values(trial_id, TrialState.RUNNING):
@@ -195,9 +173,8 @@ class JournalTransactions:
         return True
 
     def _standing(self, study: Study, asked: Sequence[Asked], stand: Stand) -> list[Asked]:
-        if asked and stand is not all_stand:
-            _wait_for_half_made(study, max(each.number for each in asked))
-        return standing_ones(self, asked, stand)
+        _wait_for_half_made(study, max(each.number for each in asked))
+        return super()._standing(study, asked, stand)
 
     def _finish(self, end: TrialEnd) -> bool:
         try:

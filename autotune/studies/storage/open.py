@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import optuna
 import sqlalchemy
@@ -13,7 +15,6 @@ from optuna.storages import BaseStorage, RDBStorage
 
 from autotune.errors import StorageError
 from autotune.studies.storage.database import engine_kwargs, missing, open_database
-from autotune.studies.storage.filesystems import network_disk
 from autotune.studies.storage.journal import open_journal
 from autotune.studies.storage.retry import STORAGE_ERRORS, error_words
 from autotune.studies.storage.schema import Schema, schema_of
@@ -29,6 +30,18 @@ from autotune.studies.storage.url import (
 
 TRIED = "5.0"
 """The version of Optuna with whose tables and private names this folder was tried."""
+
+_NETWORK = re.compile(
+    "9p|afs|beegfs|ceph|cifs|dfs|efs|fhgfs|glusterfs|gpfs|lustre|ncpfs|nfs[34]?|orangefs|pvfs2|"
+    "smb[23]|smbfs|vboxsf|vmhgfs|wekafs|"
+    "fuse[.](ceph|ceph-fuse|dxfuse|gcsfuse|glusterfs|goofys|gvfsd-fuse|juicefs|mountpoint-s3|"
+    "rclone|s3fs|sshfs|vmhgfs-fuse)"
+)
+"""File systems whose locks between machines, or at all, are not SQLite's, and whose shared memory
+(SQLite's WAL index) is not that of another machine: https://sqlite.org/wal.html, "Overview". Other
+ones of FUSE (``fuseblk``, ``fuse.mergerfs``) are local."""
+_MOUNTS = Path("/proc/self/mountinfo")
+_ESCAPE = re.compile(r"\\([0-7]{3})")
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -143,3 +156,28 @@ def explained(address: StorageAddress) -> Iterator[None]:
             f"{address.public} cannot be opened: {words}. Is it a storage, not damaged, and may "
             "you use it? Try 'autotune storage check', or another --storage"
         ) from None
+
+
+def network_disk(path: Path, mounts: Path = _MOUNTS) -> str | None:
+    """Return the file system's type if it is one of a network; None for local and unknown ones.
+
+    ``mounts`` has the format of ``/proc/self/mountinfo`` (proc_pid_mountinfo(5)).
+    """
+    try:
+        text = mounts.read_text(encoding="utf-8", errors="surrogateescape")
+    except OSError:
+        return None
+    kinds = dict(_mounted(text))  # of two mounts at one place the later one is on top
+    absolute = path.resolve()
+    kind = next((kinds[p] for p in (absolute, *absolute.parents) if p in kinds), "")
+    return kind if _NETWORK.fullmatch(kind) else None
+
+
+def _mounted(text: str) -> Iterator[tuple[Path, str]]:
+    """Yield mount point and type of every line; lines of another form are passed over."""
+    for line in text.splitlines():
+        left, dash, right = line.partition(" - ")
+        fields, kinds = left.split(), right.split()
+        if dash and len(fields) > 4 and kinds:
+            point = _ESCAPE.sub(lambda match: chr(int(match[1], 8)), fields[4])
+            yield Path(point), kinds[0]

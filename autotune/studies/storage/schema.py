@@ -9,14 +9,25 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 from optuna.storages import _rdb
-from optuna.storages._rdb.models import SCHEMA_VERSION
+from optuna.storages._rdb import models
 
 from autotune.errors import StorageError
 from autotune.intervals import POLL_S
 from autotune.studies.storage.url import DatabaseAddress, SqliteAddress
+
+STUDY: Any = models.StudyModel.__table__
+STUDY_ATTR: Any = models.StudyUserAttributeModel.__table__
+TRIAL: Any = models.TrialModel.__table__
+VALUE: Any = models.TrialValueModel.__table__
+PARAM: Any = models.TrialParamModel.__table__
+ATTR: Any = models.TrialUserAttributeModel.__table__
+SYSTEM: Any = models.TrialSystemAttributeModel.__table__
+STEP: Any = models.TrialIntermediateValueModel.__table__
+"""Optuna's private tables that are read and written here; their columns are its schema's."""
 
 _PATIENCE_S = 60.0
 _LOCK_KEY = 0x6175746F74756E65
@@ -43,7 +54,7 @@ def schema_of(engine: sa.Engine) -> Schema:
         if "version_info" not in tables:
             return Schema.MISSING
         version = _first(connection, "SELECT schema_version FROM {}", "version_info")
-    return Schema.MISSING if version in (None, SCHEMA_VERSION) else Schema.ANCIENT
+    return Schema.MISSING if version in (None, models.SCHEMA_VERSION) else Schema.ANCIENT
 
 
 class Age(enum.Enum):

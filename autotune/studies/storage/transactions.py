@@ -1,77 +1,96 @@
-"""The moments of a trial's life that a storage must keep whole: queued, begun, ended, given back.
+"""A trial's moments in a database: each in one transaction, through Optuna's own tables.
 
-Two classes write them: ``RdbTransactions`` in Optuna's tables, one transaction each, and
-``JournalTransactions`` by plain calls of Optuna's storages. ``handles.transactions_of`` chooses.
+Optuna commits each parameter and each attribute on its own. Here everything that belongs together
+is written at once, so that no reader sees a half of it and a kill leaves none;
+``benchmarks/workers`` prints what that saves.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+import json
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from math import inf
+from typing import Any
 
-from optuna.distributions import BaseDistribution
+import sqlalchemy as sa
+from optuna.distributions import BaseDistribution, distribution_to_json
+from optuna.storages import BaseStorage, RDBStorage
+from optuna.storages._rdb import models
 from optuna.study import Study
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.study._frozen import FrozenStudy
+from optuna.trial import FrozenTrial, Trial, TrialState
 
-from autotune.spec.config import AnyConfig, config_from_keys
+from autotune.spec.config import config_from_keys
+from autotune.studies.storage.journal import JournalTransactions
+from autotune.studies.storage.protocol import (
+    FIXED,
+    WORKER,
+    Asked,
+    Distributions,
+    Params,
+    Stand,
+    Tally,
+    TrialEnd,
+    TrialTransactions,
+    asked_of,
+    queued_trial,
+    running_trials,
+)
+from autotune.studies.storage.schema import ATTR, PARAM, STEP, STUDY, SYSTEM, TRIAL, VALUE
 
-WORKER = "worker"
-"""User attribute of a trial: the worker that has it in work. See ``coordination.leases``."""
-FIXED = "fixed_params"
-"""Optuna's system attribute of a queued trial: the parameters that it will be asked for."""
-
-Params = Mapping[str, Any]
-Distributions = Mapping[str, BaseDistribution]
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """A trial in work: its id in the storage, its number in the study, and its config."""
-
-    trial_id: int
-    number: int
-    config: AnyConfig
-
-
-@dataclass(frozen=True, slots=True)
-class TrialEnd:
-    """The state, value and new user attributes that a trial ends with."""
-
-    trial_id: int
-    state: TrialState
-    value: float | None = None
-    user_attrs: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Tally:
-    """The number of a study's trials in each state."""
-
-    measured: int
-    waiting: int
-    running: int
-    workers: frozenset[str]
-    """Workers that have the running ones; "" for a trial that names none."""
+_LOCK = (
+    sa.select(STUDY.c.study_id).where(STUDY.c.study_id == sa.bindparam("study")).with_for_update()
+)
+_INSERT = sa.insert(TRIAL)
+_BEFORE = sa.select(sa.func.count()).where(
+    TRIAL.c.study_id == sa.bindparam("study"), TRIAL.c.trial_id < sa.bindparam("trial")
+)
+_NUMBER = (
+    sa.update(TRIAL)
+    .where(TRIAL.c.trial_id == sa.bindparam("trial"))
+    .values(number=sa.bindparam("its_number"))
+)
+_MOVE = sa.update(TRIAL).where(
+    TRIAL.c.trial_id == sa.bindparam("trial"), TRIAL.c.state == sa.bindparam("old")
+)
+_START = _MOVE.values(state=sa.bindparam("new"), datetime_start=sa.bindparam("now"))
+_END = _MOVE.values(state=sa.bindparam("new"), datetime_complete=sa.bindparam("now"))
+"""Statements are made once: to compose one takes as long as to execute it."""
 
 
-Ticket = tuple[AnyConfig, float]
-"""A config and the number of its trial; infinite for a trial that is not created yet."""
-Stand = Callable[[Sequence[Ticket]], Sequence[bool]]
-"""Reads the study and decides which trials may stand. A trial counts those with lower numbers."""
+def storage_of(study: Study) -> BaseStorage:
+    """Return the storage that a study lies in."""
+    return study._storage
 
 
-def all_stand(tickets: Sequence[Ticket]) -> list[bool]:
-    """Let every trial stand, for a worker that is alone with its study."""
-    return [True] * len(tickets)
+def study_id_of(study: Study | FrozenStudy) -> int:
+    """Return the study's id in its storage."""
+    return study._study_id
 
 
-class TrialTransactions(Protocol):
-    """A writer of trials into a storage that workers share."""
+def trial_id_of(trial: FrozenTrial | Trial) -> int:
+    """Return the trial's id in its storage; its ``number`` counts within the study."""
+    return trial._trial_id
 
-    @property
-    def signs_at_once(self) -> bool:
-        """True if every running trial of ours names its worker from the first moment."""
+
+def transactions_of(study: Study) -> TrialTransactions:
+    """Return the writer into the study's storage: by SQL into a database, else by plain calls."""
+    storage = study._storage
+    database = getattr(storage, "_backend", storage)  # Optuna puts a cache before a database
+    if isinstance(database, RDBStorage):
+        return RdbTransactions(database)
+    return JournalTransactions(storage)
+
+
+class RdbTransactions(TrialTransactions):
+    """Transactions in a SQLite file or a database on a server."""
+
+    signs_at_once = True
+
+    def __init__(self, database: RDBStorage) -> None:
+        self.database = database
 
     def begin(
         self,
@@ -79,78 +98,177 @@ class TrialTransactions(Protocol):
         distributions: Distributions,
         params: Sequence[Params],
         worker: str,
-        stand: Stand = all_stand,
+        stand: Stand,
     ) -> list[Asked]:
-        """Create running trials, and return those that ``stand``. Readers see none without its
-        parameters.
-
-        The distributions are not held against those of earlier trials, as Optuna does for each
-        parameter: they are constant for a study.
-        """
-
-    def take(
-        self,
-        study: Study,
-        queued: Sequence[FrozenTrial],
-        distributions: Distributions,
-        worker: str,
-        stand: Stand = all_stand,
-    ) -> list[Asked]:
-        """Begin queued trials, and return those that nobody else took and that ``stand``."""
+        """Nobody creates a trial of the study between what ``stand`` reads and this: what does not
+        stand never becomes a trial."""
+        with self._alone(study) as connection:
+            stays = stand([(config_from_keys(each), inf) for each in params])
+            chosen = [each for each, it_stays in zip(params, stays, strict=True) if it_stays]
+            places = _insert(
+                connection, study._study_id, running_trials(distributions, chosen, worker)
+            )
+        return [asked_of(each, *place) for each, place in zip(chosen, places, strict=True)]
 
     def queue(self, study: Study, choose: Callable[[], Sequence[tuple[Params, Params]]]) -> None:
-        """Queue trials with the parameters and user attributes that ``choose`` returns."""
+        """Nobody creates a trial of the study between what ``choose`` reads and this."""
+        with self._alone(study) as connection:
+            _insert(connection, study._study_id, [queued_trial(*each) for each in choose()])
 
     def finish(self, ends: Collection[TrialEnd]) -> set[int]:
-        """End running trials of any study in the storage. Return the ids of those that ended now:
-        others had been ended by somebody else, and stay as they are."""
+        if not ends:
+            return set()
+        with self.database.engine.begin() as connection:
+            ended = [
+                end
+                for end in ends
+                if _move(connection, end.trial_id, TrialState.RUNNING, end.state)
+            ]
+            _insert_ends(connection, ended)
+        return {end.trial_id for end in ended}
 
     def give_back(
         self, study: Study, trial: FrozenTrial, user_attrs: Mapping[str, Any] | None
     ) -> bool:
-        """Fail a running trial without an outcome and, unless ``user_attrs`` is None, queue its
-        parameters anew with these. False if somebody else has ended it: only one queues it."""
+        with self._alone(study) as connection:
+            if not _move(connection, trial._trial_id, TrialState.RUNNING, TrialState.FAIL):
+                return False
+            if user_attrs is not None:
+                _insert(connection, study._study_id, [queued_trial(trial.params, user_attrs)])
+        return True
 
     def tallies(self, studies: Collection[Study]) -> list[Tally]:
-        """Count the trials of each study."""
+        """Two queries, however many trials there are."""
+        ids = [study._study_id for study in studies]
+        state = sa.select(TRIAL.c.study_id, TRIAL.c.state, sa.func.count())
+        state = state.where(TRIAL.c.study_id.in_(ids)).group_by(TRIAL.c.study_id, TRIAL.c.state)
+        of_worker = sa.and_(ATTR.c.trial_id == TRIAL.c.trial_id, ATTR.c.key == WORKER)
+        worker = sa.select(TRIAL.c.study_id, ATTR.c.value_json).distinct()
+        worker = worker.outerjoin(ATTR, of_worker)
+        worker = worker.where(TRIAL.c.study_id.in_(ids), TRIAL.c.state == TrialState.RUNNING)
+        with self.database.engine.connect() as connection:
+            counts = {(row[0], row[1]): row[2] for row in connection.execute(state)}
+            at_work: dict[int, set[str]] = {}
+            for study_id, text in connection.execute(worker):
+                at_work.setdefault(study_id, set()).add(json.loads(text) if text else "")
+        return [
+            Tally(
+                measured=counts.get((each, TrialState.COMPLETE), 0)
+                + counts.get((each, TrialState.PRUNED), 0),
+                waiting=counts.get((each, TrialState.WAITING), 0),
+                running=counts.get((each, TrialState.RUNNING), 0),
+                workers=frozenset(at_work.get(each, ())),
+            )
+            for each in ids
+        ]
+
+    def _start(self, trial: FrozenTrial, distributions: Distributions, worker: str) -> bool:
+        params, trial_id = trial.system_attrs[FIXED], trial._trial_id
+        with self.database.engine.begin() as connection:
+            if not _move(connection, trial_id, TrialState.WAITING, TrialState.RUNNING):
+                return False
+            _write(connection, PARAM, _param_rows(trial_id, params, distributions))
+            _write(connection, ATTR, _attr_rows(trial_id, {WORKER: worker}))
+        return True
+
+    @contextmanager
+    def _alone(self, study: Study) -> Iterator[sa.Connection]:
+        """Open a transaction in which nobody else creates a trial of the study. Others may read,
+        and those that are on a server may write: the study's row is locked, as Optuna does when it
+        creates one, and in SQLite the database."""
+        with self.database.engine.begin() as connection:
+            if connection.dialect.name == "sqlite":
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+            else:
+                connection.execute(_LOCK, {"study": study._study_id}).all()
+            yield connection
 
 
-def running_trials(
-    distributions: Distributions, params: Sequence[Params], worker: str
-) -> list[FrozenTrial]:
-    """Return templates of running trials, signed by their worker."""
+def _now() -> datetime:
+    return datetime.now(timezone.utc).replace(tzinfo=None)  # as Optuna's tables have it
+
+
+def _insert(
+    connection: sa.Connection, study_id: int, templates: Sequence[FrozenTrial]
+) -> list[tuple[int, int]]:
+    """Return each new trial's id and number. A number is the count of the trials before it, so
+    only one at a time may create trials of a study: see ``_alone``."""
+    if not templates:
+        return []
+    ids = [_insert_trial(connection, study_id, template) for template in templates]
+    count = connection.execute(_BEFORE, {"study": study_id, "trial": ids[0]}).scalar_one()
+    places = [(trial_id, count + i) for i, trial_id in enumerate(ids)]
+    connection.execute(_NUMBER, [{"trial": i, "its_number": number} for i, number in places])
+    rows: dict[Any, list[dict[str, Any]]] = {PARAM: [], ATTR: [], SYSTEM: []}
+    for trial_id, trial in zip(ids, templates, strict=True):
+        rows[PARAM] += _param_rows(trial_id, trial.params, trial.distributions)
+        rows[ATTR] += _attr_rows(trial_id, trial.user_attrs)
+        rows[SYSTEM] += _attr_rows(trial_id, trial.system_attrs)
+    for table, values in rows.items():
+        _write(connection, table, values)
+    return places
+
+
+def _insert_trial(connection: sa.Connection, study_id: int, template: FrozenTrial) -> int:
+    is_running = template.state == TrialState.RUNNING
+    row = {
+        "study_id": study_id,
+        "state": template.state,
+        "datetime_start": _now() if is_running else None,
+    }
+    return int(connection.execute(_INSERT, row).inserted_primary_key[0])  # type: ignore[index]
+
+
+def _move(connection: sa.Connection, trial_id: int, old: TrialState, new: TrialState) -> bool:
+    """Move a trial from one state to another; False if it is no longer in the first."""
+    given = {"trial": trial_id, "old": old, "new": new, "now": _now()}
+    return connection.execute(_END if new.is_finished() else _START, given).rowcount == 1
+
+
+def _insert_ends(connection: sa.Connection, ends: Sequence[TrialEnd]) -> None:
+    valued = [end for end in ends if end.value is not None]
+    finite = models.TrialValueModel.TrialValueType.FINITE
+    finite_step = models.TrialIntermediateValueModel.TrialIntermediateValueType.FINITE
+    attrs = [row for end in ends for row in _attr_rows(end.trial_id, end.user_attrs)]
+    values = [
+        {"trial_id": e.trial_id, "objective": 0, "value": e.value, "value_type": finite}
+        for e in valued
+    ]
+    steps = [
+        {
+            "trial_id": end.trial_id,
+            "step": 0,
+            "intermediate_value": end.value,
+            "intermediate_value_type": finite_step,
+        }
+        for end in valued
+        if end.state == TrialState.PRUNED
+    ]
+    for table, rows in ((ATTR, attrs), (VALUE, values), (STEP, steps)):
+        _write(connection, table, rows)
+
+
+def _write(connection: sa.Connection, table: Any, rows: Sequence[dict[str, Any]]) -> None:
+    if rows:
+        connection.execute(sa.insert(table), rows)
+
+
+def _param_rows(
+    trial_id: int, params: Params, distributions: Mapping[str, BaseDistribution]
+) -> list[dict[str, Any]]:
     return [
-        create_trial(
-            state=TrialState.RUNNING,
-            params=dict(each),
-            distributions=dict(distributions),
-            user_attrs={WORKER: worker},
-        )
-        for each in params
+        {
+            "trial_id": trial_id,
+            "param_name": name,
+            "param_value": distribution.to_internal_repr(params[name]),
+            "distribution_json": distribution_to_json(distribution),
+        }
+        for name, distribution in distributions.items()
     ]
 
 
-def queued_trial(params: Params, user_attrs: Mapping[str, Any]) -> FrozenTrial:
-    """Return the template of a queued trial."""
-    return create_trial(
-        state=TrialState.WAITING,
-        system_attrs={FIXED: dict(params)},
-        user_attrs=dict(user_attrs),
-    )
-
-
-def standing_ones(
-    transactions: TrialTransactions, asked: Sequence[Asked], stand: Stand
-) -> list[Asked]:
-    """Give up the trials that do not stand, and return the others."""
-    if not asked:
-        return []
-    stays = stand([(each.config, each.number) for each in asked])
-    given_up = [each for each, it_stays in zip(asked, stays, strict=True) if not it_stays]
-    transactions.finish([TrialEnd(each.trial_id, TrialState.FAIL) for each in given_up])
-    return [each for each, it_stays in zip(asked, stays, strict=True) if it_stays]
-
-
-def asked_of(params: Params, trial_id: int, number: int) -> Asked:
-    """Return the trial in work that stands for these parameters."""
-    return Asked(trial_id, number, config_from_keys(params))
+def _attr_rows(trial_id: int, attrs: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [
+        {"trial_id": trial_id, "key": key, "value_json": json.dumps(value)}
+        for key, value in attrs.items()
+    ]

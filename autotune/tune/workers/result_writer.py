@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from optuna.study import Study
 
 from autotune.errors import StorageError
-from autotune.studies.storage.handles import transactions_of
+from autotune.studies.storage.protocol import TrialEnd
 from autotune.studies.storage.retry import retry_storage
-from autotune.studies.storage.transactions import TrialEnd
+from autotune.studies.storage.transactions import transactions_of
 
 
 @dataclass(frozen=True, slots=True)

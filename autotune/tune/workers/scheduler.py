@@ -17,8 +17,8 @@ from autotune.spec.problem import weights_key
 from autotune.studies.coordination.claims import sweep
 from autotune.studies.coordination.leases import Census, Lease
 from autotune.studies.lifecycle import Finished, Searching
-from autotune.studies.storage.handles import transactions_of
-from autotune.studies.storage.transactions import Tally
+from autotune.studies.storage.protocol import Tally
+from autotune.studies.storage.transactions import transactions_of
 from autotune.tune.tuning_study import TuningStudy
 
 _SWEEP_S = 5.0

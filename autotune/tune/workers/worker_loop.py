@@ -24,8 +24,8 @@ from autotune.studies.coordination.claims import claim
 from autotune.studies.coordination.leases import Census, Lease
 from autotune.studies.outcome import Outcome, TrialResult, failed_compile
 from autotune.studies.search.batch_sampler import BatchSampler
+from autotune.studies.storage.protocol import Asked
 from autotune.studies.storage.retry import TRANSIENT_ERRORS, retry_storage
-from autotune.studies.storage.transactions import Asked
 from autotune.studies.trial_io import abandon
 from autotune.studies.trial_record import ending, record_of
 from autotune.tune.compile_service.client import CompileClient

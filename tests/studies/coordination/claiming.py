@@ -18,9 +18,9 @@ from autotune.studies.coordination.claims import claim
 from autotune.studies.coordination.study_view import StudyView
 from autotune.studies.search.unseen_sampler import UnseenSampler
 from autotune.studies.space import Space
-from autotune.studies.storage.handles import transactions_of
 from autotune.studies.storage.open import open_storage
-from autotune.studies.storage.transactions import TrialEnd
+from autotune.studies.storage.protocol import TrialEnd
+from autotune.studies.storage.transactions import transactions_of
 
 
 def space_of(size: int) -> Space:

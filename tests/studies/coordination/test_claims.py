@@ -22,9 +22,9 @@ from autotune.studies.coordination.claims import claim, sweep
 from autotune.studies.coordination.leases import Census, Lease
 from autotune.studies.coordination.study_view import StudyView
 from autotune.studies.search.samplers import SAMPLERS
-from autotune.studies.storage.handles import transactions_of
 from autotune.studies.storage.open import close_storage, open_storage
-from autotune.studies.storage.transactions import Asked, TrialEnd
+from autotune.studies.storage.protocol import Asked, TrialEnd
+from autotune.studies.storage.transactions import transactions_of
 from autotune.studies.trial_io import enqueue
 from autotune.studies.trial_record import config_of, distributions, measured
 
@@ -60,7 +60,9 @@ def _claim(study: Study, *, count: int = 1, goal: int = 6, worker: str = ME) -> 
 
 
 def _begin(study: Study, params: dict[str, Any]) -> Asked:
-    [asked] = transactions_of(study).begin(study, distributions(SPACE), [params], YOU)
+    [asked] = transactions_of(study).begin(
+        study, distributions(SPACE), [params], YOU, lambda _: [True]
+    )
     return asked
 
 

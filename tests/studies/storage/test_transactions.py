@@ -17,10 +17,14 @@ from optuna.trial import FrozenTrial, TrialState
 from storages import KINDS, fresh_storage  # type: ignore[import-not-found]
 
 from autotune.spec.config import Config
-from autotune.studies.storage.handles import storage_of, transactions_of, trial_id_of
 from autotune.studies.storage.open import close_storage, open_storage
-from autotune.studies.storage.rdb_transactions import RdbTransactions
-from autotune.studies.storage.transactions import Asked, Ticket, TrialEnd
+from autotune.studies.storage.protocol import Asked, Ticket, TrialEnd
+from autotune.studies.storage.transactions import (
+    RdbTransactions,
+    storage_of,
+    transactions_of,
+    trial_id_of,
+)
 
 CONFIGS = [Config(32, 64, 64, 1, 4, 2), Config(16, 64, 64, 1, 4, 2), Config(16, 64, 64, 8, 4, 2)]
 PARAMS = [config.as_keys() for config in CONFIGS]
@@ -46,15 +50,20 @@ def _study(storage: BaseStorage) -> Study:
     return optuna.create_study(storage=storage, study_name="study")
 
 
+def _all(tickets: Sequence[Ticket]) -> list[bool]:
+    """Let every trial stand."""
+    return [True] * len(tickets)
+
+
 def _ours(study: Study) -> list[FrozenTrial]:
     """A trial of each fate, by this module."""
     study.enqueue_trial(PARAMS[0], user_attrs={"source": "x"})
     write = transactions_of(study)
     [first] = study.get_trials()
     asked = [Asked(trial_id_of(first), 0, CONFIGS[0])]
-    assert write.take(study, [first], CHOICES, "me") == asked
-    assert write.take(study, [first], CHOICES, "you") == []
-    asked += write.begin(study, CHOICES, [*PARAMS[:2], PARAMS[0]], "me")
+    assert write.take(study, [first], CHOICES, "me", _all) == asked
+    assert write.take(study, [first], CHOICES, "you", _all) == []
+    asked += write.begin(study, CHOICES, [*PARAMS[:2], PARAMS[0]], "me", _all)
     ids = [trial_id_of(trial) for trial in study.get_trials()]
     assert asked == [Asked(ids[i], i, CONFIGS[c]) for i, c in enumerate((0, 0, 1, 0))]
     ends = [
@@ -113,7 +122,7 @@ def test_it_reads_as_if_optuna_had_written_it(study: Study) -> None:
 
 def test_times_are_local_as_optunas_are(study: Study) -> None:
     write = transactions_of(study)
-    [asked_of_us] = write.begin(study, CHOICES, PARAMS[:1], "me")
+    [asked_of_us] = write.begin(study, CHOICES, PARAMS[:1], "me", _all)
     write.finish([TrialEnd(asked_of_us.trial_id, TrialState.COMPLETE, 1.0)])
     asked = study.ask()
     study.tell(asked, 1.0)
@@ -127,7 +136,7 @@ def test_times_are_local_as_optunas_are(study: Study) -> None:
 
 def test_only_one_gets_a_queued_trial_or_gives_a_lost_one_back(study: Study) -> None:
     again = optuna.load_study(study_name="study", storage=storage_of(study))
-    [asked] = transactions_of(study).begin(study, CHOICES, PARAMS[:1], "me")
+    [asked] = transactions_of(study).begin(study, CHOICES, PARAMS[:1], "me", _all)
     lost = study.get_trials()[asked.number]
     given = [
         transactions_of(each).give_back(each, lost, {"source": "interrupted"})
@@ -139,9 +148,9 @@ def test_only_one_gets_a_queued_trial_or_gives_a_lost_one_back(study: Study) -> 
 
 def test_tallies_count_every_state(study: Study) -> None:
     _ours(study)
+    transactions_of(study).begin(study, CHOICES, PARAMS[:2], "me", _all)
+    transactions_of(study).begin(study, CHOICES, PARAMS[:1], "you", _all)
     study.ask()
-    transactions_of(study).begin(study, CHOICES, PARAMS[:2], "me")
-    transactions_of(study).begin(study, CHOICES, PARAMS[:1], "you")
     empty = optuna.create_study(storage=storage_of(study), study_name="empty")
     [tally, nothing] = transactions_of(study).tallies([study, empty])
     assert (tally.measured, tally.waiting, tally.running) == (2, 0, 4)
@@ -181,6 +190,6 @@ def test_a_database_commits_once_for_each_moment(tmp_path: Path) -> None:
     assert isinstance(write, RdbTransactions)
     commits: list[object] = []
     sqlalchemy.event.listen(write.database.engine, "commit", commits.append)
-    asked = write.begin(study, CHOICES, PARAMS, "me")
+    asked = write.begin(study, CHOICES, PARAMS, "me", _all)
     write.finish([TrialEnd(a.trial_id, TrialState.COMPLETE, 1.0, ATTRS) for a in asked])
     assert len(commits) == 2

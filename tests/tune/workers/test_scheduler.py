@@ -23,7 +23,7 @@ from autotune.studies.lifecycle import EndReason, StudyEnd
 from autotune.studies.outcome import Outcome, TrialResult
 from autotune.studies.space import Space
 from autotune.studies.storage.open import open_storage
-from autotune.studies.storage.transactions import Asked
+from autotune.studies.storage.protocol import Asked
 from autotune.studies.study_record import SearchTerms, attributes_of, open_study
 from autotune.studies.trial_io import tell
 from autotune.studies.trial_record import measured, taken_configs
