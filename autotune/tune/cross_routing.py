@@ -23,7 +23,7 @@ from autotune.studies.storage.retry import retry_storage
 from autotune.studies.study_record import StudyAttributes, attributes_of, write_crossings
 from autotune.tune.finals import Leaving
 from autotune.tune.processes.child import Child
-from autotune.tune.processes.remote_measurer import measure_interleaved_in
+from autotune.tune.processes.dispatch import measure_interleaved_in
 from autotune.tune.tuning_study import TuningStudy
 
 _log = logging.getLogger(__name__)

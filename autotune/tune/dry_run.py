@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import closing
 from functools import partial
 from statistics import median
 from typing import Any
 
+from autotune.backends.protocol import Measurer
 from autotune.backends.selectors import open_measurer
 from autotune.errors import StorageError
 from autotune.settings import RunSettings
@@ -16,20 +18,20 @@ from autotune.studies.study_record import StoredStudy, stored_studies
 from autotune.studies.trial_record import OUTCOME
 from autotune.tune.jobs import jobs_of, model_shape
 from autotune.tune.processes.child import Child
-from autotune.tune.processes.remote_measurer import RemoteMeasurer
 
 
 def plan_rows(settings: RunSettings, storage_url: str) -> dict[str, Any]:
     """``studies``: one row each; ``summary``: one sentence. Measures and writes nothing."""
     shape = model_shape(settings.model)
     known = {study.name: study for study in _stored(storage_url)}
-    child = Child(partial(open_measurer, settings.device, settings.measurer_options))
-    measurer = RemoteMeasurer(child)
-    try:
-        rows = []
+    rows = []
+    with closing(
+        Child(partial(open_measurer, settings.device, settings.measurer_options))
+    ) as child:
+        device = child.call(Measurer.device)
         for job in jobs_of(shape, settings.model, settings.engines, settings.kernel):
-            space = measurer.space(job.problem)
-            key = StudyKey(job.problem, measurer.device, space.fingerprint)
+            space = child.call(Measurer.space, job.problem)
+            key = StudyKey(job.problem, device, space.fingerprint)
             stored = known.get(key.study_name)
             done = len(stored.measured) if stored else 0
             rows.append(
@@ -41,8 +43,6 @@ def plan_rows(settings: RunSettings, storage_url: str) -> dict[str, Any]:
                     "to_measure": max(0, min(settings.trials, len(space)) - done),
                 }
             )
-    finally:
-        child.close()
     return {"studies": rows, "summary": _summary(rows, settings.jobs, known.values())}
 
 

@@ -16,7 +16,7 @@ from autotune.studies.storage.retry import retry_storage
 from autotune.studies.study_record import attributes_of, write_finalists
 from autotune.tune.jobs import may_write
 from autotune.tune.processes.child import Child
-from autotune.tune.processes.remote_measurer import measure_interleaved_in
+from autotune.tune.processes.dispatch import measure_interleaved_in
 from autotune.tune.tuning_study import TuningStudy
 
 _log = logging.getLogger(__name__)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from autotune.backends.protocol import Measurer
 from autotune.backends.selectors import open_measurer
 from autotune.engines import read_configs
 from autotune.engines.entries import nearest
@@ -23,7 +24,7 @@ from autotune.tune.comparison.config_files import FileConfig, FilesAtSize, side_
 from autotune.tune.finals import MAX_ROUNDS
 from autotune.tune.jobs import Incumbent, Job, Origin, jobs_of_kernel, model_shape
 from autotune.tune.processes.child import Child
-from autotune.tune.processes.remote_measurer import RemoteMeasurer, measure_in
+from autotune.tune.processes.dispatch import measure_in
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,7 @@ def bench(
     tables = {str(path): _table(path) for path in files}
     jobs = _jobs(settings)
     with _opened(settings) as child:
-        device = RemoteMeasurer(child).device
+        device = child.call(Measurer.device)
         times = [
             BenchTime(job.problem.tokens, source, config, _measure(child, job, config, settings))
             for job in jobs
@@ -58,7 +59,7 @@ def bench_files(settings: RunSettings, files: Sequence[Path]) -> tuple[Device, l
     tables = {path: _table(path) for path in files}
     jobs = _jobs(settings)
     with _opened(settings) as child:
-        device = RemoteMeasurer(child).device
+        device = child.call(Measurer.device)
         rounds = MAX_ROUNDS if device.kind is DeviceKind.CUDA else 1
         sizes = [
             side_by_side(
@@ -122,7 +123,7 @@ def _table(path: Path) -> dict[int, Config]:
 
 
 def _measure(child: Child, job: Job, config: AnyConfig, settings: RunSettings) -> TrialResult:
-    why = RemoteMeasurer(child).space(job.problem).why_not(config)
+    why = child.call(Measurer.space, job.problem).why_not(config)
     if why is not None:
         return TrialResult(Outcome.INFEASIBLE, reason=why)
     return measure_in(child, settings.run_timeout_s, job.problem, config)

@@ -26,8 +26,7 @@ from autotune.studies.outcome import Outcome, TrialResult
 from autotune.tune.comparison.variants import ConfigSources, Variant, variants_of
 from autotune.tune.jobs import jobs_of, model_shape
 from autotune.tune.processes.child import Call, Child, Closable
-from autotune.tune.processes.dispatch import answer_to
-from autotune.tune.processes.remote_measurer import result_of
+from autotune.tune.processes.dispatch import answer_to, result_of
 
 _log = logging.getLogger(__name__)
 

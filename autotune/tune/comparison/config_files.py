@@ -13,7 +13,7 @@ from autotune.studies.selection.finalists import EVEN, Finalist, is_settled
 from autotune.studies.selection.paired_ratio import Ratio, ratio
 from autotune.tune.finals import MIN_ROUNDS, add_round
 from autotune.tune.processes.child import Child
-from autotune.tune.processes.remote_measurer import measure_interleaved_in
+from autotune.tune.processes.dispatch import measure_interleaved_in
 
 
 class FileVerdict(str, Enum):

@@ -1,4 +1,7 @@
-"""Calls on child processes: a time limit for each, and a dead or hung child costs one call."""
+"""Calls on child processes: a time limit for each, and a dead or hung child costs one call.
+
+A dead child is a result of the config that it measured.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,11 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any, Generic, TypeVar
 
+from autotune.backends.protocol import Measurer
 from autotune.intervals import LULL_S
+from autotune.spec.config import AnyConfig
+from autotune.spec.problem import Problem
+from autotune.studies.outcome import Outcome, TrialResult
 from autotune.tune.processes.child import Call, Child, ChildFault
 
 _log = logging.getLogger(__name__)
@@ -183,3 +190,42 @@ def answer_to(child: Child, call: Call[Value], timeout_s: float) -> Value | Chil
     longer is started afresh. Raises the AutotuneError of the call."""
     [answer] = answers([child], iter([(None, call)]), timeout_s=timeout_s)
     return answer.value
+
+
+def result_of(
+    answer: TrialResult | ChildFault, timed_out: Outcome = Outcome.RUN_TIMEOUT
+) -> TrialResult:
+    """Return what a child has measured, or the result of a child that died, failed, or took too
+    long, whose outcome is ``timed_out``."""
+    if isinstance(answer, TrialResult):
+        return answer
+    return TrialResult(timed_out if answer.is_timeout else Outcome.CRASHED, reason=answer.reason)
+
+
+def measure_in(child: Child, timeout_s: float, problem: Problem, config: AnyConfig) -> TrialResult:
+    """Measure a config in the child. Where that dies, fails or takes too long, that is the outcome,
+    and the child is started afresh."""
+    return result_of(answer_to(child, Call.of(Measurer.measure, problem, config), timeout_s))
+
+
+def measure_interleaved_in(
+    child: Child,
+    timeout_s: float,
+    problem: Problem,
+    configs: Sequence[AnyConfig],
+    *,
+    is_over: Callable[[], bool] = lambda: False,
+) -> list[TrialResult]:
+    """Measure configs interleaved in the child. Where it dies, fails, or takes longer than
+    ``timeout_s``, each config is measured by itself, with as much time: which one is to blame then
+    shows. What is left when ``is_over`` says so counts as crashed."""
+    call = Call.of(Measurer.measure_interleaved, problem, tuple(configs))
+    answer = answer_to(child, call, timeout_s)
+    if not isinstance(answer, ChildFault):
+        return list(answer)
+    return [
+        TrialResult(Outcome.CRASHED, reason="interrupted")
+        if is_over()
+        else measure_in(child, timeout_s, problem, config)
+        for config in configs
+    ]

@@ -35,8 +35,7 @@ from autotune.studies.search.pruning import HOPELESS, Stop
 from autotune.studies.space import SearchSpace
 from autotune.tune.jobs import Job, jobs_of_kernel, model_shape
 from autotune.tune.processes.child import Call, Child, ChildFault, Closable
-from autotune.tune.processes.dispatch import Answer, Item, Value, answers
-from autotune.tune.processes.remote_measurer import RemoteMeasurer, result_of
+from autotune.tune.processes.dispatch import Answer, Item, Value, answers, result_of
 from autotune.tune.processes.signals import Interrupt
 from autotune.tune.recording.recording_log import RecordingLog
 
@@ -112,9 +111,11 @@ def record(settings: RecordSettings, display: RecordDisplay) -> RecordReport:
         interrupt = stack.enter_context(Interrupt())
         opened = partial(open_measurer, settings.device, settings.measurer_options)
         measuring = _children(stack, opened, settings.jobs)
-        measurer = RemoteMeasurer(measuring[0])
-        device = measurer.device
-        studies = [_study(measurer, job, settings) for job in jobs]
+        device = measuring[0].call(Measurer.device)
+        studies = [
+            _study(job, device, measuring[0].call(Measurer.space, job.problem), settings)
+            for job in jobs
+        ]
         logbook = RecordingLog(settings.output or default_path(device, studies[0].key.problem))
         stack.callback(logbook.close)
         logbook.check_device(device)
@@ -157,15 +158,13 @@ def default_path(device: Device, problem: Problem) -> Path:
     return Path(f"{kind}moe_{name}_{sizes}_{problem.dtype.value}{kernel}.npz")
 
 
-def _study(measurer: Measurer, job: Job, settings: RecordSettings) -> RecordedStudy:
+def _study(job: Job, device: Device, space: SearchSpace, settings: RecordSettings) -> RecordedStudy:
     """The engines' defaults, then the space in a random order, as far as ``--limit`` goes."""
-    space: SearchSpace = measurer.space(job.problem)
-    device = measurer.device
     defaults = (
         completed_as_asked(job.problem, device, engine.default_config(job.problem, device))
         for engine in job.engines
     )
-    among = _like(settings.like, job.problem, measurer) if settings.like else space.configs
+    among = _like(settings.like, job.problem, device, space) if settings.like else space.configs
     order = random.Random(settings.seed).sample(among, len(among))
     configs = dict.fromkeys(config for config in defaults if config in space)
     configs |= dict.fromkeys(order[: settings.limit])
@@ -173,9 +172,8 @@ def _study(measurer: Measurer, job: Job, settings: RecordSettings) -> RecordedSt
     return RecordedStudy(key, tuple(configs), len(space.configs))
 
 
-def _like(path: Path, problem: Problem, measurer: Measurer) -> Sequence[AnyConfig]:
+def _like(path: Path, problem: Problem, device: Device, space: SearchSpace) -> Sequence[AnyConfig]:
     """Raises UsageError where the space has none of the file's configs."""
-    space, device = measurer.space(problem), measurer.device
     given = recorded_configs(path)
     found = dict.fromkeys(completed_as_asked(problem, device, pair_of(c).up) for c in given)
     known = [config for config in found if config in space]

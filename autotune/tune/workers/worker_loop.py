@@ -30,8 +30,7 @@ from autotune.studies.trial_io import abandon
 from autotune.studies.trial_record import ending, record_of
 from autotune.tune.compile_service.client import CompileClient
 from autotune.tune.processes.child import Call, Child, ChildFault
-from autotune.tune.processes.dispatch import CallQueue, Retries
-from autotune.tune.processes.remote_measurer import result_of
+from autotune.tune.processes.dispatch import CallQueue, Retries, result_of
 from autotune.tune.tuning_study import TuningStudy
 from autotune.tune.workers.protocol import StudyFinished, TrialFinished, TrialStarted, WorkerTime
 from autotune.tune.workers.result_writer import PendingWrite, ResultWriter

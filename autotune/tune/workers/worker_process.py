@@ -14,6 +14,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from autotune.backends.compile_cache import FILE_NAME, CompileCache
+from autotune.backends.protocol import Measurer
 from autotune.backends.selectors import open_measurer
 from autotune.errors import AutotuneError
 from autotune.settings import RunSettings
@@ -28,7 +29,6 @@ from autotune.tune.finals import measure_finalists
 from autotune.tune.open_studies import join_studies
 from autotune.tune.processes.child import Child
 from autotune.tune.processes.killable import KillableProcess, ProcessHandle
-from autotune.tune.processes.remote_measurer import RemoteMeasurer
 from autotune.tune.tuning_study import TuningStudy
 from autotune.tune.workers.protocol import (
     DescribeSpaces,
@@ -175,12 +175,12 @@ class _WorkerProcess:
         # while the device opens: eight workers that do this and nothing else wait for a core
         self._storage = retry_storage(lambda: open_storage(spec.storage, create=False))
         stack.callback(self._storage.remove_session)
-        self._measurer = RemoteMeasurer(self._child)
         self._studies: list[TuningStudy] = []
         self._settings: RunSettings | None = None
 
     def run(self) -> None:
-        self._parent_channel.send(WorkerReady(self._measurer.device))
+        self._device = self._child.call(Measurer.device)
+        self._parent_channel.send(WorkerReady(self._device))
         while (message := self._parent_channel.next()) is not None:
             if isinstance(message, DescribeSpaces):
                 self._describe(message)
@@ -190,9 +190,12 @@ class _WorkerProcess:
                 self._measure_finals(message.position)
 
     def _describe(self, message: DescribeSpaces) -> None:
-        spaces = [(problem, self._measurer.space(problem)) for problem in message.problems]
+        spaces = [
+            (problem, self._child.call(Measurer.space, problem)) for problem in message.problems
+        ]
         described = tuple(
-            (space, self._measurer.prior_us(problem, space.configs)) for problem, space in spaces
+            (space, self._child.call(Measurer.prior_us, problem, space.configs))
+            for problem, space in spaces
         )
         self._parent_channel.send(SpacesDescribed(described))
 
@@ -200,11 +203,11 @@ class _WorkerProcess:
         deadline = None if begin.seconds is None else time.monotonic() + begin.seconds
         self._settings = settings = begin.settings
         storage = self._storage
-        is_ahead = compiles_ahead(self._measurer.device, settings.provider)
+        is_ahead = compiles_ahead(self._device, settings.provider)
         compiled = None
         if is_ahead:
             path = self._spec.options.cache_dir / FILE_NAME
-            compiled = CompileCache(path, self._measurer.device.target)
+            compiled = CompileCache(path, self._device.target)
         self._studies = retry_storage(
             lambda: join_studies(
                 storage, begin.plans, settings, worker=self._spec.number, compiled=compiled

@@ -13,7 +13,7 @@ from autotune.spec.config import Config
 from autotune.spec.problem import Problem
 from autotune.studies.outcome import Outcome, TrialResult
 from autotune.tune.processes.child import Child
-from autotune.tune.processes.remote_measurer import RemoteMeasurer, measure_interleaved_in
+from autotune.tune.processes.dispatch import measure_interleaved_in
 
 PROBLEM = Problem(8, 2, 512, 256, 1)
 
@@ -44,9 +44,6 @@ def test_all_are_asked_for_at_once(child: Child) -> None:
     times = [result.measurement.geomean_us for result in results if result.measurement]
     assert [round(us / 105) for us in times] == [1, 1, 1]
     assert times[1] < times[2] < times[0]
-    assert (
-        RemoteMeasurer(child).measure_interleaved(PROBLEM, (_config(1),))[0].outcome is Outcome.OK
-    )
 
 
 def test_who_ends_the_child_bears_it_alone(child: Child) -> None:
