@@ -6,7 +6,6 @@ import logging
 import os
 import sys
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
 
 from rich.logging import RichHandler
 
@@ -14,9 +13,6 @@ from autotune.commands.output import Output
 from autotune.commands.registry import Command, make_parser
 from autotune.errors import AutotuneError, StorageError
 from autotune.exit_codes import ExitCode
-
-if TYPE_CHECKING:
-    pass
 
 _log = logging.getLogger(__name__)
 

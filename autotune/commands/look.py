@@ -1,4 +1,4 @@
-"""Looking at a storage once, or again and again while others write to it."""
+"""``status`` and ``best``: one look at a storage, or again and again while others write to it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NoReturn
 
 from rich.console import Group, RenderableType
@@ -14,18 +15,31 @@ from rich.live import Live
 from rich.text import Text
 
 from autotune.commands.output import Output
+from autotune.commands.registry import SharedCommand
 from autotune.commands.storage_flag import add_studies_flags
 from autotune.errors import UsageError
 from autotune.exit_codes import ExitCode
+from autotune.report.terminal.tables import result_row, results_table, status_row, status_table
 from autotune.studies.storage.open import reading
-from autotune.studies.storage.summaries import Source
+from autotune.studies.storage.summaries import Source, measured_studies, study_summaries
+from autotune.tune.stored_results import select, stored_results
 
 Look = tuple[dict[str, Any], RenderableType]
 """One look at a storage: as JSON, and for people."""
 
 
-def add_look_flags(parser: argparse.ArgumentParser) -> None:
-    """Add the flags of ``status`` and ``best``."""
+def _status(source: Source, model: str | None) -> Look:
+    rows = [status_row(study) for study in select(study_summaries(source), model)]
+    return {"studies": rows}, status_table(rows)
+
+
+def _best(source: Source, model: str | None) -> Look:
+    studies = select(measured_studies(source), model)
+    rows = [result_row(result) for study in studies for result in stored_results(study)]
+    return {"results": rows}, results_table(rows)
+
+
+def _add_flags(parser: argparse.ArgumentParser) -> None:
     add_studies_flags(parser)
     parser.add_argument(
         "--watch",
@@ -37,16 +51,18 @@ def add_look_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def watch(flags: argparse.Namespace, output: Output, look: Callable[[Source], Look]) -> int:
+def _watch(
+    look: Callable[[Source, str | None], Look], flags: argparse.Namespace, output: Output
+) -> int:
     """Print what ``look`` sees; with ``--watch`` until Ctrl-C, which is its ordinary end."""
     if flags.watch is not None and flags.watch <= 0:
         raise UsageError(f"--watch is {flags.watch} s; it must be above 0")
     with reading(flags.storage) as source:
         if flags.watch is None:
-            output.result(*look(source))
+            output.result(*look(source, flags.model))
             return ExitCode.DONE
         try:
-            _again(flags.watch, output, lambda: look(source))
+            _again(flags.watch, output, lambda: look(source, flags.model))
         except KeyboardInterrupt:
             return ExitCode.DONE
 
@@ -68,3 +84,7 @@ def _again(seconds: float, output: Output, look: Callable[[], Look]) -> NoReturn
             clock = Text(f" {time.strftime('%H:%M:%S')}, every {seconds:g} s; Ctrl-C ends it")
             live.update(Group(shown, clock), refresh=True)
             time.sleep(seconds)
+
+
+STATUS = SharedCommand(_add_flags, partial(_watch, _status))
+BEST = SharedCommand(_add_flags, partial(_watch, _best))

@@ -1,4 +1,4 @@
-"""Every command with its help in a line; its module has its name, ``storage_check`` for two words.
+"""Every command with its help in a line; most have a module of their name.
 
 A module is imported when its command is called for: ``status`` does not wait for what ``run``
 needs.
@@ -17,13 +17,21 @@ from autotune.commands.output import Output, add_output_flags
 
 
 class CommandModule(Protocol):
-    """A module of this package that holds one command."""
+    """The parts of a command: its module has them, or a ``SharedCommand``."""
 
-    def add_flags(self, parser: argparse.ArgumentParser) -> None:
+    def add_flags(self, parser: argparse.ArgumentParser, /) -> None:
         """Add the command's own flags."""
 
-    def run(self, flags: argparse.Namespace, output: Output) -> int:
+    def run(self, flags: argparse.Namespace, output: Output, /) -> int:
         """Do the work; return the exit code."""
+
+
+@dataclass(frozen=True, slots=True)
+class SharedCommand:
+    """A command that shares its module with others. Implements CommandModule."""
+
+    add_flags: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace, Output], int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,25 +40,24 @@ class Command:
 
     name: str
     help: str
-
-    @property
-    def module(self) -> str:
-        """The name of its module in this package."""
-        return self.name.replace(" ", "_").replace("-", "_")
+    place: str = ""
+    """Module and name of a ``SharedCommand``."""
 
     def load(self) -> CommandModule:
-        """Import and return the command's module."""
-        return cast(CommandModule, importlib.import_module(f"autotune.commands.{self.module}"))
+        """Import the command's module; return what has its parts."""
+        module, _, shared = (self.place or self.name.replace("-", "_")).partition(".")
+        found = importlib.import_module(f"autotune.commands.{module}")
+        return cast(CommandModule, getattr(found, shared) if shared else found)
 
 
 COMMANDS = (
     Command("run", "tune; run again, it resumes"),
-    Command("resume", "go on with everything unfinished"),
+    Command("resume", "go on with everything unfinished", "run.RESUME"),
     Command("bench", "time given configs, without tuning"),
     Command("compare", "kernels side by side: ours, SGLang's, vLLM's, PyTorch's; plots and data"),
     Command("record", "measure a whole space into one file"),
-    Command("status", "how far everything is"),
-    Command("best", "the winners so far"),
+    Command("status", "how far everything is", "look.STATUS"),
+    Command("best", "the winners so far", "look.BEST"),
     Command("export", "write the engine files again from the storage"),
     Command("dashboard", "optuna-dashboard on the storage, on loopback"),
     Command("report", "one HTML page with plots, and PNGs"),
@@ -58,9 +65,9 @@ COMMANDS = (
     Command("routing-stats", "load and padding of a recorded routing"),
     Command("models", "the built-in catalogue with its shapes"),
     Command("check", "is an engine file legal, is it found"),
-    Command("storage check", "version, integrity, what is in it"),
-    Command("storage backup", "copy it, also while a run goes on"),
-    Command("storage upgrade", "an older Optuna's, after a backup"),
+    Command("storage check", "version, integrity, what is in it", "storage.CHECK"),
+    Command("storage backup", "copy it, also while a run goes on", "storage.BACKUP"),
+    Command("storage upgrade", "an older Optuna's, after a backup", "storage.UPGRADE"),
     Command("convert", "an engine's file made legal for another, with every change listed"),
     Command("doctor", "what this machine has"),
 )

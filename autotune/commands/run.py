@@ -1,4 +1,4 @@
-"""``run``: tunes; run again, it resumes."""
+"""``run``: tunes; run again, it resumes. ``resume`` does so for all that is unfinished."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from typing import Any
 
 from autotune.commands.flags import add_launcher_flags, add_tuning_flags, run_settings
 from autotune.commands.output import Output
-from autotune.engines import ENGINES, WrittenFile
+from autotune.commands.registry import SharedCommand
+from autotune.commands.storage_flag import add_storage_flag
+from autotune.engines import ENGINES
 from autotune.exit_codes import ExitCode
 from autotune.report.dashboard.artifacts import artifact_folder
 from autotune.report.dashboard.note_writer import NoteWriter
@@ -17,12 +19,15 @@ from autotune.report.terminal.run_display import LiveDisplay, PlainDisplay, seco
 from autotune.report.terminal.tables import result_row, results_table, rows_table
 from autotune.settings import RunSettings
 from autotune.spec.device import DeviceKind
+from autotune.studies.storage.open import open_storage
 from autotune.studies.storage.url import public_url, storage_url
+from autotune.studies.study_record import stored_studies
 from autotune.tune import session
 from autotune.tune.dry_run import plan_rows
 from autotune.tune.jobs import files_dir
 from autotune.tune.observer import RunObserver
 from autotune.tune.session import RunReport
+from autotune.tune.stored_results import unfinished_settings
 from autotune.tune.workers.launcher import Launcher
 
 
@@ -37,11 +42,34 @@ def run(flags: argparse.Namespace, output: Output) -> int:
     """Tune; run again, it resumes."""
     settings = run_settings(flags)
     if flags.dry_run:
-        return _dry_run(settings, flags.storage, output)
-    return run_all([settings], flags, output)
+        plan = plan_rows(settings, flags.storage)
+        output.result(plan, rows_table(plan["studies"]), plan["summary"])
+        return ExitCode.DONE
+    return _run_all([settings], flags, output)
 
 
-def run_all(runs: Iterable[RunSettings], flags: argparse.Namespace, output: Output) -> int:
+def _add_resume_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that may differ from the run's: the others are in the storage."""
+    add_storage_flag(parser)
+    add_launcher_flags(parser)
+
+
+def _resume(flags: argparse.Namespace, output: Output) -> int:
+    """Go on with everything unfinished, with the settings it was started with."""
+    storage = open_storage(flags.storage, create=False)
+    waiting = unfinished_settings(stored_studies(storage))
+    storage.remove_session()
+    if not waiting:
+        output.note(f"everything in {public_url(storage_url(flags.storage))} is finished")
+        output.result({"runs": []})
+        return ExitCode.DONE
+    return _run_all(waiting, flags, output)
+
+
+RESUME = SharedCommand(_add_resume_flags, _resume)
+
+
+def _run_all(runs: Iterable[RunSettings], flags: argparse.Namespace, output: Output) -> int:
     """Tune with each of the settings, one after the other; say what each brought."""
     storage = flags.storage
     launcher = Launcher(flags.ray_address if flags.launcher == "ray" else None)
@@ -110,7 +138,10 @@ def _report_json(report: RunReport) -> dict[str, Any]:
         "device": f"{report.device.kind.value}:{report.device.name}",
         "triton": report.device.triton_version,
         "results": [result_row(result) for result in report.results],
-        "files": [_file_json(file) for file in report.files],
+        "files": [
+            {"path": str(file.path), "written": list(file.written), "notes": list(file.notes)}
+            for file in report.files
+        ],
         "failed": report.failed,
         "new_measurements": report.measured,
         "unfinished": report.unfinished,
@@ -119,13 +150,3 @@ def _report_json(report: RunReport) -> dict[str, Any]:
         "compiled_ahead": None if report.ahead is None else asdict(report.ahead),
         "device_busy": None if report.busy is None else round(report.busy, 3),
     }
-
-
-def _file_json(file: WrittenFile) -> dict[str, Any]:
-    return {"path": str(file.path), "written": list(file.written), "notes": list(file.notes)}
-
-
-def _dry_run(settings: RunSettings, storage: str, output: Output) -> int:
-    plan = plan_rows(settings, storage)
-    output.result(plan, rows_table(plan["studies"]), plan["summary"])
-    return ExitCode.DONE
