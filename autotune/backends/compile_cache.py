@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import time
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import Any
 from autotune.backends.host_facts import triton_version
 from autotune.spec import binary
 from autotune.spec.binary import BOTH, Which, binary_key
-from autotune.spec.config import Config
+from autotune.spec.config import AnyConfig, Config, pair_of
 from autotune.spec.device import Device, Target
 from autotune.spec.measurement import (
     CompileFailure,
@@ -91,6 +92,48 @@ class CompileCache:
             record = _record(line)
             if record.get("context") == self._context:
                 self._answers[record["binary"]] = _answer(record)
+
+
+class BinaryCompiler:
+    """One answer for each binary, shared with other processes through ``cache_dir``.
+
+    Torch and Triton are imported with the first compile; remembered answers need neither.
+    """
+
+    def __init__(self, cache_dir: Path, target: Target) -> None:
+        """``cache_dir`` is made when the first answer is kept."""
+        self._cache = CompileCache(cache_dir / FILE_NAME, target)
+        self._target = target
+
+    def answer(self, problem: Problem, config: Config, which: Which) -> CompileResult:
+        """Resources of the up or down GEMM, or why it does not compile."""
+        known = self._cache.get(binary_key(problem, config, which))
+        return self._compiled(problem, config, which) if known is None else known
+
+    def prepare(self, problem: Problem, config: AnyConfig) -> float:
+        """Put the binaries of ``config`` into Triton's disk cache; returns the seconds it took.
+
+        What compiles is compiled again, in milliseconds where its entry is still there.
+        """
+        begin = time.perf_counter()
+        pair = pair_of(config)
+        half: dict[Which, Config] = {"up": pair.up, "down": pair.down}
+        binaries = {binary_key(problem, half[which], which): which for which in BOTH}
+        for key, which in binaries.items():
+            if not isinstance(self._cache.get(key), CompileFailure):
+                self._compiled(problem, half[which], which)
+        return time.perf_counter() - begin
+
+    def close(self) -> None:
+        """Nothing is held: the cache file is opened for each line."""
+
+    def _compiled(self, problem: Problem, config: Config, which: Which) -> CompileResult:
+        from autotune.kernels.compile import compile_gemm
+
+        compiled = compile_gemm(problem, config, self._target, which)
+        answer = compiled if isinstance(compiled, CompileFailure) else compiled.resources
+        self._cache.keep(binary_key(problem, config, which), answer)
+        return answer
 
 
 def _fields(answer: CompileResult) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from functools import cache
 from importlib import metadata
 
 import autotune
-from autotune.backends.gpu.smi import gpus
+from autotune.backends.detect import gpus
 from autotune.spec.device import Device, DeviceKind
 
 

@@ -1,7 +1,9 @@
-"""The seam between search and hardware: a Measurer answers how long a config takes."""
+"""The seam between search and hardware: a Measurer, and the options that one is opened with."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from autotune.spec.config import AnyConfig
@@ -13,6 +15,23 @@ from autotune.studies.space import SearchSpace
 
 INSTANCES = 10
 """Routing instances of a measurement, one sample each: on an H200 samples spread by 0.2 to 6 %."""
+
+
+@dataclass(frozen=True, slots=True)
+class MeasurerOptions:
+    """Options of which each measurer takes what concerns it: replay the seed, estimate the cache
+    and the seed."""
+
+    cache_dir: Path
+    """Folder of compile answers; created when first needed."""
+    cold_l2: bool = True
+    """Empty the L2 cache before every timed launch."""
+    topk_ids_dir: Path | None = None
+    """The recording that problems may ask for."""
+    seed: int = 0
+    """Seed of the routing instances and the inputs; of a replay's samples."""
+    provider: str = "autotune"
+    """Name of the provider whose kernel is measured on a GPU; see ``PROVIDERS``."""
 
 
 class Measurer(Protocol):

@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from autotune.backends.detect import has_gpu
-from autotune.backends.options import MeasurerOptions
 from autotune.errors import DeviceError
 from autotune.routing.trace import make_known
 from autotune.routing.trace_files import read_trace
 
 if TYPE_CHECKING:
-    from autotune.backends.protocol import Measurer
+    from autotune.backends.protocol import Measurer, MeasurerOptions
 
 DEFAULT_ESTIMATE = "estimate:NVIDIA_H200"
 _ALLOWED = (

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from autotune.backends.detect import has_gpu
 from autotune.backends.gpu.providers import PROVIDERS
-from autotune.backends.options import MeasurerOptions
+from autotune.backends.protocol import MeasurerOptions
 from autotune.commands.flags import (
     add_engine_flag,
     add_model_flags,

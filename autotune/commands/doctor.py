@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from autotune.backends.gpu.smi import Gpu, SmiFault, gpus, processes
+from autotune.backends.detect import Gpu, SmiFault, gpus, processes
 from autotune.commands.flags import add_device_flags, cache_dir, device_selector
 from autotune.commands.output import Output
 from autotune.commands.storage_flag import add_storage_flag

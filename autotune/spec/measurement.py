@@ -99,12 +99,21 @@ class Measurement:
     first ones may be fast or slow for every config."""
 
     @classmethod
-    def of_halves(
-        cls, up_us: tuple[float, ...], down_us: tuple[float, ...], how: str, routings: int = 1
+    def of_columns(
+        cls, columns: Sequence[Sequence[float]], how: str, routings: int = 1
     ) -> Measurement:
-        """Make the measurement of a pair: sample i of both GEMMs is routing instance i."""
+        """Make the measurement of the layer's samples, or of those of a pair's up and down GEMM:
+        sample i of both is routing instance i."""
+        if len(columns) == 1:
+            return cls(tuple(columns[0]), how, routings=routings)
+        up_us, down_us = map(tuple, columns)
         sums = tuple(up + down for up, down in zip(up_us, down_us, strict=True))
         return cls(sums, how, up_us, down_us, routings)
+
+    @property
+    def columns(self) -> tuple[tuple[float, ...], ...]:
+        """Samples of the layer, or of a pair's up and down GEMM."""
+        return (self.up_us, self.down_us) if self.up_us else (self.samples_us,)
 
     @property
     def geomean_us(self) -> float:

@@ -17,8 +17,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from autotune.backends.options import MeasurerOptions
-from autotune.backends.protocol import Measurer
+from autotune.backends.protocol import Measurer, MeasurerOptions
 from autotune.backends.selectors import open_measurer
 from autotune.spec.config import Config
 from autotune.spec.problem import Dtype, Problem

@@ -24,6 +24,7 @@ from unittest import mock
 
 import numpy as np
 
+from autotune.backends.compile_cache import BinaryCompiler
 from autotune.backends.estimate import constants, gemm_costs, model
 from autotune.backends.estimate.measurer import EstimateMeasurer
 from autotune.backends.estimate.model import gemms_us
@@ -33,7 +34,7 @@ from autotune.engines import ENGINES
 from autotune.spec.arrays import Floats
 from autotune.spec.binary import BOTH, binary_key
 from autotune.spec.config import Config
-from autotune.spec.measurement import CompileFailure, Resources
+from autotune.spec.measurement import CompileFailure, Resources, worse_of
 from autotune.spec.problem import Dtype, Problem
 
 HERE = Path(__file__).parent
@@ -171,14 +172,14 @@ def compiled_resources(
 ) -> list[Resources]:
     """Return resources of each config, from ``binaries``; compile what lacks there, and add it."""
     with TemporaryDirectory() as folder:
-        measurer = EstimateMeasurer(SPEC, cache_dir=Path(folder))
+        compiler = BinaryCompiler(Path(folder), SPEC.target)
         found = []
         for config in configs:
             key = " | ".join(binary_key(case.problem, config, which) for which in BOTH)
             if key not in binaries:
-                answer = measurer.compiled(case.problem, config)
-                is_failure = isinstance(answer, CompileFailure)
-                binaries[key] = answer.reason if is_failure else list(astuple(answer))
+                answers = [compiler.answer(case.problem, config, which) for which in BOTH]
+                failures = [a.reason for a in answers if isinstance(a, CompileFailure)]
+                binaries[key] = failures[0] if failures else list(astuple(worse_of(*answers)))
             found.append(_recorded(case, config, binaries[key]))
     return found
 

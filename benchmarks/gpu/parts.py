@@ -25,8 +25,7 @@ import torch
 from quality import CASES, nearest
 
 from autotune.backends.gpu.testbed import device_of
-from autotune.backends.options import MeasurerOptions
-from autotune.backends.protocol import INSTANCES
+from autotune.backends.protocol import INSTANCES, MeasurerOptions
 from autotune.kernels.inputs import make_inputs, make_routing, make_weights
 from autotune.kernels.moe import make_buffers, run_moe
 from autotune.kernels.timing import CudaClock

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 
 from autotune.backends.gpu.measurer import GpuMeasurer, open_gpu
-from autotune.backends.options import MeasurerOptions
+from autotune.backends.protocol import MeasurerOptions
 from autotune.engines import read_configs
 from autotune.report.html.roofline import work_of
 from autotune.spec.config import AnyConfig

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from autotune.backends.gpu.measurer import GpuMeasurer, open_gpu
-from autotune.backends.options import MeasurerOptions
+from autotune.backends.protocol import MeasurerOptions
 from autotune.engines import ENGINES, read_configs
 from autotune.spec.config import AnyConfig
 from autotune.spec.problem import Problem

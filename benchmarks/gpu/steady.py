@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from autotune.backends.gpu.measurer import GpuMeasurer, open_gpu
-from autotune.backends.options import MeasurerOptions
+from autotune.backends.protocol import MeasurerOptions
 from autotune.spec.config import Config
 from autotune.spec.problem import Dtype, Problem
 from autotune.studies.outcome import TrialResult

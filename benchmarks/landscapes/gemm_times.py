@@ -16,13 +16,13 @@ import numpy as np
 from autotune.backends.host_facts import triton_version
 from autotune.backends.replay.recording_format import (
     Recording,
-    measurement_of,
     read_recording,
     write_recording,
 )
 from autotune.spec.arrays import Floats
 from autotune.spec.config import AnyConfig, Config, ConfigPair
 from autotune.spec.device import Device, DeviceKind, Target
+from autotune.spec.measurement import Measurement
 from autotune.spec.problem import KernelMode, Problem
 from autotune.studies.key import StudyKey
 from autotune.studies.outcome import Outcome, TrialResult
@@ -127,7 +127,7 @@ def _result(us: Floats, how: str) -> TrialResult:
     taken = us[:, np.isfinite(us).all(axis=0)]
     if not taken.size:
         return TrialResult(Outcome.COMPILE_ERROR, reason="it did not compile when recorded")
-    measurement = measurement_of(taken.tolist(), how)
+    measurement = Measurement.of_columns(taken.tolist(), how)
     if taken.shape[1] < us.shape[1]:
         reason = f"the recording stopped after {taken.shape[1]} slow samples"
         return TrialResult(Outcome.PRUNED, measurement, reason)

@@ -27,8 +27,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from autotune.backends.options import MeasurerOptions
-from autotune.backends.protocol import Measurer
+from autotune.backends.protocol import Measurer, MeasurerOptions
 from autotune.backends.replay.measurer import ReplayMeasurer
 from autotune.spec.config import Config
 from autotune.spec.device import Device, DeviceKind, Target

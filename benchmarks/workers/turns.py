@@ -29,7 +29,7 @@ from pathlib import Path
 import numpy as np
 from landscape import BATCH_SIZES, GemmTimes, pretended_gpu, write_gemm_times
 
-from autotune.backends.options import MeasurerOptions
+from autotune.backends.protocol import MeasurerOptions
 from autotune.backends.replay.measurer import ReplayMeasurer
 from autotune.backends.replay.recording_format import read_recording
 from autotune.report.terminal.run_display import PlainDisplay

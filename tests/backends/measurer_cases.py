@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from autotune.backends.options import MeasurerOptions
+from autotune.backends.protocol import MeasurerOptions
 from autotune.backends.replay.recording_format import Recording, write_recording
 from autotune.backends.selectors import open_measurer
 from autotune.spec.config import AnyConfig, Config, ConfigPair

@@ -17,8 +17,7 @@ from measurer_cases import (  # type: ignore[import-not-found]
     save_recording,
 )
 
-from autotune.backends.options import MeasurerOptions
-from autotune.backends.protocol import Measurer
+from autotune.backends.protocol import Measurer, MeasurerOptions
 from autotune.backends.selectors import open_measurer
 from autotune.spec.device import DeviceKind
 from autotune.studies.outcome import Outcome

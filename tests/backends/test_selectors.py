@@ -8,7 +8,7 @@ from measurer_cases import save_recording  # type: ignore[import-not-found]
 from autotune.backends import selectors
 from autotune.backends.detect import amd_gpus, has_gpu, nvidia_gpus
 from autotune.backends.estimate.measurer import EstimateMeasurer
-from autotune.backends.options import MeasurerOptions
+from autotune.backends.protocol import MeasurerOptions
 from autotune.backends.replay.measurer import ReplayMeasurer
 from autotune.backends.selectors import (
     DEFAULT_ESTIMATE,

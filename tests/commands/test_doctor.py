@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from autotune.backends.gpu import smi
+from autotune.backends import detect
 from autotune.commands.doctor import Check, folder_check, gpu_checks
 
 _TWO = """0, NVIDIA H200, 570.124.06, 1980, 1980, 0x0000000000000001
@@ -54,7 +54,7 @@ def test_a_driver_that_fails_is_said_in_its_words(
 
 def test_a_driver_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _tool(tmp_path, monkeypatch, "exec sleep 60")
-    monkeypatch.setattr(smi, "_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(detect, "_TIMEOUT_S", 0.3)
     assert "timed out" in _states(needed=True)["NVIDIA driver"].detail
 
 

@@ -57,7 +57,7 @@ DOWN = Config(32, 256, 64, 1, 8, 5, use_tma=False)
 def _result(pair: ConfigPair) -> TrialResult:
     up, down = _half_us(pair.up, UP), _half_us(pair.down, DOWN)
     samples = [tuple(us + i / 100 for i in range(3)) for us in (up, down)]
-    return TrialResult(Outcome.OK, Measurement.of_halves(*samples, how="test"))
+    return TrialResult(Outcome.OK, Measurement.of_columns(samples, how="test"))
 
 
 def test_keys_and_back() -> None:

@@ -79,7 +79,7 @@ def test_every_other_outcome_fails_with_its_reason(
     assert len(taken_configs(study.trials)) == 1
 
 
-HALVES = Measurement.of_halves((1.23456, 2.0), (3.0, 4.00044), "test", routings=2)
+HALVES = Measurement.of_columns([(1.23456, 2.0), (3.0, 4.00044)], "test", routings=2)
 
 
 @pytest.mark.parametrize(

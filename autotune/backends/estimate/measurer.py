@@ -7,21 +7,20 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from autotune.backends.binary_compiler import BinaryCompiler
+from autotune.backends.compile_cache import BinaryCompiler
 from autotune.backends.estimate.model import REVISION, model_us, pairs_us, static_us
 from autotune.backends.hardware import GpuSpec
 from autotune.backends.host_facts import triton_version
 from autotune.backends.protocol import INSTANCES
-from autotune.backends.routed_rows import RoutedRows, routed_rows
+from autotune.backends.routed_rows import routed_rows
 from autotune.errors import DeviceError
 from autotune.routing.draw import instances_of
 from autotune.spec.binary import BOTH, Which
-from autotune.spec.config import AnyConfig, Config, ConfigPair, pair_of
+from autotune.spec.config import AnyConfig, ConfigPair, pair_of
 from autotune.spec.device import Device, DeviceKind
 from autotune.spec.limits import why_no_dtype
 from autotune.spec.measurement import (
     CompileFailure,
-    CompileResult,
     Measurement,
     Resources,
     worse_of,
@@ -106,25 +105,11 @@ class EstimateMeasurer:
     def measure_interleaved(
         self, problem: Problem, configs: tuple[AnyConfig, ...]
     ) -> tuple[TrialResult, ...]:
-        """See ``Measurer``: nothing here changes with time."""
+        """Nothing here changes with time: one after the other."""
         return tuple(self.measure(problem, config) for config in configs)
 
     def close(self) -> None:
-        """See ``Measurer``."""
-        self._compiler.close()
-
-    def _routings(self, problem: Problem, count: int) -> list[RoutedRows]:
-        return [routed_rows(problem, instance, self._seed) for instance in range(count)]
-
-    def compiled(self, problem: Problem, config: Config) -> CompileResult:
-        """Return the worse resources of up and down, or why one of them does not compile."""
-        found: list[Resources] = []
-        for which in BOTH:
-            answer = self._compiler.answer(problem, config, which)
-            if isinstance(answer, CompileFailure):
-                return answer
-            found.append(answer)
-        return worse_of(*found)
+        """Nothing is held."""
 
     def _why_too_big(self, resources: Resources) -> TrialResult | None:
         need, have = resources.shared_bytes, self.spec.shared_per_block
@@ -139,12 +124,12 @@ class EstimateMeasurer:
     def _modelled(
         self, problem: Problem, config: AnyConfig, resources: Mapping[Which, Resources]
     ) -> Measurement:
-        routings = self._routings(problem, instances_of(problem, INSTANCES))
+        count = instances_of(problem, INSTANCES)
+        routings = [routed_rows(problem, instance, self._seed) for instance in range(count)]
         kinds = len(problem.routings)
         if isinstance(config, ConfigPair):
-            both = pairs_us(problem, [config], self.spec, routings, resources)[:, :, 0]
-            up, down = (tuple(half.tolist()) for half in both.T)
-            return Measurement.of_halves(up, down, HOW, kinds)
-        worst = worse_of(*resources.values())
-        times = model_us(problem, [config], self.spec, routings, [worst])
-        return Measurement(tuple(times[:, 0].tolist()), HOW, routings=kinds)
+            columns = pairs_us(problem, [config], self.spec, routings, resources)[:, :, 0].T
+        else:
+            worst = worse_of(*resources.values())
+            columns = model_us(problem, [config], self.spec, routings, [worst]).T
+        return Measurement.of_columns(columns.tolist(), HOW, kinds)

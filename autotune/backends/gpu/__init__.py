@@ -6,7 +6,6 @@
     memory_policy.py  what is given up when the device's memory runs out
     device_errors.py  which errors leave the process whole
     providers/        our kernels, the engines' and PyTorch's
-    smi.py            nvidia-smi's answers: clocks, driver, other processes
 
-Importing the package imports no torch; its files do, but for smi.py and providers/.
+Importing the package imports no torch; its files do, but for providers/.
 """

@@ -25,8 +25,7 @@ from autotune.backends.gpu.providers import Provider, ProviderLayer, open_provid
 from autotune.backends.gpu.tensor_cache import PreparedLayer, no_room
 from autotune.backends.gpu.testbed import Testbed, take_device
 from autotune.backends.hardware import known_spec
-from autotune.backends.options import MeasurerOptions
-from autotune.backends.protocol import INSTANCES
+from autotune.backends.protocol import INSTANCES, MeasurerOptions
 from autotune.errors import DeviceError
 from autotune.kernels.compile import COMPILER_ERRORS, failure_of
 from autotune.kernels.inputs import RoutingTensors
@@ -245,8 +244,8 @@ class GpuMeasurer:
         columns = tuple(zip(*rows, strict=True))
         kinds = len(prepared.layer.inputs.problem.routings)
         if len(columns) == 2:
-            return Measurement.of_halves(*columns, how=f"GEMMs alone, {how}", routings=kinds)
-        return Measurement(columns[0], how, routings=kinds)
+            how = f"GEMMs alone, {how}"
+        return Measurement.of_columns(columns, how, kinds)
 
     def _rows(self, prepared: PreparedLayer, config: AnyConfig | None) -> Iterator[Row]:
         """Yield µs of the layer, or of a pair's GEMMs, one row for each routing instance."""

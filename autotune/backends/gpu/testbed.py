@@ -13,8 +13,7 @@ from autotune.backends.gpu.memory_policy import MemoryPolicy
 from autotune.backends.gpu.providers import ProviderSite
 from autotune.backends.gpu.tensor_cache import RoutingInstances, TensorCache, usual_room
 from autotune.backends.host_facts import triton_version
-from autotune.backends.options import MeasurerOptions
-from autotune.backends.protocol import INSTANCES
+from autotune.backends.protocol import INSTANCES, MeasurerOptions
 from autotune.errors import DeviceError
 from autotune.kernels.timing import REST, Clock, CudaClock, EventTimer, GraphTimer, Timer, Work
 from autotune.spec.device import Device, DeviceKind, Target

@@ -11,12 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from autotune.backends.replay.recording_format import (
-    Results,
-    columns_of,
-    measurement_of,
-    read_recording,
-)
+from autotune.backends.replay.recording_format import Results, read_recording
 from autotune.errors import DeviceError
 from autotune.spec.binary import Which
 from autotune.spec.config import AnyConfig, Config, ConfigPair
@@ -60,12 +55,12 @@ class ReplayMeasurer:
 
     @property
     def device(self) -> Device:
-        """See ``Measurer``: the device that was recorded, under the kind of a replay."""
+        """The device that was recorded, under the kind of a replay."""
         return self._device
 
     def space(self, problem: Problem) -> SearchSpace:
-        """See ``Measurer``: exactly the recorded configs, whatever became of them; pairs of them
-        for separate kernels."""
+        """Exactly the recorded configs, whatever became of them; pairs of them for separate
+        kernels."""
         results = self._of(problem)
         if problem.kernel is KernelMode.SEPARATE:
             return self._halves_of(problem).space
@@ -77,18 +72,18 @@ class ReplayMeasurer:
     def measure(
         self, problem: Problem, config: AnyConfig, *, stop: Stop | None = None
     ) -> TrialResult:
-        """See ``Measurer``; PRUNED where the recording itself stopped early."""
+        """PRUNED, too, where the recording itself stopped early."""
         time.sleep(self._seconds)
         return replace(self._measured(problem, config, stop), measure_s=self._seconds)
 
     def measure_interleaved(
         self, problem: Problem, configs: tuple[AnyConfig, ...]
     ) -> tuple[TrialResult, ...]:
-        """See ``Measurer``: nothing here changes with time."""
+        """Nothing here changes with time: one after the other."""
         return tuple(self.measure(problem, config) for config in configs)
 
     def close(self) -> None:
-        """See ``Measurer``: nothing is held."""
+        """Nothing is held."""
 
     def _measured(self, problem: Problem, config: AnyConfig, stop: Stop | None) -> TrialResult:
         result = self._recorded(problem, config)
@@ -97,11 +92,11 @@ class ReplayMeasurer:
         measurement = result.measurement
         if result.outcome is Outcome.OK:
             measurement = self._drawn(problem, config, measurement)
-        rows = tuple(zip(*columns_of(measurement), strict=True))
+        rows = tuple(zip(*measurement.columns, strict=True))
         kept, cut = taken(rows, len(rows), stop)
         if cut is None:
             return replace(result, measurement=measurement)
-        short = measurement_of(tuple(zip(*kept, strict=True)), measurement.how)
+        short = Measurement.of_columns(tuple(zip(*kept, strict=True)), measurement.how)
         short = replace(short, extrapolated_us=cut.geomean_us)
         return replace(result, outcome=Outcome.PRUNED, measurement=short, reason=cut.reason)
 
@@ -112,8 +107,8 @@ class ReplayMeasurer:
             return whole
         count = len(whole.samples_us)
         drawn = np.random.default_rng((self._seed, time)).integers(0, count, count)
-        columns = [[column[index] for index in drawn] for column in columns_of(whole)]
-        return measurement_of(columns, whole.how)
+        columns = [[column[index] for index in drawn] for column in whole.columns]
+        return Measurement.of_columns(columns, whole.how)
 
     def _recorded(self, problem: Problem, config: AnyConfig) -> TrialResult:
         """Return the recorded result; INFEASIBLE for a config that was not recorded."""
@@ -173,13 +168,13 @@ class _Halves:
                 return replace(half, failed_half=which)
         if up.measurement is None or down.measurement is None:
             return _unrecorded(pair.up, len(self.up), "up" if up.measurement is None else "down")
-        ups, downs = up.measurement.up_us, down.measurement.down_us
-        count = min(len(ups), len(downs))
+        halves = up.measurement.up_us, down.measurement.down_us
+        count = min(map(len, halves))
         cut = up if up.outcome is not Outcome.OK else down
         resources = [half.resources for half in (up, down) if half.resources]
         return replace(
             cut,
-            measurement=Measurement.of_halves(ups[:count], downs[:count], up.measurement.how),
+            measurement=Measurement.of_columns([h[:count] for h in halves], up.measurement.how),
             resources=worse_of(*resources) if resources else None,
         )
 

@@ -95,19 +95,6 @@ def recorded_configs(path: Path) -> list[AnyConfig]:
     return list(dict.fromkeys(config for results in studies for config in results))
 
 
-def columns_of(measurement: Measurement) -> tuple[tuple[float, ...], ...]:
-    """Return the samples of the layer, or of a pair's up and down GEMM."""
-    if measurement.up_us:
-        return measurement.up_us, measurement.down_us
-    return (measurement.samples_us,)
-
-
-def measurement_of(columns: Sequence[Sequence[float]], how: str) -> Measurement:
-    """Return the measurement of these ``columns_of``."""
-    first, *rest = map(tuple, columns)
-    return Measurement.of_halves(first, rest[0], how) if rest else Measurement(first, how)
-
-
 def _arrays(recording: Recording) -> dict[str, NDArray[Any]]:
     configs = list(dict.fromkeys(c for results in recording.studies.values() for c in results))
     rows = [config.as_keys() for config in configs]
@@ -161,7 +148,7 @@ def _seconds(values: Any) -> NDArray[np.float32]:
 
 
 def _samples(results: Sequence[TrialResult | None]) -> NDArray[np.float32]:
-    taken = [columns_of(r.measurement) if r and r.measurement else () for r in results]
+    taken = [r.measurement.columns if r and r.measurement else () for r in results]
     halves = max((len(columns) for columns in taken), default=1) or 1
     count = max((len(columns[0]) for columns in taken if columns), default=0)
     us = np.full((len(results), halves, count), np.nan, np.float32)
@@ -210,4 +197,4 @@ def _config(columns: Sequence[str], row: Sequence[int]) -> AnyConfig:
 
 def _measurement(us: Floats, how: str) -> Measurement | None:
     taken = us[:, np.isfinite(us).all(axis=0)]
-    return measurement_of(taken.tolist(), how) if taken.size else None
+    return Measurement.of_columns(taken.tolist(), how) if taken.size else None

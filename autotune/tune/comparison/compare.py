@@ -15,7 +15,7 @@ from typing import Protocol
 import numpy as np
 
 from autotune.backends.gpu.providers import PROVIDERS
-from autotune.backends.options import MeasurerOptions
+from autotune.backends.protocol import MeasurerOptions
 from autotune.errors import MissingProvider, ProviderError, UsageError
 from autotune.settings import ModelSettings
 from autotune.spec.config import AnyConfig

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Protocol
 
 import autotune
-from autotune.backends.binary_compiler import BinaryCompiler
+from autotune.backends.compile_cache import BinaryCompiler
 from autotune.backends.host_facts import package_version
 from autotune.backends.protocol import Measurer
-from autotune.backends.replay.recording_format import columns_of, recorded_configs
+from autotune.backends.replay.recording_format import recorded_configs
 from autotune.backends.selectors import open_measurer
 from autotune.errors import UsageError
 from autotune.settings import RecordSettings
@@ -294,7 +294,7 @@ class Recorder:
         """A recording stops what is hopeless beside the fastest so far, and no more."""
         if best is None:
             return None
-        rows = zip(*columns_of(best), strict=True)
+        rows = zip(*best.columns, strict=True)
         return Stop(tuple(rows), is_paired=False, hopeless=self._give_up_at)
 
     def _is_over(self) -> bool:

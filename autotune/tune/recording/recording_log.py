@@ -15,8 +15,6 @@ from typing import Any
 
 from autotune.backends.replay.recording_format import (
     Recording,
-    columns_of,
-    measurement_of,
     read_recording,
     write_recording,
 )
@@ -24,7 +22,7 @@ from autotune.engines.atomic import locked
 from autotune.errors import UsageError
 from autotune.spec.config import AnyConfig, config_from_keys
 from autotune.spec.device import Device
-from autotune.spec.measurement import Resources
+from autotune.spec.measurement import Measurement, Resources
 from autotune.studies.key import StudyKey
 from autotune.studies.outcome import Outcome, TrialResult
 
@@ -149,7 +147,7 @@ def _fields(result: TrialResult) -> dict[str, Any]:
     if result.reason:
         fields |= {"reason": result.reason, "failed_half": result.failed_half}
     if measurement is not None:
-        columns = columns_of(measurement)
+        columns = measurement.columns
         fields["us"] = [[round(us, 3) for us in column] for column in columns]
         fields["how"] = measurement.how
     if resources is not None:
@@ -162,7 +160,7 @@ def _result(record: Mapping[str, Any]) -> TrialResult:
     resources = record.get("resources")
     return TrialResult(
         Outcome(record["outcome"]),
-        measurement_of(columns, record["how"]) if columns else None,
+        Measurement.of_columns(columns, record["how"]) if columns else None,
         record.get("reason", ""),
         failed_half=record.get("failed_half"),
         resources=Resources(*resources) if resources else None,

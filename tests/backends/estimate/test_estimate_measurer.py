@@ -20,7 +20,7 @@ from measurer_cases import (  # type: ignore[import-not-found]
 from autotune.backends.compile_cache import FILE_NAME, CompileCache
 from autotune.backends.estimate.measurer import EstimateMeasurer
 from autotune.backends.hardware import find_spec
-from autotune.backends.options import MeasurerOptions
+from autotune.backends.protocol import MeasurerOptions
 from autotune.backends.selectors import open_measurer
 from autotune.errors import DeviceError
 from autotune.spec.binary import BOTH, binary_key
@@ -156,7 +156,7 @@ def test_estimates_say_how_they_came_about(measurer: EstimateMeasurer) -> None:
 def test_neither_torch_nor_triton_is_imported_before_a_compile(compiled_dir: Path) -> None:
     program = (
         "import sys, pathlib; from measurer_cases import PROBLEM, TILES, MORE_TILES\n"
-        "from autotune.backends.options import MeasurerOptions\n"
+        "from autotune.backends.protocol import MeasurerOptions\n"
         "from autotune.backends.selectors import auto_selector, open_measurer\n"
         "auto_selector()\n"
         f"options = MeasurerOptions(cache_dir=pathlib.Path({str(compiled_dir)!r}))\n"

@@ -15,7 +15,7 @@ from autotune.backends.gpu.measurer import GpuMeasurer
 from autotune.backends.gpu.providers import Provider, ProviderLayer, ProviderSite
 from autotune.backends.gpu.tensor_cache import no_room
 from autotune.backends.gpu.testbed import Testbed, TimedDevice
-from autotune.backends.options import MeasurerOptions
+from autotune.backends.protocol import MeasurerOptions
 from autotune.kernels.inputs import MoeInputs, RoutingTensors
 from autotune.kernels.reference import moe_reference
 from autotune.kernels.timing import Work

@@ -36,7 +36,7 @@ from autotune.backends.gpu.providers import open_provider, pytorch
 from autotune.backends.gpu.providers.ours import Ours
 from autotune.backends.gpu.tensor_cache import no_room
 from autotune.backends.gpu.testbed import HostClock, Testbed, TimedDevice, take_device
-from autotune.backends.options import MeasurerOptions
+from autotune.backends.protocol import MeasurerOptions
 from autotune.backends.selectors import open_measurer
 from autotune.errors import DeviceError, ProviderError
 from autotune.spec.config import Config, ConfigPair

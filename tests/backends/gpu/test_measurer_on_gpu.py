@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from autotune.backends.gpu.measurer import GpuMeasurer, open_gpu, open_providers
-from autotune.backends.options import MeasurerOptions
+from autotune.backends.protocol import MeasurerOptions
 from autotune.spec.config import Config, ConfigPair
 from autotune.spec.limits import why_no_tma
 from autotune.spec.problem import Dtype, KernelMode, Problem

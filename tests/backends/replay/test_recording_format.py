@@ -63,7 +63,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
 def test_pairs_keep_both_gemms_and_tma(tmp_path: Path) -> None:
     path = tmp_path / "a.npz"
     key = replace(KEY, problem=SEPARATE)
-    measurement = Measurement.of_halves((10.5, 11.5), (5.25, 5.5), "graph")
+    measurement = Measurement.of_columns([(10.5, 11.5), (5.25, 5.5)], "graph")
     results = {PAIR: TrialResult(Outcome.OK, measurement)}
     write_recording(path, Recording({key: results}, {}, {}))
     assert dict(read_recording(path).studies[key]) == results

@@ -176,7 +176,7 @@ def test_recorded_halves_make_other_pairs(tmp_path: Path) -> None:
     one, two = (replace(PAIR.up, group_size_m=size) for size in (1, 8))
     times = {one: ((10.0, 11.0), (5.0, 6.0)), two: ((20.0, 21.0), (3.0, 4.0))}
     results = {
-        ConfigPair(config, config): TrialResult(Outcome.OK, Measurement.of_halves(*us, "graph"))
+        ConfigPair(config, config): TrialResult(Outcome.OK, Measurement.of_columns(us, "graph"))
         for config, us in times.items()
     }
     device = Device(DeviceKind.CUDA, "NVIDIA H200", Target("cuda", 90), 232448, "3.6.0")

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from autotune.backends.options import MeasurerOptions
+from autotune.backends.protocol import MeasurerOptions
 from autotune.errors import DeviceError
 from autotune.report.terminal.run_display import PlainDisplay
 from autotune.settings import RunSettings

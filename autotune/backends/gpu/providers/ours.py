@@ -9,7 +9,7 @@ from functools import partial
 from torch import Tensor
 
 import autotune
-from autotune.backends.binary_compiler import BinaryCompiler
+from autotune.backends.compile_cache import BinaryCompiler
 from autotune.backends.gpu.providers.base import Provider, ProviderLayer, ProviderSite
 from autotune.errors import ProviderError
 from autotune.kernels.inputs import MoeInputs
