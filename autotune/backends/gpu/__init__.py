@@ -3,7 +3,6 @@
     measurer.py       GpuMeasurer: compile, verify, time; and several of them for ``compare``
     testbed.py        the GPU or CPU that a process has taken, its facts, clock and timers
     tensor_cache.py   weights, inputs and layers, kept as long as there is room
-    memory_policy.py  what is given up when the device's memory runs out
     device_errors.py  which errors leave the process whole
     providers/        our kernels, the engines' and PyTorch's
 

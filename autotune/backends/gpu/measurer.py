@@ -58,7 +58,7 @@ class GpuMeasurer:
 
     @cached_property
     def device(self) -> Device:
-        """See ``Measurer``. The provider and its version are in the device's method, so that its
+        """Facts of the GPU. The provider and its version are in the device's method, so that its
         studies never mix with ours."""
         facts = self._testbed.facts
         if facts is None:
@@ -66,7 +66,6 @@ class GpuMeasurer:
         return replace(facts, method=self.provider.method_prefix + facts.method)
 
     def space(self, problem: Problem) -> SearchSpace:
-        """See ``Measurer``."""
         device = self.device
         reason = why_no_dtype(problem.dtype, device.target) or self.provider.why_not(problem)
         if reason:
@@ -76,15 +75,15 @@ class GpuMeasurer:
     def prior_us(
         self, problem: Problem, configs: tuple[AnyConfig, ...]
     ) -> tuple[float, ...] | None:
-        """See ``Measurer``: the time model's guess where this GPU's figures are known."""
+        """The time model's guess where this GPU's figures are known."""
         spec = known_spec(self.device.name)
         return static_us(problem, configs, spec, self._testbed.seed) if spec else None
 
     def measure(
         self, problem: Problem, config: AnyConfig, *, stop: Stop | None = None
     ) -> TrialResult:
-        """See ``Measurer``. Where the provider compiles within its first call, no registers and no
-        spills are known, and compiling counts as verifying."""
+        """Where the provider compiles within its first call, no registers and no spills are known,
+        and compiling counts as verifying."""
         broken = self._broken_rule(problem, config)
         return broken or self.measure_any(problem, config, stop=stop)
 
@@ -98,8 +97,8 @@ class GpuMeasurer:
     def measure_interleaved(
         self, problem: Problem, configs: tuple[AnyConfig, ...]
     ) -> tuple[TrialResult, ...]:
-        """See ``Measurer``. Each is compiled and verified first, the right ones are timed then;
-        where their graphs together take more memory than there is, one after the other."""
+        """Each is compiled and verified first, the right ones are timed then; where their graphs
+        together take more memory than there is, one after the other."""
         checked = [
             self._broken_rule(problem, config) or self._answer(problem, config, _untimed)
             for config in configs
@@ -115,7 +114,6 @@ class GpuMeasurer:
         )
 
     def close(self) -> None:
-        """See ``Measurer``."""
         self._testbed.tensors.release()
         self.provider.close()
 
@@ -173,7 +171,7 @@ class GpuMeasurer:
     def _run(self, problem: Problem, config: AnyConfig | None, timed: _Timed) -> TrialResult:
         attempt = partial(self._attempt, problem, config, timed)
         try:
-            return self._testbed.memory.run(problem, attempt)
+            return self._testbed.tensors.try_with_less(problem, attempt)
         except OutOfResources as error:
             return TrialResult(Outcome.OUT_OF_RESOURCES, reason=str(error))
         except RuntimeError as error:

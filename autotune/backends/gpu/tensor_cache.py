@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, is_dataclass
-from typing import Generic, TypeVar
 
 import torch
 
+from autotune.backends.gpu.device_errors import first_line, is_out_of_memory
 from autotune.backends.gpu.providers import Provider, ProviderLayer, ProviderSite
 from autotune.kernels.inputs import (
     MoeInputs,
@@ -20,52 +20,12 @@ from autotune.kernels.inputs import (
 from autotune.kernels.reference import moe_reference
 from autotune.routing.draw import instances_of
 from autotune.spec.problem import Problem, weights_key
+from autotune.studies.outcome import Outcome, TrialResult
 
 _KEPT_SHARE = 0.25
 """Share of the device memory that weights leave free, for tensors of problems that may come back.
 Making them took 20 to 340 ms on an H200 (Qwen3-30B-A3B, 2 to 4096 tokens), as long as 3 to 16
 trials."""
-
-Key = TypeVar("Key", bound=Hashable)
-Item = TypeVar("Item")
-
-
-class LruBySize(Generic[Key, Item]):
-    """Items by key; the one that was not used for the longest time makes room for a new one."""
-
-    def __init__(self) -> None:
-        self._items: dict[Key, tuple[Item, int]] = {}
-
-    def __len__(self) -> int:
-        return len(self._items)
-
-    def __iter__(self) -> Iterator[Key]:
-        """Iterate over the keys, the last used one last."""
-        return iter(self._items)
-
-    def get(self, key: Key) -> Item | None:
-        """Return the item, which counts as a use; None where it is not there."""
-        found = self._items.pop(key, None)
-        if found is None:
-            return None
-        self._items[key] = found
-        return found[0]
-
-    def put(self, key: Key, item: Item, size_bytes: int, room_bytes: int) -> None:
-        """Keep ``item``, whatever its size, and of the others the last used ones that fit into
-        ``room_bytes`` with it."""
-        self._items.pop(key, None)
-        self._items[key] = item, size_bytes
-        while len(self._items) > 1 and self._size_bytes > room_bytes:
-            del self._items[next(iter(self._items))]
-
-    def clear(self) -> None:
-        """Drop every item."""
-        self._items.clear()
-
-    @property
-    def _size_bytes(self) -> int:
-        return sum(size for _, size in self._items.values())
 
 
 class RoutingInstances:
@@ -132,7 +92,7 @@ class TensorCache:
         self._site, self._seed = site, seed
         self._ask_room, self._room_bytes = room_bytes, 0
         self._weights: tuple[Problem, MoeWeights] | None = None
-        self._problems: LruBySize[Problem, ProblemTensors] = LruBySize()
+        self._problems: dict[Problem, ProblemTensors] = {}
 
     def __iter__(self) -> Iterator[Problem]:
         """Iterate over the problems whose tensors are kept, the last used one last."""
@@ -140,21 +100,32 @@ class TensorCache:
 
     def prepare(self, problem: Problem, provider: Provider) -> PreparedLayer:
         """Return the provider's layer of the problem, and what it is verified and timed with."""
-        tensors = self._problems.get(problem)
-        if tensors is None:
-            tensors = self._make(problem)
-        if provider.name not in tensors.layers:
+        tensors = self._problems.get(problem) or self._make(problem)
+        is_new = provider.name not in tensors.layers
+        if is_new:
             tensors.layers[provider.name] = provider.prepare(tensors.inputs)
-            self._problems.put(problem, tensors, tensors.own_bytes, self._room_bytes)
+        self._problems.pop(problem, None)
+        self._problems[problem] = tensors
+        if is_new:
+            self._make_room()
         return PreparedLayer(tensors.layers[provider.name], tensors.routings, tensors.reference)
 
-    def keep_no_others(self, problem: Problem) -> bool:
-        """Keep the tensors of one problem alone, from the next weights on; return False if no
-        other problem's are kept now."""
-        if all(kept == problem for kept in self._problems):
-            return False
-        self._ask_room = no_room
-        return True
+    def try_with_less(self, problem: Problem, work: Callable[[], TrialResult]) -> TrialResult:
+        """Call ``work`` until it fits into the memory, with less each time: without other problems'
+        tensors, then with half of the problem's routing instances; neither comes back. Return
+        OUT_OF_RESOURCES where nothing is left to give up. All tensors go between the calls."""
+        while True:
+            try:
+                return work()
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+                reason = first_line(error)
+            # Not in the handler: the error holds on to frames, and they to memory.
+            has_given_way = self._keep_no_others(problem) or self.instances.halve(problem)
+            self.release()
+            if not has_given_way:
+                return TrialResult(Outcome.OUT_OF_RESOURCES, reason=f"device memory: {reason}")
 
     def release(self) -> None:
         """Drop every tensor."""
@@ -166,6 +137,23 @@ class TensorCache:
         """Give memory back that PyTorch holds for tensors to come."""
         if self._site.is_gpu:
             torch.cuda.empty_cache()
+
+    def _keep_no_others(self, problem: Problem) -> bool:
+        """Keep the tensors of one problem alone, from the next weights on; return False if no
+        other problem's are kept now."""
+        if all(kept == problem for kept in self._problems):
+            return False
+        self._ask_room = no_room
+        return True
+
+    def _make_room(self) -> None:
+        """Drop what was not used for the longest time; the problem at hand stays, whatever its
+        size."""
+        sizes = {problem: tensors.own_bytes for problem, tensors in self._problems.items()}
+        for oldest in list(sizes)[:-1]:
+            if sum(sizes.values()) <= self._room_bytes:
+                return
+            del self._problems[oldest], sizes[oldest]
 
     def _make(self, problem: Problem) -> ProblemTensors:
         weights = self._weights_of(problem)

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 
-from autotune.backends.gpu.memory_policy import MemoryPolicy
 from autotune.backends.gpu.providers import ProviderSite
 from autotune.backends.gpu.tensor_cache import RoutingInstances, TensorCache, usual_room
 from autotune.backends.host_facts import triton_version
@@ -58,7 +57,6 @@ class Testbed:
         it, ``rest`` as ``REST``."""
         self.site, self.facts, self.seed = device.site, device.facts, options.seed
         self.tensors = TensorCache(self.site, self.seed, RoutingInstances(instances), room_bytes)
-        self.memory = MemoryPolicy(self.tensors)
         warm = not options.cold_l2
         kind = EventTimer if self.site.is_gpu else _CpuTimer
         self._events = kind(device.clock, warm=warm, rest=rest)

@@ -1,22 +1,31 @@
+"""Tensors are kept while there is room, and go in order when the device's memory runs out. It is
+pretended, the tensors are real: a layer counts as long as anything holds it."""
+
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+import pytest
 import torch
 from gpu_fakes import (  # type: ignore[import-not-found]
+    NARROW,
     SITE,
     SMALL,
     FakeProvider,
+    Memory,
+    fake_measurer,
+    fake_testbed,
+    out_of_memory,
     plenty,
 )
 
+from autotune.backends.gpu.measurer import GpuMeasurer
 from autotune.backends.gpu.providers import ProviderLayer
-from autotune.backends.gpu.providers.engine_inputs import EngineInputs
+from autotune.backends.gpu.providers.engine import EngineInputs
 from autotune.backends.gpu.providers.ours import Ours
 from autotune.backends.gpu.providers.pytorch import TorchLoop
 from autotune.backends.gpu.tensor_cache import (
-    LruBySize,
     ProblemTensors,
     RoutingInstances,
     TensorCache,
@@ -26,39 +35,29 @@ from autotune.kernels.inputs import MoeInputs, make_inputs, make_weights
 from autotune.kernels.reference import moe_reference
 from autotune.spec.config import AnyConfig
 from autotune.spec.problem import Dtype, Problem
+from autotune.studies.outcome import Outcome, TrialResult
 
-OTHER = replace(SMALL, tokens=16)
+OTHER, THIRD = replace(SMALL, tokens=16), replace(SMALL, tokens=7)
+OK = TrialResult(Outcome.OK)
 
 
 def _cache(room_bytes: Callable[[], int] = plenty) -> TensorCache:
     return TensorCache(SITE, 0, RoutingInstances(2), room_bytes)
 
 
-def test_the_item_that_was_not_used_longest_makes_room() -> None:
-    cache: LruBySize[str, int] = LruBySize()
-    for name in "abc":
-        cache.put(name, ord(name), 10, room_bytes=30)
-    assert cache.get("a") == ord("a")
-    cache.put("d", ord("d"), 10, room_bytes=30)
-    assert list(cache) == ["c", "a", "d"]
-    assert cache.get("b") is None
-
-
-def test_the_last_one_is_kept_whatever_its_size() -> None:
-    cache: LruBySize[str, int] = LruBySize()
-    cache.put("a", 1, 10, room_bytes=30)
-    cache.put("b", 2, 100, room_bytes=30)
-    assert list(cache) == ["b"]
-    cache.clear()
-    assert len(cache) == 0
-
-
-def test_a_key_that_is_put_again_counts_once() -> None:
-    cache: LruBySize[str, int] = LruBySize()
-    for value in range(5):
-        cache.put("a", value, 10, room_bytes=25)
-    cache.put("b", 9, 10, room_bytes=25)
-    assert (cache.get("a"), cache.get("b")) == (4, 9)
+def test_the_problem_that_was_not_used_longest_makes_room() -> None:
+    provider, others = FakeProvider(), [replace(SMALL, tokens=tokens) for tokens in (6, 7, 8)]
+    roomy = _cache()
+    for problem in (SMALL, *others):
+        roomy.prepare(problem, provider)
+    sizes = {problem: tensors.own_bytes for problem, tensors in roomy._problems.items()}
+    cache = _cache(lambda: sum(sizes.values()) - sizes[others[0]])
+    for problem in (SMALL, *others[:2], SMALL, others[2]):
+        cache.prepare(problem, provider)
+    assert list(cache) == [others[1], SMALL, others[2]]
+    cache.prepare(SMALL, Ours(SITE))  # another provider's buffers count too
+    assert others[1] not in list(cache)
+    assert list(cache)[-1] == SMALL
 
 
 def test_a_batch_size_that_comes_back_finds_its_tensors() -> None:
@@ -136,3 +135,110 @@ def test_an_engines_copies_of_weights_are_the_problems_own() -> None:
 def _inputs(problem: Problem) -> MoeInputs:
     weights = make_weights(problem, SITE.target, SITE.name)
     return make_inputs(problem, weights, SITE.target)
+
+
+def _samples(measurer: GpuMeasurer, problem: Problem) -> int:
+    result = measurer.measure(problem, NARROW)
+    assert result.outcome is Outcome.OK, result.reason
+    assert result.measurement is not None
+    return len(result.measurement.samples_us)
+
+
+def test_routings_are_halved_once_and_stay_halved() -> None:
+    memory = Memory(instances=5)
+    measurer = fake_measurer(FakeProvider(memory))
+    assert [_samples(measurer, SMALL) for _ in range(3)] == [5, 5, 5]
+    assert memory.failures == 1
+
+
+def test_too_little_for_half_of_the_routings_is_an_outcome() -> None:
+    memory = Memory(instances=4)
+    result = fake_measurer(FakeProvider(memory)).measure(SMALL, NARROW)
+    assert result.outcome is Outcome.OUT_OF_RESOURCES
+    assert result.reason == "device memory: CUDA out of memory. Tried to allocate"
+    assert memory.failures == 2
+
+
+def test_other_problems_tensors_go_before_routings_are_halved() -> None:
+    memory = Memory(problems=1)
+    measurer = fake_measurer(FakeProvider(memory), room_bytes=plenty)
+    assert _samples(measurer, SMALL) == 10
+    assert _samples(measurer, OTHER) == 10
+    assert memory.failures == 1
+
+
+def test_once_others_went_none_is_kept_again() -> None:
+    memory = Memory(problems=1)
+    measurer = fake_measurer(FakeProvider(memory), room_bytes=plenty)
+    assert [_samples(measurer, each) for each in (SMALL, OTHER, SMALL, THIRD)] == [10] * 4
+    assert memory.failures == 1
+
+
+def test_both_go_where_one_is_not_enough() -> None:
+    memory = Memory()
+    measurer = fake_measurer(FakeProvider(memory), room_bytes=plenty)
+    _samples(measurer, SMALL)
+    memory.problems, memory.instances = 1, 5
+    assert _samples(measurer, OTHER) == 5
+    assert memory.failures == 2
+
+
+def test_only_the_problem_at_hand_is_halved() -> None:
+    memory = Memory(instances=5)
+    measurer = fake_measurer(FakeProvider(memory))
+    assert _samples(measurer, SMALL) == 5
+    memory.instances = 10
+    assert _samples(measurer, OTHER) == 10
+    assert _samples(measurer, SMALL) == 5
+
+
+def test_no_tensor_is_left_when_it_is_tried_again() -> None:
+    memory = Memory()
+    provider = FakeProvider(memory)
+    testbed = fake_testbed(provider, room_bytes=plenty)
+    alive = []
+
+    def work() -> TrialResult:
+        alive.append((len(memory.layers), list(testbed.tensors)))
+        testbed.tensors.prepare(SMALL, provider)
+        testbed.tensors.prepare(OTHER, provider)
+        if len(alive) < 3:
+            raise out_of_memory()
+        return OK
+
+    assert testbed.tensors.try_with_less(OTHER, work) is OK
+    assert alive == [(0, []), (0, []), (0, [])]
+
+
+def test_nothing_is_kept_of_what_did_not_fit() -> None:
+    memory = Memory(instances=1)
+    provider = FakeProvider(memory)
+    testbed = fake_testbed(provider)
+    GpuMeasurer(provider, testbed).measure(SMALL, NARROW)
+    assert (len(memory.layers), list(testbed.tensors)) == (0, [])
+
+
+def test_tritons_word_counts_too() -> None:
+    testbed = fake_testbed(FakeProvider())
+    errors = [RuntimeError("Triton Error [CUDA]: out of memory")]
+
+    def work() -> TrialResult:
+        if errors:
+            raise errors.pop()
+        return OK
+
+    assert testbed.tensors.try_with_less(SMALL, work) is OK
+
+
+def test_other_errors_pass_at_once() -> None:
+    provider = FakeProvider()
+    testbed = fake_testbed(provider)
+    testbed.tensors.prepare(SMALL, provider)
+
+    def work() -> TrialResult:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    with pytest.raises(RuntimeError, match="illegal"):
+        testbed.tensors.try_with_less(SMALL, work)
+    assert list(testbed.tensors) == [SMALL]
+    assert testbed.tensors.instances.count(SMALL) == 10

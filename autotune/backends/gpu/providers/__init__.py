@@ -1,13 +1,11 @@
 """Providers are implementations of one MoE layer: ours, the engines', PyTorch's.
 
-    base.py           Provider, ProviderLayer and what a provider can declare
-    ours.py           our kernels, which can also compile ahead and run pairs
-    sglang.py         SGLang's fused MoE
-    vllm.py           vLLM's fused MoE
-    engine_inputs.py  our tensors in the layouts that both engines take
-    symbols.py        checks that an installed engine has the functions that are called
-    pytorch.py        PyTorch's ways: a loop, grouped products, torch.compile
-    torch_layers.py   the arithmetic of PyTorch's ways
+    base.py     Provider, ProviderLayer and what a provider can declare
+    ours.py     our kernels, which can also compile ahead and run pairs
+    sglang.py   SGLang's fused MoE
+    vllm.py     vLLM's fused MoE
+    engine.py   checks of an installed engine, and our tensors in the layouts that both take
+    pytorch.py  PyTorch's ways: a loop, grouped products, torch.compile
 
 Importing this package imports neither torch nor an engine; opening a provider does, and happens
 in a child process.
@@ -33,7 +31,7 @@ class ProviderEntry:
     takes_configs: bool = False
     """True if a config can be handed to its launch: it can be tuned."""
     compiles_ahead: bool = False
-    """True if other processes can compile for it, ahead of the GPU; see ``AheadCompiler``."""
+    """True if other processes can compile for it, ahead of the GPU; see ``BinaryCompiler``."""
     changes_process: bool = False
     """True if importing it changes the process, so that it needs one of its own."""
 

@@ -10,13 +10,12 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar
 
+from autotune.backends.compile_cache import BinaryCompiler
 from autotune.errors import ProviderError
-from autotune.spec.binary import Which
-from autotune.spec.config import AnyConfig, Config, ConfigPair
+from autotune.spec.config import AnyConfig, ConfigPair
 from autotune.spec.device import Target
-from autotune.spec.measurement import CompileResult
 from autotune.spec.problem import Problem
 
 if TYPE_CHECKING:
@@ -39,13 +38,6 @@ class ProviderSite:
     def is_gpu(self) -> bool:
         """True if the device is a GPU."""
         return self.name.startswith("cuda")
-
-
-class AheadCompiler(Protocol):
-    """Compiles a provider's kernels without launching them, into the cache that a launch reads."""
-
-    def answer(self, problem: Problem, config: Config, which: Which) -> CompileResult:
-        """Return the resources of the up or down GEMM's binary, or why it does not compile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +85,7 @@ class Provider(ABC):
     """A sentence about one timed call: implementations differ at the edges."""
     version: str
     """Name and version of what computes: "sglang 0.5.23"."""
-    compiler: AheadCompiler | None = None
+    compiler: BinaryCompiler | None = None
     """Compiler that is asked before a launch; None where the first call compiles."""
     takes_pairs: bool = False
     """True if a layer runs a pair of configs, and can call its halves."""

@@ -1,25 +1,25 @@
-"""PyTorch's own ways to compute the layer."""
+"""PyTorch's own ways to compute the layer: as providers, then the arithmetic.
+
+In the arithmetic x [M, H] and weights are real values of one type; ids [M, top_k] int32 with -1 for
+slots of other ranks; weights [M, top_k] float32. All return [M, H] of x's type.
+"""
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from autotune.backends.gpu.providers.base import Provider, ProviderLayer
-from autotune.backends.gpu.providers.torch_layers import (
-    gathered_bytes,
-    gathered_layer,
-    grouped_layer,
-    loop_layer,
-    real_weights,
-    real_x,
-    why_no_grouped_product,
-)
-from autotune.kernels.inputs import MoeInputs
+from autotune.kernels.inputs import GemmWeights, MoeInputs
+from autotune.kernels.quantize import unpack_int4
+from autotune.kernels.reference import as_down_reads, real_rows, weight_of
+from autotune.spec.binary import Scales, gemm_shape, scales_of
 from autotune.spec.config import AnyConfig
 from autotune.spec.problem import Dtype, Problem
 
@@ -117,3 +117,121 @@ def _why_not_grouped(problem: Problem, *, only_bf16: bool = True) -> str | None:
     if only_bf16 and problem.dtype in (Dtype.FP16, Dtype.FP32):
         return f"PyTorch's grouped matrix product is of bf16, not {problem.dtype.value}"
     return why_no_grouped_product()
+
+
+def loop_layer(inputs: MoeInputs, x: Tensor) -> Tensor:
+    """Expert by expert over the experts that have tokens. Quantised weights become real in the
+    call, one expert at a time; rows between the GEMMs are quantised and made real again where the
+    layer does so. Waits for the device once an expert."""
+    problem, element = inputs.problem, x.dtype
+    out = torch.zeros(x.shape, device=x.device)
+    for expert in range(problem.experts):
+        tokens, choice = torch.nonzero(inputs.topk_ids == expert, as_tuple=True)
+        if len(tokens) == 0:
+            continue
+        w1 = weight_of(problem, inputs.weights.up, "up", expert).to(element)
+        w2 = weight_of(problem, inputs.weights.down, "down", expert).to(element)
+        rows = _silu_and_mul(x[tokens] @ w1.T)
+        if inputs.elements.quantizes_activations:
+            rows = as_down_reads(inputs, rows).to(element)
+        down = rows @ w2.T
+        weighted = down.float() * inputs.topk_weights[tokens, choice][:, None]
+        out.index_add_(0, tokens, weighted)
+    return out.to(element)
+
+
+def grouped_layer(x: Tensor, w1: Tensor, w2: Tensor, ids: Tensor, weights: Tensor) -> Tensor:
+    """Slots sorted by expert, two grouped matrix products, sum. w1 [E, 2N, H], w2 [E, H, N].
+
+    Every size is known before: nothing waits for the device. Slots of other ranks sort last,
+    past the last group, and what is computed there is dropped.
+    """
+    experts, (tokens, top_k) = w1.shape[0], ids.shape
+    flat = torch.where(ids < 0, experts, ids).flatten()
+    owners, order = torch.sort(flat, stable=True)
+    bounds = torch.arange(experts, device=ids.device, dtype=owners.dtype)
+    ends = torch.searchsorted(owners, bounds, right=True).to(torch.int32)
+    rows = x[order // top_k]
+    up = grouped_product(rows, w1.transpose(1, 2), ends)
+    down = grouped_product(_silu_and_mul(up), w2.transpose(1, 2), ends)
+    kept = torch.where((owners < experts)[:, None], down, 0)
+    slots = torch.empty_like(kept).index_copy(0, order, kept).view(tokens, top_k, -1)
+    return (slots.float() * weights[..., None]).sum(dim=1).to(x.dtype)
+
+
+def gathered_layer(x: Tensor, w1: Tensor, w2: Tensor, ids: Tensor, weights: Tensor) -> Tensor:
+    """Each slot with a copy of its expert's weights, as the engines' torch.compile script does."""
+    known = ids.clamp_min(0).long()
+    up = torch.einsum("th,tknh->tkn", x, w1[known])
+    down = torch.einsum("tkn,tkhn->tkh", _silu_and_mul(up), w2[known])
+    scaled = down.float() * torch.where(ids < 0, 0, weights)[..., None]
+    return scaled.sum(dim=1).to(x.dtype)
+
+
+def grouped_product(a: Tensor, b: Tensor, ends: Tensor) -> Tensor:
+    """a [R, K] in groups that end at ``ends`` [E], b [E, K, N] → [R, N]."""
+    public: Any = getattr(functional, "grouped_mm", None)  # torch 2.10; before, a private name
+    product = public or torch._grouped_mm
+    out: Tensor = product(a, b, offs=ends)
+    return out
+
+
+def why_no_grouped_product() -> str | None:
+    """Why this torch has no grouped matrix product; None where it has."""
+    if hasattr(functional, "grouped_mm") or hasattr(torch, "_grouped_mm"):
+        return None
+    return f"torch {torch.__version__} has no grouped matrix product"
+
+
+def real_x(inputs: MoeInputs) -> Tensor:
+    """The layer's input [M, H] in C's type, as it was before it was quantised."""
+    return real_rows(inputs).to(inputs.elements.c).contiguous()
+
+
+def real_weights(inputs: MoeInputs) -> tuple[Tensor, Tensor]:
+    """w1 [E, 2N, H] and w2 [E, H, N] in C's type; integer weights become real here.
+
+    For unquantised weights and those with integer weights alone.
+    """
+    weights = inputs.weights
+    return _real(inputs, weights.up), _real(inputs, weights.down)
+
+
+def _real(inputs: MoeInputs, weights: GemmWeights) -> Tensor:
+    problem, element = inputs.problem, inputs.elements.c
+    if scales_of(problem) is Scales.NONE:
+        return weights.values
+    values, zero = weights.values, weights.zero
+    if problem.dtype is Dtype.INT4_W4A16:
+        values = unpack_int4(values)
+        zero = None if zero is None else _unpacked_rows(zero, values.shape[1])
+    steps = values.float()
+    if zero is not None:
+        steps = steps - _along_k(zero.float(), steps.shape[2], problem.block_shape)
+    return (steps * _along_k(weights.scale, steps.shape[2], problem.block_shape)).to(element)
+
+
+def _along_k(scale: Tensor, k: int, block_shape: tuple[int, int] | None) -> Tensor:
+    """[E] | [E, n] | [E, n, groups] → something that multiplies [E, n, k]."""
+    if scale.dim() < 3:
+        return scale.reshape(*scale.shape, *([1] * (3 - scale.dim())))
+    group = block_shape[1] if block_shape else k
+    return scale.repeat_interleave(group, 2)[:, :, :k]
+
+
+def _unpacked_rows(packed: Tensor, rows: int) -> Tensor:
+    """[E, ceil(n / 2), G] uint8 → [E, n, G] int8: the zero points of two rows share a byte."""
+    return unpack_int4(packed.transpose(1, 2)).transpose(1, 2)[:, :rows]
+
+
+def _silu_and_mul(x: Tensor) -> Tensor:
+    gate, up = x.chunk(2, dim=-1)
+    return functional.silu(gate) * up
+
+
+def gathered_bytes(problem: Problem) -> int:
+    """Return the bytes that ``gathered_layer`` copies."""
+    sizes = (gemm_shape(problem, "up"), gemm_shape(problem, "down"))
+    slots = problem.tokens * problem.top_k
+    element_bytes = 4 if problem.dtype is Dtype.FP32 else 2
+    return slots * sum(shape.n * shape.k for shape in sizes) * element_bytes

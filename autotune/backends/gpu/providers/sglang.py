@@ -16,9 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from autotune.backends.gpu.providers.base import Provider, ProviderLayer, ProviderSite
-from autotune.backends.gpu.providers.engine_inputs import EngineInputs, dtype_flags
-from autotune.backends.gpu.providers.symbols import Needs, Symbol, leave_shadowing_folders
+from autotune.backends.gpu.providers.base import ProviderLayer, ProviderSite
+from autotune.backends.gpu.providers.engine import EngineInputs, EngineProvider, Needs, Symbol
 from autotune.errors import ProviderError
 from autotune.kernels.inputs import MoeInputs
 from autotune.spec.binary import Scales, scales_of
@@ -39,43 +38,27 @@ NEEDS = Needs(
         "fused_experts": Symbol(
             f"{_TRITON_UTILS}.fused_moe",
             "fused_experts",
-            (
-                "hidden_states",
-                "w1",
-                "w2",
-                "topk_output",
-                "moe_runner_config",
-                "use_fp8_w8a8",
-                "use_int8_w8a8",
-                "use_int8_w8a16",
-                "use_int4_w4a16",
-                "per_channel_quant",
-                "w1_scale",
-                "w2_scale",
-                "w1_zp",
-                "w2_zp",
-                "a1_scale",
-                "a2_scale",
-                "block_shape",
-            ),
+            "hidden_states, w1, w2, topk_output, moe_runner_config, use_fp8_w8a8, use_int8_w8a8, "
+            "use_int8_w8a16, use_int4_w4a16, per_channel_quant, w1_scale, w2_scale, w1_zp, w2_zp, "
+            "a1_scale, a2_scale, block_shape",
         ),
-        "override_config": Symbol(_TRITON_UTILS, "override_config", ("config",)),
+        "override_config": Symbol(_TRITON_UTILS, "override_config", "config"),
         "TopKOutput": Symbol(
             "sglang.srt.layers.moe.topk",
             "StandardTopKOutput",
-            ("topk_weights", "topk_ids", "router_logits"),
+            "topk_weights, topk_ids, router_logits",
         ),
         "RunnerConfig": Symbol(
             "sglang.srt.layers.moe.moe_runner.base",
             "MoeRunnerConfig",
-            ("num_experts", "num_local_experts", "inplace", "activation"),
+            "num_experts, num_local_experts, inplace, activation",
         ),
         "ServerArgs": Symbol(_ARGS, "ServerArgs"),  # its fields are put together at import
-        "set_server_args": Symbol(_ARGS, "set_global_server_args_for_scheduler", ("server_args",)),
+        "set_server_args": Symbol(_ARGS, "set_global_server_args_for_scheduler", "server_args"),
         "init_distributed": Symbol(
             _PARALLEL,
             "init_distributed_environment",
-            ("world_size", "rank", "distributed_init_method", "local_rank", "backend"),
+            "world_size, rank, distributed_init_method, local_rank, backend",
         ),
         "init_parallel": Symbol(_PARALLEL, "initialize_model_parallel"),
         "destroy_parallel": Symbol(_PARALLEL, "destroy_model_parallel"),
@@ -84,18 +67,15 @@ NEEDS = Needs(
 )
 
 
-class SGLangMoe(Provider):
+class SGLangMoe(EngineProvider):
     """SGLang's fused MoE, from a process group of one rank."""
 
     name = "sglang"
     does = "quantises the activations where the dtype does; then alignment to sum, as it serves"
+    needs = NEEDS
 
     def __init__(self, site: ProviderSite) -> None:
-        """Raises MissingProvider or ProviderError."""
         super().__init__(site)
-        leave_shadowing_folders()
-        self.version = f"sglang {NEEDS.installed_version()}"
-        self._of = NEEDS.load()
         self._start()
 
     def why_not(self, problem: Problem) -> str | None:
@@ -118,7 +98,7 @@ class SGLangMoe(Provider):
             "w1": given.up.values,
             "w2": given.down.values,
             "moe_runner_config": runner,
-            **dtype_flags(problem),
+            **_dtype_flags(problem),
             "per_channel_quant": scales_of(problem) is Scales.CHANNEL
             and inputs.elements.quantizes_activations,
             "w1_scale": given.up.scale,
@@ -169,3 +149,9 @@ class _SGLangLayer(ProviderLayer):
         if isinstance(config, ConfigPair):
             raise ProviderError("SGLang can be handed one config for both GEMMs, not a pair")
         return self.of["override_config"](config.as_keys()) if config else nullcontext()
+
+
+def _dtype_flags(problem: Problem) -> dict[str, bool]:
+    """Return the ``use_…`` flags."""
+    names = (Dtype.FP8_W8A8, Dtype.INT8_W8A8, Dtype.INT8_W8A16, Dtype.INT4_W4A16)
+    return {f"use_{dtype.value}": problem.dtype is dtype for dtype in names}

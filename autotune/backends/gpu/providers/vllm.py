@@ -9,9 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from autotune.backends.gpu.providers.base import Provider, ProviderLayer, ProviderSite
-from autotune.backends.gpu.providers.engine_inputs import EngineInputs
-from autotune.backends.gpu.providers.symbols import Needs, Symbol, leave_shadowing_folders
+from autotune.backends.gpu.providers.base import ProviderLayer, ProviderSite
+from autotune.backends.gpu.providers.engine import EngineInputs, EngineProvider, Needs, Symbol
 from autotune.engines.entries import SPLIT_K
 from autotune.errors import ProviderError
 from autotune.kernels.inputs import MoeInputs, RoutingTensors
@@ -21,9 +20,6 @@ from autotune.spec.limits import why_no_dtype
 from autotune.spec.problem import Dtype, Problem
 
 _MOE = "vllm.model_executor.layers.fused_moe"
-_SCALES = ("w1_scale", "w2_scale")
-_STATIC = ("a1_scale", "a2_scale")
-_ZEROS = ("w1_zp", "w2_zp")
 
 NEEDS = Needs(
     package="vllm",
@@ -34,53 +30,46 @@ NEEDS = Needs(
         "fused_experts": Symbol(
             f"{_MOE}.fused_moe",
             "fused_experts",
-            (
-                "hidden_states",
-                "w1",
-                "w2",
-                "topk_weights",
-                "topk_ids",
-                "activation",
-                "global_num_experts",
-                "expert_map",
-                "quant_config",
-            ),
+            "hidden_states, w1, w2, topk_weights, topk_ids, activation, global_num_experts, "
+            "expert_map, quant_config",
         ),
-        "override_config": Symbol(_MOE, "override_config", ("config",)),
+        "override_config": Symbol(_MOE, "override_config", "config"),
         "fp8_w8a8": Symbol(
             f"{_MOE}.config",
             "fp8_w8a8_moe_quant_config",
-            (*_SCALES, *_STATIC, "per_act_token_quant", "per_out_ch_quant", "block_shape"),
+            "w1_scale, w2_scale, a1_scale, a2_scale, per_act_token_quant, per_out_ch_quant, "
+            "block_shape",
         ),
         "int8_w8a8": Symbol(
             f"{_MOE}.config",
             "int8_w8a8_moe_quant_config",
-            (*_SCALES, *_STATIC, "per_act_token_quant"),
+            "w1_scale, w2_scale, a1_scale, a2_scale, per_act_token_quant",
         ),
         "int8_w8a16": Symbol(
-            f"{_MOE}.config", "int8_w8a16_moe_quant_config", (*_SCALES, *_ZEROS, "block_shape")
+            f"{_MOE}.config",
+            "int8_w8a16_moe_quant_config",
+            "w1_scale, w2_scale, w1_zp, w2_zp, block_shape",
         ),
         "int4_w4a16": Symbol(
-            f"{_MOE}.config", "int4_w4a16_moe_quant_config", (*_SCALES, *_ZEROS, "block_shape")
+            f"{_MOE}.config",
+            "int4_w4a16_moe_quant_config",
+            "w1_scale, w2_scale, w1_zp, w2_zp, block_shape",
         ),
         "Config": Symbol("vllm.config", "VllmConfig"),
-        "set_config": Symbol("vllm.config", "set_current_vllm_config", ("vllm_config",)),
+        "set_config": Symbol("vllm.config", "set_current_vllm_config", "vllm_config"),
     },
 )
 
 
-class VllmMoe(Provider):
+class VllmMoe(EngineProvider):
     """vLLM's fused MoE, under a config of its defaults."""
 
     name = "vllm"
     does = "quantises the activations where the dtype does; then alignment to sum, as it serves"
+    needs = NEEDS
 
     def __init__(self, site: ProviderSite) -> None:
-        """Raises MissingProvider or ProviderError."""
         super().__init__(site)
-        leave_shadowing_folders()
-        self.version = f"vllm {NEEDS.installed_version()}"
-        self._of = NEEDS.load()
         self.undo.enter_context(self._of["set_config"](self._of["Config"]()))
 
     def why_not(self, problem: Problem) -> str | None:

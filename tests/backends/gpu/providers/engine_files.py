@@ -6,7 +6,7 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
-from autotune.backends.gpu.providers.symbols import Needs, Symbol
+from autotune.backends.gpu.providers.engine import Needs, Symbol
 
 
 def faults_in_files(needs: Needs, root: Path) -> list[str]:

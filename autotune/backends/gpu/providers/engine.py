@@ -1,4 +1,6 @@
-"""Checks that an installed engine has the names and parameters that its provider calls."""
+"""An installed engine is checked before its provider calls it, and gets our tensors as its fused
+MoE takes them: real activations, their scales' layouts.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +11,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module, metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
 
 import autotune.kernels
+from autotune.backends.gpu.providers.base import Provider, ProviderSite
+from autotune.backends.gpu.providers.pytorch import real_x
 from autotune.errors import MissingProvider, ProviderError
+from autotune.kernels.inputs import GemmWeights, MoeInputs
+from autotune.spec.binary import Scales, scales_of
+from autotune.spec.problem import Dtype
 
 _NUMBERS = re.compile(r"[0-9]+(?:\.[0-9]+)*")
+_UINT8_ZERO = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,14 +34,16 @@ class Symbol:
 
     module: str
     name: str
-    parameters: tuple[str, ...] = ()
+    parameters: str = ""
+    """Names with commas between them, as in a signature."""
 
     def __str__(self) -> str:
         return f"{self.module}.{self.name}"
 
     def missing(self, declared: Sequence[str]) -> list[str]:
         """Say which of the parameters are not declared."""
-        return [f"{self} has no {name!r}" for name in self.parameters if name not in declared]
+        names = re.findall(r"\w+", self.parameters)
+        return [f"{self} has no {name!r}" for name in names if name not in declared]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +92,54 @@ class Needs:
         return found
 
 
+class EngineProvider(Provider):
+    """A provider that calls an installed engine."""
+
+    needs: ClassVar[Needs]
+
+    def __init__(self, site: ProviderSite) -> None:
+        """Raises MissingProvider or ProviderError."""
+        super().__init__(site)
+        leave_shadowing_folders()
+        self.version = f"{self.needs.package} {self.needs.installed_version()}"
+        self._of = self.needs.load()
+
+
+@dataclass(frozen=True, slots=True)
+class EngineWeights:
+    """B of one GEMM in both engines' layout."""
+
+    values: Tensor
+    scale: Tensor | None
+    zero: Tensor | None
+
+
+@dataclass(frozen=True, slots=True)
+class EngineInputs:
+    """``x`` [M, H] of bf16, fp16 or fp32: the engine quantises it within the call."""
+
+    x: Tensor
+    up: EngineWeights
+    down: EngineWeights
+    x_scale: Tensor | None
+    """[1], given for Scales.TENSOR alone; the rest is found in the call."""
+    down_row_scale: Tensor | None
+    block_shape: list[int] | None
+
+    @classmethod
+    def of(cls, inputs: MoeInputs) -> EngineInputs:
+        problem, weights = inputs.problem, inputs.weights
+        is_static = scales_of(problem) is Scales.TENSOR
+        return cls(
+            x=real_x(inputs),
+            up=_weights(inputs, weights.up),
+            down=_weights(inputs, weights.down),
+            x_scale=inputs.x_scale.reshape(1) if is_static else None,
+            down_row_scale=weights.down_row_scale if is_static else None,
+            block_shape=list(problem.block_shape) if problem.block_shape else None,
+        )
+
+
 def leave_shadowing_folders() -> None:
     """Take the current folder off the import path of this process, and every one that shows our
     ``kernels`` and ``studies`` at its top: SGLang imports a package of the first name."""
@@ -108,3 +169,21 @@ def _words(title: str, version: str, faults: Iterable[str]) -> str:
 def _key(version: str) -> tuple[int, ...]:
     match = _NUMBERS.match(version)
     return tuple(map(int, match[0].split("."))) if match else ()
+
+
+def _weights(inputs: MoeInputs, weights: GemmWeights) -> EngineWeights:
+    """Integer weights in groups along K: bytes with 128 added, scales of C's type."""
+    kind = scales_of(inputs.problem)
+    if kind is Scales.NONE:
+        return EngineWeights(weights.values, None, None)
+    if kind is not Scales.GROUP:
+        return EngineWeights(weights.values, weights.scale, None)
+    scale = weights.scale.to(inputs.elements.c)
+    if inputs.problem.dtype is Dtype.INT4_W4A16:
+        return EngineWeights(weights.values, scale, weights.zero)
+    zero = None if weights.zero is None else _as_bytes(weights.zero)
+    return EngineWeights(_as_bytes(weights.values), scale, zero)
+
+
+def _as_bytes(values: Tensor) -> Tensor:
+    return (values.to(torch.int16) + _UINT8_ZERO).to(torch.uint8)

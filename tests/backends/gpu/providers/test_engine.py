@@ -15,8 +15,8 @@ from standins import VERSIONS, write_engine  # type: ignore[import-not-found]
 
 import autotune
 from autotune.backends.gpu.providers import ProviderSite, open_provider
+from autotune.backends.gpu.providers.engine import Needs
 from autotune.backends.gpu.providers.sglang import NEEDS as SGLANG
-from autotune.backends.gpu.providers.symbols import Needs
 from autotune.backends.gpu.providers.vllm import NEEDS as VLLM
 from autotune.errors import MissingProvider, ProviderError
 from autotune.spec.device import Target
