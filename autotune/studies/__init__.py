@@ -6,7 +6,7 @@ space.py          the configs that a problem and a device allow, and why not the
 pairs.py          the same for pairs of configs, one for each GEMM
 outcome.py        what became of a trial (Outcome, TrialResult)
 trial_record.py   a trial in the storage: names of its attributes, writing, reading (TrialRecord)
-trial_io.py       asking, telling, queueing and giving up trials
+trial_io.py       queueing trials, ending them behind the measuring (ResultWriter), giving up
 study_record.py   a study in the storage: names and types of its attributes; opening, reading
 lifecycle.py      a study's state as a pure function of what is known of it
 search/           samplers, what they learn from, and when a config is given up

@@ -1,40 +1,78 @@
-"""Trials asked, told, queued and given up."""
+"""Trials queued, ended behind the measuring, and given up."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+import queue
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from optuna.study import Study
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
-from autotune.spec.config import AnyConfig, config_from_keys
-from autotune.studies.outcome import TrialResult
+from autotune.errors import StorageError
+from autotune.spec.config import AnyConfig
 from autotune.studies.space import SearchSpace
 from autotune.studies.storage.protocol import Asked, TrialEnd
-from autotune.studies.storage.transactions import storage_of, transactions_of, trial_id_of
-from autotune.studies.trial_record import SOURCE, distributions, ending, taken_configs
+from autotune.studies.storage.retry import retry_storage
+from autotune.studies.storage.transactions import transactions_of
+from autotune.studies.trial_record import SOURCE, taken_configs
+
+_End = tuple[Study, TrialEnd, Callable[[bool], None]]
 
 
-def is_exhausted(study: Study, space: SearchSpace) -> bool:
-    """True where every config is measured, failed, queued or in work, and nothing is queued."""
-    trials = study.get_trials(deepcopy=False)
-    queued = any(trial.state == TrialState.WAITING for trial in trials)
-    return not queued and space.is_exhausted(taken_configs(trials))
+class ResultWriter:
+    """A thread that ends trials of one storage in the order in which they were given to it. What
+    piles up meanwhile goes into one transaction."""
 
+    def __init__(self) -> None:
+        self._queue: queue.SimpleQueue[_End | None] = queue.SimpleQueue()
+        self._error: StorageError | None = None
+        self._thread = threading.Thread(target=self._run, name="result_writer", daemon=True)
+        self._thread.start()
 
-def ask(study: Study, space: SearchSpace) -> Asked:
-    """The sampler's next config, or the next warm start that is waiting. For who is alone with
-    the study; workers take theirs by ``claim.claim``."""
-    trial = study.ask(dict(distributions(space)))
-    return Asked(trial_id_of(trial), trial.number, config_from_keys(trial.params))
+    def tell(self, study: Study, end: TrialEnd, then: Callable[[bool], None]) -> None:
+        """Returns at once. ``then`` hears in the thread whether the end was written, or somebody
+        else had ended the trial because this worker was taken for dead. Raises the StorageError
+        that ended the thread."""
+        self.check()
+        self._queue.put((study, end, then))
 
+    def check(self) -> None:
+        """Raises the StorageError that ended the thread."""
+        if self._error is not None:
+            raise self._error
 
-def tell(study: Study, asked: Asked, result: TrialResult, default_us: float | None) -> FrozenTrial:
-    """Record a result; ``default_us`` is what the speed-up is over."""
-    transactions_of(study).finish([ending(asked, result, default_us)])
-    return storage_of(study).get_trial(asked.trial_id)
+    def close(self) -> None:
+        """Wait until everything is written. Raises StorageError where that failed."""
+        self._queue.put(None)
+        self._thread.join()
+        self.check()
+
+    def _run(self) -> None:
+        try:
+            while group := self._next_group():
+                self._write(group)
+        except StorageError as error:
+            self._error = error
+
+    def _next_group(self) -> list[_End]:
+        """Wait for an end; return it and those that wait behind it, or nothing once closed."""
+        group: list[_End] = []
+        while not group or not self._queue.empty():
+            following = self._queue.get()
+            if following is None:
+                self._queue.put(None)  # for the next call
+                break
+            group.append(following)
+        return group
+
+    def _write(self, group: Sequence[_End]) -> None:
+        ends = [end for _, end, _ in group]
+        ended = retry_storage(lambda: transactions_of(group[0][0]).finish(ends))
+        for _, end, then in group:
+            then(end.trial_id in ended)
 
 
 def abandon(study: Study, *asked: Asked) -> None:

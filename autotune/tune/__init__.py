@@ -28,7 +28,7 @@ The way of a trial. Steps 2 to 9 are in the worker's process, 5 and 6 in process
  6  the child verifies and times                           processes/child, backends/*/measurer
     until it has clearly lost                              studies/search/pruning
  7  the result becomes a record and an end                 studies/trial_record
- 8  the end is written, many in one transaction            workers/result_writer, studies/storage
+ 8  the end is written, many in one transaction            studies/trial_io, studies/storage
  9  the parent hears of it                                 workers/worker_process, protocol
 10  and tells displays, notes and the writer of files      observer, session
 11  finalists are measured again, the winner chosen        finals, studies/selection

@@ -32,6 +32,7 @@ from scipy.stats import wilcoxon
 from autotune.backends.replay.measurer import ReplayMeasurer
 from autotune.backends.replay.recording_format import Recording, read_recording
 from autotune.engines import ENGINES
+from autotune.spec.config import Config
 from autotune.spec.problem import KernelMode, Problem
 from autotune.studies.key import StudyKey
 from autotune.studies.outcome import Outcome
@@ -40,8 +41,10 @@ from autotune.studies.search.pruning import Row, Stop, stop_for
 from autotune.studies.search.surrogate.sampler import TransferSampler
 from autotune.studies.search.unseen_sampler import UnseenSampler
 from autotune.studies.space import Space
-from autotune.studies.trial_io import ask, enqueue, tell
-from autotune.studies.trial_record import measured
+from autotune.studies.storage.protocol import Asked
+from autotune.studies.storage.transactions import transactions_of, trial_id_of
+from autotune.studies.trial_io import enqueue
+from autotune.studies.trial_record import distributions, ending, measured
 
 HERE = Path(__file__).parent
 SAMPLERS = ("random", "surrogate")
@@ -118,11 +121,12 @@ def run(search: Search, folder: Path) -> Result:
     enqueue(study, space, [(config, "default") for config in rivals])
     samples = pruned = 0
     for _ in range(search.trials):
-        asked = ask(study, space)
+        trial = study.ask(dict(distributions(space)))
+        asked = Asked(trial_id_of(trial), trial.number, Config.from_keys(trial.params))
         stop = stop_for(measured(study.get_trials(deepcopy=False)))
         rule = None if stop is None or asked.config in rivals else RULES[search.rule](stop)
         result = measurer.measure(problem, asked.config, stop=rule)
-        tell(study, asked, result, None)
+        transactions_of(study).finish([ending(asked, result, None)])
         taken = result.measurement.samples_us if result.measurement else ()
         samples += len(taken)
         pruned += result.outcome.value == "pruned"

@@ -5,6 +5,7 @@ from statistics import fmean
 
 import optuna
 import pytest
+from trials import ask, is_exhausted, tell  # type: ignore[import-not-found]
 
 from autotune.spec.config import Config, ConfigPair, config_from_keys
 from autotune.spec.device import Device
@@ -24,7 +25,7 @@ from autotune.studies.search.samplers import SAMPLERS, make_sampler
 from autotune.studies.space import Space
 from autotune.studies.storage.open import open_storage
 from autotune.studies.study_record import open_study
-from autotune.studies.trial_io import ask, enqueue, is_exhausted, tell
+from autotune.studies.trial_io import enqueue
 from autotune.studies.trial_record import TrialRecord, measured
 
 SMALL, LARGE = Config(16, 32, 64, 1, use_tma=False), Config(64, 128, 64, 1, use_tma=True)

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 from optuna.study import Study
 from optuna.trial import TrialState
+from trials import ask, is_exhausted, tell  # type: ignore[import-not-found]
 
 from autotune.spec.config import Config
 from autotune.spec.measurement import Measurement, Resources
@@ -14,7 +15,7 @@ from autotune.studies.search.samplers import SAMPLERS
 from autotune.studies.space import Space
 from autotune.studies.storage.open import open_storage
 from autotune.studies.study_record import open_study, stored_studies
-from autotune.studies.trial_io import abandon, ask, enqueue, is_exhausted, tell
+from autotune.studies.trial_io import abandon, enqueue
 from autotune.studies.trial_record import measured, outcome_counts, record_of, taken_configs
 
 OK = TrialResult(

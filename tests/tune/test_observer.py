@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import pytest
+from trials import ask, tell  # type: ignore[import-not-found]
 
 from autotune.spec.config import Config
 from autotune.spec.device import Device, DeviceKind, Target
@@ -19,7 +20,7 @@ from autotune.studies.space import Space
 from autotune.studies.storage.open import open_storage
 from autotune.studies.storage.protocol import Asked
 from autotune.studies.study_record import SearchTerms, open_study
-from autotune.studies.trial_io import ask, enqueue, tell
+from autotune.studies.trial_io import enqueue
 from autotune.studies.trial_record import record_of
 from autotune.tune.jobs import Job
 from autotune.tune.observer import RunMonitor, RunObserver

@@ -6,6 +6,7 @@ import logging
 from dataclasses import replace
 
 import pytest
+from trials import ask, tell  # type: ignore[import-not-found]
 
 from autotune.spec.config import Config
 from autotune.spec.device import Device, DeviceKind, Target
@@ -17,7 +18,6 @@ from autotune.studies.search.samplers import SAMPLERS
 from autotune.studies.space import Space
 from autotune.studies.storage.open import open_storage
 from autotune.studies.study_record import open_study, stored_studies
-from autotune.studies.trial_io import ask, tell
 from autotune.tune.stored_results import newest
 
 H200 = Device(DeviceKind.CUDA, "NVIDIA H200", Target("cuda", 90), 232448, "3.6.0", "layer, 1")

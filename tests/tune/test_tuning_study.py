@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from optuna.samplers import RandomSampler
 from optuna.study import Study
+from trials import ask, tell  # type: ignore[import-not-found]
 
 from autotune.backends.compile_cache import CompileCache
 from autotune.settings import RunSettings
@@ -25,7 +26,7 @@ from autotune.studies.space import Space
 from autotune.studies.storage.open import open_storage
 from autotune.studies.storage.summaries import MeasuredStudy
 from autotune.studies.study_record import SearchTerms, StudyAttributes, attributes_of, open_study
-from autotune.studies.trial_io import ask, enqueue, tell
+from autotune.studies.trial_io import enqueue
 from autotune.studies.trial_record import TrialRecord, asked_config
 from autotune.tune.jobs import Job
 from autotune.tune.open_studies import join_tuning_study, open_tuning_study

@@ -7,5 +7,4 @@ protocol.py         the messages between parent and worker
 worker_process.py   the worker's process: its link to the parent, its device, its orders
 worker_loop.py      the loop: ask ahead, have compiled, have measured, write
 scheduler.py        which study is asked next
-result_writer.py    a thread that writes the ends of trials
 """

@@ -108,6 +108,11 @@ class StudyScheduler:
         """True where nothing is left to do, for this worker or others."""
         return len(self._finished) == len(self._studies)
 
+    @property
+    def is_written(self) -> bool:
+        """True where the storage has the end of each of this worker's trials."""
+        return not self._unwritten
+
     def begun(self, position: int, trial_id: int) -> None:
         """Count a trial as this worker's until ``written`` says that the storage has its end."""
         self._unwritten[trial_id] = position

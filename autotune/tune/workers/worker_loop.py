@@ -26,14 +26,13 @@ from autotune.studies.outcome import Outcome, TrialResult, failed_compile
 from autotune.studies.search.batch_sampler import BatchSampler
 from autotune.studies.storage.protocol import Asked
 from autotune.studies.storage.retry import TRANSIENT_ERRORS, retry_storage
-from autotune.studies.trial_io import abandon
+from autotune.studies.trial_io import ResultWriter, abandon
 from autotune.studies.trial_record import ending, record_of
 from autotune.tune.compile_service.client import CompileClient
 from autotune.tune.processes.child import Call, Child, ChildFault
 from autotune.tune.processes.dispatch import CallQueue, Retries, result_of
 from autotune.tune.tuning_study import TuningStudy
 from autotune.tune.workers.protocol import StudyFinished, TrialFinished, TrialStarted, WorkerTime
-from autotune.tune.workers.result_writer import PendingWrite, ResultWriter
 from autotune.tune.workers.scheduler import StudyScheduler
 
 _REST_S = 0.5
@@ -49,7 +48,7 @@ _LIKELY = 16
 _RETRIES = Retries(deaths=2, kills=4)
 """A config that ended two children is not tried again, nor one that was in hand when four were
 killed."""
-GROWTH_BYTES = 4 * 2**30
+_GROWTH_BYTES = 4 * 2**30
 """Main memory by which a child may grow before it is replaced."""
 
 
@@ -107,16 +106,6 @@ class Parent(Protocol):
         """Thread-safe."""
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerLimits:
-    """Limits of time and memory of a worker."""
-
-    run_timeout_s: float
-    deadline: float | None = None
-    """A ``time.monotonic()`` value after which nothing more is asked."""
-    growth_bytes: int = GROWTH_BYTES
-
-
 class Worker:
     """One device's share of a run. The storage is up to date after every trial."""
 
@@ -128,14 +117,17 @@ class Worker:
         lease: Lease,
         census: Census,
         parent: Parent,
-        limits: WorkerLimits,
+        run_timeout_s: float,
+        deadline: float | None = None,
+        growth_bytes: int = _GROWTH_BYTES,
         compiles: CompileClient[InFlightTrial] | None = None,
         start_at: int = 0,
     ) -> None:
         """``compiles`` has configs compiled before the child measures; without a pool it compiles.
-        ``start_at`` is the study to take first where all have equally many workers."""
+        ``start_at`` is the study to take first where all have equally many workers; after
+        ``deadline``, a ``time.monotonic()`` value, nothing more is asked."""
         self._studies = studies
-        self._lease, self._parent, self._limits = lease, parent, limits
+        self._lease, self._parent, self._deadline = lease, parent, deadline
         self._scheduler = StudyScheduler(
             studies,
             lease=lease,
@@ -147,9 +139,9 @@ class Worker:
         self._timed_out = Outcome.COMPILE_TIMEOUT if is_estimate else Outcome.RUN_TIMEOUT
         self._calls: CallQueue[InFlightTrial, TrialResult] = CallQueue(
             child,
-            timeout_s=limits.run_timeout_s,
+            timeout_s=run_timeout_s,
             retries=_RETRIES,
-            growth_bytes=limits.growth_bytes,
+            growth_bytes=growth_bytes,
             on_start=lambda t: parent.send(TrialStarted(t.position, t.asked.config)),
         )
         self._device_time = DeviceTime()
@@ -183,13 +175,13 @@ class Worker:
         if self._is_leaving or self._scheduler.are_finished:
             return False
         # Others have what is left in work; they may fail.
-        time.sleep(_REST_S if self._result_writer.is_idle else 0.01)
+        time.sleep(_REST_S if self._scheduler.is_written else 0.01)
         return True
 
     @property
     def _is_leaving(self) -> bool:
-        deadline = self._limits.deadline
-        return self._parent.requested or (deadline is not None and time.monotonic() > deadline)
+        is_late = self._deadline is not None and time.monotonic() > self._deadline
+        return is_late or self._parent.requested
 
     def _ask_ahead(self) -> None:
         """Keep the child's queue so long that it does not run dry while we ask, or compile."""
@@ -280,7 +272,7 @@ class Worker:
                 self._parent.send(TrialFinished(position, result, entry))
             self._scheduler.written(asked.trial_id)
 
-        self._result_writer.tell(PendingWrite(study.optuna_study, end, then))
+        self._result_writer.tell(study.optuna_study, end, then)
 
     def _on_finished(self, position: int) -> None:
         study = self._studies[position]

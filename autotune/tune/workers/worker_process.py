@@ -45,7 +45,7 @@ from autotune.tune.workers.protocol import (
     WorkerReady,
     WorkerSpec,
 )
-from autotune.tune.workers.worker_loop import InFlightTrial, Worker, WorkerLimits
+from autotune.tune.workers.worker_loop import InFlightTrial, Worker
 
 _LAST = object()
 _SEND_S = 2.0
@@ -190,14 +190,12 @@ class _WorkerProcess:
                 self._measure_finals(message.position)
 
     def _describe(self, message: DescribeSpaces) -> None:
-        spaces = [
-            (problem, self._child.call(Measurer.space, problem)) for problem in message.problems
-        ]
-        described = tuple(
-            (space, self._child.call(Measurer.prior_us, problem, space.configs))
-            for problem, space in spaces
-        )
-        self._parent_channel.send(SpacesDescribed(described))
+        described = []
+        for problem in message.problems:
+            space = self._child.call(Measurer.space, problem)
+            prior_us = self._child.call(Measurer.prior_us, problem, space.configs)
+            described.append((space, prior_us))
+        self._parent_channel.send(SpacesDescribed(tuple(described)))
 
     def _work(self, begin: StartSearch) -> None:
         deadline = None if begin.seconds is None else time.monotonic() + begin.seconds
@@ -220,7 +218,8 @@ class _WorkerProcess:
                 lease=lease,
                 census=retry_storage(lambda: Census(storage)),
                 parent=self._parent_channel,
-                limits=WorkerLimits(settings.run_timeout_s, deadline),
+                run_timeout_s=settings.run_timeout_s,
+                deadline=deadline,
                 start_at=self._spec.number,
                 compiles=self._compiles if is_ahead else None,
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from trials import ask, tell  # type: ignore[import-not-found]
 
 from autotune.spec.measurement import Measurement
 from autotune.studies.key import StudyKey
@@ -12,7 +13,6 @@ from autotune.studies.search.samplers import SAMPLERS
 from autotune.studies.space import Space
 from autotune.studies.storage.open import open_storage
 from autotune.studies.study_record import open_study
-from autotune.studies.trial_io import ask, tell
 
 FAST = [name for name in SAMPLERS if name != "gp"]
 

@@ -12,6 +12,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 from storages import KINDS, fresh_storage  # type: ignore[import-not-found]
+from trials import ask, tell  # type: ignore[import-not-found]
 
 import autotune
 from autotune.errors import MissingStorageError
@@ -25,7 +26,6 @@ from autotune.studies.space import Space
 from autotune.studies.storage.open import close_storage, open_storage, reading
 from autotune.studies.storage.summaries import measured_studies, study_summaries
 from autotune.studies.study_record import open_study, stored_studies
-from autotune.studies.trial_io import ask, tell
 from autotune.studies.trial_record import outcome_counts
 
 _DEVICE = Device(DeviceKind.CUDA, "NVIDIA H200", Target("cuda", 90), 232448, "3.6.0")
@@ -83,7 +83,7 @@ def test_what_was_told_is_there_when_opened_again(storage: str) -> None:
 _TOGETHER = """
 import sys
 import optuna
-from autotune.studies.trial_io import ask, tell
+from trials import ask, tell  # type: ignore[import-not-found]
 from autotune.studies.outcome import Outcome, TrialResult
 from autotune.spec.measurement import Measurement
 from autotune.studies.storage.open import close_storage, open_storage

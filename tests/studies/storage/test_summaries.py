@@ -7,6 +7,7 @@ from pathlib import Path
 import optuna
 import pytest
 from optuna.trial import TrialState
+from trials import ask, tell  # type: ignore[import-not-found]
 
 from autotune.errors import StorageError
 from autotune.spec.config import Config
@@ -20,7 +21,6 @@ from autotune.studies.storage import summaries as summaries_module
 from autotune.studies.storage.open import open_storage, reading
 from autotune.studies.storage.summaries import measured_studies, study_summaries
 from autotune.studies.study_record import open_study, stored_studies
-from autotune.studies.trial_io import ask, tell
 from autotune.studies.trial_record import outcome_counts
 
 _DEVICE = Device(DeviceKind.CUDA, "NVIDIA H200", Target("cuda", 90), 232448, "3.6.0")

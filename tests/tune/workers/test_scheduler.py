@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from optuna.samplers import RandomSampler
 from optuna.study import Study
+from trials import tell  # type: ignore[import-not-found]
 
 from autotune.spec.config import Config
 from autotune.spec.device import Device, DeviceKind, Target
@@ -25,7 +26,6 @@ from autotune.studies.space import Space
 from autotune.studies.storage.open import open_storage
 from autotune.studies.storage.protocol import Asked
 from autotune.studies.study_record import SearchTerms, attributes_of, open_study
-from autotune.studies.trial_io import tell
 from autotune.studies.trial_record import measured, taken_configs
 from autotune.tune.jobs import Job
 from autotune.tune.tuning_study import StudyPlan, TuningStudy

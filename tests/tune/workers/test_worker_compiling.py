@@ -25,7 +25,7 @@ from autotune.tune.compile_service.client import CompileClient
 from autotune.tune.compile_service.pool import CompilePool
 from autotune.tune.processes.child import Child
 from autotune.tune.tuning_study import TuningStudy
-from autotune.tune.workers.worker_loop import Worker, WorkerLimits
+from autotune.tune.workers.worker_loop import Worker
 
 
 class LeavesThen(Recorder):  # type: ignore[misc]
@@ -60,7 +60,7 @@ def _worker(
         lease=stack.enter_context(Lease(storage, "cuda:0")),
         census=Census(storage),
         parent=parent,
-        limits=WorkerLimits(run_timeout_s=60.0),
+        run_timeout_s=60.0,
         compiles=CompileClient(pool.connect()),
     )
 

@@ -36,7 +36,7 @@ from autotune.tune.jobs import Job
 from autotune.tune.processes.child import Child
 from autotune.tune.tuning_study import StudyPlan, TuningStudy
 from autotune.tune.workers.protocol import StudyFinished, TrialFinished, TrialStarted
-from autotune.tune.workers.worker_loop import Worker, WorkerLimits
+from autotune.tune.workers.worker_loop import Worker
 
 PROBLEM = Problem(8, 2, 512, 256, 1)
 Make = Callable[..., Worker]
@@ -84,7 +84,7 @@ def make(database: str) -> Iterator[Make]:
             lease=lease,
             census=Census(storage),
             parent=parent,
-            limits=WorkerLimits(**limits),
+            **limits,
         )
 
     yield worker

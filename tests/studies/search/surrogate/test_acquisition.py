@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import optuna
+from trials import ask, tell  # type: ignore[import-not-found]
 
 from autotune.spec.measurement import Measurement
 from autotune.spec.occupancy import Footprint
@@ -20,7 +21,6 @@ from autotune.studies.search.surrogate.acquisition import (
 )
 from autotune.studies.search.surrogate.sampler import TransferSampler
 from autotune.studies.space import Space
-from autotune.studies.trial_io import ask, tell
 
 HEAVY, LIGHT = Footprint(HEAVY_SPILL_BYTES, 2), Footprint(HEAVY_SPILL_BYTES - 1, 2)
 ALONE = Footprint(0, 1)

@@ -12,6 +12,7 @@ import numpy as np
 import optuna
 import pytest
 from gemm_times import GemmTimes, read_gemm_times
+from trials import ask, tell  # type: ignore[import-not-found]
 
 from autotune.spec.config import Config
 from autotune.spec.device import Device
@@ -26,7 +27,6 @@ from autotune.studies.search.surrogate.sampler import TransferSampler
 from autotune.studies.space import Space, moe_space
 from autotune.studies.storage.open import open_storage
 from autotune.studies.study_record import open_study, stored_studies
-from autotune.studies.trial_io import ask, tell
 
 RECORDED = Path(__file__).parents[4] / "benchmarks/landscapes/sglang/qwen3-30b-a3b_tp1_bf16.npz"
 
