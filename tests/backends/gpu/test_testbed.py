@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 from types import SimpleNamespace
 
+import pytest
+
 from autotune.backends.gpu.testbed import HostClock, device_of
-from autotune.kernels.timing import Clock, EventTimer
+from autotune.kernels.timing import EventTimer
 from autotune.spec.device import DeviceKind, Target
 
 
@@ -28,15 +30,16 @@ def test_facts_come_from_the_driver() -> None:
     assert device_of(h200, cold_l2=False).method == "whole layer, 4, warm L2"
 
 
-def test_a_longer_call_takes_longer() -> None:
-    clock: Clock = HostClock(cache_bytes=1 << 10)
-    waits_s = [0.002, 0.03]
-    current = [0.0]
-    timer = EventTimer(clock, repeats=1)
-    calls = [lambda s=s: current.__setitem__(0, s) for s in waits_s]
-    short_us, long_us = timer.samples(lambda: time.sleep(current[0]), calls)
-    assert 2_000 <= short_us < long_us
-    assert long_us >= 30_000
+def test_a_sample_is_what_the_clock_went_on_by(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_ns, step_ns = [0], [0]
+    monkeypatch.setattr(time, "perf_counter_ns", lambda: now_ns[0])
+    timer = EventTimer(HostClock(cache_bytes=1 << 10), repeats=1)
+    calls = [lambda ns=ns: step_ns.__setitem__(0, ns) for ns in (2_000_000, 30_000_000)]
+
+    def call() -> None:
+        now_ns[0] += step_ns[0]
+
+    assert list(timer.samples(call, calls)) == [2_000, 30_000]
 
 
 def test_there_is_nothing_to_capture() -> None:
