@@ -12,6 +12,7 @@ import json
 import os
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,8 @@ class CompileCache:
     def put(self, binary_key: str, answer: CompileResult) -> None:
         """Keep ``answer`` for everyone."""
         self._answers[binary_key] = answer
-        record = {"context": self._context, "binary": binary_key, **_fields(answer)}
+        said = asdict(answer) if isinstance(answer, Resources) else {"failure": answer.reason}
+        record = {"context": self._context, "binary": binary_key, **said}
         self._path.parent.mkdir(parents=True, exist_ok=True)
         line = f"\n{json.dumps(record)}\n".encode()
         descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
@@ -134,16 +136,6 @@ class BinaryCompiler:
         answer = compiled if isinstance(compiled, CompileFailure) else compiled.resources
         self._cache.keep(binary_key(problem, config, which), answer)
         return answer
-
-
-def _fields(answer: CompileResult) -> dict[str, Any]:
-    if isinstance(answer, CompileFailure):
-        return {"failure": answer.reason}
-    return {
-        "registers": answer.registers,
-        "spill_bytes": answer.spill_bytes,
-        "shared_bytes": answer.shared_bytes,
-    }
 
 
 def _answer(record: dict[str, Any]) -> CompileResult:

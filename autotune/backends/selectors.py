@@ -34,10 +34,18 @@ def open_measurer(selector: str, options: MeasurerOptions) -> Measurer:
         make_known(read_trace(options.topk_ids_dir))
     kind, argument = _parsed(selector)
     if kind == "estimate":
-        return _open_estimate(argument, options)
+        from autotune.backends.estimate.measurer import EstimateMeasurer
+        from autotune.backends.hardware import find_spec
+
+        return EstimateMeasurer(find_spec(argument), cache_dir=options.cache_dir, seed=options.seed)
     if kind == "replay":
-        return _open_replay(argument, options)
-    return _open_cuda(int(argument or 0), options)
+        from autotune.backends.replay.measurer import ReplayMeasurer
+
+        path, seconds = _pace(argument)
+        return ReplayMeasurer(path, seed=options.seed, seconds=seconds)
+    from autotune.backends.gpu.measurer import open_gpu
+
+    return open_gpu(int(argument or 0), options)
 
 
 def check_selector(selector: str) -> None:
@@ -67,27 +75,7 @@ def _parsed(selector: str) -> tuple[str, str]:
     raise DeviceError(f"no device {selector!r}: {_ALLOWED}")
 
 
-def _open_estimate(gpu: str, options: MeasurerOptions) -> Measurer:
-    from autotune.backends.estimate.measurer import EstimateMeasurer
-    from autotune.backends.hardware import find_spec
-
-    return EstimateMeasurer(find_spec(gpu), cache_dir=options.cache_dir, seed=options.seed)
-
-
-def _open_replay(argument: str, options: MeasurerOptions) -> Measurer:
-    from autotune.backends.replay.measurer import ReplayMeasurer
-
-    path, seconds = _pace(argument)
-    return ReplayMeasurer(path, seed=options.seed, seconds=seconds)
-
-
 def _pace(argument: str) -> tuple[Path, float]:
     """Return a replay's file, and the seconds that each measurement takes."""
     slow = re.fullmatch(r"(.+)@(\d+(?:\.\d+)?)ms", argument)
     return (Path(argument), 0.0) if slow is None else (Path(slow[1]), float(slow[2]) / 1e3)
-
-
-def _open_cuda(index: int, options: MeasurerOptions) -> Measurer:
-    from autotune.backends.gpu.measurer import open_gpu
-
-    return open_gpu(index, options)

@@ -148,7 +148,8 @@ def modelled_us(
 ) -> Floats:
     """Both GEMMs, as recorded; infinite for what may not be chosen."""
     routings = [routed_rows(problem, instance, 0) for instance in range(INSTANCES)]
-    times = gemms_us(problem, configs, SPEC, routings, resources).sum(axis=1).mean(axis=0)
+    of_both = dict.fromkeys(BOTH, resources) if resources else None
+    times = gemms_us(problem, configs, SPEC, routings, of_both).sum(axis=1).mean(axis=0)
     small = np.array([config.block_size_m < SMALLEST_TILE for config in configs])
     broken = np.array([r is NEVER for r in resources]) if resources else np.zeros_like(small)
     return np.where(small | broken, np.inf, times)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from autotune.backends.compile_cache import BinaryCompiler
-from autotune.backends.estimate.model import REVISION, model_us, pairs_us, static_us
+from autotune.backends.estimate.model import REVISION, gemms_us, model_us, static_us
 from autotune.backends.hardware import GpuSpec
 from autotune.backends.host_facts import triton_version
 from autotune.backends.protocol import INSTANCES
@@ -46,7 +46,7 @@ class EstimateMeasurer:
         self.spec = spec
         self._seed = seed
         self._compiler = BinaryCompiler(cache_dir, spec.target)
-        self._device = Device(
+        self.device = Device(
             kind=DeviceKind.ESTIMATE,
             name=spec.name,
             target=spec.target,
@@ -54,10 +54,6 @@ class EstimateMeasurer:
             triton_version=triton_version(),
             method=f"time model {REVISION}",
         )
-
-    @property
-    def device(self) -> Device:
-        return self._device
 
     def space(self, problem: Problem) -> SearchSpace:
         """Raises DeviceError where the GPU cannot multiply the problem's dtype."""
@@ -89,8 +85,16 @@ class EstimateMeasurer:
         for which, answer in answers.items():
             if isinstance(answer, CompileFailure):
                 return failed_compile(replace(answer, which=which), compile_s)
-            if too_big := self._why_too_big(answer):
-                return replace(too_big, failed_half=which, compile_s=compile_s)
+            need, have = answer.shared_bytes, self.spec.shared_per_block
+            if need > have:
+                return TrialResult(
+                    Outcome.OUT_OF_RESOURCES,
+                    reason=f"compiled, it needs {need} bytes of shared memory; "
+                    f"a block on {self.spec.name} has {have}",
+                    failed_half=which,
+                    resources=answer,
+                    compile_s=compile_s,
+                )
         resources = {w: a for w, a in answers.items() if isinstance(a, Resources)}
         begin = time.perf_counter()
         return TrialResult(
@@ -111,16 +115,6 @@ class EstimateMeasurer:
     def close(self) -> None:
         """Nothing is held."""
 
-    def _why_too_big(self, resources: Resources) -> TrialResult | None:
-        need, have = resources.shared_bytes, self.spec.shared_per_block
-        if need <= have:
-            return None
-        reason = (
-            f"compiled, it needs {need} bytes of shared memory; "
-            f"a block on {self.spec.name} has {have}"
-        )
-        return TrialResult(Outcome.OUT_OF_RESOURCES, reason=reason, resources=resources)
-
     def _modelled(
         self, problem: Problem, config: AnyConfig, resources: Mapping[Which, Resources]
     ) -> Measurement:
@@ -128,7 +122,8 @@ class EstimateMeasurer:
         routings = [routed_rows(problem, instance, self._seed) for instance in range(count)]
         kinds = len(problem.routings)
         if isinstance(config, ConfigPair):
-            columns = pairs_us(problem, [config], self.spec, routings, resources)[:, :, 0].T
+            compiled = {which: [found] for which, found in resources.items()}
+            columns = gemms_us(problem, [config], self.spec, routings, compiled)[:, :, 0].T
         else:
             worst = worse_of(*resources.values())
             columns = model_us(problem, [config], self.spec, routings, [worst]).T

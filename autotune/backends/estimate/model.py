@@ -52,7 +52,7 @@ from autotune.backends.routed_rows import RoutedRows, routed_rows
 from autotune.routing.draw import instances_of
 from autotune.spec.arrays import Floats
 from autotune.spec.binary import BOTH, Scales, Which, scales_of
-from autotune.spec.config import AnyConfig, Config, ConfigPair, pair_of
+from autotune.spec.config import AnyConfig, Config, pair_of
 from autotune.spec.measurement import Resources
 from autotune.spec.problem import Problem
 
@@ -73,7 +73,8 @@ def model_us(
     ``resources`` are the compiler's, one for each config; None: guessed before compiling.
     Raises DeviceError where the GPU lacks the dtype.
     """
-    gemms = gemms_us(problem, configs, spec, routings, resources).sum(axis=1)
+    of_both = dict.fromkeys(BOTH, resources) if resources else None
+    gemms = gemms_us(problem, configs, spec, routings, of_both).sum(axis=1)
     around = [around_us(problem, spec, rows) for rows in routings]
     times: Floats = gemms + np.array(around)[:, None]
     return times
@@ -81,33 +82,19 @@ def model_us(
 
 def gemms_us(
     problem: Problem,
-    configs: Sequence[Config],
+    configs: Sequence[AnyConfig],
     spec: GpuSpec,
     routings: Sequence[RoutedRows],
-    resources: Sequence[Resources] | None = None,
+    resources: Mapping[Which, Sequence[Resources]] | None = None,
 ) -> Floats:
-    """[routing, up or down, config] µs of the GEMMs alone. Arguments as in ``model_us``."""
-    tiles = tiles_of(problem, configs, spec, resources)
-    return np.array(
-        [[_Gemm(problem, spec, rows, tiles, which).us() for which in BOTH] for rows in routings]
-    )
+    """[routing, up or down, config] µs of the GEMMs alone; a pair's each with its own config.
 
-
-def pairs_us(
-    problem: Problem,
-    pairs: Sequence[ConfigPair],
-    spec: GpuSpec,
-    routings: Sequence[RoutedRows],
-    resources: Mapping[Which, Resources] | None = None,
-) -> Floats:
-    """[routing, up or down, pair] µs of the GEMMs alone, each with its own config.
-
-    ``resources`` are those of the two kernels of one single pair.
+    ``resources`` are of each GEMM, one for each config; otherwise as in ``model_us``.
     """
     halves = []
     for which in BOTH:
-        configs = [getattr(pair, which) for pair in pairs]
-        tiles = tiles_of(problem, configs, spec, [resources[which]] if resources else None)
+        own = [getattr(pair_of(config), which) for config in configs]
+        tiles = tiles_of(problem, own, spec, resources[which] if resources else None)
         halves.append([_Gemm(problem, spec, rows, tiles, which).us() for rows in routings])
     times: Floats = np.array(halves).swapaxes(0, 1)
     return times
@@ -249,7 +236,6 @@ def static_us(
         return ()
     count = instances_of(problem, _GUESSED_INSTANCES)
     routings = [routed_rows(problem, instance, seed) for instance in range(count)]
-    pairs = [pair_of(config) for config in configs]
-    times = pairs_us(problem, pairs, spec, routings).sum(axis=1)
+    times = gemms_us(problem, configs, spec, routings).sum(axis=1)
     times = np.exp(np.log(times).mean(axis=0))  # as several routings are measured
     return tuple(float(us) for us in times)

@@ -15,7 +15,7 @@ from autotune.backends.replay.recording_format import Results, read_recording
 from autotune.errors import DeviceError
 from autotune.spec.binary import Which
 from autotune.spec.config import AnyConfig, Config, ConfigPair
-from autotune.spec.device import Device, DeviceKind
+from autotune.spec.device import DeviceKind
 from autotune.spec.measurement import Measurement, worse_of
 from autotune.spec.problem import KernelMode, Problem
 from autotune.studies.outcome import Outcome, TrialResult
@@ -47,16 +47,12 @@ class ReplayMeasurer:
         said = "" if was.kind is DeviceKind.CUDA else f" of {was.kind.value}"
         digest = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
         method = f"{METHOD} {digest}{said}"  # the digest keeps times of two files apart
-        self._device = replace(was, kind=DeviceKind.REPLAY, method=method)
+        self.device = replace(was, kind=DeviceKind.REPLAY, method=method)
+        """The device that was recorded, under the kind of a replay."""
         self._results = {key.problem: found for key, found in recording.studies.items()}
         self._halves: dict[Problem, _Halves] = {}
         self._seed, self._seconds = seed, seconds
         self._times: Counter[tuple[Problem, AnyConfig]] = Counter()
-
-    @property
-    def device(self) -> Device:
-        """The device that was recorded, under the kind of a replay."""
-        return self._device
 
     def space(self, problem: Problem) -> SearchSpace:
         """Exactly the recorded configs, whatever became of them; pairs of them for separate

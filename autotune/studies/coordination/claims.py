@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any
 
 from optuna.study import Study
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from autotune.spec.config import AnyConfig
 from autotune.studies.coordination.leases import Census
@@ -57,8 +57,8 @@ def proposals(study: Study, space: SearchSpace, count: int) -> list[dict[str, An
     sampler = study.sampler
     if isinstance(sampler, BatchSampler):
         return [dict(params) for params in sampler.propose(study, count)]
-    trials = study.get_trials(deepcopy=False)
-    trial = _imagined(len(trials))
+    trial = create_trial(state=TrialState.RUNNING)  # as if it had been created
+    trial.number = len(study.get_trials(deepcopy=False))
     sampler.before_trial(study, trial)
     wanted = sampler.infer_relative_search_space(study, trial)
     params = sampler.sample_relative(study, trial, wanted)
@@ -139,20 +139,3 @@ def _stand(
 
 def _worker(trial: FrozenTrial) -> str:
     return str(trial.user_attrs.get(WORKER, ""))
-
-
-def _imagined(number: int) -> FrozenTrial:
-    """Return the trial that a sampler would be asked for, had it been created."""
-    return FrozenTrial(
-        number=number,
-        state=TrialState.RUNNING,
-        value=None,
-        datetime_start=None,
-        datetime_complete=None,
-        params={},
-        distributions={},
-        user_attrs={},
-        system_attrs={},
-        intermediate_values={},
-        trial_id=-1,
-    )

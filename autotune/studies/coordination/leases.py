@@ -15,10 +15,9 @@ import time
 import uuid
 from collections.abc import Callable, Collection
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import cache
 from pathlib import Path
-from types import TracebackType
 
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
@@ -53,7 +52,7 @@ class WorkerId:
     token: str
 
     def __str__(self) -> str:
-        return "/".join((self.host, str(self.pid), self.started, self.machine, self.token))
+        return "/".join(map(str, astuple(self)))
 
     @classmethod
     def of_this_process(cls) -> WorkerId:
@@ -105,17 +104,11 @@ class Lease:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._stop.set()
         self._thread.join(1.0)
-        with suppress(
-            UpdateFinishedTrialError, *TRANSIENT_ERRORS
-        ):  # who looks sees that we are gone
+        # Where it fails, who looks sees that we are gone.
+        with suppress(UpdateFinishedTrialError, *TRANSIENT_ERRORS):
             self._storage.set_trial_state_values(self._trial_id, TrialState.COMPLETE, [0.0])
 
     def _sign(self) -> None:
