@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
+import select
 import signal
 import threading
 from collections import deque
@@ -211,8 +212,7 @@ class CompilePool:
         try:
             message = client.recv()
         except (EOFError, OSError):  # its process has ended
-            self._clients.remove(client)
-            client.close()
+            self._drop(client)
             return
         if isinstance(message, Prefetch):
             self._queue.prefetch(message.problem, message.configs)
@@ -224,7 +224,15 @@ class CompilePool:
     def _answer(self, answers: Iterable[tuple[tuple[Connection, int], TimedCompile]]) -> None:
         for (client, number), result in answers:
             with suppress(OSError):  # whoever asked is gone
-                client.send((number, result))
+                if _takes_more(client):
+                    client.send((number, result))
+                else:
+                    self._drop(client)
+
+    def _drop(self, client: Connection) -> None:
+        """Hang up: a client that lives, and one that was stopped, goes on without a pool."""
+        self._clients.remove(client)
+        client.close()
 
     def _receive(self, compiler: Compiler) -> None:
         binary, busy_s = compiler.binary, compiler.busy_s
@@ -297,3 +305,11 @@ class CompilePool:
         if self._cache is not None:
             self._cache.keep(binary.key, result.result)
         self._answer(self._queue.note(binary, result))
+
+
+def _takes_more(client: Connection) -> bool:
+    """False where the pipe is full, since whoever asked reads nothing: to send would hold up the
+    pool for all others."""
+    poll = select.poll()
+    poll.register(client, select.POLLOUT)
+    return bool(poll.poll(0))

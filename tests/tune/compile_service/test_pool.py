@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -173,6 +174,23 @@ def test_a_pair_needs_both_and_one_failure_says_which(make_pool: MakePool) -> No
     failed = _answer(pool, ConfigPair(fine, bad)).result
     assert isinstance(failed, CompileFailure)
     assert failed.which == "down"
+
+
+def test_a_client_that_reads_nothing_holds_up_nobody(make_pool: MakePool) -> None:
+    pool, config = make_pool(), _config(FINE)
+    _answer(pool, config)
+    deaf = CompileClient[int](pool.connect())
+
+    def flood() -> None:
+        for number in range(20_000):
+            deaf.request(number, PROBLEM, config)
+
+    thread = threading.Thread(target=flood, daemon=True)
+    thread.start()
+    thread.join(PATIENCE_S)
+    assert not thread.is_alive()
+    assert _answer(pool, config).result == SOME
+    assert len(deaf.compiled()) == 20_000  # without a pool, nobody waits
 
 
 def test_closing_answers_whoever_waits_and_ends_the_processes(
