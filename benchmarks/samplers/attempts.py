@@ -28,9 +28,8 @@ from recordings import Recording, recordings
 
 from autotune.spec.arrays import Rows
 from autotune.studies.search.surrogate.acquisition import Acquisition, improvement
-from autotune.studies.search.surrogate.candidates import candidates_of
+from autotune.studies.search.surrogate.candidates import Observed, candidates_of
 from autotune.studies.search.surrogate.model import Surrogate
-from autotune.studies.search.surrogate.observations import Observed
 from autotune.studies.search.surrogate.trees import fit_trees
 
 SPREAD_AMONG = 300

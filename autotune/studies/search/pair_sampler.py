@@ -32,6 +32,7 @@ from autotune.studies.trial_record import (
     OUTCOME,
     ROUTINGS,
     asked_config,
+    distributions,
     measured,
     taken_configs,
 )
@@ -57,7 +58,7 @@ class PairSampler(BaseSampler):
     def infer_relative_search_space(
         self, study: Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
-        return {key: CategoricalDistribution(v) for key, v in self._space.knobs.items()}
+        return dict(distributions(self._space))
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
@@ -94,7 +95,7 @@ class PairSampler(BaseSampler):
     def _lead(self, study: Study, trials: Sequence[FrozenTrial], which: Which) -> Config:
         space = self._space.half(which)
         half = _half_study(study, trials, which, self._samplers[which], space)
-        asked = half.ask({key: CategoricalDistribution(v) for key, v in space.knobs.items()})
+        asked = half.ask(dict(distributions(space)))
         return Config.from_keys(asked.params)
 
     def _follow(self, trials: Sequence[FrozenTrial], which: Which, leading: Config) -> Config:
@@ -135,20 +136,20 @@ def _half_study(
     """Return a study in memory whose trials are of one half."""
     half = optuna.create_study(sampler=sampler)
     copy_key(study, half)
-    distributions = {key: CategoricalDistribution(v) for key, v in space.knobs.items()}
-    halves = (_half_trial(trial, which, distributions) for trial in trials)
+    knobs = distributions(space)
+    halves = (_half_trial(trial, which, knobs) for trial in trials)
     half.add_trials(trial for trial in halves if trial is not None)
     return half
 
 
 def _half_trial(
-    trial: FrozenTrial, which: Which, distributions: Mapping[str, CategoricalDistribution]
+    trial: FrozenTrial, which: Which, knobs: Mapping[str, CategoricalDistribution]
 ) -> FrozenTrial | None:
     pair = asked_config(trial)
     if not isinstance(pair, ConfigPair) or _is_spared(trial, which):
         return None
     params = getattr(pair, which).as_keys()
-    if any(params[key] not in known.choices for key, known in distributions.items()):
+    if any(params[key] not in known.choices for key, known in knobs.items()):
         return None
     samples = trial.user_attrs.get(HALF_US[which], ())
     is_measured = trial.state in MEASURED and samples
@@ -156,7 +157,7 @@ def _half_trial(
     return create_trial(
         state=state,
         params=params,
-        distributions=dict(distributions),
+        distributions=dict(knobs),
         value=typical_us(samples, trial.user_attrs.get(ROUTINGS, 1)) if is_measured else None,
         user_attrs={k: v for k, v in trial.user_attrs.items() if k == OUTCOME},
     )

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial
@@ -17,7 +17,7 @@ from optuna.trial import FrozenTrial
 from autotune.spec.arrays import Floats
 from autotune.spec.config import Config
 from autotune.studies.space import Space
-from autotune.studies.trial_record import taken_configs
+from autotune.studies.trial_record import distributions, taken_configs
 
 _TRIES = 8
 """Proposals of the inner sampler before its last one is moved to the nearest unseen config."""
@@ -39,7 +39,7 @@ class UnseenSampler(BaseSampler):
     def infer_relative_search_space(
         self, study: Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
-        return {key: CategoricalDistribution(v) for key, v in self._space.knobs.items()}
+        return dict(distributions(self._space))
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]

@@ -19,7 +19,7 @@ from autotune.backends.selectors import open_measurer
 from autotune.errors import AutotuneError
 from autotune.settings import RunSettings
 from autotune.studies.coordination.leases import Census, Lease
-from autotune.studies.search.surrogate.model import preload
+from autotune.studies.search.surrogate.model import thread_pools
 from autotune.studies.storage.open import open_storage
 from autotune.studies.storage.retry import retry_storage
 from autotune.tune.compile_service.client import CompileClient
@@ -169,7 +169,7 @@ class _WorkerProcess:
         self._parent_channel = parent_channel
         self._stack = stack
         if spec.sampler == "surrogate":
-            threading.Thread(target=preload, name="libraries", daemon=True).start()
+            threading.Thread(target=thread_pools, name="libraries", daemon=True).start()
         self._child = Child(partial(open_measurer, spec.device, spec.options))
         stack.callback(self._child.close)
         # while the device opens: eight workers that do this and nothing else wait for a core

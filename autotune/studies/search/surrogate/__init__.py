@@ -4,8 +4,7 @@ parameters ─► candidates ─┐
 problem, device ─► features ├─► model (gp + trees) ─► acquisition ─► sampler
 siblings, static guess ─► prior ┘
 
-candidates      the feasible set as numbers
-observations    a study's trials as rows of the candidates
+candidates      the feasible set as numbers, and a study's trials as rows of it (Observed)
 features        physical features of a config on a problem
 prior           a guess from sibling studies
 gp, trees       the two kinds of model

@@ -19,8 +19,8 @@ from autotune.spec.device import Device, Target
 from autotune.spec.limits import shared_bytes
 from autotune.spec.problem import Problem
 
-SMS = 132
-"""SMs of a device that the caller knows nothing of: H100 and H200. Others have 108 to 160."""
+_SMS = 132
+"""SMs that any device is taken to have: those of H100 and H200. Others have 108 to 160."""
 COUNTS = 5
 """So many first columns grow with the problem: M-blocks, tiles, bytes, operations, K steps."""
 _REGISTERS = 65536
@@ -31,9 +31,9 @@ _ADDRESSING = 60
 """Registers of a thread beside its accumulators, roughly: pointers, masks and operands."""
 
 
-def features(problem: Problem, device: Device, configs: Sequence[Config], sms: int = SMS) -> Floats:
+def features(problem: Problem, device: Device, configs: Sequence[Config]) -> Floats:
     """[config, feature] for both GEMMs together. Pure: the same arguments, the same numbers."""
-    table = _Table(problem, device, tuple(configs), sms)
+    table = _Table(problem, device, tuple(configs))
     return np.column_stack(table.columns())
 
 
@@ -44,7 +44,6 @@ class _Table:
     problem: Problem
     device: Device
     configs: tuple[Config, ...]
-    sms: int
 
     def columns(self) -> list[Floats]:
         up = (2 * self.problem.intermediate, self.problem.hidden)
@@ -67,7 +66,7 @@ class _Table:
         (waves × steps), and how full the waves are."""
         tiles = self.m_blocks * np.ceil(n / self.block_n)
         steps = np.ceil(k / self.block_k)
-        waves = tiles / (self.sms * self.occupancy)
+        waves = tiles / (_SMS * self.occupancy)
         return (
             tiles,
             tiles * steps * self.step_bytes,

@@ -15,7 +15,7 @@ from threadpoolctl import ThreadpoolController
 
 from autotune.spec.arrays import Floats, Rows
 from autotune.studies.search.surrogate.acquisition import Acquisition, GpPart, TreePart
-from autotune.studies.search.surrogate.candidates import Candidates
+from autotune.studies.search.surrogate.candidates import Candidates, Observed
 from autotune.studies.search.surrogate.gp import (
     Covariance,
     GaussianProcess,
@@ -23,7 +23,6 @@ from autotune.studies.search.surrogate.gp import (
     Posterior,
     fit_hyperparameters,
 )
-from autotune.studies.search.surrogate.observations import Observed
 from autotune.studies.search.surrogate.trees import Trees, fit_trees
 
 _REFIT_GROWTH = 1.1
@@ -229,15 +228,10 @@ def _centred(values: Floats) -> Floats:
     return centred
 
 
-def preload() -> None:
-    """Import the libraries that models are fitted with, which takes a second: ahead of the first
-    proposal, and never for ``status``. Thread-safe."""
-    thread_pools()
-
-
 @cache
 def thread_pools() -> ThreadpoolController:
-    """Return the controller of the libraries' threads; looking for them takes 3 ms."""
+    """Return the controller of the threads of the libraries that models are fitted with. These are
+    imported first, which takes a second: never for ``status``. Thread-safe."""
     import sklearn.tree  # noqa: F401
 
     return ThreadpoolController()

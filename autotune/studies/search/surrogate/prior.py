@@ -45,7 +45,6 @@ class PriorTask:
     problem: Problem
     device: Device
     configs: tuple[Config, ...]
-    sms: int
 
 
 def sibling_prior(
@@ -105,8 +104,8 @@ def _columns(task: PriorTask, problem: Problem, configs: Sequence[Config]) -> Co
     """Return the trees' inputs: absolute, and relative to the least that any config of the space
     needs on that problem, which compares problems of unlike size."""
     knobs = np.array([_codes(config) for config in configs])
-    physics = features(problem, task.device, configs, task.sms)
-    least = _least(problem, task.device, task.configs, task.sms)
+    physics = features(problem, task.device, configs)
+    least = _least(problem, task.device, task.configs)
     rows = np.log2(problem.tokens * problem.top_k / (problem.experts * problem.ep_size))
     level = np.full(len(configs), rows)
     columns = np.column_stack([knobs, physics, physics[:, :COUNTS] - least, level])
@@ -114,9 +113,9 @@ def _columns(task: PriorTask, problem: Problem, configs: Sequence[Config]) -> Co
 
 
 @lru_cache(maxsize=256)
-def _least(problem: Problem, device: Device, configs: tuple[Config, ...], sms: int) -> Floats:
+def _least(problem: Problem, device: Device, configs: tuple[Config, ...]) -> Floats:
     """Return the least of each count [COUNTS] over the space: a run's studies ask for the same."""
-    least: Floats = features(problem, device, configs, sms)[:, :COUNTS].min(axis=0)
+    least: Floats = features(problem, device, configs)[:, :COUNTS].min(axis=0)
     return least
 
 

@@ -21,10 +21,14 @@ from autotune.studies.search.surrogate.acquisition import (
     lighter,
     weights,
 )
-from autotune.studies.search.surrogate.candidates import Candidates, candidates_of
-from autotune.studies.search.surrogate.features import SMS, features
+from autotune.studies.search.surrogate.candidates import (
+    Candidates,
+    Observed,
+    candidates_of,
+    observed_of,
+)
+from autotune.studies.search.surrogate.features import features
 from autotune.studies.search.surrogate.model import Prior, Surrogate, thread_pools
-from autotune.studies.search.surrogate.observations import Observed, observed_of
 from autotune.studies.search.surrogate.prior import PriorTask, sibling_prior
 from autotune.studies.space import Space
 from autotune.studies.study_record import key_of
@@ -67,11 +71,10 @@ class SurrogateSampler(BaseSampler):
     seed, also after a resume up to the fit of hyperparameters.
     """
 
-    def __init__(self, candidates: Candidates, seed: int, prior: Prior | None = None) -> None:
+    def __init__(self, candidates: Candidates, seed: int) -> None:
         self._seed = seed
-        self._candidates = candidates
         self._weight: Floats | None = None
-        self._informed(candidates, prior)
+        self._informed(candidates, None)
 
     def _informed(self, candidates: Candidates, prior: Prior | None) -> None:
         """Build the model anew from other features or another prior; rows stay as they are."""
@@ -230,18 +233,15 @@ class TransferSampler(SurrogateSampler):
         *,
         history: SiblingLookup | None = None,
         prior_us: Sequence[float] | None = None,
-        sms: int = SMS,
         footprints: FootprintLookup | None = None,
     ) -> None:
         """``history`` finds a key's siblings; it is called now and then, not for each trial.
         ``prior_us`` is a guess for each config of ``space.configs``, of which only the ratios
-        count. ``sms`` are the device's. ``footprints`` tells what was compiled by now, and how
-        well."""
+        count. ``footprints`` tells what was compiled by now, and how well."""
         super().__init__(candidates_of([config.as_keys() for config in space.configs]), seed)
         self._space = space
         self._history = history
         self._prior_us = prior_us
-        self._sms = sms
         self._footprints = footprints
         self._key: StudyKey | None = None
         self._learnt_from = 0
@@ -265,7 +265,7 @@ class TransferSampler(SurrogateSampler):
             self._learn(self._key, known)
 
     def _learn(self, key: StudyKey, known: Sequence[Sibling]) -> None:
-        task = PriorTask(key.problem, key.device, self._space.configs, self._sms)
+        task = PriorTask(key.problem, key.device, self._space.configs)
         prior = sibling_prior(task, known, static_us=self._prior_us, seed=self._seed)
-        physics = features(key.problem, key.device, self._space.configs, self._sms)
+        physics = features(key.problem, key.device, self._space.configs)
         self._informed(candidates_of(self._candidates.rows, physics), prior)

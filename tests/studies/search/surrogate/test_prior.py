@@ -9,7 +9,6 @@ import numpy as np
 from autotune.spec.problem import Problem
 from autotune.studies.key import StudyKey
 from autotune.studies.search.history import Sibling
-from autotune.studies.search.surrogate.features import SMS
 from autotune.studies.search.surrogate.prior import PriorTask, sibling_prior
 from autotune.studies.space import Space
 
@@ -24,7 +23,7 @@ def sibling(problem: Problem, space: Space, count: int) -> Sibling:
 
 def test_siblings_far_behind_the_nearest_teach_nothing(key: StudyKey, space: Space) -> None:
     """A guess from hundreds of studies would take seconds, in which a GPU waits."""
-    task = PriorTask(key.problem, key.device, space.configs, SMS)
+    task = PriorTask(key.problem, key.device, space.configs)
     near = [sibling(replace(key.problem, tokens=65 + t), space, 10) for t in range(12)]
     wide = replace(key.problem, intermediate=16 * key.problem.intermediate)
     far = [sibling(replace(wide, tokens=t), space, 10) for t in range(1, 9)]

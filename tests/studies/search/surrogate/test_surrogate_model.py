@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from autotune.studies.search.surrogate.candidates import candidates_of
+from autotune.studies.search.surrogate.candidates import Observed, candidates_of
 from autotune.studies.search.surrogate.model import HeldOut, Surrogate, _shares, _weight
-from autotune.studies.search.surrogate.observations import Observed
 
 TABLE = candidates_of([{"tile": 2**i, "depth": d} for i in range(4, 9) for d in (1, 2, 4, 8)])
 

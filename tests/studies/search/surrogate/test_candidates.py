@@ -7,8 +7,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from autotune.studies.search.surrogate.candidates import candidates_of
-from autotune.studies.search.surrogate.observations import Observed, observed_of
+from autotune.studies.search.surrogate.candidates import Observed, candidates_of, observed_of
 
 NONE = np.zeros(0, dtype=np.int64)
 
