@@ -33,7 +33,7 @@ from autotune.report.style import (
 )
 from autotune.studies.outcome import Outcome
 from autotune.tune.comparison.compare import Comparison, VariantTime
-from autotune.tune.comparison.variants import EngineDefault, Variant
+from autotune.tune.comparison.variants import Variant
 
 _COLOURS = {
     "autotune": (BLUE, SKY, BLACK),
@@ -219,7 +219,7 @@ def baseline_of(times: Times) -> Variant | None:
         for variant in times
         if variant.provider in ENGINE_COLOURS and variant.source is None
     ]
-    defaults = [variant for variant in times if isinstance(variant.source, EngineDefault)]
+    defaults = [variant for variant in times if variant.is_default]
     return next(iter([*own, *defaults, *times]), None)
 
 

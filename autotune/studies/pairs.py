@@ -42,12 +42,11 @@ class PairSpace:
 
     @cached_property
     def configs(self) -> tuple[ConfigPair, ...]:
-        """See ``SearchSpace``: the pairs of twice the same config."""
         return tuple(pair_of(config) for config in self.up.configs if config in self.down)
 
     @cached_property
     def knobs(self) -> dict[str, tuple[int, ...]]:
-        """See ``SearchSpace``; in the order of ``ConfigPair.as_keys``."""
+        """In the order of ``ConfigPair.as_keys``."""
         knobs = {BLOCK_SIZE_M: self.up.knobs[BLOCK_SIZE_M]} if len(self) else {}
         for prefix, half in ((UP, self.up), (DOWN, self.down)):
             knobs |= {prefix + k: v for k, v in half.knobs.items() if k != BLOCK_SIZE_M}
@@ -55,7 +54,6 @@ class PairSpace:
 
     @cached_property
     def fingerprint(self) -> str:
-        """See ``SearchSpace``."""
         text = f"{self.up.fingerprint} {self.down.fingerprint}"
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -71,7 +69,7 @@ class PairSpace:
         return sum(sizes[0].count(size) * sizes[1].count(size) for size in set(sizes[0]))
 
     def why_not(self, config: AnyConfig) -> str | None:
-        """See ``SearchSpace``; a reason says which GEMM's config it is about."""
+        """A reason says which GEMM's config it is about."""
         pair = pair_of(config)
         for which in BOTH:
             if reason := self.half(which).why_not(getattr(pair, which)):
@@ -79,7 +77,7 @@ class PairSpace:
         return None
 
     def is_exhausted(self, taken: Collection[ConfigPair]) -> bool:
-        """See ``SearchSpace``: every half was in some pair."""
+        """True where every half was in some pair."""
         ups, downs = {pair.up for pair in taken}, {pair.down for pair in taken}
         return len(ups) >= len(self.up) and len(downs) >= len(self.down)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import cached_property, partial
 from typing import Any, Protocol
 
@@ -54,12 +54,8 @@ _MFMA_SIDES = (32, 16)
 """Sides of AMD's matrix instructions; Triton takes the larger one that fits the tile."""
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """A named predicate: ``why_not`` gives the reason in words, or None where all is well."""
-
-    name: str
-    why_not: Callable[[Problem, Device, Config], str | None]
+Rule = Callable[[Problem, Device, Config], str | None]
+"""Returns why a config cannot or should not run, in words, or None where all is well."""
 
 
 def _dtype(problem: Problem, device: Device, config: Config) -> str | None:
@@ -130,15 +126,15 @@ def _tma(problem: Problem, device: Device, config: Config) -> str | None:
     return why_no_tma(problem, device.target) or why_no_tma_tile(config)
 
 
-RULES = (
-    Rule("dtype", _dtype),
-    Rule("dot", _dot),
-    Rule("shared memory", _shared_memory),
-    Rule("block scale K", _block_scale_k),
-    Rule("block scale N", _block_scale_n),
-    Rule("group scale", _group_scale),
-    Rule("matrix instruction", _matrix_instruction),
-    Rule("TMA", _tma),
+RULES: tuple[Rule, ...] = (
+    _dtype,
+    _dot,
+    _shared_memory,
+    _block_scale_k,
+    _block_scale_n,
+    _group_scale,
+    _matrix_instruction,
+    _tma,
 )
 
 
@@ -189,27 +185,31 @@ class Space:
         return len(self.configs)
 
     def why_not(self, config: Config) -> str | None:
-        """None for a member; otherwise the first rule that it breaks, in words."""
         if config in self._set:
             return None
         reason = self.explain(config) if self.explain else None
         return reason or f"{config} is not one of the {len(self)} configs of this space"
 
     def is_exhausted(self, taken: Collection[Config]) -> bool:
-        """See ``SearchSpace``."""
         return len(taken) >= len(self)
 
     @cached_property
     def knobs(self) -> dict[str, tuple[int, ...]]:
-        """Engine key → the values that occur, ascending: the Optuna distributions."""
         rows = [config.as_keys() for config in self.configs]
         return {key: tuple(sorted({row[key] for row in rows})) for key in rows[0]} if rows else {}
 
     @cached_property
     def fingerprint(self) -> str:
-        """Twelve hexadecimal digits that change with any config added or removed."""
         text = "\n".join(str(config) for config in self.configs)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def regrouped(config: Config, space: SearchSpace) -> Iterator[Config]:
+    """Yield ``config`` with every GROUP_SIZE_M of the space, of which some may not be members. To
+    our kernel it is a number of the launch, so these share their binaries: another one costs a
+    measurement and no compile. To an engine's own kernel it is a constant."""
+    for size in space.knobs[KEY_OF_FIELD["group_size_m"]]:
+        yield replace(config, group_size_m=size)
 
 
 def moe_space(problem: Problem, device: Device) -> Space:
@@ -271,5 +271,5 @@ def _why_no_key(key: str, problem: Problem, device: Device) -> str:
 
 def broken_rule(problem: Problem, device: Device, config: Config) -> str | None:
     """The reason of the first rule that ``config`` breaks, or None."""
-    reasons = (rule.why_not(problem, device, config) for rule in RULES)
+    reasons = (rule(problem, device, config) for rule in RULES)
     return next((reason for reason in reasons if reason), None)

@@ -155,9 +155,7 @@ def key_of(study: Study) -> StudyKey | None:
 def copy_key(source: Study, target: Study) -> None:
     """Let a study in memory be about what ``source`` is about."""
     present = source.user_attrs
-    for name in (_KEY, _LAYOUT):
-        if name in present:
-            target.set_user_attr(name, present[name])
+    _write(target, {name: present[name] for name in (_KEY, _LAYOUT) if name in present})
 
 
 def run_attributes(
@@ -169,12 +167,12 @@ def run_attributes(
 
 def write_end(study: Study, end: StudyEnd | None) -> None:
     """Write why a study ended, or that it goes on."""
-    _write(study, _END, "" if end is None else end.text)
+    _write(study, {_END: "" if end is None else end.text})
 
 
 def write_search(study: Study, terms: SearchTerms) -> None:
     """Write the terms of a search that begins."""
-    _write(study, _SEARCH, asdict(terms))
+    _write(study, {_SEARCH: asdict(terms)})
 
 
 def write_finalists(
@@ -182,31 +180,33 @@ def write_finalists(
 ) -> None:
     """Write the finalists of a study with ``count`` measurements."""
     rows = as_json(finalists)
-    _write(study, _FINALISTS, {"measured": count, "robust": robust.value, "rows": rows})
+    _write(study, {_FINALISTS: {"measured": count, "robust": robust.value, "rows": rows}})
 
 
 def write_crossings(study: Study, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write the winner under other routings."""
-    _write(study, _CROSSINGS, list(rows))
+    _write(study, {_CROSSINGS: list(rows)})
 
 
 def write_machine(study: Study, facts: Mapping[str, str]) -> None:
     """Write the facts of the machine that runs."""
-    _write(study, _MACHINE, facts)
+    _write(study, {_MACHINE: facts})
 
 
 def write_best(study: Study, best_us: float, default_us: float | None) -> None:
     """Write the numbers by which people sort studies in a dashboard."""
-    _write(study, _BEST_US, round(best_us, 2))
+    values = {_BEST_US: round(best_us, 2)}
     if default_us is not None:
-        _write(study, _DEFAULT_US, round(default_us, 2))
-        _write(study, SPEEDUP, round(default_us / best_us, 4))
+        values |= {_DEFAULT_US: round(default_us, 2), SPEEDUP: round(default_us / best_us, 4)}
+    _write(study, values)
 
 
-def _write(study: Study, name: str, value: object) -> None:
+def _write(study: Study, values: Mapping[str, object]) -> None:
+    """Set the attributes that have other values now."""
     present = study.user_attrs
-    if name not in present or present[name] != value:
-        study.set_user_attr(name, value)
+    for name, value in values.items():
+        if name not in present or present[name] != value:
+            study.set_user_attr(name, value)
 
 
 @dataclass(frozen=True)
@@ -247,12 +247,8 @@ def open_study(
         direction="minimize",
         load_if_exists=True,
     )
-    present = study.user_attrs
-    check_layout(study.study_name, StudyAttributes(present))
-    wanted = {**_columns(key), **attrs, _KEY: key.as_json(), _LAYOUT: LAYOUT}
-    for name, value in wanted.items():
-        if name not in present or present[name] != value:
-            study.set_user_attr(name, value)
+    check_layout(study.study_name, attributes_of(study))
+    _write(study, {**_columns(key), **attrs, _KEY: key.as_json(), _LAYOUT: LAYOUT})
     return study
 
 

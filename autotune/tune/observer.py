@@ -97,7 +97,7 @@ class RunMonitor:
                     observer.finals_started(self._studies[event.position])
             elif isinstance(event, FinalsMeasured):
                 study = self._studies[event.position]
-                study.note_finalists(event.finalists)
+                study.finalists = event.finalists
                 for observer in self._observers:
                     observer.finals_measured(study)
 
@@ -115,8 +115,8 @@ class RunMonitor:
         elif isinstance(event, StudyFinished):
             self._end(event)
         elif isinstance(event, SearchFinished):
-            self._seconds += event.spent.seconds
-            self._busy_s += event.spent.busy_s
+            self._seconds += event.seconds
+            self._busy_s += event.busy_s
             self._move(number, None)
         elif isinstance(event, WorkerDied):
             self._move(number, None)
@@ -125,14 +125,14 @@ class RunMonitor:
         """Count a worker at a study, and no more at the one before."""
         before = self._at.pop(number, None)
         if before is not None:
-            before.note_worker(-1)
+            before.in_flight -= 1
         if study is not None:
-            study.note_worker(1)
+            study.in_flight += 1
             self._at[number] = study
 
     def _end(self, event: StudyFinished) -> None:
         study = self._studies[event.position]
-        study.note_end(event.end)
+        study.end = event.end
         if event.position not in self._ended:
             self._ended.add(event.position)
             retry_storage(study.refresh)  # others' reports may be on their way, or go elsewhere

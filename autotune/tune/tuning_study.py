@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from optuna.study import Study
 
 from autotune.engines import Engine
-from autotune.spec.config import AnyConfig
+from autotune.spec.config import AnyConfig, Config
 from autotune.spec.problem import Problem
 from autotune.studies.coordination.study_view import BEST_HALVES, StudyView
 from autotune.studies.key import StudyKey
@@ -27,12 +27,11 @@ from autotune.studies.lifecycle import (
 from autotune.studies.pairs import best_pairs
 from autotune.studies.search.batch_sampler import BatchSampler
 from autotune.studies.search.history import StudyHistory, neighbours
-from autotune.studies.search.last_tries import last_tries
 from autotune.studies.search.pruning import Stop, stop_for
 from autotune.studies.search.surrogate.sampler import USUAL_STOP
 from autotune.studies.selection.finalists import Finalist
 from autotune.studies.selection.robust import Robust
-from autotune.studies.space import SearchSpace
+from autotune.studies.space import SearchSpace, regrouped
 from autotune.studies.study_record import SearchTerms, write_end
 from autotune.studies.trial_io import enqueue
 from autotune.studies.trial_record import TrialRecord, asked_config, best_of
@@ -57,7 +56,7 @@ class StudyPlan:
 
 @dataclass(slots=True)
 class TuningStudy:
-    """The live handle of a study. Its progress changes by its own methods alone."""
+    """The live handle of a study."""
 
     plan: StudyPlan
     optuna_study: Study
@@ -165,18 +164,6 @@ class TuningStudy:
         """Take in a measurement that is, or soon will be, in the storage."""
         self.view.note(entry)
 
-    def note_end(self, end: StudyEnd | None) -> None:
-        """Take in the end that a worker found; None for the target."""
-        self.end = end
-
-    def note_finalists(self, finalists: Sequence[Finalist]) -> None:
-        """Take in what was measured again."""
-        self.finalists = tuple(finalists)
-
-    def note_worker(self, change: int) -> None:
-        """Count a worker that came (1) or went (-1)."""
-        self.in_flight += change
-
     def refresh(self) -> None:
         """Take in what everybody has measured."""
         self.view.read()
@@ -263,6 +250,14 @@ class TuningStudy:
         if not is_asked or not facts.stop_gain or not isinstance(sampler, BatchSampler):
             return math.inf
         return sampler.expected_gain(self.optuna_study)
+
+
+def last_tries(entries: Collection[TrialRecord], space: SearchSpace) -> Iterator[Config]:
+    """Yield the best config's other GROUP_SIZE_M, to be measured before a study ends. Nothing of
+    pairs, and where nothing was measured to the end."""
+    best = best_of(entries)
+    if best is not None and isinstance(best.config, Config):
+        yield from regrouped(best.config, space)
 
 
 def _new(

@@ -23,8 +23,7 @@ from pathlib import Path
 from autotune.backends.replay.recording_format import read_recording
 from autotune.spec.config import Config
 from autotune.studies.outcome import Outcome
-from autotune.studies.search.last_tries import regrouped
-from autotune.studies.space import Space
+from autotune.studies.space import Space, regrouped
 
 
 def recorded_us(path: Path) -> dict[tuple[int, int], dict[Config, float]]:

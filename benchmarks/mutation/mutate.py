@@ -102,7 +102,7 @@ TARGETS = {
     ),
     "pruning": Target("autotune.studies.search.pruning", ("tests/studies/search/test_pruning.py",)),
     "last_tries": Target(
-        "autotune.studies.search.last_tries", ("tests/studies/search/test_last_tries.py",)
+        "autotune.tune.tuning_study", ("tests/tune/test_last_tries.py",), places=("last_tries",)
     ),
     "history": Target("autotune.studies.search.history", ("tests/studies/search/test_history.py",)),
     "lifecycle": Target("autotune.studies.lifecycle", ("tests/studies/test_lifecycle.py",)),

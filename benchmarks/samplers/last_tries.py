@@ -31,10 +31,9 @@ import optuna
 from recordings import Recording, recordings
 
 from autotune.spec.config import Config
-from autotune.studies.search.last_tries import regrouped
 from autotune.studies.search.surrogate.candidates import candidates_of
 from autotune.studies.search.surrogate.sampler import SurrogateSampler
-from autotune.studies.space import Space
+from autotune.studies.space import Space, regrouped
 
 LANDSCAPES = HERE.parent / "landscapes"
 MOST = 60

@@ -33,7 +33,6 @@ from autotune.tune.workers.protocol import (
     StudyFinished,
     TrialFinished,
     TrialStarted,
-    WorkerTime,
 )
 from autotune.tune.workers.supervisor import WorkerDied
 
@@ -134,7 +133,7 @@ AT_FIRST, AT_SECOND = TrialStarted(0, FIRST), TrialStarted(1, SECOND)
         ([(0, AT_FIRST), (0, AT_SECOND)], [0, 1]),
         ([(0, AT_FIRST), (1, AT_FIRST)], [2, 0]),
         ([(0, AT_FIRST), (1, AT_FIRST), (0, WorkerDied())], [1, 0]),
-        ([(0, AT_FIRST), (0, SearchFinished(WorkerTime(2.0, 1.0)))], [0, 0]),
+        ([(0, AT_FIRST), (0, SearchFinished(2.0, 1.0))], [0, 0]),
     ],
 )
 def test_a_worker_counts_where_it_is(
@@ -157,7 +156,7 @@ def test_an_end_is_told_once_with_what_everybody_measured(studies: list[TuningSt
 def test_the_devices_share_of_the_workers_time(studies: list[TuningStudy]) -> None:
     monitor = RunMonitor(studies, [])
     assert monitor.busy is None
-    events = [(n, SearchFinished(WorkerTime(seconds, 1.0))) for n, seconds in ((0, 3.0), (1, 1.0))]
+    events = [(n, SearchFinished(seconds, 1.0)) for n, seconds in ((0, 3.0), (1, 1.0))]
     monitor.search(Reports(events), Interrupt())  # type: ignore[arg-type]
     assert monitor.busy == 0.5
 

@@ -7,5 +7,4 @@ unseen_sampler  Optuna's samplers, kept inside the space and from repeating
 pair_sampler    any of these on each half of a pair
 history         sibling studies to learn from
 pruning         the paired test that ends a hopeless measurement
-last_tries      the best config's other GROUP_SIZE_M, before a study ends
 """

@@ -10,9 +10,7 @@ from pathlib import Path
 
 from autotune.backends.protocol import Measurer
 from autotune.backends.selectors import open_measurer
-from autotune.engines import read_configs
 from autotune.engines.entries import nearest
-from autotune.errors import EngineFileError
 from autotune.settings import RunSettings
 from autotune.spec.config import AnyConfig, Config
 from autotune.spec.device import Device, DeviceKind
@@ -21,6 +19,7 @@ from autotune.spec.problem import KernelMode, Problem
 from autotune.studies.outcome import Outcome, TrialResult
 from autotune.studies.pairs import completed_as_asked
 from autotune.tune.comparison.config_files import FileConfig, FilesAtSize, side_by_side
+from autotune.tune.comparison.variants import config_table
 from autotune.tune.finals import MAX_ROUNDS
 from autotune.tune.jobs import Incumbent, Job, Origin, jobs_of_kernel, model_shape
 from autotune.tune.processes.child import Child
@@ -42,7 +41,7 @@ def bench(
 ) -> tuple[Device, list[BenchTime]]:
     """Measure ``configs`` and what ``files`` say for each batch size; the engines' defaults
     where neither is given. Raises DeviceError where the device cannot be used at all."""
-    tables = {str(path): _table(path) for path in files}
+    tables = {str(path): config_table(path) for path in files}
     jobs = _jobs(settings)
     with _opened(settings) as child:
         device = child.call(Measurer.device)
@@ -56,7 +55,7 @@ def bench(
 
 def bench_files(settings: RunSettings, files: Sequence[Path]) -> tuple[Device, list[FilesAtSize]]:
     """Measure what each file says for each batch size, interleaved. Raises as ``bench`` does."""
-    tables = {path: _table(path) for path in files}
+    tables = {path: config_table(path) for path in files}
     jobs = _jobs(settings)
     with _opened(settings) as child:
         device = child.call(Measurer.device)
@@ -76,7 +75,7 @@ def bench_files(settings: RunSettings, files: Sequence[Path]) -> tuple[Device, l
 
 def _jobs(settings: RunSettings) -> list[Job]:
     shape = model_shape(settings.model)
-    return list(jobs_of_kernel(shape, settings.model, settings.engines, settings.kernel))
+    return jobs_of_kernel(shape, settings.model, settings.engines, settings.kernel)
 
 
 def _opened(settings: RunSettings) -> closing[Child]:
@@ -89,7 +88,7 @@ def _given(path: Path, table: dict[int, Config], problem: Problem, device: Devic
     down_path = path.with_name(f"{path.stem}_down.json")
     down = None
     if problem.kernel is KernelMode.SEPARATE and down_path.is_file():
-        down_table = _table(down_path)
+        down_table = config_table(down_path)
         down = down_table[nearest(down_table, problem.tokens)]
     return FileConfig(str(path), key, completed_as_asked(problem, device, table[key], down))
 
@@ -113,13 +112,6 @@ def _candidates(
         if has_tma and not config.use_tma:
             with_tma = replace(config, use_tma=True)
             yield f"{source}, with TMA", completed_as_asked(problem, device, with_tma)
-
-
-def _table(path: Path) -> dict[int, Config]:
-    table = read_configs(path)
-    if not table:
-        raise EngineFileError(f"{path} holds no config; an engine file has one per token count")
-    return table
 
 
 def _measure(child: Child, job: Job, config: AnyConfig, settings: RunSettings) -> TrialResult:

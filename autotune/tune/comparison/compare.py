@@ -183,7 +183,7 @@ def _times(
     for _ in range(ROUNDS):
         for variant, config in configs.items():
             before = results.get(variant)
-            if variant.needs_config and config is None and device is not None:
+            if variant.source and config is None and device is not None:
                 continue
             if before is not None and before.outcome is not Outcome.OK:
                 continue

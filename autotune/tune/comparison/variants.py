@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 from autotune.engines import ENGINES, Engine, read_configs
 from autotune.engines.entries import nearest
 from autotune.errors import EngineFileError
-from autotune.spec.config import AnyConfig
+from autotune.spec.config import AnyConfig, Config
 from autotune.spec.device import Device
 from autotune.spec.problem import Problem
 from autotune.studies.pairs import completed_as_asked
@@ -29,11 +29,9 @@ class ConfigSources:
     """Folder in which tuned files are looked for."""
 
 
-class ConfigSource(Protocol):
-    """A rule that gives a variant its config for a problem."""
-
-    def config(self, problem: Problem, device: Device | None) -> AnyConfig | None:
-        """Return None where it has nothing for the problem. ``device`` None is the CPU."""
+ConfigSource = Callable[[Problem, Device | None], AnyConfig | None]
+"""Returns a variant's config for a problem; None where it has nothing for that. The device is None
+for the CPU."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,80 +42,69 @@ class Variant:
     provider: str
     source: ConfigSource | None = None
     """None where the provider chooses for itself."""
-
-    @property
-    def needs_config(self) -> bool:
-        return self.source is not None
+    is_default: bool = False
+    """True if the source is what an engine launches where it finds no file."""
 
     def config_for(self, problem: Problem, device: Device | None) -> AnyConfig | None:
-        return self.source.config(problem, device) if self.source else None
+        return self.source(problem, device) if self.source else None
 
 
-@dataclass(frozen=True, slots=True)
-class EngineDefault:
-    """Gives what the engine launches where it finds no file."""
-
-    engine: Engine
-
-    def config(self, problem: Problem, device: Device | None) -> AnyConfig | None:
-        if device is None:
-            return None
-        default = self.engine.default_config(problem, device)
-        return completed_as_asked(problem, device, default)
+def _default(engine: Engine, problem: Problem, device: Device | None) -> AnyConfig | None:
+    if device is None:
+        return None
+    return completed_as_asked(problem, device, engine.default_config(problem, device))
 
 
-@dataclass(frozen=True, slots=True)
-class EngineFolder:
-    """Gives what the engine would find in a folder."""
-
-    engine: Engine
-    folder: Path
-
-    def config(self, problem: Problem, device: Device | None) -> AnyConfig | None:
-        if device is None:
-            return None
-        found = self.engine.lookup(self.folder, problem, device, problem.tokens)
-        return completed_as_asked(problem, device, found.config) if found else None
+def _found(
+    engine: Engine, folder: Path, problem: Problem, device: Device | None
+) -> AnyConfig | None:
+    """Return what the engine would find in a folder."""
+    if device is None:
+        return None
+    found = engine.lookup(folder, problem, device, problem.tokens)
+    return completed_as_asked(problem, device, found.config) if found else None
 
 
-@dataclass(frozen=True, slots=True)
-class EngineFile:
-    """Gives the nearest entry of one file, whatever it is called."""
+def _nearest(path: Path, problem: Problem, device: Device | None) -> AnyConfig:
+    """Return the nearest entry of one file, whatever it is called."""
+    table = config_table(path)
+    config = table[nearest(table, problem.tokens)]
+    return completed_as_asked(problem, device, config) if device else config
 
-    path: Path
 
-    def config(self, problem: Problem, device: Device | None) -> AnyConfig:
-        table = read_configs(self.path)
-        if not table:
-            raise EngineFileError(f"{self.path} is missing, or holds no config")
-        config = table[nearest(table, problem.tokens)]
-        return completed_as_asked(problem, device, config) if device else config
+def config_table(path: Path) -> dict[int, Config]:
+    """Return token count → config of an engine file. Raises EngineFileError where it has none."""
+    table = read_configs(path)
+    if not table:
+        raise EngineFileError(f"{path} holds no config; an engine file has one per token count")
+    return table
 
 
 def variants_of(provider: str, sources: ConfigSources, device: Device | None) -> list[Variant]:
     """Return the variants of one provider. Our kernels: with the engines' defaults, the tuned files
     of the output folder, those that an installed engine ships, and the given files."""
-    if provider not in ("autotune", *ENGINES):
-        return [Variant(provider, provider)]
-    given = [(label, EngineFile(path)) for label, path in sources.config_files]
-    if provider != "autotune":
-        own = Variant(provider, provider)
-        return [own, *(Variant(f"{provider}, {label}", provider, file) for label, file in given)]
-    named: list[tuple[str, ConfigSource]] = [*_named_sources(sources, device), *given]
-    return [Variant(f"autotune, {label}", provider, source) for label, source in named]
+    given = [
+        Variant(f"{provider}, {label}", provider, partial(_nearest, path))
+        for label, path in sources.config_files
+    ]
+    if provider == "autotune":
+        return [*_of_engines(sources, device), *given]
+    return [Variant(provider, provider), *(given if provider in ENGINES else ())]
 
 
-def _named_sources(
-    sources: ConfigSources, device: Device | None
-) -> Iterator[tuple[str, ConfigSource]]:
+def _of_engines(sources: ConfigSources, device: Device | None) -> Iterator[Variant]:
     engines = [ENGINES[name] for name in sources.engines]
     for engine in engines:
         folder = engine.env_folder(files_dir(sources.output_dir, device)) if device else None
         if folder is not None and folder.is_dir():
-            yield f"tuned for {engine.title}", EngineFolder(engine, folder)
+            yield _ours(f"tuned for {engine.title}", partial(_found, engine, folder))
     for engine in engines:
         shipped = engine.installed_config_folder()
         if shipped is not None:
-            yield f"{engine.title} shipped", EngineFolder(engine, shipped)
+            yield _ours(f"{engine.title} shipped", partial(_found, engine, shipped))
     for engine in engines:
-        yield f"{engine.title} default", EngineDefault(engine)
+        yield _ours(f"{engine.title} default", partial(_default, engine), is_default=True)
+
+
+def _ours(label: str, source: ConfigSource, *, is_default: bool = False) -> Variant:
+    return Variant(f"autotune, {label}", "autotune", source, is_default)

@@ -124,20 +124,13 @@ class StudyFinished:
 
 
 @dataclass(frozen=True, slots=True)
-class WorkerTime:
-    """The use of a worker's time."""
-
-    seconds: float
-    """Seconds from the first config given to the device to its last answer."""
-    busy_s: float
-    """Seconds of them in which the device verified and timed."""
-
-
-@dataclass(frozen=True, slots=True)
 class SearchFinished:
     """Nothing is left to do, or nothing more may be done."""
 
-    spent: WorkerTime
+    seconds: float = 0.0
+    """Seconds from the first config given to the device to its last answer."""
+    busy_s: float = 0.0
+    """Seconds of them in which the device verified and timed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,12 @@ from autotune.tune.compile_service.client import CompileClient
 from autotune.tune.processes.child import Call, Child, ChildFault
 from autotune.tune.processes.dispatch import CallQueue, Retries, result_of
 from autotune.tune.tuning_study import TuningStudy
-from autotune.tune.workers.protocol import StudyFinished, TrialFinished, TrialStarted, WorkerTime
+from autotune.tune.workers.protocol import (
+    SearchFinished,
+    StudyFinished,
+    TrialFinished,
+    TrialStarted,
+)
 from autotune.tune.workers.scheduler import StudyScheduler
 
 _REST_S = 0.5
@@ -73,11 +78,11 @@ class DeviceTime:
         self._last_at = self._busy_s = 0.0
 
     @property
-    def spent(self) -> WorkerTime:
-        """The time of all trials so far."""
+    def spent(self) -> SearchFinished:
+        """The time of all trials so far, told when the search is over."""
         if self._first_at is None:
-            return WorkerTime(0.0, 0.0)
-        return WorkerTime(max(self._last_at - self._first_at, 0.0), self._busy_s)
+            return SearchFinished()
+        return SearchFinished(max(self._last_at - self._first_at, 0.0), self._busy_s)
 
     def begin(self) -> None:
         """Note that the device has been given a trial."""
@@ -149,7 +154,7 @@ class Worker:
         self._result_writer = ResultWriter()
         self._ask_s = 0.0
 
-    def run(self) -> WorkerTime:
+    def run(self) -> SearchFinished:
         """Return when all is done, the deadline has passed, or the worker shall leave. Raises
         StorageError where the storage fails for minutes."""
         try:

@@ -37,7 +37,6 @@ from autotune.tune.workers.protocol import (
     Link,
     LogLine,
     MeasureFinals,
-    SearchFinished,
     SpacesDescribed,
     StartSearch,
     WorkerCrashed,
@@ -223,7 +222,7 @@ class _WorkerProcess:
                 start_at=self._spec.number,
                 compiles=self._compiles if is_ahead else None,
             )
-            self._parent_channel.send(SearchFinished(worker.run()))
+            self._parent_channel.send(worker.run())
 
     def _measure_finals(self, position: int) -> None:
         assert self._settings is not None

@@ -55,7 +55,7 @@ def test_an_engine_chooses_for_itself_and_takes_our_file(tuned: Path) -> None:
 def test_a_folder_without_the_layers_file_gives_no_config(tuned: Path) -> None:
     [variant, *_] = variants_of("autotune", ConfigSources(output_dir=tuned), H200)
     other = replace(PROBLEM, intermediate=1024)
-    assert variant.needs_config
+    assert variant.source is not None
     assert variant.config_for(other, H200) is None
 
 

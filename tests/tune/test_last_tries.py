@@ -2,9 +2,9 @@ from __future__ import annotations
 
 from autotune.spec.config import Config, ConfigPair
 from autotune.studies.pairs import PairSpace
-from autotune.studies.search.last_tries import last_tries, regrouped
-from autotune.studies.space import Space
+from autotune.studies.space import Space, regrouped
 from autotune.studies.trial_record import TrialRecord
+from autotune.tune.tuning_study import last_tries
 
 GROUPS = (1, 8, 32)
 SPACE = Space(
