@@ -104,23 +104,20 @@ class SmiFault:
 
 
 def gpus() -> list[Gpu] | SmiFault | None:
-    """Return every GPU; None where there is no ``nvidia-smi``."""
+    """Return every GPU that ``nvidia-smi`` has a whole line of; None where there is no such
+    program."""
     text = _ask(f"--query-gpu={','.join(_FIELDS)}")
     if text is None or isinstance(text, SmiFault):
         return text
-    return _parse_gpus(text)
+    rows = ([cell.strip() for cell in line.split(",")] for line in text.splitlines())
+    return [_gpu(row) for row in rows if len(row) == len(_FIELDS) and row[0].isdigit()]
 
 
 def processes() -> list[str]:
     """Return "PID NAME" of every process that computes on a GPU; empty where nobody can say."""
     text = _ask("--query-compute-apps=pid,process_name")
-    return [] if not isinstance(text, str) else [_words(line) for line in text.splitlines() if line]
-
-
-def _parse_gpus(text: str) -> list[Gpu]:
-    """Read a line of comma-separated fields for each GPU; lines of another form are left out."""
-    rows = ([cell.strip() for cell in line.split(",")] for line in text.splitlines())
-    return [_gpu(row) for row in rows if len(row) == len(_FIELDS) and row[0].isdigit()]
+    lines = text.splitlines() if isinstance(text, str) else ()
+    return [" ".join(cell.strip() for cell in line.split(",")) for line in lines if line]
 
 
 def _gpu(row: Sequence[str]) -> Gpu:
@@ -135,10 +132,6 @@ def _slowed_words(reasons: str) -> tuple[str, ...]:
     except ValueError:
         return ()
     return tuple(words for bit, words in _SLOWED.items() if mask & bit)
-
-
-def _words(line: str) -> str:
-    return " ".join(cell.strip() for cell in line.split(","))
 
 
 def _ask(query: str) -> str | SmiFault | None:

@@ -76,6 +76,11 @@ def real_rows(inputs: MoeInputs) -> Tensor:
     return dequantize(inputs.x, inputs.x_scale.reshape(-1, groups), tile)
 
 
+def real_x(inputs: MoeInputs) -> Tensor:
+    """The layer's input [M, H] in C's type, as it was before it was quantised."""
+    return real_rows(inputs).to(inputs.elements.c).contiguous()
+
+
 def as_down_reads(inputs: MoeInputs, rows: Tensor) -> Tensor:
     """Return the activation's output as the down GEMM reads it: quantised where A is, fp32
     again."""

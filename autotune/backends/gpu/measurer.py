@@ -82,8 +82,8 @@ class GpuMeasurer:
     def measure(
         self, problem: Problem, config: AnyConfig, *, stop: Stop | None = None
     ) -> TrialResult:
-        """Where the provider compiles within its first call, no registers and no spills are known,
-        and compiling counts as verifying."""
+        """Registers and spills are not known of a provider that compiles within its first call, and
+        compiling counts as verifying there."""
         broken = self._broken_rule(problem, config)
         return broken or self.measure_any(problem, config, stop=stop)
 

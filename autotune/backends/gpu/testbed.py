@@ -87,25 +87,20 @@ def take_device(index: int | None, options: MeasurerOptions) -> TimedDevice:
 
 def device_of(properties: Any, *, cold_l2: bool) -> Device:
     """Return the GPU's facts, from torch's properties of it."""
-    is_amd = torch.version.hip is not None
-    if is_amd:
+    if torch.version.hip is not None:
         target = Target("hip", properties.gcnArchName.partition(":")[0], properties.warp_size)
+        shared_bytes = properties.shared_memory_per_block  # AMD's blocks cannot ask for more
     else:
         target = Target("cuda", 10 * properties.major + properties.minor, properties.warp_size)
+        shared_bytes = properties.shared_memory_per_block_optin
     return Device(
         kind=DeviceKind.CUDA,
         name=properties.name,
         target=target,
-        shared_bytes=_shared_bytes(properties, is_amd=is_amd),
+        shared_bytes=int(shared_bytes),
         triton_version=triton_version(),
         method=f"{METHOD}, {'cold' if cold_l2 else 'warm'} L2",
     )
-
-
-def _shared_bytes(properties: Any, *, is_amd: bool) -> int:
-    """Return what a block may take when it asks for it; AMD's has no such opt-in."""
-    name = "shared_memory_per_block" if is_amd else "shared_memory_per_block_optin"
-    return int(getattr(properties, name))
 
 
 class HostClock:

@@ -133,14 +133,9 @@ class Census:
     """Decides which workers are dead; remembers since when each count stands still."""
 
     def __init__(
-        self,
-        storage: BaseStorage,
-        *,
-        silence_s: float = SILENCE_S,
-        clock: Callable[[], float] = time.monotonic,
+        self, storage: BaseStorage, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._storage = storage
-        self._silence_s = silence_s
         self._clock = clock
         self._study_id = leases_of(storage)
         self._looked_at: float | None = None
@@ -161,7 +156,7 @@ class Census:
     def is_forgotten(self, trial_id: int) -> bool:
         """Return True if a running trial is unsigned for longer than a worker may be silent."""
         now = self._clock()
-        return now - self._unsigned.setdefault(trial_id, now) > self._silence_s
+        return now - self._unsigned.setdefault(trial_id, now) > SILENCE_S
 
     def living(self) -> set[str]:
         """Return every worker with a lease that is not known to be dead."""
@@ -174,7 +169,7 @@ class Census:
         known = WorkerId.parse(worker)
         if known is not None and known.is_gone:
             return True
-        return self._clock() - self._moved[worker][1] > self._silence_s
+        return self._clock() - self._moved[worker][1] > SILENCE_S
 
     def _look(self, *, anew: bool = False) -> None:
         """Read the beats; ``anew`` if a worker is unknown: it signs before it takes a trial."""

@@ -208,52 +208,43 @@ class FastRDBStorage(RDBStorage):
         with self.engine.connect() as connection:
             found = sorted(connection.execute(query, given), key=lambda row: row.trial_id)
             trials = [row for row in found if states is None or row.state in states]
-            return _frozen(_Details(connection, study_id, trials), trials) if trials else []
+            return _frozen(connection, study_id, trials) if trials else []
 
 
-class _Details:
-    """The parameters, attributes and values of trials, one query a table."""
+def _frozen(connection: sa.Connection, study_id: int, trials: Sequence[Any]) -> list[FrozenTrial]:
+    """Return the trials with their parameters, attributes and values: one query a table."""
+    ids = [row.trial_id for row in trials]
+    is_many = len(ids) > _MANY
+    given = {"study": study_id} if is_many else {"ids": ids}
 
-    def __init__(self, connection: sa.Connection, study_id: int, trials: Sequence[Any]) -> None:
-        self._connection = connection
-        ids = [row.trial_id for row in trials]
-        self._is_many = len(ids) > _MANY
-        self._given = {"study": study_id} if self._is_many else {"ids": ids}
-        has_ended = any(row.state.is_finished() for row in trials)
-        self.params = self._rows(_PARAMS)
-        self.user = self._rows(_USER)
-        self.system = self._rows(_SYSTEMS)
-        self.values = self._rows(_VALUES) if has_ended else {}
-        self.steps = self._rows(_STEPS)
-
-    def _rows(self, queries: dict[bool, Any]) -> _Rows:
+    def rows_of(queries: dict[bool, Any]) -> _Rows:
         rows: _Rows = {}
-        for trial_id, *row in self._connection.execute(queries[self._is_many], self._given):
+        for trial_id, *row in connection.execute(queries[is_many], given):
             rows.setdefault(trial_id, []).append(row)
         return rows
 
-
-def _frozen(details: _Details, trials: Iterable[Any]) -> list[FrozenTrial]:
+    params, user, system, steps = map(rows_of, (_PARAMS, _USER, _SYSTEMS, _STEPS))
+    values = rows_of(_VALUES) if any(row.state.is_finished() for row in trials) else {}
     return [
         FrozenTrial(
             number=row.number,
             state=row.state,
             value=None,
-            values=_values(details.values.get(row.trial_id, ())),
+            values=_values(values.get(row.trial_id, ())),
             datetime_start=_local(row.datetime_start),
             datetime_complete=_local(row.datetime_complete),
             params={
                 name: _distribution(text).to_external_repr(value)
-                for name, value, text in details.params.get(row.trial_id, ())
+                for name, value, text in params.get(row.trial_id, ())
             },
             distributions={
-                name: _distribution(text) for name, _, text in details.params.get(row.trial_id, ())
+                name: _distribution(text) for name, _, text in params.get(row.trial_id, ())
             },
-            user_attrs=_attrs(details.user.get(row.trial_id, ())),
-            system_attrs=_attrs(details.system.get(row.trial_id, ())),
+            user_attrs=_attrs(user.get(row.trial_id, ())),
+            system_attrs=_attrs(system.get(row.trial_id, ())),
             intermediate_values={
                 step: models.TrialIntermediateValueModel.stored_repr_to_intermediate_value(*rest)
-                for step, *rest in details.steps.get(row.trial_id, ())
+                for step, *rest in steps.get(row.trial_id, ())
             },
             trial_id=row.trial_id,
         )

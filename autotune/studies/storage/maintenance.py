@@ -19,7 +19,6 @@ from pathlib import Path
 import optuna
 import sqlalchemy as sa
 from optuna.storages import BaseStorage
-from optuna.study._frozen import FrozenStudy
 from optuna.trial import TrialState
 
 from autotune.errors import MissingStorageError, StorageError
@@ -118,8 +117,8 @@ def _of_database(engine: sa.Engine, address: DatabaseAddress) -> Iterator[Storag
 
 def _of_studies(storage: BaseStorage) -> Iterator[StorageFinding]:
     studies = storage.get_all_studies()
-    layouts = Counter(_layout(study) for study in studies)
-    others = layouts.pop(0, 0)
+    ours = [attrs for study in studies if (attrs := StudyAttributes(study.user_attrs)).is_ours]
+    layouts, others = Counter(attrs.layout for attrs in ours), len(studies) - len(ours)
     newer = [layout for layout in layouts if layout > LAYOUT]
     detail = ", ".join(f"{count} of layout {layout}" for layout, count in sorted(layouts.items()))
     words = f"{detail or 'none of ours'}{f', {others} of others' if others else ''}"
@@ -134,11 +133,6 @@ def _of_studies(storage: BaseStorage) -> Iterator[StorageFinding]:
     words = ", ".join(f"{n} {state.name.lower()}" for state, n in sorted(states.items()))
     yield StorageFinding("trials", words or "none")
     yield _in_work(begun)
-
-
-def _layout(study: FrozenStudy) -> int:
-    attrs = StudyAttributes(study.user_attrs)
-    return attrs.layout if attrs.is_ours else 0
 
 
 def _in_work(begun: list[datetime.datetime]) -> StorageFinding:

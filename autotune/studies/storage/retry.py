@@ -35,15 +35,10 @@ _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.1, 3.0
 _SAY_AFTER_S = 5.0
 
 
-def retry_storage(
-    step: Callable[[], _T],
-    *,
-    patience_s: float = PATIENCE_S,
-    is_hurried: Callable[[], bool] = lambda: False,
-) -> _T:
+def retry_storage(step: Callable[[], _T], *, is_hurried: Callable[[], bool] = lambda: False) -> _T:
     """Return the value of ``step``, which may be called several times: it must be safe to repeat.
 
-    Raises StorageFailedError if the storage still fails after ``patience_s``, or once
+    Raises StorageFailedError if the storage still fails after PATIENCE_S, or once
     ``is_hurried``.
     """
     began = time.monotonic()
@@ -53,7 +48,7 @@ def retry_storage(
             return step()
         except TRANSIENT_ERRORS as error:
             waited_s = time.monotonic() - began
-            if waited_s > patience_s or is_hurried():
+            if waited_s > PATIENCE_S or is_hurried():
                 raise StorageFailedError(failure_words(error, waited_s)) from error
             if waited_s > _SAY_AFTER_S and not said:
                 said = True

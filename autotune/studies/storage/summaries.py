@@ -7,6 +7,7 @@ tens of seconds at 10,000 trials. A journal can be read in no other way.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -61,16 +62,18 @@ def study_summaries(source: Source) -> list[StudySummary]:
     with source.connect() as connection:
         studies = _studies(connection)
         counts = _counts(connection)
-        best = _best(connection)
     found = []
     for study_id, (name, attrs) in studies.items():
         outcomes: dict[str, int] = {}
-        brought = 0
-        for state, outcome, has, count in counts.get(study_id, ()):
+        brought, best = 0, math.inf
+        for state, outcome, has, count, least in counts.get(study_id, ()):
             word = outcome_word(state, outcome)
             outcomes[word] = outcomes.get(word, 0) + count
             brought += count if has and state in MEASURED else 0
-        found.append(StudySummary(name, attrs, brought, best.get(study_id), outcomes))
+            if state == TrialState.COMPLETE and outcome == Outcome.OK.value and least is not None:
+                best = min(best, least)
+        best_us = best if math.isfinite(best) else None
+        found.append(StudySummary(name, attrs, brought, best_us, outcomes))
     return found
 
 
@@ -164,8 +167,8 @@ def _params(connection: sa.Connection) -> dict[int, dict[str, int]]:
     return params
 
 
-_Count = tuple[TrialState, str | None, bool, int]
-"""State, outcome, whether there are samples, how many trials."""
+_Count = tuple[TrialState, str | None, bool, int, float | None]
+"""State, outcome, whether there are samples, how many trials, and their smallest value."""
 
 
 def _studies(connection: sa.Connection) -> dict[int, tuple[str, StudyAttributes]]:
@@ -187,33 +190,20 @@ def _studies(connection: sa.Connection) -> dict[int, tuple[str, StudyAttributes]
 def _counts(connection: sa.Connection) -> dict[int, list[_Count]]:
     outcome, samples = ATTR.alias("outcome"), ATTR.alias("samples")
     has = samples.c.trial_id.is_not(None)
+    group = (TRIAL.c.study_id, TRIAL.c.state, outcome.c.value_json, has)
     query = (
-        sa.select(TRIAL.c.study_id, TRIAL.c.state, outcome.c.value_json, has, sa.func.count())
+        sa.select(*group, sa.func.count(), sa.func.min(VALUE.c.value))
+        .select_from(TRIAL)
         .outerjoin(outcome, _of_trial(outcome, OUTCOME))
         .outerjoin(samples, _of_trial(samples, SAMPLES_US))
-        .group_by(TRIAL.c.study_id, TRIAL.c.state, outcome.c.value_json, has)
+        .outerjoin(VALUE, VALUE.c.trial_id == TRIAL.c.trial_id)
+        .group_by(*group)
     )
     counts: dict[int, list[_Count]] = {}
-    for study_id, state, word, there, count in connection.execute(query):
-        row = (state, json.loads(word) if word else None, bool(there), count)
+    for study_id, state, word, there, count, least in connection.execute(query):
+        row = (state, json.loads(word) if word else None, bool(there), count, least)
         counts.setdefault(study_id, []).append(row)
     return counts
-
-
-def _best(connection: sa.Connection) -> dict[int, float]:
-    """Study id → smallest value of a complete trial."""
-    query = (
-        sa.select(TRIAL.c.study_id, sa.func.min(VALUE.c.value))
-        .join(VALUE, VALUE.c.trial_id == TRIAL.c.trial_id)
-        .join(ATTR, _of_trial(ATTR, OUTCOME))
-        .where(
-            TRIAL.c.state == TrialState.COMPLETE,
-            ATTR.c.value_json == json.dumps(Outcome.OK.value),
-        )
-        .group_by(TRIAL.c.study_id)
-    )
-    rows = connection.execute(query).all()
-    return {row[0]: row[1] for row in rows}
 
 
 def _of_trial(table: Any, key: str) -> sa.ColumnElement[bool]:

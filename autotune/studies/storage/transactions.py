@@ -167,8 +167,8 @@ class RdbTransactions(TrialTransactions):
         with self.database.engine.begin() as connection:
             if not _move(connection, trial_id, TrialState.WAITING, TrialState.RUNNING):
                 return False
-            _write(connection, PARAM, _param_rows(trial_id, params, distributions))
-            _write(connection, ATTR, _attr_rows(trial_id, {WORKER: worker}))
+            rows = _param_rows(trial_id, params, distributions)
+            _write(connection, {PARAM: rows, ATTR: _attr_rows(trial_id, {WORKER: worker})})
         return True
 
     @contextmanager
@@ -195,7 +195,11 @@ def _insert(
     only one at a time may create trials of a study: see ``_alone``."""
     if not templates:
         return []
-    ids = [_insert_trial(connection, study_id, template) for template in templates]
+    ids = []
+    for template in templates:
+        began = _now() if template.state == TrialState.RUNNING else None
+        row = {"study_id": study_id, "state": template.state, "datetime_start": began}
+        ids.append(int(connection.execute(_INSERT, row).inserted_primary_key[0]))  # type: ignore[index]
     count = connection.execute(_BEFORE, {"study": study_id, "trial": ids[0]}).scalar_one()
     places = [(trial_id, count + i) for i, trial_id in enumerate(ids)]
     connection.execute(_NUMBER, [{"trial": i, "its_number": number} for i, number in places])
@@ -204,19 +208,8 @@ def _insert(
         rows[PARAM] += _param_rows(trial_id, trial.params, trial.distributions)
         rows[ATTR] += _attr_rows(trial_id, trial.user_attrs)
         rows[SYSTEM] += _attr_rows(trial_id, trial.system_attrs)
-    for table, values in rows.items():
-        _write(connection, table, values)
+    _write(connection, rows)
     return places
-
-
-def _insert_trial(connection: sa.Connection, study_id: int, template: FrozenTrial) -> int:
-    is_running = template.state == TrialState.RUNNING
-    row = {
-        "study_id": study_id,
-        "state": template.state,
-        "datetime_start": _now() if is_running else None,
-    }
-    return int(connection.execute(_INSERT, row).inserted_primary_key[0])  # type: ignore[index]
 
 
 def _move(connection: sa.Connection, trial_id: int, old: TrialState, new: TrialState) -> bool:
@@ -226,31 +219,25 @@ def _move(connection: sa.Connection, trial_id: int, old: TrialState, new: TrialS
 
 
 def _insert_ends(connection: sa.Connection, ends: Sequence[TrialEnd]) -> None:
-    valued = [end for end in ends if end.value is not None]
     finite = models.TrialValueModel.TrialValueType.FINITE
     finite_step = models.TrialIntermediateValueModel.TrialIntermediateValueType.FINITE
-    attrs = [row for end in ends for row in _attr_rows(end.trial_id, end.user_attrs)]
-    values = [
-        {"trial_id": e.trial_id, "objective": 0, "value": e.value, "value_type": finite}
-        for e in valued
-    ]
-    steps = [
-        {
-            "trial_id": end.trial_id,
-            "step": 0,
-            "intermediate_value": end.value,
-            "intermediate_value_type": finite_step,
-        }
-        for end in valued
-        if end.state == TrialState.PRUNED
-    ]
-    for table, rows in ((ATTR, attrs), (VALUE, values), (STEP, steps)):
-        _write(connection, table, rows)
+    rows: dict[Any, list[dict[str, Any]]] = {ATTR: [], VALUE: [], STEP: []}
+    for end in ends:
+        trial, value = {"trial_id": end.trial_id}, end.value
+        rows[ATTR] += _attr_rows(end.trial_id, end.user_attrs)
+        if value is not None:
+            rows[VALUE].append(trial | {"objective": 0, "value": value, "value_type": finite})
+        if value is not None and end.state == TrialState.PRUNED:
+            step = {"intermediate_value": value, "intermediate_value_type": finite_step}
+            rows[STEP].append(trial | {"step": 0} | step)
+    _write(connection, rows)
 
 
-def _write(connection: sa.Connection, table: Any, rows: Sequence[dict[str, Any]]) -> None:
-    if rows:
-        connection.execute(sa.insert(table), rows)
+def _write(connection: sa.Connection, rows: Mapping[Any, Sequence[dict[str, Any]]]) -> None:
+    """Insert each table's rows."""
+    for table, values in rows.items():
+        if values:
+            connection.execute(sa.insert(table), values)
 
 
 def _param_rows(

@@ -52,9 +52,10 @@ def test_after_a_while_it_says_so_once(
     assert len(said) == 1
 
 
-def test_in_the_end_it_gives_up_with_the_cause() -> None:
+def test_in_the_end_it_gives_up_with_the_cause(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retry, "PATIENCE_S", 0.05)
     with pytest.raises(StorageError, match="database is locked"):
-        retry_storage(Failing(10**6, LOCKED), patience_s=0.05)
+        retry_storage(Failing(10**6, LOCKED))
 
 
 def test_a_failure_says_its_first_cause_and_what_to_do() -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import inspect
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module, metadata
 from pathlib import Path
@@ -18,11 +18,12 @@ from torch import Tensor
 
 import autotune.kernels
 from autotune.backends.gpu.providers.base import Provider, ProviderSite
-from autotune.backends.gpu.providers.pytorch import real_x
 from autotune.errors import MissingProvider, ProviderError
 from autotune.kernels.inputs import GemmWeights, MoeInputs
+from autotune.kernels.reference import real_x
 from autotune.spec.binary import Scales, scales_of
-from autotune.spec.problem import Dtype
+from autotune.spec.limits import why_no_dtype
+from autotune.spec.problem import Dtype, Problem
 
 _NUMBERS = re.compile(r"[0-9]+(?:\.[0-9]+)*")
 _UINT8_ZERO = 128
@@ -88,7 +89,10 @@ class Needs:
             else:
                 faults |= dict.fromkeys(symbol.missing(_parameters(found[key])))
         if faults:
-            raise ProviderError(_words(self.title, version, faults))
+            raise ProviderError(
+                f"{self.title} {version} lacks what is needed of it: {'; '.join(faults)}. "
+                "Try a version before or after it"
+            )
         return found
 
 
@@ -103,6 +107,9 @@ class EngineProvider(Provider):
         leave_shadowing_folders()
         self.version = f"{self.needs.package} {self.needs.installed_version()}"
         self._of = self.needs.load()
+
+    def why_not(self, problem: Problem) -> str | None:
+        return why_no_dtype(problem.dtype, self.site.target) if self.site.is_gpu else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,13 +164,6 @@ def _parameters(found: object) -> list[str]:
     if members is not None:
         return list(members)
     return list(inspect.signature(found).parameters) if callable(found) else []
-
-
-def _words(title: str, version: str, faults: Iterable[str]) -> str:
-    return (
-        f"{title} {version} lacks what is needed of it: {'; '.join(faults)}. "
-        "Try a version before or after it"
-    )
 
 
 def _key(version: str) -> tuple[int, ...]:

@@ -18,7 +18,7 @@ from torch.nn import functional
 from autotune.backends.gpu.providers.base import Provider, ProviderLayer
 from autotune.kernels.inputs import GemmWeights, MoeInputs
 from autotune.kernels.quantize import unpack_int4
-from autotune.kernels.reference import as_down_reads, real_rows, weight_of
+from autotune.kernels.reference import as_down_reads, real_x, weight_of
 from autotune.spec.binary import Scales, gemm_shape, scales_of
 from autotune.spec.config import AnyConfig
 from autotune.spec.problem import Dtype, Problem
@@ -116,7 +116,9 @@ def _why_not_grouped(problem: Problem, *, only_bf16: bool = True) -> str | None:
     """PyTorch has a kernel of it, and traces it, for bf16 alone; eager on the CPU takes more."""
     if only_bf16 and problem.dtype in (Dtype.FP16, Dtype.FP32):
         return f"PyTorch's grouped matrix product is of bf16, not {problem.dtype.value}"
-    return why_no_grouped_product()
+    if hasattr(functional, "grouped_mm") or hasattr(torch, "_grouped_mm"):
+        return None
+    return f"torch {torch.__version__} has no grouped matrix product"
 
 
 def loop_layer(inputs: MoeInputs, x: Tensor) -> Tensor:
@@ -174,18 +176,6 @@ def grouped_product(a: Tensor, b: Tensor, ends: Tensor) -> Tensor:
     product = public or torch._grouped_mm
     out: Tensor = product(a, b, offs=ends)
     return out
-
-
-def why_no_grouped_product() -> str | None:
-    """Why this torch has no grouped matrix product; None where it has."""
-    if hasattr(functional, "grouped_mm") or hasattr(torch, "_grouped_mm"):
-        return None
-    return f"torch {torch.__version__} has no grouped matrix product"
-
-
-def real_x(inputs: MoeInputs) -> Tensor:
-    """The layer's input [M, H] in C's type, as it was before it was quantised."""
-    return real_rows(inputs).to(inputs.elements.c).contiguous()
 
 
 def real_weights(inputs: MoeInputs) -> tuple[Tensor, Tensor]:

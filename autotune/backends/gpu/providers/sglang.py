@@ -22,7 +22,6 @@ from autotune.errors import ProviderError
 from autotune.kernels.inputs import MoeInputs
 from autotune.spec.binary import Scales, scales_of
 from autotune.spec.config import AnyConfig, ConfigPair
-from autotune.spec.limits import why_no_dtype
 from autotune.spec.problem import Dtype, Problem
 
 _TRITON_UTILS = "sglang.srt.layers.moe.moe_runner.triton_utils"
@@ -83,7 +82,7 @@ class SGLangMoe(EngineProvider):
             return "SGLang's kernel stores float32 results as float16"
         if problem.dtype is Dtype.INT8_W8A8 and scales_of(problem) is Scales.TENSOR:
             return "SGLang's int8_w8a8 has scales per channel alone; try --per-channel-quant"
-        return why_no_dtype(problem.dtype, self.site.target) if self.site.is_gpu else None
+        return super().why_not(problem)
 
     def prepare(self, inputs: MoeInputs) -> _SGLangLayer:
         problem, given = inputs.problem, EngineInputs.of(inputs)

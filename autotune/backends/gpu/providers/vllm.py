@@ -16,7 +16,6 @@ from autotune.errors import ProviderError
 from autotune.kernels.inputs import MoeInputs, RoutingTensors
 from autotune.spec.binary import Scales, scales_of
 from autotune.spec.config import AnyConfig, ConfigPair
-from autotune.spec.limits import why_no_dtype
 from autotune.spec.problem import Dtype, Problem
 
 _MOE = "vllm.model_executor.layers.fused_moe"
@@ -71,9 +70,6 @@ class VllmMoe(EngineProvider):
     def __init__(self, site: ProviderSite) -> None:
         super().__init__(site)
         self.undo.enter_context(self._of["set_config"](self._of["Config"]()))
-
-    def why_not(self, problem: Problem) -> str | None:
-        return why_no_dtype(problem.dtype, self.site.target) if self.site.is_gpu else None
 
     def prepare(self, inputs: MoeInputs) -> _VllmLayer:
         problem, given = inputs.problem, EngineInputs.of(inputs)
