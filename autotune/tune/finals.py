@@ -44,7 +44,7 @@ def measure_finalists(
         return
     kinds = len(study.key.problem.routings)
     attributes = attributes_of(study.optuna_study)
-    study.finalists = attributes.finalists(len(study.entries), study.robust)
+    study.finalists = tuple(attributes.finalists(len(study.entries), study.robust))
     configs = _picked(study, kinds)
     if study.finalists or not configs:
         return
@@ -107,7 +107,7 @@ def _is_over(finalists: Sequence[Finalist], robust: Robust) -> bool:
 
 
 def _keep(study: TuningStudy, finalists: Sequence[Finalist]) -> None:
-    study.finalists = finalists
+    study.finalists = tuple(finalists)
     retry_storage(
         lambda: write_finalists(study.optuna_study, finalists, len(study.entries), study.robust)
     )
