@@ -6,8 +6,9 @@ run that may be resumed elsewhere, so whoever counts GPUs reads them.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import asdict, dataclass
 from enum import Enum
 from pathlib import Path
 from types import NoneType, UnionType
@@ -163,14 +164,8 @@ class RunSettings(MeasuringSettings):
             )
 
     def as_json(self) -> dict[str, Any]:
-        """Return only JSON types; ``from_json`` is the inverse."""
-        return dict(_to_json(self))
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> RunSettings:
-        """Read stored settings. Missing fields (of an older version) take their defaults, unknown
-        ones (of a newer) are a UsageError."""
-        return settings_from(cls, data)
+        """Return only JSON types; ``settings_from`` is the inverse."""
+        return dict(json.loads(json.dumps(asdict(self), default=str)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,7 +204,7 @@ class RecordSettings(MeasuringSettings):
 
 def settings_from(kind: type[Settings], values: Mapping[str, Any]) -> Settings:
     """Make settings of a class from plain values, as JSON or flags have them. Fields that are not
-    given take their defaults; a name that is no field is a UsageError."""
+    given, as by an older version, take their defaults; a name that is no field is a UsageError."""
     kinds = get_type_hints(kind)
     unknown = set(values) - set(kinds)
     if unknown:
@@ -227,14 +222,3 @@ def _typed(kind: Any, value: Any) -> Any:
     if isinstance(value, kind) or not issubclass(kind, (Enum, Path, ModelSettings)):
         return value
     return settings_from(kind, value) if issubclass(kind, ModelSettings) else kind(value)
-
-
-def _to_json(value: Any) -> Any:
-    """Turn settings, or the value of a field, into JSON types."""
-    if is_dataclass(value):
-        return {field.name: _to_json(getattr(value, field.name)) for field in fields(value)}
-    if isinstance(value, tuple):
-        return [_to_json(each) for each in value]
-    if isinstance(value, Enum):
-        return value.value
-    return str(value) if isinstance(value, Path) else value

@@ -9,9 +9,8 @@ import torch
 
 from autotune.kernels import moe
 from autotune.kernels.inputs import MoeInputs, make_inputs, make_weights
-from autotune.kernels.quantize import quantize, round_to, row_tile
+from autotune.kernels.quantize import StorageDtypes, quantize, round_to, row_tile
 from autotune.kernels.reference import silu_and_mul_reference
-from autotune.kernels.storage_dtypes import StorageDtypes
 from autotune.spec.config import Config
 from autotune.spec.device import Target
 from autotune.spec.problem import Dtype, Problem

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 
 from autotune.commands.output import Output
@@ -86,9 +87,43 @@ def _check_capture_flags(flags: argparse.Namespace, output: Output) -> None:
 def _captured(flags: argparse.Namespace, output: Output) -> RoutingTrace:
     from autotune.report.terminal.bars import token_bar
     from autotune.routing.capture import capture
-    from autotune.routing.prompts import texts_of
 
     texts = texts_of(flags.prompts)
     fused = flags.fused_shared_experts
     with token_bar(output.err, live=output.err.is_terminal and not output.quiet) as done:
         return capture(flags.model, texts, flags.tokens, fused_shared_experts=fused, done=done)
+
+
+def texts_of(file: Path | None) -> list[str]:
+    """Return a text for each line; of a .jsonl file the line's "prompt" or "text", or the line
+    where it is a string. Without a file the topics of Python's own help: English prose and code.
+
+    Raises UsageError for a file that cannot be read or holds no text.
+    """
+    if file is None:
+        from pydoc_data.topics import topics
+
+        return [str(text) for _, text in sorted(topics.items())]
+    try:
+        lines = [line for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"--prompts {file} cannot be read: {error}") from error
+    if not lines:
+        raise UsageError(f"--prompts {file} is empty; it should hold a text a line")
+    return [_json_text(file, line) for line in lines] if file.suffix == ".jsonl" else lines
+
+
+def _json_text(file: Path, line: str) -> str:
+    try:
+        value = json.loads(line)
+    except ValueError:
+        value = None
+    text = value if isinstance(value, str) else None
+    if isinstance(value, dict):
+        text = value.get("prompt", value.get("text"))
+    if not isinstance(text, str):
+        raise UsageError(
+            f'--prompts {file}: {line[:60]!r} is no JSON string and no object with a "prompt" or '
+            '"text" that is one'
+        )
+    return text

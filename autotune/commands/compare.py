@@ -70,8 +70,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(flags: argparse.Namespace, output: Output) -> int:
-    """Measure, write, say where. FAILED where a provider is of an unknown version, crashed, or
-    computed wrongly."""
+    """Measure, write, say where. FAILED where a provider is unknown, crashed or was wrong."""
     from autotune.report.comparison import point_rows, table_rows, write_comparison
 
     settings = _settings(flags)

@@ -88,10 +88,12 @@ def _artifacts(folder: Path) -> Any:
 
 
 def _serve(host: str, port: int, app: Any) -> WSGIServer:
-    """Listen on ``port``, or a free one where that is taken. Raises UsageError for a host that is
-    not this machine's."""
+    """Listen on ``port``, or a free one where it is taken. Raises UsageError for a foreign host."""
     try:
-        return _make(host, port if _is_free(host, port) else 0, app)
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        server_class = type("_FamilyServer", (_Server,), {"address_family": family})
+        place = (host, port if _is_free(family, host, port) else 0)
+        return make_server(*place, app, server_class=server_class, handler_class=_QuietHandler)
     except OSError as error:
         raise UsageError(
             f"--host {host} --port {port} cannot be listened on: {error.strerror or error}. "
@@ -99,15 +101,8 @@ def _serve(host: str, port: int, app: Any) -> WSGIServer:
         ) from error
 
 
-def _make(host: str, port: int, app: Any) -> WSGIServer:
-    family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-    server_class = type("_FamilyServer", (_Server,), {"address_family": family})
-    return make_server(host, port, app, server_class=server_class, handler_class=_QuietHandler)
-
-
-def _is_free(host: str, port: int) -> bool:
+def _is_free(family: int, host: str, port: int) -> bool:
     """Return False too where somebody listens on the port under another address of the machine."""
-    family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
 import os
 import platform
 import shutil
@@ -12,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from autotune.backends.detect import Gpu, SmiFault, gpus, processes
+from autotune.backends.host_facts import package_version
 from autotune.commands.flags import add_device_flags, cache_dir, device_selector
 from autotune.commands.output import Output
 from autotune.commands.storage_flag import add_storage_flag
@@ -42,8 +42,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(flags: argparse.Namespace, output: Output) -> int:
-    """Check the machine. FAILED where something would stop a run; ``docs/errors.md`` says what to
-    do about each."""
+    """Check the machine. FAILED where something would stop a run: see ``docs/errors.md``."""
     rows = [asdict(check) for check in _checks(flags)]
     output.result({"checks": rows}, rows_table(rows))
     return ExitCode.FAILED if any(row["state"] == "error" for row in rows) else ExitCode.DONE
@@ -63,10 +62,10 @@ def _checks(flags: argparse.Namespace) -> Iterator[Check]:
 
 
 def _package(name: str) -> Check:
-    try:
-        return Check(name, "ok", importlib.metadata.version(name))
-    except importlib.metadata.PackageNotFoundError:
+    version = package_version(name)
+    if version == "none":
         return Check(name, "error", f"not installed; try 'pip install {name}'")
+    return Check(name, "ok", version)
 
 
 def _storage(url: str) -> Check:
@@ -85,7 +84,8 @@ def _engine(engine: Engine) -> Check:
     if shipped is None:
         installed = "not installed here"
     else:
-        installed = f"{_version(engine.name)} installed; its shipped configs are in {shipped}"
+        version = package_version(engine.name).replace("none", "an unknown version")
+        installed = f"{version} installed; its shipped configs are in {shipped}"
     value = os.environ.get(engine.env_variable)
     if not value:
         return Check(engine.title, "ok", f"{installed}; {engine.env_variable} is not set")
@@ -93,13 +93,6 @@ def _engine(engine: Engine) -> Check:
     if not Path(value).is_dir():
         return Check(engine.title, "warning", f"{env} is no folder: nothing is read there")
     return Check(engine.title, "ok", f"{env}: it looks there first")
-
-
-def _version(name: str) -> str:
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return "an unknown version"
 
 
 def gpu_checks(*, needed: bool) -> Iterator[Check]:

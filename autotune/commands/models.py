@@ -6,7 +6,7 @@ import argparse
 
 from autotune.commands.output import Output
 from autotune.exit_codes import ExitCode
-from autotune.models.catalogue import catalogue_shapes
+from autotune.models.load import catalogue_shapes
 from autotune.report.terminal.tables import model_row, rows_table
 
 

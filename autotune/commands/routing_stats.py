@@ -12,7 +12,7 @@ from autotune.errors import UsageError
 from autotune.exit_codes import ExitCode
 from autotune.models.load import load_shape
 from autotune.models.parse import parse_shape
-from autotune.models.routings import check_recording
+from autotune.models.problems import check_recording
 from autotune.models.shape import ModelShape
 from autotune.routing.trace import RoutingTrace
 from autotune.routing.trace_files import read_trace
@@ -38,13 +38,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(flags: argparse.Namespace, output: Output) -> int:
     """Print load, entropy, padding and the slowest rank of a recording."""
-    from autotune.report.routing_stats import (
-        Layout,
-        load_rows,
-        padding_rows,
-        routing_stats,
-        stats_picture,
-    )
+    from autotune.report.routing_stats import load_rows, padding_rows, routing_stats, stats_picture
     from autotune.report.style import IMAGES, styled
     from autotune.report.terminal.tables import rows_table
 
@@ -56,7 +50,7 @@ def run(flags: argparse.Namespace, output: Output) -> int:
         raise UsageError(f"--batch-size is {min(flags.batch_size)}; it is a whole number from 1")
     recording = read_trace(flags.folder)
     experts, top_k = _sizes(flags, recording, output)
-    stats = routing_stats(recording, Layout(experts, top_k, flags.ep_size), flags.batch_size)
+    stats = routing_stats(recording, experts, top_k, flags.ep_size, flags.batch_size)
     loads, paddings = list(load_rows(stats)), list(padding_rows(stats))
     with styled():
         image = stats_picture(stats).image(kind)

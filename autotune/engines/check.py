@@ -83,176 +83,163 @@ def check_file(path: Path, engine: Engine, *, triton_version: str | None = None)
     """
     if not path.is_file():
         raise EngineFileError(f"{path} is not a file; give an engine's JSON file")
-    parts = engine.parse_name(path.name)
-    folder = engine.folder_of(path)
-    findings = [*_check_name(path, engine, parts), *_check_folder(path, engine, folder)]
-    found, reads = _check_lookup(path, engine, parts, triton_version)
-    findings += found
+    file = _File(path, engine, engine.parse_name(path.name), engine.folder_of(path), triton_version)
+    found, reads = file.check_lookup()
+    findings = [*file.check_name(), *file.check_folder(), *found]
     try:
         body = load_body(path)
     except EngineFileError as error:
         findings.append(Finding(Level.ERROR, "file", str(error)))
     else:
-        findings += check_body(body, engine, parts, triton_version)
-        findings += check_pair(path, body, engine, parts)
-    return CheckReport(path, engine.name, tuple(findings), engine.env_variable, folder, reads)
+        findings += [*file.check_body(body), *file.check_pair(body)]
+    return CheckReport(path, engine.name, tuple(findings), engine.env_variable, file.folder, reads)
 
 
-def _check_name(path: Path, engine: Engine, parts: NameParts | None) -> Iterator[Finding]:
-    if parts is None:
-        example = "E=8,N=14336,device_name=NVIDIA_H200.json"
-        yield Finding(Level.ERROR, "name", f"{path.name} is no engine file's name; like {example}")
-        return
-    try:
-        spelled = engine.spell(parts)
-    except (ValueError, EngineFileError) as error:
-        yield Finding(Level.ERROR, "name", str(error))
-        return
-    if spelled != path.name:
-        message = f"{engine.title} never looks for this name; it spells it {spelled}"
-        yield Finding(Level.ERROR, "name", message)
-    elif parts.problem_dtype is None:
-        known = ", ".join(["float32", *(dtype.value for dtype in Dtype if dtype.is_quantized)])
-        message = f"dtype={parts.dtype} is none of {known}; bf16 and fp16 have no dtype part"
-        yield Finding(Level.ERROR, "name", message)
+@dataclass(frozen=True, slots=True)
+class _File:
+    """The file that is checked; ``parts`` are those of its name, None where it is no engine's."""
 
+    path: Path
+    engine: Engine
+    parts: NameParts | None
+    folder: Path | None
+    triton_version: str | None
 
-def _check_folder(path: Path, engine: Engine, folder: Path | None) -> Iterator[Finding]:
-    if folder is None:
-        message = (
-            f"{engine.title} reads configs/triton_X_Y_Z/ under ${engine.env_variable}; "
-            f"this file lies in {path.absolute().parent}"
-        )
-        yield Finding(Level.ERROR, "folder", message)
+    def check_name(self) -> Iterator[Finding]:
+        name, engine, parts = self.path.name, self.engine, self.parts
+        if parts is None:
+            example = "E=8,N=14336,device_name=NVIDIA_H200.json"
+            yield Finding(Level.ERROR, "name", f"{name} is no engine file's name; like {example}")
+            return
+        try:
+            spelled = engine.spell(parts)
+        except (ValueError, EngineFileError) as error:
+            yield Finding(Level.ERROR, "name", str(error))
+            return
+        if spelled != name:
+            message = f"{engine.title} never looks for this name; it spells it {spelled}"
+            yield Finding(Level.ERROR, "name", message)
+        elif parts.problem_dtype is None:
+            known = ", ".join(["float32", *(dtype.value for dtype in Dtype if dtype.is_quantized)])
+            message = f"dtype={parts.dtype} is none of {known}; bf16 and fp16 have no dtype part"
+            yield Finding(Level.ERROR, "name", message)
 
+    def check_folder(self) -> Iterator[Finding]:
+        if self.folder is None:
+            message = (
+                f"{self.engine.title} reads configs/triton_X_Y_Z/ under "
+                f"${self.engine.env_variable}; this file lies in {self.path.absolute().parent}"
+            )
+            yield Finding(Level.ERROR, "folder", message)
 
-def _check_lookup(
-    path: Path, engine: Engine, parts: NameParts | None, triton_version: str | None
-) -> tuple[list[Finding], Path | None]:
-    """Find the file that the serving environment opens, and warn if it is another one."""
-    folder = engine.folder_of(path)
-    if triton_version is None or parts is None or folder is None:
-        return [], None
-    problem, device = assumed(parts, triton_version)
-    try:
-        found = engine.lookup(folder, problem, device, 1, down=parts.down)
-    except (ValueError, EngineFileError):  # the other findings say so
-        return [], None
-    if found is None:
-        return [], None
-    if not found.path.samefile(path):
-        message = f"with Triton {triton_version} {engine.title} reads {found.path} instead"
-    elif found.is_fallback:
-        message = f"tuned for another Triton than {triton_version}: {engine.title} falls back to it"
-    else:
-        return [], found.path
-    return [Finding(Level.WARNING, "folder", message)], found.path
-
-
-def check_body(
-    body: Mapping[str, Any], engine: Engine, parts: NameParts | None, triton_version: str | None
-) -> Iterator[Finding]:
-    """Yield findings about every key and entry; without ``parts``, those that need no problem."""
-    for key, value in body.items():
-        if key in engine.header:
-            if triton_version and value != triton_version:
-                yield Finding(Level.WARNING, key, f"tuned with {value}, not {triton_version}")
-        elif as_tokens(key) is None:
-            message = f"{key!r} is not a token count: {engine.title} fails to load the file"
-            yield Finding(Level.ERROR, key, message)
+    def check_lookup(self) -> tuple[list[Finding], Path | None]:
+        """Find the file that the serving environment opens, and warn if it is another one."""
+        version, title = self.triton_version, self.engine.title
+        if version is None or self.parts is None or self.folder is None:
+            return [], None
+        try:
+            found = self.engine.lookup(
+                self.folder, *assumed(self.parts, version), 1, down=self.parts.down
+            )
+        except (ValueError, EngineFileError):  # the other findings say so
+            return [], None
+        if found is None:
+            return [], None
+        if not found.path.samefile(self.path):
+            message = f"with Triton {version} {title} reads {found.path} instead"
+        elif found.is_fallback:
+            message = f"tuned for another Triton than {version}: {title} falls back to it"
         else:
-            yield from _check_entry(key, value, engine, parts)
-    yield from _check_tokens(body)
+            return [], found.path
+        return [Finding(Level.WARNING, "folder", message)], found.path
 
+    def check_body(self, body: Mapping[str, Any]) -> Iterator[Finding]:
+        """Yield findings about every key and entry; of a bad name those that need no problem."""
+        for key, value in body.items():
+            if key in self.engine.header:
+                if self.triton_version and value != self.triton_version:
+                    message = f"tuned with {value}, not {self.triton_version}"
+                    yield Finding(Level.WARNING, key, message)
+            elif as_tokens(key) is None:
+                message = (
+                    f"{key!r} is not a token count: {self.engine.title} fails to load the file"
+                )
+                yield Finding(Level.ERROR, key, message)
+            else:
+                yield from self._check_entry(key, value)
+        missing = set(DEFAULT_TOKENS) - {as_tokens(key) for key in body}
+        if missing:
+            listed = ", ".join(map(str, sorted(missing)))
+            message = f"no entry for {listed} tokens: a neighbour's config is used, not the default"
+            yield Finding(Level.WARNING, "file", message)
 
-def _check_tokens(body: Mapping[str, Any]) -> Iterator[Finding]:
-    missing = set(DEFAULT_TOKENS) - {as_tokens(key) for key in body}
-    if missing:
-        listed = ", ".join(map(str, sorted(missing)))
-        message = f"no entry for {listed} tokens: a neighbour's config is used, not the default"
-        yield Finding(Level.WARNING, "file", message)
+    def _check_entry(self, key: str, entry: object) -> Iterator[Finding]:
+        wrong = [Finding(Level.ERROR, key, fault) for fault in faults(entry, self.engine.keys)]
+        if wrong or not isinstance(entry, dict):
+            yield from wrong
+            return
+        unset = [name for name in ("num_warps", "num_stages") if name not in entry]
+        if unset:
+            message = f"{' and '.join(unset)} left to Triton (4 warps, 3 stages)"
+            yield Finding(Level.WARNING, key, message)
+        if self.parts is not None:
+            yield from self._check_for_problem(key, entry, *assumed(self.parts))
 
+    def _check_for_problem(
+        self, key: str, entry: Mapping[str, Any], problem: Problem, device: Device
+    ) -> Iterator[Finding]:
+        engine, config = self.engine, config_of(entry)
+        for name, value in engine.constants(problem).items():
+            if name not in entry:
+                message = f"{name}: {value} is missing: {engine.title}'s kernel needs it"
+                yield Finding(Level.ERROR, key, message)
+        launched = engine.launched(problem, config)
+        if launched != config:
+            message = (
+                f"{engine.title} clamps to the scale block: it launches {launched}, not {config}"
+            )
+            yield Finding(Level.WARNING, key, message)
+        if reason := engine.why_illegal(problem, device, launched):
+            yield Finding(Level.ERROR, key, reason)
 
-def _check_entry(
-    key: str, entry: object, engine: Engine, parts: NameParts | None
-) -> Iterator[Finding]:
-    wrong = [Finding(Level.ERROR, key, fault) for fault in faults(entry, engine.keys)]
-    if wrong or not isinstance(entry, dict):
-        yield from wrong
-        return
-    unset = [name for name in ("num_warps", "num_stages") if name not in entry]
-    if unset:
-        message = f"{' and '.join(unset)} left to Triton (4 warps, 3 stages)"
-        yield Finding(Level.WARNING, key, message)
-    if parts is not None:
-        yield from _check_for_problem(key, entry, engine, parts)
+    def check_pair(self, body: Mapping[str, Any]) -> Iterator[Finding]:
+        """Yield findings about an up file without its down file, or against it, and the reverse."""
+        parts = self.parts
+        if parts is None:
+            return
+        try:
+            self.engine.spell(parts)
+            sibling = self.path.with_name(self.engine.spell(replace(parts, down=not parts.down)))
+        except (ValueError, EngineFileError):  # no down files; a device without a name
+            return
+        if not sibling.exists():
+            yield from self._check_missing(sibling, parts)
+            return
+        try:
+            other = load_body(sibling)
+        except EngineFileError as error:
+            yield Finding(Level.ERROR, "pair", str(error))
+            return
+        up, down = (other, body) if parts.down else (body, other)
+        yield from _check_agreement(_block_m(up), _block_m(down))
 
-
-def _check_for_problem(
-    key: str, entry: Mapping[str, Any], engine: Engine, parts: NameParts
-) -> Iterator[Finding]:
-    problem, device = assumed(parts)
-    for name, value in engine.constants(problem).items():
-        if name not in entry:
-            message = f"{name}: {value} is missing: {engine.title}'s kernel needs it"
-            yield Finding(Level.ERROR, key, message)
-    config = config_of(entry)
-    launched = engine.launched(problem, config)
-    if launched != config:
-        message = f"{engine.title} clamps to the scale block: it launches {launched}, not {config}"
-        yield Finding(Level.WARNING, key, message)
-    if reason := engine.why_illegal(problem, device, launched):
-        yield Finding(Level.ERROR, key, reason)
-
-
-def check_pair(
-    path: Path, body: Mapping[str, Any], engine: Engine, parts: NameParts | None
-) -> Iterator[Finding]:
-    """Yield findings about an up file without its down file, or against it, and the reverse."""
-    sibling = _sibling(path, engine, parts)
-    if sibling is None or parts is None:
-        return
-    if not sibling.exists():
-        yield from _check_missing(sibling, path, engine, parts)
-        return
-    try:
-        other = load_body(sibling)
-    except EngineFileError as error:
-        yield Finding(Level.ERROR, "pair", str(error))
-        return
-    up, down = (other, body) if parts.down else (body, other)
-    yield from _check_agreement(_block_m(up), _block_m(down))
-
-
-def _sibling(path: Path, engine: Engine, parts: NameParts | None) -> Path | None:
-    if parts is None:
-        return None
-    try:
-        engine.spell(parts)
-        return path.with_name(engine.spell(replace(parts, down=not parts.down)))
-    except (ValueError, EngineFileError):  # an engine without down files; a device without a name
-        return None
-
-
-def _check_missing(
-    sibling: Path, path: Path, engine: Engine, parts: NameParts
-) -> Iterator[Finding]:
-    """Report a missing up file always, a down file only where an older one would step in."""
-    if parts.down:
-        message = f"{sibling.name} is missing: write up and down together, for the same tokens"
-        yield Finding(Level.ERROR, "pair", message)
-        return
-    folder = engine.folder_of(path)
-    if folder is None:
-        return
-    try:
-        found = engine.lookup(folder, *assumed(parts), 1, down=True)
-    except EngineFileError as error:
-        yield Finding(Level.WARNING, "pair", str(error))
-        return
-    if found and found.path.name == sibling.name:
-        message = f"without {sibling.name} here, the down GEMM takes its configs from {found.path}"
-        yield Finding(Level.WARNING, "pair", message)
+    def _check_missing(self, sibling: Path, parts: NameParts) -> Iterator[Finding]:
+        """Report a missing up file always, a down file only where an older one would step in."""
+        name = sibling.name
+        if parts.down:
+            message = f"{name} is missing: write up and down together, for the same tokens"
+            yield Finding(Level.ERROR, "pair", message)
+            return
+        if self.folder is None:
+            return
+        try:
+            found = self.engine.lookup(self.folder, *assumed(parts), 1, down=True)
+        except EngineFileError as error:
+            yield Finding(Level.WARNING, "pair", str(error))
+            return
+        if found and found.path.name == name:
+            message = f"without {name} here, the down GEMM takes its configs from {found.path}"
+            yield Finding(Level.WARNING, "pair", message)
 
 
 def _check_agreement(up: Mapping[int, Any], down: Mapping[int, Any]) -> Iterator[Finding]:

@@ -136,10 +136,7 @@ def _legal(
 
 
 def _entry_changes(
-    entry: Mapping[str, Any],
-    config: Config,
-    legal: Config,
-    between: tuple[Engine, Engine, Problem],
+    entry: Mapping[str, Any], config: Config, legal: Config, between: tuple[Engine, Engine, Problem]
 ) -> Iterator[str]:
     source, target, problem = between
     if config.block_size_k != legal.block_size_k:

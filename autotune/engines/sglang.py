@@ -31,10 +31,7 @@ class SGLang(Engine):
     fuses_shared_experts = True
     has_down_file = True
     keys = CONFIG_KEYS
-    shipped = (
-        "srt/layers/moe/moe_runner/triton_utils",
-        "srt/layers/moe/fused_moe_triton",
-    )
+    shipped = ("srt/layers/moe/moe_runner/triton_utils", "srt/layers/moe/fused_moe_triton")
     """Folders that hold ``configs``, newer layout first."""
 
     def unwritten(self, problem: Problem, device: Device) -> Collection[str]:

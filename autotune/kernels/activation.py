@@ -1,7 +1,8 @@
-"""SiLU-and-multiply between the two GEMMs, and the quantisation that the down GEMM needs.
+"""The kernels after each GEMM: SiLU-and-multiply, which quantises where the down GEMM needs it, and
+the sum of a token's expert outputs.
 
 Pipeline: up output → silu(gate) * up, rounded to C's type → where activations are quantised,
-a scale per group of the row (or the given one for all) and values of A's type.
+a scale per group of the row (or the given one for all) and values of A's type. Down output → sum.
 
 Pointers (R = M * top_k slots; P = R, or EM, the padded rows of an alignment, where it SORTS):
 
@@ -13,6 +14,12 @@ Pointers (R = M * top_k slots; P = R, or EM, the padded rows of an alignment, wh
                                      goes to each of y; those past the end or of R and more are
                                      left alone
     used_ptr      [1]                int32 num_tokens_post_padded, read where it SORTS
+
+Pointers of the sum:
+
+    x_ptr         [M, top_k, H]      fp32 fp16 bf16, already times the routing weight
+    topk_ids_ptr  [M, top_k]         int32; slots of -1 were not computed and are skipped
+    y_ptr         [M, H]             as x; zeros where all slots of a token are dropped
 """
 
 # A kernel takes its pointers and sizes as plain positional arguments without types.
@@ -32,6 +39,8 @@ if TYPE_CHECKING:
 
 PLAIN_GROUP = 1024
 """Columns of a program where no scale sets the width."""
+SUM_COLUMNS = 1024
+"""Columns of a program that sums: 8 of each thread, one 16-byte load."""
 
 
 @triton.jit(do_not_specialize=("group", "largest", "num_slots"))
@@ -166,3 +175,25 @@ def _ids(topk_ids: Tensor, order: SortedRows | None) -> tuple[Tensor, Tensor, in
     if order is None:
         return topk_ids, topk_ids, topk_ids.numel()
     return order.sorted_token_ids, order.num_tokens_post_padded, topk_ids.numel()
+
+
+@triton.jit(do_not_specialize=("top_k",))
+def sum_slots_kernel(x_ptr, topk_ids_ptr, y_ptr, top_k, H, COLUMNS: tl.constexpr):
+    """Grid: (M, ceil(H / COLUMNS)). Adds in fp32, in slot order."""
+    token = tl.program_id(0).to(tl.int64)
+    columns = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
+    total = tl.zeros((COLUMNS,), dtype=tl.float32)
+    for k in range(0, top_k):
+        slot = token * top_k + k
+        width = tl.where(tl.load(topk_ids_ptr + slot) >= 0, H, 0)
+        x = tl.load(x_ptr + slot * H + columns, mask=columns < width, other=0.0)
+        total += x.to(tl.float32)
+    tl.store(y_ptr + token * H + columns, total.to(y_ptr.dtype.element_ty), mask=columns < H)
+
+
+def sum_slots(x: Tensor, topk_ids: Tensor, out: Tensor) -> None:
+    """x [M, top_k, H], topk_ids [M, top_k] → out [M, H]; allocates and waits for nothing."""
+    tokens, top_k, hidden = x.shape
+    columns = min(SUM_COLUMNS, triton.next_power_of_2(hidden))
+    grid = (tokens, triton.cdiv(hidden, columns))
+    sum_slots_kernel[grid](x, topk_ids, out, top_k, hidden, COLUMNS=columns)

@@ -7,12 +7,14 @@ on the real GPU looks up.
 
 from __future__ import annotations
 
+import os
 import re
 import struct
 import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,23 +26,21 @@ from triton.backends.compiler import GPUTarget
 from triton.errors import TritonError
 from triton.runtime.driver import driver
 from triton.runtime.jit import JITFunction, MockTensor
-from triton.tools.tensor_descriptor import TensorDescriptor
 
 from autotune.kernels.gemm import moe_gemm_kernel
 from autotune.kernels.launch import gemm_descriptors, gemm_scalars
-from autotune.kernels.stderr_capture import captured_stderr
-from autotune.kernels.storage_dtypes import storage_dtypes_of
+from autotune.kernels.quantize import storage_dtypes_of
 from autotune.spec.binary import Which, has_zero_points, launch_options
 from autotune.spec.config import Config
 from autotune.spec.device import Target
 from autotune.spec.measurement import CompileFailure, FailureCause, Resources
 from autotune.spec.problem import Problem
 
-__all__ = ["COMPILER_ERRORS", "CompileFailure", "Compiled", "compile_gemm"]
-
 COMPILER_ERRORS = (TritonError, RuntimeError)
 """Errors that Triton's compiler raises for a kernel it cannot compile: its own, and the
 RuntimeError of a failed MLIR pass or of ptxas."""
+KEPT_BYTES = 8192
+"""Bytes of a dump that are kept: its first lines name the failing pass, the rest is IR."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ def compile_gemm(
             kernel = moe_gemm_kernel.warmup(
                 *_pointers(problem, target),
                 grid=(1,),
-                **_descriptors(problem, config, target, which),
+                **gemm_descriptors(*_tensors(problem, target), problem, config, which),
                 **gemm_scalars(problem, config, which, target),
                 **launch_options(config),
             )
@@ -84,6 +84,24 @@ def compile_gemm(
         cache_hash=kernel.hash,
         seconds=time.perf_counter() - begin,
     )
+
+
+@contextmanager
+def captured_stderr() -> Iterator[Callable[[], str]]:
+    """Redirect descriptor 2 of the whole process to a file while open.
+
+    Yields a function that returns the first ``KEPT_BYTES`` of what was written so far.
+    """
+    sys.stderr.flush()
+    saved = os.dup(2)
+    with tempfile.TemporaryFile() as sink:
+        os.dup2(sink.fileno(), 2)
+        try:
+            yield lambda: os.pread(sink.fileno(), KEPT_BYTES, 0).decode(errors="replace")
+        finally:
+            sys.stderr.flush()
+            os.dup2(saved, 2)
+            os.close(saved)
 
 
 class _PretendDriver:
@@ -130,29 +148,21 @@ def _pointers(problem: Problem, target: Target) -> list[MockTensor | None]:
     return [None if element is None else MockTensor(element) for element in types]
 
 
-def _descriptors(
-    problem: Problem, config: Config, target: Target, which: Which
-) -> dict[str, TensorDescriptor | None]:
+def _tensors(problem: Problem, target: Target) -> tuple[MockTensor, MockTensor]:
+    """Stand-ins for A and B under tensor descriptors."""
     elements = storage_dtypes_of(problem.dtype, target)
-    a, b = MockTensor(elements.a, [1]), MockTensor(elements.b, [1])
-    return gemm_descriptors(a, b, problem, config, which)
+    return MockTensor(elements.a, [1]), MockTensor(elements.b, [1])
 
 
 def _resources(kernel: Any, target: Target) -> Resources:
-    if target.backend == "cuda":
-        registers, spill_bytes = _usage_of_cubin(kernel.asm["cubin"])
-    else:
+    if target.backend != "cuda":
         registers, spill_bytes = _usage_of_gcn(kernel.asm["amdgcn"])
+    else:
+        try:
+            registers, spill_bytes = usage_of_cubin(kernel.asm["cubin"])
+        except ValueError:  # a new layout: NVIDIA's slow tool comes with Triton
+            registers, spill_bytes = usage_by_cuobjdump(kernel.asm["cubin"])
     return Resources(registers, spill_bytes, shared_bytes=kernel.metadata.shared)
-
-
-def _usage_of_cubin(cubin: bytes) -> tuple[int, int]:
-    """(registers, stack bytes) per thread; where the cubin's layout is a new one, from the slow
-    cuobjdump that comes with Triton."""
-    try:
-        return usage_of_cubin(cubin)
-    except ValueError:
-        return usage_by_cuobjdump(cubin)
 
 
 def usage_by_cuobjdump(content: bytes) -> tuple[int, int]:
@@ -180,19 +190,16 @@ def _number(pattern: str, text: str) -> int:
 
 
 def failure_of(error: Exception, dump: str) -> CompileFailure:
-    """Make the failure of one of COMPILER_ERRORS and of what the compiler wrote meanwhile."""
-    reason = _reason(error, dump)
-    return CompileFailure(reason, cause=_cause(reason))
+    """Make the failure of one of COMPILER_ERRORS and of what the compiler wrote meanwhile.
 
-
-def _reason(error: Exception, dump: str) -> str:
-    """Return the error's last line (source comes before it), and the dump's first complaint, if
-    any."""
+    Its reason is the error's last line, as source comes before it, and the dump's first complaint.
+    """
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     head = lines[-1] if lines else type(error).__name__
     complaints = (line.strip() for line in dump.splitlines() if "error:" in line)
     complaint = next(complaints, "")
-    return f"{head}: {complaint}" if complaint else head
+    reason = f"{head}: {complaint}" if complaint else head
+    return CompileFailure(reason, cause=_cause(reason))
 
 
 def _cause(reason: str) -> FailureCause:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from autotune.kernels.quantize import (
+    StorageDtypes,
     Tile,
     largest,
     pack_int4,
@@ -21,9 +22,9 @@ from autotune.kernels.quantize import (
     quantize,
     quantize_asymmetric,
     row_tile,
+    storage_dtypes_of,
     weight_tile,
 )
-from autotune.kernels.storage_dtypes import StorageDtypes, storage_dtypes_of
 from autotune.routing.draw import route
 from autotune.spec.binary import (
     BOTH,

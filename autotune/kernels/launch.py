@@ -44,8 +44,7 @@ class GemmOperands:
 
 
 def gemm_scalars(problem: Problem, config: Config, which: Which, target: Target) -> dict[str, Any]:
-    """Return every argument of the kernel but its pointers and descriptors: the launch and
-    compile-ahead share it."""
+    """Return every argument of the kernel but its pointers and descriptors, as compile needs it."""
     shape, flags = gemm_shape(problem, which), gemm_flags(problem, config, which)
     is_up = which == "up"
     return {
@@ -91,11 +90,7 @@ def gemm_descriptors(
 
 
 def launch_gemm(
-    operands: GemmOperands,
-    problem: Problem,
-    config: Config,
-    which: Which,
-    target: Target,
+    operands: GemmOperands, problem: Problem, config: Config, which: Which, target: Target
 ) -> None:
     """Launch one of the two GEMMs on the current stream; allocate and wait for nothing.
 

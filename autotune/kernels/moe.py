@@ -26,12 +26,12 @@ from autotune.kernels.activation import (
     SortedRows,
     silu_and_mul,
     silu_and_mul_quantized,
+    sum_slots,
 )
 from autotune.kernels.align import Alignment, align
 from autotune.kernels.inputs import GemmWeights, MoeInputs
 from autotune.kernels.launch import GemmOperands, launch_gemm
 from autotune.kernels.quantize import largest, row_tile
-from autotune.kernels.reduce import sum_slots
 from autotune.spec.binary import Scales, scales_of
 from autotune.spec.config import AnyConfig, Config, pair_of
 from autotune.spec.limits import why_no_tma

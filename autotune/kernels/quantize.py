@@ -1,4 +1,5 @@
-"""Eager quantisation: how real-valued weights and activations become int or fp8 and scales.
+"""Eager quantisation: how real-valued weights and activations become int or fp8 and scales, and
+the types that they are stored in.
 
 A scale belongs to a tile of a matrix. The five ways of scaling differ only in that tile::
 
@@ -9,13 +10,45 @@ A scale belongs to a tile of a matrix. The five ways of scaling differ only in t
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
 from autotune.spec.binary import Scales, scales_of
+from autotune.spec.device import Target
 from autotune.spec.problem import Dtype, Problem
 
 Tile = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class StorageDtypes:
+    """Element types of one GEMM's A, B and C."""
+
+    a: torch.dtype
+    b: torch.dtype
+    c: torch.dtype
+
+    @property
+    def quantizes_activations(self) -> bool:
+        return self.a != self.c
+
+
+def storage_dtypes_of(dtype: Dtype, target: Target) -> StorageDtypes:
+    """Return storage types of ``dtype``. CDNA3 (gfx94x) has its own fp8: no infinities, no -0."""
+    is_cdna3 = target.backend == "hip" and str(target.arch).startswith("gfx94")
+    fp8 = torch.float8_e4m3fnuz if is_cdna3 else torch.float8_e4m3fn
+    bf16 = torch.bfloat16
+    return {
+        Dtype.BF16: StorageDtypes(bf16, bf16, bf16),
+        Dtype.FP16: StorageDtypes(torch.float16, torch.float16, torch.float16),
+        Dtype.FP32: StorageDtypes(torch.float32, torch.float32, torch.float32),
+        Dtype.FP8_W8A8: StorageDtypes(fp8, fp8, bf16),
+        Dtype.INT8_W8A8: StorageDtypes(torch.int8, torch.int8, bf16),
+        Dtype.INT8_W8A16: StorageDtypes(bf16, torch.int8, bf16),
+        Dtype.INT4_W4A16: StorageDtypes(bf16, torch.uint8, bf16),
+    }[dtype]
 
 
 def weight_tile(problem: Problem, n: int, k: int) -> Tile:
@@ -39,8 +72,7 @@ def row_tile(problem: Problem, rows: int, k: int) -> Tile:
 
 
 def largest(element: torch.dtype, dtype: Dtype) -> float:
-    """Return the largest magnitude that quantised values take; int ranges are used
-    symmetrically."""
+    """Return the largest magnitude of quantised values; int ranges are used symmetrically."""
     if dtype is Dtype.INT4_W4A16:
         return 7.0
     return 127.0 if element == torch.int8 else torch.finfo(element).max
@@ -76,8 +108,7 @@ def quantize_asymmetric(x: Tensor, tile: Tile, bits: int) -> tuple[Tensor, Tenso
 
 
 def dequantize(values: Tensor, scale: Tensor, tile: Tile, zero: Tensor | None = None) -> Tensor:
-    """Return the inverse of ``quantize``, and of ``quantize_asymmetric`` with its zero points: [R,
-    C] float32."""
+    """Undo ``quantize``, or with zero points ``quantize_asymmetric``: [R, C] float32."""
     steps = values.float()
     if zero is not None:
         steps = steps - _spread(zero.float(), tile, values.shape)

@@ -82,8 +82,7 @@ def real_x(inputs: MoeInputs) -> Tensor:
 
 
 def as_down_reads(inputs: MoeInputs, rows: Tensor) -> Tensor:
-    """Return the activation's output as the down GEMM reads it: quantised where A is, fp32
-    again."""
+    """Return the activation's output in fp32 as the down GEMM reads it: quantised where A is."""
     problem, elements = inputs.problem, inputs.elements
     if not elements.quantizes_activations:
         return rows.float()

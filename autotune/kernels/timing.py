@@ -63,7 +63,10 @@ class Clock(Protocol):
 
 
 class EventTimer:
-    """Events around plain calls: the host's launch time shows where kernels are short."""
+    """Events around plain calls: the host's launch time shows where kernels are short.
+
+    Implements Timer.
+    """
 
     def __init__(
         self, clock: Clock, *, warm: bool = False, repeats: int = 3, rest: float = REST
@@ -76,7 +79,6 @@ class EventTimer:
         return f"events, {'warm' if self._warm else 'cold'} L2"
 
     def samples(self, call: Work, instances: Iterable[Work]) -> Iterator[float]:
-        """See ``Timer``."""
         for set_instance in instances:
             set_instance()
             yield self._warm_us(call) if self._warm else self._cold_us(call)
@@ -103,27 +105,20 @@ class EventTimer:
         return us
 
 
-class GraphTimer:
+class GraphTimer(EventTimer):
     """Replays of one CUDA graph: the host's launch time does not show. The default."""
-
-    def __init__(
-        self, clock: Clock, *, warm: bool = False, repeats: int = 3, rest: float = REST
-    ) -> None:
-        """``repeats`` timed replays make one sample; ``rest`` as ``REST``."""
-        self._clock = clock
-        self._events = EventTimer(clock, warm=warm, repeats=repeats, rest=rest)
 
     @property
     def how(self) -> str:
-        return self._events.how.replace("events", "CUDA graph")
+        return super().how.replace("events", "CUDA graph")
 
     def samples(self, call: Work, instances: Iterable[Work]) -> Iterator[float]:
-        """See ``Timer``. Captures the call once, before the first instance."""
-        yield from self._events.samples(self._clock.capture(call), instances)
+        """Capture the call once, before the first instance."""
+        yield from super().samples(self._clock.capture(call), instances)
 
 
 class CudaClock:
-    """The current CUDA device's events and graphs."""
+    """The current CUDA device's events and graphs. Implements Clock."""
 
     def __init__(self, l2_bytes: int) -> None:
         """Holds a buffer of four times ``l2_bytes``: written, nothing older stays in the L2."""
@@ -132,7 +127,7 @@ class CudaClock:
         self._end = torch.cuda.Event(enable_timing=True)
 
     def capture(self, call: Work) -> Work:
-        """See ``Clock``. PyTorch wants the call warmed up on the stream that captures it."""
+        """PyTorch wants the call warmed up on the stream that captures it."""
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
@@ -145,11 +140,9 @@ class CudaClock:
         return replay
 
     def flush(self) -> None:
-        """See ``Clock``."""
         self._buffer.zero_()
 
     def elapsed_us(self, work: Work) -> float:
-        """See ``Clock``."""
         self._begin.record()
         work()
         self._end.record()
@@ -157,7 +150,7 @@ class CudaClock:
         return float(self._begin.elapsed_time(self._end)) * 1000
 
     def rest(self, us: float) -> None:
-        """See ``Clock``. Others' work on the same GPU goes on."""
+        """Others' work on the same GPU goes on."""
         time.sleep(us / 1e6)
 
 

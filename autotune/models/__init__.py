@@ -2,10 +2,9 @@
 
 shape.py         ModelShape, a model's MoE layers before any of it is split over ranks
 load.py          finds a model: a local folder, the catalogue, the Hugging Face cache or Hub
-catalogue/       configs of published models, so that no network is needed
+catalogue/       configs of published models, so that no network is needed: one line each
 parse.py         reads a config.json, or the text of --shape, into a ModelShape
 fields.py        the names under which each architecture keeps its experts
 quantization.py  reads quantization_config: how a checkpoint stores its experts
-problems.py      splits a shape over ranks: the problem that one of them computes
-routings.py      fits --routing to a model: its groups, and a recorded trace
+problems.py      the problem of one rank: splits a shape, and fits --routing to a model
 """

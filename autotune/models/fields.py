@@ -131,9 +131,6 @@ FAMILIES: Mapping[str, FieldNames] = {
     "ChatGLMForConditionalGeneration": _CHATGLM,
 }
 
-# BailingMoE, BailingMoe, BailingMoeV2, V2_5, V3, BailingMoeLinear …: spelt anew each release.
-_PREFIXES: Mapping[str, FieldNames] = {"Bailing": _BAILING}
-
 # What an architecture that the table does not know may call the same things.
 USUAL_EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
 USUAL_TOP_K = (
@@ -150,16 +147,12 @@ USUAL_MOE_INTERMEDIATE = ("moe_intermediate_size", "expert_hidden_dim", "moe_ffn
 
 def family_of(architecture: str) -> FieldNames | None:
     """Return the field names of a known architecture, else None."""
-    exact = FAMILIES.get(architecture)
-    if exact is not None:
-        return exact
-    found = (names for prefix, names in _PREFIXES.items() if architecture.startswith(prefix))
-    return next(found, None)
+    # BailingMoE, BailingMoe, BailingMoeV2, V2_5, V3, BailingMoeLinear …: spelt anew each release.
+    return _BAILING if architecture.startswith("Bailing") else FAMILIES.get(architecture)
 
 
 def text_section(config: ModelConfig) -> ModelConfig:
-    """Return the language model's part of a config: the innermost nested object, or ``config``
-    itself."""
+    """Return the language model's part of a config: its innermost nested object, or itself."""
     section = config
     for key in _NESTING:
         inner = section.get(key)
@@ -169,8 +162,7 @@ def text_section(config: ModelConfig) -> ModelConfig:
 
 
 def read_value(config: ModelConfig, name: str) -> Any:
-    """Return the value of a field, in the language model's part or else at the top; None if
-    neither."""
+    """Return the value of a field, from the language model's part or else the top, or None."""
     for part in (text_section(config), config):
         value = _descend(part, name)
         if value is not None:
@@ -179,8 +171,7 @@ def read_value(config: ModelConfig, name: str) -> Any:
 
 
 def read_int(config: ModelConfig, names: tuple[str, ...]) -> int | None:
-    """Return the first of the named fields that holds a whole number, or a list that starts with
-    one."""
+    """Return the first whole number in the named fields, or at the start of a list in them."""
     found = (_whole_number(read_value(config, name)) for name in names)
     return next((value for value in found if value is not None), None)
 

@@ -1,7 +1,8 @@
 """A model's name or path → its shape, from JSON alone: no remote code is ever run.
 
-Looked at in this order: a local folder or file, the catalogue, the local Hugging Face cache,
-the Hugging Face Hub. The catalogue comes before the cache so that a run is the same everywhere.
+Looked at in this order: a local folder or file, the catalogue (``catalogue/models.jsonl``, a model
+a line), the local Hugging Face cache, the Hugging Face Hub. The catalogue comes before the cache so
+that a run is the same everywhere.
 """
 
 from __future__ import annotations
@@ -9,11 +10,13 @@ from __future__ import annotations
 import difflib
 import json
 import logging
+from collections.abc import Mapping
+from functools import cache
+from importlib import resources
 from pathlib import Path
 from typing import Any, cast
 
 from autotune.errors import ModelError
-from autotune.models.catalogue import catalogue_configs, find_in_catalogue
 from autotune.models.parse import shape_of_config
 from autotune.models.shape import ModelShape
 
@@ -26,10 +29,8 @@ _HUB_TIMEOUT_S = 5.0  # a config.json is a few KB: a hub that needs longer is no
 def load_shape(model: str) -> ModelShape:
     """Return the shape of a local folder or config.json, of a catalogue name, or of a Hub name.
 
-    A catalogue name may be without its organisation, and in any case.
-
-    Raises:
-        ModelError: no such model, or a config that is unreadable or describes no experts.
+    A catalogue name may be without its organisation, and in any case. Raises ModelError for no
+    such model, and for a config that is unreadable or describes no experts.
     """
     shape = _load(model.strip())
     if shape.dense:
@@ -54,7 +55,7 @@ def _load(model: str) -> ModelShape:
             f"--model {model}: there is no such folder or file. A local model is a folder with a "
             f"{_CONFIG}, or that file itself"
         )
-    known = find_in_catalogue(model)
+    known = _find_in_catalogue(model)
     if known is not None:
         return known
     return shape_of_config(model, _read_json(_from_cache(model) or _from_hub(model)))
@@ -156,9 +157,36 @@ def _close_names(model: str) -> list[str]:
     """Up to three known names that resemble it, with or without the organisation."""
     wanted = model.lower()
     by_key: dict[str, str] = {}
-    for name in catalogue_configs():
+    for name in _catalogue():
         by_key[name.lower()] = name
         by_key.setdefault(name.lower().rpartition("/")[2], name)
     matches = difflib.get_close_matches(wanted, by_key, n=6, cutoff=0.6)
     bare = difflib.get_close_matches(wanted.rpartition("/")[2], by_key, n=6, cutoff=0.6)
     return list(dict.fromkeys(by_key[key] for key in matches + bare))[:3]
+
+
+def catalogue_shapes() -> tuple[ModelShape, ...]:
+    """Return every known model, sorted by name without regard to case."""
+    names = sorted(_catalogue(), key=str.lower)
+    return tuple(shape_of_config(name, _catalogue()[name]) for name in names)
+
+
+def _find_in_catalogue(model: str) -> ModelShape | None:
+    """Return the known model of this name, or of this name after the slash if only one has it.
+
+    Upper and lower case do not matter.
+    """
+    wanted = model.lower()
+    full = [name for name in _catalogue() if name.lower() == wanted]
+    bare = [name for name in _catalogue() if name.lower().rpartition("/")[2] == wanted]
+    found = full or bare
+    return shape_of_config(found[0], _catalogue()[found[0]]) if len(found) == 1 else None
+
+
+@cache
+def _catalogue() -> Mapping[str, Mapping[str, Any]]:
+    """Name → those fields of its published config.json that say what its experts are."""
+    file = resources.files("autotune.models") / "catalogue" / "models.jsonl"
+    lines = file.read_text(encoding="utf-8").splitlines()
+    entries = [json.loads(line) for line in lines if line]
+    return {entry["name"]: entry["config"] for entry in entries}

@@ -42,15 +42,15 @@ class _Sizes:
 def shape_of_config(name: str, config: ModelConfig) -> ModelShape:
     """Return the shape that a Hugging Face config describes.
 
-    Raises:
-        ModelError: the model is dense, or its expert fields are missing or ambiguous.
+    Raises ModelError where its fields name no experts, or are missing or ambiguous.
     """
     architecture = _architecture_of(config)
+    called = f"{name} ({architecture or 'no architectures field'})"
     family = fields.family_of(architecture)
     if family is None:
-        sizes = _guessed_sizes(name, architecture, config)
+        sizes = _guessed_sizes(called, config)
     else:
-        sizes = _sizes_of_family(name, architecture, family, config)
+        sizes = _sizes_of_family(called, family, config)
     moe_layers = moe_layers_of(config)
     return ModelShape(
         name=name,
@@ -74,10 +74,8 @@ def shape_of_config(name: str, config: ModelConfig) -> ModelShape:
 def parse_shape(text: str) -> ModelShape:
     """Return the shape that ``--shape E=8,topk=2,hidden=4096,intermediate=14336`` names.
 
-    All four are the whole model's, order and upper or lower case do not matter.
-
-    Raises:
-        UsageError: a part is missing, unknown, given twice or not a positive whole number.
+    All four are the whole model's, order and upper or lower case do not matter. Raises UsageError
+    for a part that is missing, unknown, given twice or not a positive whole number.
     """
     values: dict[str, int] = {}
     for part in text.split(","):
@@ -128,53 +126,51 @@ def _architecture_of(config: ModelConfig) -> str:
     return ""
 
 
-def _sizes_of_family(
-    name: str, architecture: str, family: FieldNames, config: ModelConfig
-) -> _Sizes:
-    hidden = _needed(name, architecture, config, family.hidden)
+def _sizes_of_family(called: str, family: FieldNames, config: ModelConfig) -> _Sizes:
+    hidden = _needed(called, config, family.hidden)
     if family.dense:
-        return _Sizes(1, 1, hidden, _needed(name, architecture, config, family.intermediate))
+        return _Sizes(1, 1, hidden, _needed(called, config, family.intermediate))
     experts = fields.read_int(config, family.experts)
     if experts in (0, 1) or (experts is None and not fields.expert_like_fields(config)):
-        raise _dense_error(name, architecture)
+        raise _dense_error(called)
     return _Sizes(
-        experts=_needed(name, architecture, config, family.experts),
-        top_k=_needed(name, architecture, config, family.top_k),
+        experts=_needed(called, config, family.experts),
+        top_k=_needed(called, config, family.top_k),
         hidden=hidden,
-        intermediate=_needed(name, architecture, config, family.intermediate),
+        intermediate=_needed(called, config, family.intermediate),
     )
 
 
-def _needed(name: str, architecture: str, config: ModelConfig, names: tuple[str, ...]) -> int:
+def _needed(called: str, config: ModelConfig, names: tuple[str, ...]) -> int:
     value = fields.read_int(config, names)
     if value is None or value < 1:
         raise ModelError(
-            f"{_called(name, architecture)}: {' or '.join(names)} should be a whole number from 1, "
+            f"{called}: {' or '.join(names)} should be a whole number from 1, "
             f"but its config has {'none' if value is None else value}. "
             f"{_found_fields(config)}. {_SHAPE_HINT}"
         )
     return value
 
 
-def _guessed_sizes(name: str, architecture: str, config: ModelConfig) -> _Sizes:
+def _guessed_sizes(called: str, config: ModelConfig) -> _Sizes:
     """Sizes of an architecture that the table does not know, from the usual field names."""
     experts = _only_value(config, fields.USUAL_EXPERTS)
     if not fields.expert_like_fields(config) or experts in (0, 1):
-        raise _dense_error(name, architecture)
+        raise _dense_error(called)
     top_k = _only_value(config, fields.USUAL_TOP_K)
     intermediate = _only_value(config, fields.USUAL_MOE_INTERMEDIATE)
     intermediate = intermediate or fields.read_int(config, ("intermediate_size",))
     hidden = fields.read_int(config, ("hidden_size",))
     if not (experts and top_k and hidden and intermediate):
         raise ModelError(
-            f"{_called(name, architecture)} has an architecture that is not known here, and its "
+            f"{called} has an architecture that is not known here, and its "
             f"fields do not say in the usual words how many experts there are, how many a token "
             f"visits, and how wide they are. {_found_fields(config)}. {_SHAPE_HINT}"
         )
     logger.warning(
         "%s is not a known architecture: taken to be E=%d, topk=%d, hidden=%d, intermediate=%d "
         "from the usual field names; if that is wrong, use --shape",
-        _called(name, architecture),
+        called,
         experts,
         top_k,
         hidden,
@@ -204,8 +200,7 @@ def _fused_shared_experts(family: FieldNames | None, config: ModelConfig) -> int
 
 
 def _dtype_of(config: ModelConfig) -> Dtype:
-    """Return the checkpoint's unquantised dtype; bf16, as the engines have it, where it says
-    none."""
+    """Return the checkpoint's unquantised dtype; bf16, as in the engines, where it says none."""
     value: Any = fields.read_value(config, "torch_dtype") or fields.read_value(config, "dtype")
     if value is None:
         return Dtype.BF16
@@ -215,17 +210,13 @@ def _dtype_of(config: ModelConfig) -> Dtype:
     return dtype or Dtype.BF16
 
 
-def _dense_error(name: str, architecture: str) -> ModelError:
+def _dense_error(called: str) -> ModelError:
     return ModelError(
-        f"{_called(name, architecture)} is a dense model: its config names no experts, and only "
+        f"{called} is a dense model: its config names no experts, and only "
         f"Mixture-of-Experts kernels are tuned here. Try a model with experts (the `models` "
         f"command lists those known), or see its MLP as one expert: "
         f"--shape E=1,topk=1,hidden=..,intermediate=.."
     )
-
-
-def _called(name: str, architecture: str) -> str:
-    return f"{name} ({architecture or 'no architectures field'})"
 
 
 def _found_fields(config: ModelConfig) -> str:

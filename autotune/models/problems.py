@@ -1,13 +1,17 @@
-"""A model shape, and how it is split over ranks → the problem that one rank computes."""
+"""A model shape, how it is split over ranks, and a routing → the problem that one rank computes."""
 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
+from pathlib import Path
 
 from autotune.errors import ModelError, UsageError
 from autotune.models.shape import ModelShape, WeightQuantization
+from autotune.routing.distributions import Size, check
+from autotune.routing.trace import RECORDED, RoutingTrace, is_known, known_trace, make_known
+from autotune.routing.trace_files import read_trace
 from autotune.spec.problem import Dtype, Problem
 
 logger = logging.getLogger(__name__)
@@ -16,55 +20,28 @@ logger = logging.getLogger(__name__)
 # a checkpoint that is not int4 names none.
 INT4_GROUP = 128
 
+GROUPED = "grouped"
 _MOST_RANKS = 128  # error messages list the sizes that divide up to here
-
-
-@dataclass(frozen=True, slots=True)
-class Parallelism:
-    """The split of one MoE layer over ranks: by intermediate size (TP) or by experts (EP).
-
-    The engines write ``N = intermediate / (tp / ep)`` where ``tp`` counts all ranks of the
-    layer. Here ``tp_size`` counts the ranks that share one expert, so it must be 1 when
-    ``ep_size > 1``: each rank then holds ``experts / ep_size`` whole experts. An SGLang server
-    started with ``--tp-size 8 --ep-size 8`` is ``Parallelism(tp_size=1, ep_size=8)``.
-
-    Raises:
-        UsageError: a size below 1, a rank outside 0 … ep_size - 1, or TP and EP together.
-    """
-
-    tp_size: int = 1
-    ep_size: int = 1
-    ep_rank: int = 0
-
-    def __post_init__(self) -> None:
-        for flag, size in (("--tp-size", self.tp_size), ("--ep-size", self.ep_size)):
-            if size < 1:
-                raise UsageError(f"{flag} is {size}; it is a whole number from 1. Try {flag} 1")
-        if not 0 <= self.ep_rank < self.ep_size:
-            raise UsageError(
-                f"expert-parallel rank is {self.ep_rank}; with --ep-size {self.ep_size} it is "
-                f"0 to {self.ep_size - 1}. Try rank 0"
-            )
-        if self.ep_size > 1 and self.tp_size > 1:
-            raise UsageError(
-                f"--tp-size {self.tp_size} with --ep-size {self.ep_size}: --tp-size must be 1 "
-                f"when --ep-size is over 1, because each rank then holds whole experts. "
-                f"Try --tp-size 1 --ep-size {self.ep_size}, which is also what an SGLang server "
-                f"with --tp-size {self.ep_size} --ep-size {self.ep_size} computes"
-            )
 
 
 def problem_of(
     shape: ModelShape,
-    parallelism: Parallelism,
     dtype: Dtype | None,
     *,
+    tp_size: int = 1,
+    ep_size: int = 1,
+    ep_rank: int = 0,
     per_channel_quant: bool = False,
     fuse_shared_experts: bool,
     tokens: int,
     routing: str,
 ) -> Problem:
     """Return the problem that one rank computes of one layer for ``tokens`` rows.
+
+    The engines write ``N = intermediate / (tp / ep)`` where ``tp`` counts all ranks of the
+    layer. Here ``tp_size`` counts the ranks that share one expert, so it must be 1 when
+    ``ep_size > 1``: each rank then holds ``experts / ep_size`` whole experts. An SGLang server
+    started with ``--tp-size 8 --ep-size 8`` is ``tp_size=1, ep_size=8``.
 
     ``dtype`` None is what the checkpoint has. Block scales are the checkpoint's where ``dtype``
     is the checkpoint's, else there are none (int4: groups of 128 along K).
@@ -73,33 +50,46 @@ def problem_of(
     expert gets ``E + 1`` and ``top_k + 1``. Under expert parallelism SGLang on CUDA serves the
     shared expert on its own, whatever the flag says, so there E is ``experts / ep_size``.
 
-    Raises:
-        UsageError: sizes that do not divide, or flags that contradict each other.
-        ModelError: ``dtype`` is None and the checkpoint's is not one that is computed here.
+    Raises UsageError for sizes that do not divide and flags that contradict each other, ModelError
+    where ``dtype`` is None and the checkpoint's is not one that is computed here.
     """
-    if tokens < 1:
-        raise UsageError(f"--batch-size is {tokens}; it is a whole number from 1. Try 1")
-    _check_divides(shape, "--tp-size", parallelism.tp_size, "intermediate size", shape.intermediate)
-    _check_divides(shape, "--ep-size", parallelism.ep_size, "experts", shape.experts)
+    _check_split(tp_size, ep_size, ep_rank)
+    _check_divides(shape, "--tp-size", tp_size, "intermediate size", shape.intermediate)
+    _check_divides(shape, "--ep-size", ep_size, "experts", shape.experts)
     scales = _scales(shape, dtype, per_channel_quant)
-    fused = _fused(shape, parallelism, fuse_shared_experts)
+    fused = _fused(shape, ep_size, fuse_shared_experts)
     problem = Problem(
-        experts=shape.experts // parallelism.ep_size + fused,
+        experts=shape.experts // ep_size + fused,
         top_k=shape.top_k + fused,
         hidden=shape.hidden,
-        intermediate=shape.intermediate // parallelism.tp_size,
+        intermediate=shape.intermediate // tp_size,
         tokens=tokens,
         dtype=scales.dtype or shape.dtype,
         block_shape=scales.block_shape,
         per_channel_quant=scales.per_channel_quant,
         zero_points=scales.zero_points,
-        ep_size=parallelism.ep_size,
-        ep_rank=parallelism.ep_rank,
+        ep_size=ep_size,
+        ep_rank=ep_rank,
         fused_shared_experts=fused,
         routing=routing,
     )
     _warn_of_cut_blocks(shape, problem)
     return problem
+
+
+def _check_split(tp_size: int, ep_size: int, ep_rank: int) -> None:
+    if not 0 <= ep_rank < ep_size:
+        raise UsageError(
+            f"expert-parallel rank is {ep_rank}; with --ep-size {ep_size} it is "
+            f"0 to {ep_size - 1}. Try rank 0"
+        )
+    if ep_size > 1 and tp_size > 1:
+        raise UsageError(
+            f"--tp-size {tp_size} with --ep-size {ep_size}: --tp-size must be 1 "
+            f"when --ep-size is over 1, because each rank then holds whole experts. "
+            f"Try --tp-size 1 --ep-size {ep_size}, which is also what an SGLang server "
+            f"with --tp-size {ep_size} --ep-size {ep_size} computes"
+        )
 
 
 def _check_divides(shape: ModelShape, flag: str, ranks: int, what: str, size: int) -> None:
@@ -113,21 +103,19 @@ def _check_divides(shape: ModelShape, flag: str, ranks: int, what: str, size: in
     )
 
 
-def _fused(shape: ModelShape, parallelism: Parallelism, wanted: bool) -> int:
+def _fused(shape: ModelShape, ep_size: int, wanted: bool) -> int:
     if not wanted or not shape.fused_shared_experts:
         return 0
-    if parallelism.ep_size > 1:
+    if ep_size > 1:
         logger.info(
-            "%s: the shared expert is not fused under expert parallelism, as in serving",
-            shape.name,
+            "%s: the shared expert is not fused under expert parallelism, as in serving", shape.name
         )
         return 0
     return shape.fused_shared_experts
 
 
 def _scales(shape: ModelShape, dtype: Dtype | None, per_channel: bool) -> WeightQuantization:
-    """Return the quantisation to compute with: the checkpoint's where it fits, else the bare
-    dtype's."""
+    """Return the quantisation to compute with: the checkpoint's if it fits, else the dtype's."""
     stored = shape.quantization or WeightQuantization("none", shape.dtype)
     wanted = dtype or stored.dtype
     if wanted is None:
@@ -156,8 +144,7 @@ def _scales(shape: ModelShape, dtype: Dtype | None, per_channel: bool) -> Weight
 
 
 def _warn_of_cut_blocks(shape: ModelShape, problem: Problem) -> None:
-    """Warn of a shard that cuts a scale's block in two: it is tunable, but engines refuse to load
-    it."""
+    """Warn of a shard that cuts a scale's block in two: it is tunable, but engines refuse it."""
     if problem.block_shape is None:
         return
     block = max(problem.block_shape)
@@ -172,3 +159,82 @@ def _warn_of_cut_blocks(shape: ModelShape, problem: Problem) -> None:
 def _warn_once(text: str) -> None:
     """Warn once a process: a run makes a problem for each batch size."""
     logger.warning(text)
+
+
+def routing_of(shape: ModelShape, routing: str, folder: str | None, tokens: int) -> str:
+    """``routing`` as a problem of this model with ``tokens`` rows says it; the recording in
+    ``folder`` is made known.
+
+    Raises UsageError for an unknown name or numbers that do not suit the model, where it has no
+    groups, and where the recording is another one than ``routing`` names or is not of this model.
+    """
+    names = [_grouped(shape, name) if name == GROUPED else name for name in routing.split(",")]
+    for name in names:
+        if name.startswith(RECORDED):
+            recording = _recording(name, folder)
+            check_recording(shape, recording)
+            if tokens > recording.fewest_rows:
+                _warn_once(
+                    f"{recording.origin} has {recording.fewest_rows} tokens: larger batch sizes "
+                    "repeat some of them"
+                )
+        else:
+            check(name, Size(tokens, shape.experts, shape.top_k))
+    return ",".join(names)
+
+
+def check_recording(shape: ModelShape, recording: RoutingTrace) -> None:
+    """Raises UsageError where the recording cannot be of this model; says what it lacks."""
+    recording.check(shape.experts, shape.top_k)
+    layers = sorted(recording.layers)
+    first, last = shape.first_dense_layers, shape.layers - 1
+    if layers[0] < first:
+        raise UsageError(
+            f"{recording.origin} has layer {layers[0]}, but the first {first} layers of "
+            f"{shape.name} are dense. Was it recorded from another model?"
+        )
+    if shape.layers and layers[-1] > last:
+        raise UsageError(
+            f"{recording.origin} has layer {layers[-1]}, but {shape.name} has layers 0 to {last}. "
+            "Was it recorded from another model?"
+        )
+    missing = sorted(set(shape.moe_layers) - set(layers))
+    unless = ""
+    if not shape.moe_layers:
+        missing = missing_layers(layers, first, last if shape.layers else layers[-1])
+        unless = "unless they are dense, "
+    if missing:
+        _warn_once(
+            f"{recording.origin} lacks layers {', '.join(map(str, missing))} of {shape.name}: "
+            f"{unless}the others stand for them"
+        )
+
+
+def missing_layers(layers: list[int], first: int, last: int) -> list[int]:
+    """Layers that a model with experts in every n-th layer would have too, n being the smallest
+    distance of two recorded ones; 1 where there is one alone."""
+    step = min((b - a for a, b in pairwise(layers)), default=1)
+    expected = {*range(layers[0], first - 1, -step), *range(layers[0], last + 1, step)}
+    return sorted(expected - set(layers))
+
+
+def _recording(routing: str, folder: str | None) -> RoutingTrace:
+    """Return the one that ``routing`` names; read where this process does not know it yet."""
+    if folder is not None and not is_known(routing):
+        found = read_trace(Path(folder))
+        if found.routing != routing:
+            raise UsageError(
+                f"--topk-ids-dir {folder} holds {found.routing}, but this was started with "
+                f"{routing}. Bring that recording back, or start anew with this one"
+            )
+        make_known(found)
+    return known_trace(routing)
+
+
+def _grouped(shape: ModelShape, name: str) -> str:
+    if shape.expert_groups < 1 or shape.top_k_groups < 1:
+        raise UsageError(
+            f"--routing {name}: the config of {shape.name} has no n_group and topk_group. "
+            "Say how many groups and how many a token keeps: --routing grouped:8:4"
+        )
+    return f"{GROUPED}:{shape.expert_groups}:{shape.top_k_groups}"

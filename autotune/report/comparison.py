@@ -32,7 +32,7 @@ from autotune.report.style import (
     token_axis,
 )
 from autotune.studies.outcome import Outcome
-from autotune.tune.comparison.compare import Comparison, VariantTime
+from autotune.tune.comparison.compare import Comparison
 from autotune.tune.comparison.variants import Variant
 
 _COLOURS = {
@@ -52,17 +52,7 @@ PLOT_NAME = "fused-moe-performance"
 
 Times = Mapping[Variant, Mapping[int, tuple[float, float, float]]]
 """Variant → batch size → (middle, low, high) µs."""
-_HEADER = (
-    "batch size",
-    "line",
-    "µs",
-    "20 %",
-    "80 %",
-    "error",
-    "right",
-    "config",
-    "measured by",
-)
+_HEADER = ("batch size", "line", "µs", "20 %", "80 %", "error", "right", "config", "measured by")
 
 
 def write_comparison(comparison: Comparison, folder: Path) -> list[Path]:
@@ -93,7 +83,25 @@ def write_comparison(comparison: Comparison, folder: Path) -> list[Path]:
 def point_rows(comparison: Comparison) -> Iterator[dict[str, Any]]:
     """Yield a row for each point, for ``--json`` and for the file with the details."""
     for time in comparison.times:
-        yield _row(comparison, time)
+        result, quantiles = time.result, time.quantiles_us
+        middle, low, high = (round(us, 2) for us in quantiles) if quantiles else (None, None, None)
+        error = result.relative_error
+        yield {
+            "batch_size": time.tokens,
+            "line": time.variant.name,
+            "provider": time.variant.provider,
+            "version": comparison.about[time.variant.provider][0],
+            "config": str(time.config) if time.config else None,
+            "us": middle,
+            "us_low": low,
+            "us_high": high,
+            "relative_error": None if error is None else round(error, 5),
+            "tolerance": TOLERANCE[comparison.problem.dtype],
+            "right": None if error is None else result.outcome is not Outcome.WRONG_RESULT,
+            "how": result.measurement.how if result.measurement else None,
+            "outcome": result.outcome.value,
+            "reason": result.reason or None,
+        }
 
 
 def table_rows(comparison: Comparison) -> list[dict[str, Any]]:
@@ -111,28 +119,6 @@ def table_rows(comparison: Comparison) -> list[dict[str, Any]]:
         }
         for row in point_rows(comparison)
     ]
-
-
-def _row(comparison: Comparison, time: VariantTime) -> dict[str, Any]:
-    result, quantiles = time.result, time.quantiles_us
-    middle, low, high = (round(us, 2) for us in quantiles) if quantiles else (None, None, None)
-    error = result.relative_error
-    return {
-        "batch_size": time.tokens,
-        "line": time.variant.name,
-        "provider": time.variant.provider,
-        "version": comparison.about[time.variant.provider][0],
-        "config": str(time.config) if time.config else None,
-        "us": middle,
-        "us_low": low,
-        "us_high": high,
-        "relative_error": None if error is None else round(error, 5),
-        "tolerance": TOLERANCE[comparison.problem.dtype],
-        "right": None if error is None else result.outcome is not Outcome.WRONG_RESULT,
-        "how": result.measurement.how if result.measurement else None,
-        "outcome": result.outcome.value,
-        "reason": result.reason or None,
-    }
 
 
 def _wide(comparison: Comparison) -> str:
@@ -194,9 +180,8 @@ def _facts(comparison: Comparison) -> Iterator[tuple[str, object]]:
 def _cells(row: dict[str, Any]) -> Sequence[object]:
     right = "" if row["right"] is None else "yes" if row["right"] else "no"
     shown = row["us"] if row["us"] is not None else f"{row['outcome']}: {row['reason'] or ''}"
-    keys = ("us_low", "us_high", "relative_error")
-    low, high, error = (row[key] for key in keys)
-    head = (row["batch_size"], row["line"], shown, low, high, error, right)
+    quantiles = row["us_low"], row["us_high"]
+    head = (row["batch_size"], row["line"], shown, *quantiles, row["relative_error"], right)
     return (*head, row["config"] or "its own", row["how"] or "")
 
 
@@ -214,11 +199,7 @@ def times_of(comparison: Comparison) -> Times:
 def baseline_of(times: Times) -> Variant | None:
     """Return the line that speed-ups are over: an engine as it is, else an engine's default in
     our kernels, else the first line. None where nothing was measured."""
-    own = [
-        variant
-        for variant in times
-        if variant.provider in ENGINE_COLOURS and variant.source is None
-    ]
+    own = [v for v in times if v.provider in ENGINE_COLOURS and v.source is None]
     defaults = [variant for variant in times if variant.is_default]
     return next(iter([*own, *defaults, *times]), None)
 
@@ -287,5 +268,4 @@ def _looks(times: Times) -> Iterator[tuple[Variant, tuple[str, str, str]]]:
 def _finish(axes: Axes, times: Times) -> None:
     tokens = {size for by_size in times.values() for size in by_size}
     token_axis(axes, tokens)
-    names: Sequence[str] = [variant.name for variant in times]
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=min(len(names), 3))
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=min(len(times), 3))

@@ -107,8 +107,7 @@ def layers_of(studies: Iterable[StoredStudy]) -> list[TunedLayer]:
 
 
 def same_layer(study: StoredStudy) -> tuple[Problem, Device]:
-    """Return a key that is equal for studies of one layer: its expert-parallel rank follows from
-    the batch size."""
+    """Return a key that studies of one layer share; its EP rank follows from the batch size."""
     key = study.key
     return replace(key.problem, tokens=1, ep_rank=0), key.device
 

@@ -21,21 +21,6 @@ _INSTANCES, _SEED = 10, 0
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
-    """The experts and ranks that the recorded ids stand for."""
-
-    experts: int
-    top_k: int
-    ep_size: int = 1
-
-    def __post_init__(self) -> None:
-        if self.ep_size < 1 or self.experts % self.ep_size:
-            raise UsageError(
-                f"--ep-size {self.ep_size} does not divide {self.experts} experts. Try --ep-size 1"
-            )
-
-
-@dataclass(frozen=True, slots=True)
 class Padding:
     """The cost of padding at one batch size under one routing, mean over the instances; under
     expert parallelism for the most loaded rank."""
@@ -50,40 +35,37 @@ class Padding:
 class RoutingStats:
     """Everything that ``routing-stats`` shows."""
 
-    layout: Layout
+    ep_size: int
     loads: list[ExpertLoad]
     paddings: list[Padding]
 
 
 def routing_stats(
-    recording: RoutingTrace, layout: Layout, batch_sizes: Sequence[int]
+    recording: RoutingTrace, experts: int, top_k: int, ep_size: int, batch_sizes: Sequence[int]
 ) -> RoutingStats:
-    """Make the statistics; the recording is made known. Raises UsageError where it is not of this
-    layout."""
-    loads = expert_loads(recording, layout.experts, layout.top_k)
+    """Make the statistics; the recording is made known. Raises UsageError where it is of another
+    number of experts, or the ranks do not divide them."""
+    if ep_size < 1 or experts % ep_size:
+        raise UsageError(f"--ep-size {ep_size} does not divide {experts} experts. Try --ep-size 1")
+    loads = expert_loads(recording, experts, top_k)
     make_known(recording)
-    names = ("uniform", recording.routing)
-    paddings = [padding(layout, tokens, name) for tokens in batch_sizes for name in names]
-    return RoutingStats(layout, loads, paddings)
+    layer = Problem(experts // ep_size, top_k, 1, 1, tokens=1, ep_size=ep_size)
+    paddings = [
+        _padding(replace(layer, tokens=tokens, routing=name))
+        for tokens in batch_sizes
+        for name in ("uniform", recording.routing)
+    ]
+    return RoutingStats(ep_size, loads, paddings)
 
 
-def padding(layout: Layout, tokens: int, routing: str) -> Padding:
+def _padding(problem: Problem) -> Padding:
     """Count rows as the alignment kernel pads them: each expert's are rounded up."""
-    problem = Problem(
-        experts=layout.experts // layout.ep_size,
-        top_k=layout.top_k,
-        hidden=1,
-        intermediate=1,
-        tokens=tokens,
-        ep_size=layout.ep_size,
-        routing=routing,
-    )
     problem = replace(problem, ep_rank=most_loaded_rank(problem))
     instances = [routed_rows(problem, instance, _SEED) for instance in range(_INSTANCES)]
     blocks = np.array(BLOCKS, dtype=float)
     padded = sum(instance.blocks(blocks) * blocks for instance in instances)
     rows = sum(instance.total for instance in instances)
-    return Padding(tokens, routing, tuple((padded / max(rows, 1)).tolist()))
+    return Padding(problem.tokens, problem.routing, tuple((padded / max(rows, 1)).tolist()))
 
 
 def load_rows(stats: RoutingStats) -> Iterator[dict[str, Any]]:
@@ -96,8 +78,8 @@ def load_rows(stats: RoutingStats) -> Iterator[dict[str, Any]]:
             "idle_experts": load.idle,
             "entropy": round(load.entropy, 4),
         }
-        if stats.layout.ep_size > 1:
-            rank, share = load.slowest_rank(stats.layout.ep_size)
+        if stats.ep_size > 1:
+            rank, share = load.slowest_rank(stats.ep_size)
             row |= {"slowest_rank": rank, "slowest_over_mean": round(share, 3)}
         yield row
 
@@ -116,7 +98,7 @@ def stats_picture(stats: RoutingStats) -> Picture:
     """Draw the loads of every layer, sorted, and the padding of every batch size."""
     figure, [left, right] = axes_row(2)
     shares = np.array([np.sort(load.rows)[::-1] / load.rows.mean() for load in stats.loads])
-    places = np.arange(1, stats.layout.experts + 1)
+    places = np.arange(1, shares.shape[1] + 1)
     left.plot(places, shares.T, color=BLUE, alpha=0.25, linewidth=0.8)
     left.plot(places, shares.mean(axis=0), color=BLUE, label="mean over layers")
     left.axhline(1, color=GREY, linestyle="--", label="even")

@@ -6,5 +6,4 @@ trace.py          RoutingTrace, the choices recorded from a model, and the load 
 trace_files.py    traces on disk, ours and SGLang's
 capture.py        records a trace from a run of a model with transformers
 router_hooks.py   hooks where a transformers model says which experts a token visits
-prompts.py        texts that a model is run on
 """

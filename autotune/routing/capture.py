@@ -11,14 +11,13 @@ import hashlib
 import inspect
 import logging
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from autotune.errors import ModelError, UsageError
-from autotune.routing.prompts import sequences_of
 from autotune.routing.router_hooks import experts_of, moe_modules, watching
 from autotune.routing.trace import LayerRows, RoutingTrace
 
@@ -31,7 +30,7 @@ LONGEST = 2048
 """Tokens of one sequence at most: a longer text becomes several."""
 INTERRUPTED = "interrupted"
 """The note of a recording that Ctrl-C ended: it has fewer tokens than were asked for."""
-SearchFinished = Callable[[int, int], None]
+TokensDone = Callable[[int, int], None]
 """Called with the tokens that are recorded, and how many there will be."""
 
 _EXTRA = "pip install 'moe-autotune[capture]'"
@@ -40,7 +39,6 @@ _NO_MODEL = (
     "one that transformers runs without remote code"
 )
 _OTHERWISE = "Try another version of transformers, or record from the engine: docs/routing.md"
-# What transformers' own code is known to raise where a model, or its input, does not suit it.
 _FAULTS = (
     RuntimeError,
     ValueError,
@@ -50,6 +48,7 @@ _FAULTS = (
     AssertionError,
     ImportError,
 )
+"""Errors that transformers' own code raises where a model, or its input, does not suit it."""
 _MOST_NAMED = 8
 
 Tables = dict[int, list[NDArray[np.int32]]]
@@ -61,7 +60,7 @@ def capture(
     tokens: int,
     *,
     fused_shared_experts: int = 0,
-    done: SearchFinished = lambda _recorded, _total: None,
+    done: TokensDone = lambda _recorded, _total: None,
 ) -> RoutingTrace:
     """``tokens`` rows of each MoE layer of the model ``name`` (a folder or a Hub name).
 
@@ -77,7 +76,7 @@ def capture(
         model, tokenizer = _load(name, offload)
         longest = getattr(model.config.get_text_config(), "max_position_embeddings", None)
         longest = min(longest or LONGEST, LONGEST)
-        sequences = list(sequences_of(tokenizer, texts, tokens, longest))
+        sequences = list(_sequences_of(tokenizer, texts, tokens, longest))
         experts = experts_of(text_decoder(model))
         layers = record(model, sequences, done)
     rows = next(iter(layers.values()))
@@ -101,10 +100,27 @@ def capture(
     return RoutingTrace(layers, name, notes)
 
 
+def _sequences_of(
+    tokenizer: Any, texts: Iterable[str], tokens: int, longest: int
+) -> Iterator[list[int]]:
+    """Token ids of each text, until there are ``tokens`` in all; the last one is cut to fit.
+
+    A text of more than ``longest`` tokens becomes several sequences, none of which sees another.
+    """
+    whole = (tokenizer(text)["input_ids"] for text in texts)
+    pieces = (ids[at : at + longest] for ids in whole for at in range(0, len(ids), longest))
+    left = tokens
+    for piece in pieces:
+        yield piece[:left]
+        left -= len(piece)
+        if left <= 0:
+            return
+
+
 def record(
     model: Any,
     sequences: Sequence[Sequence[int]],
-    done: SearchFinished = lambda _recorded, _total: None,
+    done: TokensDone = lambda _recorded, _total: None,
 ) -> dict[int, LayerRows]:
     """Layer → its choices for every token of every sequence, in order. ``model`` is a transformers
     model. After Ctrl-C the sequences that were whole by then, if there is one.

@@ -75,13 +75,13 @@ def drawable(problem: Problem) -> Problem:
 
 
 @lru_cache(maxsize=64)
-def most_loaded_rank(problem: Problem, instances: int = RANK_INSTANCES, seed: int = 0) -> int:
+def most_loaded_rank(problem: Problem, instances: int = RANK_INSTANCES) -> int:
     """Return the expert-parallel rank with the most rows over the first routing instances: the
     others wait for it. ``problem.ep_rank`` matters to ``worst`` alone, which loads that rank."""
     local_experts = problem.experts - problem.fused_shared_experts
     rows = np.zeros(problem.ep_size, dtype=np.int64)
     for instance in range(instances_of(problem, instances)):
-        ranks = _routed(problem, instance, seed)[0] // local_experts
+        ranks = _routed(problem, instance, seed=0)[0] // local_experts
         rows += np.bincount(ranks.ravel(), minlength=problem.ep_size)
     return int(np.argmax(rows))
 

@@ -111,8 +111,7 @@ class RoutingTrace:
 def _across_sequences(
     sequences: NDArray[np.int32], tokens: int, rng: np.random.Generator
 ) -> NDArray[np.int64]:
-    """Return the rows in rounds: each round takes one random row of every sequence that has one
-    left."""
+    """Return rows in rounds, each of one random row of every sequence that has one left."""
     order = rng.permutation(len(sequences))
     order = order[np.argsort(sequences[order], kind="stable")]
     _, starts, counts = np.unique(sequences[order], return_index=True, return_counts=True)

@@ -94,8 +94,7 @@ class ConfigPair:
 
     @classmethod
     def from_keys(cls, keys: Mapping[str, int]) -> ConfigPair:
-        """Return the inverse of ``as_keys``. Raises KeyError or TypeError as ``Config.from_keys``
-        does."""
+        """Return the inverse of ``as_keys``. Raises as ``Config.from_keys`` does."""
         halves = (
             {k.removeprefix(prefix): v for k, v in keys.items() if k.startswith(prefix)}
             for prefix in (UP, DOWN)

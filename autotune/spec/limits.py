@@ -54,8 +54,7 @@ def why_no_dtype(dtype: Dtype, target: Target) -> str | None:
 
 
 def why_no_dot(problem: Problem, config: Config) -> str | None:
-    """Say why the tiles are too small for a dot of the problem's dtype, or None where they are
-    not."""
+    """Say why the tiles are too small for a dot of the problem's dtype; None if they are not."""
     smallest_k = _SMALLEST_K[problem.dtype.activation_bits]
     smallest = (
         ("BLOCK_SIZE_M", config.block_size_m, _SMALLEST_M),

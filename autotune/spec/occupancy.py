@@ -90,8 +90,7 @@ def blocks_per_sm(resources: Resources, num_warps: int, device: Device) -> int |
 def held_blocks(
     config: AnyConfig, answers: Mapping[Which, CompileResult], device: Device
 ) -> int | None:
-    """Return ``blocks_per_sm`` of a config, the fewer of up and down; None where one did not
-    compile."""
+    """Return ``blocks_per_sm``, the fewer of up and down; None where one did not compile."""
     pair = pair_of(config)
     warps: dict[Which, int] = {"up": pair.up.num_warps, "down": pair.down.num_warps}
     held = [

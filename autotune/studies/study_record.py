@@ -96,7 +96,7 @@ class StudyAttributes:
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """Settings of the last run as JSON, see ``RunSettings.from_json``; may be empty."""
+        """Settings of the last run as JSON, see ``settings_from``; may be empty."""
         return self.values.get(_SETTINGS, {})  # type: ignore[no-any-return]
 
     @property

@@ -11,8 +11,7 @@ from autotune.engines import ENGINES, Engine, read_configs
 from autotune.errors import EngineFileError, UsageError
 from autotune.models.load import load_shape
 from autotune.models.parse import parse_shape
-from autotune.models.problems import Parallelism, problem_of
-from autotune.models.routings import routing_of
+from autotune.models.problems import problem_of, routing_of
 from autotune.models.shape import ModelShape
 from autotune.routing.draw import most_loaded_rank
 from autotune.settings import ModelSettings
@@ -156,8 +155,10 @@ def _entry(path: Path, tokens: int) -> Config | None:
 def _problem(shape: ModelShape, settings: ModelSettings, engine: Engine, tokens: int) -> Problem:
     problem = problem_of(
         shape,
-        Parallelism(settings.tp_size, settings.ep_size, settings.ep_rank or 0),
         dtype_of(settings.dtype),
+        tp_size=settings.tp_size,
+        ep_size=settings.ep_size,
+        ep_rank=settings.ep_rank or 0,
         per_channel_quant=settings.per_channel_quant,
         fuse_shared_experts=engine.fuses_shared_experts
         and not settings.disable_shared_experts_fusion,

@@ -11,7 +11,7 @@ from typing import Protocol, TypeVar
 from autotune.engines import ENGINES
 from autotune.errors import UsageError
 from autotune.routing.distributions import canonical
-from autotune.settings import RunSettings
+from autotune.settings import RunSettings, settings_from
 from autotune.spec.device import Device
 from autotune.spec.problem import Problem
 from autotune.studies.search.history import Known
@@ -38,7 +38,7 @@ Chosen = TypeVar("Chosen", bound=WithAttrs)
 
 def settings_of(study: WithAttrs) -> RunSettings:
     """Return the settings of the study's last run. Raises UsageError for unreadable ones."""
-    return RunSettings.from_json(study.attrs.settings)
+    return settings_from(RunSettings, study.attrs.settings)
 
 
 def stored_results(study: WithMeasured, output_dir: Path | None = None) -> list[Result]:

@@ -11,6 +11,7 @@ import pytest
 from small_landscape import SHAPE, save_landscape  # type: ignore[import-not-found]
 
 from autotune.cli import run_command_line
+from autotune.commands.capture_routing import texts_of
 from autotune.commands.flags import named_routing
 from autotune.errors import UsageError
 from autotune.routing import trace as recording_file
@@ -207,3 +208,27 @@ def test_the_worst_loss_is_over_several_routings(
     capsys.readouterr()
     assert run_command_line(["best"]) == 0
     assert "(by its worst routing)" in capsys.readouterr().out
+
+
+WRONG: list[tuple[str, str, str]] = [
+    ("a.txt", "\n", "is empty"),
+    ("a.jsonl", '{"question": "?"}', '"prompt" or "text"'),
+    ("a.jsonl", "{", '"prompt" or "text"'),
+]
+
+
+@pytest.mark.parametrize(("name", "content", "words"), WRONG)
+def test_prompts_that_cannot_be_read(name: str, content: str, words: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(UsageError, match=words):
+        texts_of(tmp_path / name)
+    with pytest.raises(UsageError, match="cannot be read"):
+        texts_of(tmp_path / "missing")
+
+
+def test_prompts_in_every_form(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("one\n\ntwo\n")
+    (tmp_path / "a.jsonl").write_text('"one"\n{"prompt": "two"}\n{"text": "three"}\n')
+    assert texts_of(tmp_path / "a.txt") == ["one", "two"]
+    assert texts_of(tmp_path / "a.jsonl") == ["one", "two", "three"]
+    assert sum(map(len, texts_of(None))) > 100_000

@@ -16,7 +16,7 @@ import torch
 from moe_cases import TILES, inputs_of, problem_of
 
 from autotune.kernels import compile
-from autotune.kernels.compile import usage_of_cubin
+from autotune.kernels.compile import KEPT_BYTES, captured_stderr, usage_of_cubin
 from autotune.kernels.gemm import moe_gemm_kernel
 from autotune.kernels.moe import make_buffers, run_moe
 from autotune.spec.config import ConfigPair
@@ -186,3 +186,24 @@ def test_a_launch_finds_what_was_compiled_ahead(
     run_moe(inputs, make_buffers(inputs), ConfigPair(half, half))
     assert before
     assert compiled_gemms() == before
+
+
+def test_what_compiled_code_writes_is_kept_back(capfd: pytest.CaptureFixture[str]) -> None:
+    with captured_stderr() as dump:
+        os.write(2, b"error: pages of dump\n")
+        assert dump() == "error: pages of dump\n"
+    os.write(2, b"after\n")
+    assert capfd.readouterr().err == "after\n"
+
+
+def test_stderr_comes_back_after_an_exception(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ValueError, match="inside"), captured_stderr():
+        raise ValueError("inside")
+    os.write(2, b"after\n")
+    assert capfd.readouterr().err == "after\n"
+
+
+def test_a_long_dump_is_cut() -> None:
+    with captured_stderr() as dump:
+        os.write(2, b"x" * (3 * KEPT_BYTES))
+        assert len(dump()) == KEPT_BYTES

@@ -10,7 +10,7 @@ import torch
 
 from autotune.kernels.align import Alignment, align
 from autotune.report import routing_stats
-from autotune.report.routing_stats import BLOCKS, Layout
+from autotune.report.routing_stats import BLOCKS
 from autotune.routing.draw import most_loaded_rank, topk_ids
 from autotune.routing.trace import LayerRows, RoutingTrace
 from autotune.spec.problem import Problem, padded_slots
@@ -39,8 +39,7 @@ def test_padding_is_what_the_alignment_kernel_does(
     ep_size: int, device: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(routing_stats, "_INSTANCES", INSTANCES)
-    layout = Layout(EXPERTS, TOP_K, ep_size)
-    stats = routing_stats.routing_stats(_recording(), layout, [70])
+    stats = routing_stats.routing_stats(_recording(), EXPERTS, TOP_K, ep_size, [70])
     for padding in stats.paddings:
         problem = Problem(EXPERTS // ep_size, TOP_K, 16, 16, padding.tokens, ep_size=ep_size)
         problem = replace(problem, routing=padding.routing)

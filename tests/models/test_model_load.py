@@ -14,8 +14,7 @@ import pytest
 from huggingface_hub import errors
 
 from autotune.errors import ModelError
-from autotune.models.catalogue import catalogue_shapes
-from autotune.models.load import load_shape
+from autotune.models.load import catalogue_shapes, load_shape
 
 CONFIG = {
     "architectures": ["MixtralForCausalLM"],

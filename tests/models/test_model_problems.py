@@ -11,7 +11,7 @@ import pytest
 from autotune.errors import ModelError, UsageError
 from autotune.models.load import load_shape
 from autotune.models.parse import parse_shape
-from autotune.models.problems import Parallelism, _warn_once, problem_of
+from autotune.models.problems import _warn_once, problem_of
 from autotune.models.shape import ModelShape
 from autotune.spec.problem import Dtype, Problem
 
@@ -26,10 +26,8 @@ def _forget_warnings() -> None:
 def problem(
     shape: ModelShape | str, *, dtype: Dtype | None = None, fuse: bool = True, **more: Any
 ) -> Problem:
-    flags = {key: more.pop(key) for key in ("tp_size", "ep_size", "ep_rank") if key in more}
     return problem_of(
         load_shape(shape) if isinstance(shape, str) else shape,
-        Parallelism(**flags),
         dtype,
         fuse_shared_experts=fuse,
         **{"tokens": 16, "routing": "uniform", **more},
@@ -150,20 +148,13 @@ def test_more_ranks_than_experts() -> None:
     ("flags", "message"),
     [
         ({"tp_size": 2, "ep_size": 4}, r"--tp-size 2 with --ep-size 4.*Try --tp-size 1"),
-        ({"tp_size": 0}, r"--tp-size is 0"),
-        ({"ep_size": -1}, r"--ep-size is -1"),
         ({"ep_size": 4, "ep_rank": 4}, r"rank is 4.*0 to 3"),
         ({"ep_rank": 1}, r"rank is 1.*0 to 0"),
     ],
 )
 def test_splits_that_cannot_be(flags: dict[str, int], message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        Parallelism(**flags)
-
-
-def test_no_tokens() -> None:
-    with pytest.raises(UsageError, match="--batch-size is 0"):
-        problem(MIXTRAL, tokens=0)
+        problem(MIXTRAL, **flags)
 
 
 @pytest.mark.parametrize(

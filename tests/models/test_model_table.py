@@ -7,9 +7,8 @@ from typing import NamedTuple
 import pytest
 
 from autotune.errors import UsageError
-from autotune.models.catalogue import catalogue_shapes
-from autotune.models.load import load_shape
-from autotune.models.problems import Parallelism, problem_of
+from autotune.models.load import catalogue_shapes, load_shape
+from autotune.models.problems import problem_of
 from autotune.models.shape import ModelShape
 from autotune.spec.problem import Dtype
 
@@ -168,12 +167,12 @@ FUSED = {
 
 
 def rank_sizes(
-    shape: ModelShape, parallelism: Parallelism, *, fused: bool = False
+    shape: ModelShape, *, fused: bool = False, **ranks: int
 ) -> tuple[int, int, int, int]:
     problem = problem_of(
         shape,
-        parallelism,
         Dtype.BF16,
+        **ranks,
         fuse_shared_experts=fused,
         tokens=16,
         routing="uniform",
@@ -199,7 +198,7 @@ def test_tensor_parallel(name: str) -> None:
     published = PUBLISHED[name]
     shape = load_shape(name)
     for tp_size, n in zip((1, 2, 8), published.n_by_tp, strict=True):
-        sizes = rank_sizes(shape, Parallelism(tp_size=tp_size))
+        sizes = rank_sizes(shape, tp_size=tp_size)
         assert sizes == (published.experts, published.top_k, published.hidden, n)
 
 
@@ -208,12 +207,12 @@ def test_expert_parallel(name: str) -> None:
     published = PUBLISHED[name]
     shape = load_shape(name)
     for ep_size, experts in zip((2, 4, 8), published.e_by_ep, strict=True):
-        parallelism = Parallelism(ep_size=ep_size, ep_rank=ep_size - 1)
+        ranks = {"ep_size": ep_size, "ep_rank": ep_size - 1}
         if experts is None:
             with pytest.raises(UsageError, match=f"--ep-size {ep_size} does not divide"):
-                rank_sizes(shape, parallelism)
+                rank_sizes(shape, **ranks)
             continue
-        sizes = rank_sizes(shape, parallelism)
+        sizes = rank_sizes(shape, **ranks)
         assert sizes == (experts, published.top_k, published.hidden, published.n_by_tp[0])
 
 
@@ -232,6 +231,6 @@ def test_quantization(name: str) -> None:
 def test_shared_expert_fusion(name: str) -> None:
     published = PUBLISHED[name]
     shape = load_shape(name)
-    experts, top_k, _, n = rank_sizes(shape, Parallelism(tp_size=8), fused=True)
+    experts, top_k, _, n = rank_sizes(shape, tp_size=8, fused=True)
     assert (experts, top_k) == FUSED.get(name, (published.experts, published.top_k))
     assert n == published.n_by_tp[2]

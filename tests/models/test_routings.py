@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from autotune.errors import UsageError
-from autotune.models import routings as routings_file
+from autotune.models import problems as problems_file
 from autotune.models.load import load_shape
-from autotune.models.routings import missing_layers, routing_of
+from autotune.models.problems import missing_layers, routing_of
 from autotune.models.shape import ModelShape
 from autotune.routing import trace as recording_file
 from autotune.routing.trace import LayerRows, RoutingTrace, is_known
@@ -24,7 +24,7 @@ SHAPE = ModelShape("tiny", "", 8, 2, 64, 64, layers=6, first_dense_layers=1)
 @pytest.fixture(autouse=True)
 def _forget(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recording_file, "_known", {})
-    routings_file._say.cache_clear()
+    problems_file._warn_once.cache_clear()
 
 
 def _written(folder: Path, layers: tuple[int, ...], rows: int = 30) -> str:

@@ -6,7 +6,6 @@ import pytest
 from autotune.backends.routed_rows import routed_rows
 from autotune.errors import UsageError
 from autotune.report.routing_stats import (
-    Layout,
     load_rows,
     padding_rows,
     routing_stats,
@@ -51,7 +50,7 @@ def test_extremes_of_entropy() -> None:
 
 
 def test_rows_for_people_and_a_picture(recording: RoutingTrace) -> None:
-    stats = routing_stats(recording, Layout(EXPERTS, TOP_K, 4), [1, 64])
+    stats = routing_stats(recording, EXPERTS, TOP_K, 4, [1, 64])
     assert [row["layer"] for row in load_rows(stats)] == [1, 2]
     assert {row["slowest_rank"] for row in load_rows(stats)} == {0}
     rows = list(padding_rows(stats))
@@ -61,13 +60,13 @@ def test_rows_for_people_and_a_picture(recording: RoutingTrace) -> None:
     assert stats_picture(stats).png().startswith(b"\x89PNG")
 
 
-def test_a_layout_that_does_not_divide() -> None:
+def test_ranks_that_do_not_divide_the_experts(recording: RoutingTrace) -> None:
     with pytest.raises(UsageError, match="--ep-size 3 does not divide 8"):
-        Layout(EXPERTS, TOP_K, 3)
+        routing_stats(recording, EXPERTS, TOP_K, 3, [1])
 
 
 def test_instances_of_a_recording_differ(recording: RoutingTrace) -> None:
-    routing_stats(recording, Layout(EXPERTS, TOP_K), [1])
+    routing_stats(recording, EXPERTS, TOP_K, 1, [1])
     problem = Problem(EXPERTS, TOP_K, 16, 16, 64, routing=recording.routing)
     rows = {tuple(routed_rows(problem, instance, 0).per_expert) for instance in range(10)}
     assert len(rows) > 5

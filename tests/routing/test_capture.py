@@ -17,9 +17,8 @@ from autotune.cli import run_command_line
 from autotune.errors import ModelError, UsageError
 from autotune.models.load import load_shape
 from autotune.models.parse import shape_of_config
-from autotune.models.routings import routing_of
+from autotune.models.problems import routing_of
 from autotune.routing.capture import capture, record, text_decoder
-from autotune.routing.prompts import texts_of
 from autotune.routing.router_hooks import experts_of, watching
 from autotune.routing.trace_files import read_trace, write_trace
 
@@ -445,27 +444,3 @@ def test_a_missing_library_names_the_extra(missing: str, monkeypatch: pytest.Mon
     monkeypatch.setitem(sys.modules, missing, None)
     with pytest.raises(ModelError, match=rf"{missing}.*moe-autotune\[capture\]"):
         capture("any", ["text"], 8)
-
-
-WRONG: list[tuple[str, str, str]] = [
-    ("a.txt", "\n", "is empty"),
-    ("a.jsonl", '{"question": "?"}', '"prompt" or "text"'),
-    ("a.jsonl", "{", '"prompt" or "text"'),
-]
-
-
-@pytest.mark.parametrize(("name", "content", "words"), WRONG)
-def test_prompts_that_cannot_be_read(name: str, content: str, words: str, tmp_path: Path) -> None:
-    (tmp_path / name).write_text(content)
-    with pytest.raises(UsageError, match=words):
-        texts_of(tmp_path / name)
-    with pytest.raises(UsageError, match="cannot be read"):
-        texts_of(tmp_path / "missing")
-
-
-def test_prompts_in_every_form(tmp_path: Path) -> None:
-    (tmp_path / "a.txt").write_text("one\n\ntwo\n")
-    (tmp_path / "a.jsonl").write_text('"one"\n{"prompt": "two"}\n{"text": "three"}\n')
-    assert texts_of(tmp_path / "a.txt") == ["one", "two"]
-    assert texts_of(tmp_path / "a.jsonl") == ["one", "two", "three"]
-    assert sum(map(len, texts_of(None))) > 100_000

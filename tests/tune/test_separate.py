@@ -14,7 +14,7 @@ from small_landscape import save_times  # type: ignore[import-not-found]
 from autotune.engines import ENGINES, check_file
 from autotune.errors import UsageError
 from autotune.report.terminal.run_display import PlainDisplay
-from autotune.settings import ModelSettings, RunSettings
+from autotune.settings import ModelSettings, RunSettings, settings_from
 from autotune.spec.config import Config, ConfigPair
 from autotune.spec.problem import KernelMode
 from autotune.studies.pairs import best_pairs
@@ -169,7 +169,7 @@ def test_bench_says_which_engine_has_two_configs(separate: Make) -> None:
 
 def test_settings_keep_the_kernel(separate: Make) -> None:
     settings = separate()
-    assert RunSettings.from_json(json.loads(json.dumps(settings.as_json()))) == settings
+    assert settings_from(RunSettings, json.loads(json.dumps(settings.as_json()))) == settings
 
 
 @pytest.mark.parametrize("first", [KernelMode.FUSED, KernelMode.SEPARATE])

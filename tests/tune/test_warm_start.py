@@ -11,7 +11,7 @@ import pytest
 from autotune.engines import ENGINES
 from autotune.errors import EngineFileError, UsageError
 from autotune.report.terminal.run_display import PlainDisplay
-from autotune.settings import ModelSettings, RunSettings
+from autotune.settings import ModelSettings, RunSettings, settings_from
 from autotune.spec.config import Config, ConfigPair
 from autotune.spec.device import Device, DeviceKind, Target
 from autotune.spec.problem import Dtype, KernelMode, Problem
@@ -165,13 +165,13 @@ def test_a_run_measures_warm_starts_first_and_keeps_them_in_its_settings(
     number = next(n for n, source in enumerate(sources) if "mine.json" in source)
     assert number <= 2
     assert study.trials[number].params["BLOCK_SIZE_N"] == 128
-    assert RunSettings.from_json(study.attrs.settings) == wanted
+    assert settings_from(RunSettings, study.attrs.settings) == wanted
 
 
 def test_settings_of_before_have_no_warm_starts(settings: Callable[..., RunSettings]) -> None:
     data = settings().as_json()
     del data["warm_starts"]
-    assert RunSettings.from_json(data) == settings()
+    assert settings_from(RunSettings, data) == settings()
 
 
 def test_a_path_that_is_not_there_is_refused() -> None:

@@ -27,9 +27,8 @@ from autotune.backends.gpu.testbed import Testbed, take_device
 from autotune.backends.hardware import known_spec
 from autotune.backends.protocol import INSTANCES, MeasurerOptions
 from autotune.errors import DeviceError
-from autotune.kernels.compile import COMPILER_ERRORS, failure_of
+from autotune.kernels.compile import COMPILER_ERRORS, captured_stderr, failure_of
 from autotune.kernels.inputs import RoutingTensors
-from autotune.kernels.stderr_capture import captured_stderr
 from autotune.kernels.timing import REST, Timer, interleaved
 from autotune.kernels.verify import Verdict
 from autotune.spec.binary import BOTH

@@ -19,8 +19,7 @@ _NAME = "study.png"
 
 
 def artifact_folder(storage: str) -> Path:
-    """Return the folder beside a storage that is a file; in the current folder for a server.
-    Nothing is made."""
+    """Return the folder beside a file's storage, or in the current folder; nothing is made."""
     address = parse_address(storage)
     if isinstance(address, ServerAddress):
         return Path("autotune.artifacts")

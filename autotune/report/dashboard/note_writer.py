@@ -66,7 +66,7 @@ class NoteWriter(RunObserver):
         self._machine = host_facts(device)
         try:
             for study in studies:
-                self._sign(study.optuna_study)
+                write_machine(study.optuna_study, self._machine)
                 _name_objective(study.optuna_study)  # filters of warnings are a process's
         except _TROUBLE as error:  # a later note brings them
             _log.warning("the machine's facts could not be written: %s", error)
@@ -106,7 +106,7 @@ class NoteWriter(RunObserver):
         if not study.entries or self._written.get(name) == state:
             return
         try:
-            self._sign(study.optuna_study)
+            write_machine(study.optuna_study, self._machine)
             folder = self._folder if is_last else None
             write_note(study.optuna_study, _noted(study), self._known, folder)
             self._written[name] = state
@@ -116,9 +116,6 @@ class NoteWriter(RunObserver):
             _log.exception("the note of %s failed", name)
         finally:
             storage_of(study.optuna_study).remove_session()  # this thread's
-
-    def _sign(self, study: Study) -> None:
-        write_machine(study, self._machine)
 
 
 def refresh_notes(storage: BaseStorage, folder: Path) -> int:

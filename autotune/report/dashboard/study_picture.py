@@ -10,7 +10,6 @@ from autotune.studies.trial_record import fastest_first
 
 _SHOWN = 1.3
 """A trial that takes so many times the best's time, or more, is drawn at the edge."""
-
 _EDGE = 1.1
 """The same for finalists, which lie closer."""
 

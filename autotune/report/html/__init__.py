@@ -4,11 +4,9 @@
 |---|---|
 | page | the whole page and its PNG files |
 | document | pieces of HTML: section, figure, table |
-| layer_section | the section of one layer: tables of results and settings |
-| nearest_key | the loss of leaving a batch size out of an engine file |
+| layer_section | the section of one layer: results, settings, the loss of a batch size left out |
 | result_charts | charts of times, speed-ups and shares of the roofline |
 | search_charts | charts of convergence, outcomes, time spent, and of which parameter decides |
 | comparisons | the sections of two storages side by side, and of routings |
 | roofline | the least time that a GPU's stated ceilings allow |
-| time_breakdown | the seconds of a study's trials |
 """

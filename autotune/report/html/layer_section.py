@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
+import numpy as np
+from optuna.trial import FrozenTrial
+
+from autotune.backends.estimate.model import model_us
+from autotune.backends.hardware import known_spec
+from autotune.backends.routed_rows import routed_rows
 from autotune.engines import ENGINES
+from autotune.errors import DeviceError
 from autotune.report.html import document
-from autotune.report.html.nearest_key import KeyLoss, nearest_losses
 from autotune.report.html.roofline import rooflines_of
-from autotune.report.html.time_breakdown import wall_s
 from autotune.report.layers import (
     TunedLayer,
+    TunedSize,
     is_default,
+    result_for,
     shipped_config,
     speedup_of,
+    time_of,
 )
 from autotune.report.style import Picture
+from autotune.routing.draw import drawable
+from autotune.spec.config import AnyConfig, Config
 from autotune.spec.device import DeviceKind
 from autotune.studies.lifecycle import EndReason
 
@@ -29,6 +40,8 @@ _LABEL = {
 }
 _PRIVATE = ("output_dir", "cache_dir")
 """Settings that name folders of the machine that tuned: a report may be passed on."""
+_ROUTINGS, _SEED = 3, 0
+"""Instances for the model's guess; its error is larger than what more of them would change."""
 
 
 def layer_section(layer: TunedLayer, pictures: Sequence[Picture]) -> str:
@@ -53,7 +66,7 @@ def _tiles(layer: TunedLayer) -> str:
     tiles = [
         (f"{len(layer.sizes)}", "batch sizes"),
         (f"{measured}", "measurements"),
-        (f"{wall_s(trials):.0f} s", "with a trial in work"),
+        (f"{_wall_s(trials):.0f} s", "with a trial in work"),
     ]
     for engine in layer.engines:
         gains = [gain for size in layer.sizes if (gain := speedup_of(size, engine))]
@@ -63,6 +76,21 @@ def _tiles(layer: TunedLayer) -> str:
             tiles.append((f"{mean:.2f}×", words))
     cells = "".join(f'<div class="tile"><b>{b}</b><span>{s}</span></div>' for b, s in tiles)
     return f'<div class="tiles">{cells}</div>'
+
+
+def _wall_s(trials: Iterable[FrozenTrial]) -> float:
+    """Return the seconds in which at least one of the trials was in work."""
+    spans = sorted(
+        (trial.datetime_start, trial.datetime_complete)
+        for trial in trials
+        if trial.datetime_start is not None and trial.datetime_complete is not None
+    )
+    total, until = 0.0, None
+    for start, end in spans:
+        begin = start if until is None else max(start, until)
+        total += max((end - begin).total_seconds(), 0.0)
+        until = end if until is None else max(until, end)
+    return total
 
 
 def _results(layer: TunedLayer) -> Iterator[str]:
@@ -163,3 +191,56 @@ def _words(settings: Mapping[str, Any]) -> Iterator[str]:
         elif name not in _PRIVATE and value not in (None, False, [], ""):
             shown = " ".join(map(str, value)) if isinstance(value, list) else value
             yield f"{name}={shown}"
+
+
+@dataclass(frozen=True, slots=True)
+class KeyLoss:
+    """The loss of a tuned batch size if the engine file had no key for it."""
+
+    tokens: int
+    neighbour: int
+    """The nearest other key, as both engines look it up: ties go to the smaller."""
+    loss: float | None
+    """Time of its config over the best's, less 1; None where neither measured nor modelled."""
+    is_measured: bool
+    """False where the static time model guessed ``loss``."""
+
+
+def nearest_losses(layer: TunedLayer, engine: str) -> list[KeyLoss]:
+    """Return a row for each batch size with a winner, where there are at least two."""
+    winners = [
+        (size, result.winner.config)
+        for size in layer.sizes
+        if (result := result_for(size, engine)) is not None and result.winner
+    ]
+    losses = []
+    for size, own in winners if len(winners) > 1 else ():
+        others = [(other, config) for other, config in winners if other is not size]
+        other, foreign = min(others, key=lambda o: (abs(o[0].tokens - size.tokens), o[0].tokens))
+        measured = _measured(size, engine, own, foreign)
+        loss = _modelled(size, own, foreign) if measured is None else measured
+        losses.append(KeyLoss(size.tokens, other.tokens, loss, is_measured=measured is not None))
+    return losses
+
+
+def _measured(size: TunedSize, engine: str, own: AnyConfig, foreign: AnyConfig) -> float | None:
+    if own == foreign:
+        return 0.0
+    result = result_for(size, engine)
+    assert result is not None
+    ours, theirs = time_of(result, own), time_of(result, foreign)
+    return None if ours is None or theirs is None else theirs / ours - 1
+
+
+def _modelled(size: TunedSize, own: AnyConfig, foreign: AnyConfig) -> float | None:
+    spec = known_spec(size.study.key.device.name)
+    if spec is None or not isinstance(own, Config) or not isinstance(foreign, Config):
+        return None
+    if size.problem != drawable(size.problem):
+        return None
+    rows = [routed_rows(size.problem, instance, _SEED) for instance in range(_ROUTINGS)]
+    try:
+        ours, theirs = np.median(model_us(size.problem, [own, foreign], spec, rows), axis=0)
+    except DeviceError:
+        return None
+    return float(theirs / ours - 1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from typing import Any
 
 from matplotlib.axes import Axes
 
@@ -29,16 +29,6 @@ _BAR = 0.38
 """Width of one bar where two engines stand side by side; batch sizes are 1 apart."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Look:
-    """The look of a line, and its name in the legend."""
-
-    label: str
-    colour: str
-    marker: str
-    style: str = "-"
-
-
 def result_charts(layer: TunedLayer) -> Iterator[Picture]:
     """Yield the charts for which the layer has figures."""
     measured = [size for size in layer.sizes if size.best_us is not None]
@@ -56,16 +46,13 @@ def latency(layer: TunedLayer, rooflines: Mapping[int, Roofline]) -> Picture:
     figure, [axes] = axes_row(height=3.9)
     for engine in layer.engines:
         title, colour = ENGINES[engine].title, ENGINE_COLOURS[engine]
-        _line(
-            axes,
-            _defaults(layer, engine),
-            _Look(f"{title} default", colour, ENGINE_MARKERS[engine]),
-        )
-        _line(axes, shipped_us(layer, engine), _Look(f"{title} shipped file", colour, "x", ":"))
+        marker, shipped = ENGINE_MARKERS[engine], shipped_us(layer, engine)
+        _line(axes, _defaults(layer, engine), f"{title} default", color=colour, marker=marker)
+        _line(axes, shipped, f"{title} shipped file", color=colour, marker="x", linestyle=":")
     best = {size.tokens: size.best_us for size in layer.sizes if size.best_us}
-    _line(axes, best, _Look("tuned", OURS, "o"))
+    _line(axes, best, "tuned", color=OURS, marker="o")
     bounds = {tokens: line.bound_us for tokens, line in rooflines.items()}
-    _line(axes, bounds, _Look("roofline", GREY, "", "--"))
+    _line(axes, bounds, "roofline", color=GREY, linestyle="--")
     log_scale(axes)
     axes.set_ylabel("µs")
     token_axis(axes, layer.tokens)
@@ -86,22 +73,16 @@ def speedup(layer: TunedLayer) -> Picture:
     engines = layer.engines
     for place, engine in enumerate(engines):
         shift = (place - (len(engines) - 1) / 2) * _BAR
-        for position, size in enumerate(layer.sizes):
-            value = speedup_of(size, engine)
-            if value is None:
-                continue
-            label = f"over {ENGINES[engine].title}'s default"
-            axes.bar(
-                position + shift,
-                value - 1,
-                _BAR,
-                bottom=1,
-                color=ENGINE_COLOURS[engine],
-                label=label if label not in axes.get_legend_handles_labels()[1] else None,
-            )
+        gains = [(place, speedup_of(size, engine)) for place, size in enumerate(layer.sizes)]
+        found = {place + shift: gain for place, gain in gains if gain is not None}
+        if found:
+            label, colour = f"over {ENGINES[engine].title}'s default", ENGINE_COLOURS[engine]
+            heights = [gain - 1 for gain in found.values()]
+            axes.bar(list(found), heights, _BAR, bottom=1, color=colour, label=label)
+        for position, value in found.items():
             axes.annotate(
                 f"{value:.2f}",
-                (position + shift, max(value, 1)),
+                (position, max(value, 1)),
                 ha="center",
                 va="bottom",
                 fontsize=7,
@@ -133,8 +114,8 @@ def roofline_share(layer: TunedLayer, rooflines: Mapping[int, Roofline]) -> Pict
         if size.best_us:
             memory[size.tokens] = 100 * line.memory_us / size.best_us
             compute[size.tokens] = 100 * line.compute_us / size.best_us
-    _line(axes, memory, _Look("of the memory bandwidth", GREEN, "o"))
-    _line(axes, compute, _Look("of the matrix units' FLOP rate", PURPLE, "s"))
+    _line(axes, memory, "of the memory bandwidth", color=GREEN, marker="o")
+    _line(axes, compute, "of the matrix units' FLOP rate", color=PURPLE, marker="s")
     axes.axhline(100, color=GREY, linestyle="--", linewidth=1)
     axes.set_ylim(0, max(105.0, *memory.values(), *compute.values()))
     axes.set_ylabel("% of the stated ceiling")
@@ -154,10 +135,7 @@ def _defaults(layer: TunedLayer, engine: str) -> dict[int, float]:
     return {tokens: r.default_us for tokens, r in results if r is not None and r.default_us}
 
 
-def _line(axes: Axes, values: Mapping[int, float], look: _Look) -> None:
+def _line(axes: Axes, values: Mapping[int, float], label: str, **look: Any) -> None:
     if values:
         sizes = sorted(values)
-        heights = [values[size] for size in sizes]
-        axes.plot(
-            sizes, heights, look.style, marker=look.marker, color=look.colour, label=look.label
-        )
+        axes.plot(sizes, [values[size] for size in sizes], label=label, **look)

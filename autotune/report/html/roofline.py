@@ -40,8 +40,7 @@ class Roofline:
 
 
 def work_of(problem: Problem) -> LayerWork:
-    """Count the weights of the experts that got a token, the layer's input and output, and both
-    GEMMs' FLOPs."""
+    """Count weights of experts with a token, the layer's input and output, and the GEMMs' FLOPs."""
     count = instances_of(problem, _ROUTINGS)
     rows = [routed_rows(problem, instance, _SEED) for instance in range(count)]
     return LayerWork(bytes=_bytes(problem, rows), flops=_flops(problem, rows))

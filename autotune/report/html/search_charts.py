@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,9 +11,8 @@ import numpy as np
 import optuna
 from matplotlib.colors import LogNorm
 from optuna.importance import PedAnovaImportanceEvaluator
-from optuna.trial import create_trial
+from optuna.trial import FrozenTrial, create_trial
 
-from autotune.report.html.time_breakdown import TimeBreakdown, spent_on
 from autotune.report.layers import TunedLayer, TunedSize
 from autotune.report.style import (
     BLUE,
@@ -32,7 +31,7 @@ from autotune.report.style import (
 from autotune.spec.arrays import Floats
 from autotune.studies.outcome import Outcome
 from autotune.studies.study_record import StoredStudy
-from autotune.studies.trial_record import MEASURED, outcome_counts
+from autotune.studies.trial_record import MEASURED, PHASES_S, outcome_counts
 
 _SEQUENTIAL = "cividis"
 """Made for colour-blind readers; its lightness alone tells the order."""
@@ -56,6 +55,37 @@ _OUTCOME_COLOURS = {
     Outcome.RUN_TIMEOUT.value: BLUE,
 }
 _HATCHED = (Outcome.COMPILE_TIMEOUT.value, Outcome.CRASHED.value, Outcome.RUN_TIMEOUT.value)
+_ON_DEVICE = PHASES_S[:3]
+"""Phases that are part of a trial's duration: what is compiled ahead goes on beside others."""
+
+
+@dataclass(frozen=True, slots=True)
+class TimeBreakdown:
+    """Seconds of trials from ask to tell, added; trials side by side count each."""
+
+    compile_s: float
+    verify_s: float
+    """Comparing with the reference. 0 where nothing is run."""
+    measure_s: float
+    """0 where trials do not say (``measure_s`` is younger than ``compile_s``)."""
+    rest_s: float
+    """Loading and waiting; measuring too where trials do not say."""
+
+
+def spent_on(trials: Iterable[FrozenTrial]) -> TimeBreakdown:
+    """Add up the seconds of trials that have ended; one that was interrupted counts as waiting."""
+    said = dict.fromkeys(_ON_DEVICE, 0.0)
+    rest_s = 0.0
+    for trial in trials:
+        if trial.duration is None:
+            continue
+        left = trial.duration.total_seconds()
+        for name in _ON_DEVICE:
+            seconds = min(float(trial.user_attrs.get(name, 0.0)), left)
+            said[name] += seconds
+            left -= seconds
+        rest_s += left
+    return TimeBreakdown(**said, rest_s=rest_s)
 
 
 def search_charts(layer: TunedLayer) -> Iterator[Picture]:
@@ -64,7 +94,12 @@ def search_charts(layer: TunedLayer) -> Iterator[Picture]:
         yield convergence(layer)
     yield outcomes(layer)
     yield time_spent(layer)
-    yield from importance_charts(layer)
+    by_size = {size.tokens: importances(size.study) for size in layer.sizes}
+    by_size = {tokens: shares for tokens, shares in by_size.items() if shares}
+    if by_size:
+        yield importance(by_size)
+    if any(size.complete for size in layer.sizes):
+        yield slices(layer)
 
 
 def convergence(layer: TunedLayer) -> Picture:
@@ -191,16 +226,6 @@ def _curve(size: TunedSize) -> tuple[list[int], list[float], list[float]]:
         bests.append(best)
     last = bests[-1]
     return count, elapsed, [min(100 * (value / last - 1), 1e3) for value in bests]
-
-
-def importance_charts(layer: TunedLayer) -> Iterator[Picture]:
-    """Yield the charts for which there are enough trials."""
-    by_size = {size.tokens: importances(size.study) for size in layer.sizes}
-    by_size = {tokens: shares for tokens, shares in by_size.items() if shares}
-    if by_size:
-        yield importance(by_size)
-    if any(size.complete for size in layer.sizes):
-        yield slices(layer)
 
 
 def importance(by_size: dict[int, dict[str, float]]) -> Picture:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from autotune.tune.tuning_study import TuningStudy
 
 _FEWEST = 3
 _LONGER = 1 / 3
@@ -13,27 +16,7 @@ _PATIENCE = 5.0
 """So many usual gaps without a measurement, and the pace is no longer what it was."""
 
 
-class Progressing(Protocol):
-    """The part of a study in work that tells how far it is."""
-
-    @property
-    def entries(self) -> Sequence[object]:
-        """The measurements so far."""
-
-    @property
-    def target(self) -> int:
-        """Measurements that are enough."""
-
-    @property
-    def usual_end(self) -> int:
-        """Measurements after which studies like it end."""
-
-    @property
-    def ended(self) -> str:
-        """The reason for an end before the target; empty where there is none."""
-
-
-def still_expected(studies: Sequence[Progressing]) -> float:
+def still_expected(studies: Sequence[TuningStudy]) -> float:
     """Return the measurements that will be made: as many as is usual for each study, and where
     some have ended, as many times that as those needed. One that has gone on for long will go
     on for a while, but not beyond its target."""
@@ -48,7 +31,7 @@ def still_expected(studies: Sequence[Progressing]) -> float:
     )
 
 
-def _is_over(study: Progressing) -> bool:
+def _is_over(study: TuningStudy) -> bool:
     return bool(study.ended) or len(study.entries) >= study.target
 
 

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from autotune.models.shape import ModelShape
 from autotune.report.terminal.eta import TimeLeft, still_expected
+from autotune.report.terminal.tables import table_of, us_words
 from autotune.spec.config import AnyConfig
 from autotune.spec.device import Device, DeviceKind
 from autotune.studies.outcome import TrialResult
@@ -189,23 +190,22 @@ class PlainDisplay(RunObserver):
 def log_trial(study: TuningStudy, result: TrialResult) -> None:
     """Log a trial for ``--verbose``."""
     geomean_us = result.measurement.geomean_us if result.measurement else None
-    words = _us(geomean_us) + (" µs" if geomean_us else result.reason)
+    words = us_words(geomean_us) + (" µs" if geomean_us else result.reason)
     _log.debug("%s: %s %s", study.optuna_study.study_name, result.outcome.value, words)
 
 
 def study_table(studies: Sequence[TuningStudy]) -> Table:
     """Return a table with a row for each study."""
-    table = Table(box=None, padding=(0, 1))
-    for name in ("batch size", "trials", "best µs", "default µs", "speed-up"):
-        table.add_column(name, justify="right")
+    names = ("batch size", "trials", "best µs", "default µs", "speed-up")
+    table = table_of(*names, numbers=names)
     for study in studies:
         table.add_row(
             str(study.key.problem.tokens),
             f"{len(study.entries)}, done"
             if study.ended
             else f"{len(study.entries)}/{study.target}",
-            _us(study.best_us),
-            _us(study.default_us),
+            us_words(study.best_us),
+            us_words(study.default_us),
             _speedup(study),
         )
     return table
@@ -215,10 +215,6 @@ def seconds_words(seconds: float) -> str:
     """Return "2 min 5 s" and the like."""
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
-
-
-def _us(value: float | None) -> str:
-    return "" if value is None else f"{value:.1f}"
 
 
 def _speedup(study: TuningStudy) -> str:

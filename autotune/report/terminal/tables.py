@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from rich.table import Table
@@ -40,9 +40,8 @@ def result_row(result: Result) -> dict[str, Any]:
 
 def results_table(rows: Iterable[Row]) -> Table:
     """Return a table with a line for each ``result_row``."""
-    table = Table(box=None, padding=(0, 1), header_style="bold")
-    for name in ("engine", "batch size", "µs", "default µs", "speed-up", "config"):
-        table.add_column(name, justify="left" if name in ("engine", "config") else "right")
+    numbers = ("batch size", "µs", "default µs", "speed-up")
+    table = table_of("engine", *numbers, "config", numbers=numbers)
     for row in rows:
         speedup = "" if row["speedup"] is None else f"{row['speedup']:.2f}×"
         note = " (kept)" if row["keeps_incumbent"] else ""
@@ -50,8 +49,8 @@ def results_table(rows: Iterable[Row]) -> Table:
         table.add_row(
             row["engine"],
             str(row["batch_size"]),
-            _number(row["us"]),
-            _number(row["default_us"]),
+            us_words(row["us"]),
+            us_words(row["default_us"]),
             speedup,
             f"{config_from_keys(row['config'])}{note}",
         )
@@ -75,16 +74,13 @@ def status_row(study: StudySummary) -> dict[str, Any]:
 
 def status_table(rows: Sequence[Row]) -> Table:
     """Return a table with a line for each study."""
-    table = Table(box=None, padding=(0, 1), header_style="bold")
-    for name in ("study", "measured", "best µs", "state", "outcomes"):
-        table.add_column(
-            name, justify="left" if name in ("study", "state", "outcomes") else "right"
-        )
+    numbers = ("measured", "best µs")
+    table = table_of("study", *numbers, "state", "outcomes", numbers=numbers)
     for row in rows:
         outcomes = ", ".join(f"{count} {word}" for word, count in row["outcomes"].items())
         measured = f"{row['measurements']}/{row['target']}"
         state = row["ended"] or row["state"]
-        table.add_row(row["study"], measured, _number(row["best_us"]), state, outcomes)
+        table.add_row(row["study"], measured, us_words(row["best_us"]), state, outcomes)
     return table
 
 
@@ -117,13 +113,22 @@ def _dtype_words(shape: ModelShape) -> str:
 
 def rows_table(rows: Sequence[Row]) -> Table:
     """Return a table of any rows with the same fields; numbers to the right."""
-    table = Table(box=None, padding=(0, 1), header_style="bold")
-    for name, value in (rows[0] if rows else {}).items():
-        table.add_column(name, justify="right" if isinstance(value, int | float) else "left")
+    first = rows[0] if rows else {}
+    numbers = [name for name, value in first.items() if isinstance(value, int | float)]
+    table = table_of(*first, numbers=numbers)
     for row in rows:
         table.add_row(*("" if value is None else str(value) for value in row.values()))
     return table
 
 
-def _number(value: float | None) -> str:
+def table_of(*names: str, numbers: Collection[str]) -> Table:
+    """Make a table without rows; columns of ``numbers`` stand to the right."""
+    table = Table(box=None, padding=(0, 1), header_style="bold")
+    for name in names:
+        table.add_column(name, justify="right" if name in numbers else "left")
+    return table
+
+
+def us_words(value: float | None) -> str:
+    """Return µs with one decimal; nothing where there are none."""
     return "" if value is None else f"{value:.1f}"

@@ -9,9 +9,9 @@ from finished_run import Finished  # type: ignore[import-not-found]
 
 from autotune.backends.hardware import find_spec
 from autotune.report.html import result_charts, roofline
-from autotune.report.html.nearest_key import nearest_losses
+from autotune.report.html.layer_section import _wall_s, nearest_losses
 from autotune.report.html.page import write_report
-from autotune.report.html.time_breakdown import spent_on, wall_s
+from autotune.report.html.search_charts import spent_on
 from autotune.report.layers import layers_of
 
 
@@ -61,4 +61,4 @@ def test_time_is_spent_within_the_trials(finished: Finished) -> None:
     for study in finished.studies():
         seconds = [t.duration.total_seconds() for t in study.trials if t.duration]
         assert abs(sum(astuple(spent_on(study.trials))) - sum(seconds)) < 1e-6
-        assert 0 < wall_s(study.trials) <= sum(seconds) + 1e-6
+        assert 0 < _wall_s(study.trials) <= sum(seconds) + 1e-6

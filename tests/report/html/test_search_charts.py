@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 import pytest
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from autotune.report.html.time_breakdown import spent_on
+from autotune.report.html.search_charts import spent_on
 
 _BEGIN = datetime(2026, 1, 1)
 
