@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from autotune.errors import UsageError
-from autotune.settings import ModelSettings, RecordSettings, RunSettings
+from autotune.settings import ModelSettings, RecordSettings, RunSettings, settings_from
 from autotune.spec.problem import KernelMode
 from autotune.studies.selection.robust import Robust
 
@@ -51,7 +51,7 @@ STORED: dict[str, Any] = {
 
 
 def test_settings_that_the_version_before_stored_are_read_and_stored_alike() -> None:
-    settings = RunSettings.from_json(STORED)
+    settings = settings_from(RunSettings, STORED)
     assert settings.model.batch_sizes == (1, 64)
     assert settings.kernel is KernelMode.SEPARATE
     assert settings.robust is Robust.WORST
@@ -65,7 +65,7 @@ def test_settings_that_the_version_before_stored_are_read_and_stored_alike() -> 
 def test_fields_that_were_not_stored_take_their_defaults() -> None:
     few = {"model": {"model": "Qwen/Qwen3-30B-A3B"}, "device": "cuda"}
     model = ModelSettings(model="Qwen/Qwen3-30B-A3B")
-    assert RunSettings.from_json(few) == RunSettings(model=model, device="cuda")
+    assert settings_from(RunSettings, few) == RunSettings(model=model, device="cuda")
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_fields_that_were_not_stored_take_their_defaults() -> None:
 )
 def test_a_newer_versions_settings_are_refused(newer: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match="unknown fields: clock"):
-        RunSettings.from_json(newer)
+        settings_from(RunSettings, newer)
 
 
 @pytest.mark.parametrize("kind", [RunSettings, RecordSettings])

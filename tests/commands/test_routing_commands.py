@@ -17,7 +17,7 @@ from autotune.errors import UsageError
 from autotune.routing import trace as recording_file
 from autotune.routing.trace import LayerRows, RoutingTrace
 from autotune.routing.trace_files import COMPACT, read_trace, write_trace
-from autotune.settings import RunSettings
+from autotune.settings import RunSettings, settings_from
 from autotune.studies.selection.robust import Robust, ranked
 from autotune.studies.storage.open import open_storage
 from autotune.studies.study_record import stored_studies
@@ -199,7 +199,7 @@ def test_the_worst_loss_is_over_several_routings(
     first = _json(capsys, *words)
     assert first["new_measurements"] == 8
     [study] = stored_studies(open_storage("autotune.db", create=False))
-    assert RunSettings.from_json(study.attrs.settings).robust is Robust.WORST
+    assert settings_from(RunSettings, study.attrs.settings).robust is Robust.WORST
     [result] = stored_results(study)
     assert result.robust is Robust.WORST
     assert result.config.as_keys() == first["results"][0]["config"]

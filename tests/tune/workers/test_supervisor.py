@@ -103,11 +103,11 @@ def test_a_killed_process_costs_nothing_that_was_told(
 def started(settings: Make, database: str) -> Iterator[Callable[[], subprocess.Popen[bytes]]]:
     """Starts the same run in processes of their own."""
     code = (
-        "import sys, json; from autotune.settings import RunSettings\n"
+        "import sys, json; from autotune.settings import RunSettings, settings_from\n"
         "from autotune.tune.session import run\n"
         "from autotune.report.terminal.run_display import PlainDisplay\n"
         "if __name__ == '__main__':\n"
-        "    settings = RunSettings.from_json(json.loads(sys.argv[1]))\n"
+        "    settings = settings_from(RunSettings, json.loads(sys.argv[1]))\n"
         "    sys.exit(130 if run(settings, sys.argv[2], PlainDisplay()).interrupted else 0)\n"
     )
     script = Path(database.removeprefix("sqlite:///")).with_name("start.py")
