@@ -29,13 +29,10 @@ Pointers of the sum:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import triton
 import triton.language as tl
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from torch import Tensor
 
 PLAIN_GROUP = 1024
 """Columns of a program where no scale sets the width."""

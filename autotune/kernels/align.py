@@ -21,13 +21,10 @@ What lies past num_tokens_post_padded is left as it was: the GEMM stops before i
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import triton
 import triton.language as tl
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from torch import Tensor
 
 CHUNK = 2048
 """Slots that a program looks at in one step: M=4096 with top-8 is 16 steps."""

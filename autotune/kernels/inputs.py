@@ -22,6 +22,7 @@ from autotune.kernels.quantize import (
     quantize,
     quantize_asymmetric,
     row_tile,
+    spread,
     storage_dtypes_of,
     weight_tile,
 )
@@ -199,5 +200,4 @@ def _real(shape: tuple[int, int], tile: Tile, generator: torch.Generator) -> Ten
     values = torch.randn(shape, generator=generator, device=device)
     tiles = [-(-size // edge) for size, edge in zip(shape, tile, strict=True)]
     magnitude = torch.exp2(2 * torch.rand(tiles, generator=generator, device=device) - 1)
-    by_row = magnitude.repeat_interleave(tile[0], 0)[: shape[0]]
-    return values * by_row.repeat_interleave(tile[1], 1)[:, : shape[1]]
+    return values * spread(magnitude, tile, values.shape)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from torch import Tensor
+from triton.runtime.jit import MockTensor
 from triton.tools.tensor_descriptor import TensorDescriptor
 
 from autotune.kernels.gemm import moe_gemm_kernel
@@ -20,10 +22,6 @@ from autotune.spec.binary import (
 from autotune.spec.config import Config
 from autotune.spec.device import Target
 from autotune.spec.problem import Problem, padded_slots
-
-if TYPE_CHECKING:
-    from torch import Tensor
-    from triton.runtime.jit import MockTensor
 
 
 @dataclass(frozen=True, slots=True)

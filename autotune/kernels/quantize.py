@@ -81,7 +81,7 @@ def largest(element: torch.dtype, dtype: Dtype) -> float:
 def quantize(x: Tensor, tile: Tile, element: torch.dtype, largest: float) -> tuple[Tensor, Tensor]:
     """x [R, C] real → (values [R, C] of ``element``, scales [ceil(R/tr), ceil(C/tc)] float32)."""
     scale = _tiles(x.float().abs(), tile).amax(dim=(1, 3)).clamp_min(1e-12) / largest
-    values = x.float() / _spread(scale, tile, x.shape)
+    values = x.float() / spread(scale, tile, x.shape)
     return round_to(values, element, largest), scale
 
 
@@ -102,8 +102,8 @@ def quantize_asymmetric(x: Tensor, tile: Tile, bits: int) -> tuple[Tensor, Tenso
     low, high = tiles.amin(dim=(1, 3)).clamp_max(0), tiles.amax(dim=(1, 3)).clamp_min(0)
     scale = (high - low).clamp_min(1e-12) / levels
     zero = torch.floor(-low / scale + 0.5).clamp(0, levels) + least
-    steps = torch.floor(x.float() / _spread(scale, tile, x.shape) + 0.5)
-    values = (steps + _spread(zero, tile, x.shape)).clamp(least, least + levels)
+    steps = torch.floor(x.float() / spread(scale, tile, x.shape) + 0.5)
+    values = (steps + spread(zero, tile, x.shape)).clamp(least, least + levels)
     return values.to(torch.int8), scale, zero.to(torch.int8)
 
 
@@ -111,8 +111,8 @@ def dequantize(values: Tensor, scale: Tensor, tile: Tile, zero: Tensor | None = 
     """Undo ``quantize``, or with zero points ``quantize_asymmetric``: [R, C] float32."""
     steps = values.float()
     if zero is not None:
-        steps = steps - _spread(zero.float(), tile, values.shape)
-    return steps * _spread(scale, tile, values.shape)
+        steps = steps - spread(zero.float(), tile, values.shape)
+    return steps * spread(scale, tile, values.shape)
 
 
 def pack_int4(values: Tensor) -> Tensor:
@@ -146,7 +146,7 @@ def _tiles(x: Tensor, tile: Tile) -> Tensor:
     return padded.reshape(-(-rows // tr), tr, -(-columns // tc), tc)
 
 
-def _spread(scale: Tensor, tile: Tile, shape: torch.Size) -> Tensor:
+def spread(scale: Tensor, tile: Tile, shape: torch.Size) -> Tensor:
     """Return each tile's scale at every element of the tile."""
     by_row = scale.repeat_interleave(tile[0], 0)[: shape[0]]
     return by_row.repeat_interleave(tile[1], 1)[:, : shape[1]]

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from autotune.tune.tuning_study import TuningStudy
+from autotune.tune.tuning_study import TuningStudy
 
 _FEWEST = 3
 _LONGER = 1 / 3
