@@ -46,6 +46,6 @@ def run(flags: argparse.Namespace, output: Output) -> int:
     )
     lines = [f"wrote {done.path}", *(f"  {change}" for change in done.changes)]
     if done.env_folder is not None:
-        lines.append(f"{target.title}: export {done.env_variable}={done.env_folder}")
+        lines.append(f"{target.title}: export {target.env_variable}={done.env_folder}")
     output.result({"path": str(done.path), "changes": list(done.changes)}, "\n".join(lines))
     return ExitCode.DONE

@@ -50,10 +50,10 @@ def run(flags: argparse.Namespace, output: Output) -> int:
         raise UsageError(f"--batch-size is {min(flags.batch_size)}; it is a whole number from 1")
     recording = read_trace(flags.folder)
     experts, top_k = _sizes(flags, recording, output)
-    stats = routing_stats(recording, experts, top_k, flags.ep_size, flags.batch_size)
-    loads, paddings = list(load_rows(stats)), list(padding_rows(stats))
+    loads, paddings = routing_stats(recording, experts, top_k, flags.ep_size, flags.batch_size)
+    by_layer, by_size = list(load_rows(loads, flags.ep_size)), list(padding_rows(paddings))
     with styled():
-        image = stats_picture(stats).image(kind)
+        image = stats_picture(loads, paddings).image(kind)
     try:
         flags.plot.write_bytes(image)
     except OSError as error:
@@ -64,16 +64,16 @@ def run(flags: argparse.Namespace, output: Output) -> int:
         "experts": experts,
         "top_k": top_k,
         "ep_size": flags.ep_size,
-        "layers": loads,
-        "padding": paddings,
+        "layers": by_layer,
+        "padding": by_size,
         "plot": str(flags.plot),
     }
     output.result(
         data,
         f"{recording.origin}: {recording.routing}, {experts} experts, top-k {top_k}",
-        rows_table(loads),
+        rows_table(by_layer),
         "\nrows after padding over rows before:",
-        rows_table(paddings),
+        rows_table(by_size),
         f"wrote {flags.plot}",
     )
     return ExitCode.DONE

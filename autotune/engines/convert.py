@@ -28,9 +28,8 @@ class Conversion:
     path: Path
     changes: tuple[str, ...]
     """Every difference to the source, in sentences."""
-    env_variable: str
     env_folder: Path | None
-    """Value of ``env_variable`` that makes the other engine read it."""
+    """Value of its environment variable that makes the other engine read it."""
 
 
 def convert_file(
@@ -72,9 +71,7 @@ def convert_file(
     names = _name_changes(path.name, written.name)
     header = _header_changes(body, target, version)
     notes = _notes(path, source, target, renamed)
-    return Conversion(
-        written, (*names, *header, *changes, *notes), target.env_variable, target.folder_of(written)
-    )
+    return Conversion(written, (*names, *header, *changes, *notes), target.folder_of(written))
 
 
 def _version_of(path: Path, body: Mapping[str, Any]) -> str:

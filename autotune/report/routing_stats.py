@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -31,20 +31,11 @@ class Padding:
     """Rows after padding over rows before, for each of BLOCKS."""
 
 
-@dataclass(frozen=True, slots=True)
-class RoutingStats:
-    """Everything that ``routing-stats`` shows."""
-
-    ep_size: int
-    loads: list[ExpertLoad]
-    paddings: list[Padding]
-
-
 def routing_stats(
     recording: RoutingTrace, experts: int, top_k: int, ep_size: int, batch_sizes: Sequence[int]
-) -> RoutingStats:
-    """Make the statistics; the recording is made known. Raises UsageError where it is of another
-    number of experts, or the ranks do not divide them."""
+) -> tuple[list[ExpertLoad], list[Padding]]:
+    """Return the loads and the cost of padding; the recording is made known. Raises UsageError
+    where it is of another number of experts, or the ranks do not divide them."""
     if ep_size < 1 or experts % ep_size:
         raise UsageError(f"--ep-size {ep_size} does not divide {experts} experts. Try --ep-size 1")
     loads = expert_loads(recording, experts, top_k)
@@ -55,7 +46,7 @@ def routing_stats(
         for tokens in batch_sizes
         for name in ("uniform", recording.routing)
     ]
-    return RoutingStats(ep_size, loads, paddings)
+    return loads, paddings
 
 
 def _padding(problem: Problem) -> Padding:
@@ -68,9 +59,9 @@ def _padding(problem: Problem) -> Padding:
     return Padding(problem.tokens, problem.routing, tuple((padded / max(rows, 1)).tolist()))
 
 
-def load_rows(stats: RoutingStats) -> Iterator[dict[str, Any]]:
+def load_rows(loads: Iterable[ExpertLoad], ep_size: int) -> Iterator[dict[str, Any]]:
     """Yield a row for each layer, for people and for --json."""
-    for load in stats.loads:
+    for load in loads:
         row: dict[str, Any] = {
             "layer": load.layer,
             "tokens": load.tokens,
@@ -78,15 +69,15 @@ def load_rows(stats: RoutingStats) -> Iterator[dict[str, Any]]:
             "idle_experts": load.idle,
             "entropy": round(load.entropy, 4),
         }
-        if stats.ep_size > 1:
-            rank, share = load.slowest_rank(stats.ep_size)
+        if ep_size > 1:
+            rank, share = load.slowest_rank(ep_size)
             row |= {"slowest_rank": rank, "slowest_over_mean": round(share, 3)}
         yield row
 
 
-def padding_rows(stats: RoutingStats) -> Iterator[dict[str, Any]]:
+def padding_rows(paddings: Iterable[Padding]) -> Iterator[dict[str, Any]]:
     """Yield a row for each batch size and routing: rows after padding over rows before."""
-    for each in stats.paddings:
+    for each in paddings:
         factors = {
             f"BLOCK_SIZE_M={block}": round(factor, 2)
             for block, factor in zip(BLOCKS, each.factors, strict=True)
@@ -94,10 +85,10 @@ def padding_rows(stats: RoutingStats) -> Iterator[dict[str, Any]]:
         yield {"batch_size": each.tokens, "routing": each.routing, **factors}
 
 
-def stats_picture(stats: RoutingStats) -> Picture:
+def stats_picture(loads: Sequence[ExpertLoad], paddings: Sequence[Padding]) -> Picture:
     """Draw the loads of every layer, sorted, and the padding of every batch size."""
     figure, [left, right] = axes_row(2)
-    shares = np.array([np.sort(load.rows)[::-1] / load.rows.mean() for load in stats.loads])
+    shares = np.array([np.sort(load.rows)[::-1] / load.rows.mean() for load in loads])
     places = np.arange(1, shares.shape[1] + 1)
     left.plot(places, shares.T, color=BLUE, alpha=0.25, linewidth=0.8)
     left.plot(places, shares.mean(axis=0), color=BLUE, label="mean over layers")
@@ -106,9 +97,9 @@ def stats_picture(stats: RoutingStats) -> Picture:
     left.set_xlabel("expert, by rank within its layer")
     left.set_ylabel("rows over the mean")
     left.legend()
-    sizes = [each.tokens for each in stats.paddings if each.routing == "uniform"]
+    sizes = [each.tokens for each in paddings if each.routing == "uniform"]
     for colour, is_uniform in ((BLUE, False), (ORANGE, True)):
-        found = [p for p in stats.paddings if (p.routing == "uniform") == is_uniform]
+        found = [p for p in paddings if (p.routing == "uniform") == is_uniform]
         for place, block in enumerate(BLOCKS):
             shade = 1 - 0.17 * (len(BLOCKS) - 1 - place)
             label = "uniform" if is_uniform else "recorded"

@@ -39,8 +39,8 @@ def test_padding_is_what_the_alignment_kernel_does(
     ep_size: int, device: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(routing_stats, "_INSTANCES", INSTANCES)
-    stats = routing_stats.routing_stats(_recording(), EXPERTS, TOP_K, ep_size, [70])
-    for padding in stats.paddings:
+    _, paddings = routing_stats.routing_stats(_recording(), EXPERTS, TOP_K, ep_size, [70])
+    for padding in paddings:
         problem = Problem(EXPERTS // ep_size, TOP_K, 16, 16, padding.tokens, ep_size=ep_size)
         problem = replace(problem, routing=padding.routing)
         problem = replace(problem, ep_rank=most_loaded_rank(problem))

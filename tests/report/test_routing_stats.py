@@ -50,14 +50,14 @@ def test_extremes_of_entropy() -> None:
 
 
 def test_rows_for_people_and_a_picture(recording: RoutingTrace) -> None:
-    stats = routing_stats(recording, EXPERTS, TOP_K, 4, [1, 64])
-    assert [row["layer"] for row in load_rows(stats)] == [1, 2]
-    assert {row["slowest_rank"] for row in load_rows(stats)} == {0}
-    rows = list(padding_rows(stats))
+    loads, paddings = routing_stats(recording, EXPERTS, TOP_K, 4, [1, 64])
+    assert [row["layer"] for row in load_rows(loads, 4)] == [1, 2]
+    assert {row["slowest_rank"] for row in load_rows(loads, 4)} == {0}
+    rows = list(padding_rows(paddings))
     assert [(row["batch_size"], row["routing"]) for row in rows] == [
         (tokens, name) for tokens in (1, 64) for name in ("uniform", recording.routing)
     ]
-    assert stats_picture(stats).png().startswith(b"\x89PNG")
+    assert stats_picture(loads, paddings).png().startswith(b"\x89PNG")
 
 
 def test_ranks_that_do_not_divide_the_experts(recording: RoutingTrace) -> None:
