@@ -47,8 +47,6 @@ class GpuSpec:
     """Plain fp32, without tensor cores; a fused multiply-add counts twice."""
     tensor_tflops: Mapping[str, float]
     """Dense rate (no sparsity) by operand kind: half, tf32, fp8, int8."""
-    sources: Mapping[str, str]
-    """Name of each figure → the document it comes from."""
 
     def dense_tflops(self, dtype: Dtype) -> float:
         """Return the dense tensor rate of ``dtype``'s dots; raises DeviceError where the GPU has
@@ -104,9 +102,6 @@ def _normal(name: str) -> str:
 
 def _spec(name: str, record: Mapping[str, Any], data: Mapping[str, Any]) -> GpuSpec:
     architecture = data["architectures"][record["architecture"]]
-    figures = {figure: record[figure][0] for figure in _GPU_FIGURES}
-    sources = {figure: data["sources"][record[figure][1]] for figure in _GPU_FIGURES}
+    figures = {figure: record[figure][0] for figure in _GPU_FIGURES}  # beside it its source
     figures["shared_per_block"] = architecture["shared_per_block"]
-    sources["shared_per_block"] = data["sources"][architecture["source"]]
-    target = Target(*architecture["target"])
-    return GpuSpec(name=name, target=target, sources=sources, **figures)
+    return GpuSpec(name=name, target=Target(*architecture["target"]), **figures)

@@ -16,7 +16,6 @@ from typing import Any
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from autotune.spec.config import AnyConfig
 from autotune.studies.coordination.leases import Census
 from autotune.studies.coordination.study_view import StudyView
 from autotune.studies.search.batch_sampler import BatchSampler
@@ -39,9 +38,9 @@ def claim(
     """
     transactions, knobs = transactions_of(study), distributions(space)
     if queued := _queued(view, space)[:count]:
-        stand = partial(_queued_ones_stand, view, goal)
+        stand = partial(_stand, view, goal, None)
         return transactions.take(study, queued, knobs, worker, stand)
-    stand = partial(_proposals_stand, view, space, goal)
+    stand = partial(_stand, view, goal, space)
     for _ in range(_TRIES):
         params = proposals(study, space, count)
         asked = transactions.begin(study, knobs, params, worker, stand)
@@ -106,34 +105,24 @@ def _queued(view: StudyView, space: SearchSpace) -> list[FrozenTrial]:
     return [trial for trial in view.waiting if asked_config(trial) in space]
 
 
-def _proposals_stand(
-    view: StudyView, space: SearchSpace, goal: int, tickets: Sequence[Ticket]
-) -> list[bool]:
-    """Trials in work, and queued ones, come before proposals with a higher number."""
-    view.read()
-    own = {number for _, number in tickets}
-    before = [t.number for t in (*view.running, *_queued(view, space)) if t.number not in own]
-    return _stand(view, goal, [(*t, sum(n < t[1] for n in before)) for t in tickets])
-
-
-def _queued_ones_stand(view: StudyView, goal: int, tickets: Sequence[Ticket]) -> list[bool]:
-    """Every trial in work comes before a queued one: others cannot have counted its old number
-    before it ran."""
-    view.read()
-    own = {number for _, number in tickets}
-    others = sum(trial.number not in own for trial in view.running)
-    return _stand(view, goal, [(*t, others) for t in tickets])
-
-
 def _stand(
-    view: StudyView, goal: int, tickets: Sequence[tuple[AnyConfig, float, int]]
+    view: StudyView, goal: int, space: SearchSpace | None, tickets: Sequence[Ticket]
 ) -> list[bool]:
-    """Decide for each config, number and count of others in work that come before it."""
+    """Decide which trials have room in the goal, and a config that nobody before them has.
+
+    Before proposals come trials in work, and queued ones of ``space``, with a lower number. Before
+    queued ones (``space`` is None) comes every trial in work: others cannot have counted the old
+    number of a queued one before it ran.
+    """
+    view.read()
+    own = {number for _, number in tickets}
+    open_trials = [*view.running, *([] if space is None else _queued(view, space))]
+    others = [trial.number for trial in open_trials if trial.number not in own]
     room = goal - len(view.entries)
     stands: list[bool] = []
-    for config, number, others in tickets:
-        has_room = others + sum(stands) < room
-        stands.append(has_room and view.holder(config) >= number)
+    for config, number in tickets:
+        before = sum(space is None or other < number for other in others) + sum(stands)
+        stands.append(before < room and view.holder(config) >= number)
     return stands
 
 

@@ -67,7 +67,10 @@ class StorageFinding:
 def check_storage(text: str) -> list[StorageFinding]:
     """Look at everything and change nothing. Raises StorageError if the storage cannot be read."""
     address = checked_address(text)
-    found = [StorageFinding("storage", f"{address.public}, a {address.kind}{_size(address)}")]
+    size = ""
+    if not isinstance(address, ServerAddress):
+        size = f", {address.path.stat().st_size / 2**20:.1f} MiB"
+    found = [StorageFinding("storage", f"{address.public}, a {address.kind}{size}")]
     if not isinstance(address, JournalAddress):
         with explained(address):
             engine = sa.create_engine(address.url, **engine_kwargs(address))
@@ -88,12 +91,6 @@ def check_storage(text: str) -> list[StorageFinding]:
         return [*found, *_of_studies(storage)]
     finally:
         close_storage(storage)
-
-
-def _size(address: StorageAddress) -> str:
-    if isinstance(address, ServerAddress):
-        return ""
-    return f", {address.path.stat().st_size / 2**20:.1f} MiB"
 
 
 def _of_database(engine: sa.Engine, address: DatabaseAddress) -> Iterator[StorageFinding]:

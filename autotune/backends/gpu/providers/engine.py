@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-import autotune.kernels
+import autotune
 from autotune.backends.gpu.providers.base import Provider, ProviderSite
 from autotune.errors import MissingProvider, ProviderError
 from autotune.kernels.inputs import GemmWeights, MoeInputs
@@ -150,7 +150,7 @@ class EngineInputs:
 def leave_shadowing_folders() -> None:
     """Take the current folder off the import path of this process, and every one that shows our
     ``kernels`` and ``studies`` at its top: SGLang imports a package of the first name."""
-    here, ours = Path.cwd().resolve(), Path(autotune.kernels.__file__).resolve().parent
+    here, ours = Path.cwd().resolve(), (Path(autotune.__file__).parent / "kernels").resolve()
     kept = []
     for entry in sys.path:
         folder = Path(entry).resolve()
