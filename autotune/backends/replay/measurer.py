@@ -55,8 +55,8 @@ class ReplayMeasurer:
         self._times: Counter[tuple[Problem, AnyConfig]] = Counter()
 
     def space(self, problem: Problem) -> SearchSpace:
-        """Exactly the recorded configs, whatever became of them; pairs of them for separate
-        kernels."""
+        """Return exactly the recorded configs, whatever became of them; for separate kernels pairs
+        of them."""
         results = self._of(problem)
         if problem.kernel is KernelMode.SEPARATE:
             return self._halves_of(problem).space
@@ -68,7 +68,7 @@ class ReplayMeasurer:
     def measure(
         self, problem: Problem, config: AnyConfig, *, stop: Stop | None = None
     ) -> TrialResult:
-        """PRUNED, too, where the recording itself stopped early."""
+        """Return what was recorded: PRUNED, too, where the recording itself stopped early."""
         time.sleep(self._seconds)
         return replace(self._measured(problem, config, stop), measure_s=self._seconds)
 
