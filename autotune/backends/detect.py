@@ -12,7 +12,6 @@ import ctypes
 import itertools
 import shutil
 import subprocess
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -109,8 +108,13 @@ def gpus() -> list[Gpu] | SmiFault | None:
     text = _ask(f"--query-gpu={','.join(_FIELDS)}")
     if text is None or isinstance(text, SmiFault):
         return text
-    rows = ([cell.strip() for cell in line.split(",")] for line in text.splitlines())
-    return [_gpu(row) for row in rows if len(row) == len(_FIELDS) and row[0].isdigit()]
+    cells = ([cell.strip() for cell in line.split(",")] for line in text.splitlines())
+    rows = (row for row in cells if len(row) == len(_FIELDS))
+    return [
+        Gpu(int(index), name, driver, clock, most, _slowed_words(reasons))
+        for index, name, driver, clock, most, reasons in rows
+        if index.isdigit()
+    ]
 
 
 def processes() -> list[str]:
@@ -118,11 +122,6 @@ def processes() -> list[str]:
     text = _ask("--query-compute-apps=pid,process_name")
     lines = text.splitlines() if isinstance(text, str) else ()
     return [" ".join(cell.strip() for cell in line.split(",")) for line in lines if line]
-
-
-def _gpu(row: Sequence[str]) -> Gpu:
-    index, name, driver, clock, most, reasons = row
-    return Gpu(int(index), name, driver, clock, most, _slowed_words(reasons))
 
 
 def _slowed_words(reasons: str) -> tuple[str, ...]:

@@ -28,27 +28,6 @@ Making them took 20 to 340 ms on an H200 (Qwen3-30B-A3B, 2 to 4096 tokens), as l
 trials."""
 
 
-class RoutingInstances:
-    """The number of routing instances of each problem. Samples are in the order of the instances,
-    so a problem that has had to do with fewer ones still compares."""
-
-    def __init__(self, count: int) -> None:
-        self._count = count
-        self._halved: set[Problem] = set()
-
-    def count(self, problem: Problem) -> int:
-        """Return how many instances the problem is measured on."""
-        halved = problem in self._halved
-        return instances_of(problem, max(self._count // 2, 1) if halved else self._count)
-
-    def halve(self, problem: Problem) -> bool:
-        """Halve the problem's instances, once; return False the second time."""
-        if problem in self._halved:
-            return False
-        self._halved.add(problem)
-        return True
-
-
 @dataclass(frozen=True, slots=True)
 class PreparedLayer:
     """A provider's layer of a problem, and what it is verified and timed with."""
@@ -81,15 +60,11 @@ class TensorCache:
     """Tensors of the problems of one set of weights, for all providers of the process."""
 
     def __init__(
-        self,
-        site: ProviderSite,
-        seed: int,
-        instances: RoutingInstances,
-        room_bytes: Callable[[], int],
+        self, site: ProviderSite, seed: int, instances: int, room_bytes: Callable[[], int]
     ) -> None:
         """``room_bytes`` is asked when weights are made: see ``usual_room``."""
-        self.instances = instances
-        self._site, self._seed = site, seed
+        self._site, self._seed, self._instances = site, seed, instances
+        self._halved: set[Problem] = set()
         self._ask_room, self._room_bytes = room_bytes, 0
         self._weights: tuple[Problem, MoeWeights] | None = None
         self._problems: dict[Problem, ProblemTensors] = {}
@@ -122,10 +97,16 @@ class TensorCache:
                     raise
                 reason = first_line(error)
             # Not in the handler: the error holds on to frames, and they to memory.
-            has_given_way = self._keep_no_others(problem) or self.instances.halve(problem)
+            has_given_way = self._keep_no_others(problem) or self._halve(problem)
             self.release()
             if not has_given_way:
                 return TrialResult(Outcome.OUT_OF_RESOURCES, reason=f"device memory: {reason}")
+
+    def instances(self, problem: Problem) -> int:
+        """Return how many routing instances the problem is measured on. Samples are in their order,
+        so a problem that has had to do with fewer ones still compares."""
+        most = max(self._instances // 2, 1) if problem in self._halved else self._instances
+        return instances_of(problem, most)
 
     def release(self) -> None:
         """Drop every tensor."""
@@ -146,6 +127,12 @@ class TensorCache:
         self._ask_room = no_room
         return True
 
+    def _halve(self, problem: Problem) -> bool:
+        """Halve the problem's routing instances, once; return False the second time."""
+        is_first = problem not in self._halved
+        self._halved.add(problem)
+        return is_first
+
     def _make_room(self) -> None:
         """Drop what was not used for the longest time; the problem at hand stays, whatever its
         size."""
@@ -162,7 +149,7 @@ class TensorCache:
         inputs = make_inputs(problem, weights, self._site.target, seed=self._seed)
         routings = tuple(
             make_routing(problem, instance, inputs.x.device, self._seed)
-            for instance in range(self.instances.count(problem))
+            for instance in range(self.instances(problem))
         )
         return ProblemTensors(inputs, routings, moe_reference(inputs), {})
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from autotune.backends.gpu.providers import ProviderSite
-from autotune.backends.gpu.tensor_cache import RoutingInstances, TensorCache, usual_room
+from autotune.backends.gpu.tensor_cache import TensorCache, usual_room
 from autotune.backends.host_facts import triton_version
 from autotune.backends.protocol import INSTANCES, MeasurerOptions
 from autotune.errors import DeviceError
@@ -56,7 +56,7 @@ class Testbed:
         """``instances`` routings of a problem are measured; ``room_bytes`` as ``TensorCache`` has
         it, ``rest`` as ``REST``."""
         self.site, self.facts, self.seed = device.site, device.facts, options.seed
-        self.tensors = TensorCache(self.site, self.seed, RoutingInstances(instances), room_bytes)
+        self.tensors = TensorCache(self.site, self.seed, instances, room_bytes)
         warm = not options.cold_l2
         kind = EventTimer if self.site.is_gpu else _CpuTimer
         self._events = kind(device.clock, warm=warm, rest=rest)

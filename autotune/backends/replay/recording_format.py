@@ -112,7 +112,9 @@ def _arrays(recording: Recording) -> dict[str, NDArray[Any]]:
         arrays[f"measure_s_{number}"] = _seconds(r and r.measure_s for r in found)
         codes = [_NONE if r is None else ends.setdefault(_end(r), len(ends)) for r in found]
         arrays[f"end_{number}"] = np.array(codes, np.int16)
-        hows.append(next((m.how for m in map(_whole, found) if m is not None), ""))
+        # One that was not cut short says how all were taken.
+        whole = (r.measurement for r in found if r and r.outcome is Outcome.OK)
+        hows.append(next((m.how for m in whole if m is not None), ""))
     meta = {
         "format": FORMAT,
         "version": VERSION,
@@ -123,11 +125,6 @@ def _arrays(recording: Recording) -> dict[str, NDArray[Any]]:
         "versions": dict(recording.versions),
     }
     return arrays | {"meta": np.array(json.dumps(meta))}
-
-
-def _whole(result: TrialResult | None) -> Measurement | None:
-    """Return the measurement that was not cut short: it says how all were taken."""
-    return result.measurement if result and result.outcome is Outcome.OK else None
 
 
 def _end(result: TrialResult) -> tuple[str, str, str]:

@@ -27,7 +27,6 @@ from autotune.backends.gpu.providers.ours import Ours
 from autotune.backends.gpu.providers.pytorch import TorchLoop
 from autotune.backends.gpu.tensor_cache import (
     ProblemTensors,
-    RoutingInstances,
     TensorCache,
     no_room,
 )
@@ -42,7 +41,7 @@ OK = TrialResult(Outcome.OK)
 
 
 def _cache(room_bytes: Callable[[], int] = plenty) -> TensorCache:
-    return TensorCache(SITE, 0, RoutingInstances(2), room_bytes)
+    return TensorCache(SITE, 0, 2, room_bytes)
 
 
 def test_the_problem_that_was_not_used_longest_makes_room() -> None:
@@ -241,4 +240,4 @@ def test_other_errors_pass_at_once() -> None:
     with pytest.raises(RuntimeError, match="illegal"):
         testbed.tensors.try_with_less(SMALL, work)
     assert list(testbed.tensors) == [SMALL]
-    assert testbed.tensors.instances.count(SMALL) == 10
+    assert testbed.tensors.instances(SMALL) == 10
