@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from statistics import fmean
 from typing import Any
 
@@ -85,12 +86,11 @@ def _wall_s(trials: Iterable[FrozenTrial]) -> float:
         for trial in trials
         if trial.datetime_start is not None and trial.datetime_complete is not None
     )
-    total, until = 0.0, None
+    total, until = timedelta(), datetime.min
     for start, end in spans:
-        begin = start if until is None else max(start, until)
-        total += max((end - begin).total_seconds(), 0.0)
-        until = end if until is None else max(until, end)
-    return total
+        total += max(end - max(start, until), timedelta())
+        until = max(until, end)
+    return total.total_seconds()
 
 
 def _results(layer: TunedLayer) -> Iterator[str]:

@@ -208,24 +208,15 @@ def _kinds(spent: list[TimeBreakdown]) -> Iterator[tuple[str, str, Floats]]:
         yield "verify, measure, wait", BLUE, rest
 
 
-def _curve(size: TunedSize) -> tuple[list[int], list[float], list[float]]:
+def _curve(size: TunedSize) -> tuple[range, Floats, Floats]:
     """Return measurements and seconds so far, and by how many percent the best was yet to fall."""
-    times = {entry.trial_number: entry for entry in size.study.measured}
-    best, seconds = float("inf"), 0.0
-    count: list[int] = []
-    elapsed: list[float] = []
-    bests: list[float] = []
-    for trial in size.study.trials:
-        seconds += trial.duration.total_seconds() if trial.duration else 0.0
-        entry = times.get(trial.number)
-        if entry is None:
-            continue
-        best = min(best, entry.geomean_us) if entry.complete else best
-        count.append(len(count) + 1)
-        elapsed.append(seconds)
-        bests.append(best)
-    last = bests[-1]
-    return count, elapsed, [min(100 * (value / last - 1), 1e3) for value in bests]
+    trials, times = size.study.trials, {entry.trial_number: entry for entry in size.study.measured}
+    seconds = np.cumsum([t.duration.total_seconds() if t.duration else 0.0 for t in trials])
+    measured = [index for index, trial in enumerate(trials) if trial.number in times]
+    entries = [times[trials[index].number] for index in measured]
+    bests = np.minimum.accumulate([e.geomean_us if e.complete else np.inf for e in entries])
+    regret = np.minimum(100 * (bests / bests[-1] - 1), 1e3)
+    return range(1, len(entries) + 1), seconds[measured], regret
 
 
 def importance(by_size: dict[int, dict[str, float]]) -> Picture:
