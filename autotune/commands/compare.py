@@ -28,9 +28,6 @@ DEFAULT_SIZES = (1, 2, 3, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 819
 SGLang, by powers of two here), 128 to 8192 (SGLang)."""
 CPU_SIZES = DEFAULT_SIZES[:4]
 SAVE_PATH = Path("configs/benchmark_ops/fused_moe")
-_ENGINE_HELP = (
-    "whose defaults and files our kernels are timed with (both); SGLang's fuse shared experts"
-)
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -52,7 +49,10 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         metavar="[LABEL:]F",
         help="engine files: a line each with our kernels, and with each installed engine's",
     )
-    add_engine_flag(group, _ENGINE_HELP)
+    add_engine_flag(
+        group,
+        "whose defaults and files our kernels are timed with (both); SGLang's fuse shared experts",
+    )
     group.add_argument(
         "--device", default="auto", help="auto, cuda, cuda:INDEX or cpu (PyTorch's ways alone)"
     )

@@ -19,8 +19,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from autotune.engines.base import DEFAULT_TOKENS, Engine, Found
-from autotune.engines.check import CheckReport, Finding, Level, check_file
-from autotune.engines.names import NameParts
+from autotune.engines.check import CheckReport, Level, check_file
 from autotune.engines.read_write import WrittenFile, read_configs, write_configs
 from autotune.engines.sglang import SGLang
 from autotune.engines.vllm import VLLM
@@ -32,10 +31,8 @@ __all__ = [
     "ENGINES",
     "CheckReport",
     "Engine",
-    "Finding",
     "Found",
     "Level",
-    "NameParts",
     "WrittenFile",
     "check_file",
     "read_configs",

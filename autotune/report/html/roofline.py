@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
 from autotune.backends.hardware import GpuSpec, known_spec
-from autotune.backends.routed_rows import RoutedRows, routed_rows
+from autotune.backends.routed_rows import routed_rows
 from autotune.errors import DeviceError
 from autotune.report.layers import TunedLayer
 from autotune.routing.draw import instances_of
@@ -43,7 +42,13 @@ def work_of(problem: Problem) -> LayerWork:
     """Count weights of experts with a token, the layer's input and output, and the GEMMs' FLOPs."""
     count = instances_of(problem, _ROUTINGS)
     rows = [routed_rows(problem, instance, _SEED) for instance in range(count)]
-    return LayerWork(bytes=_bytes(problem, rows), flops=_flops(problem, rows))
+    weights = 3 * problem.intermediate * problem.hidden  # up is [2N, H], down is [H, N]
+    expert = weights * problem.dtype.weight_bits / 8
+    token = problem.hidden * (problem.dtype.activation_bits / 8 + _OUTPUT_BYTES)
+    return LayerWork(
+        bytes=fmean(row.active_experts * expert + row.tokens * token for row in rows),
+        flops=fmean(row.total * 2 * weights for row in rows),  # two for each weight of a row
+    )
 
 
 def roofline(problem: Problem, spec: GpuSpec) -> Roofline:
@@ -65,14 +70,3 @@ def rooflines_of(layer: TunedLayer) -> dict[int, Roofline]:
         return {size.tokens: roofline(size.problem, spec) for size in layer.sizes}
     except DeviceError:
         return {}
-
-
-def _bytes(problem: Problem, rows: Sequence[RoutedRows]) -> float:
-    expert = 3 * problem.intermediate * problem.hidden * problem.dtype.weight_bits / 8
-    token = problem.hidden * (problem.dtype.activation_bits / 8 + _OUTPUT_BYTES)
-    return fmean(row.active_experts * expert + row.tokens * token for row in rows)
-
-
-def _flops(problem: Problem, rows: Sequence[RoutedRows]) -> float:
-    """Count two for each weight that a row meets: up is [2N, H], down is [H, N]."""
-    return fmean(row.total * 2 * 3 * problem.intermediate * problem.hidden for row in rows)
