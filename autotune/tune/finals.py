@@ -55,7 +55,7 @@ def measure_finalists(
             return
         shuffled = order.sample(list(samples), len(samples))
         results = measure_interleaved_in(
-            child, run_timeout_s, study.job.problem, shuffled, is_over=lambda: interrupt.requested
+            child, run_timeout_s, study.problem, shuffled, is_over=lambda: interrupt.requested
         )
         if interrupt.requested:
             return

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
+from typing import Any
 
 from optuna.trial import TrialState
 
@@ -113,13 +113,8 @@ class _Session:
             self._stack = stack.pop_all()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._stack.__exit__(kind, error, trace)
+    def __exit__(self, *error: Any) -> None:
+        self._stack.__exit__(*error)
 
     def search(self) -> None:
         """Have the workers search until nothing is left, time is over, or the user interrupts."""
@@ -244,7 +239,7 @@ def _prefetch(pool: CompilePool, studies: Sequence[TuningStudy]) -> None:
     for study in studies:
         queued = study.optuna_study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
         configs = (config for trial in queued if (config := asked_config(trial)) is not None)
-        client.prefetch(study.job.problem, [c for c in configs if c in study.space])
+        client.prefetch(study.problem, [c for c in configs if c in study.space])
     client.close()
 
 

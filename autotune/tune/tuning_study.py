@@ -77,10 +77,6 @@ class TuningStudy:
         self.view = StudyView(self.optuna_study)
 
     @property
-    def job(self) -> Job:
-        return self.plan.job
-
-    @property
     def key(self) -> StudyKey:
         return self.plan.key
 

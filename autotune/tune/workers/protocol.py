@@ -4,14 +4,12 @@
     worker   WorkerReady     SpacesDescribed    TrialStarted, TrialFinished, StudyFinished…
                                                 SearchFinished         FinalsMeasured…
 
-Any channel that carries Python objects in order will do: see ``Link``. A study is named by its
-position in ``StartSearch.plans``.
+A study is named by its position in ``StartSearch.plans``.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 from autotune.backends.protocol import MeasurerOptions
 from autotune.errors import AutotuneError
@@ -25,19 +23,6 @@ from autotune.studies.selection.finalists import Finalist
 from autotune.studies.space import SearchSpace
 from autotune.studies.trial_record import TrialRecord
 from autotune.tune.tuning_study import StudyPlan
-
-
-class Link(Protocol):
-    """One end of a channel; ``multiprocessing.connection.Connection`` is one."""
-
-    def send(self, message: Any, /) -> None:
-        """Raises OSError where the other end is closed."""
-
-    def recv(self) -> Any:
-        """Waits. Raises EOFError or OSError where the other end is closed."""
-
-    def poll(self, timeout: float | None = 0.0, /) -> bool:
-        """True where ``recv`` would not wait; also where the other end is closed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -208,7 +208,7 @@ class Worker:
         for each in asked:
             self._scheduler.begun(position, each.trial_id)
             trial = InFlightTrial(position, each)
-            self._compiles.request(trial, study.job.problem, each.config)
+            self._compiles.request(trial, study.problem, each.config)
         self._submit_compiled()
         if asked:
             self._prefetch(study)
@@ -232,7 +232,7 @@ class Worker:
         if self._compiles.connection is not None and isinstance(sampler, BatchSampler):
             likely = retry_storage(lambda: sampler.likely(study.optuna_study, _LIKELY))
             configs = [config_from_keys(each) for each in likely]
-            self._compiles.prefetch(study.job.problem, configs)
+            self._compiles.prefetch(study.problem, configs)
 
     def _submit_compiled(self) -> None:
         """Give trials that have their binaries to the child; fail those that cannot have any."""
@@ -247,7 +247,7 @@ class Worker:
         study, config = self._studies[trial.position], trial.asked.config
         self._device_time.begin()
         stop = study.stop(config)
-        self._calls.submit(trial, Call.of(Measurer.measure, study.job.problem, config, stop=stop))
+        self._calls.submit(trial, Call.of(Measurer.measure, study.problem, config, stop=stop))
 
     def _collect(self) -> None:
         """Take in everything that is there; wait a little for the first."""
@@ -281,7 +281,7 @@ class Worker:
 
     def _on_finished(self, position: int) -> None:
         study = self._studies[position]
-        self._compiles.prefetch(study.job.problem, ())
+        self._compiles.prefetch(study.problem, ())
         self._parent.send(StudyFinished(position, study.end))
 
     def _give_up(self, trials: Sequence[InFlightTrial]) -> None:

@@ -34,7 +34,6 @@ from autotune.tune.workers.protocol import (
     DescribeSpaces,
     FinalsMeasured,
     Leave,
-    Link,
     LogLine,
     MeasureFinals,
     SpacesDescribed,
@@ -54,7 +53,7 @@ _SEND_S = 2.0
 class ParentChannel:
     """A worker's view of its parent: takes reports, brings specs, may ask to leave."""
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: Connection) -> None:
         self._link = link
         self._waiting: list[Any] = []
         self._leave_at: float | None = None
@@ -124,33 +123,6 @@ def start_worker(spec: WorkerSpec, pool: CompilePool | None = None) -> ProcessHa
     if compiles is not None:
         compiles.close()
     return process
-
-
-def serve(
-    link: Link,
-    spec: WorkerSpec,
-    parent_channel: ParentChannel | None = None,
-    compiles: Connection | None = None,
-) -> None:
-    """Be a worker until the parent says that it is enough, or is gone. See ``messages``. Without
-    ``compiles``, the pipe to a compile pool, the device's process compiles.
-
-    For launchers: this may run anywhere that reaches the spec's storage, in the main thread of a
-    process that does nothing else.
-    """
-    parent_channel = parent_channel or ParentChannel(link)
-    log = logging.getLogger("autotune")
-    log.handlers = [_Reporter(parent_channel)]
-    log.setLevel(spec.log_level)
-    log.propagate = False
-    try:
-        with ExitStack() as stack:
-            _WorkerProcess(spec, parent_channel, stack, compiles).run()
-    except AutotuneError as error:
-        parent_channel.send(WorkerError(error))
-    except Exception:  # noqa: BLE001  the process's edge: the parent decides
-        parent_channel.send(WorkerCrashed(traceback.format_exc()))
-    parent_channel.close()
 
 
 class _WorkerProcess:
@@ -246,7 +218,20 @@ class _Reporter(logging.Handler):
 
 
 def _main(link: Connection, spec: WorkerSpec, compiles: Connection | None) -> None:
+    """Be a worker until the parent says that it is enough, or is gone. Without ``compiles``, the
+    pipe to a compile pool, the device's process compiles."""
     parent_channel = ParentChannel(link)
     signal.signal(signal.SIGTERM, lambda *_: parent_channel.leave())
-    serve(link, spec, parent_channel, compiles)
+    log = logging.getLogger("autotune")
+    log.handlers = [_Reporter(parent_channel)]
+    log.setLevel(spec.log_level)
+    log.propagate = False
+    try:
+        with ExitStack() as stack:
+            _WorkerProcess(spec, parent_channel, stack, compiles).run()
+    except AutotuneError as error:
+        parent_channel.send(WorkerError(error))
+    except Exception:  # noqa: BLE001  the process's edge: the parent decides
+        parent_channel.send(WorkerCrashed(traceback.format_exc()))
+    parent_channel.close()
     link.close()
