@@ -46,7 +46,7 @@ class PairSpace:
 
     @cached_property
     def knobs(self) -> dict[str, tuple[int, ...]]:
-        """In the order of ``ConfigPair.as_keys``."""
+        """Parameter → the values that occur, in the order of ``ConfigPair.as_keys``."""
         knobs = {BLOCK_SIZE_M: self.up.knobs[BLOCK_SIZE_M]} if len(self) else {}
         for prefix, half in ((UP, self.up), (DOWN, self.down)):
             knobs |= {prefix + k: v for k, v in half.knobs.items() if k != BLOCK_SIZE_M}

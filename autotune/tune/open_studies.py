@@ -76,12 +76,18 @@ def join_studies(
     worker: int,
     compiled: CompileCache | None,
 ) -> list[TuningStudy]:
-    """Load the studies that ``open_studies`` has made, as a worker of the run."""
+    """Load the studies that ``open_studies`` has made, as a worker of the run; nothing is written.
+    Workers of different numbers draw different random numbers: two that share a study must not
+    propose the same. The samplers know what became of what is ``compiled``."""
     history = StudyHistory()
-    studies = [
-        join_tuning_study(storage, plan, settings, history, worker=worker, compiled=compiled)
-        for plan in plans
-    ]
+    settings = replace(settings, seed=settings.seed + _SEEDS_APART * worker)
+    studies = []
+    for plan in plans:
+        sampler = _sampler(plan, settings, history, compiled)
+        study = optuna.load_study(study_name=plan.key.study_name, storage=storage, sampler=sampler)
+        end, terms = attributes_of(study).end, _terms(settings)
+        studies.append(TuningStudy(plan, study, terms, settings.robust, history, end))
+        studies[-1].refresh()
     history.add(_known_studies(storage, studies))
     return studies
 
@@ -106,28 +112,6 @@ def open_tuning_study(
     if is_wanted:
         enqueue(study, plan.space, _starts(plan, settings))
         tuning.refresh()
-    return tuning
-
-
-def join_tuning_study(
-    storage: BaseStorage,
-    plan: StudyPlan,
-    settings: RunSettings,
-    history: StudyHistory | None = None,
-    *,
-    worker: int = 0,
-    compiled: CompileCache | None = None,
-) -> TuningStudy:
-    """Load a study that ``open_tuning_study`` has made; nothing is written. Workers of different
-    numbers draw different random numbers: two that share a study must not propose the same. The
-    sampler knows what became of what is ``compiled``."""
-    history = history or StudyHistory()
-    settings = replace(settings, seed=settings.seed + _SEEDS_APART * worker)
-    sampler = _sampler(plan, settings, history, compiled)
-    study = optuna.load_study(study_name=plan.key.study_name, storage=storage, sampler=sampler)
-    end = attributes_of(study).end
-    tuning = TuningStudy(plan, study, _terms(settings), settings.robust, history, end)
-    tuning.refresh()
     return tuning
 
 

@@ -29,7 +29,7 @@ from autotune.studies.study_record import SearchTerms, StudyAttributes, attribut
 from autotune.studies.trial_io import enqueue
 from autotune.studies.trial_record import TrialRecord, asked_config
 from autotune.tune.jobs import Job
-from autotune.tune.open_studies import join_tuning_study, open_tuning_study
+from autotune.tune.open_studies import join_studies, open_tuning_study
 from autotune.tune.tuning_study import LAST_TRY, StudyPlan, TuningStudy
 
 H200 = Device(DeviceKind.CUDA, "NVIDIA H200", Target("cuda", 90), 232448, "3.6.0")
@@ -47,7 +47,7 @@ def test_a_joined_study_learns_what_another_batch_size_compiled(
     storage, options = open_storage(database, create=True), settings(trials=5)
     open_tuning_study(storage, plan, options)
     compiled = CompileCache(tmp_path / "compiled.jsonl", H200.target)
-    study = join_tuning_study(storage, plan, options, compiled=compiled)
+    [study] = join_studies(storage, [plan], options, worker=0, compiled=compiled)
     favourite = SPACE.configs[0]
     assert _proposed(study) == favourite
     for which in ("up", "down"):
