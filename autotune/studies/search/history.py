@@ -55,7 +55,7 @@ class Known(Protocol):
 
     @property
     def robust(self) -> Robust:
-        """What counts over routings."""
+        """The loss over routings that counts."""
 
 
 class StudyHistory:
