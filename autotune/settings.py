@@ -19,7 +19,7 @@ from autotune.engines import DEFAULT_TOKENS
 from autotune.errors import UsageError
 from autotune.spec.problem import KernelMode
 from autotune.studies.search.pruning import HOPELESS
-from autotune.studies.selection.robust import Robust
+from autotune.studies.selection.select import Robust
 
 ALL_GPUS = "all"
 Settings = TypeVar("Settings")

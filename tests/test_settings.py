@@ -11,7 +11,7 @@ import pytest
 from autotune.errors import UsageError
 from autotune.settings import ModelSettings, RecordSettings, RunSettings, settings_from
 from autotune.spec.problem import KernelMode
-from autotune.studies.selection.robust import Robust
+from autotune.studies.selection.select import Robust
 
 STORED: dict[str, Any] = {
     "model": {

@@ -19,7 +19,7 @@ from autotune.routing.trace_files import read_trace
 from autotune.settings import ALL_GPUS, ModelSettings, RunSettings, Settings, settings_from
 from autotune.spec.problem import Dtype, KernelMode
 from autotune.studies.search.samplers import SAMPLERS
-from autotune.studies.selection.robust import Robust
+from autotune.studies.selection.select import Robust
 
 _log = logging.getLogger(__name__)
 

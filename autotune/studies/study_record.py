@@ -17,7 +17,7 @@ from autotune.errors import StorageError
 from autotune.studies.key import StudyKey
 from autotune.studies.lifecycle import StudyEnd
 from autotune.studies.selection.finalists import Finalist, as_json, from_json
-from autotune.studies.selection.robust import Robust
+from autotune.studies.selection.select import Robust
 from autotune.studies.storage.transactions import study_id_of
 from autotune.studies.trial_record import SPEEDUP, TrialRecord, measured
 

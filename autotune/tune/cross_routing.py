@@ -18,7 +18,7 @@ from autotune.spec.problem import Problem
 from autotune.studies.key import StudyKey
 from autotune.studies.outcome import Outcome
 from autotune.studies.search.history import Known, comparable
-from autotune.studies.selection.robust import Timed, ranked
+from autotune.studies.selection.select import Timed, ranked
 from autotune.studies.storage.retry import retry_storage
 from autotune.studies.study_record import StudyAttributes, attributes_of, write_crossings
 from autotune.tune.finals import Leaving

@@ -13,8 +13,7 @@ from autotune.spec.device import Device
 from autotune.spec.problem import KernelMode, Problem
 from autotune.studies.search.history import Known
 from autotune.studies.selection.finalists import Finalist
-from autotune.studies.selection.robust import Robust
-from autotune.studies.selection.select import Winner, select_winner
+from autotune.studies.selection.select import Robust, Winner, select_winner
 from autotune.studies.trial_record import TrialRecord
 from autotune.tune.jobs import Incumbent, Origin, may_write
 

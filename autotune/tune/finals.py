@@ -11,7 +11,7 @@ from autotune.spec.config import AnyConfig
 from autotune.spec.device import DeviceKind
 from autotune.studies.outcome import Outcome, TrialResult
 from autotune.studies.selection.finalists import Finalist, is_settled, pick
-from autotune.studies.selection.robust import Robust
+from autotune.studies.selection.select import Robust
 from autotune.studies.storage.retry import retry_storage
 from autotune.studies.study_record import attributes_of, write_finalists
 from autotune.tune.jobs import may_write

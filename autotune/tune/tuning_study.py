@@ -30,7 +30,7 @@ from autotune.studies.search.history import StudyHistory, neighbours
 from autotune.studies.search.pruning import Stop, stop_for
 from autotune.studies.search.surrogate.sampler import USUAL_STOP
 from autotune.studies.selection.finalists import Finalist
-from autotune.studies.selection.robust import Robust
+from autotune.studies.selection.select import Robust
 from autotune.studies.space import SearchSpace, regrouped
 from autotune.studies.study_record import SearchTerms, write_end
 from autotune.studies.trial_io import enqueue

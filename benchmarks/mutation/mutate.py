@@ -91,14 +91,18 @@ TARGETS = {
         ("tests/studies/selection/test_paired_ratio.py",),
     ),
     "select": Target(
-        "autotune.studies.selection.select", ("tests/studies/selection/test_select.py",)
+        "autotune.studies.selection.select",
+        ("tests/studies/selection/test_select.py",),
+        places=("Winner", "select_winner", "beats", "_least_loss"),
     ),
     "finalists": Target(
         "autotune.studies.selection.finalists",
         ("tests/studies/selection/test_finalists.py", "tests/studies/selection/test_robust.py"),
     ),
     "robust": Target(
-        "autotune.studies.selection.robust", ("tests/studies/selection/test_robust.py",)
+        "autotune.studies.selection.select",
+        ("tests/studies/selection/test_robust.py",),
+        places=("Robust", "ranked", "worst_losses", "needed_to_judge", "_whole"),
     ),
     "pruning": Target("autotune.studies.search.pruning", ("tests/studies/search/test_pruning.py",)),
     "last_tries": Target(

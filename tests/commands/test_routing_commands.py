@@ -18,7 +18,7 @@ from autotune.routing import trace as recording_file
 from autotune.routing.trace import LayerRows, RoutingTrace
 from autotune.routing.trace_files import COMPACT, read_trace, write_trace
 from autotune.settings import RunSettings, settings_from
-from autotune.studies.selection.robust import Robust, ranked
+from autotune.studies.selection.select import Robust, ranked
 from autotune.studies.storage.open import open_storage
 from autotune.studies.study_record import stored_studies
 from autotune.tune.stored_results import stored_results

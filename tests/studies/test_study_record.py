@@ -13,7 +13,7 @@ from autotune.studies.key import StudyKey
 from autotune.studies.lifecycle import EndReason, StudyEnd
 from autotune.studies.search.samplers import SAMPLERS
 from autotune.studies.selection.finalists import Finalist
-from autotune.studies.selection.robust import Robust
+from autotune.studies.selection.select import Robust
 from autotune.studies.space import Space
 from autotune.studies.storage.open import open_storage
 from autotune.studies.study_record import (

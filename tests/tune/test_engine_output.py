@@ -12,7 +12,7 @@ from autotune.spec.config import AnyConfig, Config, ConfigPair
 from autotune.spec.device import Device, DeviceKind, Target
 from autotune.spec.problem import KernelMode, Problem
 from autotune.studies.selection.finalists import Finalist
-from autotune.studies.selection.robust import Robust
+from autotune.studies.selection.select import Robust
 from autotune.studies.trial_record import TrialRecord
 from autotune.tune.engine_output import Result, write_files
 from autotune.tune.jobs import Incumbent, Origin

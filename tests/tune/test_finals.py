@@ -14,8 +14,7 @@ from autotune.spec.problem import Problem
 from autotune.studies.key import StudyKey
 from autotune.studies.search.samplers import SAMPLERS
 from autotune.studies.selection.finalists import Finalist
-from autotune.studies.selection.robust import Robust
-from autotune.studies.selection.select import select_winner
+from autotune.studies.selection.select import Robust, select_winner
 from autotune.studies.storage.open import open_storage
 from autotune.studies.study_record import SearchTerms, attributes_of, open_study
 from autotune.studies.trial_record import TrialRecord

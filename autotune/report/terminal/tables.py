@@ -9,7 +9,7 @@ from rich.table import Table
 
 from autotune.models.shape import ModelShape
 from autotune.spec.config import config_from_keys
-from autotune.studies.selection.robust import Robust
+from autotune.studies.selection.select import Robust
 from autotune.studies.storage.summaries import StudySummary
 from autotune.tune.engine_output import Result
 

@@ -12,7 +12,7 @@ from autotune.spec.device import Device
 from autotune.spec.problem import Problem
 from autotune.studies.key import StudyKey
 from autotune.studies.selection.finalists import Finalist
-from autotune.studies.selection.robust import Robust
+from autotune.studies.selection.select import Robust
 from autotune.studies.trial_record import TrialRecord
 
 FEWEST = 8

@@ -2,6 +2,5 @@
 
 paired_ratio  one config's time over another's, with its confidence interval
 finalists     the best few and their baselines, measured again, interleaved
-robust        the order of configs under several routings: by mean or by worst loss
-select        the winner, from trials' samples or finalists'
+select        the winner, from trials' samples or finalists'; by mean or by worst loss (Robust)
 """

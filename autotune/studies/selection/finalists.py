@@ -13,7 +13,7 @@ from typing import Any
 from autotune.spec.config import AnyConfig, config_from_keys
 from autotune.spec.measurement import typical_us
 from autotune.studies.selection.paired_ratio import Ratio, ratio
-from autotune.studies.selection.robust import Robust, needed_to_judge
+from autotune.studies.selection.select import Robust, needed_to_judge
 from autotune.studies.trial_record import TrialRecord, fastest_first
 
 FINALISTS = 5

@@ -21,7 +21,7 @@ from autotune.spec.config import AnyConfig, config_from_keys
 from autotune.studies.key import StudyKey
 from autotune.studies.outcome import Outcome
 from autotune.studies.selection.finalists import Finalist
-from autotune.studies.selection.robust import Robust
+from autotune.studies.selection.select import Robust
 from autotune.studies.storage.schema import ATTR, PARAM, STUDY, STUDY_ATTR, TRIAL, VALUE
 from autotune.studies.study_record import StoredStudy, StudyAttributes, check_layout, stored_studies
 from autotune.studies.trial_record import (

@@ -20,7 +20,7 @@ from autotune.studies.search.history import (
     siblings,
 )
 from autotune.studies.selection.finalists import Finalist
-from autotune.studies.selection.robust import Robust
+from autotune.studies.selection.select import Robust
 from autotune.studies.trial_record import TrialRecord
 
 CONFIGS = [Config(16, 32, 64, group, 4, 3) for group in range(1, 20)]

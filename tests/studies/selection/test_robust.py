@@ -4,7 +4,7 @@ import pytest
 
 from autotune.spec.config import Config
 from autotune.studies.selection.finalists import Finalist, pick
-from autotune.studies.selection.robust import Robust, needed_to_judge, ranked, worst_losses
+from autotune.studies.selection.select import Robust, needed_to_judge, ranked, worst_losses
 from autotune.studies.trial_record import TrialRecord
 
 LEVEL, PEAKED, BETWEEN, DEFAULT = (Config(16, 32, 64, g, 4, 3) for g in range(1, 5))

@@ -10,8 +10,7 @@ import pytest
 from autotune.spec.config import Config
 from autotune.studies.selection.finalists import Finalist
 from autotune.studies.selection.paired_ratio import ratio
-from autotune.studies.selection.robust import Robust, Timed, ranked
-from autotune.studies.selection.select import Winner, beats, select_winner
+from autotune.studies.selection.select import Robust, Timed, Winner, beats, ranked, select_winner
 from autotune.studies.trial_record import TrialRecord
 
 DEFAULT, FAST, FILE = (Config(16, 32 * n, 64, 1) for n in (1, 2, 4))
