@@ -1,4 +1,4 @@
-"""The commands of the command line: a file for each, under its name, but for those below.
+"""The commands of the command line: a file for each, under its name.
 
 Each has ``add_flags(parser)`` and ``run(flags, output)``; ``registry`` lists them with their help.
 
@@ -8,7 +8,6 @@ Each has ``add_flags(parser)`` and ``run(flags, output)``; ``registry`` lists th
 | flags | groups of flags that several commands share, and the settings made from them |
 | storage_flag | ``--storage``, ``--model`` and the studies that they choose |
 | output | results to stdout, notes to stderr, ``--json`` |
-| look | ``status`` and ``best``: one look at a storage, or again and again with ``--watch`` |
-| run | ``run`` and ``resume`` |
-| storage | ``storage check``, ``storage backup`` and ``storage upgrade`` |
+| look | one look at a storage, or again and again with ``--watch``: ``status`` and ``best`` |
+| storage | the three actions of ``storage``: check, backup, upgrade |
 """

@@ -1,4 +1,4 @@
-"""``status`` and ``best``: one look at a storage, or again and again while others write to it."""
+"""A look at a storage, for ``status`` and ``best``: once, or again while others write to it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import json
 import sys
 import time
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NoReturn
 
 from rich.console import Group, RenderableType
@@ -15,31 +14,18 @@ from rich.live import Live
 from rich.text import Text
 
 from autotune.commands.output import Output
-from autotune.commands.registry import SharedCommand
 from autotune.commands.storage_flag import add_studies_flags
 from autotune.errors import UsageError
 from autotune.exit_codes import ExitCode
-from autotune.report.terminal.tables import result_row, results_table, status_row, status_table
 from autotune.studies.storage.open import reading
-from autotune.studies.storage.summaries import Source, measured_studies, study_summaries
-from autotune.tune.stored_results import select, stored_results
+from autotune.studies.storage.summaries import Source
 
 Look = tuple[dict[str, Any], RenderableType]
 """One look at a storage: as JSON, and for people."""
 
 
-def _status(source: Source, model: str | None) -> Look:
-    rows = [status_row(study) for study in select(study_summaries(source), model)]
-    return {"studies": rows}, status_table(rows)
-
-
-def _best(source: Source, model: str | None) -> Look:
-    studies = select(measured_studies(source), model)
-    rows = [result_row(result) for study in studies for result in stored_results(study)]
-    return {"results": rows}, results_table(rows)
-
-
-def _add_flags(parser: argparse.ArgumentParser) -> None:
+def add_look_flags(parser: argparse.ArgumentParser) -> None:
+    """Add ``--storage``, ``--model`` and ``--watch``."""
     add_studies_flags(parser)
     parser.add_argument(
         "--watch",
@@ -51,7 +37,7 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _watch(
+def watch(
     look: Callable[[Source, str | None], Look], flags: argparse.Namespace, output: Output
 ) -> int:
     """Print what ``look`` sees; with ``--watch`` until Ctrl-C, which is its ordinary end."""
@@ -84,7 +70,3 @@ def _again(seconds: float, output: Output, look: Callable[[], Look]) -> NoReturn
             clock = Text(f" {time.strftime('%H:%M:%S')}, every {seconds:g} s; Ctrl-C ends it")
             live.update(Group(shown, clock), refresh=True)
             time.sleep(seconds)
-
-
-STATUS = SharedCommand(_add_flags, partial(_watch, _status))
-BEST = SharedCommand(_add_flags, partial(_watch, _best))

@@ -1,4 +1,4 @@
-"""Every command with its help in a line; most have a module of their name.
+"""Every command with its help in a line; its module has its name.
 
 A module is imported when its command is called for: ``status`` does not wait for what ``run``
 needs.
@@ -17,7 +17,7 @@ from autotune.commands.output import Output, add_output_flags
 
 
 class CommandModule(Protocol):
-    """The parts of a command: its module has them, or a ``SharedCommand``."""
+    """The parts of a command: its module has them, or of a group's action the ``Action``."""
 
     def add_flags(self, parser: argparse.ArgumentParser, /) -> None:
         """Add the command's own flags."""
@@ -27,8 +27,8 @@ class CommandModule(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class SharedCommand:
-    """A command that shares its module with others. Implements CommandModule."""
+class Action:
+    """One of a group's commands, which share the group's module. Implements CommandModule."""
 
     add_flags: Callable[[argparse.ArgumentParser], None]
     run: Callable[[argparse.Namespace, Output], int]
@@ -40,24 +40,23 @@ class Command:
 
     name: str
     help: str
-    place: str = ""
-    """Module and name of a ``SharedCommand``."""
 
     def load(self) -> CommandModule:
-        """Import the command's module; return what has its parts."""
-        module, _, shared = (self.place or self.name.replace("-", "_")).partition(".")
+        """Import the command's module; return what has its parts: the module, or of the action of a
+        group, such as ``storage check``, ``CHECK`` in ``storage.py``."""
+        module, _, action = self.name.replace("-", "_").partition(" ")
         found = importlib.import_module(f"autotune.commands.{module}")
-        return cast(CommandModule, getattr(found, shared) if shared else found)
+        return cast(CommandModule, getattr(found, action.upper()) if action else found)
 
 
 COMMANDS = (
     Command("run", "tune; run again, it resumes"),
-    Command("resume", "go on with everything unfinished", "run.RESUME"),
+    Command("resume", "go on with everything unfinished"),
     Command("bench", "time given configs, without tuning"),
     Command("compare", "kernels side by side: ours, SGLang's, vLLM's, PyTorch's; plots and data"),
     Command("record", "measure a whole space into one file"),
-    Command("status", "how far everything is", "look.STATUS"),
-    Command("best", "the winners so far", "look.BEST"),
+    Command("status", "how far everything is"),
+    Command("best", "the winners so far"),
     Command("export", "write the engine files again from the storage"),
     Command("dashboard", "optuna-dashboard on the storage, on loopback"),
     Command("report", "one HTML page with plots, and PNGs"),
@@ -65,9 +64,9 @@ COMMANDS = (
     Command("routing-stats", "load and padding of a recorded routing"),
     Command("models", "the built-in catalogue with its shapes"),
     Command("check", "is an engine file legal, is it found"),
-    Command("storage check", "version, integrity, what is in it", "storage.CHECK"),
-    Command("storage backup", "copy it, also while a run goes on", "storage.BACKUP"),
-    Command("storage upgrade", "an older Optuna's, after a backup", "storage.UPGRADE"),
+    Command("storage check", "version, integrity, what is in it"),
+    Command("storage backup", "copy it, also while a run goes on"),
+    Command("storage upgrade", "an older Optuna's, after a backup"),
     Command("convert", "an engine's file made legal for another, with every change listed"),
     Command("doctor", "what this machine has"),
 )

@@ -1,4 +1,4 @@
-"""``run``: tunes; run again, it resumes. ``resume`` does so for all that is unfinished."""
+"""``run``: tunes; run again, it resumes."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from typing import Any
 
 from autotune.commands.flags import add_launcher_flags, add_tuning_flags, run_settings
 from autotune.commands.output import Output
-from autotune.commands.registry import SharedCommand
-from autotune.commands.storage_flag import add_storage_flag
 from autotune.engines import ENGINES
 from autotune.exit_codes import ExitCode
 from autotune.report.dashboard.artifacts import artifact_folder
@@ -19,15 +17,12 @@ from autotune.report.terminal.run_display import LiveDisplay, PlainDisplay, seco
 from autotune.report.terminal.tables import result_row, results_table, rows_table
 from autotune.settings import RunSettings
 from autotune.spec.device import DeviceKind
-from autotune.studies.storage.open import open_storage
 from autotune.studies.storage.url import public_url, storage_url
-from autotune.studies.study_record import stored_studies
 from autotune.tune import session
 from autotune.tune.dry_run import plan_rows
 from autotune.tune.jobs import files_dir
 from autotune.tune.observer import RunObserver
 from autotune.tune.session import RunReport
-from autotune.tune.stored_results import unfinished_settings
 from autotune.tune.workers.launcher import Launcher
 
 
@@ -45,31 +40,10 @@ def run(flags: argparse.Namespace, output: Output) -> int:
         plan = plan_rows(settings, flags.storage)
         output.result(plan, rows_table(plan["studies"]), plan["summary"])
         return ExitCode.DONE
-    return _run_all([settings], flags, output)
+    return run_all([settings], flags, output)
 
 
-def _add_resume_flags(parser: argparse.ArgumentParser) -> None:
-    """Add the flags that may differ from the run's: the others are in the storage."""
-    add_storage_flag(parser)
-    add_launcher_flags(parser)
-
-
-def _resume(flags: argparse.Namespace, output: Output) -> int:
-    """Go on with everything unfinished, with the settings it was started with."""
-    storage = open_storage(flags.storage, create=False)
-    waiting = unfinished_settings(stored_studies(storage))
-    storage.remove_session()
-    if not waiting:
-        output.note(f"everything in {public_url(storage_url(flags.storage))} is finished")
-        output.result({"runs": []})
-        return ExitCode.DONE
-    return _run_all(waiting, flags, output)
-
-
-RESUME = SharedCommand(_add_resume_flags, _resume)
-
-
-def _run_all(runs: Iterable[RunSettings], flags: argparse.Namespace, output: Output) -> int:
+def run_all(runs: Iterable[RunSettings], flags: argparse.Namespace, output: Output) -> int:
     """Tune with each of the settings, one after the other; say what each brought."""
     storage = flags.storage
     launcher = Launcher(flags.ray_address if flags.launcher == "ray" else None)

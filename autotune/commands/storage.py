@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from autotune.commands.output import Output
-from autotune.commands.registry import SharedCommand
+from autotune.commands.registry import Action
 from autotune.commands.storage_flag import add_storage_flag
 from autotune.exit_codes import ExitCode
 from autotune.report.terminal.tables import rows_table
@@ -65,6 +65,6 @@ def _upgrade(flags: argparse.Namespace, output: Output) -> int:
     return ExitCode.DONE
 
 
-CHECK = SharedCommand(add_storage_flag, _check)
-BACKUP = SharedCommand(_add_backup_flags, _backup)
-UPGRADE = SharedCommand(_add_upgrade_flags, _upgrade)
+CHECK = Action(add_storage_flag, _check)
+BACKUP = Action(_add_backup_flags, _backup)
+UPGRADE = Action(_add_upgrade_flags, _upgrade)

@@ -8,6 +8,7 @@ import pytest
 
 from autotune.commands import (
     bench,
+    best,
     capture_routing,
     check,
     compare,
@@ -15,24 +16,25 @@ from autotune.commands import (
     dashboard,
     doctor,
     export,
-    look,
     models,
     record,
     report,
+    resume,
     routing_stats,
     run,
+    status,
     storage,
 )
 from autotune.commands.registry import COMMANDS, Command, CommandModule, make_parser
 
 MODULES: dict[str, CommandModule] = {
     "run": run,
-    "resume": run.RESUME,
+    "resume": resume,
     "bench": bench,
     "compare": compare,
     "record": record,
-    "status": look.STATUS,
-    "best": look.BEST,
+    "status": status,
+    "best": best,
     "export": export,
     "dashboard": dashboard,
     "report": report,

@@ -1,0 +1,24 @@
+"""``best``: the winners so far."""
+
+from __future__ import annotations
+
+import argparse
+
+from autotune.commands.look import Look, add_look_flags, watch
+from autotune.commands.output import Output
+from autotune.report.terminal.tables import result_row, results_table
+from autotune.studies.storage.summaries import Source, measured_studies
+from autotune.tune.stored_results import select, stored_results
+
+add_flags = add_look_flags
+
+
+def run(flags: argparse.Namespace, output: Output) -> int:
+    """Print the winner of every study for each engine."""
+    return watch(_look, flags, output)
+
+
+def _look(source: Source, model: str | None) -> Look:
+    studies = select(measured_studies(source), model)
+    rows = [result_row(result) for study in studies for result in stored_results(study)]
+    return {"results": rows}, results_table(rows)

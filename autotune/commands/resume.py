@@ -1,0 +1,33 @@
+"""``resume``: goes on with everything that is unfinished in a storage."""
+
+from __future__ import annotations
+
+import argparse
+
+from autotune.commands.flags import add_launcher_flags
+from autotune.commands.output import Output
+from autotune.commands.run import run_all
+from autotune.commands.storage_flag import add_storage_flag
+from autotune.exit_codes import ExitCode
+from autotune.studies.storage.open import open_storage
+from autotune.studies.storage.url import public_url, storage_url
+from autotune.studies.study_record import stored_studies
+from autotune.tune.stored_results import unfinished_settings
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that may differ from the run's: the others are in the storage."""
+    add_storage_flag(parser)
+    add_launcher_flags(parser)
+
+
+def run(flags: argparse.Namespace, output: Output) -> int:
+    """Go on with everything unfinished, with the settings it was started with."""
+    storage = open_storage(flags.storage, create=False)
+    waiting = unfinished_settings(stored_studies(storage))
+    storage.remove_session()
+    if not waiting:
+        output.note(f"everything in {public_url(storage_url(flags.storage))} is finished")
+        output.result({"runs": []})
+        return ExitCode.DONE
+    return run_all(waiting, flags, output)

@@ -1,0 +1,23 @@
+"""``status``: how far every study is."""
+
+from __future__ import annotations
+
+import argparse
+
+from autotune.commands.look import Look, add_look_flags, watch
+from autotune.commands.output import Output
+from autotune.report.terminal.tables import status_row, status_table
+from autotune.studies.storage.summaries import Source, study_summaries
+from autotune.tune.stored_results import select
+
+add_flags = add_look_flags
+
+
+def run(flags: argparse.Namespace, output: Output) -> int:
+    """Print how far every study is."""
+    return watch(_look, flags, output)
+
+
+def _look(source: Source, model: str | None) -> Look:
+    rows = [status_row(study) for study in select(study_summaries(source), model)]
+    return {"studies": rows}, status_table(rows)
