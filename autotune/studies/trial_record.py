@@ -42,6 +42,7 @@ _BLOCKS_PER_SM = "blocks_per_sm"
 
 MEASURED = (TrialState.COMPLETE, TrialState.PRUNED)
 _STATE = {Outcome.OK: TrialState.COMPLETE, Outcome.PRUNED: TrialState.PRUNED}
+_NO_FAILURE = (None, Outcome.OK.value, Outcome.PRUNED.value)
 _ALWAYS = frozenset(
     ("BLOCK_SIZE_M", "BLOCK_SIZE_N", "BLOCK_SIZE_K", "GROUP_SIZE_M", "num_warps", "num_stages")
 )
@@ -157,6 +158,12 @@ def asked_config(trial: FrozenTrial) -> AnyConfig | None:
     return config_of(trial)
 
 
+def is_interrupted(trial: FrozenTrial) -> bool:
+    """Return True if a trial ended without a result. In a journal its worker may have died between
+    writing the outcome of a measurement and the state that belongs to it."""
+    return trial.state == TrialState.FAIL and trial.user_attrs.get(OUTCOME) in _NO_FAILURE
+
+
 def taken_configs(trials: Iterable[FrozenTrial]) -> set[AnyConfig]:
     """Configs that must not be asked again: measured, failed for a reason, in work, or queued.
 
@@ -166,9 +173,7 @@ def taken_configs(trials: Iterable[FrozenTrial]) -> set[AnyConfig]:
 
 
 def _taken(trial: FrozenTrial) -> AnyConfig | None:
-    if trial.state == TrialState.FAIL and OUTCOME not in trial.user_attrs:
-        return None
-    return asked_config(trial)
+    return None if is_interrupted(trial) else asked_config(trial)
 
 
 def measured(trials: Iterable[FrozenTrial]) -> list[TrialRecord]:
@@ -191,7 +196,8 @@ def outcome_counts(trials: Iterable[FrozenTrial]) -> dict[str, int]:
     """Outcome (or Optuna state, where there is none) → number of trials."""
     counts: dict[str, int] = {}
     for trial in trials:
-        word = outcome_word(trial.state, trial.user_attrs.get(OUTCOME))
+        outcome = None if is_interrupted(trial) else trial.user_attrs.get(OUTCOME)
+        word = outcome_word(trial.state, outcome)
         counts[word] = counts.get(word, 0) + 1
     return counts
 

@@ -11,10 +11,10 @@ from optuna.trial import FrozenTrial, TrialState
 from autotune.spec.config import AnyConfig
 from autotune.studies.trial_record import (
     MEASURED,
-    OUTCOME,
     REASON,
     SOURCE,
     TrialRecord,
+    is_interrupted,
     measured,
     taken_configs,
 )
@@ -103,7 +103,7 @@ class StudyView:
         for trial in reversed(self._trials):
             if trial.state in MEASURED or trial.number in self._noted:
                 break
-            if trial.state == TrialState.FAIL and OUTCOME in trial.user_attrs:
+            if trial.state == TrialState.FAIL and not is_interrupted(trial):
                 reasons.append(str(trial.user_attrs.get(REASON, "")))
         return reasons
 

@@ -26,7 +26,7 @@ from autotune.studies.storage.open import close_storage, open_storage
 from autotune.studies.storage.protocol import Asked, TrialEnd
 from autotune.studies.storage.transactions import transactions_of
 from autotune.studies.trial_io import enqueue
-from autotune.studies.trial_record import config_of, distributions, measured
+from autotune.studies.trial_record import config_of, distributions, measured, outcome_counts
 
 SPACE = claiming.space_of(6)
 ME, YOU = "me", "you"
@@ -160,6 +160,19 @@ def test_what_the_dead_left_is_queued_once_and_the_livings_is_theirs(
     assert states == [TrialState.RUNNING, TrialState.FAIL, TrialState.WAITING]
     assert _claim(study) == [SPACE.configs[1]]
     assert study.get_trials()[2].user_attrs["source"] == "interrupted"
+
+
+def test_what_the_dead_had_told_by_half_is_measured_again(storage: BaseStorage) -> None:
+    study = _study(storage)
+    [config] = _claim(study, worker="dead")
+    for name, value in OK.items():  # a journal has these before the state that belongs to them
+        storage.set_trial_user_attr(study.trials[0]._trial_id, name, value)
+    view = StudyView(study)
+    view.read()
+    assert sweep(study, view, Census(storage)) == 1
+    assert _claim(study) == [config]
+    view.read()
+    assert (view.failures, outcome_counts(study.trials)["interrupted"]) == ([], 1)
 
 
 def test_a_trial_of_ours_that_we_do_not_know_is_lost(storage: BaseStorage) -> None:

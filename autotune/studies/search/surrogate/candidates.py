@@ -15,7 +15,7 @@ from optuna.distributions import CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from autotune.spec.arrays import Floats, Rows
-from autotune.studies.trial_record import MEASURED, OUTCOME
+from autotune.studies.trial_record import MEASURED, is_interrupted
 
 Params = Mapping[str, int]
 """Parameter → number, never negative."""
@@ -184,7 +184,7 @@ def observed_of(candidates: Candidates, trials: Iterable[FrozenTrial]) -> Observ
     """Sort trials by what became of their rows.
 
     Later trials of one row win over earlier ones, and a measurement over all else. Trials that
-    failed without an ``outcome`` were interrupted and say nothing.
+    were interrupted say nothing.
     """
     times: dict[int, tuple[float, bool]] = {}
     failed: set[int] = set()
@@ -197,7 +197,7 @@ def observed_of(candidates: Candidates, trials: Iterable[FrozenTrial]) -> Observ
             times[row] = (trial.value, trial.state == TrialState.COMPLETE)
         elif trial.state in (TrialState.RUNNING, TrialState.WAITING):
             pending.add(row)
-        elif trial.state != TrialState.FAIL or OUTCOME in trial.user_attrs:
+        elif not is_interrupted(trial):
             failed.add(row)
     return Observed(
         measured=np.array(list(times), dtype=np.int64),
