@@ -132,7 +132,7 @@ def speedup_of(size: TunedSize, engine: str) -> float | None:
 
 def time_of(result: Result, config: AnyConfig) -> float | None:
     """Return the mean µs of a config: as a finalist, else as a trial; None if never timed."""
-    complete = (entry for entry in result.entries if entry.complete)
+    complete = (entry for entry in result.measured if entry.complete)
     timed: list[Finalist | TrialRecord] = [*result.finalists, *complete]
     return next((entry.geomean_us for entry in timed if entry.config == config), None)
 

@@ -7,7 +7,7 @@ measured under each of these routings, side by side.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from itertools import permutations
@@ -21,7 +21,6 @@ from autotune.studies.search.history import Known, comparable
 from autotune.studies.selection.select import Timed, ranked
 from autotune.studies.storage.retry import retry_storage
 from autotune.studies.study_record import StudyAttributes, attributes_of, write_crossings
-from autotune.tune.finals import Leaving
 from autotune.tune.processes.child import Child
 from autotune.tune.processes.dispatch import measure_interleaved_in
 from autotune.tune.tuning_study import TuningStudy
@@ -53,14 +52,11 @@ def crossings_of(attrs: StudyAttributes) -> list[Crossing]:
 
 
 def cross(
-    study: TuningStudy,
-    child: Child,
-    interrupt: Leaving,
-    run_timeout_s: float,
+    study: TuningStudy, child: Child, is_over: Callable[[], bool], run_timeout_s: float
 ) -> None:
     """Measure what is not measured yet, and set the study's attribute.
 
-    Recordings that are not at hand are left out; so is what fails, or an interruption cut off.
+    Recordings that are not at hand are left out; so is what fails, or comes once ``is_over``.
     """
     own = _side(study)
     others = [_side(study) for study in differing_in_routing(study.key, study.history)]
@@ -73,7 +69,7 @@ def cross(
     crossings = [
         crossing
         for other in others
-        if other is not None and not interrupt.requested
+        if other is not None and not is_over()
         for there, here in permutations((own, other))
         if _is_measurable(here.problem, study.key.problem)
         if (crossing := _crossing(there, here, stored, child, run_timeout_s)) is not None

@@ -25,7 +25,7 @@ class Result:
     engine: Engine
     problem: Problem
     device: Device
-    entries: tuple[TrialRecord, ...]
+    measured: tuple[TrialRecord, ...]
     incumbents: tuple[Incumbent, ...]
     """Configs that users of this engine have today; what counts least comes first."""
     finalists: tuple[Finalist, ...] = ()
@@ -43,7 +43,7 @@ class Result:
         """The config that the engine can launch and that loses to no incumbent of its; where the
         worst loss counts, to its default. Finalists decide, where there are any."""
         finalists = [one for one in self.finalists if self._is_legal(one.config)]
-        trials = [e for e in self.entries if e.complete and self._is_legal(e.config)]
+        trials = [e for e in self.measured if e.complete and self._is_legal(e.config)]
         return select_winner(
             finalists or trials,
             {incumbent.config for incumbent in self.incumbents},
@@ -56,7 +56,7 @@ class Result:
     @property
     def default_us(self) -> float | None:
         """Time of the engine's default; None where it was not measured."""
-        complete = (entry for entry in self.entries if entry.complete)
+        complete = (entry for entry in self.measured if entry.complete)
         timed: list[Finalist | TrialRecord] = [*self.finalists, *complete]
         return next((entry.geomean_us for entry in timed if entry.config == self.default), None)
 

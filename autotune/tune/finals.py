@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
 
 from autotune.spec.config import AnyConfig
 from autotune.spec.device import DeviceKind
@@ -26,38 +25,31 @@ MIN_ROUNDS, MAX_ROUNDS = 2, 6
 take 0.5 to 3 s a batch size."""
 
 
-class Leaving(Protocol):
-    """Says when to leave."""
-
-    @property
-    def requested(self) -> bool: ...
-
-
 def measure_finalists(
-    study: TuningStudy, child: Child, interrupt: Leaving, run_timeout_s: float
+    study: TuningStudy, child: Child, is_over: Callable[[], bool], run_timeout_s: float
 ) -> None:
     """Set ``study.finalists`` and the study's attribute; nothing where times are not measured here.
 
-    A config that fails now is no finalist. An interruption leaves the study as it was.
+    A config that fails now is no finalist. Once ``is_over``, it leaves the study as it was.
     """
     if study.key.device.kind != DeviceKind.CUDA:
         return
     kinds = len(study.key.problem.routings)
     attributes = attributes_of(study.optuna_study)
-    study.finalists = tuple(attributes.finalists(len(study.entries), study.robust))
+    study.finalists = tuple(attributes.finalists(len(study.measured), study.robust))
     configs = _picked(study, kinds)
     if study.finalists or not configs:
         return
     samples: dict[AnyConfig, list[float]] = {config: [] for config in configs}
     order = random.Random(study.key.digest)
     for number in range(MAX_ROUNDS):
-        if interrupt.requested:
+        if is_over():
             return
         shuffled = order.sample(list(samples), len(samples))
         results = measure_interleaved_in(
-            child, run_timeout_s, study.problem, shuffled, is_over=lambda: interrupt.requested
+            child, run_timeout_s, study.problem, shuffled, is_over=is_over
         )
-        if interrupt.requested:
+        if is_over():
             return
         for config, result in add_round(samples, shuffled, results).items():
             _log.warning("finalist %s: %s %s", config, result.outcome.value, result.reason)
@@ -93,11 +85,11 @@ def _picked(study: TuningStudy, routings: int) -> list[AnyConfig]:
     can."""
     problem, device = study.key.problem, study.key.device
     groups = [
-        [entry for entry in study.entries if may_write(engine, problem, device, entry.config)]
+        [entry for entry in study.measured if may_write(engine, problem, device, entry.config)]
         for engine in study.engines
     ]
     incumbents = {incumbent.config for incumbent in study.plan.incumbents}
-    picked = (pick(g, incumbents, study.robust, routings) for g in groups or [study.entries])
+    picked = (pick(g, incumbents, study.robust, routings) for g in groups or [study.measured])
     return list(dict.fromkeys(config for configs in picked for config in configs))
 
 
@@ -109,5 +101,5 @@ def _is_over(finalists: Sequence[Finalist], robust: Robust) -> bool:
 def _keep(study: TuningStudy, finalists: Sequence[Finalist]) -> None:
     study.finalists = tuple(finalists)
     retry_storage(
-        lambda: write_finalists(study.optuna_study, finalists, len(study.entries), study.robust)
+        lambda: write_finalists(study.optuna_study, finalists, len(study.measured), study.robust)
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from autotune.models.shape import ModelShape
 from autotune.spec.config import AnyConfig
@@ -26,18 +27,23 @@ WORKERS_LEAVE_S = 5.0
 """Seconds that an interrupted run waits for its workers."""
 
 
+@dataclass(frozen=True, slots=True)
+class RunStart:
+    """The facts of a run that is about to measure."""
+
+    shape: ModelShape
+    device: Device
+    studies: Sequence[TuningStudy]
+    history: StudyHistory
+    """Every study that samplers learn from."""
+
+
 class RunObserver:
     """An observer of a run: each method is called when something happened, and does nothing
     unless a subclass overrides it. All are called in the parent's main thread."""
 
-    def started(
-        self,
-        shape: ModelShape,
-        device: Device,
-        studies: Sequence[TuningStudy],
-        history: StudyHistory,
-    ) -> None:
-        """The studies are open; measuring begins. Samplers learn from all of ``history``."""
+    def started(self, start: RunStart) -> None:
+        """The studies are open; measuring begins."""
 
     def trial_asked(self, study: TuningStudy, worker: int, config: AnyConfig) -> None:
         """The device of the worker of this number turned to a config."""

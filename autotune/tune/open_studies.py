@@ -59,11 +59,22 @@ def plan_study(
 def open_studies(
     storage: BaseStorage, plans: Sequence[StudyPlan], settings: RunSettings
 ) -> tuple[list[TuningStudy], StudyHistory]:
-    """Make or find the studies of a run. Their samplers learn from each other, and from every
-    other study in the storage."""
-    history = StudyHistory()
-    census = Census(storage)
-    studies = [open_tuning_study(storage, plan, settings, history, census) for plan in plans]
+    """Make or find the studies of a run, give back what dead workers left, and queue their warm
+    starts; any number of runs may do so at the same time. Their samplers learn from each other,
+    and from every other study in the storage."""
+    history, census, terms = StudyHistory(), Census(storage), _terms(settings)
+    studies = []
+    for plan in plans:
+        sampler = _sampler(plan, settings, history)
+        study = open_study(storage, plan.key, sampler, _attributes(plan.job, settings))
+        tuning = TuningStudy(plan, study, terms, settings.robust, history, _kept_end(study, terms))
+        tuning.refresh()
+        is_wanted = len(tuning.measured) < settings.trials and tuning.end is None
+        sweep(study, tuning.view, census, queue=is_wanted)
+        if is_wanted:
+            enqueue(study, plan.space, _starts(plan, settings))
+            tuning.refresh()
+        studies.append(tuning)
     history.add(_known_studies(storage, studies))
     return studies, history
 
@@ -90,29 +101,6 @@ def join_studies(
         studies[-1].refresh()
     history.add(_known_studies(storage, studies))
     return studies
-
-
-def open_tuning_study(
-    storage: BaseStorage,
-    plan: StudyPlan,
-    settings: RunSettings,
-    history: StudyHistory | None = None,
-    census: Census | None = None,
-) -> TuningStudy:
-    """Make or find the study, give back what dead workers left, and queue its warm starts. Any
-    number of runs may do so at the same time."""
-    history = history or StudyHistory()
-    sampler = _sampler(plan, settings, history)
-    study = open_study(storage, plan.key, sampler, _attributes(plan.job, settings))
-    terms = _terms(settings)
-    tuning = TuningStudy(plan, study, terms, settings.robust, history, _kept_end(study, terms))
-    tuning.refresh()
-    is_wanted = len(tuning.entries) < settings.trials and tuning.end is None
-    sweep(study, tuning.view, census or Census(storage), queue=is_wanted)
-    if is_wanted:
-        enqueue(study, plan.space, _starts(plan, settings))
-        tuning.refresh()
-    return tuning
 
 
 def _known_studies(storage: BaseStorage, studies: Sequence[TuningStudy]) -> Iterator[Known]:

@@ -31,7 +31,7 @@ from autotune.tune.compile_service.pool import (
 )
 from autotune.tune.engine_output import Result, write_files
 from autotune.tune.jobs import files_dir, jobs_of, model_shape
-from autotune.tune.observer import RunMonitor, RunObserver
+from autotune.tune.observer import RunMonitor, RunObserver, RunStart
 from autotune.tune.open_studies import open_studies, plan_study
 from autotune.tune.processes.signals import Interrupt
 from autotune.tune.tuning_study import TuningStudy
@@ -105,9 +105,10 @@ class _Session:
             stack.enter_context(self._interrupt)
             self._start_workers(stack)
             self._open_studies()
+            start = RunStart(self._shape, self._device, self._studies, self._history)
             stack.push(self._close_observers)
             for observer in self._observers:
-                observer.started(self._shape, self._device, self._studies, self._history)
+                observer.started(start)
             self.writer = _Writer(self._studies, files_dir(self._settings.output_dir, self._device))
             self._monitor = RunMonitor(self._studies, [*self._observers, self.writer])
             self._stack = stack.pop_all()
@@ -144,9 +145,9 @@ class _Session:
                 for study in studies
                 if study.best_us is None
             },
-            measured=sum(len(study.entries) for study in studies) - self._measured_before,
+            measured=sum(len(study.measured) for study in studies) - self._measured_before,
             interrupted=self._interrupt.requested,
-            unfinished=sum(s.end is None and len(s.entries) < s.target for s in studies),
+            unfinished=sum(s.end is None and len(s.measured) < s.target for s in studies),
             seconds=time.monotonic() - self._began,
             busy=self._monitor.busy,
             ahead=self._pool.spent,
@@ -181,7 +182,7 @@ class _Session:
             lambda: open_studies(self._storage, self._plans, settings),
             is_hurried=lambda: self._interrupt.requested,
         )
-        self._measured_before = sum(len(study.entries) for study in self._studies)
+        self._measured_before = sum(len(study.measured) for study in self._studies)
 
     def _close_observers(self, kind: type[BaseException] | None, *_: object) -> None:
         for observer in self._observers:

@@ -105,28 +105,23 @@ class TuningStudy:
     @property
     def room(self) -> int:
         """Measurements that are wanted and not in work, as of the last reading."""
-        return max(self.goal - len(self.entries) - len(self.view.running), 0)
-
-    @property
-    def entries(self) -> list[TrialRecord]:
-        """Measurements as of the last reading or note."""
-        return self.view.entries
+        return max(self.goal - len(self.measured) - len(self.view.running), 0)
 
     @property
     def measured(self) -> list[TrialRecord]:
-        """See ``history.Known``."""
-        return self.view.entries
+        """Measurements as of the last reading or note."""
+        return self.view.measured
 
     @property
     def best_us(self) -> float | None:
-        best = best_of(self.entries)
+        best = best_of(self.measured)
         return best.geomean_us if best else None
 
     @property
     def default_us(self) -> float | None:
         """The fastest default of the engines; None until one is measured."""
         defaults = {i.config for i in self.plan.incumbents if i.origin is Origin.DEFAULT}
-        times = (m.geomean_us for m in self.entries if m.complete and m.config in defaults)
+        times = (m.geomean_us for m in self.measured if m.complete and m.config in defaults)
         return min(times, default=None)
 
     @property
@@ -154,7 +149,7 @@ class TuningStudy:
         """Return what ``config`` is given up against. Incumbents are measured to the end: they are
         the baselines of the finals, and speed-ups are told over them."""
         incumbents = {incumbent.config for incumbent in self.plan.incumbents}
-        return None if config in incumbents else stop_for(self.entries)
+        return None if config in incumbents else stop_for(self.measured)
 
     def note(self, entry: TrialRecord) -> None:
         """Take in a measurement that is, or soon will be, in the storage."""
@@ -217,7 +212,7 @@ class TuningStudy:
         view = self.view
         facts = StudyFacts(
             end=self.end,
-            measured=len(self.entries),
+            measured=len(self.measured),
             running=len(view.running),
             unwritten=unwritten,
             is_queued=self.is_queued,
@@ -230,12 +225,12 @@ class TuningStudy:
 
     def _with_candidates(self, facts: StudyFacts) -> StudyFacts:
         """Add the untried configs that are worth a measurement before the study ends."""
-        taken, pairs = self.view.taken, best_pairs(self.entries)
+        taken, pairs = self.view.taken, best_pairs(self.measured)
         if self.view.best_halves >= 2 * len(pairs):
             pairs = []
         return replace(
             facts,
-            last_tries=_new(last_tries(self.entries, self.space), self.space, taken),
+            last_tries=_new(last_tries(self.measured, self.space), self.space, taken),
             best_halves=_new(pairs, self.space, taken),
         )
 

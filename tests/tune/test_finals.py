@@ -21,7 +21,6 @@ from autotune.studies.trial_record import TrialRecord
 from autotune.tune.finals import MAX_ROUNDS, MIN_ROUNDS, measure_finalists
 from autotune.tune.jobs import Incumbent, Job, Origin
 from autotune.tune.processes.child import Child
-from autotune.tune.processes.signals import Interrupt
 from autotune.tune.tuning_study import StudyPlan, TuningStudy
 
 PROBLEM = Problem(8, 2, 512, 256, 1)
@@ -55,7 +54,7 @@ def study(database: str) -> TuningStudy:
 def _again(study: TuningStudy, **changes: Any) -> TuningStudy:
     """The same study, as another run opens it."""
     opened = replace(study, finalists=(), **changes)
-    for entry in study.entries:
+    for entry in study.measured:
         opened.note(entry)
     return opened
 
@@ -65,7 +64,7 @@ def _stored(study: TuningStudy, count: int, robust: Robust = Robust.MEAN) -> lis
 
 
 def test_what_search_believed_is_put_right(study: TuningStudy, child: Child) -> None:
-    measure_finalists(study, child, Interrupt(), 60)
+    measure_finalists(study, child, lambda: False, 60)
     assert {f.config.group_size_m for f in study.finalists} == {8, 7, 6, 5, 4, 0}
     rounds = {len(finalist.samples_us) / ROUTINGS for finalist in study.finalists}
     assert len(rounds) == 1
@@ -77,23 +76,23 @@ def test_what_search_believed_is_put_right(study: TuningStudy, child: Child) -> 
 
 
 def test_it_is_kept_until_trials_come(study: TuningStudy, child: Child) -> None:
-    measure_finalists(study, child, Interrupt(), 60)
+    measure_finalists(study, child, lambda: False, 60)
     stored = _stored(study, 9)
     assert [f.config for f in stored] == [f.config for f in study.finalists]
     assert _stored(study, 10) == []
     again = _again(study)
     child.kill()  # nothing is measured again
-    measure_finalists(again, child, Interrupt(), 60)
+    measure_finalists(again, child, lambda: False, 60)
     assert list(again.finalists) == stored
 
 
 def test_where_the_worst_loss_counts_finalists_of_the_mean_are_not_enough(
     study: TuningStudy, child: Child
 ) -> None:
-    measure_finalists(study, child, Interrupt(), 60)
+    measure_finalists(study, child, lambda: False, 60)
     now = _again(study, robust=Robust.WORST)
     assert _stored(study, 9, Robust.WORST) == []
-    measure_finalists(now, child, Interrupt(), 60)
+    measure_finalists(now, child, lambda: False, 60)
     assert {len(f.samples_us) for f in now.finalists} == {MAX_ROUNDS * ROUTINGS}
     stored = _stored(study, 9, Robust.WORST)
     assert [f.config for f in stored] == [f.config for f in now.finalists]
@@ -103,7 +102,7 @@ def test_where_the_worst_loss_counts_finalists_of_the_mean_are_not_enough(
 def test_a_finalist_that_fails_now_is_none(study: TuningStudy, child: Child) -> None:
     fatal = Config(16, 32, 64, 1, 4, ABORT)
     study.note(TrialRecord(fatal, (1.0,), 1.0, 9, True))
-    measure_finalists(study, child, Interrupt(), 60)
+    measure_finalists(study, child, lambda: False, 60)
     assert len(study.finalists) == 5
     assert fatal not in {finalist.config for finalist in study.finalists}
 
@@ -112,7 +111,7 @@ def test_where_all_of_them_fail_now_there_are_none(study: TuningStudy, child: Ch
     failing = replace(study)
     for group in range(2):
         failing.note(TrialRecord(Config(16, 32, 64, group, 4, ABORT), (1.0,), 1.0, group, True))
-    measure_finalists(failing, child, Interrupt(), 60)
+    measure_finalists(failing, child, lambda: False, 60)
     assert failing.finalists == ()
 
 
@@ -128,7 +127,7 @@ def test_each_engine_has_finalists_that_it_can_launch(
     monkeypatch.setattr("autotune.tune.finals.may_write", may)
     job = Job(PROBLEM, (ENGINES["sglang"], ENGINES["vllm"]))
     both = _again(study, plan=replace(study.plan, job=job))
-    measure_finalists(both, child, Interrupt(), 60)
+    measure_finalists(both, child, lambda: False, 60)
     assert {f.config.group_size_m for f in both.finalists} == {8, 7, 6, 5, 4, 0, 1, 2}
 
 
@@ -136,5 +135,5 @@ def test_estimates_have_no_noise_to_settle(study: TuningStudy, child: Child) -> 
     device = replace(study.key.device, kind=DeviceKind.ESTIMATE)
     key = replace(study.key, device=device)
     estimated = _again(study, plan=replace(study.plan, key=key))
-    measure_finalists(estimated, child, Interrupt(), 60)
+    measure_finalists(estimated, child, lambda: False, 60)
     assert estimated.finalists == ()

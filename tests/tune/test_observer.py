@@ -75,10 +75,10 @@ class Listener(RunObserver):
         self.heard.append(("asked", study.problem.tokens, worker, config))
 
     def trial_told(self, study: TuningStudy, result: TrialResult) -> None:
-        self.heard.append(("told", study.problem.tokens, len(study.entries)))
+        self.heard.append(("told", study.problem.tokens, len(study.measured)))
 
     def study_ended(self, study: TuningStudy) -> None:
-        self.heard.append(("ended", study.problem.tokens, len(study.entries), study.ended))
+        self.heard.append(("ended", study.problem.tokens, len(study.measured), study.ended))
 
     def finals_started(self, study: TuningStudy) -> None:
         self.heard.append(("finals", study.problem.tokens))
@@ -114,7 +114,7 @@ def _search(studies: list[TuningStudy], *readings: Sequence[tuple[int, object]])
 def test_a_trial_that_is_reported_twice_is_one_measurement(studies: list[TuningStudy]) -> None:
     told = _told(1, 0, FIRST)
     listener = _search(studies, [(0, told), (1, told)], [(0, _told(1, 1, SECOND))])
-    assert [entry.config for entry in studies[1].entries] == [FIRST, SECOND]
+    assert [entry.config for entry in studies[1].measured] == [FIRST, SECOND]
     assert listener.heard == [("told", 64, 1), ("told", 64, 1), ("told", 64, 2)]
 
 

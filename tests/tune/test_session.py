@@ -60,7 +60,7 @@ def test_the_winner_is_the_fastest_measured_and_never_the_slower_default(
         assert winner is not None
         assert default_us is not None
         assert winner.geomean_us <= default_us
-        assert winner.geomean_us == min(e.geomean_us for e in result.entries if e.complete)
+        assert winner.geomean_us == min(e.geomean_us for e in result.measured if e.complete)
 
 
 def test_a_second_identical_run_measures_nothing_and_writes_the_same(

@@ -20,7 +20,6 @@ from autotune.spec.problem import Problem
 from autotune.studies.key import StudyKey
 from autotune.studies.lifecycle import Draining, EndReason, Finished, Searching, StudyEnd
 from autotune.studies.outcome import Outcome, TrialResult
-from autotune.studies.search.history import StudyHistory
 from autotune.studies.search.surrogate.sampler import SurrogateSampler
 from autotune.studies.space import Space
 from autotune.studies.storage.open import open_storage
@@ -29,7 +28,7 @@ from autotune.studies.study_record import SearchTerms, StudyAttributes, attribut
 from autotune.studies.trial_io import enqueue
 from autotune.studies.trial_record import TrialRecord, asked_config
 from autotune.tune.jobs import Job
-from autotune.tune.open_studies import join_studies, open_tuning_study
+from autotune.tune.open_studies import join_studies, open_studies
 from autotune.tune.tuning_study import LAST_TRY, StudyPlan, TuningStudy
 
 H200 = Device(DeviceKind.CUDA, "NVIDIA H200", Target("cuda", 90), 232448, "3.6.0")
@@ -45,7 +44,7 @@ def test_a_joined_study_learns_what_another_batch_size_compiled(
     guess = tuple(100.0 + row for row in range(len(SPACE)))
     plan = StudyPlan(Job(PROBLEM, ()), key, SPACE, guess, ())
     storage, options = open_storage(database, create=True), settings(trials=5)
-    open_tuning_study(storage, plan, options)
+    open_studies(storage, [plan], options)
     compiled = CompileCache(tmp_path / "compiled.jsonl", H200.target)
     [study] = join_studies(storage, [plan], options, worker=0, compiled=compiled)
     favourite = SPACE.configs[0]
@@ -68,7 +67,8 @@ def test_before_each_turn_the_neighbours_winners_are_queued_once(
     key = StudyKey(PROBLEM, H200, SPACE.fingerprint)
     plan = StudyPlan(Job(PROBLEM, ()), key, SPACE, None, ())
     storage = open_storage(database, create=True)
-    study = open_tuning_study(storage, plan, settings(trials=5), StudyHistory([near]))
+    [study], history = open_studies(storage, [plan], settings(trials=5))
+    history.add([near])
     for count, queued in ((7, []), (8, [7]), (8, [7]), (9, [7, 8])):  # too little is known of 7
         near.measured[:] = entries[:count]
         study.queue_neighbours()
@@ -182,7 +182,7 @@ def test_when_a_study_usually_ends(
     key = StudyKey(PROBLEM, H200, space.fingerprint)
     plan = StudyPlan(Job(PROBLEM, ()), key, space, (1.0,) * len(space), ())
     storage = open_storage(database, create=True)
-    study = open_tuning_study(storage, plan, settings(**{"trials": 60, **changes}))
+    [study], _ = open_studies(storage, [plan], settings(**{"trials": 60, **changes}))
     assert study.usual_end == usual
 
 

@@ -15,17 +15,15 @@ from optuna.study import Study
 
 from autotune.backends.host_facts import host_facts
 from autotune.intervals import LULL_S
-from autotune.models.shape import ModelShape
 from autotune.report.dashboard.artifacts import hang_picture
 from autotune.report.dashboard.notes import NotedStudy, note
-from autotune.spec.device import Device
 from autotune.studies.outcome import TrialResult
-from autotune.studies.search.history import Known, StudyHistory
+from autotune.studies.search.history import Known
 from autotune.studies.storage.retry import STORAGE_ERRORS
 from autotune.studies.storage.transactions import storage_of, study_id_of
 from autotune.studies.study_record import attributes_of, stored_studies, write_best, write_machine
 from autotune.studies.trial_record import fastest_first
-from autotune.tune.observer import RunObserver
+from autotune.tune.observer import RunObserver, RunStart
 from autotune.tune.stored_results import settings_of, stored_results
 from autotune.tune.tuning_study import TuningStudy
 
@@ -53,26 +51,20 @@ class NoteWriter(RunObserver):
         self._is_closing = False
         self._thread = ThreadPoolExecutor(1)
 
-    def started(
-        self,
-        shape: ModelShape,
-        device: Device,
-        studies: Sequence[TuningStudy],
-        history: StudyHistory,
-    ) -> None:
+    def started(self, start: RunStart) -> None:
         self._written, self._queued, self._is_closing = {}, set(), False
         self._thread = ThreadPoolExecutor(1)
-        self._studies, self._known = studies, history
-        self._machine = host_facts(device)
+        self._studies, self._known = start.studies, start.history
+        self._machine = host_facts(start.device)
         try:
-            for study in studies:
+            for study in start.studies:
                 write_machine(study.optuna_study, self._machine)
                 _name_objective(study.optuna_study)  # filters of warnings are a process's
         except _TROUBLE as error:  # a later note brings them
             _log.warning("the machine's facts could not be written: %s", error)
 
     def trial_told(self, study: TuningStudy, result: TrialResult) -> None:
-        if result.measurement and len(study.entries) % _EVERY == 1:
+        if result.measurement and len(study.measured) % _EVERY == 1:
             self._queue(study)
 
     def study_ended(self, study: TuningStudy) -> None:
@@ -101,9 +93,9 @@ class NoteWriter(RunObserver):
         which takes a fifth of a second."""
         name = study.optuna_study.study_name
         self._queued.discard(name)
-        is_last = self._is_closing or bool(study.ended) or len(study.entries) >= study.target
-        state = len(study.entries), len(study.finalists), study.ended, is_last
-        if not study.entries or self._written.get(name) == state:
+        is_last = self._is_closing or bool(study.ended) or len(study.measured) >= study.target
+        state = len(study.measured), len(study.finalists), study.ended, is_last
+        if not study.measured or self._written.get(name) == state:
             return
         try:
             write_machine(study.optuna_study, self._machine)
@@ -130,7 +122,7 @@ def refresh_notes(storage: BaseStorage, folder: Path) -> int:
             key=stored.key,
             model=stored.attrs.model,
             sampler=settings_of(stored).sampler,
-            entries=stored.measured,
+            measured=stored.measured,
             target=stored.attrs.target,
             ended=stored.attrs.end.text if stored.attrs.end else "",
             results=stored_results(stored),
@@ -170,7 +162,7 @@ def _noted(study: TuningStudy) -> NotedStudy:
         key=study.key,
         model=attributes_of(study.optuna_study).model,
         sampler=study.terms.sampler,
-        entries=list(study.entries),  # the run goes on meanwhile
+        measured=list(study.measured),  # the run goes on meanwhile
         target=study.target,
         ended=study.ended,
         results=study.results(),
@@ -180,7 +172,7 @@ def _noted(study: TuningStudy) -> NotedStudy:
 def _picture(study: Study, noted: NotedStudy, folder: Path) -> str:
     from autotune.report.dashboard.study_picture import study_png  # matplotlib takes a second
 
-    best = fastest_first(noted.entries)[0]
+    best = fastest_first(noted.measured)[0]
     storage, study_id = storage_of(study), study_id_of(study)
     trial_id = storage.get_trial_id_from_study_id_trial_number(study_id, best.trial_number)
     return hang_picture(study_png(noted), folder, storage, study_id, trial_id)

@@ -34,7 +34,7 @@ class NotedStudy:
     key: StudyKey
     model: str
     sampler: str
-    entries: Sequence[TrialRecord]
+    measured: Sequence[TrialRecord]
     target: int
     ended: str
     """The reason for an end before its target; empty where there is none."""
@@ -46,7 +46,7 @@ class NotedStudy:
 
     @property
     def best_us(self) -> float | None:
-        best = best_of(self.entries)
+        best = best_of(self.measured)
         return best.geomean_us if best else None
 
     @property
@@ -74,7 +74,7 @@ def _head(noted: NotedStudy) -> Iterator[str]:
     yield f"## {noted.model}, {noted.key.problem.tokens} tokens"
     yield f"{_KIND[device.kind]} **{device.name}**, Triton {device.triton_version}."
     ended = f" It ended early ({noted.ended})." if noted.ended else ""
-    yield f"{len(noted.entries)} of {noted.target} measurements.{ended}\n"
+    yield f"{len(noted.measured)} of {noted.target} measurements.{ended}\n"
 
 
 def _winners(noted: NotedStudy) -> Iterator[str]:
@@ -106,7 +106,7 @@ def _finalists(noted: NotedStudy) -> Iterator[str]:
         ]
         yield from _table(("config", "µs", "time over the best", ""), rows)
         return
-    complete = fastest_first(noted.entries)
+    complete = fastest_first(noted.measured)
     if complete:
         yield "### Best so far"
         plain = [

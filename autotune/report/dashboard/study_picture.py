@@ -30,17 +30,17 @@ def study_png(noted: NotedStudy) -> bytes:
 
 def _trials(axes: Any, noted: NotedStudy, best: float) -> None:
     top = _SHOWN * best
-    numbers = range(1, len(noted.entries) + 1)
+    numbers = range(1, len(noted.measured) + 1)
     for complete, colour, label in ((True, BLUE, None), (False, GREY, "stopped early")):
         dots = [
             (number, min(entry.geomean_us, top))
-            for number, entry in zip(numbers, noted.entries, strict=True)
+            for number, entry in zip(numbers, noted.measured, strict=True)
             if entry.complete is complete
         ]
         if dots:
             axes.scatter(*zip(*dots, strict=True), c=colour, s=14, zorder=3, label=label)
     so_far, bests = float("inf"), []
-    for entry in noted.entries:
+    for entry in noted.measured:
         so_far = min(so_far, entry.geomean_us) if entry.complete else so_far
         bests.append(min(so_far, top))
     axes.step(numbers, bests, where="post", color=SKY, label="best so far")
@@ -54,7 +54,7 @@ def _trials(axes: Any, noted: NotedStudy, best: float) -> None:
 
 def _finalists(axes: Any, noted: NotedStudy) -> None:
     """Draw the samples of the finalists; the best complete trials' where there are none."""
-    complete = fastest_first(noted.entries)
+    complete = fastest_first(noted.measured)
     rows: list[Any] = [*noted.finalists] or complete[:5]
     rows = sorted(rows, key=lambda row: -row.geomean_us)
     edge = _EDGE * rows[-1].geomean_us

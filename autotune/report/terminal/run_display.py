@@ -13,14 +13,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from autotune.models.shape import ModelShape
 from autotune.report.terminal.eta import TimeLeft, still_expected
 from autotune.report.terminal.tables import table_of, us_words
 from autotune.spec.config import AnyConfig
 from autotune.spec.device import Device, DeviceKind
 from autotune.studies.outcome import TrialResult
-from autotune.studies.search.history import StudyHistory
-from autotune.tune.observer import RunObserver
+from autotune.tune.observer import RunObserver, RunStart
 from autotune.tune.tuning_study import TuningStudy
 
 _log = logging.getLogger(__name__)
@@ -60,16 +58,10 @@ class LiveDisplay(RunObserver):
             console=console, refresh_per_second=4, transient=True, get_renderable=self._drawn
         )
 
-    def started(
-        self,
-        shape: ModelShape,
-        device: Device,
-        studies: Sequence[TuningStudy],
-        history: StudyHistory,
-    ) -> None:
-        self._console.print(f"{shape.name}: {device_line(device)}")
-        self._studies = studies
-        self._has_finals = device.kind is DeviceKind.CUDA
+    def started(self, start: RunStart) -> None:
+        self._console.print(f"{start.shape.name}: {device_line(start.device)}")
+        self._studies = start.studies
+        self._has_finals = start.device.kind is DeviceKind.CUDA
         self._name = "GPU" if self._has_finals else "worker"
         self._task = self._bar.add_task("trials", total=None, left="")
         self._left = TimeLeft()
@@ -100,7 +92,7 @@ class LiveDisplay(RunObserver):
         """Return the whole display, as things are now."""
         if not self._studies:
             return Text("")
-        done = sum(min(len(study.entries), study.target) for study in self._studies)
+        done = sum(min(len(study.measured), study.target) for study in self._studies)
         total = done + math.ceil(still_expected(self._studies))
         self._bar.update(self._task, completed=done, total=total, left=self._time_left())
         workers = self._workers()
@@ -130,7 +122,7 @@ class LiveDisplay(RunObserver):
         if seconds is None:
             return ""
         if self._has_finals:
-            seconds += _FINALS_S * sum(bool(study.entries) for study in self._studies)
+            seconds += _FINALS_S * sum(bool(study.measured) for study in self._studies)
         if self._until is not None:
             seconds = min(seconds, max(self._until - time.monotonic(), 0.0))
         return f"about {seconds_words(_rounded(seconds))} left"
@@ -138,7 +130,7 @@ class LiveDisplay(RunObserver):
     def _shown(self, rows: int) -> list[TuningStudy]:
         """Return every study that has begun, or as many as fit: those that workers took last."""
         seen = dict(self._seen)  # this is drawn by a thread of its own
-        before = [study for study in self._studies if study.entries and id(study) not in seen]
+        before = [study for study in self._studies if study.measured and id(study) not in seen]
         shown = [*before, *seen.values()][-rows:]
         return sorted(shown, key=lambda study: study.key.problem.tokens)
 
@@ -168,14 +160,9 @@ def device_line(device: Device) -> str:
 class PlainDisplay(RunObserver):
     """A display that logs a line for a start and for each study's end: for files and pipes."""
 
-    def started(
-        self,
-        shape: ModelShape,
-        device: Device,
-        studies: Sequence[TuningStudy],
-        history: StudyHistory,
-    ) -> None:
-        _log.info("%s: %s; %d studies", shape.name, device_line(device), len(studies))
+    def started(self, start: RunStart) -> None:
+        name, device = start.shape.name, device_line(start.device)
+        _log.info("%s: %s; %d studies", name, device, len(start.studies))
 
     def trial_told(self, study: TuningStudy, result: TrialResult) -> None:
         log_trial(study, result)
@@ -183,7 +170,7 @@ class PlainDisplay(RunObserver):
     def study_ended(self, study: TuningStudy) -> None:
         best = "nothing measured" if study.best_us is None else f"best {study.best_us:.1f} µs"
         words = f", {_speedup(study)} the default" if _speedup(study) else ""
-        count, name = len(study.entries), study.key.problem.tokens
+        count, name = len(study.measured), study.key.problem.tokens
         _log.info("batch size %d: %s%s, %d measurements", name, best, words, count)
 
 
@@ -201,9 +188,9 @@ def study_table(studies: Sequence[TuningStudy]) -> Table:
     for study in studies:
         table.add_row(
             str(study.key.problem.tokens),
-            f"{len(study.entries)}, done"
+            f"{len(study.measured)}, done"
             if study.ended
-            else f"{len(study.entries)}/{study.target}",
+            else f"{len(study.measured)}/{study.target}",
             us_words(study.best_us),
             us_words(study.default_us),
             _speedup(study),

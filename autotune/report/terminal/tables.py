@@ -34,7 +34,7 @@ def result_row(result: Result) -> dict[str, Any]:
         "speedup": round(default_us / winner.geomean_us, 3) if winner and default_us else None,
         "keeps_incumbent": winner.is_incumbent if winner else True,
         "device": f"{result.device.kind.value}:{result.device.name}",
-        "measurements": len(result.entries),
+        "measurements": len(result.measured),
     }
 
 

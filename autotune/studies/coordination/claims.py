@@ -44,7 +44,7 @@ def claim(
     for _ in range(_TRIES):
         params = proposals(study, space, count)
         asked = transactions.begin(study, knobs, params, worker, stand)
-        room = goal - len(_queued(view, space)) - len(view.entries) - len(view.running)
+        room = goal - len(_queued(view, space)) - len(view.measured) - len(view.running)
         if asked or room <= 0:
             return asked
     return []
@@ -118,7 +118,7 @@ def _stand(
     own = {number for _, number in tickets}
     open_trials = [*view.running, *([] if space is None else _queued(view, space))]
     others = [trial.number for trial in open_trials if trial.number not in own]
-    room = goal - len(view.entries)
+    room = goal - len(view.measured)
     stands: list[bool] = []
     for config, number in tickets:
         before = sum(space is None or other < number for other in others) + sum(stands)

@@ -36,7 +36,7 @@ class StudyView:
         self._open_best_halves = 0
         self._trials: list[FrozenTrial] = []
         self._is_open: list[FrozenTrial] = []
-        self.entries: list[TrialRecord] = []
+        self.measured: list[TrialRecord] = []
         """Measurements by trial number; those noted since the last reading come last."""
 
     def read(self) -> list[FrozenTrial]:
@@ -57,7 +57,7 @@ class StudyView:
         self._open_best_halves = sum(map(_is_best_halves, self._is_open))
         for entry in measured(ended):
             self.note(entry)
-        self.entries = sorted(self.entries, key=lambda entry: entry.trial_number)  # not in place:
+        self.measured = sorted(self.measured, key=lambda entry: entry.trial_number)  # not in place:
         # another thread may read them
         return self._trials
 
@@ -65,7 +65,7 @@ class StudyView:
         """Take in what was just measured here, whether it is written already or not."""
         if entry.trial_number not in self._noted:
             self._noted.add(entry.trial_number)
-            self.entries.append(entry)
+            self.measured.append(entry)
 
     @property
     def running(self) -> list[FrozenTrial]:

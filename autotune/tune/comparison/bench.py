@@ -18,7 +18,7 @@ from autotune.spec.limits import why_no_tma
 from autotune.spec.problem import KernelMode, Problem
 from autotune.studies.outcome import Outcome, TrialResult
 from autotune.studies.pairs import completed_as_asked
-from autotune.tune.comparison.config_files import FileConfig, FilesAtSize, side_by_side
+from autotune.tune.comparison.config_files import FilesAtSize, FileTime, side_by_side
 from autotune.tune.comparison.variants import config_table
 from autotune.tune.finals import MAX_ROUNDS
 from autotune.tune.jobs import Incumbent, Job, Origin, jobs_of_kernel, model_shape
@@ -82,7 +82,7 @@ def _opened(settings: RunSettings) -> closing[Child]:
     return closing(Child(partial(open_measurer, settings.device, settings.measurer_options)))
 
 
-def _given(path: Path, table: dict[int, Config], problem: Problem, device: Device) -> FileConfig:
+def _given(path: Path, table: dict[int, Config], problem: Problem, device: Device) -> FileTime:
     """Under separate kernels with what the file of the down GEMM beside it says."""
     key = nearest(table, problem.tokens)
     down_path = path.with_name(f"{path.stem}_down.json")
@@ -90,7 +90,7 @@ def _given(path: Path, table: dict[int, Config], problem: Problem, device: Devic
     if problem.kernel is KernelMode.SEPARATE and down_path.is_file():
         down_table = config_table(down_path)
         down = down_table[nearest(down_table, problem.tokens)]
-    return FileConfig(str(path), key, completed_as_asked(problem, device, table[key], down))
+    return FileTime(str(path), key, completed_as_asked(problem, device, table[key], down))
 
 
 def _candidates(

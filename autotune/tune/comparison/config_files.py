@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from autotune.spec.config import AnyConfig
@@ -44,7 +44,7 @@ class FileTime:
     key: int
     """The file's token count that is nearest."""
     config: AnyConfig
-    geomean_us: float | None
+    geomean_us: float | None = None
     reason: str = ""
     """Why it could not be measured."""
     ratio: Ratio | None = None
@@ -63,20 +63,12 @@ class FilesAtSize:
     """The file whose config is faster than every other one by more than the noise."""
 
 
-@dataclass(frozen=True, slots=True)
-class FileConfig:
-    """A file's config for a batch size."""
-
-    source: str
-    key: int
-    config: AnyConfig
-
-
 def side_by_side(
-    problem: Problem, given: Sequence[FileConfig], child: Child, *, timeout_s: float, rounds: int
+    problem: Problem, given: Sequence[FileTime], child: Child, *, timeout_s: float, rounds: int
 ) -> FilesAtSize:
-    """Measure each distinct config interleaved, in a new order each round, until the order is
-    clear or after ``rounds``: 1 where measuring again gives the same again."""
+    """Measure each distinct config of ``given``, which has no times yet, interleaved, in a new
+    order each round, until the order is clear or after ``rounds``: 1 where measuring again gives
+    the same again."""
     samples: dict[AnyConfig, list[float]] = {entry.config: [] for entry in given}
     reasons: dict[AnyConfig, str] = {}
     order = random.Random(problem.name)
@@ -97,7 +89,7 @@ def _is_clear(samples: Mapping[AnyConfig, Sequence[float]]) -> bool:
     return len(finalists) < 2 or is_settled(finalists)
 
 
-def _winner(given: Sequence[FileConfig], finalists: Sequence[Finalist]) -> str | None:
+def _winner(given: Sequence[FileTime], finalists: Sequence[Finalist]) -> str | None:
     best = min(finalists, key=lambda finalist: finalist.geomean_us, default=None)
     others = [finalist for finalist in finalists if finalist is not best]
     if best is None or not others:
@@ -116,7 +108,7 @@ def _ratio(own: Finalist, baseline: Finalist) -> Ratio | None:
 
 
 def _entries(
-    given: Sequence[FileConfig],
+    given: Sequence[FileTime],
     measured: Mapping[AnyConfig, Finalist],
     reasons: Mapping[AnyConfig, str],
 ) -> Iterator[FileTime]:
@@ -125,10 +117,8 @@ def _entries(
         own = measured.get(entry.config)
         found = _ratio(own, first) if position and own and first and own is not first else None
         same = position > 0 and entry.config == given[0].config
-        yield FileTime(
-            source=entry.source,
-            key=entry.key,
-            config=entry.config,
+        yield replace(
+            entry,
             geomean_us=own.geomean_us if own else None,
             reason=reasons.get(entry.config, ""),
             ratio=found,

@@ -4,6 +4,7 @@
     worker   WorkerReady     SpacesDescribed    TrialStarted, TrialFinished, StudyFinished…
                                                 SearchFinished         FinalsMeasured…
 
+A worker that cannot go on for a reason that the user can mend sends the AutotuneError itself.
 A study is named by its position in ``StartSearch.plans``.
 """
 
@@ -12,7 +13,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from autotune.backends.protocol import MeasurerOptions
-from autotune.errors import AutotuneError
 from autotune.settings import RunSettings
 from autotune.spec.config import AnyConfig
 from autotune.spec.device import Device
@@ -124,13 +124,6 @@ class FinalsMeasured:
 
     position: int
     finalists: tuple[Finalist, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerError:
-    """The worker cannot go on, for a reason that the user can mend."""
-
-    error: AutotuneError
 
 
 @dataclass(frozen=True, slots=True)

@@ -155,7 +155,7 @@ class StudyScheduler:
     def _sweep(self, position: int) -> None:
         study = self._studies[position]
         study.refresh()
-        is_wanted = study.end is None and len(study.entries) < study.goal
+        is_wanted = study.end is None and len(study.measured) < study.goal
         found = sweep(
             study.optuna_study,
             study.view,
@@ -209,7 +209,7 @@ class StudyScheduler:
         self._visited.add(position)
         self._left.discard(position)
         for other, tally in zip(self._studies, counts, strict=True):
-            if tally.measured > len(other.entries):
+            if tally.measured > len(other.measured):
                 other.refresh()
         study.queue_neighbours()
 

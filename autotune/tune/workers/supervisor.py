@@ -28,7 +28,6 @@ from autotune.tune.workers.protocol import (
     StartSearch,
     TrialFinished,
     WorkerCrashed,
-    WorkerError,
     WorkerReady,
     WorkerSpec,
 )
@@ -203,8 +202,8 @@ class WorkerSupervisor:
             yield WorkerDied()
 
     def _note(self, worker: _WorkerHandle, message: object) -> None:
-        if isinstance(message, WorkerError):
-            self._on_refusal(worker, message.error)
+        if isinstance(message, AutotuneError):
+            self._on_refusal(worker, message)
         if isinstance(message, WorkerCrashed):
             _log.error("worker %d failed:\n%s", worker.spec.number, message.trace)
         elif isinstance(message, LogLine):

@@ -39,7 +39,6 @@ from autotune.tune.workers.protocol import (
     SpacesDescribed,
     StartSearch,
     WorkerCrashed,
-    WorkerError,
     WorkerReady,
     WorkerSpec,
 )
@@ -196,13 +195,15 @@ class _WorkerProcess:
             )
             self._parent_channel.send(worker.run())
 
+    def _is_leaving(self) -> bool:
+        return self._parent_channel.requested
+
     def _measure_finals(self, position: int) -> None:
         assert self._settings is not None
         study = self._studies[position]
         retry_storage(study.refresh)
-        run_timeout_s = self._settings.run_timeout_s
-        measure_finalists(study, self._child, self._parent_channel, run_timeout_s)
-        cross(study, self._child, self._parent_channel, run_timeout_s)
+        for measure in (measure_finalists, cross):
+            measure(study, self._child, self._is_leaving, self._settings.run_timeout_s)
         self._parent_channel.send(FinalsMeasured(position, tuple(study.finalists)))
 
 
@@ -230,7 +231,7 @@ def _main(link: Connection, spec: WorkerSpec, compiles: Connection | None) -> No
         with ExitStack() as stack:
             _WorkerProcess(spec, parent_channel, stack, compiles).run()
     except AutotuneError as error:
-        parent_channel.send(WorkerError(error))
+        parent_channel.send(error)
     except Exception:  # noqa: BLE001  the process's edge: the parent decides
         parent_channel.send(WorkerCrashed(traceback.format_exc()))
     parent_channel.close()

@@ -125,7 +125,7 @@ def test_what_is_settled_is_written_before_the_end(
 
     def noting(study: optuna.Study, noted: NotedStudy, known: object, folder: Path | None) -> None:
         write(study, noted, known, folder)  # type: ignore[arg-type]
-        written.append((len(noted.entries), folder is not None))
+        written.append((len(noted.measured), folder is not None))
         if [each for each in written if each == (20, True)] == [(20, True)] * 2:
             all_written.set()
 
@@ -193,7 +193,7 @@ def test_a_note_that_failed_is_written_at_the_end(
     write, failed = note_writer.write_note, set[str]()
 
     def fails_once(study: optuna.Study, noted: NotedStudy, *rest: object) -> None:
-        if noted.target == len(noted.entries) and study.study_name not in failed:
+        if noted.target == len(noted.measured) and study.study_name not in failed:
             failed.add(study.study_name)
             raise OSError("disk full")
         write(study, noted, *rest)  # type: ignore[arg-type]

@@ -63,14 +63,14 @@ def test_a_faster_pace_is_believed_soon() -> None:
 
 @dataclass
 class _Study:
-    measured: int
+    count: int
     usual_end: int = 20
     ended: str = ""
     target: int = 60
 
     @property
-    def entries(self) -> range:
-        return range(self.measured)
+    def measured(self) -> range:
+        return range(self.count)
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,8 @@ from autotune.report.terminal.run_display import LiveDisplay
 from autotune.spec.config import Config
 from autotune.spec.device import Device, DeviceKind, Target
 from autotune.spec.problem import Problem
+from autotune.studies.search.history import StudyHistory
+from autotune.tune.observer import RunStart
 
 _ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _REDRAWN = re.compile(r"\r(?:\x1b\[1?A|\x1b\[2K)+")
@@ -37,7 +39,7 @@ class _Study:
     def __init__(self, tokens: int) -> None:
         problem = Problem(128, 8, 2048, 768, tokens)
         self.key = type("Key", (), {"problem": problem})()
-        self.entries = [object()] * 20
+        self.measured = [object()] * 20
         self.target, self.usual_end, self.in_flight, self.ended = 60, 60, 1, ""
         self.best_us, self.default_us = 331.3, 453.0
 
@@ -52,7 +54,7 @@ def _shown(studies: list[_Study], workers: Iterable[int], width: int, height: in
         width=width, height=height, force_terminal=True, file=written, color_system=None
     )
     display = LiveDisplay(console)
-    display.started(parse_shape(SHAPE), DEVICE, studies, [])  # type: ignore[arg-type]
+    display.started(RunStart(parse_shape(SHAPE), DEVICE, studies, StudyHistory()))  # type: ignore[arg-type]
     for worker, study in zip(workers, studies * 2, strict=False):
         display.trial_asked(study, worker, Config(128, 256, 128, 64, 8, 5))  # type: ignore[arg-type]
     display.close(lambda: False)

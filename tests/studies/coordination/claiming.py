@@ -39,8 +39,8 @@ def main(name: str, worker: str, goal: int, size: int) -> None:
     kept: list[Any] = []
     while True:
         view.read()
-        room = goal - len(view.entries) - len(view.running)
-        if len(view.entries) >= goal:
+        room = goal - len(view.measured) - len(view.running)
+        if len(view.measured) >= goal:
             break
         if room <= 0 and not kept:
             time.sleep(0.01)

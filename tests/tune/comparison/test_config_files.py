@@ -10,7 +10,7 @@ from fakes import ABORT, FINE, NoisyMeasurer  # type: ignore[import-not-found]
 from autotune.spec.config import Config
 from autotune.spec.problem import Problem
 from autotune.studies.selection.paired_ratio import Ratio
-from autotune.tune.comparison.config_files import FileConfig, FileVerdict, side_by_side
+from autotune.tune.comparison.config_files import FileTime, FileVerdict, side_by_side
 from autotune.tune.processes.child import Child
 
 PROBLEM = Problem(experts=8, top_k=2, hidden=256, intermediate=128, tokens=64)
@@ -23,8 +23,8 @@ def child() -> Iterator[Child]:
     opened.close()
 
 
-def _given(source: str, group: int, stages: int = FINE) -> FileConfig:
-    return FileConfig(source, 64, Config(16, 32, 64, group, 4, stages))
+def _given(source: str, group: int, stages: int = FINE) -> FileTime:
+    return FileTime(source, 64, Config(16, 32, 64, group, 4, stages))
 
 
 def test_the_faster_file_wins_and_the_interval_says_by_how_much(child: Child) -> None:
@@ -42,7 +42,7 @@ def test_the_faster_file_wins_and_the_interval_says_by_how_much(child: Child) ->
 
 def test_within_the_noise_nobody_wins(child: Child) -> None:
     """The fake knows GROUP_SIZE_M alone: these two are the same to it."""
-    given = [_given("a", 4), FileConfig("b", 64, Config(16, 64, 64, 4, 4, FINE))]
+    given = [_given("a", 4), FileTime("b", 64, Config(16, 64, 64, 4, 4, FINE))]
     row = side_by_side(PROBLEM, given, child, timeout_s=30, rounds=6)
     assert row.winner is None
     assert row.entries[1].verdict in (FileVerdict.EVEN, FileVerdict.UNCLEAR)

@@ -117,8 +117,8 @@ class Peer:
 
     def is_swept(self) -> bool:
         """Every group of the best tile was measured."""
-        tried = {entry.config for entry in self.study.entries}
-        best = min(self.study.entries, key=lambda entry: entry.geomean_us).config
+        tried = {entry.config for entry in self.study.measured}
+        best = min(self.study.measured, key=lambda entry: entry.geomean_us).config
         assert isinstance(best, Config)
         return {Config(best.block_size_m, 64, 64, g, 4, 3) for g in GROUPS} <= tried
 

@@ -25,7 +25,7 @@ from autotune.studies.study_record import StoredStudy, stored_studies
 from autotune.studies.trial_record import outcome_counts
 from autotune.tune.session import run
 from autotune.tune.tuning_study import TuningStudy
-from autotune.tune.workers.protocol import WorkerError, WorkerReady, WorkerSpec
+from autotune.tune.workers.protocol import WorkerReady, WorkerSpec
 from autotune.tune.workers.supervisor import WorkerDied, WorkerSupervisor
 
 Make = Callable[..., RunSettings]
@@ -226,12 +226,12 @@ def test_a_gpu_that_fails_in_the_middle_leaves_the_others_at_work(settings: Make
     supervisor, ends = _supervisor("NVIDIA H200", "NVIDIA H200")
     supervisor.ready()
     supervisor.begin([], settings(), None)
-    ends[0].send(WorkerError(DeviceError("fell off the bus")))
+    ends[0].send(DeviceError("fell off the bus"))
     ends[0].close()
     events = [supervisor.listen() for _ in range(2)]
     assert sum(isinstance(event, WorkerDied) for some in events for _, event in some) == 1
     assert supervisor.is_at_work
     assert len(ends) == 2  # and it is not started again
-    ends[1].send(WorkerError(DeviceError("so did I")))
+    ends[1].send(DeviceError("so did I"))
     with pytest.raises(DeviceError, match="so did I"):
         supervisor.listen()

@@ -163,7 +163,7 @@ def test_what_is_in_the_queue_when_it_leaves_is_given_up(make: Make, database: s
 def test_a_child_that_grows_is_replaced_between_trials(make: Make, database: str) -> None:
     study, parent = _tuning_study(database, _space(FINE, count=8), target=8), Recorder()
     make([study], GreedyMeasurer, parent, growth_bytes=100 << 20).run()
-    pids = [entry.geomean_us for entry in study.entries]
+    pids = [entry.geomean_us for entry in study.measured]
     assert len(pids) == 8
     assert 2 <= len(set(pids)) <= 4
     assert {t.user_attrs.get("deaths") for t in study.optuna_study.trials} == {None}
@@ -173,7 +173,7 @@ def test_units_in_order_and_each_told_before_it_is_over(make: Make, database: st
     studies = [_tuning_study(database, _space(FINE, count=4), target=3, tokens=n) for n in (1, 2)]
     parent = Recorder()
     spent = make(studies, FaultyMeasurer, parent).run()
-    assert [len(study.entries) for study in studies] == [3, 3]
+    assert [len(study.measured) for study in studies] == [3, 3]
     order = [m.position for m in parent.heard if isinstance(m, TrialFinished | StudyFinished)]
     assert order.index(0) < order.index(1)
     for position in (0, 1):
