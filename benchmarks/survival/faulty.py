@@ -30,7 +30,7 @@ from typing import Any
 from autotune.backends.protocol import Measurer, MeasurerOptions
 from autotune.backends.replay.measurer import ReplayMeasurer
 from autotune.spec.config import Config
-from autotune.spec.device import Device, DeviceKind, Target
+from autotune.spec.device import DeviceKind, Target
 from autotune.spec.measurement import CompileFailure, Resources
 from autotune.studies.outcome import TrialResult
 from autotune.tune.compile_service import pool, process
@@ -91,9 +91,9 @@ def install() -> None:
 class FaultyGpu(ReplayMeasurer):
     """Replays, slowly, and fails on command."""
 
-    @property
-    def device(self) -> Device:
-        return replace(super().device, kind=DeviceKind.CUDA)
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.device = replace(self.device, kind=DeviceKind.CUDA)
 
     def measure(self, problem: Any, config: Any, **options: Any) -> TrialResult:
         log("gpu.log", os.getpid(), config)

@@ -118,7 +118,7 @@ def start_worker(spec: WorkerSpec, pool: CompilePool | None = None) -> ProcessHa
     """Start a worker in a process of its own on this machine, which dies with us. ``pool`` compiles
     for it."""
     compiles = pool.connect() if pool is not None else None
-    process: ProcessHandle = KillableProcess(_main, spec, compiles, has_children=True)
+    process: ProcessHandle = KillableProcess(serve, spec, compiles, has_children=True)
     if compiles is not None:
         compiles.close()
     return process
@@ -218,7 +218,7 @@ class _Reporter(logging.Handler):
         self._parent_channel.send(LogLine(record.levelno, record.getMessage()))
 
 
-def _main(link: Connection, spec: WorkerSpec, compiles: Connection | None) -> None:
+def serve(link: Connection, spec: WorkerSpec, compiles: Connection | None = None) -> None:
     """Be a worker until the parent says that it is enough, or is gone. Without ``compiles``, the
     pipe to a compile pool, the device's process compiles."""
     parent_channel = ParentChannel(link)
