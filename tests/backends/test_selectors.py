@@ -50,7 +50,7 @@ def test_an_unknown_gpu_is_refused(options: MeasurerOptions) -> None:
 
 def test_a_recording_is_looked_at_before_anything_is_opened(tmp_path: Path) -> None:
     check_selector(f"replay:{save_recording(tmp_path / 'there.npz')}@15ms")
-    with pytest.raises(DeviceError, match=r"gone\.npz cannot be read"):
+    with pytest.raises(DeviceError, match=r"gone\.npz cannot be read as a recording: No such file"):
         check_selector(f"replay:{tmp_path / 'gone.npz'}@15ms")
 
 

@@ -86,7 +86,8 @@ def read_recording(path: Path) -> Recording:
                 )
             return _recording(path, arrays)
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        raise DeviceError(f"{path} cannot be read as a recording: {error!r}") from error
+        words = getattr(error, "strerror", None) or repr(error)
+        raise DeviceError(f"{path} cannot be read as a recording: {words}") from error
 
 
 def recorded_configs(path: Path) -> list[AnyConfig]:
