@@ -20,6 +20,7 @@ from autotune.settings import ALL_GPUS, ModelSettings, RunSettings, Settings, se
 from autotune.spec.problem import Dtype, KernelMode
 from autotune.studies.search.samplers import SAMPLERS
 from autotune.studies.selection.select import Robust
+from autotune.tune.compile_service.pool import default_jobs
 
 _log = logging.getLogger(__name__)
 
@@ -310,14 +311,7 @@ def _warm_starts(paths: list[Path]) -> tuple[Path, ...]:
     return tuple(path.absolute() for path in paths)
 
 
-def cores() -> int:
-    """Return how many CPU cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def jobs_on(device: str) -> int:
     """Return how many processes measure: estimates are compiles, one per core; a GPU must not be
     shared, a recording needs no help."""
-    return cores() if device.startswith("estimate") else 1
+    return default_jobs() if device.startswith("estimate") else 1

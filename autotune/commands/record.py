@@ -13,7 +13,6 @@ from autotune.commands.flags import (
     add_model_flags,
     add_time_limits,
     cache_dir,
-    cores,
     device_selector,
     engine_names,
     from_flags,
@@ -27,6 +26,7 @@ from autotune.report.terminal.run_display import seconds_words
 from autotune.report.terminal.tables import rows_table
 from autotune.settings import RecordSettings
 from autotune.studies.search.pruning import HOPELESS
+from autotune.tune.compile_service.pool import default_jobs
 from autotune.tune.recording.recorder import RecordReport, StudyCount, record
 
 
@@ -86,7 +86,7 @@ def _settings(flags: argparse.Namespace) -> RecordSettings:
         engines=engine_names(flags),
         cache_dir=cache_dir(flags),
         jobs=flags.jobs if flags.jobs is not None else jobs_on(device),
-        compile_jobs=flags.compile_jobs if flags.compile_jobs is not None else cores(),
+        compile_jobs=flags.compile_jobs if flags.compile_jobs is not None else default_jobs(),
     )
 
 

@@ -9,7 +9,7 @@ from autotune.commands.output import Output
 from autotune.commands.run import run_all
 from autotune.commands.storage_flag import add_storage_flag
 from autotune.exit_codes import ExitCode
-from autotune.studies.storage.open import open_storage
+from autotune.studies.storage.open import opened
 from autotune.studies.storage.url import public_url, storage_url
 from autotune.studies.study_record import stored_studies
 from autotune.tune.stored_results import unfinished_settings
@@ -23,9 +23,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(flags: argparse.Namespace, output: Output) -> int:
     """Go on with everything unfinished, with the settings it was started with."""
-    storage = open_storage(flags.storage, create=False)
-    waiting = unfinished_settings(stored_studies(storage))
-    storage.remove_session()
+    with opened(flags.storage) as storage:
+        waiting = unfinished_settings(stored_studies(storage))
     if not waiting:
         output.note(f"everything in {public_url(storage_url(flags.storage))} is finished")
         output.result({"runs": []})

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable
+from contextlib import closing
 from dataclasses import asdict
+from functools import partial
+from statistics import median
 from typing import Any
 
+from autotune.backends.protocol import Measurer
+from autotune.backends.selectors import open_measurer
 from autotune.commands.flags import add_launcher_flags, add_tuning_flags, run_settings
 from autotune.commands.output import Output
 from autotune.engines import ENGINES
+from autotune.errors import MissingStorageError
 from autotune.exit_codes import ExitCode
 from autotune.report.dashboard.artifacts import artifact_folder
 from autotune.report.dashboard.note_writer import NoteWriter
@@ -17,11 +23,15 @@ from autotune.report.terminal.run_display import LiveDisplay, PlainDisplay, seco
 from autotune.report.terminal.tables import result_row, results_table, rows_table
 from autotune.settings import RunSettings
 from autotune.spec.device import DeviceKind
+from autotune.studies.key import StudyKey
+from autotune.studies.storage.open import opened
 from autotune.studies.storage.url import public_url, storage_url
+from autotune.studies.study_record import StoredStudy, stored_studies
+from autotune.studies.trial_record import OUTCOME
 from autotune.tune import session
-from autotune.tune.dry_run import plan_rows
-from autotune.tune.jobs import files_dir
+from autotune.tune.jobs import files_dir, jobs_of, model_shape
 from autotune.tune.observer import RunObserver
+from autotune.tune.processes.child import Child
 from autotune.tune.session import RunReport
 from autotune.tune.workers.launcher import Launcher
 
@@ -37,7 +47,7 @@ def run(flags: argparse.Namespace, output: Output) -> int:
     """Tune; run again, it resumes."""
     settings = run_settings(flags)
     if flags.dry_run:
-        plan = plan_rows(settings, flags.storage)
+        plan = _plan(settings, flags.storage)
         output.result(plan, rows_table(plan["studies"]), plan["summary"])
         return ExitCode.DONE
     return run_all([settings], flags, output)
@@ -124,3 +134,62 @@ def _report_json(report: RunReport) -> dict[str, Any]:
         "compiled_ahead": None if report.ahead is None else asdict(report.ahead),
         "device_busy": None if report.busy is None else round(report.busy, 3),
     }
+
+
+def _plan(settings: RunSettings, storage_url: str) -> dict[str, Any]:
+    """Return what would run: ``studies``, one row each, and ``summary``, how long in one sentence.
+    Measures and writes nothing."""
+    shape = model_shape(settings.model)
+    known = {study.name: study for study in _stored(storage_url)}
+    rows = []
+    with closing(
+        Child(partial(open_measurer, settings.device, settings.measurer_options))
+    ) as child:
+        device = child.call(Measurer.device)
+        for job in jobs_of(shape, settings.model, settings.engines, settings.kernel):
+            space = child.call(Measurer.space, job.problem)
+            key = StudyKey(job.problem, device, space.fingerprint)
+            stored = known.get(key.study_name)
+            done = len(stored.measured) if stored else 0
+            rows.append(
+                {
+                    "study": key.study_name,
+                    "engines": "+".join(engine.name for engine in job.engines),
+                    "configs": len(space),
+                    "measured": done,
+                    "to_measure": max(0, min(settings.trials, len(space)) - done),
+                }
+            )
+    return {"studies": rows, "summary": _plan_words(rows, settings.jobs, known.values())}
+
+
+def _stored(url: str) -> list[StoredStudy]:
+    try:
+        with opened(url) as storage:
+            return stored_studies(storage)
+    except MissingStorageError:
+        return []  # all is to do
+
+
+def _plan_words(rows: Iterable[dict[str, Any]], jobs: int, stored: Iterable[StoredStudy]) -> str:
+    left = sum(row["to_measure"] for row in rows)
+    each = _seconds_per_trial(stored)
+    if not left:
+        return "nothing to measure: everything is there"
+    if each is None:
+        return f"{left} measurements; how long is known once this storage has its first ones"
+    minutes = left * each / jobs / 60
+    return (
+        f"{left} measurements, about {minutes:.1f} min at {each:.2f} s each on {jobs} process(es)"
+    )
+
+
+def _seconds_per_trial(stored: Iterable[StoredStudy]) -> float | None:
+    """Median over the trials of the storage, from ask to tell."""
+    seconds = [
+        trial.duration.total_seconds()
+        for study in stored
+        for trial in study.trials
+        if trial.duration is not None and OUTCOME in trial.user_attrs
+    ]
+    return median(seconds) if seconds else None

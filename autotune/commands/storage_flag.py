@@ -31,12 +31,9 @@ def add_studies_flags(parser: argparse._ActionsContainer) -> None:
 
 def chosen_studies(url: str, model: str | None) -> list[StoredStudy]:
     """Read the studies of ``model``, or all, from a storage that exists."""
-    from autotune.studies.storage.open import close_storage, open_storage
+    from autotune.studies.storage.open import opened
     from autotune.studies.study_record import stored_studies
     from autotune.tune.stored_results import select
 
-    storage = open_storage(url, create=False)
-    try:
+    with opened(url) as storage:
         return select(stored_studies(storage), model)
-    finally:
-        close_storage(storage)

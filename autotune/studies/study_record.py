@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property
 from typing import Any
 
 import optuna
@@ -209,18 +208,14 @@ def _write(study: Study, values: Mapping[str, object]) -> None:
             study.set_user_attr(name, value)
 
 
-@dataclass(frozen=True)
-class StoredStudy:
-    """A study as the storage has it, read once."""
+@dataclass(frozen=True, slots=True)
+class MeasuredStudy:
+    """A study with its measurements as the storage has them, read once."""
 
     name: str
     key: StudyKey
     attrs: StudyAttributes
-    trials: tuple[FrozenTrial, ...]
-
-    @cached_property
-    def measured(self) -> list[TrialRecord]:
-        return measured(self.trials)
+    measured: list[TrialRecord]
 
     @property
     def robust(self) -> Robust:
@@ -234,6 +229,13 @@ class StoredStudy:
     def is_finished(self) -> bool:
         """True where it has its measurements, or ended before."""
         return self.attrs.end is not None or len(self.measured) >= self.attrs.target
+
+
+@dataclass(frozen=True, slots=True)
+class StoredStudy(MeasuredStudy):
+    """The same with every trial."""
+
+    trials: tuple[FrozenTrial, ...]
 
 
 def open_study(
@@ -263,8 +265,9 @@ def stored_studies(storage: BaseStorage) -> list[StoredStudy]:
         if not attrs.is_ours:
             continue
         check_layout(frozen.study_name, attrs)
-        trials = storage.get_all_trials(study_id_of(frozen), deepcopy=False)
-        found.append(StoredStudy(frozen.study_name, attrs.key, attrs, tuple(trials)))
+        trials = tuple(storage.get_all_trials(study_id_of(frozen), deepcopy=False))
+        key, brought = attrs.key, measured(trials)
+        found.append(StoredStudy(frozen.study_name, key, attrs, brought, trials))
     return sorted(found, key=lambda study: study.name)
 
 

@@ -12,7 +12,6 @@ finals.py           a study's finalists, measured again, interleaved
 cross_routing.py    the winners under one routing, measured under another
 engine_output.py    what a study says to an engine (Result), and the engines' files
 stored_results.py   the same of a storage, without running anything
-dry_run.py          what a run would do, and for how long
 workers/            processes with a device each: launched, supervised, asking, writing results
 compile_service/    compiles ahead of the devices
 processes/          processes that may be killed, calls on them, signals

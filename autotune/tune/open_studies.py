@@ -22,14 +22,12 @@ from autotune.studies.lifecycle import EndReason, StudyEnd
 from autotune.studies.search.history import Known, StudyHistory
 from autotune.studies.search.samplers import make_sampler
 from autotune.studies.space import SearchSpace, Space
-from autotune.studies.storage.summaries import MeasuredStudy, measured_studies
+from autotune.studies.storage.summaries import measured_studies
 from autotune.studies.study_record import (
     SearchTerms,
-    StoredStudy,
     attributes_of,
     open_study,
     run_attributes,
-    stored_studies,
     write_end,
     write_search,
 )
@@ -107,11 +105,7 @@ def _known_studies(storage: BaseStorage, studies: Sequence[TuningStudy]) -> Iter
     """Yield ``studies``, which grow, and every other study in the storage as it is now: in a
     database by a handful of queries, however many trials there are."""
     own = {study.key.study_name for study in studies}
-    stored: Sequence[MeasuredStudy | StoredStudy]
-    if isinstance(storage, RDBStorage):
-        stored = measured_studies(storage.engine)
-    else:
-        stored = stored_studies(storage)
+    stored = measured_studies(storage.engine if isinstance(storage, RDBStorage) else storage)
     yield from (study for study in stored if study.key.study_name not in own)
     yield from studies
 

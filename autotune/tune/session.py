@@ -19,7 +19,7 @@ from autotune.errors import EngineFileError
 from autotune.settings import RunSettings
 from autotune.spec.device import Device
 from autotune.studies.outcome import TrialResult
-from autotune.studies.storage.open import open_storage
+from autotune.studies.storage.open import opened
 from autotune.studies.storage.retry import retry_storage
 from autotune.studies.trial_record import asked_config
 from autotune.tune.compile_service.client import CompileClient
@@ -162,8 +162,7 @@ class _Session:
             launcher.specs(settings, self._storage_url, level, self._pool)
         )
         _check_output(settings.output_dir)
-        self._storage = open_storage(self._storage_url, create=True)
-        stack.callback(self._storage.remove_session)
+        self._storage = stack.enter_context(opened(self._storage_url, create=True))
         self._supervisor = WorkerSupervisor(specs, start)
         stack.callback(self._supervisor.close)
         self._device = self._supervisor.ready()

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from autotune.engines import ENGINES
 from autotune.errors import UsageError
@@ -14,34 +14,23 @@ from autotune.routing.distributions import canonical
 from autotune.settings import RunSettings, settings_from
 from autotune.spec.device import Device
 from autotune.spec.problem import Problem
-from autotune.studies.search.history import Known
-from autotune.studies.study_record import StoredStudy, StudyAttributes
+from autotune.studies.storage.summaries import StudySummary
+from autotune.studies.study_record import MeasuredStudy, StoredStudy
 from autotune.tune.engine_output import Result, results_of
 from autotune.tune.jobs import Job
 
 _log = logging.getLogger(__name__)
 
 
-class WithAttrs(Protocol):
-    """A study, however much of it was read."""
-
-    @property
-    def attrs(self) -> StudyAttributes: ...
+Chosen = TypeVar("Chosen", bound=StudySummary | MeasuredStudy)
 
 
-class WithMeasured(WithAttrs, Known, Protocol):
-    """The same with its measurements."""
-
-
-Chosen = TypeVar("Chosen", bound=WithAttrs)
-
-
-def settings_of(study: WithAttrs) -> RunSettings:
+def settings_of(study: MeasuredStudy) -> RunSettings:
     """Return the settings of the study's last run. Raises UsageError for unreadable ones."""
     return settings_from(RunSettings, study.attrs.settings)
 
 
-def stored_results(study: WithMeasured, output_dir: Path | None = None) -> list[Result]:
+def stored_results(study: MeasuredStudy, output_dir: Path | None = None) -> list[Result]:
     """Return one result per engine, against the defaults and what ``output_dir`` holds today."""
     engines = tuple(ENGINES[name] for name in study.attrs.engines)
     folder = output_dir or settings_of(study).output_dir
@@ -49,7 +38,7 @@ def stored_results(study: WithMeasured, output_dir: Path | None = None) -> list[
     return results_of(study, engines, incumbents)
 
 
-def unfinished_settings(studies: list[StoredStudy]) -> list[RunSettings]:
+def unfinished_settings(studies: Iterable[MeasuredStudy]) -> list[RunSettings]:
     """Return the distinct settings of studies that lack measurements, in order of study name."""
     found: list[RunSettings] = []
     for study in studies:

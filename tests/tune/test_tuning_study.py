@@ -23,8 +23,13 @@ from autotune.studies.outcome import Outcome, TrialResult
 from autotune.studies.search.surrogate.sampler import SurrogateSampler
 from autotune.studies.space import Space
 from autotune.studies.storage.open import open_storage
-from autotune.studies.storage.summaries import MeasuredStudy
-from autotune.studies.study_record import SearchTerms, StudyAttributes, attributes_of, open_study
+from autotune.studies.study_record import (
+    MeasuredStudy,
+    SearchTerms,
+    StudyAttributes,
+    attributes_of,
+    open_study,
+)
 from autotune.studies.trial_io import enqueue
 from autotune.studies.trial_record import TrialRecord, asked_config
 from autotune.tune.jobs import Job

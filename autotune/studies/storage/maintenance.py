@@ -24,12 +24,7 @@ from optuna.trial import TrialState
 from autotune.errors import MissingStorageError, StorageError
 from autotune.studies.storage.database import check_version, engine_kwargs, raw_storage
 from autotune.studies.storage.journal import cut_torn_line
-from autotune.studies.storage.open import (
-    checked_address,
-    close_storage,
-    explained,
-    open_storage,
-)
+from autotune.studies.storage.open import checked_address, explained, opened
 from autotune.studies.storage.retry import RECOVER, error_words
 from autotune.studies.storage.schema import Age, Schema, creating, schema_of, version_of
 from autotune.studies.storage.url import (
@@ -86,11 +81,8 @@ def check_storage(text: str) -> list[StorageFinding]:
                 engine.dispose()
         if any(finding.fault for finding in found):
             return found
-    storage = open_storage(text, create=False)  # of a journal this reads, and checks, every line
-    try:
+    with opened(text) as storage:  # of a journal this reads, and checks, every line
         return [*found, *_of_studies(storage)]
-    finally:
-        close_storage(storage)
 
 
 def _of_database(engine: sa.Engine, address: DatabaseAddress) -> Iterator[StorageFinding]:
@@ -229,16 +221,11 @@ def _copy_sqlite(source: Path, fresh: Path) -> None:
 
 
 def _copy_studies(text: str, fresh: Path) -> None:
-    source = open_storage(text, create=False)
-    target = open_storage(str(fresh), create=True)
-    try:
+    with opened(text) as source, opened(str(fresh), create=True) as target:
         for study in source.get_all_studies():
             optuna.copy_study(
                 from_study_name=study.study_name, from_storage=source, to_storage=target
             )
-    finally:
-        close_storage(source)
-        close_storage(target)
 
 
 @contextmanager

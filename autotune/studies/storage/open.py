@@ -69,6 +69,16 @@ def close_storage(storage: BaseStorage) -> None:
 
 
 @contextmanager
+def opened(text: str, *, create: bool = False) -> Iterator[BaseStorage]:
+    """Hold a storage open; see ``open_storage``."""
+    storage = open_storage(text, create=create)
+    try:
+        yield storage
+    finally:
+        close_storage(storage)
+
+
+@contextmanager
 def reading(text: str) -> Iterator[sqlalchemy.Engine | BaseStorage]:
     """Open a storage to look at it alone: a database as its engine, a fifth of a second sooner
     than as Optuna's storage, which first checks its schema and loads what could migrate it.
@@ -77,11 +87,8 @@ def reading(text: str) -> Iterator[sqlalchemy.Engine | BaseStorage]:
     """
     address = checked_address(text)
     if isinstance(address, JournalAddress):
-        storage = open_storage(text, create=False)
-        try:
+        with opened(text) as storage:
             yield storage
-        finally:
-            close_storage(storage)
         return
     with explained(address):
         engine = sqlalchemy.create_engine(address.url, **engine_kwargs(address))

@@ -18,12 +18,15 @@ from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 
 from autotune.spec.config import AnyConfig, config_from_keys
-from autotune.studies.key import StudyKey
 from autotune.studies.outcome import Outcome
-from autotune.studies.selection.finalists import Finalist
-from autotune.studies.selection.select import Robust
 from autotune.studies.storage.schema import ATTR, PARAM, STUDY, STUDY_ATTR, TRIAL, VALUE
-from autotune.studies.study_record import StoredStudy, StudyAttributes, check_layout, stored_studies
+from autotune.studies.study_record import (
+    MeasuredStudy,
+    StoredStudy,
+    StudyAttributes,
+    check_layout,
+    stored_studies,
+)
 from autotune.studies.trial_record import (
     MEASURED,
     OUTCOME,
@@ -77,31 +80,11 @@ def study_summaries(source: Source) -> list[StudySummary]:
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class MeasuredStudy:
-    """One study with its measurements alone; a pair's halves are not told apart."""
-
-    name: str
-    key: StudyKey
-    attrs: StudyAttributes
-    measured: list[TrialRecord]
-
-    @property
-    def robust(self) -> Robust:
-        return self.attrs.robust
-
-    @property
-    def finalists(self) -> Sequence[Finalist]:
-        return self.attrs.finalists(len(self.measured), self.robust)
-
-
-def measured_studies(source: Source) -> list[MeasuredStudy]:
-    """Return every study of ours, by name, with what ``trial_record.measured`` finds in each."""
+def measured_studies(source: Source) -> Sequence[MeasuredStudy]:
+    """Return every study of ours, by name, with what ``trial_record.measured`` finds in each; from
+    a database a pair's halves are not told apart."""
     if isinstance(source, BaseStorage):
-        return [
-            MeasuredStudy(study.name, study.key, study.attrs, study.measured)
-            for study in stored_studies(source)
-        ]
+        return stored_studies(source)
     with source.connect() as connection:
         studies = _studies(connection)
         told = list(_told(connection))

@@ -63,9 +63,9 @@ class PoolSpent:
     """Compiles that ended with their process: too slow, too large, crashed."""
 
 
-def default_jobs(gpus: int) -> int:
-    """Return the default of ``--compile-jobs``: the cores that this process may use, less one for
-    each GPU, and at least 1."""
+def default_jobs(gpus: int = 0) -> int:
+    """Return the processes that compile by default: as many as cores that this process may use,
+    less one for each GPU that measures meanwhile, and at least 1."""
     usable = getattr(os, "sched_getaffinity", None)
     cores = len(usable(0)) if usable else os.cpu_count() or 1
     return max(1, cores - gpus)

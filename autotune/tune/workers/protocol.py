@@ -1,4 +1,4 @@
-"""Messages between a run's parent and its workers.
+"""Messages between a run's parent and its workers, and a worker's end of the link.
 
     parent               DescribeSpaces     StartSearch            MeasureFinals…        Leave
     worker   WorkerReady     SpacesDescribed    TrialStarted, TrialFinished, StudyFinished…
@@ -10,7 +10,12 @@ A study is named by its position in ``StartSearch.plans``.
 
 from __future__ import annotations
 
+import queue
+import threading
+import time
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import Any
 
 from autotune.backends.protocol import MeasurerOptions
 from autotune.settings import RunSettings
@@ -23,6 +28,10 @@ from autotune.studies.selection.finalists import Finalist
 from autotune.studies.space import SearchSpace
 from autotune.studies.trial_record import TrialRecord
 from autotune.tune.tuning_study import StudyPlan
+
+_LAST = object()
+_SEND_S = 2.0
+"""Seconds that a parent that hears nothing may cost a worker that ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,3 +148,68 @@ class LogLine:
 
     level: int
     text: str
+
+
+class ParentChannel:
+    """A worker's view of its parent: takes reports, brings specs, may ask to leave."""
+
+    def __init__(self, link: Connection) -> None:
+        self._link = link
+        self._waiting: list[Any] = []
+        self._leave_at: float | None = None
+        self._outbox: queue.SimpleQueue[object] = queue.SimpleQueue()
+        self._sender = threading.Thread(target=self._send_all, name="reports", daemon=True)
+        self._sender.start()
+
+    def leave(self) -> None:
+        """Leave as if the parent had asked for it."""
+        self._leave_at = self._leave_at or time.monotonic()
+
+    @property
+    def requested(self) -> bool:
+        """True once the parent has asked to leave, or is gone."""
+        try:
+            while self._leave_at is None and self._link.poll():
+                self._take(self._link.recv())
+        except (EOFError, OSError):
+            self.leave()
+        return self._leave_at is not None
+
+    @property
+    def since_s(self) -> float:
+        """Seconds since then."""
+        return 0.0 if self._leave_at is None else time.monotonic() - self._leave_at
+
+    def send(self, message: object) -> None:
+        """Thread-safe, and returns at once: a parent that draws a picture for seconds, while the
+        link fills, must not hold up a GPU. One that is gone hears nothing."""
+        self._outbox.put(message)
+
+    def close(self) -> None:
+        """Wait a little until everything is sent."""
+        self._outbox.put(_LAST)
+        self._sender.join(_SEND_S)
+
+    def next(self) -> Any:
+        """The next spec; None when it is time to end."""
+        while not self._waiting and self._leave_at is None:
+            try:
+                if self._link.poll(1.0):  # returns, so that a signal's handler is heard
+                    self._take(self._link.recv())
+            except (EOFError, OSError):
+                return None
+        return self._waiting.pop(0) if self._waiting and self._leave_at is None else None
+
+    def _send_all(self) -> None:
+        while (message := self._outbox.get()) is not _LAST:
+            try:
+                self._link.send(message)
+            except OSError:
+                self.leave()
+                return
+
+    def _take(self, message: object) -> None:
+        if isinstance(message, Leave):
+            self.leave()
+        else:
+            self._waiting.append(message)

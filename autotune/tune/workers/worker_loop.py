@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
-from typing import Protocol
 
 from autotune.backends.protocol import Measurer
 from autotune.intervals import LULL_S
@@ -33,6 +32,7 @@ from autotune.tune.processes.child import Call, Child, ChildFault
 from autotune.tune.processes.dispatch import CallQueue, Retries, result_of
 from autotune.tune.tuning_study import TuningStudy
 from autotune.tune.workers.protocol import (
+    ParentChannel,
     SearchFinished,
     StudyFinished,
     TrialFinished,
@@ -96,21 +96,6 @@ class DeviceTime:
         self._last_at = time.monotonic()
 
 
-class Parent(Protocol):
-    """The process that a worker reports to, and that may ask it to leave."""
-
-    @property
-    def requested(self) -> bool:
-        """True once the worker shall leave."""
-
-    @property
-    def since_s(self) -> float:
-        """Seconds since then."""
-
-    def send(self, message: object) -> None:
-        """Thread-safe."""
-
-
 class Worker:
     """One device's share of a run. The storage is up to date after every trial."""
 
@@ -121,7 +106,7 @@ class Worker:
         *,
         lease: Lease,
         census: Census,
-        parent: Parent,
+        parent: ParentChannel,
         run_timeout_s: float,
         deadline: float | None = None,
         growth_bytes: int = _GROWTH_BYTES,

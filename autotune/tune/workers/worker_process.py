@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import queue
 import signal
 import threading
 import time
@@ -11,7 +10,6 @@ import traceback
 from contextlib import ExitStack
 from functools import partial
 from multiprocessing.connection import Connection
-from typing import Any
 
 from autotune.backends.compile_cache import FILE_NAME, CompileCache
 from autotune.backends.protocol import Measurer
@@ -33,9 +31,9 @@ from autotune.tune.tuning_study import TuningStudy
 from autotune.tune.workers.protocol import (
     DescribeSpaces,
     FinalsMeasured,
-    Leave,
     LogLine,
     MeasureFinals,
+    ParentChannel,
     SpacesDescribed,
     StartSearch,
     WorkerCrashed,
@@ -43,75 +41,6 @@ from autotune.tune.workers.protocol import (
     WorkerSpec,
 )
 from autotune.tune.workers.worker_loop import InFlightTrial, Worker
-
-_LAST = object()
-_SEND_S = 2.0
-"""Seconds that a parent that hears nothing may cost a worker that ends."""
-
-
-class ParentChannel:
-    """A worker's view of its parent: takes reports, brings specs, may ask to leave."""
-
-    def __init__(self, link: Connection) -> None:
-        self._link = link
-        self._waiting: list[Any] = []
-        self._leave_at: float | None = None
-        self._outbox: queue.SimpleQueue[object] = queue.SimpleQueue()
-        self._sender = threading.Thread(target=self._send_all, name="reports", daemon=True)
-        self._sender.start()
-
-    def leave(self) -> None:
-        """Leave as if the parent had asked for it."""
-        self._leave_at = self._leave_at or time.monotonic()
-
-    @property
-    def requested(self) -> bool:
-        """True once the parent has asked to leave, or is gone."""
-        try:
-            while self._leave_at is None and self._link.poll():
-                self._take(self._link.recv())
-        except (EOFError, OSError):
-            self.leave()
-        return self._leave_at is not None
-
-    @property
-    def since_s(self) -> float:
-        """Seconds since then."""
-        return 0.0 if self._leave_at is None else time.monotonic() - self._leave_at
-
-    def send(self, message: object) -> None:
-        """Thread-safe, and returns at once: a parent that draws a picture for seconds, while the
-        link fills, must not hold up a GPU. One that is gone hears nothing."""
-        self._outbox.put(message)
-
-    def close(self) -> None:
-        """Wait a little until everything is sent."""
-        self._outbox.put(_LAST)
-        self._sender.join(_SEND_S)
-
-    def next(self) -> Any:
-        """The next spec; None when it is time to end."""
-        while not self._waiting and self._leave_at is None:
-            try:
-                if self._link.poll(1.0):  # returns, so that a signal's handler is heard
-                    self._take(self._link.recv())
-            except (EOFError, OSError):
-                return None
-        return self._waiting.pop(0) if self._waiting and self._leave_at is None else None
-
-    def _send_all(self) -> None:
-        while (message := self._outbox.get()) is not _LAST:
-            try:
-                self._link.send(message)
-            except OSError:
-                self.leave()
-                return
-
-    def _take(self, message: object) -> None:
-        if isinstance(message, Leave):
-            self.leave()
-        else:
-            self._waiting.append(message)
 
 
 def start_worker(spec: WorkerSpec, pool: CompilePool | None = None) -> ProcessHandle:
