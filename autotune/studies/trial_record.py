@@ -5,6 +5,7 @@ The dashboard shows and filters them. Nothing else in the tree spells one of the
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -194,12 +195,10 @@ def best_of(entries: Iterable[TrialRecord]) -> TrialRecord | None:
 
 def outcome_counts(trials: Iterable[FrozenTrial]) -> dict[str, int]:
     """Outcome (or Optuna state, where there is none) → number of trials."""
-    counts: dict[str, int] = {}
-    for trial in trials:
-        outcome = None if is_interrupted(trial) else trial.user_attrs.get(OUTCOME)
-        word = outcome_word(trial.state, outcome)
-        counts[word] = counts.get(word, 0) + 1
-    return counts
+    return Counter(
+        outcome_word(trial.state, None if is_interrupted(trial) else trial.user_attrs.get(OUTCOME))
+        for trial in trials
+    )
 
 
 def outcome_word(state: TrialState, outcome: str | None) -> str:

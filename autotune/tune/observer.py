@@ -115,7 +115,7 @@ class RunMonitor:
         elif isinstance(event, TrialFinished):
             study = self._studies[event.position]
             if event.entry is not None:
-                study.note(event.entry)
+                study.view.note(event.entry)
             for observer in self._observers:
                 observer.trial_told(study, event.result)
         elif isinstance(event, StudyFinished):
@@ -141,6 +141,6 @@ class RunMonitor:
         study.end = event.end
         if event.position not in self._ended:
             self._ended.add(event.position)
-            retry_storage(study.refresh)  # others' reports may be on their way, or go elsewhere
+            retry_storage(study.view.read)  # others' reports may be on their way, or go elsewhere
             for observer in self._observers:
                 observer.study_ended(study)

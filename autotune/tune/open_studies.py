@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import optuna
 from optuna.samplers import BaseSampler
@@ -14,14 +13,12 @@ from optuna.study import Study
 from autotune.backends.compile_cache import CompileCache, Footprints
 from autotune.settings import RunSettings
 from autotune.spec.config import AnyConfig
-from autotune.spec.device import Device
 from autotune.studies.coordination.claims import sweep
 from autotune.studies.coordination.leases import Census
-from autotune.studies.key import StudyKey
 from autotune.studies.lifecycle import EndReason, StudyEnd
 from autotune.studies.search.history import Known, StudyHistory
 from autotune.studies.search.samplers import make_sampler
-from autotune.studies.space import SearchSpace, Space
+from autotune.studies.space import Space
 from autotune.studies.storage.summaries import measured_studies
 from autotune.studies.study_record import (
     SearchTerms,
@@ -42,18 +39,6 @@ _PRIOR_SHARE = 10
 """One in so many of a study's measurements starts from the static model's favourites."""
 
 
-def plan_study(
-    job: Job,
-    device: Device,
-    space: SearchSpace,
-    prior_us: tuple[float, ...] | None,
-    output_dir: Path,
-) -> StudyPlan:
-    """Plan a study; ``space`` and ``prior_us`` are what a Measurer says of the job's problem."""
-    key = StudyKey(job.problem, device, space.fingerprint)
-    return StudyPlan(job, key, space, prior_us, job.incumbents(device, output_dir))
-
-
 def open_studies(
     storage: BaseStorage, plans: Sequence[StudyPlan], settings: RunSettings
 ) -> tuple[list[TuningStudy], StudyHistory]:
@@ -66,12 +51,12 @@ def open_studies(
         sampler = _sampler(plan, settings, history)
         study = open_study(storage, plan.key, sampler, _attributes(plan.job, settings))
         tuning = TuningStudy(plan, study, terms, settings.robust, history, _kept_end(study, terms))
-        tuning.refresh()
+        tuning.view.read()
         is_wanted = len(tuning.measured) < settings.trials and tuning.end is None
         sweep(study, tuning.view, census, queue=is_wanted)
         if is_wanted:
             enqueue(study, plan.space, _starts(plan, settings))
-            tuning.refresh()
+            tuning.view.read()
         studies.append(tuning)
     history.add(_known_studies(storage, studies))
     return studies, history
@@ -96,7 +81,7 @@ def join_studies(
         study = optuna.load_study(study_name=plan.key.study_name, storage=storage, sampler=sampler)
         end, terms = attributes_of(study).end, _terms(settings)
         studies.append(TuningStudy(plan, study, terms, settings.robust, history, end))
-        studies[-1].refresh()
+        studies[-1].view.read()
     history.add(_known_studies(storage, studies))
     return studies
 

@@ -18,6 +18,7 @@ from autotune.engines import WrittenFile
 from autotune.errors import EngineFileError
 from autotune.settings import RunSettings
 from autotune.spec.device import Device
+from autotune.studies.key import StudyKey
 from autotune.studies.outcome import TrialResult
 from autotune.studies.storage.open import opened
 from autotune.studies.storage.retry import retry_storage
@@ -32,9 +33,9 @@ from autotune.tune.compile_service.pool import (
 from autotune.tune.engine_output import Result, write_files
 from autotune.tune.jobs import files_dir, jobs_of, model_shape
 from autotune.tune.observer import RunMonitor, RunObserver, RunStart
-from autotune.tune.open_studies import open_studies, plan_study
+from autotune.tune.open_studies import open_studies
 from autotune.tune.processes.signals import Interrupt
-from autotune.tune.tuning_study import TuningStudy
+from autotune.tune.tuning_study import StudyPlan, TuningStudy
 from autotune.tune.workers.launcher import Launcher
 from autotune.tune.workers.supervisor import WorkerSupervisor
 
@@ -126,7 +127,7 @@ class _Session:
             _prefetch(self._pool, self._studies)
         self._monitor.search(self._supervisor, self._interrupt)
         for study in self._studies:
-            retry_storage(study.refresh)
+            retry_storage(study.view.read)
 
     def measure_finals(self) -> None:
         """Have the workers measure every study's finalists again, unless the user interrupted."""
@@ -171,10 +172,16 @@ class _Session:
 
     def _open_studies(self) -> None:
         """Plan a study for each job as the device describes its space, and open them."""
-        settings = self._settings
+        settings, device = self._settings, self._device
         spaces = self._supervisor.describe([job.problem for job in self._jobs])
         self._plans = [
-            plan_study(job, self._device, space, prior_us, settings.output_dir)
+            StudyPlan(
+                job,
+                StudyKey(job.problem, device, space.fingerprint),
+                space,
+                prior_us,
+                job.incumbents(device, settings.output_dir),
+            )
             for job, (space, prior_us) in zip(self._jobs, spaces, strict=True)
         ]
         self._studies, self._history = retry_storage(

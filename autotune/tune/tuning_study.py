@@ -151,14 +151,6 @@ class TuningStudy:
         incumbents = {incumbent.config for incumbent in self.plan.incumbents}
         return None if config in incumbents else stop_for(self.measured)
 
-    def note(self, entry: TrialRecord) -> None:
-        """Take in a measurement that is, or soon will be, in the storage."""
-        self.view.note(entry)
-
-    def refresh(self) -> None:
-        """Take in what everybody has measured."""
-        self.view.read()
-
     def queue_neighbours(self) -> None:
         """Queue, before a worker's turn of this study, the winners of the neighbouring batch sizes
         that it has not tried. They are compiled already; the sampler learns from these studies,
@@ -166,7 +158,7 @@ class TuningStudy:
         near = neighbours(self.key, self.history)
         starts = [(s.winner, f"best at {s.problem.tokens} tokens") for s in near]
         if enqueue(self.optuna_study, self.space, starts, goal=self.goal):
-            self.refresh()
+            self.view.read()
 
     def advance(self, unwritten: int = 0) -> StudyState:
         """Read the study, find its state, and act on it: queue what it lacks, take back an end

@@ -47,7 +47,7 @@ def study(database: str) -> TuningStudy:
     plan = StudyPlan(Job(PROBLEM, ()), key, space, None, incumbents)
     tuning = TuningStudy(plan, study, SearchTerms("grid", 9, 0.0))
     for entry in entries:
-        tuning.note(entry)
+        tuning.view.note(entry)
     return tuning
 
 
@@ -55,7 +55,7 @@ def _again(study: TuningStudy, **changes: Any) -> TuningStudy:
     """The same study, as another run opens it."""
     opened = replace(study, finalists=(), **changes)
     for entry in study.measured:
-        opened.note(entry)
+        opened.view.note(entry)
     return opened
 
 
@@ -101,7 +101,7 @@ def test_where_the_worst_loss_counts_finalists_of_the_mean_are_not_enough(
 
 def test_a_finalist_that_fails_now_is_none(study: TuningStudy, child: Child) -> None:
     fatal = Config(16, 32, 64, 1, 4, ABORT)
-    study.note(TrialRecord(fatal, (1.0,), 1.0, 9, True))
+    study.view.note(TrialRecord(fatal, (1.0,), 1.0, 9, True))
     measure_finalists(study, child, lambda: False, 60)
     assert len(study.finalists) == 5
     assert fatal not in {finalist.config for finalist in study.finalists}
@@ -110,7 +110,9 @@ def test_a_finalist_that_fails_now_is_none(study: TuningStudy, child: Child) -> 
 def test_where_all_of_them_fail_now_there_are_none(study: TuningStudy, child: Child) -> None:
     failing = replace(study)
     for group in range(2):
-        failing.note(TrialRecord(Config(16, 32, 64, group, 4, ABORT), (1.0,), 1.0, group, True))
+        failing.view.note(
+            TrialRecord(Config(16, 32, 64, group, 4, ABORT), (1.0,), 1.0, group, True)
+        )
     measure_finalists(failing, child, lambda: False, 60)
     assert failing.finalists == ()
 

@@ -116,11 +116,11 @@ def _measure(study: TuningStudy, config: Config, us: float) -> None:
         enqueue(study.optuna_study, study.space, [(config, "test")])
     result = TrialResult(Outcome.OK, Measurement((us,), "made up"))
     tell(study.optuna_study, ask(study.optuna_study, study.space), result, None)
-    study.refresh()
+    study.view.read()
 
 
 def _queued(study: TuningStudy) -> list[object]:
-    study.refresh()
+    study.view.read()
     return [asked_config(trial) for trial in study.view.waiting]
 
 

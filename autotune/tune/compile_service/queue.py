@@ -6,7 +6,7 @@ Configs come in, binaries go out: a config needs one binary or two, and shares t
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
@@ -125,20 +125,13 @@ class CompileQueue(Generic[Asker]):
         return binary.key in self._results or binary.key in self._in_work
 
     def _answer(self, request: _Request[Asker]) -> TimedCompile | None:
-        binaries = request.binaries
-        found = {w: self._results[b.key].result for w, b in binaries.items() if self._knows(b)}
-        result = _together(found)
+        keys = {w: b.key for w, b in request.binaries.items() if b.key in self._results}
+        result = _together({which: self._results[key].result for which, key in keys.items()})
         if result is None:
             return None
-        return TimedCompile(result, self._charge(binaries.values()))
-
-    def _knows(self, binary: Binary) -> bool:
-        return binary.key in self._results
-
-    def _charge(self, binaries: Collection[Binary]) -> float:
-        keys = {b.key for b in binaries if self._knows(b)} - self._charged
-        self._charged |= keys
-        return sum(self._results[key].seconds for key in keys)
+        fresh = set(keys.values()) - self._charged
+        self._charged |= fresh
+        return TimedCompile(result, sum(self._results[key].seconds for key in fresh))
 
 
 def _binaries_of(problem: Problem, config: AnyConfig) -> dict[Which, Binary]:
@@ -148,9 +141,7 @@ def _binaries_of(problem: Problem, config: AnyConfig) -> dict[Which, Binary]:
     return {w: Binary(binary_key(problem, halves[w], w), problem, halves[w], w) for w in BOTH}
 
 
-def _together(
-    found: dict[Which, CompileResult],
-) -> CompileResult | None:
+def _together(found: dict[Which, CompileResult]) -> CompileResult | None:
     """Return what is known of a config by its binaries' results. One failure is enough to know."""
     for which, result in found.items():
         if isinstance(result, CompileFailure):

@@ -26,19 +26,6 @@ Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, slots=True)
-class Retries:
-    """The number of children that a call may end before its fault is its answer."""
-
-    deaths: int = 1
-    """Children that died by themselves, hung or raised."""
-    kills: int = 1
-    """Children that somebody killed: the memory that the call takes may be the cause."""
-
-
-NO_RETRIES = Retries()
-
-
-@dataclass(frozen=True, slots=True)
 class Answer(Generic[Item, Value]):
     """The end of a call."""
 
@@ -66,16 +53,19 @@ class CallQueue(Generic[Item, Value]):
         child: Child,
         *,
         timeout_s: float,
-        retries: Retries = NO_RETRIES,
+        deaths: int = 1,
+        kills: int = 1,
         growth_bytes: int | None = None,
         on_start: Callable[[Item], None] = lambda _: None,
     ) -> None:
-        """A call that takes longer than ``timeout_s`` is killed with its child. A child that has
-        grown by ``growth_bytes`` since its first answer is replaced when its queue is empty.
-        ``on_start`` hears of each item that the child turns to."""
+        """A call that takes longer than ``timeout_s`` is killed with its child. Its fault is its
+        answer once ``deaths`` children have died by themselves, hung or raised over it, or somebody
+        has killed ``kills``: the memory that it takes may be the cause. A child that has grown by
+        ``growth_bytes`` since its first answer is replaced when its queue is empty. ``on_start``
+        hears of each item that the child turns to."""
         self._child = child
         self._timeout_s = timeout_s
-        self._retries = retries
+        self._deaths, self._kills = deaths, kills
         self._growth_bytes = growth_bytes
         self._on_start = on_start
         self._queue: deque[_Submitted[Item]] = deque()
@@ -132,11 +122,11 @@ class CallQueue(Generic[Item, Value]):
         self._go_on(afresh=not self._queue and self.is_bloated)
 
     def _on_fault(self, fault: ChildFault) -> Iterator[Answer[Item, Value]]:
-        """The call that was served is tried again where ``retries`` let it: it may be innocent."""
+        """Try the call that was served again unless it has cost too many: it may be innocent."""
         first = self._queue[0]
         first.kills += fault.is_kill
         first.deaths += not fault.is_kill
-        if first.deaths >= self._retries.deaths or first.kills >= self._retries.kills:
+        if first.deaths >= self._deaths or first.kills >= self._kills:
             self._queue.popleft()
             yield Answer(first.item, fault, first.deaths)
         self._go_on(afresh=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -202,9 +203,7 @@ def _count(logbook: RecordingLog, studies: Collection[RecordedStudy]) -> int:
 
 def _counts(logbook: RecordingLog, study: RecordedStudy) -> StudyCount:
     results = logbook.results(study.key)
-    outcomes: dict[str, int] = {}
-    for result in results.values():
-        outcomes[result.outcome.value] = outcomes.get(result.outcome.value, 0) + 1
+    outcomes = Counter(result.outcome.value for result in results.values())
     whole = {c: r.measurement for c, r in results.items() if r.outcome is Outcome.OK}
     means = {config: m.geomean_us for config, m in whole.items() if m is not None}
     best = min(means, key=means.__getitem__, default=None)
@@ -223,33 +222,24 @@ def _versions() -> dict[str, str]:
     return {"autotune": autotune.__version__} | {name: package_version(name) for name in names}
 
 
+@dataclass(frozen=True, slots=True)
 class Recorder:
     """Runs calls on children and keeps their answers."""
 
-    def __init__(
-        self,
-        logbook: RecordingLog,
-        display: RecordDisplay,
-        interrupt: Interrupt,
-        *,
-        run_timeout_s: float,
-        deadline: float | None,
-        give_up_at: float = HOPELESS,
-    ) -> None:
-        self._logbook = logbook
-        self._display = display
-        self._interrupt = interrupt
-        self._run_timeout_s = run_timeout_s
-        self._deadline = deadline
-        self._give_up_at = give_up_at
+    logbook: RecordingLog
+    display: RecordDisplay
+    interrupt: Interrupt
+    run_timeout_s: float
+    deadline: float | None
+    give_up_at: float = HOPELESS
 
     def compile(self, studies: Sequence[RecordedStudy], open_children: OpenChildren) -> None:
         """Every binary that a missing result needs. One that does not come is a result of each
         config and problem that needs it."""
-        groups = _binary_groups(self._logbook, studies)
+        groups = _binary_groups(self.logbook, studies)
         if not groups:
             return
-        self._display.phase("compiling", 0, len(groups))
+        self.display.phase("compiling", 0, len(groups))
         calls = (
             (group, Call.of(BinaryCompiler.prepare, group[0][0].key.problem, group[0][1]))
             for group in groups
@@ -257,49 +247,49 @@ class Recorder:
         with ExitStack() as stack:
             for answer in self._answers(open_children(stack, len(groups)), calls):
                 self._compiled(answer)
-                self._display.step()
+                self.display.step()
 
     def _compiled(self, answer: Answer[_Group, float]) -> None:
         for study, config in answer.item:
             if isinstance(answer.value, ChildFault):
                 failure = result_of(answer.value, Outcome.COMPILE_TIMEOUT)
-                self._logbook.add(study.key, config, failure)
-            elif config not in self._logbook.compile_s:
-                self._logbook.add_compile_s(config, answer.value)
+                self.logbook.add(study.key, config, failure)
+            elif config not in self.logbook.compile_s:
+                self.logbook.add_compile_s(config, answer.value)
 
     def measure(self, study: RecordedStudy, children: Sequence[Child]) -> None:
         """Every config of the study that has no result."""
-        missing = missing_of(self._logbook, study)
+        missing = missing_of(self.logbook, study)
         if not missing:
             return
         done, total = len(study.configs) - len(missing), len(study.configs)
-        self._display.phase(f"{study.key.problem.tokens} tokens", done, total)
-        problem, best = study.key.problem, _fastest(self._logbook.results(study.key).values())
+        self.display.phase(f"{study.key.problem.tokens} tokens", done, total)
+        problem, best = study.key.problem, _fastest(self.logbook.results(study.key).values())
         calls = (  # each is made with the best so far
             (config, Call.of(Measurer.measure, problem, config, stop=self._stop(best)))
             for config in missing
         )
         for answer in self._answers(children, calls):
             result = result_of(answer.value)
-            self._logbook.add(study.key, answer.item, result)
+            self.logbook.add(study.key, answer.item, result)
             best = _fastest([result], best)
-            self._display.step()
+            self.display.step()
 
     def _answers(
         self, children: Sequence[Child], calls: Iterator[tuple[Item, Call[Value]]]
     ) -> Iterator[Answer[Item, Value]]:
-        return answers(children, calls, timeout_s=self._run_timeout_s, is_over=self._is_over)
+        return answers(children, calls, timeout_s=self.run_timeout_s, is_over=self._is_over)
 
     def _stop(self, best: Measurement | None) -> Stop | None:
         """A recording stops what is hopeless beside the fastest so far, and no more."""
         if best is None:
             return None
         rows = zip(*best.columns, strict=True)
-        return Stop(tuple(rows), is_paired=False, hopeless=self._give_up_at)
+        return Stop(tuple(rows), is_paired=False, hopeless=self.give_up_at)
 
     def _is_over(self) -> bool:
-        late = self._deadline is not None and time.monotonic() > self._deadline
-        return late or self._interrupt.requested
+        late = self.deadline is not None and time.monotonic() > self.deadline
+        return late or self.interrupt.requested
 
 
 def _fastest(results: Iterable[TrialResult], best: Measurement | None = None) -> Measurement | None:

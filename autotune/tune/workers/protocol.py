@@ -4,7 +4,8 @@
     worker   WorkerReady     SpacesDescribed    TrialStarted, TrialFinished, StudyFinished…
                                                 SearchFinished         FinalsMeasured…
 
-A worker that cannot go on for a reason that the user can mend sends the AutotuneError itself.
+A worker that cannot go on for a reason that the user can mend sends the AutotuneError itself,
+and whatever it logs travels as a LogRecord.
 A study is named by its position in ``StartSearch.plans``.
 """
 
@@ -142,14 +143,6 @@ class WorkerCrashed:
     trace: str
 
 
-@dataclass(frozen=True, slots=True)
-class LogLine:
-    """A line for the log."""
-
-    level: int
-    text: str
-
-
 class ParentChannel:
     """A worker's view of its parent: takes reports, brings specs, may ask to leave."""
 
@@ -157,7 +150,8 @@ class ParentChannel:
         self._link = link
         self._waiting: list[Any] = []
         self._leave_at: float | None = None
-        self._outbox: queue.SimpleQueue[object] = queue.SimpleQueue()
+        self.outbox: queue.SimpleQueue[object] = queue.SimpleQueue()
+        """Messages to be sent."""
         self._sender = threading.Thread(target=self._send_all, name="reports", daemon=True)
         self._sender.start()
 
@@ -183,11 +177,11 @@ class ParentChannel:
     def send(self, message: object) -> None:
         """Thread-safe, and returns at once: a parent that draws a picture for seconds, while the
         link fills, must not hold up a GPU. One that is gone hears nothing."""
-        self._outbox.put(message)
+        self.outbox.put(message)
 
     def close(self) -> None:
         """Wait a little until everything is sent."""
-        self._outbox.put(_LAST)
+        self.outbox.put(_LAST)
         self._sender.join(_SEND_S)
 
     def next(self) -> Any:
@@ -201,7 +195,7 @@ class ParentChannel:
         return self._waiting.pop(0) if self._waiting and self._leave_at is None else None
 
     def _send_all(self) -> None:
-        while (message := self._outbox.get()) is not _LAST:
+        while (message := self.outbox.get()) is not _LAST:
             try:
                 self._link.send(message)
             except OSError:

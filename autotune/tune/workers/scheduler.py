@@ -154,7 +154,7 @@ class StudyScheduler:
 
     def _sweep(self, position: int) -> None:
         study = self._studies[position]
-        study.refresh()
+        study.view.read()
         is_wanted = study.end is None and len(study.measured) < study.goal
         found = sweep(
             study.optuna_study,
@@ -210,7 +210,7 @@ class StudyScheduler:
         self._left.discard(position)
         for other, tally in zip(self._studies, counts, strict=True):
             if tally.measured > len(other.measured):
-                other.refresh()
+                other.view.read()
         study.queue_neighbours()
 
     def _look_back(self) -> None:

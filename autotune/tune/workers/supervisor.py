@@ -21,7 +21,6 @@ from autotune.tune.workers.protocol import (
     DescribeSpaces,
     FinalsMeasured,
     Leave,
-    LogLine,
     MeasureFinals,
     SearchFinished,
     SpacesDescribed,
@@ -206,8 +205,8 @@ class WorkerSupervisor:
             self._on_refusal(worker, message)
         if isinstance(message, WorkerCrashed):
             _log.error("worker %d failed:\n%s", worker.spec.number, message.trace)
-        elif isinstance(message, LogLine):
-            _log.log(message.level, "%s", message.text)
+        elif isinstance(message, logging.LogRecord):
+            _log.handle(message)
         elif isinstance(message, WorkerReady):
             worker.device = message.device
             worker.state = _State.IDLE

@@ -29,7 +29,7 @@ from autotune.studies.trial_io import ResultWriter, abandon
 from autotune.studies.trial_record import ending, record_of
 from autotune.tune.compile_service.client import CompileClient
 from autotune.tune.processes.child import Call, Child, ChildFault
-from autotune.tune.processes.dispatch import CallQueue, Retries, result_of
+from autotune.tune.processes.dispatch import CallQueue, result_of
 from autotune.tune.tuning_study import TuningStudy
 from autotune.tune.workers.protocol import (
     ParentChannel,
@@ -50,7 +50,7 @@ _SLACK = 2.0
 """Asking takes twice its usual time now and then: others commit, hyperparameters are fitted."""
 _LIKELY = 16
 """Configs that are compiled before they are asked for."""
-_RETRIES = Retries(deaths=2, kills=4)
+_DEATHS, _KILLS = 2, 4
 """A config that ended two children is not tried again, nor one that was in hand when four were
 killed."""
 _GROWTH_BYTES = 4 * 2**30
@@ -130,7 +130,8 @@ class Worker:
         self._calls: CallQueue[InFlightTrial, TrialResult] = CallQueue(
             child,
             timeout_s=run_timeout_s,
-            retries=_RETRIES,
+            deaths=_DEATHS,
+            kills=_KILLS,
             growth_bytes=growth_bytes,
             on_start=lambda t: parent.send(TrialStarted(t.position, t.asked.config)),
         )
@@ -255,7 +256,7 @@ class Worker:
         end = ending(asked, result, study.default_us, deaths=deaths)
         entry = record_of(asked, result)
         if entry is not None:
-            study.note(entry)
+            study.view.note(entry)
 
         def then(is_written: bool) -> None:
             if is_written:

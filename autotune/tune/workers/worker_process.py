@@ -9,6 +9,7 @@ import time
 import traceback
 from contextlib import ExitStack
 from functools import partial
+from logging.handlers import QueueHandler
 from multiprocessing.connection import Connection
 
 from autotune.backends.compile_cache import FILE_NAME, CompileCache
@@ -31,7 +32,6 @@ from autotune.tune.tuning_study import TuningStudy
 from autotune.tune.workers.protocol import (
     DescribeSpaces,
     FinalsMeasured,
-    LogLine,
     MeasureFinals,
     ParentChannel,
     SpacesDescribed,
@@ -130,21 +130,10 @@ class _WorkerProcess:
     def _measure_finals(self, position: int) -> None:
         assert self._settings is not None
         study = self._studies[position]
-        retry_storage(study.refresh)
+        retry_storage(study.view.read)
         for measure in (measure_finalists, cross):
             measure(study, self._child, self._is_leaving, self._settings.run_timeout_s)
         self._parent_channel.send(FinalsMeasured(position, tuple(study.finalists)))
-
-
-class _Reporter(logging.Handler):
-    """Log lines go to the parent, whose display they must not tear."""
-
-    def __init__(self, parent_channel: ParentChannel) -> None:
-        super().__init__()
-        self._parent_channel = parent_channel
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self._parent_channel.send(LogLine(record.levelno, record.getMessage()))
 
 
 def serve(link: Connection, spec: WorkerSpec, compiles: Connection | None = None) -> None:
@@ -153,7 +142,7 @@ def serve(link: Connection, spec: WorkerSpec, compiles: Connection | None = None
     parent_channel = ParentChannel(link)
     signal.signal(signal.SIGTERM, lambda *_: parent_channel.leave())
     log = logging.getLogger("autotune")
-    log.handlers = [_Reporter(parent_channel)]
+    log.handlers = [QueueHandler(parent_channel.outbox)]  # lines here would tear a display
     log.setLevel(spec.log_level)
     log.propagate = False
     try:

@@ -22,7 +22,7 @@ from autotune.spec.config import Config
 from autotune.spec.problem import Problem
 from autotune.studies.outcome import Outcome, TrialResult
 from autotune.tune.processes.child import Call, Child, ChildFault
-from autotune.tune.processes.dispatch import CallQueue, Retries, answer_to, answers
+from autotune.tune.processes.dispatch import CallQueue, answer_to, answers
 
 PROBLEM = Problem(experts=8, top_k=2, hidden=64, intermediate=64, tokens=1)
 Ended = TrialResult | ChildFault
@@ -124,7 +124,7 @@ def test_calls_behind_a_fatal_one_are_innocent_and_it_is_tried_as_often_as_it_ma
 ) -> None:
     started: list[int] = []
     queue = CallQueue[int, TrialResult](
-        children[0], timeout_s=60, retries=Retries(deaths=2), on_start=started.append
+        children[0], timeout_s=60, deaths=2, on_start=started.append
     )
     for item, stage in enumerate((FINE, ABORT, FINE)):
         queue.submit(item, call(stage))
@@ -133,9 +133,7 @@ def test_calls_behind_a_fatal_one_are_innocent_and_it_is_tried_as_often_as_it_ma
 
 
 def test_a_call_whose_child_is_killed_is_no_death_of_its_own(children: list[Child]) -> None:
-    queue = CallQueue[int, TrialResult](
-        children[0], timeout_s=60, retries=Retries(deaths=1, kills=3)
-    )
+    queue = CallQueue[int, TrialResult](children[0], timeout_s=60, deaths=1, kills=3)
     children[0].call(Measurer.device)
     queue.submit(0, call(HANG))
     killed = []
