@@ -71,13 +71,6 @@ class TrialRecord:
     """Number of routings, see ``Measurement``."""
 
 
-def _end_state(result: TrialResult) -> TrialState:
-    """Return the Optuna state that a result ends its trial with."""
-    if result.measurement is None:
-        return TrialState.FAIL
-    return _STATE.get(result.outcome, TrialState.FAIL)
-
-
 def _attributes(
     result: TrialResult, default_us: float | None, deaths: int = 0
 ) -> dict[str, object]:
@@ -116,14 +109,15 @@ def ending(
     measuring processes that this trial cost."""
     value = result.measurement.geomean_us if result.measurement else None
     attributes = _attributes(result, default_us, deaths)
-    return TrialEnd(asked.trial_id, _end_state(result), value, attributes)
+    state = TrialState.FAIL if value is None else _STATE.get(result.outcome, TrialState.FAIL)
+    return TrialEnd(asked.trial_id, state, value, attributes)
 
 
 def record_of(asked: Asked, result: TrialResult) -> TrialRecord | None:
     """Return what ``measured`` will read of a trial with this result, before it is written; None
     if it brought no samples."""
     measurement = result.measurement
-    if _end_state(result) not in MEASURED or not measurement or not measurement.samples_us:
+    if result.outcome not in _STATE or not measurement or not measurement.samples_us:
         return None
     return TrialRecord(
         asked.config,

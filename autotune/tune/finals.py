@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from autotune.spec.config import AnyConfig
 from autotune.spec.device import DeviceKind
+from autotune.spec.problem import Problem
 from autotune.studies.outcome import Outcome, TrialResult
 from autotune.studies.selection.finalists import Finalist, is_settled, pick
 from autotune.studies.selection.select import Robust
@@ -38,28 +39,57 @@ def measure_finalists(
     attributes = attributes_of(study.optuna_study)
     study.finalists = tuple(attributes.finalists(len(study.measured), study.robust))
     configs = _picked(study, kinds)
-    if study.finalists or not configs:
+    if study.finalists or not configs or is_over():
         return
+    finalists, failed = measure_rounds(
+        child,
+        study.problem,
+        configs,
+        timeout_s=run_timeout_s,
+        seed=study.key.digest,
+        routings=kinds,
+        robust=study.robust,
+        is_over=is_over,
+    )
+    for config, result in failed.items():
+        _log.warning("finalist %s: %s %s", config, result.outcome.value, result.reason)
+    if not is_over():
+        study.finalists = tuple(finalists)
+        count = len(study.measured)
+        retry_storage(lambda: write_finalists(study.optuna_study, finalists, count, study.robust))
+
+
+def measure_rounds(
+    child: Child,
+    problem: Problem,
+    configs: Iterable[AnyConfig],
+    *,
+    timeout_s: float,
+    seed: str,
+    rounds: int = MAX_ROUNDS,
+    routings: int = 1,
+    robust: Robust = Robust.MEAN,
+    is_over: Callable[[], bool] = lambda: False,
+) -> tuple[list[Finalist], dict[AnyConfig, TrialResult]]:
+    """Measure configs interleaved, in a new order each round, until more rounds would change
+    nothing, or ``is_over``. Return those that were measured in each, and how the others failed."""
     samples: dict[AnyConfig, list[float]] = {config: [] for config in configs}
-    order = random.Random(study.key.digest)
-    for number in range(MAX_ROUNDS):
-        if is_over():
-            return
+    failed: dict[AnyConfig, TrialResult] = {}
+    finalists: list[Finalist] = []
+    order = random.Random(seed)
+    for number in range(rounds):
         shuffled = order.sample(list(samples), len(samples))
-        results = measure_interleaved_in(
-            child, run_timeout_s, study.problem, shuffled, is_over=is_over
-        )
+        results = measure_interleaved_in(child, timeout_s, problem, shuffled, is_over=is_over)
         if is_over():
-            return
-        for config, result in add_round(samples, shuffled, results).items():
-            _log.warning("finalist %s: %s %s", config, result.outcome.value, result.reason)
-        finalists = [Finalist(config, tuple(us), kinds) for config, us in samples.items()]
-        if number + 1 >= MIN_ROUNDS and _is_over(finalists, study.robust):
             break
-    _keep(study, finalists)
+        failed |= _add_round(samples, shuffled, results)
+        finalists = [Finalist(config, tuple(us), routings) for config, us in samples.items()]
+        if number + 1 >= MIN_ROUNDS and _are_settled(finalists, robust):
+            break
+    return finalists, failed
 
 
-def add_round(
+def _add_round(
     samples: dict[AnyConfig, list[float]],
     configs: Sequence[AnyConfig],
     results: Sequence[TrialResult],
@@ -93,13 +123,6 @@ def _picked(study: TuningStudy, routings: int) -> list[AnyConfig]:
     return list(dict.fromkeys(config for configs in picked for config in configs))
 
 
-def _is_over(finalists: Sequence[Finalist], robust: Robust) -> bool:
+def _are_settled(finalists: Sequence[Finalist], robust: Robust) -> bool:
     """True where more rounds would change nothing. Of worst losses nobody says so."""
     return len(finalists) <= 1 or (robust is Robust.MEAN and is_settled(finalists))
-
-
-def _keep(study: TuningStudy, finalists: Sequence[Finalist]) -> None:
-    study.finalists = tuple(finalists)
-    retry_storage(
-        lambda: write_finalists(study.optuna_study, finalists, len(study.measured), study.robust)
-    )

@@ -6,6 +6,7 @@ Adding one: a function from (space, seed) to BaseSampler, and a line in ``SAMPLE
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 
@@ -17,23 +18,15 @@ from autotune.studies.search.unseen_sampler import GridSampler, UnseenSampler
 from autotune.studies.space import SearchSpace, Space
 
 
-def _tpe(space: Space, seed: int) -> BaseSampler:
-    return UnseenSampler(space, TPESampler(seed=seed), seed)
-
-
-def _gp(space: Space, seed: int) -> BaseSampler:
-    return UnseenSampler(space, GPSampler(seed=seed), seed)
-
-
-def _random(space: Space, seed: int) -> BaseSampler:
-    return UnseenSampler(space, RandomSampler(seed=seed), seed)
+def _unseen(inner: Callable[..., BaseSampler], space: Space, seed: int) -> BaseSampler:
+    return UnseenSampler(space, inner(seed=seed), seed)
 
 
 SAMPLERS: Mapping[str, Callable[[Space, int], BaseSampler]] = {
     "surrogate": TransferSampler,
-    "tpe": _tpe,
-    "gp": _gp,
-    "random": _random,
+    "tpe": partial(_unseen, TPESampler),
+    "gp": partial(_unseen, GPSampler),
+    "random": partial(_unseen, RandomSampler),
     "grid": GridSampler,
 }
 """Name of ``--sampler`` → maker from a space and a seed."""

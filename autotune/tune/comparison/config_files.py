@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 
 from autotune.spec.config import AnyConfig
 from autotune.spec.problem import Problem
-from autotune.studies.selection.finalists import EVEN, Finalist, is_settled
+from autotune.studies.selection.finalists import EVEN, Finalist
 from autotune.studies.selection.paired_ratio import Ratio, ratio
-from autotune.tune.finals import MIN_ROUNDS, add_round
+from autotune.tune.finals import measure_rounds
 from autotune.tune.processes.child import Child
-from autotune.tune.processes.dispatch import measure_interleaved_in
 
 
 class FileVerdict(str, Enum):
@@ -69,24 +67,14 @@ def side_by_side(
     """Measure each distinct config of ``given``, which has no times yet, interleaved, in a new
     order each round, until the order is clear or after ``rounds``: 1 where measuring again gives
     the same again."""
-    samples: dict[AnyConfig, list[float]] = {entry.config: [] for entry in given}
-    reasons: dict[AnyConfig, str] = {}
-    order = random.Random(problem.name)
-    for number in range(rounds):
-        shuffled = order.sample(list(samples), len(samples))
-        results = measure_interleaved_in(child, timeout_s, problem, shuffled)
-        for config, result in add_round(samples, shuffled, results).items():
-            reasons[config] = f"{result.outcome.value}: {result.reason}"
-        if number + 1 >= MIN_ROUNDS and _is_clear(samples):
-            break
-    finalists = {config: Finalist(config, tuple(us)) for config, us in samples.items()}
-    entries = tuple(_entries(given, finalists, reasons))
-    return FilesAtSize(problem.tokens, entries, _winner(given, list(finalists.values())))
-
-
-def _is_clear(samples: Mapping[AnyConfig, Sequence[float]]) -> bool:
-    finalists = [Finalist(config, tuple(us)) for config, us in samples.items()]
-    return len(finalists) < 2 or is_settled(finalists)
+    configs = dict.fromkeys(entry.config for entry in given)
+    finalists, failed = measure_rounds(
+        child, problem, configs, timeout_s=timeout_s, seed=problem.name, rounds=rounds
+    )
+    reasons = {config: f"{one.outcome.value}: {one.reason}" for config, one in failed.items()}
+    measured = {finalist.config: finalist for finalist in finalists}
+    entries = tuple(_entries(given, measured, reasons))
+    return FilesAtSize(problem.tokens, entries, _winner(given, finalists))
 
 
 def _winner(given: Sequence[FileTime], finalists: Sequence[Finalist]) -> str | None:

@@ -122,9 +122,9 @@ class StudyFinished:
 class SearchFinished:
     """Nothing is left to do, or nothing more may be done."""
 
-    seconds: float = 0.0
+    seconds: float
     """Seconds from the first config given to the device to its last answer."""
-    busy_s: float = 0.0
+    busy_s: float
     """Seconds of them in which the device verified and timed."""
 
 

@@ -68,34 +68,6 @@ class InFlightTrial:
     """Seconds that the pool compiled for it."""
 
 
-class DeviceTime:
-    """A record of where the device's time went."""
-
-    def __init__(self) -> None:
-        self.usual_s = 0.0
-        """Seconds of one trial, smoothed."""
-        self._first_at: float | None = None
-        self._last_at = self._busy_s = 0.0
-
-    @property
-    def spent(self) -> SearchFinished:
-        """The time of all trials so far, told when the search is over."""
-        if self._first_at is None:
-            return SearchFinished()
-        return SearchFinished(max(self._last_at - self._first_at, 0.0), self._busy_s)
-
-    def begin(self) -> None:
-        """Note that the device has been given a trial."""
-        self._first_at = self._first_at or time.monotonic()
-
-    def note(self, result: TrialResult) -> None:
-        """Note what the device has answered."""
-        on_device_s = result.verify_s + result.measure_s
-        self.usual_s = _smoothed(self.usual_s, result.compile_s + on_device_s)
-        self._busy_s += on_device_s
-        self._last_at = time.monotonic()
-
-
 class Worker:
     """One device's share of a run. The storage is up to date after every trial."""
 
@@ -135,7 +107,10 @@ class Worker:
             growth_bytes=growth_bytes,
             on_start=lambda t: parent.send(TrialStarted(t.position, t.asked.config)),
         )
-        self._device_time = DeviceTime()
+        self._usual_s = 0.0
+        """Seconds of one trial on the device, smoothed."""
+        self._first_at: float | None = None
+        self._last_at = self._busy_s = 0.0
         self._compiles = CompileClient() if compiles is None else compiles
         self._result_writer = ResultWriter()
         self._ask_s = 0.0
@@ -150,7 +125,8 @@ class Worker:
             self._give_up(self._compiles.clear())
             self._give_up(self._calls.drop())
             self._result_writer.close()
-        return self._device_time.spent
+        seconds = 0.0 if self._first_at is None else max(self._last_at - self._first_at, 0.0)
+        return SearchFinished(seconds, self._busy_s)
 
     def _step(self) -> bool:
         """False where nothing is left to do."""
@@ -207,9 +183,9 @@ class Worker:
     @property
     def _low_water(self) -> int:
         """Trials that the child measures while we ask, with some slack, and at least the next."""
-        if not self._device_time.usual_s:
+        if not self._usual_s:
             return 1
-        needed = math.ceil(_SLACK * self._ask_s / self._device_time.usual_s)
+        needed = math.ceil(_SLACK * self._ask_s / self._usual_s)
         return min(max(needed, 1), _MOST_AHEAD // 2)
 
     def _prefetch(self, study: TuningStudy) -> None:
@@ -231,7 +207,7 @@ class Worker:
 
     def _submit(self, trial: InFlightTrial) -> None:
         study, config = self._studies[trial.position], trial.asked.config
-        self._device_time.begin()
+        self._first_at = self._first_at or time.monotonic()
         stop = study.stop(config)
         self._calls.submit(trial, Call.of(Measurer.measure, study.problem, config, stop=stop))
 
@@ -245,9 +221,16 @@ class Worker:
         wait(sources, timeout=LULL_S)
         for answer in self._calls.collect():
             if not isinstance(answer.value, ChildFault):
-                self._device_time.note(answer.value)
+                self._note_time(answer.value)
             self._tell(answer.item, result_of(answer.value, self._timed_out), answer.deaths)
         self._submit_compiled()
+
+    def _note_time(self, result: TrialResult) -> None:
+        """Note where the device's time went."""
+        on_device_s = result.verify_s + result.measure_s
+        self._usual_s = _smoothed(self._usual_s, result.compile_s + on_device_s)
+        self._busy_s += on_device_s
+        self._last_at = time.monotonic()
 
     def _tell(self, trial: InFlightTrial, result: TrialResult, deaths: int = 0) -> None:
         position, asked = trial.position, trial.asked
