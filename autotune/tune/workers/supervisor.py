@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from itertools import islice
 from multiprocessing.connection import wait
 
 from autotune.errors import AutotuneError, DeviceError
@@ -116,10 +117,17 @@ class WorkerSupervisor:
     ) -> tuple[tuple[SearchSpace, tuple[float, ...] | None], ...]:
         """Space and guesses of each problem. Raises what the worker refused with."""
         found: list[SpacesDescribed] = []
-        self._workers[0].send(DescribeSpaces(tuple(problems)))
+        question = DescribeSpaces(tuple(problems))
+        self._workers[0].send(question)
         for _, message in self._until(lambda: bool(found)):
             if isinstance(message, SpacesDescribed):
                 found.append(message)
+            elif isinstance(
+                message, WorkerReady | WorkerDied
+            ):  # the one that was asked may be gone
+                idle = (worker for worker in self._workers if worker.state is _State.IDLE)
+                for worker in islice(idle, 1):
+                    worker.send(question)
         return found[0].spaces
 
     def begin(

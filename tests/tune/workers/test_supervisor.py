@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -25,7 +26,12 @@ from autotune.studies.study_record import StoredStudy, stored_studies
 from autotune.studies.trial_record import outcome_counts
 from autotune.tune.session import run
 from autotune.tune.tuning_study import TuningStudy
-from autotune.tune.workers.protocol import WorkerReady, WorkerSpec
+from autotune.tune.workers.protocol import (
+    DescribeSpaces,
+    SpacesDescribed,
+    WorkerReady,
+    WorkerSpec,
+)
 from autotune.tune.workers.supervisor import WorkerDied, WorkerSupervisor
 
 Make = Callable[..., RunSettings]
@@ -235,3 +241,25 @@ def test_a_gpu_that_fails_in_the_middle_leaves_the_others_at_work(settings: Make
     ends[1].send(DeviceError("so did I"))
     with pytest.raises(DeviceError, match="so did I"):
         supervisor.listen()
+
+
+def test_spaces_are_asked_again_where_the_worker_that_was_asked_died() -> None:
+    supervisor, ends = _supervisor("NVIDIA H200", "NVIDIA H200")
+    supervisor.ready()
+    ends[0].close()
+    with ThreadPoolExecutor(1) as pool:
+        spaces = pool.submit(supervisor.describe, [])
+        answered = _wait_for_a_question(ends)
+        answered.send(SpacesDescribed(()))
+        assert spaces.result(20) == ()
+    assert len(ends) == 3
+
+
+def _wait_for_a_question(ends: list[Connection]) -> Connection:
+    """The first end of a worker that lives on which DescribeSpaces has come."""
+    for _ in range(200):
+        for end in ends[1:]:
+            if end.poll(0.1):
+                assert isinstance(end.recv(), DescribeSpaces)
+                return end
+    raise AssertionError("nobody was asked")
