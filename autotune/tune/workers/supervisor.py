@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from itertools import islice
 from multiprocessing.connection import wait
 
 from autotune.errors import AutotuneError, DeviceError
@@ -122,12 +121,11 @@ class WorkerSupervisor:
         for _, message in self._until(lambda: bool(found)):
             if isinstance(message, SpacesDescribed):
                 found.append(message)
-            elif isinstance(
-                message, WorkerReady | WorkerDied
-            ):  # the one that was asked may be gone
-                idle = (worker for worker in self._workers if worker.state is _State.IDLE)
-                for worker in islice(idle, 1):
-                    worker.send(question)
+            elif isinstance(message, WorkerReady | WorkerDied):
+                # the one that was asked may be gone, or have come again
+                idle = [worker for worker in self._workers if worker.state is _State.IDLE]
+                if idle:
+                    idle[0].send(question)
         return found[0].spaces
 
     def begin(
