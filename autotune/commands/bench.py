@@ -46,10 +46,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(flags: argparse.Namespace, output: Output) -> int:
     """Time given configs. FAILED where any could not be measured."""
-    configs, files = (
-        parse_configs(flags.configs or []),
-        list(dict.fromkeys(flags.config_file or [])),
-    )
+    configs, files = parse_configs(flags.configs or []), [*dict.fromkeys(flags.config_file or [])]
     if len(files) > 1 and not configs:
         return _bench_files(flags, files, output)
     settings = run_settings(flags)
@@ -58,9 +55,8 @@ def run(flags: argparse.Namespace, output: Output) -> int:
     names = settings.model.routing.split(",")
     data = [_row(row, names if len(names) > 1 else []) for row in rows]
     output.result({"device": device.name, "rows": data}, rows_table(data))
-    return (
-        ExitCode.FAILED if any(row.result.outcome != Outcome.OK for row in rows) else ExitCode.DONE
-    )
+    has_failed = any(row.result.outcome != Outcome.OK for row in rows)
+    return ExitCode.FAILED if has_failed else ExitCode.DONE
 
 
 def _bench_files(flags: argparse.Namespace, files: list[Path], output: Output) -> int:
@@ -129,13 +125,6 @@ def parse_configs(numbers: list[int]) -> list[Config]:
     ]
 
 
-def _halves(measurement: Measurement) -> dict[str, float]:
-    return {
-        "up_us": round(typical_us(measurement.up_us, measurement.routings), 2),
-        "down_us": round(typical_us(measurement.down_us, measurement.routings), 2),
-    }
-
-
 def _by_routing(measurement: Measurement | None, names: list[str]) -> dict[str, float | None]:
     """Return the time under each of several routings; ``us`` is then their geometric mean."""
     if measurement is None:
@@ -146,13 +135,17 @@ def _by_routing(measurement: Measurement | None, names: list[str]) -> dict[str, 
 
 def _row(row: BenchTime, routings: list[str]) -> dict[str, Any]:
     measurement, resources = row.result.measurement, row.result.resources
+    halves = {}
+    if measurement and measurement.up_us:
+        parts = {"up_us": measurement.up_us, "down_us": measurement.down_us}
+        halves = {k: round(typical_us(us, measurement.routings), 2) for k, us in parts.items()}
     return {
         "batch_size": row.tokens,
         "source": row.source,
         "config": str(row.config),
         "us": round(measurement.geomean_us, 2) if measurement else None,
         **_by_routing(measurement, routings),
-        **(_halves(measurement) if measurement and measurement.up_us else {}),
+        **halves,
         "outcome": row.result.outcome.value,
         "registers": resources.registers if resources else None,
         "spill_bytes": resources.spill_bytes if resources else None,

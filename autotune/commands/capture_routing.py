@@ -9,7 +9,6 @@ from pathlib import Path
 from autotune.commands.output import Output
 from autotune.errors import UsageError
 from autotune.exit_codes import ExitCode
-from autotune.routing.trace import RoutingTrace
 from autotune.routing.trace_files import SNAPSHOT_ROWS, check_folder, write_trace
 
 _FEWEST = 2 * SNAPSHOT_ROWS
@@ -39,11 +38,17 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def run(flags: argparse.Namespace, output: Output) -> int:
     """Run a model over texts and write which experts it chose. INTERRUPTED where Ctrl-C ended it:
     what was recorded by then is written."""
-    from autotune.routing.capture import INTERRUPTED
+    from autotune.report.terminal.bars import token_bar
+    from autotune.routing.capture import INTERRUPTED, capture
 
     _check_capture_flags(flags, output)
     try:
-        recording = _captured(flags, output)
+        texts, live = texts_of(flags.prompts), output.err.is_terminal and not output.quiet
+        with token_bar(output.err, live=live) as done:
+            fused = flags.fused_shared_experts
+            recording = capture(
+                flags.model, texts, flags.tokens, fused_shared_experts=fused, done=done
+            )
         files = write_trace(recording, flags.output_dir)
     except KeyboardInterrupt:
         output.note(f"nothing is written to {flags.output_dir}")
@@ -82,16 +87,6 @@ def _check_capture_flags(flags: argparse.Namespace, output: Output) -> None:
     check_folder(flags.output_dir)
     if flags.tokens < _FEWEST:
         output.note(f"note: SGLang's own tool needs {_FEWEST} tokens; --topk-ids-dir here does not")
-
-
-def _captured(flags: argparse.Namespace, output: Output) -> RoutingTrace:
-    from autotune.report.terminal.bars import token_bar
-    from autotune.routing.capture import capture
-
-    texts = texts_of(flags.prompts)
-    fused = flags.fused_shared_experts
-    with token_bar(output.err, live=output.err.is_terminal and not output.quiet) as done:
-        return capture(flags.model, texts, flags.tokens, fused_shared_experts=fused, done=done)
 
 
 def texts_of(file: Path | None) -> list[str]:

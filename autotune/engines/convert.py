@@ -65,8 +65,14 @@ def convert_file(
     )
     version = triton_version or _version_of(path, body)
     problem, device = assumed(renamed, version)
-    configs, changes = _configs(body, source, target, (problem, device))
-    written = _place(output, target, renamed, (problem, device))
+    configs, changes = _configs(body, source, target, problem, device)
+    try:
+        target.spell(renamed)
+    except ValueError as error:
+        raise EngineFileError(str(error)) from error
+    written = output if output.suffix == ".json" else target.path(output, problem, device)
+    if written.exists():
+        raise EngineFileError(f"{written} is there already; move it away, or give another --output")
     write_configs(target, written, configs, problem, device)
     names = _name_changes(path.name, written.name)
     header = _header_changes(body, target, version)
@@ -89,9 +95,10 @@ def _version_of(path: Path, body: Mapping[str, Any]) -> str:
 
 
 def _configs(
-    body: Mapping[str, Any], source: Engine, target: Engine, wanted: tuple[Problem, Device]
+    body: Mapping[str, Any], source: Engine, target: Engine, problem: Problem, device: Device
 ) -> tuple[dict[int, Config], list[str]]:
-    """Return legal configs by token count, and what was changed. Raises EngineFileError."""
+    """Return what the source launches by token count, without TMA where the target cannot use it,
+    and what was changed. Raises EngineFileError where that is not legal."""
     configs: dict[int, Config] = {}
     changes: dict[str, list[str]] = {}
     faults = []
@@ -107,29 +114,19 @@ def _configs(
         except ValueError as error:
             faults.append(f"{key}: {error}")
             continue
-        legal = _legal(config, source, target, wanted)
-        reason = target.why_illegal(*wanted, legal)
-        if reason is not None:
+        legal = source.launched(problem, config)
+        if USE_TMA not in target.keys or target.why_illegal(problem, device, legal):
+            legal = replace(legal, use_tma=None)
+        if reason := target.why_illegal(problem, device, legal):
             faults.append(f"{key}: {reason}")
         configs[tokens] = legal
-        for change in _entry_changes(entry, config, legal, (source, target, wanted[0])):
+        for change in _entry_changes(entry, config, legal, (source, target, problem)):
             changes.setdefault(change, []).append(key)
     if not configs and not faults:
         faults.append("it holds no config")
     if faults:
         raise EngineFileError(f"cannot be made legal for {target.title}: {'; '.join(faults)}")
     return configs, [f"{change} (at {', '.join(keys)})" for change, keys in changes.items()]
-
-
-def _legal(
-    config: Config, source: Engine, target: Engine, wanted: tuple[Problem, Device]
-) -> Config:
-    """Return what the source launches, without TMA where the target cannot use it."""
-    problem, device = wanted
-    launched = source.launched(problem, config)
-    if USE_TMA in target.keys and target.why_illegal(problem, device, launched) is None:
-        return launched
-    return replace(launched, use_tma=None)
 
 
 def _entry_changes(
@@ -152,17 +149,6 @@ def _entry_changes(
     for key, value in (("num_warps", legal.num_warps), ("num_stages", legal.num_stages)):
         if key not in entry:
             yield f"{key} {value} is written: what Triton takes where it is missing"
-
-
-def _place(output: Path, target: Engine, parts: NameParts, wanted: tuple[Problem, Device]) -> Path:
-    try:
-        target.spell(parts)
-    except ValueError as error:
-        raise EngineFileError(str(error)) from error
-    path = output if output.suffix == ".json" else target.path(output, *wanted)
-    if path.exists():
-        raise EngineFileError(f"{path} is there already; move it away, or give another --output")
-    return path
 
 
 def _name_changes(before: str, after: str) -> Iterator[str]:

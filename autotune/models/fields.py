@@ -164,7 +164,9 @@ def text_section(config: ModelConfig) -> ModelConfig:
 def read_value(config: ModelConfig, name: str) -> Any:
     """Return the value of a field, from the language model's part or else the top, or None."""
     for part in (text_section(config), config):
-        value = _descend(part, name)
+        value: Any = part
+        for key in name.split("."):
+            value = value.get(key) if isinstance(value, Mapping) else None
         if value is not None:
             return value
     return None
@@ -179,15 +181,6 @@ def read_int(config: ModelConfig, names: tuple[str, ...]) -> int | None:
 def expert_like_fields(config: ModelConfig) -> dict[str, Any]:
     """Return every field that may speak of experts, by dotted name, for an error message."""
     return {name: value for name, value in _walk(config) if _sounds_like_experts(name, value)}
-
-
-def _descend(part: ModelConfig, name: str) -> Any:
-    value: Any = part
-    for key in name.split("."):
-        if not isinstance(value, Mapping):
-            return None
-        value = value.get(key)
-    return value
 
 
 def _whole_number(value: Any) -> int | None:

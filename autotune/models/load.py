@@ -50,7 +50,7 @@ def _load(model: str) -> ModelShape:
     path = Path(model).expanduser()
     if path.exists():
         return _load_local(path)
-    if _looks_like_path(model):
+    if model.startswith((".", "/", "~")) or model.endswith(".json") or "\\" in model:
         raise ModelError(
             f"--model {model}: there is no such folder or file. A local model is a folder with a "
             f"{_CONFIG}, or that file itself"
@@ -59,10 +59,6 @@ def _load(model: str) -> ModelShape:
     if known is not None:
         return known
     return shape_of_config(model, _read_json(_from_cache(model) or _from_hub(model)))
-
-
-def _looks_like_path(model: str) -> bool:
-    return model.startswith((".", "/", "~")) or model.endswith(".json") or "\\" in model
 
 
 def _load_local(path: Path) -> ModelShape:

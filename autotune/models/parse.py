@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from autotune.errors import ModelError, UsageError
@@ -31,12 +29,8 @@ _DTYPES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class _Sizes:
-    experts: int
-    top_k: int
-    hidden: int
-    intermediate: int
+_Sizes = tuple[int, int, int, int]
+"""Experts, top-k, hidden and intermediate size."""
 
 
 def shape_of_config(name: str, config: ModelConfig) -> ModelShape:
@@ -47,20 +41,19 @@ def shape_of_config(name: str, config: ModelConfig) -> ModelShape:
     architecture = _architecture_of(config)
     called = f"{name} ({architecture or 'no architectures field'})"
     family = fields.family_of(architecture)
-    if family is None:
-        sizes = _guessed_sizes(called, config)
-    else:
-        sizes = _sizes_of_family(called, family, config)
+    sizes = _sizes_of_family(called, family, config) if family else _guessed_sizes(called, config)
+    experts, top_k, hidden, intermediate = sizes
+    stated_dense = fields.read_int(config, fields.FIRST_DENSE_LAYERS)
     moe_layers = moe_layers_of(config)
     return ModelShape(
         name=name,
         architecture=architecture,
-        experts=sizes.experts,
-        top_k=sizes.top_k,
-        hidden=sizes.hidden,
-        intermediate=sizes.intermediate,
+        experts=experts,
+        top_k=top_k,
+        hidden=hidden,
+        intermediate=intermediate,
         layers=fields.read_int(config, fields.LAYERS) or 0,
-        first_dense_layers=_first_dense_layers(config, moe_layers),
+        first_dense_layers=min(moe_layers, default=0) if stated_dense is None else stated_dense,
         moe_layers=moe_layers,
         expert_groups=fields.read_int(config, fields.EXPERT_GROUPS) or 0,
         top_k_groups=fields.read_int(config, fields.TOP_K_GROUPS) or 0,
@@ -129,16 +122,12 @@ def _architecture_of(config: ModelConfig) -> str:
 def _sizes_of_family(called: str, family: FieldNames, config: ModelConfig) -> _Sizes:
     hidden = _needed(called, config, family.hidden)
     if family.dense:
-        return _Sizes(1, 1, hidden, _needed(called, config, family.intermediate))
+        return 1, 1, hidden, _needed(called, config, family.intermediate)
     experts = fields.read_int(config, family.experts)
     if experts in (0, 1) or (experts is None and not fields.expert_like_fields(config)):
         raise _dense_error(called)
-    return _Sizes(
-        experts=_needed(called, config, family.experts),
-        top_k=_needed(called, config, family.top_k),
-        hidden=hidden,
-        intermediate=_needed(called, config, family.intermediate),
-    )
+    experts, top_k = (_needed(called, config, names) for names in (family.experts, family.top_k))
+    return experts, top_k, hidden, _needed(called, config, family.intermediate)
 
 
 def _needed(called: str, config: ModelConfig, names: tuple[str, ...]) -> int:
@@ -176,13 +165,7 @@ def _guessed_sizes(called: str, config: ModelConfig) -> _Sizes:
         hidden,
         intermediate,
     )
-    return _Sizes(experts, top_k, hidden, intermediate)
-
-
-def _first_dense_layers(config: ModelConfig, moe_layers: Sequence[int]) -> int:
-    """Read the number of leading dense layers, or count them by the layers with experts."""
-    stated = fields.read_int(config, fields.FIRST_DENSE_LAYERS)
-    return min(moe_layers, default=0) if stated is None else stated
+    return experts, top_k, hidden, intermediate
 
 
 def _only_value(config: ModelConfig, names: tuple[str, ...]) -> int | None:

@@ -22,16 +22,12 @@ def read_quantization(config: ModelConfig) -> WeightQuantization | None:
     section = read_value(config, "quantization_config")
     if not isinstance(section, Mapping) or not section:
         return None
-    if _has_fp4_experts(config):
+    # DeepSeek V4 calls itself fp8 and says beside it that the experts are fp4.
+    if str(read_value(config, "expert_dtype")).lower() in ("fp4", "mxfp4", "nvfp4"):
         return WeightQuantization("fp4 experts", None)
     method = _method_of(section)
     reader = _READERS.get(method)
     return reader(method, section) if reader else WeightQuantization(method, None)
-
-
-def _has_fp4_experts(config: ModelConfig) -> bool:
-    """DeepSeek V4 calls itself fp8 and says beside it that the experts are fp4."""
-    return str(read_value(config, "expert_dtype")).lower() in ("fp4", "mxfp4", "nvfp4")
 
 
 def _method_of(section: Section) -> str:
@@ -42,8 +38,7 @@ def _method_of(section: Section) -> str:
 
 
 def _fp8(method: str, section: Section) -> WeightQuantization:
-    block = _pair(section.get("weight_block_size"))
-    return WeightQuantization(method, Dtype.FP8_W8A8, block)
+    return WeightQuantization(method, Dtype.FP8_W8A8, _pair(section.get("weight_block_size")))
 
 
 def _int8_blocks(method: str, section: Section) -> WeightQuantization:
@@ -80,14 +75,8 @@ def _compressed_tensors(method: str, section: Section) -> WeightQuantization:
     group = next((g for g in found if isinstance(g, Mapping) and g.get("weights")), None)
     if group is None:
         return WeightQuantization(method, None)
-    return _compressed_group(method, group["weights"], group.get("input_activations"))
-
-
-def _compressed_group(
-    method: str, weights: Section, activations: Section | None
-) -> WeightQuantization:
-    strategy = str(weights.get("strategy") or "").lower()
-    if strategy == "block":
+    weights, activations = group["weights"], group.get("input_activations")
+    if str(weights.get("strategy") or "").lower() == "block":
         block = _pair(weights.get("block_structure"))
     else:
         block = _k_group(weights.get("group_size"))

@@ -11,7 +11,6 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
-import autotune
 from autotune.backends.host_facts import triton_version
 from autotune.engines.atomic import write_text
 from autotune.kernels.verify import TOLERANCE
@@ -69,7 +68,8 @@ def write_comparison(comparison: Comparison, folder: Path) -> list[Path]:
             path = folder / f"{picture.slug}.png"
             path.write_bytes(picture.png())
             written.append(path)
-        page = document.page(_title(comparison), _body(comparison, pictures))
+        title = f"{comparison.model}: one MoE layer on {_where(comparison)}"
+        page = document.page(title, _body(comparison, pictures))
     for name, text in (
         (f"{PLOT_NAME}.csv", _wide(comparison)),
         (f"{PLOT_NAME}-details.csv", _csv(list(point_rows(comparison)))),
@@ -124,13 +124,14 @@ def table_rows(comparison: Comparison) -> list[dict[str, Any]]:
 def _wide(comparison: Comparison) -> str:
     times = times_of(comparison)
     sizes = sorted({time.tokens for time in comparison.times})
-    rows = []
-    for size in sizes:
-        row: dict[str, Any] = {"batch_size": size}
-        for variant, by_size in times.items():
-            row[variant.name] = f"{by_size[size][0] / 1000:.6f}" if size in by_size else ""
-        rows.append(row)
-    return _csv(rows)
+    lines = [(variant.name, by_size) for variant, by_size in times.items()]
+    return _csv(
+        [
+            {"batch_size": size}
+            | {n: f"{line[size][0] / 1000:.6f}" if size in line else "" for n, line in lines}
+            for size in sizes
+        ]
+    )
 
 
 def _csv(rows: Sequence[dict[str, Any]]) -> str:
@@ -141,16 +142,11 @@ def _csv(rows: Sequence[dict[str, Any]]) -> str:
     return text.getvalue()
 
 
-def _title(comparison: Comparison) -> str:
-    return f"{comparison.model}: one MoE layer on {_where(comparison)}"
-
-
 def _where(comparison: Comparison) -> str:
     return comparison.device.name if comparison.device else "the CPU"
 
 
 def _body(comparison: Comparison, pictures: Sequence[Picture]) -> Iterator[str]:
-    yield f'<p class="soft">Written by autotune {autotune.__version__}.</p>'
     if comparison.device is None:
         yield document.paragraph("Measured on the CPU: these times say nothing of any GPU.")
     yield document.pairs(_facts(comparison))

@@ -8,7 +8,6 @@ from functools import cached_property
 
 from autotune.engines import ENGINES, Found
 from autotune.errors import EngineFileError
-from autotune.routing.draw import drawable
 from autotune.spec.config import AnyConfig, pair_of
 from autotune.spec.device import Device, DeviceKind
 from autotune.spec.problem import Problem
@@ -88,11 +87,6 @@ class TunedLayer:
         """ "Qwen/Qwen3-30B-A3B: E=128,N=768,H=2048,topk=8 bf16, measured on NVIDIA H200"."""
         shape = self.problem.name.rsplit(" M=", maxsplit=1)[0]
         return f"{self.model}: {shape}, {_KIND_WORDS[self.device.kind]} {self.device.name}"
-
-    @property
-    def is_drawable(self) -> bool:
-        """True where the routing of its problems can be drawn here."""
-        return self.problem == drawable(self.problem)
 
 
 def layers_of(studies: Iterable[StoredStudy]) -> list[TunedLayer]:

@@ -37,9 +37,7 @@ Take = Callable[[int, "Tensor"], None]
 def watching(model: nn.Module, take: Take) -> Iterator[Mapping[int, nn.Module]]:
     """While it lasts, ``take`` sees what every MoE layer chooses; yields the layers that are
     watched. Raises ModelError where the model has none that is known here."""
-    modules = moe_modules(model)
-    if not modules:
-        raise ModelError(_unknown(model))
+    modules = _known_modules(model)
     handles = [_watch(layer, module, take) for layer, module in modules.items()]
     try:
         yield modules
@@ -66,10 +64,7 @@ def moe_modules(model: nn.Module) -> dict[int, nn.Module]:
 def experts_of(model: nn.Module) -> int:
     """Routed experts of each layer, as its modules say. Raises ModelError where the model has no
     layer that is known here, where they do not say so, or where they differ."""
-    modules = moe_modules(model)
-    if not modules:
-        raise ModelError(_unknown(model))
-    counts = {getattr(module, "num_experts", None) for module in modules.values()}
+    counts = {getattr(module, "num_experts", None) for module in _known_modules(model).values()}
     if len(counts) == 1 and isinstance(count := counts.pop(), int):
         return count
     raise ModelError(
@@ -105,8 +100,10 @@ def _layer(name: str) -> int:
     return int(match[1])
 
 
-def _unknown(model: nn.Module) -> str:
-    return (
+def _known_modules(model: nn.Module) -> dict[int, nn.Module]:
+    if modules := moe_modules(model):
+        return modules
+    raise ModelError(
         f"{type(model).__name__}: no module here says which experts it chooses. Known are models "
         f"of transformers 5 whose experts take {' or '.join(ARGUMENTS)} (Mixtral, Qwen 2 and 3, "
         "DeepSeek V2 and V3, GLM-4.5, DBRX, Jamba, OLMoE, gpt-oss and others), and "

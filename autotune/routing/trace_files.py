@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -227,18 +227,16 @@ def _write_compact(recording: RoutingTrace, folder: Path) -> Path:
 
 
 def _write_snapshots(recording: RoutingTrace, folder: Path) -> list[Path]:
+    """Write files of at least SNAPSHOT_ROWS rows each; one where a layer has fewer."""
     import torch
 
     names = {
         f"topk_ids_layer{layer}_idx{index}.pt": ids
         for layer, rows in recording.layers.items()
-        for index, ids in enumerate(_snapshots(rows.ids))
+        for index, ids in enumerate(
+            np.array_split(rows.ids, max(1, len(rows.ids) // SNAPSHOT_ROWS))
+        )
     }
     for name, ids in names.items():
         torch.save(torch.from_numpy(np.ascontiguousarray(ids)), folder / name)
     return [folder / name for name in names]
-
-
-def _snapshots(ids: NDArray[np.int32]) -> Sequence[NDArray[np.int32]]:
-    """Files of at least SNAPSHOT_ROWS rows each; one where there are fewer."""
-    return np.array_split(ids, max(1, len(ids) // SNAPSHOT_ROWS))

@@ -66,11 +66,8 @@ def _finalists(axes: Any, noted: NotedStudy) -> None:
         axes.plot(samples, [place] * len(samples), "|", color=SKY, markersize=9)
         axes.plot([row.geomean_us], [place], "D", color=OURS, markersize=5)
     axes.set_xlim(right=edge)
-    axes.set_yticks(range(len(rows)), [_label(row.config) for row in rows], fontsize=7.5)
+    labels = [str(row.config).replace(", down", ",\ndown") for row in rows]
+    axes.set_yticks(range(len(rows)), labels, fontsize=7.5)
     axes.set_ylim(-0.6, len(rows) - 0.4)
     axes.set_title("Finalists" if noted.finalists else "Best so far")
     axes.set_xlabel("µs: samples and their mean")
-
-
-def _label(config: object) -> str:
-    return str(config).replace(", down", ",\ndown")

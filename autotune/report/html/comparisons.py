@@ -40,12 +40,12 @@ class Sides:
     there: TunedLayer
 
     @property
-    def common(self) -> list[tuple[TunedSize, TunedSize]]:
-        """Batch sizes that were measured in both."""
+    def common(self) -> list[tuple[TunedSize, TunedSize, float]]:
+        """Batch sizes that were measured in both, and the time there over the time here."""
         theirs = {size.tokens: size for size in self.there.sizes}
         pairs = ((ours, theirs.get(ours.tokens)) for ours in self.here.sizes)
         return [
-            (ours, other)
+            (ours, other, other.best_us / ours.best_us)
             for ours, other in pairs
             if other is not None and ours.best_us is not None and other.best_us is not None
         ]
@@ -80,16 +80,15 @@ def compare_charts(sides: Sides) -> Iterator[Picture]:
     if not common:
         return
     figure, [times, ratios] = axes_row(2, height=3.4)
-    tokens = [ours.tokens for ours, _ in common]
-    here: Any = [ours.best_us for ours, _ in common]
-    there: Any = [theirs.best_us for _, theirs in common]
+    tokens = [ours.tokens for ours, _, _ in common]
+    here: Any = [ours.best_us for ours, _, _ in common]
+    there: Any = [theirs.best_us for _, theirs, _ in common]
     times.plot(tokens, here, "o-", color=BLUE, label="here")
     times.plot(tokens, there, "s--", color=VERMILION, label="there")
     times.set_yscale("log")
     times.set_ylabel("µs")
     times.legend()
-    shares = [_ratio(ours, theirs) for ours, theirs in common]
-    ratios.plot(tokens, shares, "D-", color="black")
+    ratios.plot(tokens, [ratio for _, _, ratio in common], "D-", color="black")
     ratios.axhline(1, color="black", linewidth=0.9)
     ratios.set_ylabel("time there over time here")
     for axes in (times, ratios):
@@ -108,19 +107,13 @@ def _name(layer: TunedLayer) -> str:
     return f"{device.kind.value}: {device.name}, Triton {device.triton_version}"
 
 
-def _ratio(ours: TunedSize, theirs: TunedSize) -> float:
-    assert ours.best_us is not None
-    assert theirs.best_us is not None
-    return theirs.best_us / ours.best_us
-
-
 def _rows(sides: Sides) -> Iterator[Sequence[object]]:
-    for ours, theirs in sides.common:
+    for ours, theirs, ratio in sides.common:
         yield (
             ours.tokens,
             f"{ours.best_us:.1f}",
             f"{theirs.best_us:.1f}",
-            f"{_ratio(ours, theirs):.3f}",
+            f"{ratio:.3f}",
             _config(ours),
             _config(theirs),
         )

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from importlib.resources import files
 
+import autotune
 from autotune.report.style import Picture
 
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
@@ -22,7 +23,8 @@ def page(title: str, body: Iterable[str]) -> str:
         '<link rel="icon" href="data:,">'
         f"<title>{escape(title)}</title><style>{css}</style></head><body><main>"
     )
-    return "\n".join([head, f"<h1>{escape(title)}</h1>", *body, "</main></body></html>\n"])
+    by = f'<p class="soft">Written by autotune {autotune.__version__}.</p>'
+    return "\n".join([head, f"<h1>{escape(title)}</h1>", by, *body, "</main></body></html>\n"])
 
 
 def section(title: str, *parts: str) -> str:

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import autotune
 from autotune.engines.atomic import write_text
 from autotune.report.html import document
 from autotune.report.html.comparisons import (
@@ -36,13 +35,8 @@ class WrittenReport:
     pictures: tuple[Path, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """A section with what it shows; ``name`` begins the names of its PNG files."""
-
-    name: str
-    text: str
-    pictures: tuple[Picture, ...]
+_Part = tuple[str, str, Sequence[Picture]]
+"""A section with what it shows: the beginning of its PNG files' names, its text, its pictures."""
 
 
 def write_report(
@@ -58,30 +52,24 @@ def write_report(
         parts = list(_parts(layers, sides_of(layers, layers_of(other)) if other else []))
         folder.mkdir(parents=True, exist_ok=True)
         pictures = []
-        for part in parts:
-            for picture in part.pictures:
-                path = folder / f"{part.name}-{picture.slug}.png"
+        for name, _, shown in parts:
+            for picture in shown:
+                path = folder / f"{name}-{picture.slug}.png"
                 path.write_bytes(picture.png())
                 pictures.append(path)
     page = folder / "report.html"
-    write_text(page, document.page(_title(layers), [*_body(parts), across]))
+    body = [text for _, text, _ in parts] or [document.paragraph("The storage has no trials yet.")]
+    write_text(page, document.page(_title(layers), [*body, across]))
     return WrittenReport(page, tuple(pictures))
 
 
 def _parts(layers: Sequence[TunedLayer], sides: Sequence[Sides]) -> Iterator[_Part]:
     for number, layer in enumerate(layers, 1):
         pictures = (*result_charts(layer), *search_charts(layer))
-        yield _Part(_slug(number, layer), layer_section(layer, pictures), pictures)
+        yield _slug(number, layer), layer_section(layer, pictures), pictures
     for number, pair in enumerate(sides, 1):
         pictures = tuple(compare_charts(pair))
-        yield _Part(_slug(number, pair.here), compare_section(pair, pictures), pictures)
-
-
-def _body(parts: Sequence[_Part]) -> Iterator[str]:
-    yield f'<p class="soft">Written by autotune {autotune.__version__}.</p>'
-    if not parts:
-        yield document.paragraph("The storage has no trials yet.")
-    yield from (part.text for part in parts)
+        yield _slug(number, pair.here), compare_section(pair, pictures), pictures
 
 
 def _title(layers: Sequence[TunedLayer]) -> str:

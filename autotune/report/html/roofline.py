@@ -9,7 +9,7 @@ from autotune.backends.hardware import GpuSpec, known_spec
 from autotune.backends.routed_rows import routed_rows
 from autotune.errors import DeviceError
 from autotune.report.layers import TunedLayer
-from autotune.routing.draw import instances_of
+from autotune.routing.draw import drawable, instances_of
 from autotune.spec.problem import Problem
 
 _ROUTINGS, _SEED = 10, 0
@@ -64,7 +64,7 @@ def rooflines_of(layer: TunedLayer) -> dict[int, Roofline]:
     """Return batch size → roofline; empty where the device's ceilings are not known, or the
     recording that was tuned on is not at hand."""
     spec = known_spec(layer.device.name)
-    if spec is None or not layer.is_drawable:
+    if spec is None or layer.problem != drawable(layer.problem):
         return {}
     try:
         return {size.tokens: roofline(size.problem, spec) for size in layer.sizes}

@@ -59,33 +59,21 @@ _ON_DEVICE = PHASES_S[:3]
 """Phases that are part of a trial's duration: what is compiled ahead goes on beside others."""
 
 
-@dataclass(frozen=True, slots=True)
-class TimeBreakdown:
-    """Seconds of trials from ask to tell, added; trials side by side count each."""
-
-    compile_s: float
-    verify_s: float
-    """Comparing with the reference. 0 where nothing is run."""
-    measure_s: float
-    """0 where trials do not say (``measure_s`` is younger than ``compile_s``)."""
-    rest_s: float
-    """Loading and waiting; measuring too where trials do not say."""
-
-
-def spent_on(trials: Iterable[FrozenTrial]) -> TimeBreakdown:
-    """Add up the seconds of trials that have ended; one that was interrupted counts as waiting."""
-    said = dict.fromkeys(_ON_DEVICE, 0.0)
-    rest_s = 0.0
+def spent_on(trials: Iterable[FrozenTrial]) -> dict[str, float]:
+    """Add up the seconds of trials that have ended, from ask to tell; trials side by side count
+    each. ``rest_s`` is loading and waiting; all of an interrupted trial, and measuring where trials
+    do not say ``measure_s``, which is younger than ``compile_s``."""
+    spent = dict.fromkeys((*_ON_DEVICE, "rest_s"), 0.0)
     for trial in trials:
         if trial.duration is None:
             continue
         left = trial.duration.total_seconds()
         for name in _ON_DEVICE:
             seconds = min(float(trial.user_attrs.get(name, 0.0)), left)
-            said[name] += seconds
+            spent[name] += seconds
             left -= seconds
-        rest_s += left
-    return TimeBreakdown(**said, rest_s=rest_s)
+        spent["rest_s"] += left
+    return spent
 
 
 def search_charts(layer: TunedLayer) -> Iterator[Picture]:
@@ -137,28 +125,32 @@ def outcomes(layer: TunedLayer) -> Picture:
     for word in words:
         heights = np.array([count.get(word, 0) for count in counts], dtype=float)
         colour, hatch = _OUTCOME_COLOURS.get(word, GREY), "//" if word in _HATCHED else None
-        bars.append(_Bars(f"{word} ({int(heights.sum())})", colour, heights, hatch))
+        bars.append(_Bars(word, colour, heights, hatch))
     return Picture(
         "outcomes",
         "Where the trials went",
         "What became of every trial. A study ends early when its sampler expects nothing more.",
-        _stacked(layer, bars, "trials"),
+        _stacked(layer, bars, "", "trials"),
     )
 
 
 def time_spent(layer: TunedLayer) -> Picture:
     spent = [spent_on(size.study.trials) for size in layer.sizes]
-    bars = [
-        _Bars(f"{label} ({seconds.sum():.0f} s)", colour, seconds)
-        for label, colour, seconds in _kinds(spent)
-    ]
+    compiled, verified, measured, rest = np.array([list(one.values()) for one in spent]).T
+    bars = [_Bars("compile", ORANGE, compiled)]
+    if verified.any():
+        bars.append(_Bars("verify", GREEN, verified))
+    if measured.any():
+        bars += [_Bars("measure", BLUE, measured), _Bars("load, wait", GREY, rest)]
+    else:
+        bars.append(_Bars("verify, measure, wait", BLUE, rest))
     return Picture(
         "time",
         "What the time was spent on",
         "Seconds from ask to tell, added over all trials. Several are asked ahead and wait while "
         "another is measured, so this is more than the run took; what a pool compiled ahead is in "
         "no bar. A config that was compiled for one batch size is loaded by the others.",
-        _stacked(layer, bars, "seconds"),
+        _stacked(layer, bars, " s", "seconds"),
     )
 
 
@@ -172,7 +164,7 @@ class _Bars:
     hatch: str | None = None
 
 
-def _stacked(layer: TunedLayer, bars: Sequence[_Bars], unit: str) -> Any:
+def _stacked(layer: TunedLayer, bars: Sequence[_Bars], unit: str, name: str) -> Any:
     figure, [axes] = axes_row(height=2.9)
     places = range(len(layer.sizes))
     below = np.zeros(len(places))
@@ -184,28 +176,14 @@ def _stacked(layer: TunedLayer, bars: Sequence[_Bars], unit: str) -> Any:
             color=bar.colour,
             hatch=bar.hatch,
             edgecolor="white",
-            label=bar.label,
+            label=f"{bar.label} ({bar.heights.sum():.0f}{unit})",
         )
         below += bar.heights
     category_axis(axes, layer.tokens)
     axes.set_xlabel("batch size (tokens)")
-    axes.set_ylabel(unit)
+    axes.set_ylabel(name)
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
-
-
-def _kinds(spent: list[TimeBreakdown]) -> Iterator[tuple[str, str, Floats]]:
-    measured = np.array([one.measure_s for one in spent])
-    rest = np.array([one.rest_s for one in spent])
-    verified = np.array([one.verify_s for one in spent])
-    yield "compile", ORANGE, np.array([one.compile_s for one in spent])
-    if verified.any():
-        yield "verify", GREEN, verified
-    if measured.any():
-        yield "measure", BLUE, measured
-        yield "load, wait", GREY, rest
-    else:
-        yield "verify, measure, wait", BLUE, rest
 
 
 def _curve(size: TunedSize) -> tuple[range, Floats, Floats]:

@@ -103,12 +103,10 @@ def model_row(shape: ModelShape) -> dict[str, Any]:
 
 def _dtype_words(shape: ModelShape) -> str:
     """Return the dtype that ``--dtype auto`` takes; the checkpoint's word where kernels lack it."""
-    quantization = shape.quantization
-    if quantization is None:
+    stored = shape.quantization
+    if stored is None:
         return shape.dtype.value
-    return (
-        quantization.dtype.value if quantization.dtype else f"{quantization.method} (unsupported)"
-    )
+    return stored.dtype.value if stored.dtype else f"{stored.method} (unsupported)"
 
 
 def rows_table(rows: Sequence[Row]) -> Table:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import astuple
 from datetime import datetime, timedelta
 
 import pytest
@@ -24,12 +23,16 @@ def test_parts_and_the_rest_add_up_to_the_time_from_ask_to_tell() -> None:
     spent = spent_on(
         [_trial(10.0, compile_s=4.0, verify_s=1.0, measure_s=2.0), _trial(5.0, measure_s=5.0)]
     )
-    assert (spent.compile_s, spent.verify_s, spent.measure_s) == (4.0, 1.0, 7.0)
-    assert spent.rest_s == pytest.approx(3.0)
-    assert sum(astuple(spent)) == pytest.approx(15.0)
+    assert spent == {
+        "compile_s": 4.0,
+        "verify_s": 1.0,
+        "measure_s": 7.0,
+        "rest_s": pytest.approx(3.0),
+    }
+    assert sum(spent.values()) == pytest.approx(15.0)
 
 
 def test_a_trial_never_counts_more_than_it_took() -> None:
     spent = spent_on([_trial(3.0, compile_s=2.0, verify_s=2.0, measure_s=2.0)])
-    assert sum(astuple(spent)) == pytest.approx(3.0)
-    assert (spent.verify_s, spent.measure_s) == (1.0, 0.0)
+    assert sum(spent.values()) == pytest.approx(3.0)
+    assert (spent["verify_s"], spent["measure_s"]) == (1.0, 0.0)
