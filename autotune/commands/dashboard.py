@@ -59,7 +59,8 @@ def run(flags: argparse.Namespace, output: Output) -> int:
     _refresh(storage, folder)
     app = optuna_dashboard.wsgi(storage, artifact_store=_artifacts(folder))
     with _serve(flags.host, flags.port, app) as server:
-        address = f"http://{_bracketed(flags.host)}:{server.server_port}/dashboard/"
+        host = f"[{flags.host}]" if ":" in flags.host else flags.host
+        address = f"http://{host}:{server.server_port}/dashboard/"
         output.result({"url": address}, address)
         sys.stdout.flush()
         output.note(f"showing {public_url(storage_url(flags.storage))}; Ctrl-C ends it")
@@ -110,7 +111,3 @@ def _is_free(family: int, host: str, port: int) -> bool:
         except OSError:
             return False
     return True
-
-
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host else host

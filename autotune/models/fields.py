@@ -180,7 +180,12 @@ def read_int(config: ModelConfig, names: tuple[str, ...]) -> int | None:
 
 def expert_like_fields(config: ModelConfig) -> dict[str, Any]:
     """Return every field that may speak of experts, by dotted name, for an error message."""
-    return {name: value for name, value in _walk(config) if _sounds_like_experts(name, value)}
+    return {
+        name: value
+        for name, value in _walk(config)
+        if any(w in name.rpartition(".")[2].lower() for w in ("expert", "moe", "topk", "top_k"))
+        and _whole_number(value) is not None
+    }
 
 
 def _whole_number(value: Any) -> int | None:
@@ -197,9 +202,3 @@ def _walk(part: ModelConfig, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield from _walk(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
-
-
-def _sounds_like_experts(name: str, value: Any) -> bool:
-    field = name.rpartition(".")[2].lower()
-    speaks = any(word in field for word in ("expert", "moe", "topk", "top_k"))
-    return speaks and _whole_number(value) is not None

@@ -5,5 +5,4 @@ draw.py           the ids of one routing instance, as this rank sees them
 trace.py          RoutingTrace, the choices recorded from a model, and the load of its experts
 trace_files.py    traces on disk, ours and SGLang's
 capture.py        records a trace from a run of a model with transformers
-router_hooks.py   hooks where a transformers model says which experts a token visits
 """

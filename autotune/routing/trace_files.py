@@ -71,15 +71,14 @@ def write_trace(recording: RoutingTrace, folder: Path) -> list[Path]:
 def check_folder(folder: Path) -> None:
     """Raises UsageError where ``folder``, which need not exist, cannot be written, or holds a
     recording: of two in one folder the engines' tool would read a mixture."""
-    there = folder.absolute()
-    while not there.exists():
-        there = there.parent
+    whole = folder.absolute()
+    there = next(path for path in (whole, *whole.parents) if path.exists())
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
         raise UsageError(
             f"--output-dir {folder} cannot be written: {there} is no folder that you may write. "
             "Give another one"
         )
-    if there != folder.absolute():
+    if there != whole:
         return
     held = sorted(p.name for p in folder.iterdir() if _SNAPSHOT.fullmatch(p.name))
     held += [COMPACT] if (folder / COMPACT).exists() else []

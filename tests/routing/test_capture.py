@@ -18,8 +18,7 @@ from autotune.errors import ModelError, UsageError
 from autotune.models.load import load_shape
 from autotune.models.parse import shape_of_config
 from autotune.models.problems import routing_of
-from autotune.routing.capture import capture, record, text_decoder
-from autotune.routing.router_hooks import experts_of, watching
+from autotune.routing.capture import capture, experts_of, record, text_decoder, watching
 from autotune.routing.trace_files import read_trace, write_trace
 
 transformers = pytest.importorskip("transformers", minversion="5.0")

@@ -40,7 +40,9 @@ def hang_picture(
     Returns its path on the dashboard's server. Raises OSError where it cannot be written.
     """
     attrs = storage.get_study_system_attrs(study_id)
-    artifact_id = _artifact_id(storage, study_id)
+    name = storage.get_study_name_from_id(study_id)
+    # Always the same for a study: its picture is replaced in its file.
+    artifact_id = str(uuid.uuid5(uuid.NAMESPACE_OID, f"autotune {name}"))
     open_artifacts(folder).write(artifact_id, io.BytesIO(png))
     own = f"{_PREFIX}{trial_id}:{artifact_id}"
     for key in attrs:
@@ -49,9 +51,3 @@ def hang_picture(
     meta = {"artifact_id": artifact_id, "filename": _NAME, "mimetype": "image/png"}
     storage.set_study_system_attr(study_id, own, json.dumps({**meta, "encoding": None}))
     return f"/artifacts/{study_id}/{trial_id}/{artifact_id}"
-
-
-def _artifact_id(storage: BaseStorage, study_id: int) -> str:
-    """Return an id that is always the same for a study: its picture is replaced in its file."""
-    name = storage.get_study_name_from_id(study_id)
-    return str(uuid.uuid5(uuid.NAMESPACE_OID, f"autotune {name}"))

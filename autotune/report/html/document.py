@@ -46,13 +46,9 @@ def figure(picture: Picture) -> str:
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]], *, words: int = 1) -> str:
     """``words`` columns from the left are text, the others numbers; a config is text anywhere."""
-    head = "".join(f"<th{_kind(i, words)}>{escape(name)}</th>" for i, name in enumerate(header))
-    body = "\n".join(
-        "<tr>" + "".join(_cell(i, words, value) for i, value in enumerate(row)) + "</tr>"
-        for row in rows
-    )
+    body = "\n".join(_row("td", row, words) for row in rows)
     return (
-        f'<div class="wide"><table><thead><tr>{head}</tr></thead>'
+        f'<div class="wide"><table><thead>{_row("th", header, words)}</thead>'
         f"<tbody>\n{body}\n</tbody></table></div>"
     )
 
@@ -63,10 +59,10 @@ def pairs(rows: Iterable[tuple[str, object]]) -> str:
     return f"<dl>{items}</dl>"
 
 
-def _kind(column: int, words: int) -> str:
-    return "" if column < words else ' class="number"'
-
-
-def _cell(column: int, words: int, value: object) -> str:
-    text = "" if value is None else str(value)
-    return f"<td{_kind(column, words)}>{escape(text)}</td>"
+def _row(tag: str, values: Iterable[object], words: int) -> str:
+    number = ' class="number"'
+    cells = [
+        f"<{tag}{number * (column >= words)}>{'' if value is None else escape(str(value))}</{tag}>"
+        for column, value in enumerate(values)
+    ]
+    return f"<tr>{''.join(cells)}</tr>"
