@@ -25,7 +25,11 @@ def run(flags: argparse.Namespace, output: Output) -> int:
     """Write the engine files again, from the storage alone."""
     written = []
     chosen = of_one_routing(chosen_studies(flags.storage, flags.model), flags.routing)
-    for folder, studies in _by_output(chosen, flags.output_dir).items():
+    folders: dict[Path, list[StoredStudy]] = {}
+    for study in chosen:
+        given = flags.output_dir and flags.output_dir.absolute()
+        folders.setdefault(given or settings_of(study).output_dir, []).append(study)
+    for folder, studies in folders.items():
         results = [r for study in studies for r in stored_results(study, folder)]
         for kind_folder in {files_dir(folder, r.device) for r in results}:
             mine = [r for r in results if files_dir(folder, r.device) == kind_folder]
@@ -35,11 +39,3 @@ def run(flags: argparse.Namespace, output: Output) -> int:
         "\n".join(f"wrote {file.path}" for file in written),
     )
     return ExitCode.DONE
-
-
-def _by_output(studies: list[StoredStudy], given: Path | None) -> dict[Path, list[StoredStudy]]:
-    folders: dict[Path, list[StoredStudy]] = {}
-    for study in studies:
-        folder = given.absolute() if given else settings_of(study).output_dir
-        folders.setdefault(folder, []).append(study)
-    return folders

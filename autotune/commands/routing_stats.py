@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 from autotune.commands.output import Output
 from autotune.engines import DEFAULT_TOKENS
@@ -13,7 +12,6 @@ from autotune.exit_codes import ExitCode
 from autotune.models.load import load_shape
 from autotune.models.parse import parse_shape
 from autotune.models.problems import check_recording
-from autotune.models.shape import ModelShape
 from autotune.routing.trace import RoutingTrace
 from autotune.routing.trace_files import read_trace
 
@@ -58,7 +56,7 @@ def run(flags: argparse.Namespace, output: Output) -> int:
         flags.plot.write_bytes(image)
     except OSError as error:
         raise UsageError(f"--plot {flags.plot} cannot be written: {error.strerror}") from error
-    data: dict[str, Any] = {
+    data = {
         "routing": recording.routing,
         "notes": dict(recording.notes),
         "experts": experts,
@@ -83,17 +81,13 @@ def _sizes(flags: argparse.Namespace, recording: RoutingTrace, output: Output) -
     """Return (experts, top-k): the model's, else as the ids have them."""
     if flags.model and flags.shape:
         raise UsageError("give either --model NAME or --shape E=..,topk=..,hidden=..,…")
-    shape: ModelShape | None = None
-    if flags.model:
-        shape = load_shape(flags.model)
-    elif flags.shape:
-        shape = parse_shape(flags.shape)
-    elif "experts" in recording.notes:
-        top_k = recording.notes.get("top_k", recording.columns)  # without fused shared experts
-        return int(recording.notes["experts"]), int(top_k)
-    if shape is not None:
+    if flags.model or flags.shape:
+        shape = load_shape(flags.model) if flags.model else parse_shape(flags.shape)
         check_recording(shape, recording)
         return shape.experts, shape.top_k
+    if "experts" in recording.notes:
+        top_k = recording.notes.get("top_k", recording.columns)  # without fused shared experts
+        return int(recording.notes["experts"]), int(top_k)
     experts = 1 + max(int(rows.ids.max()) for rows in recording.layers.values())
     output.note(f"note: taken to have {experts} experts, the largest id and one; --model knows")
     return experts, recording.columns

@@ -18,17 +18,13 @@ def scale_block(problem: Problem) -> tuple[int, int] | None:
 
 def why_not_shared(problem: Problem, device: Device, config: Config) -> str | None:
     """Return the first rule of both engines that ``config`` breaks, in words."""
+    bad_values = (why_bad_value(key, value) for key, value in config.as_keys().items())
     return (
-        _bad_value(config)
+        next(filter(None, bad_values), None)
         or _bad_block(problem, config)
         or _foreign_key(device, config)
         or _compiler_crash(problem, device, config)
     )
-
-
-def _bad_value(config: Config) -> str | None:
-    reasons = (why_bad_value(key, value) for key, value in config.as_keys().items())
-    return next((reason for reason in reasons if reason), None)
 
 
 def _bad_block(problem: Problem, config: Config) -> str | None:

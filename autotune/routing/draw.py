@@ -51,7 +51,8 @@ def route(problem: Problem, instance: int, seed: int = 0) -> Routing:
     shared = problem.fused_shared_experts
     local_experts = problem.experts - shared
     ids, weights = _routed(problem, instance, seed)
-    ids = _local(ids, local_experts, problem.ep_rank)
+    local = ids - problem.ep_rank * local_experts
+    ids = np.where((local >= 0) & (local < local_experts), local, -1)
     every = np.tile(np.arange(local_experts, problem.experts), (problem.tokens, 1))
     return Routing(
         ids=np.ascontiguousarray(np.hstack((ids, every)), dtype=np.int32),
@@ -117,9 +118,3 @@ def _top(gates: Floats, k: int) -> tuple[NDArray[np.int64], Floats]:
     chosen = np.take_along_axis(gates, ids, axis=1)
     exps = np.exp(chosen - chosen[:, :1])
     return ids, exps / exps.sum(axis=1, keepdims=True)
-
-
-def _local(ids: NDArray[np.int64], local_experts: int, rank: int) -> NDArray[np.int64]:
-    """Global ids → this rank's, -1 for the other ranks'."""
-    local = ids - rank * local_experts
-    return np.where((local >= 0) & (local < local_experts), local, -1)

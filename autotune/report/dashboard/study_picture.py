@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from autotune.report.dashboard.notes import NotedStudy
 from autotune.report.style import BLUE, GREY, OURS, SKY, VERMILION, Picture, axes_row, styled
 from autotune.studies.trial_record import fastest_first
@@ -39,14 +41,12 @@ def _trials(axes: Any, noted: NotedStudy, best: float) -> None:
         ]
         if dots:
             axes.scatter(*zip(*dots, strict=True), c=colour, s=14, zorder=3, label=label)
-    so_far, bests = float("inf"), []
-    for entry in noted.measured:
-        so_far = min(so_far, entry.geomean_us) if entry.complete else so_far
-        bests.append(min(so_far, top))
+    times = [entry.geomean_us if entry.complete else top for entry in noted.measured]
+    bests = np.minimum.accumulate(np.minimum(times, top))
     axes.step(numbers, bests, where="post", color=SKY, label="best so far")
     if noted.default_us is not None:
         axes.axhline(noted.default_us, color=VERMILION, linestyle="--", label="fastest default")
-    axes.set_ylim(top=_SHOWN * best * 1.02)
+    axes.set_ylim(top=top * 1.02)
     axes.set_xlabel("measurement")
     axes.set_ylabel("µs")
     axes.legend(loc="lower left", bbox_to_anchor=(0, 0.98), ncols=3, columnspacing=1.2)

@@ -78,15 +78,15 @@ def spent_on(trials: Iterable[FrozenTrial]) -> dict[str, float]:
 
 def search_charts(layer: TunedLayer) -> Iterator[Picture]:
     """Yield the charts for which the layer has trials."""
-    if any(size.complete for size in layer.sizes):
+    has_complete = any(size.complete for size in layer.sizes)
+    if has_complete:
         yield convergence(layer)
     yield outcomes(layer)
     yield time_spent(layer)
-    by_size = {size.tokens: importances(size.study) for size in layer.sizes}
-    by_size = {tokens: shares for tokens, shares in by_size.items() if shares}
+    by_size = {size.tokens: shares for size in layer.sizes if (shares := importances(size.study))}
     if by_size:
         yield importance(by_size)
-    if any(size.complete for size in layer.sizes):
+    if has_complete:
         yield slices(layer)
 
 
@@ -288,5 +288,4 @@ def importances(study: StoredStudy) -> dict[str, float]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         evaluator = PedAnovaImportanceEvaluator(target_quantile=_GOOD)
-        found = optuna.importance.get_param_importances(copy, evaluator=evaluator)
-    return dict(found)
+        return dict(optuna.importance.get_param_importances(copy, evaluator=evaluator))
