@@ -30,7 +30,6 @@ from autotune.studies.study_record import StoredStudy, stored_studies
 from autotune.studies.trial_record import OUTCOME
 from autotune.tune import session
 from autotune.tune.jobs import files_dir, jobs_of, model_shape
-from autotune.tune.observer import RunObserver
 from autotune.tune.processes.child import Child
 from autotune.tune.session import RunReport
 from autotune.tune.workers.launcher import Launcher
@@ -55,27 +54,22 @@ def run(flags: argparse.Namespace, output: Output) -> int:
 
 def run_all(runs: Iterable[RunSettings], flags: argparse.Namespace, output: Output) -> int:
     """Tune with each of the settings, one after the other; say what each brought."""
-    storage = flags.storage
+    storage, live = flags.storage, output.err.is_terminal and not output.quiet
     launcher = Launcher(flags.ray_address if flags.launcher == "ray" else None)
     reports = []
     for settings in runs:
-        observers = _observers(settings, storage, output)
-        report = session.run(settings, storage, *observers, launcher=launcher)
+        shown = LiveDisplay(output.err, timeout_s=settings.timeout_s) if live else PlainDisplay()
+        notes = NoteWriter(artifact_folder(storage))
+        report = session.run(settings, storage, shown, notes, launcher=launcher)
         reports.append((settings, report))
         if report.interrupted:
             break
-    shown = [item for settings, report in reports for item in _summary(settings, report)]
+    summary = [item for settings, report in reports for item in _summary(settings, report)]
     data = [_report_json(report) for _, report in reports]
-    output.result(data[0] if len(data) == 1 else {"runs": data}, *shown)
+    output.result(data[0] if len(data) == 1 else {"runs": data}, *summary)
     for _, report in reports:
         _notes(report, storage, output)
     return max(_exit_code(report) for _, report in reports)
-
-
-def _observers(settings: RunSettings, storage: str, output: Output) -> list[RunObserver]:
-    live = output.err.is_terminal and not output.quiet
-    shown = LiveDisplay(output.err, timeout_s=settings.timeout_s) if live else PlainDisplay()
-    return [shown, NoteWriter(artifact_folder(storage))]
 
 
 def _summary(settings: RunSettings, report: RunReport) -> list[Any]:

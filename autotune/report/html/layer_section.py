@@ -33,6 +33,7 @@ from autotune.routing.draw import drawable
 from autotune.spec.config import AnyConfig, Config
 from autotune.spec.device import DeviceKind
 from autotune.studies.lifecycle import EndReason
+from autotune.tune.engine_output import Result
 
 _LABEL = {
     DeviceKind.ESTIMATE: "Nothing here was measured: configs were compiled for this GPU and their "
@@ -209,25 +210,23 @@ class KeyLoss:
 def nearest_losses(layer: TunedLayer, engine: str) -> list[KeyLoss]:
     """Return a row for each batch size with a winner, where there are at least two."""
     winners = [
-        (size, result.winner.config)
+        (size, result, result.winner.config)
         for size in layer.sizes
         if (result := result_for(size, engine)) is not None and result.winner
     ]
     losses = []
-    for size, own in winners if len(winners) > 1 else ():
-        others = [(other, config) for other, config in winners if other is not size]
+    for size, result, own in winners if len(winners) > 1 else ():
+        others = [(other, config) for other, _, config in winners if other is not size]
         other, foreign = min(others, key=lambda o: (abs(o[0].tokens - size.tokens), o[0].tokens))
-        measured = _measured(size, engine, own, foreign)
+        measured = _measured(result, own, foreign)
         loss = _modelled(size, own, foreign) if measured is None else measured
         losses.append(KeyLoss(size.tokens, other.tokens, loss, is_measured=measured is not None))
     return losses
 
 
-def _measured(size: TunedSize, engine: str, own: AnyConfig, foreign: AnyConfig) -> float | None:
+def _measured(result: Result, own: AnyConfig, foreign: AnyConfig) -> float | None:
     if own == foreign:
         return 0.0
-    result = result_for(size, engine)
-    assert result is not None
     ours, theirs = time_of(result, own), time_of(result, foreign)
     return None if ours is None or theirs is None else theirs / ours - 1
 

@@ -230,11 +230,9 @@ def slices(layer: TunedLayer) -> Picture:
         if (best := min((e.geomean_us for e in size.complete), default=0.0))
         for entry in size.study.measured
     ]
-    values: dict[str, list[int]] = {}
-    for name in dict.fromkeys(key for _, keys, _ in rows for key in keys):
-        found = sorted({keys[name] for _, keys, _ in rows if name in keys})
-        if len(found) > 1:
-            values[name] = found
+    names = dict.fromkeys(key for _, keys, _ in rows for key in keys)
+    found = {name: sorted({keys[name] for _, keys, _ in rows if name in keys}) for name in names}
+    values = {name: several for name, several in found.items() if len(several) > 1}
     lines = -(-max(len(values), 1) // _COLUMNS)
     figure, panels = axes_row(_COLUMNS, rows=lines, height=2.3 * lines + 0.2)
     norm = LogNorm(min(layer.tokens), max(*layer.tokens, min(layer.tokens) + 1))
