@@ -31,15 +31,15 @@ def run(flags: argparse.Namespace, output: Output) -> int:
     other = chosen_studies(flags.compare, flags.model) if flags.compare else []
     _read_recordings([*studies, *other], output)
     try:
-        report = write_report(studies, flags.output_dir, other)
+        page, *pictures = write_report(studies, flags.output_dir, other)
     except OSError as error:
         raise UsageError(
             f"--output-dir {flags.output_dir} cannot be written: {error.strerror}. "
             "Give a folder that you may write"
         ) from error
     output.result(
-        {"page": str(report.page), "pictures": [str(path) for path in report.pictures]},
-        f"wrote {report.page} and {len(report.pictures)} pictures beside it",
+        {"page": str(page), "pictures": [str(path) for path in pictures]},
+        f"wrote {page} and {len(pictures)} pictures beside it",
     )
     return ExitCode.DONE
 

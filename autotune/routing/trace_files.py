@@ -12,10 +12,8 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -104,11 +102,15 @@ def _read_compact(file: Path) -> RoutingTrace:
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
         raise UsageError(f"{file} cannot be read: {error}. Record it again") from error
-    layers = {
-        int(match[1]): LayerRows(ids, _sequences(file, match[1], ids, tensors))
-        for name, ids in tensors.items()
-        if (match := _TENSOR.fullmatch(name))
-    }
+    layers = {}
+    for name, ids in tensors.items():
+        if match := _TENSOR.fullmatch(name):
+            sequences = tensors.get(f"layer{match[1]}.sequences")
+            if sequences is None or sequences.shape != ids.shape[:1]:
+                raise UsageError(
+                    f"{file}: layer{match[1]}.sequences should have one entry for each row"
+                )
+            layers[int(match[1])] = LayerRows(ids, sequences.astype(np.int32))
     if not layers:
         raise UsageError(f"{file} holds no tensor layer{{L}}.topk_ids: it is no recording of ours")
     return RoutingTrace(layers, str(file), notes)
@@ -129,15 +131,6 @@ def _check_not_stale(recording: RoutingTrace, file: Path) -> None:
             f"{file.parent} holds two recordings: {COMPACT}, and newer topk_ids_layer*.pt with "
             "other ids. Remove the one that you do not mean, or put it into a folder of its own"
         )
-
-
-def _sequences(
-    file: Path, layer: str, ids: NDArray[Any], tensors: Mapping[str, NDArray[Any]]
-) -> NDArray[np.int32]:
-    found = tensors.get(f"layer{layer}.sequences")
-    if found is None or found.shape != ids.shape[:1]:
-        raise UsageError(f"{file}: layer{layer}.sequences should have one entry for each row")
-    return found.astype(np.int32)
 
 
 def _read_snapshots(folder: Path) -> RoutingTrace:

@@ -80,7 +80,7 @@ def test_winners_meet_each_others_routing(
     assert study.key.problem.routing == "uniform,zipf:1"
     with pytest.raises(UsageError, match="no study has --routing worst"):
         of_one_routing(_studies(database), "worst")
-    page = write_report(_studies(database), tmp_path / "report").page.read_text()
+    page = write_report(_studies(database), tmp_path / "report")[0].read_text()
     assert page.count("measured under") == 2
 
 

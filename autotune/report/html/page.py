@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from autotune.engines.atomic import write_text
@@ -27,25 +26,15 @@ _MOST_LETTERS = 80
 """The longest part of a model's name in a file's name: file systems take 255 bytes."""
 
 
-@dataclass(frozen=True, slots=True)
-class WrittenReport:
-    """The files of a report."""
-
-    page: Path
-    pictures: tuple[Path, ...]
-
-
 _Part = tuple[str, str, Sequence[Picture]]
 """A section with what it shows: the beginning of its PNG files' names, its text, its pictures."""
 
 
 def write_report(
     studies: Sequence[StoredStudy], folder: Path, other: Sequence[StoredStudy] = ()
-) -> WrittenReport:
-    """Write ``report.html`` and PNG files into ``folder``. ``other`` is the storage to compare.
-
-    Raises OSError where the folder cannot be written.
-    """
+) -> list[Path]:
+    """Write ``report.html`` and PNG files into ``folder``; return the paths, the page first.
+    ``other`` is the storage to compare. Raises OSError where the folder cannot be written."""
     layers = layers_of(studies)
     with styled():
         across = routings_section(layers)
@@ -60,7 +49,7 @@ def write_report(
     page = folder / "report.html"
     body = [text for _, text, _ in parts] or [document.paragraph("The storage has no trials yet.")]
     write_text(page, document.page(_title(layers), [*body, across]))
-    return WrittenReport(page, tuple(pictures))
+    return [page, *pictures]
 
 
 def _parts(layers: Sequence[TunedLayer], sides: Sequence[Sides]) -> Iterator[_Part]:
