@@ -90,7 +90,9 @@ class _LateParser(argparse.ArgumentParser):
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of every command: ``command`` of what it parses is the ``Command``."""
-    parser = argparse.ArgumentParser(prog="autotune", description=autotune.__doc__)
+    parser = argparse.ArgumentParser(
+        prog="autotune", description=str(autotune.__doc__).splitlines()[0]
+    )
     parser.add_argument("--version", action="version", version=f"autotune {autotune.__version__}")
     commands = parser.add_subparsers(
         title="commands", required=True, metavar="COMMAND", parser_class=_LateParser

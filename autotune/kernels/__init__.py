@@ -10,7 +10,7 @@
     reference.py       the reference implementation, in plain PyTorch
     verify.py          compares an output with the reference
     compile.py         compiles the GEMM for any target, without a GPU
-    timing.py          timers and clocks
+    timing.py          timers and clocks: the L2 emptied before each call, rests, interleaving
 
 Nothing here knows Optuna.
 """

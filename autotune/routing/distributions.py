@@ -1,4 +1,4 @@
-"""Distributions of expert popularity: names, as ``--routing`` takes them, to ids.
+"""Distributions of expert popularity: names, as ``--routing`` takes them, and scores.
 
     uniform         the top-k of normal gates, as the engines' scripts draw them
     zipf:A          the r-th most popular expert is drawn with probability ∝ r^-A

@@ -4,7 +4,7 @@
     config.py       Config and ConfigPair: the launch parameters that are tuned
     device.py       Device and Target: where times come from, and what is compiled for
     binary.py       the binary that a config needs, named by binary_key
-    limits.py       rules for what a device cannot run
+    limits.py       rules for what a device cannot run; the shared memory that a config needs
     occupancy.py    the table of SMs, and the blocks that one of them holds
     measurement.py  Measurement in µs, Resources, CompileFailure
     arrays.py       types of numpy arrays

@@ -24,7 +24,8 @@ The way of a trial. Steps 2 to 9 are in the worker's process, 5 and 6 in process
  3  the study's state: search, last tries, finished?       tuning_study.advance, studies/lifecycle
  4  configs are proposed and claimed as trials             studies/coordination/claims, the sampler
  5  their binaries are compiled                            compile_service/client, pool, process
- 6  the child verifies and times                           processes/child, backends/*/measurer
+ 6  the child verifies and times; the measurer decides
+    the outcome: ok, wrong result, out of resources …      processes/child, backends/*/measurer
     until it has clearly lost                              studies/search/pruning
  7  the result becomes a record and an end                 studies/trial_record
  8  the end is written, many in one transaction            studies/trial_io, studies/storage

@@ -2,7 +2,7 @@
 
 | file | holds |
 |---|---|
-| note_writer | writes notes during a run; ``refresh_notes`` writes those of ended runs |
+| note_writer | puts notes into the storage during a run; ``refresh_notes``, those of ended runs |
 | notes | the text of a note, in Markdown |
 | study_picture | the picture of a study's best trial |
 | artifacts | the folder of pictures, and hanging one on a trial |

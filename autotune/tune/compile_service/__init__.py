@@ -1,7 +1,8 @@
 """Compiles ahead of the GPU: a config's way is client, pipe, pool with its queue, compile process.
 
 client.py    a worker's end: items that wait until their configs are compiled
-pool.py      the parent's thread: serves the clients, and keeps compile processes at work
+pool.py      the parent's thread: serves the clients, keeps compile processes at work, and kills
+             those that take too long
 queue.py     what to compile next and who waits for it; knows no processes
-process.py   one compile process: its limits, and its handle
+process.py   one compile process: what it runs under the operating system's limits, its handle
 """

@@ -9,6 +9,7 @@ features        physical features of a config on a problem
 prior           a guess from sibling studies
 gp, trees       the two kinds of model
 model           both, weighed by their record
-acquisition     expected improvement, less where a config compiled badly
-sampler         SurrogateSampler over any table, TransferSampler over a study of ours
+acquisition     scores every candidate (expected improvement, less where it compiled badly) and
+                chooses the next ones
+sampler         the Optuna samplers around it: trials in, parameters out; the first design
 """
