@@ -1,9 +1,9 @@
 """Config files of SGLang and vLLM: their names, how the engines read them, and what is legal there.
 
     base.py        Engine, the seam to a serving engine, and DEFAULT_TOKENS
-    sglang.py      SGLang's rules
-    vllm.py        vLLM's rules
-    names.py       the parts of an engine file's name
+    sglang.py      SGLang's file names, lookup, defaults and legality
+    vllm.py        vLLM's
+    names.py       the parts of an engine file's name: joined and parsed
     entries.py     the JSON inside: reading it, and judging one entry without knowing its engine
     legality.py    rules of both engines for a config
     read_write.py  writes winners into files without losing what is there, and reads files back

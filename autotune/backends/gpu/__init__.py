@@ -1,8 +1,10 @@
 """Measuring on a real GPU: one measurer over providers, which compute the layer.
 
-    measurer.py       GpuMeasurer: compile, verify, time; and several of them for ``compare``
+    measurer.py       GpuMeasurer: compile, verify, time, and the outcome; several of them for
+                      ``compare``
     testbed.py        the GPU or CPU that a process has taken, its facts, clock and timers
-    tensor_cache.py   weights, inputs and layers, kept as long as there is room
+    tensor_cache.py   weights, inputs and layers, kept as long as there is room; what is given up
+                      when memory runs out
     device_errors.py  which errors leave the process whole
     providers/        our kernels, the engines' and PyTorch's
 
