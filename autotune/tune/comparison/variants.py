@@ -74,6 +74,8 @@ def _nearest(path: Path, problem: Problem, device: Device | None) -> AnyConfig:
 
 def config_table(path: Path) -> dict[int, Config]:
     """Return token count → config of an engine file. Raises EngineFileError where it has none."""
+    if not path.is_file():
+        raise EngineFileError(f"{path} is not a file; give an engine's JSON file")
     table = read_configs(path)
     if not table:
         raise EngineFileError(f"{path} holds no config; an engine file has one per token count")

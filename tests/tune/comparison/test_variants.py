@@ -12,7 +12,7 @@ from autotune.errors import EngineFileError
 from autotune.spec.config import Config
 from autotune.spec.device import Device, DeviceKind, Target
 from autotune.spec.problem import Problem
-from autotune.tune.comparison.variants import ConfigSources, variants_of
+from autotune.tune.comparison.variants import ConfigSources, config_table, variants_of
 
 H200 = Device(DeviceKind.CUDA, "NVIDIA H200", Target("cuda", 90), 232448, "3.6.0")
 PROBLEM = Problem(experts=8, top_k=2, hidden=4096, intermediate=7168, tokens=64)
@@ -77,3 +77,8 @@ def test_an_empty_file_is_an_error(tmp_path: Path) -> None:
     file.write_text("{}")
     with pytest.raises(EngineFileError, match="no config"):
         _configs(ConfigSources(output_dir=tmp_path, config_files=(("x", file),)), "vllm")
+
+
+def test_a_file_that_is_not_there_is_said_to_be_missing(tmp_path: Path) -> None:
+    with pytest.raises(EngineFileError, match="is not a file"):
+        config_table(tmp_path / "none.json")
