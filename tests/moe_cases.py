@@ -10,7 +10,7 @@ import torch
 from autotune.kernels import moe
 from autotune.kernels.inputs import MoeInputs, make_inputs, make_weights
 from autotune.kernels.quantize import StorageDtypes, quantize, round_to, row_tile
-from autotune.kernels.reference import silu_and_mul_reference
+from autotune.kernels.reference import activation_reference
 from autotune.spec.config import Config
 from autotune.spec.device import Target
 from autotune.spec.problem import Dtype, Problem
@@ -58,7 +58,7 @@ def eager_activation(
     problem, rows, up = inputs.problem, buffers.rows, buffers.up
     if sorts:
         up = up[buffers.alignment.sorted_token_ids.clamp(0, len(up) - 1).long()]
-    real = silu_and_mul_reference(up).to(inputs.elements.c).float()
+    real = activation_reference(up, gated=problem.gated).to(inputs.elements.c).float()
     values = rows.values[: len(real)]
     if rows.is_scale_given:
         values.copy_(round_to(real / rows.scale, values.dtype, rows.largest))

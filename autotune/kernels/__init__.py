@@ -1,7 +1,7 @@
 """Triton kernels of the MoE layer, and all that compiles, launches, verifies and times them.
 
     gemm.py            the grouped GEMM, up and down: the kernel whose launch config is tuned
-    activation.py      SiLU-and-multiply between the GEMMs, and the sum of each token's slots after
+    activation.py      the activation between the GEMMs, and the sum of each token's slots after
     align.py           sorts slots by expert, padded to BLOCK_SIZE_M
     quantize.py        quantises tensors as checkpoints and engines do; types of what is stored
     launch.py          from operands, a problem and a config to the GEMM's arguments

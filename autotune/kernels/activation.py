@@ -1,12 +1,14 @@
-"""The kernels after each GEMM: SiLU-and-multiply, which quantises where the down GEMM needs it, and
+"""The kernels after each GEMM: the activation, which quantises where the down GEMM needs it, and
 the sum of a token's expert outputs.
 
-Pipeline: up output → silu(gate) * up, rounded to C's type → where activations are quantised,
-a scale per group of the row (or the given one for all) and values of A's type. Down output → sum.
+Pipeline: up output → silu(gate) * up, or relu(up)^2 where experts have no gate, rounded to C's
+type → where activations are quantised, a scale per group of the row (or the given one for all) and
+values of A's type. Down output → sum.
 
 Pointers (R = M * top_k slots; P = R, or EM, the padded rows of an alignment, where it SORTS):
 
-    x_ptr         [R, 2N]            fp32 fp16 bf16; gate in the first N columns, as the engines
+    x_ptr         [R, 2N]            fp32 fp16 bf16; gate in the first N columns, as the engines.
+                                     [R, N] where it is not GATED
     y_ptr         [P, N]             as x, or fp8 or int8
     scale_ptr     [P, ceil(N / group)] float32, written; [1], read, where one scale serves all
     ids_ptr       [R]                int32 topk_ids: rows of dropped slots (-1) are neither read
@@ -41,7 +43,7 @@ SUM_COLUMNS = 1024
 
 
 @triton.jit(do_not_specialize=("group", "largest", "num_slots"))
-def silu_and_mul_kernel(
+def activation_kernel(
     x_ptr,
     y_ptr,
     scale_ptr,
@@ -52,6 +54,7 @@ def silu_and_mul_kernel(
     group,
     largest,
     BLOCK: tl.constexpr,
+    GATED: tl.constexpr,
     QUANTIZES: tl.constexpr,
     GIVEN_SCALE: tl.constexpr,
     SORTS: tl.constexpr,
@@ -70,9 +73,15 @@ def silu_and_mul_kernel(
     lanes = tl.arange(0, BLOCK)
     columns = tl.program_id(1) * group + lanes
     is_inside = (lanes < group) & (columns < N)
-    gate = tl.load(x_ptr + source * 2 * N + columns, mask=is_inside, other=0.0).to(tl.float32)
-    up = tl.load(x_ptr + source * 2 * N + N + columns, mask=is_inside, other=0.0).to(tl.float32)
-    y = (gate * tl.sigmoid(gate) * up).to(x_ptr.dtype.element_ty)
+    if GATED:
+        x_ptrs = x_ptr + source * 2 * N + columns
+        gate = tl.load(x_ptrs, mask=is_inside, other=0.0).to(tl.float32)
+        up = tl.load(x_ptrs + N, mask=is_inside, other=0.0).to(tl.float32)
+        y = gate * tl.sigmoid(gate) * up
+    else:
+        up = tl.load(x_ptr + source * N + columns, mask=is_inside, other=0.0).to(tl.float32)
+        y = tl.maximum(up, 0.0) * up  # not its square: of NaN, that would be 0
+    y = y.to(x_ptr.dtype.element_ty)
     if QUANTIZES:
         y = y.to(tl.float32)
         if GIVEN_SCALE:
@@ -96,14 +105,15 @@ class SortedRows:
     """Rows that there may be at most: the launch covers so many."""
 
 
-def silu_and_mul(x: Tensor, topk_ids: Tensor, out: Tensor, order: SortedRows | None = None) -> None:
-    """x [R, 2N] → out [R, N] of the same type; allocates and waits for nothing.
+def activate(x: Tensor, topk_ids: Tensor, out: Tensor, order: SortedRows | None = None) -> None:
+    """x [R, 2N], or [R, N] without a gate → out [R, N] of the same type; allocates and waits for
+    nothing.
 
     Rows are the slots of ``topk_ids``; with ``order`` those of out are [EM, N] and lie in it.
     """
     n = out.shape[1]
     group = min(PLAIN_GROUP, triton.next_power_of_2(n))
-    silu_and_mul_kernel[(_count(topk_ids, order), triton.cdiv(n, group))](
+    activation_kernel[(_count(topk_ids, order), triton.cdiv(n, group))](
         x,
         out,
         x,
@@ -112,6 +122,7 @@ def silu_and_mul(x: Tensor, topk_ids: Tensor, out: Tensor, order: SortedRows | N
         group,
         0.0,
         BLOCK=group,
+        GATED=_is_gated(x, n),
         QUANTIZES=False,
         GIVEN_SCALE=False,
         SORTS=order is not None,
@@ -136,18 +147,18 @@ class Quantized:
         return self.scale.dim() == 1
 
 
-def silu_and_mul_quantized(
+def activate_quantized(
     x: Tensor, topk_ids: Tensor, out: Quantized, order: SortedRows | None = None
 ) -> None:
-    """x [R, 2N] → ``out.values``, and ``out.scale`` where it is not given. Rows are as in
-    ``silu_and_mul``.
+    """x → ``out.values``, and ``out.scale`` where it is not given. x and rows are as in
+    ``activate``.
 
     Allocates and waits for nothing.
     """
     n = out.values.shape[1]
     group = min(out.group, n)
     block = triton.next_power_of_2(group)
-    silu_and_mul_kernel[(_count(topk_ids, order), triton.cdiv(n, group))](
+    activation_kernel[(_count(topk_ids, order), triton.cdiv(n, group))](
         x,
         out.values,
         out.scale,
@@ -156,11 +167,16 @@ def silu_and_mul_quantized(
         group,
         out.largest,
         BLOCK=block,
+        GATED=_is_gated(x, n),
         QUANTIZES=True,
         GIVEN_SCALE=out.is_scale_given,
         SORTS=order is not None,
         num_warps=max(1, min(8, block // 512)),
     )
+
+
+def _is_gated(x: Tensor, n: int) -> bool:
+    return x.shape[1] == 2 * n
 
 
 def _count(topk_ids: Tensor, order: SortedRows | None) -> int:

@@ -3,7 +3,7 @@
 Pipeline of one layer::
 
     topk_ids ─ align ─► sorted_token_ids, expert_ids ─────────┐ (the same for both GEMMs)
-    x [M, H] ─► moe_gemm (up, w1) ─► silu_and_mul ─► moe_gemm (down, w2) ─► sum ─► y [M, H]
+    x [M, H] ─► moe_gemm (up, w1) ─► activation ─► moe_gemm (down, w2) ─► sum ─► y [M, H]
 
 Pointers (R = M * top_k slots; EM = bound of R padded per expert; scales are float32):
 

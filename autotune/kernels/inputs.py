@@ -109,7 +109,8 @@ def make_weights(problem: Problem, target: Target, device: str, seed: int = 0) -
     """Seeded weights; w1 and w2 map values of variance 1 to variance about 1."""
     generator = torch.Generator(device).manual_seed(seed)
     up, down = (_make_gemm_weights(problem, which, target, generator) for which in BOTH)
-    # silu(gate) * up of unit normals has a root mean square of about 0.6 and few values past 16.
+    # Of unit normals silu(gate) * up has a root mean square of about 0.6, relu(up)^2 of 1.2; few
+    # values of either are past 16.
     limit = 16.0 / largest(storage_dtypes_of(problem.dtype, target).a, problem.dtype)
     return MoeWeights(up, down, down_row_scale=torch.full((1,), limit, device=device))
 

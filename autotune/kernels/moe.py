@@ -3,7 +3,7 @@
 Buffers (R = M * top_k slots, EM = padded slots of the largest BLOCK_SIZE_M):
 
     alignment   sorted ids [EM], expert ids [R], padded count [1], counts [E]   int32
-    up          [R, 2N]         C's type, output of the up GEMM
+    up          [R, 2N]         C's type, output of the up GEMM; [R, N] where there is no gate
     rows        [R, N]          A's type, input of the down GEMM (the activation's output)
     row_scale   [1] | [R] | [R, ceil(N / gk)]  float32
                                 these two have EM rows where down may use TMA: then they lie
@@ -24,15 +24,15 @@ from torch import Tensor
 from autotune.kernels.activation import (
     Quantized,
     SortedRows,
-    silu_and_mul,
-    silu_and_mul_quantized,
+    activate,
+    activate_quantized,
     sum_slots,
 )
 from autotune.kernels.align import Alignment, align
 from autotune.kernels.inputs import GemmWeights, MoeInputs
 from autotune.kernels.launch import GemmOperands, launch_gemm
 from autotune.kernels.quantize import largest, row_tile
-from autotune.spec.binary import Scales, scales_of
+from autotune.spec.binary import Scales, gemm_shape, scales_of
 from autotune.spec.config import AnyConfig, Config, pair_of
 from autotune.spec.limits import why_no_tma
 from autotune.spec.problem import KernelMode, padded_slots
@@ -74,7 +74,7 @@ def make_buffers(inputs: MoeInputs) -> MoeBuffers:
     )
     return MoeBuffers(
         alignment=alignment,
-        up=empty(slots, 2 * problem.intermediate, dtype=elements.c),
+        up=empty(slots, gemm_shape(problem, "up").n, dtype=elements.c),
         rows=_empty_rows(inputs, rows),
         down=empty(problem.tokens, problem.top_k, problem.hidden, dtype=elements.c),
         out=empty(problem.tokens, problem.hidden, dtype=elements.c),
@@ -119,9 +119,9 @@ def run_activation(
             padded_slots(inputs.problem, block_size_m),
         )
     if inputs.elements.quantizes_activations:
-        silu_and_mul_quantized(buffers.up, inputs.topk_ids, buffers.rows, order)
+        activate_quantized(buffers.up, inputs.topk_ids, buffers.rows, order)
     else:
-        silu_and_mul(buffers.up, inputs.topk_ids, buffers.rows.values, order)
+        activate(buffers.up, inputs.topk_ids, buffers.rows.values, order)
 
 
 def run_down(inputs: MoeInputs, buffers: MoeBuffers, config: Config) -> None:

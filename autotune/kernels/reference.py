@@ -24,8 +24,10 @@ from autotune.spec.binary import Scales, Which, gemm_shape, scales_of
 from autotune.spec.problem import Dtype, Problem
 
 
-def silu_and_mul_reference(x: Tensor) -> Tensor:
-    """x [R, 2N] → silu(first half) * second half, [R, N] fp32."""
+def activation_reference(x: Tensor, *, gated: bool) -> Tensor:
+    """x [R, 2N] → silu(first half) * second half, or x [R, N] → relu(x)^2; [R, N] fp32."""
+    if not gated:
+        return x.float().relu().square()
     gate, up = x.float().chunk(2, dim=-1)
     return torch.nn.functional.silu(gate) * up
 
@@ -59,7 +61,7 @@ def moe_reference(inputs: MoeInputs) -> Tensor:
             continue
         w1 = weight_of(problem, inputs.weights.up, "up", expert)
         up = (x[tokens] @ w1.T).to(inputs.elements.c)
-        rows = silu_and_mul_reference(up).to(inputs.elements.c)
+        rows = activation_reference(up, gated=problem.gated).to(inputs.elements.c)
         w2 = weight_of(problem, inputs.weights.down, "down", expert)
         down = as_down_reads(inputs, rows) @ w2.T
         weighted = down * inputs.topk_weights[tokens, choice][:, None]

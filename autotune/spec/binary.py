@@ -15,7 +15,7 @@ from autotune.spec.device import Target
 from autotune.spec.problem import Dtype, Problem
 
 Which = Literal["up", "down"]
-"""One of the layer's two GEMMs: ``w1`` (gate and up) or ``w2`` (down)."""
+"""One of the layer's two GEMMs: ``w1`` (gate, if there is one, and up) or ``w2`` (down)."""
 
 BOTH: tuple[Which, Which] = ("up", "down")
 
@@ -67,9 +67,9 @@ class GemmFlags:
 
 
 def gemm_shape(problem: Problem, which: Which) -> GemmShape:
-    """Return (n, k) of the up GEMM, [2N, H], or of the down GEMM, [H, N]."""
+    """Return (n, k) of the up GEMM, [2N, H], without a gate [N, H], or of the down, [H, N]."""
     if which == "up":
-        return GemmShape(n=2 * problem.intermediate, k=problem.hidden)
+        return GemmShape(n=(1 + problem.gated) * problem.intermediate, k=problem.hidden)
     return GemmShape(n=problem.hidden, k=problem.intermediate)
 
 

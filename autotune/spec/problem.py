@@ -54,7 +54,8 @@ class KernelMode(str, Enum):
 class Problem:
     """One rank's MoE layer for one batch size.
 
-    ``w1`` is [experts, 2 * intermediate, hidden], ``w2`` is [experts, hidden, intermediate];
+    ``w1`` is [experts, 2 * intermediate, hidden] (intermediate alone where experts have no gate),
+    ``w2`` is [experts, hidden, intermediate];
     ``tokens`` rows of ``hidden`` enter, each goes to ``top_k`` of ``experts * ep_size`` experts,
     and this rank computes those that it holds.
     """
@@ -66,7 +67,7 @@ class Problem:
     hidden: int
     """H, the row length of the layer's input and output."""
     intermediate: int
-    """N, the intermediate size of this rank's shard, after the gated activation."""
+    """N, the intermediate size of this rank's shard, after the activation."""
     tokens: int
     """M, the batch size."""
     dtype: Dtype = Dtype.BF16
@@ -83,6 +84,8 @@ class Problem:
     routing: str = "uniform"
     """Names of one routing or, with commas, several (see routing.distributions)."""
     kernel: KernelMode = KernelMode.FUSED
+    gated: bool = True
+    """The activation is silu(gate) * up; False: relu(up)^2, and ``w1`` has no rows for a gate."""
 
     @property
     def routings(self) -> tuple[str, ...]:
@@ -95,12 +98,13 @@ class Problem:
         quant = f" block{list(self.block_shape)}" if self.block_shape else ""
         quant += " per-channel" if self.per_channel_quant else ""
         quant += " zero-points" if self.zero_points else ""
+        gate = "" if self.gated else " no-gate"
         parallel = f" EP{self.ep_size}.{self.ep_rank}" if self.ep_size > 1 else ""
         kernel = " separate" if self.kernel is KernelMode.SEPARATE else ""
         routing = "" if self.routing == "uniform" else f" {self.routing}"
         return (
             f"E={self.experts},N={self.intermediate},H={self.hidden},topk={self.top_k} "
-            f"{self.dtype.value}{quant}{parallel}{kernel}{routing} M={self.tokens:05d}"
+            f"{self.dtype.value}{quant}{gate}{parallel}{kernel}{routing} M={self.tokens:05d}"
         )
 
 

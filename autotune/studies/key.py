@@ -38,8 +38,12 @@ class StudyKey:
         return f"{self.problem.name} {device} triton {self.device.triton_version} [{self.digest}]"
 
     def as_json(self) -> dict[str, Any]:
-        """Only JSON types; ``from_json`` is its inverse."""
-        return json.loads(json.dumps(asdict(self)))  # type: ignore[no-any-return]
+        """Only JSON types; ``from_json`` is its inverse. A problem says of its gate only that it
+        has none: so names of studies stay as they were before problems said it."""
+        data: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        if self.problem.gated:
+            del data["problem"]["gated"]
+        return data
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> StudyKey:

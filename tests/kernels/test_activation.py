@@ -4,70 +4,90 @@ import pytest
 import torch
 from single_references import sum_reference
 
-from autotune.kernels.activation import Quantized, silu_and_mul, silu_and_mul_quantized, sum_slots
+from autotune.kernels.activation import Quantized, activate, activate_quantized, sum_slots
 from autotune.kernels.quantize import dequantize, quantize
-from autotune.kernels.reference import silu_and_mul_reference
+from autotune.kernels.reference import activation_reference
 
 
-def up_output(rows: int, n: int, device: str) -> torch.Tensor:
+@pytest.fixture(params=[True, False], ids=["gated", "no gate"])
+def gated(request: pytest.FixtureRequest) -> bool:
+    return bool(request.param)
+
+
+def up_output(rows: int, n: int, device: str, *, gated: bool) -> torch.Tensor:
     generator = torch.Generator().manual_seed(3)
-    return torch.randn(rows, 2 * n, generator=generator).to(device)
+    return torch.randn(rows, 2 * n if gated else n, generator=generator).to(device)
 
 
 def kept(rows: int, device: str) -> torch.Tensor:
     return torch.zeros(rows, dtype=torch.int32, device=device)
 
 
+def test_the_reference_is_of_both_kinds() -> None:
+    x = torch.tensor([[-2.0, 3.0, 0.5, -1.0]])
+    silu = torch.nn.functional.silu(x[:, :2])
+    assert activation_reference(x, gated=True).tolist() == (silu * x[:, 2:]).tolist()
+    assert activation_reference(x, gated=False).tolist() == [[0, 9, 0.25, 0]]
+
+
+def test_without_a_gate_nan_stays_nan(device: str) -> None:
+    """A tile that the up GEMM leaves out of a poisoned buffer shows."""
+    x, y = torch.full((1, 24), float("nan"), device=device), torch.empty(1, 24, device=device)
+    activate(x, kept(1, device), y)
+    assert y.isnan().all()
+
+
 @pytest.mark.parametrize("n", [1, 40, 1300])
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
-def test_agrees_with_its_reference(dtype: torch.dtype, n: int, device: str) -> None:
-    x = up_output(3, n, device).to(dtype)
+def test_agrees_with_its_reference(dtype: torch.dtype, n: int, device: str, gated: bool) -> None:
+    x = up_output(3, n, device, gated=gated).to(dtype)
     y = torch.empty(3, n, dtype=dtype, device=device)
-    silu_and_mul(x, kept(3, device), y)
-    torch.testing.assert_close(y, silu_and_mul_reference(x).to(dtype), rtol=2e-3, atol=1e-5)
+    activate(x, kept(3, device), y)
+    reference = activation_reference(x, gated=gated).to(dtype)
+    torch.testing.assert_close(y, reference, rtol=2e-3, atol=1e-5)
 
 
-def test_dropped_rows_are_left_alone(device: str) -> None:
-    x, ids = up_output(4, 24, device), kept(4, device)
+def test_dropped_rows_are_left_alone(device: str, gated: bool) -> None:
+    x, ids = up_output(4, 24, device, gated=gated), kept(4, device)
     ids[2] = -1
     y = torch.full((4, 24), float("nan"), device=device)
-    silu_and_mul(x, ids, y)
+    activate(x, ids, y)
     assert y[2].isnan().all()
     assert not y[[0, 1, 3]].isnan().any()
 
 
 @pytest.mark.parametrize("group", [16, 32, 80])
-def test_int8_scales_belong_to_groups_of_a_row(group: int, device: str) -> None:
+def test_int8_scales_belong_to_groups_of_a_row(group: int, device: str, gated: bool) -> None:
     rows, n = 3, 80
-    x = up_output(rows, n, device)
+    x = up_output(rows, n, device, gated=gated)
     scale = torch.empty(rows, -(-n // group), device=device)
     out = Quantized(torch.empty(rows, n, dtype=torch.int8, device=device), scale, group, 127.0)
-    silu_and_mul_quantized(x, kept(rows, device), out)
-    values, scales = quantize(silu_and_mul_reference(x), (1, group), torch.int8, 127.0)
+    activate_quantized(x, kept(rows, device), out)
+    values, scales = quantize(activation_reference(x, gated=gated), (1, group), torch.int8, 127.0)
     torch.testing.assert_close(out.scale, scales, rtol=1e-4, atol=0)
     # A sum in another order may tip a value that lies halfway.
     assert (out.values.int() - values.int()).abs().max() <= 1
     assert (out.values == values).float().mean() > 0.98
 
 
-def test_a_given_scale_is_read(device: str) -> None:
-    x = up_output(3, 40, device)
+def test_a_given_scale_is_read(device: str, gated: bool) -> None:
+    x = up_output(3, 40, device, gated=gated)
     scale = torch.full((1,), 0.05, device=device)
     out = Quantized(torch.empty(3, 40, dtype=torch.int8, device=device), scale, 40, 127.0)
-    silu_and_mul_quantized(x, kept(3, device), out)
+    activate_quantized(x, kept(3, device), out)
     real = dequantize(out.values, scale[None], (3, 40))
-    clamped = silu_and_mul_reference(x).clamp(-127 * 0.05, 127 * 0.05)
+    clamped = activation_reference(x, gated=gated).clamp(-127 * 0.05, 127 * 0.05)
     assert (real - clamped).abs().max() <= 0.0251
 
 
 @pytest.mark.gpu
-def test_fp8_scales_belong_to_groups_of_a_row(device: str) -> None:
-    x = up_output(3, 256, device).to(torch.bfloat16)
+def test_fp8_scales_belong_to_groups_of_a_row(device: str, gated: bool) -> None:
+    x = up_output(3, 256, device, gated=gated).to(torch.bfloat16)
     values = torch.empty(3, 256, dtype=torch.float8_e4m3fn, device=device)
     out = Quantized(values, torch.empty(3, 2, device=device), 128, 448.0)
-    silu_and_mul_quantized(x, kept(3, device), out)
+    activate_quantized(x, kept(3, device), out)
     real = dequantize(out.values, out.scale, (1, 128))
-    reference = silu_and_mul_reference(x)
+    reference = activation_reference(x, gated=gated)
     assert (real - reference).abs().max() / reference.abs().max() < 0.04
 
 

@@ -1,6 +1,6 @@
-"""Every dtype x scale x kernel x expert parallelism against the reference, over awkward sizes.
+"""Every dtype x scale x kernel, with expert parallelism or no gate, against the reference.
 
-A cell that cannot run says why: ``why_not`` is the only reason to skip one.
+Sizes are awkward. A cell that cannot run says why: ``why_not`` is the only reason to skip one.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from moe_cases import (
 from autotune.kernels.moe import make_buffers
 from autotune.kernels.reference import moe_reference
 from autotune.kernels.verify import verify
-from autotune.spec.binary import Scales, scales_of
+from autotune.spec.binary import Scales, gemm_shape, scales_of
 from autotune.spec.config import AnyConfig, Config, ConfigPair
 from autotune.spec.limits import why_no_tma
 from autotune.spec.problem import Dtype, KernelMode, Problem
@@ -60,7 +60,11 @@ CONFIGS: dict[str, AnyConfig] = {
 }
 """Under fp8 the wide tiles swap their operands."""
 
-RANKS = {"EP1": {}, "EP4": {"experts": 3, "ep_size": 4, "ep_rank": 2}}
+LAYERS: dict[str, dict[str, object]] = {
+    "EP1": {},
+    "EP4": {"experts": 3, "ep_size": 4, "ep_rank": 2},
+    "no gate": {"gated": False},
+}
 
 
 @dataclass(frozen=True)
@@ -76,22 +80,22 @@ class Cell:
 
 
 def cells() -> list[Cell]:
-    table = itertools.product(SCALES, CONFIGS.items(), RANKS.items())
+    table = itertools.product(SCALES, CONFIGS.items(), LAYERS.items())
     return [_cell(*row) for row in table]
 
 
 def _cell(
     scales: tuple[Dtype, dict[str, object]],
     named: tuple[str, AnyConfig],
-    rank: tuple[str, dict[str, int]],
+    layer: tuple[str, dict[str, object]],
 ) -> Cell:
     (dtype, changes), (name, config) = scales, named
     kernel = KernelMode.SEPARATE if isinstance(config, ConfigPair) else KernelMode.FUSED
     sizes = {"hidden": 48, "intermediate": 48, "tokens": 5, "kernel": kernel}
-    problem = problem_of(dtype, **{**sizes, **changes, **rank[1]})
+    problem = problem_of(dtype, **{**sizes, **changes, **layer[1]})
     words = f"{scales_of(problem).name.lower()} {problem.block_shape or ''}"
     zeros = " zero points" if problem.zero_points else ""
-    return Cell(problem, config, f"{dtype.value} {words}{zeros}, {name}, {rank[0]}")
+    return Cell(problem, config, f"{dtype.value} {words}{zeros}, {name}, {layer[0]}")
 
 
 CELLS = cells()
@@ -128,4 +132,5 @@ def test_sizes_are_awkward() -> None:
         config: Config = pair.up if pair else cell.config  # type: ignore[assignment]
         assert cell.problem.hidden % config.block_size_k
         assert cell.problem.intermediate % config.block_size_k
-        assert 2 * cell.problem.intermediate % config.block_size_n or config.block_size_n == 32
+        n = gemm_shape(cell.problem, "up").n
+        assert n % config.block_size_n or config.block_size_n == 32

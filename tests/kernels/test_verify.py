@@ -38,6 +38,7 @@ def _with_tma(config: Config) -> Config:
 EVEN = {"hidden": 128, "intermediate": 64}
 WIDE = replace(TILES, block_size_n=64)
 PLAIN = Case(problem_of(experts=2))
+NO_GATE = Case(problem_of(experts=2, gated=False))
 INT8_BLOCKS = Case(problem_of(Dtype.INT8_W8A8, **EVEN, block_shape=(32, 32)))
 INT8_CHANNELS = Case(problem_of(Dtype.INT8_W8A8, per_channel_quant=True))
 INT4 = Case(problem_of(Dtype.INT4_W4A16, **EVEN, block_shape=(0, 32)))
@@ -47,6 +48,7 @@ TMA = Case(problem_of(kernel=KernelMode.SEPARATE), ConfigPair(_with_tma(TILES), 
 TMA_DOWN = Case(problem_of(kernel=KernelMode.SEPARATE), ConfigPair(TILES, _with_tma(TILES)))
 CASES = {
     "plain": PLAIN,
+    "no gate": NO_GATE,
     "int8 blocks": INT8_BLOCKS,
     "int8 channels": INT8_CHANNELS,
     "int4": INT4,
@@ -70,7 +72,7 @@ class Mutant:
 KERNELS = {
     gemm: (launch, "moe_gemm_kernel"),
     align: (align, "place_kernel"),
-    activation: (activation, "silu_and_mul_kernel"),
+    activation: (activation, "activation_kernel"),
 }
 """Source of a kernel → the module that launches it, and its name."""
 MUTANTS = {
@@ -116,6 +118,13 @@ MUTANTS = {
     ),
     "unsorted A under TMA": Mutant(
         TMA_DOWN, "source = tl.load(ids_ptr + row).to(tl.int64)", "source = row", activation
+    ),
+    "the gate in place of up": Mutant(PLAIN, "tl.load(x_ptrs + N,", "tl.load(x_ptrs,", activation),
+    "relu not squared": Mutant(
+        NO_GATE, "tl.maximum(up, 0.0) * up", "tl.maximum(up, 0.0)", activation
+    ),
+    "rows of a gate where there is none": Mutant(
+        NO_GATE, "x_ptr + source * N", "x_ptr + source // 2 * 2 * N", activation
     ),
     "TMA of another expert": Mutant(TMA, "[expert.to(tl.int32),", "[0 * expert.to(tl.int32),"),
     "TMA of the next columns": Mutant(

@@ -26,6 +26,23 @@ def test_shapes_of_up_and_down() -> None:
     assert gemm_shape(QWEN, "down") == GemmShape(n=2048, k=768)
 
 
+def test_without_a_gate_up_is_as_wide_as_down_is_deep() -> None:
+    no_gate = replace(QWEN, gated=False)
+    assert gemm_shape(no_gate, "up") == GemmShape(n=768, k=2048)
+    assert gemm_shape(no_gate, "down") == gemm_shape(QWEN, "down")
+    assert no_gate.name != QWEN.name
+
+
+def test_a_gate_is_another_binary_only_where_it_aligns_the_columns() -> None:
+    """Nemotron-3-Nano at TP 8: 464 columns are a multiple of 16, 232 are not."""
+    for intermediate, same in ((768, True), (232, False)):
+        gated = replace(QWEN, intermediate=intermediate)
+        no_gate = replace(gated, gated=False)
+        keys = [binary_key(problem, CONFIG, "up") for problem in (gated, no_gate)]
+        assert (keys[0] == keys[1]) is same
+        assert binary_key(gated, CONFIG, "down") == binary_key(no_gate, CONFIG, "down")
+
+
 def test_one_binary_serves_both_gemms_all_batch_sizes_orders_and_ranks() -> None:
     key = binary_key(QWEN, CONFIG, "up")
     assert key == binary_key(QWEN, CONFIG, "down")

@@ -15,9 +15,31 @@ def test_json_and_back(key: StudyKey) -> None:
     problem = replace(
         key.problem, dtype=Dtype.FP8_W8A8, block_shape=(128, 128), kernel=KernelMode.SEPARATE
     )
-    whole = replace(key, problem=problem)
-    assert StudyKey.from_json(json.loads(json.dumps(whole.as_json()))) == whole
+    for gated in (True, False):
+        whole = replace(key, problem=replace(problem, gated=gated))
+        assert StudyKey.from_json(json.loads(json.dumps(whole.as_json()))) == whole
 
+
+def test_studies_of_experts_with_a_gate_keep_their_names() -> None:
+    """Key and name as they were stored before problems said whether there is a gate."""
+    key = StudyKey.from_json(json.loads(STORED))
+    assert key.problem.gated
+    assert key.as_json() == json.loads(STORED)
+    assert key.study_name == (
+        "E=128,N=768,H=2048,topk=8 bf16 M=00016 estimate NVIDIA_H200 triton 3.6.0 [b53f2320]"
+    )
+
+
+STORED = """
+{"problem": {"experts": 128, "top_k": 8, "hidden": 2048, "intermediate": 768, "tokens": 16,
+             "dtype": "bf16", "block_shape": null, "per_channel_quant": false,
+             "zero_points": false, "ep_size": 1, "ep_rank": 0, "fused_shared_experts": 0,
+             "routing": "uniform", "kernel": "fused"},
+ "device": {"kind": "estimate", "name": "NVIDIA H200",
+            "target": {"backend": "cuda", "arch": 90, "warp_size": 32}, "shared_bytes": 232448,
+            "triton_version": "3.6.0", "method": "time model 5"},
+ "space_fingerprint": "ab12cd34"}
+"""
 
 OTHER: dict[str, Any] = {
     "experts": 64,
@@ -34,6 +56,7 @@ OTHER: dict[str, Any] = {
     "fused_shared_experts": 1,
     "routing": "zipf:1",
     "kernel": KernelMode.SEPARATE,
+    "gated": False,
 }
 
 
