@@ -133,7 +133,7 @@ def loop_layer(inputs: MoeInputs, x: Tensor) -> Tensor:
             continue
         w1 = weight_of(problem, inputs.weights.up, "up", expert).to(element)
         w2 = weight_of(problem, inputs.weights.down, "down", expert).to(element)
-        rows = _silu_and_mul(x[tokens] @ w1.T)
+        rows = _activated(x[tokens] @ w1.T, problem.intermediate)
         if inputs.elements.quantizes_activations:
             rows = as_down_reads(inputs, rows).to(element)
         down = rows @ w2.T
@@ -143,7 +143,8 @@ def loop_layer(inputs: MoeInputs, x: Tensor) -> Tensor:
 
 
 def grouped_layer(x: Tensor, w1: Tensor, w2: Tensor, ids: Tensor, weights: Tensor) -> Tensor:
-    """Slots sorted by expert, two grouped matrix products, sum. w1 [E, 2N, H], w2 [E, H, N].
+    """Slots sorted by expert, two grouped matrix products, sum. w1 [E, 2N, H], or [E, N, H]
+    without a gate, w2 [E, H, N].
 
     Every size is known before: nothing waits for the device. Slots of other ranks sort last,
     past the last group, and what is computed there is dropped.
@@ -155,7 +156,7 @@ def grouped_layer(x: Tensor, w1: Tensor, w2: Tensor, ids: Tensor, weights: Tenso
     ends = torch.searchsorted(owners, bounds, right=True).to(torch.int32)
     rows = x[order // top_k]
     up = grouped_product(rows, w1.transpose(1, 2), ends)
-    down = grouped_product(_silu_and_mul(up), w2.transpose(1, 2), ends)
+    down = grouped_product(_activated(up, w2.shape[2]), w2.transpose(1, 2), ends)
     kept = torch.where((owners < experts)[:, None], down, 0)
     slots = torch.empty_like(kept).index_copy(0, order, kept).view(tokens, top_k, -1)
     return (slots.float() * weights[..., None]).sum(dim=1).to(x.dtype)
@@ -165,7 +166,7 @@ def gathered_layer(x: Tensor, w1: Tensor, w2: Tensor, ids: Tensor, weights: Tens
     """Each slot with a copy of its expert's weights, as the engines' torch.compile script does."""
     known = ids.clamp_min(0).long()
     up = torch.einsum("th,tknh->tkn", x, w1[known])
-    down = torch.einsum("tkn,tkhn->tkh", _silu_and_mul(up), w2[known])
+    down = torch.einsum("tkn,tkhn->tkh", _activated(up, w2.shape[2]), w2[known])
     scaled = down.float() * torch.where(ids < 0, 0, weights)[..., None]
     return scaled.sum(dim=1).to(x.dtype)
 
@@ -179,7 +180,7 @@ def grouped_product(a: Tensor, b: Tensor, ends: Tensor) -> Tensor:
 
 
 def real_weights(inputs: MoeInputs) -> tuple[Tensor, Tensor]:
-    """w1 [E, 2N, H] and w2 [E, H, N] in C's type; integer weights become real here.
+    """w1 and w2 of ``grouped_layer`` in C's type; integer weights become real here.
 
     For unquantised weights and those with integer weights alone.
     """
@@ -214,7 +215,10 @@ def _unpacked_rows(packed: Tensor, rows: int) -> Tensor:
     return unpack_int4(packed.transpose(1, 2)).transpose(1, 2)[:, :rows]
 
 
-def _silu_and_mul(x: Tensor) -> Tensor:
+def _activated(x: Tensor, n: int) -> Tensor:
+    """x [R, 2n], or [R, n] without a gate → [R, n]."""
+    if x.shape[-1] == n:
+        return functional.relu(x).square()
     gate, up = x.chunk(2, dim=-1)
     return functional.silu(gate) * up
 

@@ -50,7 +50,7 @@ NEEDS = Needs(
         "RunnerConfig": Symbol(
             "sglang.srt.layers.moe.moe_runner.base",
             "MoeRunnerConfig",
-            "num_experts, num_local_experts, inplace, activation",
+            "num_experts, num_local_experts, inplace, activation, is_gated",
         ),
         "ServerArgs": Symbol(_ARGS, "ServerArgs"),  # its fields are put together at import
         "set_server_args": Symbol(_ARGS, "set_global_server_args_for_scheduler", "server_args"),
@@ -90,7 +90,8 @@ class SGLangMoe(EngineProvider):
             num_experts=problem.experts * problem.ep_size,
             num_local_experts=problem.experts,
             inplace=False,
-            activation="silu",
+            activation="silu" if problem.gated else "relu2",
+            is_gated=problem.gated,
         )
         logits = torch.zeros((problem.tokens, problem.experts), device=given.x.device)
         keywords = {

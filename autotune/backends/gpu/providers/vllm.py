@@ -32,6 +32,7 @@ NEEDS = Needs(
             "hidden_states, w1, w2, topk_weights, topk_ids, activation, global_num_experts, "
             "expert_map, quant_config",
         ),
+        "Activation": Symbol(f"{_MOE}.activation", "MoEActivation", "SILU, RELU2_NO_MUL"),
         "override_config": Symbol(_MOE, "override_config", "config"),
         "fp8_w8a8": Symbol(
             f"{_MOE}.config",
@@ -73,9 +74,11 @@ class VllmMoe(EngineProvider):
 
     def prepare(self, inputs: MoeInputs) -> _VllmLayer:
         problem, given = inputs.problem, EngineInputs.of(inputs)
+        activation = self._of["Activation"]
         keywords = {
             "w1": given.up.values,
             "w2": given.down.values,
+            "activation": activation.SILU if problem.gated else activation.RELU2_NO_MUL,
             "global_num_experts": problem.experts * problem.ep_size,
             "expert_map": _expert_map(problem, given.x.device),
             "quant_config": self._quant_config(problem, given),

@@ -17,6 +17,7 @@ def moe(
     topk_weights: Tensor,
     topk_ids: Tensor,
     *,
+    activation: str,
     dtype: str | None,
     per_channel: bool,
     scales: tuple[Tensor | None, Tensor | None],
@@ -24,7 +25,8 @@ def moe(
     row_scales: tuple[Tensor | None, Tensor | None],
     block: list[int] | None,
 ) -> Tensor:
-    """x [M, H]; ids below 0 are dropped; ``dtype`` is fp8_w8a8, int8_w8a8, … or None."""
+    """x [M, H]; ids below 0 are dropped; ``dtype`` is fp8_w8a8, int8_w8a8, … or None;
+    ``activation`` is silu (with a gate) or relu2 (without)."""
     assert topk_ids.dtype == torch.int32
     assert x.is_contiguous()
     assert w1.is_contiguous()
@@ -39,13 +41,20 @@ def moe(
                 _real(w1, scales[0], zeros[0], expert=expert, dtype=dtype, block=block)
                 @ rows[token]
             )
-            up = up.to(x.dtype)
-            gate, value = up.float().chunk(2)
-            row = (torch.nn.functional.silu(gate) * value).to(x.dtype)[None]
+            row = _activated(up.to(x.dtype).float(), activation).to(x.dtype)[None]
+            assert row.shape[1] == w2.shape[2] * (2 if dtype == "int4_w4a16" else 1)
             row = _as_quantised(row, dtype, per_channel, row_scales[1], block)[0]
             down = _real(w2, scales[1], zeros[1], expert=expert, dtype=dtype, block=block) @ row
             out[token] += (down * weight).to(x.dtype).float()
     return out.to(x.dtype)
+
+
+def _activated(up: Tensor, activation: str) -> Tensor:
+    if activation == "relu2":
+        return torch.where(up > 0, up * up, 0)
+    assert activation == "silu", activation
+    gate, value = up.chunk(2)
+    return torch.nn.functional.silu(gate) * value
 
 
 def check_keys(config: dict[str, object] | None, allowed: set[str], needed: set[str]) -> None:

@@ -32,7 +32,8 @@ def fused_experts(
     sglang.LAUNCHED.append(config)
     topk_weights, topk_ids, _ = topk_output
     runner = moe_runner_config
-    assert not runner.inplace and runner.activation == "silu"
+    assert not runner.inplace
+    assert (runner.activation, runner.is_gated) in (("silu", True), ("relu2", False))
     filters = runner.num_experts is None or runner.num_experts != runner.num_local_experts
     assert filters or not (topk_ids < 0).any()
     flags = {"fp8_w8a8": use_fp8_w8a8, "int8_w8a8": use_int8_w8a8,
@@ -40,7 +41,7 @@ def fused_experts(
     if use_int8_w8a8 and block_shape is None:
         assert per_channel_quant, "int8 quantization only supports channel"
     return moe(
-        hidden_states, w1, w2, topk_weights, topk_ids,
+        hidden_states, w1, w2, topk_weights, topk_ids, activation=runner.activation,
         dtype=next((name for name, used in flags.items() if used), None),
         per_channel=per_channel_quant, scales=(w1_scale, w2_scale), zeros=(w1_zp, w2_zp),
         row_scales=(a1_scale, a2_scale), block=block_shape,
@@ -143,6 +144,7 @@ def set_global_server_args_for_scheduler(server_args):
 _VLLM_MOE = """
 import vllm
 from vllm.model_executor.layers.fused_moe import get_config
+from vllm.model_executor.layers.fused_moe.activation import MoEActivation
 from standin_math import check_keys, moe
 
 KEYS = {"BLOCK_SIZE_M", "BLOCK_SIZE_N", "BLOCK_SIZE_K", "GROUP_SIZE_M", "num_warps", "num_stages",
@@ -150,7 +152,7 @@ KEYS = {"BLOCK_SIZE_M", "BLOCK_SIZE_N", "BLOCK_SIZE_K", "GROUP_SIZE_M", "num_war
 
 
 def fused_experts(
-    hidden_states, w1, w2, topk_weights, topk_ids, activation="silu",
+    hidden_states, w1, w2, topk_weights, topk_ids, activation=MoEActivation.SILU,
     apply_router_weight_on_input=False, global_num_experts=-1, expert_map=None, quant_config=None,
 ):
     assert vllm.CURRENT == [True], "no current config"
@@ -163,13 +165,25 @@ def fused_experts(
     if expert_map is not None:
         topk_ids = expert_map[topk_ids.long()]
     return moe(
-        hidden_states, w1, w2, topk_weights, topk_ids, dtype=dtype,
+        hidden_states, w1, w2, topk_weights, topk_ids,
+        activation=activation.value.removesuffix("_no_mul"), dtype=dtype,
         per_channel=quant.get("per_act_token_quant", False),
         scales=(quant.get("w1_scale"), quant.get("w2_scale")),
         zeros=(quant.get("w1_zp"), quant.get("w2_zp")),
         row_scales=(quant.get("a1_scale"), quant.get("a2_scale")),
         block=quant.get("block_shape"),
     )
+"""
+
+_VLLM_ACTIVATION = """
+from enum import Enum
+
+
+class MoEActivation(Enum):
+    SILU = "silu"
+    RELU2 = "relu2 with a gate"
+    SILU_NO_MUL = "silu_no_mul"
+    RELU2_NO_MUL = "relu2_no_mul"
 """
 
 _VLLM_CONFIG = """
@@ -222,6 +236,7 @@ def set_current_vllm_config(vllm_config, check_compile=False, prefix=None):
     vllm.CURRENT.pop()
 """,
     "vllm/model_executor/layers/fused_moe/__init__.py": _OVERRIDE,
+    "vllm/model_executor/layers/fused_moe/activation.py": _VLLM_ACTIVATION,
     "vllm/model_executor/layers/fused_moe/fused_moe.py": _VLLM_MOE,
     "vllm/model_executor/layers/fused_moe/config.py": _VLLM_CONFIG,
 }

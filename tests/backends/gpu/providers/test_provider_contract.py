@@ -21,12 +21,20 @@ from autotune.spec.problem import Dtype, Problem
 
 SITE = ProviderSite("cpu", Target("cuda", 90))
 PROBLEM = Problem(experts=4, top_k=2, hidden=64, intermediate=32, tokens=7)
+NO_GATE = replace(PROBLEM, intermediate=64, gated=False)
+"""Half of its activations are 0: wider, so that a row is of as many others as with a gate."""
 CONFIG = Config(16, 32, 32, 1, 4, 3)
 CASES = [
     PROBLEM,
     replace(PROBLEM, dtype=Dtype.FP16),
     replace(PROBLEM, dtype=Dtype.FP32),
     replace(PROBLEM, ep_size=2, ep_rank=1),
+    NO_GATE,
+    replace(NO_GATE, dtype=Dtype.FP16),
+    replace(NO_GATE, dtype=Dtype.FP8_W8A8, block_shape=(32, 32)),
+    replace(NO_GATE, dtype=Dtype.INT8_W8A8, per_channel_quant=True),
+    replace(NO_GATE, dtype=Dtype.INT8_W8A16, block_shape=(0, 32), zero_points=True),
+    replace(NO_GATE, dtype=Dtype.INT4_W4A16, block_shape=(0, 32)),
     replace(PROBLEM, dtype=Dtype.FP8_W8A8),
     replace(PROBLEM, dtype=Dtype.FP8_W8A8, per_channel_quant=True),
     replace(PROBLEM, dtype=Dtype.FP8_W8A8, block_shape=(32, 32), ep_size=2),
