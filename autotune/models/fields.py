@@ -35,11 +35,14 @@ class FieldNames:
     intermediate: tuple[str, ...] = ("moe_intermediate_size",)
     hidden: tuple[str, ...] = ("hidden_size",)
     fusion: Fusion = Fusion.NEVER
+    gated: bool = True
+    """The experts have a gate beside ``up``."""
     dense: bool = False
     """No experts at all, tuned as one expert: ``experts`` and ``top_k`` are not read."""
 
 
 LAYERS = ("num_hidden_layers", "n_layers", "num_layers")
+LAYER_KINDS = ("layers_block_type", "hybrid_override_pattern")
 FIRST_DENSE_LAYERS = ("first_k_dense_replace",)
 EXPERT_GROUPS = ("n_group", "num_expert_group")
 TOP_K_GROUPS = ("topk_group",)
@@ -72,7 +75,10 @@ _HUNYUAN = FieldNames(
 )
 _HY_V3 = FieldNames(("num_experts",), intermediate=("expert_hidden_dim", "moe_intermediate_size"))
 _GEMMA4 = FieldNames(("num_experts",), top_k=("top_k_experts",))
-_NEMOTRON_H = FieldNames(("n_routed_experts",), hidden=("moe_latent_size", "hidden_size"))
+# Both engines build its experts without a gate, whichever activation the config names.
+_NEMOTRON_H = FieldNames(
+    ("n_routed_experts",), hidden=("moe_latent_size", "hidden_size"), gated=False
+)
 # Kimi K3's routed experts work on a latent row, narrower than the model's.
 _KIMI = FieldNames(
     ("num_experts",),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from autotune.errors import ModelError, UsageError
@@ -52,7 +53,7 @@ def shape_of_config(name: str, config: ModelConfig) -> ModelShape:
         top_k=top_k,
         hidden=hidden,
         intermediate=intermediate,
-        layers=fields.read_int(config, fields.LAYERS) or 0,
+        layers=_layers_of(config),
         first_dense_layers=min(moe_layers, default=0) if stated_dense is None else stated_dense,
         moe_layers=moe_layers,
         expert_groups=fields.read_int(config, fields.EXPERT_GROUPS) or 0,
@@ -60,6 +61,7 @@ def shape_of_config(name: str, config: ModelConfig) -> ModelShape:
         dtype=_dtype_of(config),
         quantization=read_quantization(config),
         fused_shared_experts=_fused_shared_experts(family, config),
+        gated=family is None or family.gated,
         dense=family is not None and family.dense,
     )
 
@@ -67,8 +69,9 @@ def shape_of_config(name: str, config: ModelConfig) -> ModelShape:
 def parse_shape(text: str) -> ModelShape:
     """Return the shape that ``--shape E=8,topk=2,hidden=4096,intermediate=14336`` names.
 
-    All four are the whole model's, order and upper or lower case do not matter. Raises UsageError
-    for a part that is missing, unknown, given twice or not a positive whole number.
+    All four are the whole model's, order and upper or lower case do not matter; ``gated=false``
+    may follow. Raises UsageError for a part that is missing, unknown, given twice or not a positive
+    whole number.
     """
     values: dict[str, int] = {}
     for part in text.split(","):
@@ -76,6 +79,7 @@ def parse_shape(text: str) -> ModelShape:
         if key in values:
             raise UsageError(f"--shape {text}: {key} is given twice. Try --shape {SHAPE_FORM}")
         values[key] = number
+    gated = bool(values.pop(_GATED, True))
     missing = [key for key in _SHAPE_KEYS.values() if key not in values]
     if missing:
         raise UsageError(
@@ -88,25 +92,31 @@ def parse_shape(text: str) -> ModelShape:
             f"topk is 1 to {values['E']}"
         )
     return ModelShape(
-        name=",".join(f"{key}={values[key]}" for key in _SHAPE_KEYS.values()),
+        name=",".join(f"{key}={values[key]}" for key in _SHAPE_KEYS.values())
+        + ("" if gated else f",{_GATED}=false"),
         architecture="",
         experts=values["E"],
         top_k=values["topk"],
         hidden=values["hidden"],
         intermediate=values["intermediate"],
+        gated=gated,
     )
 
 
 _SHAPE_KEYS = {"e": "E", "topk": "topk", "hidden": "hidden", "intermediate": "intermediate"}
+_GATED = "gated"
 
 
 def _shape_part(text: str, part: str) -> tuple[str, int]:
+    if gate := re.fullmatch(rf"\s*{_GATED}\s*=\s*(true|false)\s*", part.lower()):
+        return _GATED, gate[1] == "true"
     match = re.fullmatch(r"\s*(\w+)\s*=\s*(\d+)\s*", part)
     key = _SHAPE_KEYS.get(match[1].lower().replace("_", "")) if match else None
     if match is None or key is None or int(match[2]) < 1:
         raise UsageError(
             f"--shape {text}: cannot read {part.strip()!r}; allowed are "
-            f"{', '.join(_SHAPE_KEYS.values())}, each = a whole number from 1. "
+            f"{', '.join(_SHAPE_KEYS.values())}, each = a whole number from 1, and "
+            f"{_GATED}=false. "
             f"Try --shape {SHAPE_FORM}"
         )
     return key, int(match[2])
@@ -208,15 +218,26 @@ def _found_fields(config: ModelConfig) -> str:
     return f"Fields that may speak of experts: {listed or 'none'}"
 
 
+def _layers_of(config: ModelConfig) -> int:
+    return fields.read_int(config, fields.LAYERS) or len(_kinds_of(config))
+
+
+def _kinds_of(config: ModelConfig) -> Sequence[str]:
+    """Return the kind of each layer, as words or letters; empty where the config has none."""
+    found = (fields.read_value(config, name) for name in fields.LAYER_KINDS)
+    return next((kinds for kinds in found if isinstance(kinds, (list, str))), ())
+
+
 def moe_layers_of(config: ModelConfig) -> tuple[int, ...]:
     """Ascending layer numbers; empty where the config names no rule that is known here.
 
     The rules are those of transformers' modelling files: a word for each layer (what transformers
-    5 saves of DeepSeek and GLM), a list of layers or a step (Llama 4), leading dense layers
-    (DeepSeek, GLM, LFM2), a step and exceptions (Qwen), a period and an offset (Jamba).
+    5 saves of DeepSeek and GLM), a word or letter for its kind (Nemotron-H), a list of layers or a
+    step (Llama 4), leading dense layers (DeepSeek, GLM, LFM2), a step and exceptions (Qwen), a
+    period and an offset (Jamba).
     """
-    layers = range(fields.read_int(config, fields.LAYERS) or 0)
-    for rule in (_by_word, _by_list, _after_dense, _by_step, _by_period):
+    layers = range(_layers_of(config))
+    for rule in (_by_word, _by_kind, _by_list, _after_dense, _by_step, _by_period):
         found = rule(config, layers)
         if found is not None:
             return tuple(layer for layer in found if layer in layers)
@@ -228,6 +249,11 @@ def _by_word(config: ModelConfig, _: range) -> list[int] | None:
     if not isinstance(words, list):
         return None
     return [layer for layer, word in enumerate(words) if word == "sparse"]
+
+
+def _by_kind(config: ModelConfig, _: range) -> list[int] | None:
+    kinds = _kinds_of(config)
+    return [layer for layer, kind in enumerate(kinds) if kind in ("moe", "E")] or None
 
 
 def _by_list(config: ModelConfig, layers: range) -> list[int] | None:

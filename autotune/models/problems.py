@@ -72,6 +72,7 @@ def problem_of(
         ep_rank=ep_rank,
         fused_shared_experts=fused,
         routing=routing,
+        gated=shape.gated,
     )
     _warn_of_cut_blocks(shape, problem)
     return problem

@@ -38,7 +38,7 @@ class ModelShape:
     hidden: int
     """Row length that enters and leaves a routed expert."""
     intermediate: int
-    """Intermediate size of one routed expert, after the gated activation."""
+    """Intermediate size of one routed expert, after the activation."""
     layers: int = 0
     """Hidden layers of the model; 0 where the config does not say."""
     first_dense_layers: int = 0
@@ -55,5 +55,7 @@ class ModelShape:
     """None: the experts are stored in ``dtype``."""
     fused_shared_experts: int = 0
     """Number of shared experts that SGLang serves as routed ones, unless told not to: 0, 1."""
+    gated: bool = True
+    """The experts' activation is silu(gate) * up; False: relu(up)^2, without a gate."""
     dense: bool = False
     """The model has no experts: its one MLP is seen as one expert that every token visits."""

@@ -178,6 +178,16 @@ def test_parse_shape(text: str) -> None:
     assert problem(shape, tp_size=2).intermediate == 7168
 
 
+@pytest.mark.parametrize("text", ["gated=false", " Gated = False "])
+def test_parse_shape_without_a_gate(text: str) -> None:
+    sizes = "E=8,topk=2,hidden=4096,intermediate=14336"
+    shape = parse_shape(f"{text},{sizes}")
+    assert shape.name == f"{sizes},gated=false"
+    assert shape == replace(parse_shape(sizes), name=shape.name, gated=False)
+    assert parse_shape(shape.name) == shape
+    assert parse_shape(f"{sizes},gated=true") == parse_shape(sizes)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -189,6 +199,9 @@ def test_parse_shape(text: str) -> None:
         ("E=8,topk=two,hidden=4096,intermediate=4", "cannot read 'topk=two'"),
         ("E=8,E=8,topk=2,hidden=4096,intermediate=4", "E is given twice"),
         ("E=2,topk=3,hidden=4096,intermediate=4", "topk=3 is more than E=2"),
+        ("E=8,topk=2,hidden=64,intermediate=4,gated=0", "cannot read 'gated=0'.*gated=false"),
+        ("gated=false,E=8,topk=2,hidden=64,intermediate=4,gated=true", "gated is given twice"),
+        ("gated=false,E=8,topk=2,hidden=64", "intermediate missing"),
     ],
 )
 def test_parse_shape_refuses(text: str, message: str) -> None:

@@ -58,6 +58,8 @@ GPT_OSS_20B = Published(32, 4, 2880, (2880, 1440, 360), (16, 8, 4), 24)
 GPT_OSS_120B = Published(128, 4, 2880, (2880, 1440, 360), (64, 32, 16), 36)
 MINIMAX_M2 = Published(256, 8, 3072, (1536, 768, 192), (128, 64, 32), 62)
 PHI_35_MOE = Published(16, 2, 4096, (6400, 3200, 800), (8, 4, 2), 32)
+NEMOTRON_3_NANO = Published(128, 6, 2688, (1856, 928, 232), (64, 32, 16), 52, 1)
+NEMOTRON_3_ULTRA = Published(512, 22, 2048, (5120, 2560, 640), (256, 128, 64), 108, 1)
 HUNYUAN_A13B = Published(64, 8, 4096, (3072, 1536, 384), (32, 16, 8), 32)
 
 PUBLISHED = {
@@ -121,6 +123,8 @@ PUBLISHED = {
     "MiniMaxAI/MiniMax-M2": MINIMAX_M2,
     "microsoft/Phi-3.5-MoE-instruct": PHI_35_MOE,
     "tencent/Hunyuan-A13B-Instruct": HUNYUAN_A13B,
+    "nvidia/NVIDIA-Nemotron-3-Nano-30B-A3B-BF16": NEMOTRON_3_NANO,
+    "nvidia/NVIDIA-Nemotron-3-Ultra-550B-A55B-BF16": NEMOTRON_3_ULTRA,
 }
 
 # Checkpoints that are not stored in plain bf16: (dtype, block shape, per channel).
@@ -182,6 +186,14 @@ def rank_sizes(
 
 def test_the_table_covers_the_catalogue() -> None:
     assert {shape.name for shape in catalogue_shapes()} == set(PUBLISHED)
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_nemotron_3_alone_has_no_gate(name: str) -> None:
+    shape = load_shape(name)
+    assert shape.gated == ("Nemotron-3" not in name)
+    problem = problem_of(shape, Dtype.BF16, fuse_shared_experts=False, tokens=16, routing="uniform")
+    assert problem.gated == shape.gated
 
 
 @pytest.mark.parametrize("name", PUBLISHED)

@@ -23,11 +23,20 @@ from autotune.models.parse import moe_layers_of, shape_of_config
         ({"decoder_sparse_step": 2, "mlp_only_layers": [3]}, (1, 5)),
         ({"decoder_sparse_step": 1, "mlp_only_layers": []}, (0, 1, 2, 3, 4, 5)),
         ({"expert_layer_period": 2, "expert_layer_offset": 1}, (1, 3, 5)),
+        ({"hybrid_override_pattern": "MEM*ME"}, (1, 5)),
+        ({"hybrid_override_pattern": "M-M*M-"}, ()),
+        ({"layers_block_type": ["mamba", "moe", "attention", "moe", "mamba", "mamba"]}, (1, 3)),
+        ({"layers_block_type": ["mamba", "attention"] * 3, "expert_layer_period": 3}, (0, 3)),
     ],
 )
 def test_each_rule(fields: dict[str, Any], layers: tuple[int, ...]) -> None:
     assert moe_layers_of({"num_hidden_layers": 6, **fields}) == layers
     assert moe_layers_of({"text_config": {"num_hidden_layers": 6, **fields}}) == layers
+
+
+def test_a_config_that_names_each_kind_need_not_count_its_layers() -> None:
+    assert moe_layers_of({"layers_block_type": ["mamba", "moe", "moe"]}) == (1, 2)
+    assert moe_layers_of({"layers_block_type": ["mamba", "moe"], "num_hidden_layers": 1}) == ()
 
 
 def test_dense_layers_of_a_config_that_names_each_layer() -> None:
