@@ -86,10 +86,12 @@ def of_one_routing(studies: Sequence[StoredStudy], routing: str | None) -> list[
 
 def newest(studies: Sequence[StoredStudy]) -> list[StoredStudy]:
     """Return, of studies that differ in nothing but how times came about (an older version, warm
-    L2, an engine's own kernel), the one that was worked on last; the log names the others."""
+    L2, an engine's own kernel) or in the gate, which no file name tells, the one that was worked on
+    last; the log names the others."""
     last: dict[tuple[Problem, Device], StoredStudy] = {}
     for study in studies:
-        entry = study.key.problem, replace(study.key.device, method="")
+        problem = replace(study.key.problem, gated=True)
+        entry = problem, replace(study.key.device, method="")
         if entry not in last or _worked_on(last[entry]) < _worked_on(study):
             last[entry] = study
     kept = {study.name for study in last.values()}

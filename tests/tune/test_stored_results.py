@@ -24,8 +24,8 @@ H200 = Device(DeviceKind.CUDA, "NVIDIA H200", Target("cuda", 90), 232448, "3.6.0
 SPACE = Space([Config(16, 32, 64, 1, 4, 3)])
 
 
-def _tuned(database: str, tokens: int, device: Device) -> None:
-    key = StudyKey(Problem(8, 2, 512, 256, tokens), device, SPACE.fingerprint)
+def _tuned(database: str, tokens: int, device: Device, *, gated: bool = True) -> None:
+    key = StudyKey(Problem(8, 2, 512, 256, tokens, gated=gated), device, SPACE.fingerprint)
     storage = open_storage(database, create=True)
     study = open_study(storage, key, SAMPLERS["grid"](SPACE, 0), {"model": "m"})
     tell(study, ask(study, SPACE), TrialResult(Outcome.OK, Measurement((1.0,), "test")), None)
@@ -45,6 +45,17 @@ def test_of_studies_that_differ_in_method_the_last_one_counts(
         kept = newest(studies)
     assert [study.key.device.method for study in kept] == [order[1]] * 2
     assert f"left out: studies measured otherwise ({order[0]})" in caplog.text
+
+
+@pytest.mark.parametrize("gated", [True, False])
+def test_one_file_holds_no_entries_of_experts_with_a_gate_and_without(
+    database: str, gated: bool
+) -> None:
+    """Older versions took every expert to have one; file names do not tell."""
+    for order in (not gated, gated):
+        _tuned(database, 1, H200, gated=order)
+    [kept] = newest(stored_studies(open_storage(database, create=False)))
+    assert kept.key.problem.gated is gated
 
 
 def test_other_gpus_and_versions_are_no_older_ones(

@@ -51,7 +51,7 @@ from autotune.backends.hardware import GpuSpec
 from autotune.backends.routed_rows import RoutedRows, routed_rows
 from autotune.routing.draw import instances_of
 from autotune.spec.arrays import Floats
-from autotune.spec.binary import BOTH, Scales, Which, scales_of
+from autotune.spec.binary import BOTH, Scales, Which, gemm_shape, scales_of
 from autotune.spec.config import AnyConfig, Config, pair_of
 from autotune.spec.measurement import Resources
 from autotune.spec.problem import Problem
@@ -103,7 +103,7 @@ def gemms_us(
 def around_us(problem: Problem, spec: GpuSpec, rows: RoutedRows) -> float:
     """µs of alignment, activation and sum: three launches, and the 16-bit elements that the
     last two move. The same for every config, so it never changes an order."""
-    activated = rows.total * 3 * problem.intermediate
+    activated = rows.total * (gemm_shape(problem, "up").n + problem.intermediate)
     summed = (rows.total + problem.tokens) * problem.hidden
     return 3 * LAUNCH_US + 2 * (activated + summed) / (spec.memory_gb_s * MEMORY_SHARE * 1e3)
 

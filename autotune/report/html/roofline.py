@@ -10,6 +10,7 @@ from autotune.backends.routed_rows import routed_rows
 from autotune.errors import DeviceError
 from autotune.report.layers import TunedLayer
 from autotune.routing.draw import drawable, instances_of
+from autotune.spec.binary import BOTH, gemm_shape
 from autotune.spec.problem import Problem
 
 _ROUTINGS, _SEED = 10, 0
@@ -42,7 +43,8 @@ def work_of(problem: Problem) -> LayerWork:
     """Count weights of experts with a token, the layer's input and output, and the GEMMs' FLOPs."""
     count = instances_of(problem, _ROUTINGS)
     rows = [routed_rows(problem, instance, _SEED) for instance in range(count)]
-    weights = 3 * problem.intermediate * problem.hidden  # up is [2N, H], down is [H, N]
+    shapes = [gemm_shape(problem, which) for which in BOTH]
+    weights = sum(shape.n * shape.k for shape in shapes)
     expert = weights * problem.dtype.weight_bits / 8
     token = problem.hidden * (problem.dtype.activation_bits / 8 + _OUTPUT_BYTES)
     return LayerWork(

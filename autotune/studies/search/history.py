@@ -113,11 +113,12 @@ def likeness(one: Problem, other: Problem) -> float:
     """1 for equal problems, falling towards 0: how much one's times tell of the other's.
 
     Rows per expert decide most (they choose BLOCK_SIZE_M): twice as many, 0.6. Twice the hidden
-    or intermediate size 0.7, another dtype or scale 0.4.
+    or intermediate size 0.7, as a gate that only one has; another dtype or scale 0.4.
     """
     apart = abs(_log_rows(one) - _log_rows(other)) / 2
     apart += abs(math.log2(one.hidden / other.hidden)) / 3
     apart += abs(math.log2(one.intermediate / other.intermediate)) / 3
+    apart += (one.gated != other.gated) / 3
     apart += abs(math.log2(one.experts / other.experts)) / 4
     same_numbers = (one.dtype, one.block_shape) == (other.dtype, other.block_shape)
     return math.exp(-apart - (0.0 if same_numbers else 1.0))

@@ -128,6 +128,19 @@ def test_weights_bound_a_small_batch_from_below() -> None:
     assert floor_us < best < 1.5 * floor_us
 
 
+def test_without_a_gate_up_and_what_follows_it_move_half() -> None:
+    """Weights decide a small batch: two of three matrices are left."""
+    gated, without = replace(QWEN, tokens=64), replace(QWEN, tokens=64, gated=False)
+    rows, config = [routed_rows(gated, 0, 0)], [Config(16, 128, 128, 1, 4, 4)]
+    up, down = (gemms_us(gated, config, H200, rows)[0, half, 0] for half in (0, 1))
+    up_without, down_without = (gemms_us(without, config, H200, rows)[0, h, 0] for h in (0, 1))
+    assert down_without == down
+    assert up_without == pytest.approx(up / 2, rel=0.1)
+    moved = rows[0].total * QWEN.intermediate * 2  # bytes of the gates that nobody reads
+    saved_us = around_us(gated, H200, rows[0]) - around_us(without, H200, rows[0])
+    assert saved_us == pytest.approx(moved / (H200.memory_gb_s * 1e3), rel=0.2)
+
+
 def test_arithmetic_bounds_a_large_batch_from_below() -> None:
     problem = replace(QWEN, tokens=65536)
     rows = routed_rows(problem, 0, 0)

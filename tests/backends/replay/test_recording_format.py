@@ -69,6 +69,17 @@ def test_pairs_keep_both_gemms_and_tma(tmp_path: Path) -> None:
     assert dict(read_recording(path).studies[key]) == results
 
 
+def test_experts_without_a_gate_are_other_experts(tmp_path: Path) -> None:
+    path = tmp_path / "a.npz"
+    no_gate = replace(KEY, problem=replace(PROBLEM, gated=False))
+    slower = {TILES: replace(RESULTS[TILES], measurement=Measurement((30.5,), "graph"))}
+    write_recording(path, Recording({KEY: RESULTS, no_gate: slower}, {}, {}))
+    assert dict(read_recording(path).studies[no_gate])[TILES].measurement == Measurement(
+        (30.5,), "graph"
+    )
+    assert list(read_recording(path).studies) == [KEY, no_gate]
+
+
 def test_the_file_holds_no_pickles(tmp_path: Path) -> None:
     path = tmp_path / "a.npz"
     write_recording(path, RECORDING)

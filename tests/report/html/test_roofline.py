@@ -18,6 +18,12 @@ def test_all_experts_weights_once_and_every_row_through_both_gemms() -> None:
     assert work.flops == pytest.approx(4096 * 8 * 2 * 3 * 768 * 2048)
 
 
+def test_experts_without_a_gate_have_two_thirds_of_the_weights() -> None:
+    gated, without = (work_of(replace(_QWEN3_30B, gated=gated)) for gated in (True, False))
+    assert without.flops == pytest.approx(gated.flops * 2 / 3)
+    assert gated.bytes - without.bytes == pytest.approx(128 * 768 * 2048 * 2)
+
+
 def test_one_token_reads_its_experts_alone() -> None:
     one = work_of(replace(_QWEN3_30B, tokens=1))
     assert one.bytes == pytest.approx(8 * 3 * 768 * 2048 * 2 + 2048 * 4)

@@ -131,6 +131,13 @@ def test_likeness_is_rows_of_an_expert_first_then_sizes(
     assert likeness(other, problem) == pytest.approx(expected)
 
 
+def test_a_gate_that_one_has_counts_as_twice_a_size(problem: Problem) -> None:
+    no_gate = replace(problem, gated=False)
+    assert likeness(problem, no_gate) == pytest.approx(2.718281828 ** (-1 / 3))
+    assert likeness(no_gate, problem) == likeness(problem, no_gate)
+    assert likeness(no_gate, no_gate) == 1
+
+
 def test_another_dtype_or_scale_is_less_alike(problem: Problem) -> None:
     fp8 = replace(problem, dtype=Dtype.FP8_W8A8)
     blocks = replace(fp8, block_shape=(128, 128))

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from autotune.routing.draw import drawable, topk_ids
 from autotune.spec.arrays import Floats
+from autotune.spec.binary import BOTH, GemmShape, gemm_shape
 from autotune.spec.config import Config
 from autotune.spec.device import Device, Target
 from autotune.spec.limits import shared_bytes
@@ -46,9 +47,7 @@ class _Table:
     configs: tuple[Config, ...]
 
     def columns(self) -> list[Floats]:
-        up = (2 * self.problem.intermediate, self.problem.hidden)
-        down = (self.problem.hidden, self.problem.intermediate)
-        gemms = [self._gemm(n, k) for n, k in (up, down)]
+        gemms = [self._gemm(gemm_shape(self.problem, which)) for which in BOTH]
         tiles, read, operations, chain, waste = (sum(column) for column in zip(*gemms, strict=True))
         in_flight = self.occupancy * (self.stages - 1) * self.step_bytes
         return [
@@ -61,11 +60,11 @@ class _Table:
             (self.block_m >= 64).astype(float),  # tiles that a warp group multiplies
         ]
 
-    def _gemm(self, n: int, k: int) -> tuple[Floats, ...]:
+    def _gemm(self, shape: GemmShape) -> tuple[Floats, ...]:
         """Tiles, bytes read by tiles, operations with padding, K steps one after the other
         (waves × steps), and how full the waves are."""
-        tiles = self.m_blocks * np.ceil(n / self.block_n)
-        steps = np.ceil(k / self.block_k)
+        tiles = self.m_blocks * np.ceil(shape.n / self.block_n)
+        steps = np.ceil(shape.k / self.block_k)
         waves = tiles / (_SMS * self.occupancy)
         return (
             tiles,
