@@ -7,6 +7,8 @@
     replay/           plays recorded times
     detect.py         finds GPUs without torch and without a CUDA context; nvidia-smi's answers
     hardware.py       figures of known GPUs, from gpus.json
+    stand_in.py       whose kernel is measured for an engine, and whether ours is a proven stand-in,
+                      from stand_in.json
     compile_cache.py  the compiler's answers on disk, shared by processes; BinaryCompiler, which
                       asks it there first; and Footprints of them
     routed_rows.py    rows and padded blocks of each expert under a routing

@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from autotune.backends.stand_in import kernel_lines
 from autotune.commands.output import Output
 from autotune.commands.storage_flag import add_studies_flags, chosen_studies
 from autotune.exit_codes import ExitCode
 from autotune.studies.study_record import StoredStudy
 from autotune.tune.engine_output import write_files
-from autotune.tune.jobs import files_dir
 from autotune.tune.stored_results import of_one_routing, settings_of, stored_results
 
 
@@ -23,7 +23,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(flags: argparse.Namespace, output: Output) -> int:
     """Write the engine files again, from the storage alone."""
-    written = []
+    written, lines = [], list[str]()
     chosen = of_one_routing(chosen_studies(flags.storage, flags.model), flags.routing)
     folders: dict[Path, list[StoredStudy]] = {}
     for study in chosen:
@@ -31,11 +31,12 @@ def run(flags: argparse.Namespace, output: Output) -> int:
         folders.setdefault(given or settings_of(study).output_dir, []).append(study)
     for folder, studies in folders.items():
         results = [r for study in studies for r in stored_results(study, folder)]
-        for kind_folder in {files_dir(folder, r.device) for r in results}:
-            mine = [r for r in results if files_dir(folder, r.device) == kind_folder]
-            written += write_files(mine, kind_folder)
+        written += write_files(results, folder)
+        lines += kernel_lines((r.engine, r.problem, r.device) for r in results)
     output.result(
         {"files": [str(file.path) for file in written]},
         "\n".join(f"wrote {file.path}" for file in written),
     )
+    for line in dict.fromkeys(lines):
+        output.note(line)
     return ExitCode.DONE

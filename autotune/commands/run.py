@@ -12,9 +12,9 @@ from typing import Any
 
 from autotune.backends.protocol import Measurer
 from autotune.backends.selectors import open_measurer
+from autotune.backends.stand_in import kernel_lines
 from autotune.commands.flags import add_launcher_flags, add_tuning_flags, run_settings
 from autotune.commands.output import Output
-from autotune.engines import ENGINES
 from autotune.errors import MissingStorageError
 from autotune.exit_codes import ExitCode
 from autotune.report.dashboard.artifacts import artifact_folder
@@ -29,7 +29,7 @@ from autotune.studies.storage.url import public_url, storage_url
 from autotune.studies.study_record import StoredStudy, stored_studies
 from autotune.studies.trial_record import OUTCOME
 from autotune.tune import session
-from autotune.tune.jobs import files_dir, jobs_of, model_shape
+from autotune.tune.jobs import jobs_of, model_shape
 from autotune.tune.processes.child import Child
 from autotune.tune.session import RunReport
 from autotune.tune.workers.launcher import Launcher
@@ -73,10 +73,9 @@ def run_all(runs: Iterable[RunSettings], flags: argparse.Namespace, output: Outp
 
 
 def _summary(settings: RunSettings, report: RunReport) -> list[Any]:
-    folder = files_dir(settings.output_dir, report.device)
     lines = [f"wrote {file.path}" for file in report.files]
-    for name in settings.engines:
-        engine = ENGINES[name]
+    folders = {(r.engine, r.folder(settings.output_dir)): None for r in report.results}
+    for engine, folder in folders:
         lines.append(f"{engine.title}: export {engine.env_variable}={engine.env_folder(folder)}")
         shipped = engine.installed_config_folder()
         if shipped is not None:
@@ -87,6 +86,9 @@ def _summary(settings: RunSettings, report: RunReport) -> list[Any]:
 def _notes(report: RunReport, storage: str, output: Output) -> None:
     for note in (note for file in report.files for note in file.notes):
         output.note(f"note: {note}")
+    unproven = (r for r in report.results if r.kernel is not None and not r.kernel.is_proven)
+    for line in kernel_lines((r.engine, r.problem, r.device) for r in unproven):
+        output.note(line)
     for name, reason in report.failed.items():
         output.note(f"no winner for {name}: {reason}; its entry is what you had, or the default")
     busy = ""

@@ -11,6 +11,7 @@ from typing import Any
 
 from autotune.engines.base import DEFAULT_TOKENS, Engine
 from autotune.engines.entries import as_tokens, config_of, faults, load_body, nearest
+from autotune.engines.folders import MEANING
 from autotune.engines.names import NameParts
 from autotune.errors import EngineFileError
 from autotune.spec.device import Device, DeviceKind, Target
@@ -131,6 +132,10 @@ class _File:
                 f"${self.engine.env_variable}; this file lies in {self.path.absolute().parent}"
             )
             yield Finding(Level.ERROR, "folder", message)
+            return
+        above = self.folder.absolute().parent.name
+        if above in MEANING:
+            yield Finding(Level.WARNING, "folder", f"it lies under {above}/: {MEANING[above]}")
 
     def check_lookup(self) -> tuple[list[Finding], Path | None]:
         """Find the file that the serving environment opens, and warn if it is another one."""

@@ -93,6 +93,10 @@ class StudyAttributes:
     def engines(self) -> tuple[str, ...]:
         return tuple(self.values[_ENGINES])
 
+    def of_engines(self, names: Sequence[str]) -> StudyAttributes:
+        """Return the same, of a study for these engines."""
+        return StudyAttributes({**self.values, _ENGINES: list(names)})
+
     @property
     def settings(self) -> Mapping[str, Any]:
         """Settings of the last run as JSON, see ``settings_from``; may be empty."""

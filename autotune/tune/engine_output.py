@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from autotune.backends.stand_in import MeasuredKernel, measured_kernel
 from autotune.engines import Engine, WrittenFile, read_configs, write_configs
 from autotune.spec.config import AnyConfig, Config, pair_of
 from autotune.spec.device import Device
@@ -15,7 +16,7 @@ from autotune.studies.search.history import Known
 from autotune.studies.selection.finalists import Finalist
 from autotune.studies.selection.select import Robust, Winner, select_winner
 from autotune.studies.trial_record import TrialRecord
-from autotune.tune.jobs import Incumbent, Origin, may_write
+from autotune.tune.jobs import Incumbent, Origin, files_dir, may_write
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,15 @@ class Result:
     finalists: tuple[Finalist, ...] = ()
     """Configs that were measured again, interleaved; empty where none were."""
     robust: Robust = Robust.MEAN
+
+    @property
+    def kernel(self) -> MeasuredKernel | None:
+        """The kernel that was measured for the engine; None where nothing was measured."""
+        return measured_kernel(self.engine, self.problem, self.device)
+
+    def folder(self, output_dir: Path) -> Path:
+        """Return the folder of its file, see ``files_dir``."""
+        return files_dir(output_dir, self.engine, self.problem, self.device)
 
     @property
     def default(self) -> AnyConfig | None:
@@ -91,25 +101,30 @@ def results_of(
 
 def write_files(results: Iterable[Result], output_dir: Path) -> list[WrittenFile]:
     """Write, or merge into, one file per engine and problem without its batch size, and the one
-    for the down GEMM where a pair won or a config of before would be found.
+    for the down GEMM where a pair won or a config of before would be found; each in the folder that
+    tells what it comes from.
 
     Raises EngineFileError where a file cannot be written; files before it are complete.
     """
     files: dict[Path, list[Result]] = {}
     for result in results:
-        path = result.engine.path(output_dir, result.problem, result.device)
+        path = result.engine.path(result.folder(output_dir), result.problem, result.device)
         files.setdefault(path, []).append(result)
-    return [file for path, group in files.items() for file in _write(path, group, output_dir)]
+    return [
+        file
+        for path, group in files.items()
+        for file in _write(path, group, group[0].folder(output_dir))
+    ]
 
 
-def _write(path: Path, group: Sequence[Result], output_dir: Path) -> Iterator[WrittenFile]:
+def _write(path: Path, group: Sequence[Result], folder: Path) -> Iterator[WrittenFile]:
     engine, problem, device = group[0].engine, group[0].problem, group[0].device
     pairs = {result.problem.tokens: pair_of(result.config) for result in group}
     ups = {tokens: pair.up for tokens, pair in pairs.items()}
-    if not _needs_down(group[0], output_dir):
+    if not _needs_down(group[0], folder):
         yield write_configs(engine, path, ups, problem, device)
         return
-    down_path = engine.path(output_dir, problem, device, down=True)
+    down_path = engine.path(folder, problem, device, down=True)
     downs = {tokens: pair.down for tokens, pair in pairs.items()}
     legal = partial(may_write, engine, problem, device)
     lacking_in_down = _lacking(_table(path) | ups, _table(down_path) | downs)
@@ -137,7 +152,7 @@ def _table(path: Path) -> dict[int, Config]:
     return read_configs(path) if path.exists() else {}
 
 
-def _needs_down(result: Result, output_dir: Path) -> bool:
+def _needs_down(result: Result, folder: Path) -> bool:
     """True for pairs. One config for both needs no second file, but one that is there would go
     on saying something else."""
     engine, problem, device = result.engine, result.problem, result.device
@@ -145,6 +160,6 @@ def _needs_down(result: Result, output_dir: Path) -> bool:
         return False
     if problem.kernel is KernelMode.SEPARATE:
         return True
-    up, folder = engine.path(output_dir, problem, device), engine.env_folder(output_dir)
-    found = engine.lookup(folder, problem, device, problem.tokens, down=True)
+    up, read = engine.path(folder, problem, device), engine.env_folder(folder)
+    found = engine.lookup(read, problem, device, problem.tokens, down=True)
     return found is not None and found.path.name != up.name

@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 
+from autotune.backends.stand_in import measured_kernel
 from autotune.engines import ENGINES, Engine, read_configs
+from autotune.engines.folders import ESTIMATED, REPLAYED, STAND_IN
 from autotune.errors import EngineFileError, UsageError
 from autotune.models.load import load_shape
 from autotune.models.parse import parse_shape
@@ -21,7 +23,7 @@ from autotune.spec.problem import Dtype, KernelMode, Problem
 from autotune.studies.pairs import completed_as_asked
 from autotune.tune.warm_start import shipped_config
 
-_FOLDER = {DeviceKind.ESTIMATE: "estimated", DeviceKind.REPLAY: "replayed"}
+_FOLDER = {DeviceKind.ESTIMATE: ESTIMATED, DeviceKind.REPLAY: REPLAYED}
 
 
 class Origin(Enum):
@@ -119,10 +121,13 @@ def jobs_of_kernel(
     return wanted
 
 
-def files_dir(output_dir: Path, device: Device) -> Path:
-    """Return the folder for files of this kind of device, which tells what was not measured."""
-    folder = _FOLDER.get(device.kind)
-    return output_dir / folder if folder else output_dir
+def files_dir(output_dir: Path, engine: Engine, problem: Problem, device: Device) -> Path:
+    """Return the folder for such files, which tells what was not measured, or on a kernel that
+    says nothing of the engine's."""
+    kernel = measured_kernel(engine, problem, device)
+    if kernel is None:
+        return output_dir / _FOLDER[device.kind]
+    return output_dir if kernel.is_proven else output_dir / STAND_IN
 
 
 def may_write(engine: Engine, problem: Problem, device: Device, config: AnyConfig) -> bool:
@@ -135,7 +140,7 @@ def present_config(
     engine: Engine, problem: Problem, device: Device, output_dir: Path
 ) -> AnyConfig | None:
     """Return what an earlier run left in the output folder for exactly this batch size."""
-    folder = files_dir(output_dir, device)
+    folder = files_dir(output_dir, engine, problem, device)
     config = _entry(engine.path(folder, problem, device), problem.tokens)
     if config is None:
         return None

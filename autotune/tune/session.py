@@ -31,7 +31,7 @@ from autotune.tune.compile_service.pool import (
     default_jobs,
 )
 from autotune.tune.engine_output import Result, write_files
-from autotune.tune.jobs import files_dir, jobs_of, model_shape
+from autotune.tune.jobs import jobs_of, model_shape
 from autotune.tune.observer import RunMonitor, RunObserver, RunStart
 from autotune.tune.open_studies import open_studies
 from autotune.tune.processes.signals import Interrupt
@@ -110,7 +110,7 @@ class _Session:
             stack.push(self._close_observers)
             for observer in self._observers:
                 observer.started(start)
-            self.writer = _Writer(self._studies, files_dir(self._settings.output_dir, self._device))
+            self.writer = _Writer(self._studies, self._settings.output_dir)
             self._monitor = RunMonitor(self._studies, [*self._observers, self.writer])
             self._stack = stack.pop_all()
         return self

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
+from autotune.backends.stand_in import measured_kernel
 from autotune.engines import ENGINES
 from autotune.errors import UsageError
 from autotune.routing.distributions import canonical
@@ -22,6 +23,8 @@ from autotune.tune.jobs import Job
 _log = logging.getLogger(__name__)
 
 
+_Entry = tuple[str, Problem, Device]
+"""An engine, and what it has one entry for, whatever the device's method."""
 Chosen = TypeVar("Chosen", bound=StudySummary | MeasuredStudy)
 
 
@@ -64,14 +67,15 @@ def of_one_routing(studies: Sequence[StoredStudy], routing: str | None) -> list[
     Raises UsageError where it has none, and where two routings have winners for one entry of a
     file: the engines' files do not know routing.
     """
-    found: dict[tuple[Problem, Device], set[str]] = {}
+    found: dict[_Entry, set[str]] = {}
     chosen = []
     for study in newest(studies):
         problem = study.key.problem
         if routing is None or _is_named(problem.routings, routing.split(",")):
             chosen.append(study)
-            entry = (replace(problem, routing="", ep_rank=0), study.key.device)
-            found.setdefault(entry, set()).add(problem.routing)
+            for engine in study.attrs.engines:
+                entry = _entry(study, engine, replace(problem, routing="", ep_rank=0))
+                found.setdefault(entry, set()).add(problem.routing)
     known = ", ".join(sorted({study.key.problem.routing for study in studies}))
     if not chosen:
         raise UsageError(f"no study has --routing {routing}; there are {known}")
@@ -86,28 +90,43 @@ def of_one_routing(studies: Sequence[StoredStudy], routing: str | None) -> list[
 
 def newest(studies: Sequence[StoredStudy]) -> list[StoredStudy]:
     """Return, of studies that differ in nothing but how times came about (an older version, warm
-    L2, an engine's own kernel) or in the gate, which no file name tells, the one that was worked on
-    last; the log names the others."""
-    last: dict[tuple[Problem, Device], StoredStudy] = {}
+    L2, an engine's own kernel) or in the gate, which no file name tells, for each engine the one
+    that was worked on last, of those on its own kernel where there are any; the log names the
+    others. A study that is kept for some of its engines is for these alone."""
+    last: dict[_Entry, StoredStudy] = {}
     for study in studies:
-        problem = replace(study.key.problem, gated=True)
-        entry = problem, replace(study.key.device, method="")
-        if entry not in last or _worked_on(last[entry]) < _worked_on(study):
-            last[entry] = study
-    kept = {study.name for study in last.values()}
-    left = sorted({s.key.device.method for s in studies if s.name not in kept})
+        for engine in study.attrs.engines:
+            entry = _entry(study, engine, study.key.problem)
+            if entry not in last or _rank(last[entry], engine) < _rank(study, engine):
+                last[entry] = study
+    engines: dict[str, list[str]] = {}
+    for (engine, _, _), study in last.items():
+        engines.setdefault(study.name, []).append(engine)
+    left = sorted({s.key.device.method for s in studies if s.name not in engines})
     if left:
         _log.warning(
             "left out: studies measured otherwise (%s), where there are newer ones of the same "
-            "batch size",
+            "batch size, or ones on the engine's own kernel",
             "; ".join(left),
         )
-    return [study for study in studies if study.name in kept]
+    return [
+        replace(study, attrs=study.attrs.of_engines(engines[study.name]))
+        for study in studies
+        if study.name in engines
+    ]
 
 
-def _worked_on(study: StoredStudy) -> float:
-    """Return the start of its last trial in seconds since 1970; 0 without one."""
-    return max((t.datetime_start.timestamp() for t in study.trials if t.datetime_start), default=0)
+def _entry(study: StoredStudy, engine: str, problem: Problem) -> _Entry:
+    return engine, replace(problem, gated=True), replace(study.key.device, method="")
+
+
+def _rank(study: StoredStudy, engine: str) -> tuple[bool, float]:
+    """Return whether it has measurements on the engine's own kernel, and the start of its last
+    trial in seconds since 1970; 0 without one."""
+    kernel = measured_kernel(ENGINES[engine], study.key.problem, study.key.device)
+    starts = (t.datetime_start.timestamp() for t in study.trials if t.datetime_start)
+    is_own = kernel is not None and kernel.is_own and bool(study.measured)
+    return is_own, max(starts, default=0)
 
 
 def _is_named(routings: Sequence[str], names: Sequence[str]) -> bool:

@@ -93,6 +93,25 @@ def test_a_good_file(engine, tmp_path: Path) -> None:
     assert report.reads == path
 
 
+@pytest.mark.parametrize("engine", ENGINES.values(), ids=ENGINES)
+@pytest.mark.parametrize(
+    ("folder", "word"),
+    [("stand-in", "on our kernel"), ("estimated", "a model"), ("replayed", "a recording")],
+)
+def test_a_folder_that_tells_what_was_not_measured(
+    engine, folder: str, word: str, tmp_path: Path
+) -> None:
+    path = place(tmp_path / folder / engine.name, FULL)
+    if engine is VLLM:
+        path = path.rename(tmp_path / folder / engine.name / path.name)
+    report = check_file(path, engine)
+    assert report.ok
+    key, message = only(report, Level.WARNING)
+    assert key == "folder"
+    assert f"under {folder}/" in message
+    assert word in message
+
+
 def test_a_missing_file_is_an_error_of_the_caller(tmp_path: Path) -> None:
     with pytest.raises(EngineFileError, match="not a file"):
         check_file(tmp_path / NAME, SGLANG)

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from autotune.backends import stand_in
+from autotune.backends.stand_in import Cell, Evidence
 from autotune.engines import ENGINES, read_configs, write_configs
 from autotune.spec.config import AnyConfig, Config, ConfigPair
 from autotune.spec.device import Device, DeviceKind, Target
@@ -15,7 +17,7 @@ from autotune.studies.selection.finalists import Finalist
 from autotune.studies.selection.select import Robust
 from autotune.studies.trial_record import TrialRecord
 from autotune.tune.engine_output import Result, write_files
-from autotune.tune.jobs import Incumbent, Origin
+from autotune.tune.jobs import Incumbent, Job, Origin, present_config
 
 SGLANG = ENGINES["sglang"]
 PROBLEM = Problem(experts=8, top_k=2, hidden=4096, intermediate=1024, tokens=64)
@@ -24,6 +26,13 @@ H200 = Device(DeviceKind.CUDA, "NVIDIA H200", Target("cuda", 90), 232448, "3.6.0
 DEFAULT, FAST, FILE = (Config(16, n, 64, 1, 4, 3) for n in (32, 64, 128))
 CRASHING = Config(256, 64, 64, 1, 4, 3)
 """Not legal for an engine's kernel on SM90."""
+
+
+@pytest.fixture(autouse=True)
+def known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Our bf16 kernel is a proven stand-in for SGLang's alone."""
+    evidence = {Cell("sglang", "bf16", "cuda:90"): Evidence("sglang 1", 9, 0.99, 0.0, 0.0, "")}
+    monkeypatch.setattr(stand_in, "known_evidence", lambda: evidence)
 
 
 def _entry(config: AnyConfig, us: float, *, complete: bool = True) -> TrialRecord:
@@ -82,3 +91,19 @@ def test_a_files_other_half_gets_what_it_lacks_without_tma(tmp_path: Path) -> No
     assert read_configs(path) == {1: before, 64: pair.up}
     assert read_configs(down)[1] == replace(FILE, use_tma=None)
     assert replace(read_configs(down)[64], use_tma=None) == replace(pair.down, use_tma=None)
+
+
+def test_files_of_an_unproven_stand_in_lie_apart_and_count_only_there(tmp_path: Path) -> None:
+    vllm = ENGINES["vllm"]
+    shared = _result(_entry(FAST, 90), incumbents=())
+    written = write_files([shared, replace(shared, engine=vllm)], tmp_path)
+    proven, apart = (file.path for file in written)
+    assert proven == SGLANG.path(tmp_path, PROBLEM, H200)
+    assert apart == vllm.path(tmp_path / "stand-in", PROBLEM, H200)
+    own = replace(H200, method="vllm 0.33.0: whole layer")
+    assert present_config(vllm, PROBLEM, H200, tmp_path) == FAST
+    assert present_config(vllm, PROBLEM, own, tmp_path) is None
+    sources = [i.source for i in Job(PROBLEM, (vllm,)).incumbents(own, tmp_path)]
+    assert "vllm file" not in sources
+    [measured] = write_files([replace(shared, engine=vllm, device=own)], tmp_path)
+    assert measured.path == vllm.path(tmp_path, PROBLEM, own)

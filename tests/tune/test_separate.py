@@ -21,7 +21,7 @@ from autotune.studies.pairs import best_pairs
 from autotune.studies.storage.open import open_storage
 from autotune.studies.study_record import stored_studies
 from autotune.tune.comparison.bench import bench
-from autotune.tune.jobs import Incumbent, Origin, files_dir
+from autotune.tune.jobs import Incumbent, Origin
 from autotune.tune.session import RunReport, run
 from autotune.tune.stored_results import stored_results
 
@@ -146,7 +146,7 @@ def test_a_fused_run_after_a_separate_one_leaves_no_stale_down_file(
 
 def test_what_an_earlier_run_wrote_is_the_incumbent(separate: Make, database: str) -> None:
     report = _run(separate(engines=("sglang",)), database)
-    folder = files_dir(separate().output_dir, report.device)
+    folder = report.results[0].folder(separate().output_dir)
     studies = stored_studies(open_storage(database, create=False))
     for study in studies:
         for result in stored_results(study):

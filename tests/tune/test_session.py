@@ -22,7 +22,6 @@ from autotune.studies.storage.protocol import TrialEnd
 from autotune.studies.storage.transactions import transactions_of
 from autotune.studies.study_record import StoredStudy, stored_studies
 from autotune.studies.trial_record import MEASURED
-from autotune.tune.jobs import files_dir
 from autotune.tune.session import RunReport, run
 from autotune.tune.stored_results import stored_results, unfinished_settings
 
@@ -41,10 +40,10 @@ def test_from_a_shape_to_files_that_both_engines_load(settings: Make, database: 
     report = _run(settings(), database)
     assert report.failed == {}
     assert (report.measured, report.unfinished, report.interrupted) == (24, 0, False)
-    folder = files_dir(settings().output_dir, report.device)
-    assert folder.name == "replayed"
     assert len(report.files) == 2
     for result in report.results:
+        folder = result.folder(settings().output_dir)
+        assert folder.name == "replayed"
         found = result.engine.lookup(
             result.engine.env_folder(folder), result.problem, result.device, result.problem.tokens
         )

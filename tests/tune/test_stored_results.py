@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -24,10 +25,17 @@ H200 = Device(DeviceKind.CUDA, "NVIDIA H200", Target("cuda", 90), 232448, "3.6.0
 SPACE = Space([Config(16, 32, 64, 1, 4, 3)])
 
 
-def _tuned(database: str, tokens: int, device: Device, *, gated: bool = True) -> None:
+def _tuned(
+    database: str,
+    tokens: int,
+    device: Device,
+    engines: Sequence[str] = ("sglang", "vllm"),
+    *,
+    gated: bool = True,
+) -> None:
     key = StudyKey(Problem(8, 2, 512, 256, tokens, gated=gated), device, SPACE.fingerprint)
     storage = open_storage(database, create=True)
-    study = open_study(storage, key, SAMPLERS["grid"](SPACE, 0), {"model": "m"})
+    study = open_study(storage, key, SAMPLERS["grid"](SPACE, 0), {"model": "m", "engines": engines})
     tell(study, ask(study, SPACE), TrialResult(Outcome.OK, Measurement((1.0,), "test")), None)
 
 
@@ -66,3 +74,18 @@ def test_other_gpus_and_versions_are_no_older_ones(
     studies = stored_studies(open_storage(database, create=False))
     assert newest(studies) == studies
     assert not caplog.text
+
+
+@pytest.mark.parametrize("own_first", [True, False])
+def test_an_engines_own_kernel_counts_before_a_stand_in_for_this_engine_alone(
+    database: str, own_first: bool
+) -> None:
+    own = replace(H200, method=f"sglang 0.5.23: {H200.method}")
+    runs = [(own, ("sglang",)), (H200, ("sglang", "vllm"))]
+    for device, engines in runs if own_first else runs[::-1]:
+        _tuned(database, 1, device, engines)
+    kept = newest(stored_studies(open_storage(database, create=False)))
+    assert {study.key.device.method: study.attrs.engines for study in kept} == {
+        own.method: ("sglang",),
+        H200.method: ("vllm",),
+    }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from autotune.backends.stand_in import kernel_lines
 from autotune.engines import ENGINES
 from autotune.report.layers import time_of
 from autotune.spec.config import AnyConfig
@@ -75,6 +76,8 @@ def _head(noted: NotedStudy) -> Iterator[str]:
     yield f"{_KIND[device.kind]} **{device.name}**, Triton {device.triton_version}."
     ended = f" It ended early ({noted.ended})." if noted.ended else ""
     yield f"{len(noted.measured)} of {noted.target} measurements.{ended}\n"
+    for line in kernel_lines((r.engine, r.problem, r.device) for r in noted.results):
+        yield f"{line}.\n"
 
 
 def _winners(noted: NotedStudy) -> Iterator[str]:

@@ -15,6 +15,7 @@ from optuna.trial import FrozenTrial
 from autotune.backends.estimate.model import model_us
 from autotune.backends.hardware import known_spec
 from autotune.backends.routed_rows import routed_rows
+from autotune.backends.stand_in import kernel_lines
 from autotune.engines import ENGINES
 from autotune.errors import DeviceError
 from autotune.report.html import document
@@ -52,6 +53,7 @@ def layer_section(layer: TunedLayer, pictures: Sequence[Picture]) -> str:
     return document.section(
         layer.title,
         f'<p class="label">{label}</p>' if label else "",
+        *(document.paragraph(f"{line}.") for line in _kernels(layer)),
         _tiles(layer),
         *(document.figure(picture) for picture in pictures),
         *_results(layer),
@@ -60,6 +62,11 @@ def layer_section(layer: TunedLayer, pictures: Sequence[Picture]) -> str:
         "<h3>Versions and settings</h3>",
         document.pairs(version_rows(layer)),
     )
+
+
+def _kernels(layer: TunedLayer) -> list[str]:
+    results = (result for size in layer.sizes for result in size.results)
+    return kernel_lines((r.engine, r.problem, r.device) for r in results)
 
 
 def _tiles(layer: TunedLayer) -> str:

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from autotune.backends.stand_in import kernel_lines
 from autotune.report.terminal.eta import TimeLeft, still_expected
 from autotune.report.terminal.tables import table_of, us_words
 from autotune.spec.config import AnyConfig
@@ -60,6 +61,8 @@ class LiveDisplay(RunObserver):
 
     def started(self, start: RunStart) -> None:
         self._console.print(f"{start.shape.name}: {device_line(start.device)}")
+        for line in start_lines(start):
+            self._console.print(line, soft_wrap=True)
         self._studies = start.studies
         self._has_finals = start.device.kind is DeviceKind.CUDA
         self._name = "GPU" if self._has_finals else "worker"
@@ -157,12 +160,23 @@ def device_line(device: Device) -> str:
     )
 
 
+def start_lines(start: RunStart) -> list[str]:
+    """Return a line for each engine: whose kernel is measured for its files."""
+    return kernel_lines(
+        (engine, study.problem, study.key.device)
+        for study in start.studies
+        for engine in study.engines
+    )
+
+
 class PlainDisplay(RunObserver):
     """A display that logs a line for a start and for each study's end: for files and pipes."""
 
     def started(self, start: RunStart) -> None:
         name, device = start.shape.name, device_line(start.device)
         _log.info("%s: %s; %d studies", name, device, len(start.studies))
+        for line in start_lines(start):
+            _log.info("%s", line)
 
     def trial_told(self, study: TuningStudy, result: TrialResult) -> None:
         log_trial(study, result)

@@ -18,7 +18,7 @@ Row = Mapping[str, Any]
 
 def result_row(result: Result) -> dict[str, Any]:
     """Return the config to write for one engine and batch size, and how it compares."""
-    winner, default_us = result.winner, result.default_us
+    winner, default_us, kernel = result.winner, result.default_us, result.kernel
     config = winner.config if winner else result.config
     return {
         "engine": result.engine.name,
@@ -28,6 +28,8 @@ def result_row(result: Result) -> dict[str, Any]:
         "routing": result.problem.routing,
         "robust": result.robust.value,
         "method": result.device.method,
+        "kernel": kernel.name if kernel else None,
+        "kernel_is_proven": kernel.is_proven if kernel else None,
         "config": config.as_keys(),
         "us": round(winner.geomean_us, 2) if winner else None,
         "default_us": round(default_us, 2) if default_us else None,
@@ -45,6 +47,7 @@ def results_table(rows: Iterable[Row]) -> Table:
     for row in rows:
         speedup = "" if row["speedup"] is None else f"{row['speedup']:.2f}×"
         note = " (kept)" if row["keeps_incumbent"] else ""
+        note += " (unproven stand-in)" if row["kernel_is_proven"] is False else ""
         note += " (by its worst routing)" if row["robust"] == Robust.WORST.value else ""
         table.add_row(
             row["engine"],

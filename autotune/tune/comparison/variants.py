@@ -9,12 +9,12 @@ from pathlib import Path
 
 from autotune.engines import ENGINES, Engine, read_configs
 from autotune.engines.entries import nearest
+from autotune.engines.folders import STAND_IN
 from autotune.errors import EngineFileError
 from autotune.spec.config import AnyConfig, Config
 from autotune.spec.device import Device
 from autotune.spec.problem import Problem
 from autotune.studies.pairs import completed_as_asked
-from autotune.tune.jobs import files_dir
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,10 +96,14 @@ def variants_of(provider: str, sources: ConfigSources, device: Device | None) ->
 
 def _of_engines(sources: ConfigSources, device: Device | None) -> Iterator[Variant]:
     engines = [ENGINES[name] for name in sources.engines]
-    for engine in engines:
-        folder = engine.env_folder(files_dir(sources.output_dir, device)) if device else None
-        if folder is not None and folder.is_dir():
-            yield _ours(f"tuned for {engine.title}", partial(_found, engine, folder))
+    for engine in engines if device else ():
+        for words, output_dir in (
+            ("", sources.output_dir),
+            (f", {STAND_IN}", sources.output_dir / STAND_IN),
+        ):
+            folder = engine.env_folder(output_dir)
+            if folder.is_dir():
+                yield _ours(f"tuned for {engine.title}{words}", partial(_found, engine, folder))
     for engine in engines:
         shipped = engine.installed_config_folder()
         if shipped is not None:

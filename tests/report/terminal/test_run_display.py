@@ -12,6 +12,7 @@ import subprocess
 import sys
 import termios
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,8 +20,9 @@ from rich.console import Console
 from small_landscape import SHAPE, save_landscape  # type: ignore[import-not-found]
 
 import autotune
+from autotune.engines import ENGINES
 from autotune.models.parse import parse_shape
-from autotune.report.terminal.run_display import LiveDisplay
+from autotune.report.terminal.run_display import LiveDisplay, PlainDisplay
 from autotune.spec.config import Config
 from autotune.spec.device import Device, DeviceKind, Target
 from autotune.spec.problem import Problem
@@ -33,18 +35,19 @@ _REDRAWN = re.compile(r"\r(?:\x1b\[1?A|\x1b\[2K)+")
 _COLOUR = re.compile(r"\x1b\[(?:\d+;)*(?:3[0-7]|38|9[0-7])[;\d]*m")
 
 
+DEVICE = Device(DeviceKind.REPLAY, "NVIDIA H200", Target("cuda", 90), 232448, "3.6.0")
+
+
 class _Study:
     """The part of a ``TuningStudy`` that is shown."""
 
-    def __init__(self, tokens: int) -> None:
+    def __init__(self, tokens: int, device: Device = DEVICE) -> None:
         problem = Problem(128, 8, 2048, 768, tokens)
-        self.key = type("Key", (), {"problem": problem})()
+        self.key = type("Key", (), {"problem": problem, "device": device})()
+        self.problem, self.engines = problem, list(ENGINES.values())
         self.measured = [object()] * 20
         self.target, self.usual_end, self.in_flight, self.ended = 60, 60, 1, ""
         self.best_us, self.default_us = 331.3, 453.0
-
-
-DEVICE = Device(DeviceKind.REPLAY, "NVIDIA H200", Target("cuda", 90), 232448, "3.6.0")
 
 
 def _shown(studies: list[_Study], workers: Iterable[int], width: int, height: int) -> list[str]:
@@ -141,3 +144,19 @@ def test_no_color_quiet_and_verbose(tmp_path: Path) -> None:
     assert not _COLOUR.search(bare)
     assert "ok" in _ESCAPE.sub("", bare)
     assert _in_a_terminal(80, tmp_path, "--quiet", "--storage", "other.db") == ""
+
+
+def test_a_run_begins_with_whose_kernel_is_measured_for_each_engine(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    device = replace(DEVICE, kind=DeviceKind.CUDA, method="vllm 0.33.0: whole layer, 4, cold L2")
+    written = io.StringIO()
+    start = RunStart(parse_shape(SHAPE), device, [_Study(1, device)] * 2, StudyHistory())  # type: ignore[list-item]
+    display = LiveDisplay(Console(file=written, width=80))
+    display.started(start)
+    display.close(lambda: False)
+    with caplog.at_level("INFO"):
+        PlainDisplay().started(start)
+    for text in (written.getvalue(), caplog.text):
+        assert text.count("vLLM: its own kernel, vllm 0.33.0") == 1
+        assert text.count("SGLang: vllm 0.33.0 stands in, not proven") == 1

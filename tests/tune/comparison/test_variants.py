@@ -45,6 +45,15 @@ def test_our_kernels_with_tuned_default_and_given_configs(tuned: Path) -> None:
     assert configs["autotune, SGLang default"] == Config(64, 64, 32, 8, 4, 3)
 
 
+def test_files_of_an_unproven_stand_in_have_a_line_of_their_own(tuned: Path) -> None:
+    (tuned / "vllm").rename(tuned / "moved")
+    (tuned / "stand-in").mkdir()
+    (tuned / "moved").rename(tuned / "stand-in" / "vllm")
+    configs = _configs(ConfigSources(output_dir=tuned))
+    assert "autotune, tuned for vLLM" not in configs
+    assert configs["autotune, tuned for vLLM, stand-in"] == TUNED
+
+
 def test_an_engine_chooses_for_itself_and_takes_our_file(tuned: Path) -> None:
     [file] = (tuned / "vllm").iterdir()
     sources = ConfigSources(output_dir=tuned, config_files=(("mine", file),))
