@@ -34,7 +34,9 @@ def add_model_flags(
         "--model", help="catalogue name, Hugging Face name, folder or config.json (see 'models')"
     )
     group.add_argument(
-        "--shape", help="instead of --model: E=8,topk=2,hidden=4096,intermediate=14336"
+        "--shape",
+        help="instead of --model: E=8,topk=2,hidden=4096,intermediate=14336, and gated=false where "
+        "experts have no gate",
     )
     group.add_argument("--tp-size", "--tp", type=int, default=1, help="tensor parallel size")
     group.add_argument("--ep-size", "--ep", type=int, default=1, help="expert parallel size")

@@ -32,6 +32,7 @@ from autotune.spec.problem import Dtype, Problem
 
 QWEN = Problem(128, 8, 2048, 768, 1)
 MIXTRAL = Problem(8, 2, 4096, 7168, 1)
+NEMOTRON = Problem(128, 6, 2688, 1856, 1, gated=False)
 DEEPSEEK = Problem(256, 8, 7168, 256, 1, dtype=Dtype.FP8_W8A8, block_shape=(128, 128))
 LAYERS = {
     "Qwen3-30B TP1 bf16": QWEN,
@@ -52,6 +53,14 @@ LAYERS = {
     "DeepSeek-V3 TP8 block fp8, shared expert fused": replace(
         DEEPSEEK, experts=257, top_k=9, fused_shared_experts=1
     ),
+    "Nemotron-3-Nano TP1 bf16, no gate": NEMOTRON,
+    "Nemotron-3-Nano TP1 fp8 per tensor, no gate": replace(NEMOTRON, dtype=Dtype.FP8_W8A8),
+    "Nemotron-3-Nano TP1 int8_w8a8 per channel, no gate": replace(
+        NEMOTRON, dtype=Dtype.INT8_W8A8, per_channel_quant=True
+    ),
+    "Nemotron-3-Nano TP1 int4_w4a16, groups of 64, no gate": replace(
+        NEMOTRON, dtype=Dtype.INT4_W4A16, block_shape=(0, 64)
+    ),
     "Mixtral EP2 bf16": replace(MIXTRAL, experts=4, intermediate=14336, ep_size=2),
 }
 TOKENS = (16, 1024)
@@ -65,7 +74,8 @@ def row_error(output: Tensor, reference: Tensor) -> float:
     return float(((output - reference).norm(dim=1) / norms.clamp_min(floor)).max())
 
 
-def rows(providers: list[str]) -> Iterator[dict[str, object]]:
+def rows(providers: list[str], word: str) -> Iterator[dict[str, object]]:
+    layers = {layer: base for layer, base in LAYERS.items() if word in layer}
     with tempfile.TemporaryDirectory() as folder:
         options = MeasurerOptions(cache_dir=Path(folder))
         testbed = Testbed(take_device(0, options), options, instances=1, room_bytes=no_room)
@@ -75,7 +85,7 @@ def rows(providers: list[str]) -> Iterator[dict[str, object]]:
                 opened[name] = open_provider(name, testbed.site)
             except AutotuneError as error:
                 print(f"{name} is left out: {error}", flush=True)
-        for (layer, base), tokens in itertools.product(LAYERS.items(), TOKENS):
+        for (layer, base), tokens in itertools.product(layers.items(), TOKENS):
             problem = replace(base, tokens=tokens)
             outputs = {}
             for name, provider in opened.items():
@@ -110,10 +120,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("providers", nargs="+")
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--layers", default="", metavar="WORDS", help="of the names to take")
     given = parser.parse_args()
     torch.manual_seed(0)
     found = []
-    for row in rows(given.providers):
+    for row in rows(given.providers, given.layers):
         found.append(row)
         print(row, flush=True)
     given.out.write_text(json.dumps(found, indent=1))

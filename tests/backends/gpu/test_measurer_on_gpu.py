@@ -46,6 +46,10 @@ def measurer() -> Iterator[GpuMeasurer]:
         replace(PROBLEM, dtype=Dtype.INT4_W4A16, block_shape=(0, 128)),
         replace(PROBLEM, dtype=Dtype.INT4_W4A16, block_shape=(0, 128), zero_points=True),
         replace(PROBLEM, dtype=Dtype.INT8_W8A16, block_shape=(0, 128), zero_points=True),
+        replace(PROBLEM, gated=False),
+        replace(PROBLEM, dtype=Dtype.FP8_W8A8, gated=False),
+        replace(PROBLEM, dtype=Dtype.FP8_W8A8, block_shape=(128, 128), gated=False),
+        replace(PROBLEM, dtype=Dtype.INT8_W8A8, per_channel_quant=True, gated=False),
     ],
     ids=lambda problem: problem.name,
 )
