@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from autotune.backends.gpu.providers import TUNABLE
 from autotune.commands.flags import (
     add_device_flags,
     add_engine_flag,
@@ -40,6 +41,12 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )
     add_kernel_flag(group, "one config for both GEMMs, or pairs of twice the same, each GEMM timed")
     add_engine_flag(group)
+    group.add_argument(
+        "--provider",
+        choices=TUNABLE,
+        default=TUNABLE[0],
+        help="whose kernel is measured: ours (default), or an installed engine's own",
+    )
     group.add_argument(
         "--limit", type=int, metavar="N", help="N random configs and the defaults (the whole space)"
     )

@@ -22,6 +22,7 @@ from autotune.backends.host_facts import package_version
 from autotune.backends.protocol import Measurer
 from autotune.backends.replay.recording_format import recorded_configs
 from autotune.backends.selectors import open_measurer
+from autotune.backends.stand_in import OURS, owner_of
 from autotune.errors import UsageError
 from autotune.settings import RecordSettings
 from autotune.spec.binary import BOTH, binary_key
@@ -39,8 +40,6 @@ from autotune.tune.processes.child import Call, Child, ChildFault, Closable
 from autotune.tune.processes.dispatch import Answer, Item, Value, answers, result_of
 from autotune.tune.processes.signals import Interrupt
 from autotune.tune.recording.recording_log import RecordingLog
-
-_COMPILED = (DeviceKind.CUDA, DeviceKind.ESTIMATE)
 
 
 class RecordDisplay(Protocol):
@@ -132,7 +131,7 @@ def record(settings: RecordSettings, display: RecordDisplay) -> RecordReport:
             give_up_at=settings.give_up_at,
         )
         before = _count(logbook, studies)
-        if device.kind in _COMPILED:
+        if is_compiled_here(device):
             recorder.compile(studies, partial(_compilers, device, settings))
         for study in studies:
             recorder.measure(study, measuring)
@@ -148,6 +147,11 @@ def record(settings: RecordSettings, display: RecordDisplay) -> RecordReport:
             interrupted=interrupt.requested,
             seconds=time.monotonic() - began,
         )
+
+
+def is_compiled_here(device: Device) -> bool:
+    """Return whether binaries are compiled before anything is measured: those of our kernel."""
+    return device.kind is not DeviceKind.REPLAY and owner_of(device.method) == OURS
 
 
 def default_path(device: Device, problem: Problem) -> Path:

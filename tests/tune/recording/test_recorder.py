@@ -28,14 +28,20 @@ from autotune.backends.replay.recording_format import read_recording
 from autotune.errors import DeviceError, UsageError
 from autotune.settings import ModelSettings, RecordSettings
 from autotune.spec.config import Config
-from autotune.spec.device import Device
+from autotune.spec.device import Device, DeviceKind, Target
 from autotune.spec.problem import KernelMode, Problem
 from autotune.studies.key import StudyKey
 from autotune.studies.outcome import Outcome
 from autotune.tune.processes.child import Child
 from autotune.tune.processes.signals import Interrupt
 from autotune.tune.recording import recording_log
-from autotune.tune.recording.recorder import RecordedStudy, Recorder, missing_of, record
+from autotune.tune.recording.recorder import (
+    RecordedStudy,
+    Recorder,
+    is_compiled_here,
+    missing_of,
+    record,
+)
 from autotune.tune.recording.recording_log import RecordingLog
 
 ROOT = Path(__file__).parents[3]
@@ -93,6 +99,22 @@ def test_the_whole_space_is_recorded_as_it_is_measured(
     measurement = recording.studies[key][config].measurement
     assert measurement
     assert measurement.samples_us == pytest.approx(truth.samples_us(64)[row], rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("kind", "method", "is_compiled"),
+    [
+        (DeviceKind.CUDA, "whole layer, 4, cold L2", True),
+        (DeviceKind.CUDA, "vllm 0.33.0: whole layer, 4, cold L2", False),
+        (DeviceKind.ESTIMATE, "model", True),
+        (DeviceKind.REPLAY, "whole layer, 4, cold L2", False),
+    ],
+)
+def test_our_kernels_binaries_alone_are_compiled_here(
+    kind: DeviceKind, method: str, is_compiled: bool
+) -> None:
+    device = Device(kind, "NVIDIA H200", Target("cuda", 90), 232448, "3.6.0", method)
+    assert is_compiled_here(device) is is_compiled
 
 
 def test_what_is_hopeless_gets_one_sample(wanted: Callable[..., RecordSettings]) -> None:
