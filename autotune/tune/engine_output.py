@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from autotune.backends.estimate.margin import margin_of
 from autotune.backends.stand_in import MeasuredKernel, measured_kernel
 from autotune.engines import Engine, WrittenFile, read_configs, write_configs
 from autotune.spec.config import AnyConfig, Config, pair_of
-from autotune.spec.device import Device
+from autotune.spec.device import Device, DeviceKind
 from autotune.spec.problem import KernelMode, Problem
 from autotune.studies.search.history import Known
 from autotune.studies.selection.finalists import Finalist
@@ -51,16 +52,19 @@ class Result:
     @property
     def winner(self) -> Winner | None:
         """The config that the engine can launch and that loses to no incumbent of its; where the
-        worst loss counts, to its default. Finalists decide, where there are any."""
+        worst loss counts, to its default. Finalists decide, where there are any. An estimate must
+        gain more than the model errs."""
         finalists = [one for one in self.finalists if self._is_legal(one.config)]
         trials = [e for e in self.measured if e.complete and self._is_legal(e.config)]
+        known = self._known_without_estimate(trials)
         return select_winner(
             finalists or trials,
-            {incumbent.config for incumbent in self.incumbents},
+            {known} if known else {incumbent.config for incumbent in self.incumbents},
             finalists[0].routings if finalists else len(self.problem.routings),
             robust=self.robust,
-            default=self.default,
+            default=known or self.default,
             with_interval=bool(finalists),
+            margin=margin_of(self.problem) if known else 0.0,
         )
 
     @property
@@ -75,6 +79,16 @@ class Result:
         """The config to write: the winner, else what an earlier run wrote, else the default."""
         winner = self.winner
         return winner.config if winner else self.incumbents[-1].config
+
+    def _known_without_estimate(self, trials: Iterable[TrialRecord]) -> AnyConfig | None:
+        """Return, of a study of estimates, what the engine launches without our file: only a gain
+        beyond the model's error replaces it. None where no trial has it, and where times are
+        measured."""
+        if self.device.kind is not DeviceKind.ESTIMATE:
+            return None
+        timed = {entry.config for entry in trials}
+        own = [known.config for known in self.incumbents if known.origin is not Origin.FILE]
+        return next((config for config in reversed(own) if config in timed), None)
 
     def _is_legal(self, config: AnyConfig) -> bool:
         return may_write(self.engine, self.problem, self.device, config)

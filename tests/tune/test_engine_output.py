@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from autotune.backends import stand_in
+from autotune.backends.estimate.margin import margin_of
 from autotune.backends.stand_in import Cell, Evidence
 from autotune.engines import ENGINES, read_configs, write_configs
 from autotune.spec.config import AnyConfig, Config, ConfigPair
@@ -73,6 +74,39 @@ def test_where_the_worst_loss_counts_the_default_is_the_baseline() -> None:
     result = _result(_entry(DEFAULT, 100), _entry(FILE, 80), _entry(FAST, 90), robust=Robust.WORST)
     assert result.winner is not None
     assert (result.winner.config, result.winner.incumbent_us) == (FILE, 100)
+
+
+def _estimate(*entries: TrialRecord, **fields: object) -> tuple[AnyConfig, bool]:
+    device = replace(H200, kind=DeviceKind.ESTIMATE)
+    winner = replace(_result(*entries), device=device, **fields).winner  # type: ignore[arg-type]
+    assert winner is not None
+    return winner.config, winner.is_incumbent
+
+
+@pytest.mark.parametrize("robust", Robust)
+def test_an_estimate_must_gain_more_than_the_model_errs(robust: Robust) -> None:
+    default, share = _entry(DEFAULT, 100), 1 + margin_of(PROBLEM)
+    within, beyond = (_entry(FAST, 100 / share * factor) for factor in (1.001, 0.999))
+    assert _estimate(default, within, robust=robust) == (DEFAULT, True)
+    assert _estimate(default, beyond, robust=robust) == (FAST, False)
+    measured = _result(default, within, robust=robust).winner
+    assert measured is not None
+    assert measured.config == FAST
+
+
+def test_a_file_of_estimates_is_one_itself_and_a_shipped_one_is_none() -> None:
+    """The file must gain as much as any other config, over what the engine launches without it."""
+    default, file = _entry(DEFAULT, 100), _entry(FILE, 95)
+    assert _estimate(default, file) == (DEFAULT, True)
+    assert _estimate(default, file, _entry(FAST, 60)) == (FAST, False)
+    shipped = Incumbent("sglang", Origin.SHIPPED, FILE)
+    incumbents = (Incumbent("sglang", Origin.DEFAULT, DEFAULT), shipped)
+    assert _estimate(default, _entry(FILE, 105), incumbents=incumbents) == (FILE, True)
+    assert _estimate(default, _entry(FILE, 200), incumbents=incumbents) == (DEFAULT, False)
+
+
+def test_without_a_modelled_default_the_fastest_estimate_stands() -> None:
+    assert _estimate(_entry(FAST, 99), _entry(FILE, 100)) == (FAST, False)
 
 
 def test_without_a_winner_the_incumbent_that_counts_most_is_written() -> None:

@@ -100,22 +100,24 @@ def select_winner(
     robust: Robust = Robust.MEAN,
     default: AnyConfig | None = None,
     with_interval: bool = False,
+    margin: float = 0.0,
 ) -> Winner | None:
     """Return the fastest config if it beats the fastest incumbent by more than the noise, else that
     incumbent; where the worst loss counts, the one with the least that beats ``default``.
 
     ``timed`` are complete measurements, of trials or of finalists; incumbents that are not among
     them (they cannot run here) do not count. None where there are none. ``with_interval`` says
-    that the samples are enough for the speed-up's confidence interval.
+    that the samples are enough for the speed-up's confidence interval; ``margin`` is that of
+    ``beats``.
     """
     if robust is Robust.WORST:
         baseline = next((one for one in timed if one.config == default), None)
-        best = _least_loss(timed, incumbents, routings, baseline)
+        best = _least_loss(timed, incumbents, routings, baseline, margin)
     else:
         known = [one for one in timed if one.config in incumbents]
         baseline = min(known, key=_geomean_us, default=None)
         best = min(timed, key=_geomean_us, default=None)
-        if best and baseline and not beats(best, baseline, routings):
+        if best and baseline and not beats(best, baseline, routings, margin):
             best = baseline
     if best is None:
         return None
@@ -127,16 +129,17 @@ def select_winner(
     return Winner(best.config, best.geomean_us, us, best.config in incumbents, interval)
 
 
-def beats(one: Timed, other: Timed, routings: int = 1) -> bool:
+def beats(one: Timed, other: Timed, routings: int = 1, margin: float = 0.0) -> bool:
     """True where ``one`` is faster than ``other`` by more than the noise of their ratios, or where
     there is but one sample of a routing: what has no noise to speak of is measured once.
 
-    Both hold one sample per routing instance, in the same order.
+    Both hold one sample per routing instance, in the same order. Faster is by more than the factor
+    1 + ``margin``: times that are not measured err alike in every sample.
     """
     samples, others = one.samples_us, other.samples_us
     if min(len(samples), len(others)) < 2 * routings:
-        return typical_us(samples, routings) < typical_us(others, routings)
-    return ratio(samples, others, routings).high < 1
+        return typical_us(samples, routings) * (1 + margin) < typical_us(others, routings)
+    return ratio(samples, others, routings).high * (1 + margin) < 1
 
 
 def _least_loss(
@@ -144,11 +147,12 @@ def _least_loss(
     incumbents: Collection[AnyConfig],
     routings: int,
     default: Timed | None,
+    margin: float,
 ) -> Timed | None:
     """Return the one with the least worst loss that is faster than the engine's default in the
     mean, or is an incumbent itself and not slower; else the default."""
     for one in ranked(timed, routings, Robust.WORST):
-        if default is None or one is default or beats(one, default, routings):
+        if default is None or one is default or beats(one, default, routings, margin):
             return one
         if one.config in incumbents and not beats(default, one, routings):
             return one

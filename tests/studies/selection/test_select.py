@@ -136,6 +136,23 @@ def test_from_two_samples_of_a_routing_on_noise_counts() -> None:
     assert not beats(Samples((90.0, 90.0, 105.0, 105.0)), Samples((100.0,) * 4), 2)
 
 
+@pytest.mark.parametrize("samples", [1, 10], ids=["one sample", "ten"])
+def test_within_a_margin_nothing_is_faster(samples: int) -> None:
+    slow = Samples((100.0,) * samples)
+    assert not beats(Samples((91.0,) * samples), slow, margin=0.1)
+    assert beats(Samples((90.9,) * samples), slow, margin=0.1)
+
+
+@pytest.mark.parametrize("robust", Robust)
+def test_a_gain_within_the_margin_leaves_the_default(make: Make, robust: Robust) -> None:
+    timed = [make(DEFAULT, _steady(100)), make(FAST, _steady(95))]
+    winners = [
+        select_winner(timed, {DEFAULT}, robust=robust, default=DEFAULT, margin=margin)
+        for margin in (0.1, 0.05)
+    ]
+    assert [_selected(winner) for winner in winners] == [(DEFAULT, True), (FAST, False)]
+
+
 LEVEL, PEAKED, BETWEEN, PLAIN = (Config(16, 32, 64, g, 4, 3) for g in range(1, 5))
 TIMES = {LEVEL: (103.0, 103.0), PEAKED: (95.0, 110.0), BETWEEN: (101.0, 104.0)}
 TIMES[PLAIN] = (120.0, 104.0)
