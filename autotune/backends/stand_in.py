@@ -78,7 +78,7 @@ class Evidence:
         best = "its own file" if self.spearman is None else "its best"
         return (
             f"on {self.kernel} our best is {100 * self.cost_mean:.1f} % slower than {best} in the "
-            f"mean of {self.problems}, {100 * self.cost_worst:.1f} % at most"
+            f"mean of {self.problems} problems, {100 * self.cost_worst:.1f} % at most"
         )
 
 
@@ -107,7 +107,7 @@ class MeasuredKernel:
         if self.is_own:
             return f"its own kernel, {self.name}"
         whose = "our kernel" if self.name == OURS else self.name
-        known = str(self.evidence) if self.evidence else "nothing was recorded of both"
+        known = str(self.evidence) if self.evidence else "no recordings of both kernels"
         kind = f"{self.cell.dtype} on {self.cell.target}"
         if self.is_proven:
             return f"{whose} stands in (proven for {kind}: {known})"

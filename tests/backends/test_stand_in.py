@@ -96,7 +96,7 @@ def test_a_line_for_each_engine_says_whose_kernel_it_is() -> None:
     [proven] = kernel_lines([(SGLANG, BF16, OURS)])
     assert proven == (
         "SGLang: our kernel stands in (proven for bf16 on cuda:90: on sglang 0.5.23 our best is "
-        "0.3 % slower than its best in the mean of 6, 0.8 % at most)"
+        "0.3 % slower than its best in the mean of 6 problems, 0.8 % at most)"
     )
 
 
