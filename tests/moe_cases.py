@@ -64,7 +64,7 @@ def eager_activation(
         values.copy_(round_to(real / rows.scale, values.dtype, rows.largest))
         return
     tile = row_tile(problem, *real.shape)
-    rounded, scale = quantize(real, tile, values.dtype, rows.largest)
+    rounded, scale = quantize(real, tile, values.dtype, rows.largest, cuts=rows.cuts)
     values.copy_(rounded)
     rows.scale[: len(real)].copy_(scale)
 

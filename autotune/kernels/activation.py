@@ -36,6 +36,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from autotune.kernels import quantize
+
+SMALLEST = tl.constexpr(quantize.SMALLEST)
 PLAIN_GROUP = 1024
 """Columns of a program where no scale sets the width."""
 SUM_COLUMNS = 1024
@@ -58,6 +61,7 @@ def activation_kernel(
     QUANTIZES: tl.constexpr,
     GIVEN_SCALE: tl.constexpr,
     SORTS: tl.constexpr,
+    CUTS: tl.constexpr,
 ):
     """Grid: (P, ceil(N / group)). Program (r, g): columns g * group … of row r of y."""
     row = tl.program_id(0).to(tl.int64)
@@ -87,11 +91,11 @@ def activation_kernel(
         if GIVEN_SCALE:
             scale = tl.load(scale_ptr)
         else:
-            scale = tl.maximum(tl.max(tl.abs(y), axis=0), 1e-12) / largest
+            scale = tl.maximum(tl.max(tl.abs(y), axis=0), SMALLEST) / largest
             tl.store(scale_ptr + row * tl.num_programs(1) + tl.program_id(1), scale)
         y = tl.minimum(tl.maximum(y / scale, -largest), largest)
-        if y_ptr.dtype.element_ty == tl.int8:
-            y = tl.floor(y + 0.5)
+        if y_ptr.dtype.element_ty == tl.int8 and not CUTS:
+            y += tl.where(y < 0, -0.5, 0.5)  # the conversion cuts toward zero
     tl.store(y_ptr + row * N + columns, y.to(y_ptr.dtype.element_ty), mask=is_inside)
 
 
@@ -126,6 +130,7 @@ def activate(x: Tensor, topk_ids: Tensor, out: Tensor, order: SortedRows | None 
         QUANTIZES=False,
         GIVEN_SCALE=False,
         SORTS=order is not None,
+        CUTS=False,
     )
 
 
@@ -141,6 +146,8 @@ class Quantized:
     """Columns that share a scale; N or more: the whole row."""
     largest: float
     """The largest magnitude of a value."""
+    cuts: bool = False
+    """True if int values are cut, not rounded: see ``quantize.truncates``."""
 
     @property
     def is_scale_given(self) -> bool:
@@ -171,6 +178,7 @@ def activate_quantized(
         QUANTIZES=True,
         GIVEN_SCALE=out.is_scale_given,
         SORTS=order is not None,
+        CUTS=out.cuts,
         num_warps=max(1, min(8, block // 512)),
     )
 

@@ -46,7 +46,8 @@ class GemmWeights:
 
     values: Tensor
     scale: Tensor
-    """[E] | [E, n] | [E, ceil(n / gn), ceil(k / gk)]; [1] where there are none."""
+    """[E] | [E, n] | [E, ceil(n / gn), ceil(k / gk)]; [1] where there are none. Those of groups
+    along K hold values of C's type, in which engines store them."""
     zero: Tensor | None = None
     """Zero points: [E, n, ceil(k / gk)] int8, for int4 [E, ceil(n / 2), ceil(k / gk)] uint8."""
 
@@ -123,7 +124,8 @@ def make_inputs(
     generator = torch.Generator(device).manual_seed(seed + 1)
     elements = storage_dtypes_of(problem.dtype, target)
     tile = row_tile(problem, problem.tokens, problem.hidden)
-    x = _real((problem.tokens, problem.hidden), tile, generator)
+    # As C's type holds it: whoever gets it real and quantises it gets the same values and scales.
+    x = _real((problem.tokens, problem.hidden), tile, generator).to(elements.c)
     scale = torch.ones(1, device=device)
     if elements.quantizes_activations:
         x, scale = quantize(x, tile, elements.a, largest(elements.a, problem.dtype))
@@ -163,9 +165,16 @@ def _make_gemm_weights(
         else:
             stored, scale = _quantize_expert(real, tile, element, problem.dtype)
         values[expert] = stored
-        scales.append(scale)
+        scales.append(_as_stored(scale, problem, target))
     stacked = _stack(scales, scales_of(problem), device)
     return GemmWeights(values, stacked, torch.stack(zeros) if zeros else None)
+
+
+def _as_stored(scale: Tensor, problem: Problem, target: Target) -> Tensor:
+    """Scales of groups along K rounded to C's type, in float32; others as they are."""
+    if scales_of(problem) is not Scales.GROUP:
+        return scale
+    return scale.to(storage_dtypes_of(problem.dtype, target).c).float()
 
 
 def _quantize_asymmetric(real: Tensor, tile: Tile, dtype: Dtype) -> tuple[Tensor, Tensor, Tensor]:

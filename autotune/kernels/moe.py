@@ -31,7 +31,7 @@ from autotune.kernels.activation import (
 from autotune.kernels.align import Alignment, align
 from autotune.kernels.inputs import GemmWeights, MoeInputs
 from autotune.kernels.launch import GemmOperands, launch_gemm
-from autotune.kernels.quantize import largest, row_tile
+from autotune.kernels.quantize import largest, row_tile, truncates
 from autotune.spec.binary import Scales, gemm_shape, scales_of
 from autotune.spec.config import AnyConfig, Config, pair_of
 from autotune.spec.limits import why_no_tma
@@ -169,4 +169,5 @@ def _empty_rows(inputs: MoeInputs, count: int) -> Quantized:
         scale=scale,
         group=group,
         largest=largest(elements.a, problem.dtype),
+        cuts=truncates(problem),
     )

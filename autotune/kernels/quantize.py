@@ -21,6 +21,9 @@ from autotune.spec.problem import Dtype, Problem
 
 Tile = tuple[int, int]
 
+SMALLEST = 1e-10
+"""The least magnitude that the largest of a tile counts as: tiles of zeros need a scale too."""
+
 
 @dataclass(frozen=True, slots=True)
 class StorageDtypes:
@@ -78,18 +81,29 @@ def largest(element: torch.dtype, dtype: Dtype) -> float:
     return 127.0 if element == torch.int8 else torch.finfo(element).max
 
 
-def quantize(x: Tensor, tile: Tile, element: torch.dtype, largest: float) -> tuple[Tensor, Tensor]:
-    """x [R, C] real → (values [R, C] of ``element``, scales [ceil(R/tr), ceil(C/tc)] float32)."""
-    scale = _tiles(x.float().abs(), tile).amax(dim=(1, 3)).clamp_min(1e-12) / largest
+def truncates(problem: Problem) -> bool:
+    """Return whether activations become int by cutting fractions off, not by rounding."""
+    return problem.dtype is Dtype.INT8_W8A8 and scales_of(problem) is Scales.BLOCK
+
+
+def quantize(
+    x: Tensor, tile: Tile, element: torch.dtype, largest: float, *, cuts: bool = False
+) -> tuple[Tensor, Tensor]:
+    """x [R, C] real → (values [R, C] of ``element``, scales [ceil(R/tr), ceil(C/tc)] float32).
+
+    ``cuts`` as ``truncates`` has it.
+    """
+    scale = _tiles(x.float().abs(), tile).amax(dim=(1, 3)).clamp_min(SMALLEST) / largest
     values = x.float() / spread(scale, tile, x.shape)
-    return round_to(values, element, largest), scale
+    return round_to(values, element, largest, cuts=cuts), scale
 
 
-def round_to(values: Tensor, element: torch.dtype, largest: float) -> Tensor:
-    """Nearest values of ``element`` within ±largest; int halves go up, as the kernel's do."""
+def round_to(values: Tensor, element: torch.dtype, largest: float, *, cuts: bool = False) -> Tensor:
+    """Nearest values of ``element`` within ±largest, int halves away from zero; int values toward
+    zero where it ``cuts``."""
     values = values.clamp(-largest, largest)
-    if not element.is_floating_point:
-        values = torch.floor(values + 0.5)
+    if not element.is_floating_point and not cuts:
+        values = values + 0.5 * values.sign()
     return values.to(element)
 
 

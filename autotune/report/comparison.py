@@ -154,8 +154,8 @@ def _body(comparison: Comparison, pictures: Sequence[Picture]) -> Iterator[str]:
     yield document.section(
         "What was measured",
         document.paragraph(
-            "The error is the largest difference from the reference over a row's root mean "
-            f"square; up to {TOLERANCE[comparison.problem.dtype]:g} is rounding. Samples are "
+            "The error is the largest of a piece of the output, relative to the reference's norm; "
+            f"up to {TOLERANCE[comparison.problem.dtype]:g} is rounding. Samples are "
             "medians of three calls, one for each of ten routings, in two rounds over all lines."
         ),
         document.table(_HEADER, (_cells(row) for row in point_rows(comparison)), words=2),

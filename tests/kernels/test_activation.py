@@ -56,14 +56,18 @@ def test_dropped_rows_are_left_alone(device: str, gated: bool) -> None:
     assert not y[[0, 1, 3]].isnan().any()
 
 
-@pytest.mark.parametrize("group", [16, 32, 80])
-def test_int8_scales_belong_to_groups_of_a_row(group: int, device: str, gated: bool) -> None:
+@pytest.mark.parametrize(("group", "cuts"), [(16, True), (32, True), (32, False), (80, False)])
+def test_int8_scales_belong_to_groups_of_a_row(
+    group: int, cuts: bool, device: str, gated: bool
+) -> None:
     rows, n = 3, 80
     x = up_output(rows, n, device, gated=gated)
     scale = torch.empty(rows, -(-n // group), device=device)
-    out = Quantized(torch.empty(rows, n, dtype=torch.int8, device=device), scale, group, 127.0)
+    values = torch.empty(rows, n, dtype=torch.int8, device=device)
+    out = Quantized(values, scale, group, 127.0, cuts)
     activate_quantized(x, kept(rows, device), out)
-    values, scales = quantize(activation_reference(x, gated=gated), (1, group), torch.int8, 127.0)
+    real = activation_reference(x, gated=gated)
+    values, scales = quantize(real, (1, group), torch.int8, 127.0, cuts=cuts)
     torch.testing.assert_close(out.scale, scales, rtol=1e-4, atol=0)
     # A sum in another order may tip a value that lies halfway.
     assert (out.values.int() - values.int()).abs().max() <= 1

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from autotune.kernels.quantize import dequantize, pack_int4, quantize, unpack_int4
+from autotune.kernels.quantize import dequantize, pack_int4, quantize, round_to, unpack_int4
 
 
 @pytest.mark.parametrize("tile", [(5, 7), (1, 7), (2, 3), (1, 2), (8, 8)])
@@ -31,6 +31,12 @@ def test_zeros_stay_zeros() -> None:
     values, scale = quantize(torch.zeros(2, 4), (1, 4), torch.int8, 127.0)
     assert not values.any()
     assert scale.isfinite().all()
+
+
+def test_int_halves_go_away_from_zero_and_cuts_toward_it() -> None:
+    values = torch.tensor([2.5, -2.5, 2.4, -2.6, 200.0, -200.0])
+    assert round_to(values, torch.int8, 127.0).tolist() == [3, -3, 2, -3, 127, -127]
+    assert round_to(values, torch.int8, 127.0, cuts=True).tolist() == [2, -2, 2, -2, 127, -127]
 
 
 def test_int4_packs_even_k_into_the_low_half() -> None:

@@ -72,6 +72,11 @@ class VllmMoe(EngineProvider):
         super().__init__(site)
         self.undo.enter_context(self._of["set_config"](self._of["Config"]()))
 
+    def why_not(self, problem: Problem) -> str | None:
+        if problem.dtype is Dtype.INT8_W8A8 and scales_of(problem) is Scales.BLOCK:
+            return "vLLM's int8_w8a8 takes no block scales"
+        return super().why_not(problem)
+
     def prepare(self, inputs: MoeInputs) -> _VllmLayer:
         problem, given = inputs.problem, EngineInputs.of(inputs)
         activation = self._of["Activation"]
