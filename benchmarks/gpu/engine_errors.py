@@ -103,7 +103,8 @@ def compute(name: str, word: str, folder: Path) -> None:
             answer = answer_of(testbed, provider, problem, folder / f"{name}.{cell}.pt")
             file.write(json.dumps(answer) + "\n")
             file.flush()
-            print(f"{layer}, {tokens} tokens, {name}: {in_words(answer)}", flush=True)
+            line = f"{layer}, {tokens} tokens, {name}: {in_words(answer)}\n"
+            print(line, end="", flush=True)  # whole: others print too
         testbed.tensors.release()
         provider.close()
 
@@ -138,7 +139,8 @@ def in_words(answer: Answer) -> str:
 def answers_of(
     name: str, count: int, folder: Path, process: subprocess.Popen[bytes]
 ) -> list[Answer]:
-    """Wait for a provider; of ``count`` cells, those that it did not come to are refused with how it ended."""
+    """Wait for a provider; of ``count`` cells, those that it did not come to are refused with
+    how it ended."""
     try:
         ended = f"its process ended with {process.wait(LIMIT_S)}"
     except subprocess.TimeoutExpired:
@@ -174,9 +176,7 @@ def pairs_of(cell: int, names: list[str], folder: Path, tolerance: float) -> lis
     return found
 
 
-def table(
-    names: list[str], word: str, folder: Path
-) -> tuple[dict[str, str], list[dict[str, Any]]]:
+def table(names: list[str], word: str, folder: Path) -> tuple[dict[str, str], list[dict[str, Any]]]:
     """Run every provider; return those left out, with why, and a row for each cell."""
     wanted = cells(word)
     processes = {name: start(name, word, folder) for name in names}
