@@ -14,6 +14,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
+from autotune.backends.gpu.providers import AUTO, OURS, chosen_providers
 from autotune.backends.protocol import MeasurerOptions
 from autotune.engines import DEFAULT_TOKENS
 from autotune.errors import UsageError
@@ -65,8 +66,8 @@ class MeasuringSettings:
     device: str
     """Selector: cuda, estimate:GPU or replay:FILE, never auto."""
     kernel: KernelMode = KernelMode.FUSED
-    provider: str = "autotune"
-    """Owner of the kernel that is measured: ours, or an installed engine."""
+    provider: str = AUTO
+    """Owner of the kernel that is measured: ours, an installed engine, or each engine's own."""
     engines: tuple[str, ...] = ("sglang", "vllm")
     l2: str = "cold"
     timeout_s: float | None = None
@@ -82,13 +83,16 @@ class MeasuringSettings:
 
     @property
     def measurer_options(self) -> MeasurerOptions:
-        """The options that the measurer is opened with."""
+        """The options that a measurer is opened with. Where each engine's own kernel is measured,
+        and they are several, a run opens one for each; this is ours."""
         folder = self.model.topk_ids_dir
+        on_gpu = self.device.startswith("cuda")
+        chosen = set(chosen_providers(self.provider, self.engines, on_gpu=on_gpu).values())
         return MeasurerOptions(
             cache_dir=self.cache_dir,
             cold_l2=self.l2 == "cold",
             topk_ids_dir=Path(folder) if folder else None,
-            provider=self.provider,
+            provider=chosen.pop() if len(chosen) == 1 else OURS,
         )
 
 
@@ -129,7 +133,7 @@ class RunSettings(MeasuringSettings):
         if self.compile_timeout_s <= 0:
             raise UsageError(f"--compile-timeout is {self.compile_timeout_s} s; it must be above 0")
         self._check_gpus()
-        if self.provider != "autotune":
+        if self.provider not in (AUTO, OURS):
             self._check_provider()
 
     def _check_gpus(self) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from autotune.backends.binaries import Binaries
 from autotune.spec.config import AnyConfig
 from autotune.spec.device import Device
 from autotune.spec.problem import Problem
@@ -56,6 +57,15 @@ class Measurer(Protocol):
     ) -> tuple[float, ...] | None:
         """Return a guess of each config's time, without compiling, or None where there is none.
         Only the order matters: the first trials are the most promising."""
+
+    def own_config(self, problem: Problem) -> AnyConfig | None:
+        """Return what an engine launches by itself, where its kernel is measured: by its own
+        lookup of files, or its default. Such a config is measured without any override, whether
+        or not it is in the space. None where that is no config, and without an engine."""
+
+    def binaries(self, problem: Problem, configs: tuple[AnyConfig, ...]) -> tuple[Binaries, ...]:
+        """Return, for each config, the compiles that other processes can do ahead of ``measure``;
+        none where it compiles nothing, or what is compiled already."""
 
     def measure(
         self, problem: Problem, config: AnyConfig, *, stop: Stop | None = None

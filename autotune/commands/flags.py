@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from autotune.backends.gpu.providers import TUNABLE
+from autotune.backends.gpu.providers import AUTO, TUNABLE
 from autotune.backends.selectors import auto_selector
 from autotune.commands.storage_flag import add_storage_flag
 from autotune.engines import DEFAULT_TOKENS, ENGINES
@@ -92,9 +92,10 @@ def add_search_flags(parser: argparse.ArgumentParser) -> None:
     add_kernel_flag(group, "one config for both GEMMs, or one for each where the engine reads two")
     group.add_argument(
         "--provider",
-        choices=TUNABLE,
-        default=TUNABLE[0],
-        help="whose kernel is measured: ours, or an installed engine's own, for its files alone",
+        choices=(AUTO, *TUNABLE),
+        default=AUTO,
+        help="whose kernel is measured: each engine's own where it is installed, else ours (auto); "
+        "ours; or one engine's own, for its files alone",
     )
     group.add_argument("--sampler", choices=sorted(SAMPLERS), default="surrogate")
     group.add_argument(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable
-from contextlib import closing
-from dataclasses import asdict
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack, closing
+from dataclasses import asdict, replace
 from functools import partial
 from statistics import median
 from typing import Any
 
+from autotune.backends.gpu.providers import chosen_providers
 from autotune.backends.protocol import Measurer
 from autotune.backends.selectors import open_measurer
 from autotune.backends.stand_in import kernel_lines
@@ -29,7 +30,7 @@ from autotune.studies.storage.url import public_url, storage_url
 from autotune.studies.study_record import StoredStudy, stored_studies
 from autotune.studies.trial_record import OUTCOME
 from autotune.tune import session
-from autotune.tune.jobs import jobs_of, model_shape
+from autotune.tune.jobs import Job, jobs_of, model_shape
 from autotune.tune.processes.child import Child
 from autotune.tune.session import RunReport
 from autotune.tune.workers.launcher import Launcher
@@ -137,26 +138,35 @@ def _plan(settings: RunSettings, storage_url: str) -> dict[str, Any]:
     Measures and writes nothing."""
     shape = model_shape(settings.model)
     known = {study.name: study for study in _stored(storage_url)}
+    on_gpu = settings.device.startswith("cuda")
+    chosen = chosen_providers(settings.provider, settings.engines, on_gpu=on_gpu)
+    jobs = jobs_of(shape, settings.model, settings.engines, settings.kernel, chosen)
     rows = []
-    with closing(
-        Child(partial(open_measurer, settings.device, settings.measurer_options))
-    ) as child:
-        device = child.call(Measurer.device)
-        for job in jobs_of(shape, settings.model, settings.engines, settings.kernel):
-            space = child.call(Measurer.space, job.problem)
-            key = StudyKey(job.problem, device, space.fingerprint)
-            stored = known.get(key.study_name)
-            done = len(stored.measured) if stored else 0
-            rows.append(
-                {
-                    "study": key.study_name,
-                    "engines": "+".join(engine.name for engine in job.engines),
-                    "configs": len(space),
-                    "measured": done,
-                    "to_measure": max(0, min(settings.trials, len(space)) - done),
-                }
-            )
+    with ExitStack() as stack:
+        children: dict[str, Child] = {}
+        for job in jobs:
+            if job.provider not in children:
+                options = replace(settings.measurer_options, provider=job.provider)
+                child = Child(partial(open_measurer, settings.device, options))
+                children[job.provider] = stack.enter_context(closing(child))
+            rows.append(_planned(job, children[job.provider], settings.trials, known))
     return {"studies": rows, "summary": _plan_words(rows, settings.jobs, known.values())}
+
+
+def _planned(
+    job: Job, child: Child, trials: int, known: Mapping[str, StoredStudy]
+) -> dict[str, Any]:
+    space = child.call(Measurer.space, job.problem)
+    key = StudyKey(job.problem, child.call(Measurer.device), space.fingerprint)
+    stored = known.get(key.study_name)
+    done = len(stored.measured) if stored else 0
+    return {
+        "study": key.study_name,
+        "engines": "+".join(engine.name for engine in job.engines),
+        "configs": len(space),
+        "measured": done,
+        "to_measure": max(0, min(trials, len(space)) - done),
+    }
 
 
 def _stored(url: str) -> list[StoredStudy]:

@@ -1,6 +1,6 @@
-"""Compiles the MoE GEMM for any target, with or without a GPU, into Triton's disk cache.
+"""Compiles GEMMs for any target, with or without a GPU, into Triton's disk cache.
 
-The compile goes through the kernel's own just-in-time path (``warmup``) under a driver that
+The compile goes through a kernel's own just-in-time path (``warmup``) under a driver that
 only claims to be the target, so the cache entry is, by construction, the one that a launch
 on the real GPU looks up.
 """
@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -66,22 +67,41 @@ def compile_gemm(
     is_interpreted = not isinstance(moe_gemm_kernel, JITFunction)
     if is_interpreted:
         raise RuntimeError("TRITON_INTERPRET is set: start a process without it to compile")
+    return _compiled(
+        moe_gemm_kernel,
+        lambda: moe_gemm_kernel.warmup(
+            *_pointers(problem, target),
+            grid=(1,),
+            **gemm_descriptors(*_tensors(problem, target), problem, config, which),
+            **gemm_scalars(problem, config, which, target),
+            **launch_options(config),
+        ),
+        target,
+    )
+
+
+def compile_launch(
+    module: str, function: str, specialization: str, target: Target
+) -> Compiled | CompileFailure:
+    """Compile somebody's kernel for a launch of it that Triton has written down: the JSON that its
+    ``jit_cache_hook`` is given. As ``compile_gemm``; imports the module that has the kernel."""
+    kernel = getattr(import_module(module), function)
+    return _compiled(kernel, lambda: kernel.preload(specialization), target)
+
+
+def _compiled(
+    kernel: JITFunction[Any], compile_it: Callable[[], Any], target: Target
+) -> Compiled | CompileFailure:
     begin = time.perf_counter()
-    with captured_stderr() as dump, _pretended(target):
+    with captured_stderr() as dump, _pretended(kernel, target):
         try:
-            kernel = moe_gemm_kernel.warmup(
-                *_pointers(problem, target),
-                grid=(1,),
-                **gemm_descriptors(*_tensors(problem, target), problem, config, which),
-                **gemm_scalars(problem, config, which, target),
-                **launch_options(config),
-            )
+            binary = compile_it()
         except COMPILER_ERRORS as error:
             return failure_of(error, dump())
     return Compiled(
-        resources=_resources(kernel, target),
-        assembly=kernel.asm["ptx" if target.backend == "cuda" else "amdgcn"],
-        cache_hash=kernel.hash,
+        resources=resources_of(binary, target),
+        assembly=binary.asm["ptx" if target.backend == "cuda" else "amdgcn"],
+        cache_hash=binary.hash,
         seconds=time.perf_counter() - begin,
     )
 
@@ -121,22 +141,22 @@ class _PretendDriver:
 
 
 @contextmanager
-def _pretended(target: Target) -> Iterator[None]:
+def _pretended(kernel: JITFunction[Any], target: Target) -> Iterator[None]:
     """Make Triton believe that ``target`` is the current device; the one place with its internals.
 
     Triton's ``reset_active`` would create a real driver, which fails without a GPU, so the
-    slot itself is restored: ``_active`` since Triton 3.3, ``active`` before. The kernels that
+    slot itself is restored: ``_active`` since Triton 3.3, ``active`` before. The binaries that
     the compile left in memory are dropped: a pool process compiles thousands.
     """
     slot = "_active" if hasattr(driver, "_active") else "active"
-    memory = "device_caches" if hasattr(moe_gemm_kernel, "device_caches") else "cache"
+    memory = "device_caches" if hasattr(kernel, "device_caches") else "cache"
     previous = getattr(driver, slot)
     driver.set_active(_PretendDriver(target))
     try:
         yield
     finally:
         setattr(driver, slot, previous)
-        getattr(moe_gemm_kernel, memory).pop(str(target), None)
+        getattr(kernel, memory).pop(str(target), None)
 
 
 def _pointers(problem: Problem, target: Target) -> list[MockTensor | None]:
@@ -154,7 +174,8 @@ def _tensors(problem: Problem, target: Target) -> tuple[MockTensor, MockTensor]:
     return MockTensor(elements.a, [1]), MockTensor(elements.b, [1])
 
 
-def _resources(kernel: Any, target: Target) -> Resources:
+def resources_of(kernel: Any, target: Target) -> Resources:
+    """Return what a compiled kernel takes of a multiprocessor."""
     if target.backend != "cuda":
         registers, spill_bytes = _usage_of_gcn(kernel.asm["amdgcn"])
     else:

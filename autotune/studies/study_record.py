@@ -13,6 +13,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial
 
 from autotune.errors import StorageError
+from autotune.spec.config import AnyConfig, config_from_keys
 from autotune.studies.key import StudyKey
 from autotune.studies.lifecycle import StudyEnd
 from autotune.studies.selection.finalists import Finalist, as_json, from_json
@@ -31,6 +32,8 @@ _MODEL = "model"
 """Name that the user gave, or the shape in words."""
 _ENGINES = "engines"
 """Names of the engines that the study is for."""
+_OWN = "own_config"
+"""Keys of the config that the engine launches by itself, where its kernel is measured."""
 _SETTINGS = "settings"
 """``RunSettings`` of the last run, as JSON."""
 _TARGET = "target_trials"
@@ -98,6 +101,12 @@ class StudyAttributes:
         return StudyAttributes({**self.values, _ENGINES: list(names)})
 
     @property
+    def own_config(self) -> AnyConfig | None:
+        """The config that the engine launches by itself, as its last run found; None without."""
+        keys = self.values.get(_OWN)
+        return config_from_keys(keys) if keys else None
+
+    @property
     def settings(self) -> Mapping[str, Any]:
         """Settings of the last run as JSON, see ``settings_from``; may be empty."""
         return self.values.get(_SETTINGS, {})  # type: ignore[no-any-return]
@@ -162,10 +171,15 @@ def copy_key(source: Study, target: Study) -> None:
 
 
 def run_attributes(
-    model: str, engines: Sequence[str], settings: Mapping[str, Any], target: int
+    model: str,
+    engines: Sequence[str],
+    settings: Mapping[str, Any],
+    target: int,
+    own: AnyConfig | None = None,
 ) -> dict[str, Any]:
     """Return the attributes that each run sets anew, for ``open_study``."""
-    return {_MODEL: model, _ENGINES: list(engines), _TARGET: target, _SETTINGS: settings}
+    more = {_OWN: dict(own.as_keys())} if own is not None else {}
+    return {_MODEL: model, _ENGINES: list(engines), _TARGET: target, _SETTINGS: settings} | more
 
 
 def write_end(study: Study, end: StudyEnd | None) -> None:

@@ -10,14 +10,14 @@ from pathlib import Path
 from autotune.backends.estimate.margin import margin_of
 from autotune.backends.stand_in import MeasuredKernel, measured_kernel
 from autotune.engines import Engine, WrittenFile, read_configs, write_configs
-from autotune.spec.config import AnyConfig, Config, pair_of
+from autotune.spec.config import AnyConfig, Config, ConfigPair, pair_of
 from autotune.spec.device import Device, DeviceKind
 from autotune.spec.problem import KernelMode, Problem
 from autotune.studies.search.history import Known
 from autotune.studies.selection.finalists import Finalist
-from autotune.studies.selection.select import Robust, Winner, select_winner
+from autotune.studies.selection.select import Robust, Winner, beats, select_winner
 from autotune.studies.trial_record import TrialRecord
-from autotune.tune.jobs import Incumbent, Origin, files_dir, may_write
+from autotune.tune.jobs import BASELINES, Incumbent, Origin, files_dir, may_write
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +45,10 @@ class Result:
 
     @property
     def default(self) -> AnyConfig | None:
-        """The config that the engine launches without any file; None where it is not known."""
+        """The config that the engine launches by itself where its kernel is measured, else the one
+        without any file; None where it is not known."""
         origins = {incumbent.origin: incumbent.config for incumbent in self.incumbents}
-        return origins.get(Origin.DEFAULT)
+        return next((origins[origin] for origin in BASELINES if origin in origins), None)
 
     @property
     def winner(self) -> Winner | None:
@@ -79,6 +80,17 @@ class Result:
         """The config to write: the winner, else what an earlier run wrote, else the default."""
         winner = self.winner
         return winner.config if winner else self.incumbents[-1].config
+
+    @property
+    def is_writable(self) -> bool:
+        """False where the engine's own launch, which no file can say, is not beaten: then the
+        engine does best without an entry."""
+        known = {one.config: one for one in self.finalists}
+        own = known.get(self.default) if self.default is not None else None
+        if own is None or self._is_legal(own.config):
+            return True
+        ours = known.get(self.config)
+        return ours is not None and beats(ours, own, ours.routings)
 
     def _known_without_estimate(self, trials: Iterable[TrialRecord]) -> AnyConfig | None:
         """Return, of a study of estimates, what the engine launches without our file: only a gain
@@ -122,6 +134,8 @@ def write_files(results: Iterable[Result], output_dir: Path) -> list[WrittenFile
     """
     files: dict[Path, list[Result]] = {}
     for result in results:
+        if not result.is_writable:
+            continue
         path = result.engine.path(result.folder(output_dir), result.problem, result.device)
         files.setdefault(path, []).append(result)
     return [
@@ -135,7 +149,7 @@ def _write(path: Path, group: Sequence[Result], folder: Path) -> Iterator[Writte
     engine, problem, device = group[0].engine, group[0].problem, group[0].device
     pairs = {result.problem.tokens: pair_of(result.config) for result in group}
     ups = {tokens: pair.up for tokens, pair in pairs.items()}
-    if not _needs_down(group[0], folder):
+    if not any(_needs_down(result, folder) for result in group):
         yield write_configs(engine, path, ups, problem, device)
         return
     down_path = engine.path(folder, problem, device, down=True)
@@ -172,7 +186,7 @@ def _needs_down(result: Result, folder: Path) -> bool:
     engine, problem, device = result.engine, result.problem, result.device
     if not engine.has_down_file:
         return False
-    if problem.kernel is KernelMode.SEPARATE:
+    if problem.kernel is KernelMode.SEPARATE or isinstance(result.config, ConfigPair):
         return True
     up, read = engine.path(folder, problem, device), engine.env_folder(folder)
     found = engine.lookup(read, problem, device, problem.tokens, down=True)

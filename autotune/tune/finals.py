@@ -119,7 +119,10 @@ def _picked(study: TuningStudy, routings: int) -> list[AnyConfig]:
         for engine in study.engines
     ]
     incumbents = {incumbent.config for incumbent in study.plan.incumbents}
-    picked = (pick(g, incumbents, study.robust, routings) for g in groups or [study.measured])
+    picked = [pick(g, incumbents, study.robust, routings) for g in groups or [study.measured]]
+    own = study.plan.own_config
+    if own is not None and any(picked):  # to be beaten, whether or not the space has it
+        picked.append([own])
     return list(dict.fromkeys(config for configs in picked for config in configs))
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
+from types import MappingProxyType
 
+from autotune.backends.gpu.providers import OURS
 from autotune.backends.stand_in import measured_kernel
 from autotune.engines import ENGINES, Engine, read_configs
 from autotune.engines.folders import ESTIMATED, REPLAYED, STAND_IN
@@ -35,6 +37,13 @@ class Origin(Enum):
     """A file that the installed engine brings."""
     FILE = "file"
     """A file in the output folder."""
+    OWN = "own"
+    """What the installed engine launches by itself, as its own call says: from a file that its
+    lookup finds, or by its rule. Where its kernel is measured, this stands for the first two."""
+
+
+BASELINES = (Origin.OWN, Origin.DEFAULT)
+"""Origins over which speed-ups are told, the first that is there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,19 +66,33 @@ class Job:
 
     problem: Problem
     engines: tuple[Engine, ...]
+    provider: str = OURS
+    """Owner of the kernel that is measured; see ``PROVIDERS``."""
 
-    def incumbents(self, device: Device, output_dir: Path) -> tuple[Incumbent, ...]:
-        """Return what a user has today, as the study's space has it, in the order of origins."""
+    def incumbents(
+        self, device: Device, output_dir: Path, own: AnyConfig | None = None
+    ) -> tuple[Incumbent, ...]:
+        """Return what a user has today, as the study's space has it, in the order of origins.
+        ``own`` is what the engine launches by itself, where its kernel is measured."""
         return tuple(
             Incumbent(engine.name, origin, config)
             for origin in Origin
             for engine in self.engines
-            if (config := self._present(engine, origin, device, output_dir)) is not None
+            if (config := self._present(engine, origin, device, output_dir, own)) is not None
         )
 
     def _present(
-        self, engine: Engine, origin: Origin, device: Device, output_dir: Path
+        self,
+        engine: Engine,
+        origin: Origin,
+        device: Device,
+        output_dir: Path,
+        own: AnyConfig | None,
     ) -> AnyConfig | None:
+        if origin is Origin.OWN:
+            return own and completed_as_asked(self.problem, device, own)
+        if own is not None and origin is not Origin.FILE:
+            return None
         if origin is Origin.DEFAULT:
             default = engine.default_config(self.problem, device)
             return completed_as_asked(self.problem, device, default)
@@ -88,21 +111,23 @@ def jobs_of(
     settings: ModelSettings,
     engines: Sequence[str],
     kernel: KernelMode = KernelMode.FUSED,
+    providers: Mapping[str, str] = MappingProxyType({}),
 ) -> list[Job]:
-    """Return the problems of every batch size, ascending; engines that agree share one.
+    """Return the problems of every batch size, ascending; engines that agree, also in whose kernel
+    is measured, share one. ``providers`` are names of providers by engine, ours where missing.
 
     Under separate kernels an engine that reads one config for both GEMMs has the fused problem.
     """
     jobs = []
     for tokens in sorted(set(settings.batch_sizes)):
-        served: dict[Problem, list[Engine]] = {}
+        served: dict[tuple[Problem, str], list[Engine]] = {}
         for name in engines:
             engine = ENGINES[name]
             problem = _problem(shape, settings, engine, tokens)
             if engine.has_down_file:
                 problem = replace(problem, kernel=kernel)
-            served.setdefault(problem, []).append(ENGINES[name])
-        jobs += [Job(problem, tuple(group)) for problem, group in served.items()]
+            served.setdefault((problem, providers.get(name, OURS)), []).append(engine)
+        jobs += [Job(problem, tuple(group), owner) for (problem, owner), group in served.items()]
     return jobs
 
 
@@ -131,8 +156,10 @@ def files_dir(output_dir: Path, engine: Engine, problem: Problem, device: Device
 
 
 def may_write(engine: Engine, problem: Problem, device: Device, config: AnyConfig) -> bool:
-    """True where the engine runs both halves as they stand."""
+    """True where a file can say the config and the engine runs both halves as they stand."""
     pair = pair_of(config)
+    if pair.up != pair.down and not engine.has_down_file:
+        return False
     return all(engine.why_illegal(problem, device, half) is None for half in (pair.up, pair.down))
 
 

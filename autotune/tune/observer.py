@@ -33,6 +33,7 @@ class RunStart:
 
     shape: ModelShape
     device: Device
+    """The first of them: those of several kernels differ in their method."""
     studies: Sequence[TuningStudy]
     history: StudyHistory
     """Every study that samplers learn from."""
@@ -45,8 +46,8 @@ class RunObserver:
     def started(self, start: RunStart) -> None:
         """The studies are open; measuring begins."""
 
-    def trial_asked(self, study: TuningStudy, worker: int, config: AnyConfig) -> None:
-        """The device of the worker of this number turned to a config."""
+    def trial_asked(self, study: TuningStudy, worker: str, config: AnyConfig) -> None:
+        """The device of the worker of this name turned to a config."""
 
     def trial_told(self, study: TuningStudy, result: TrialResult) -> None:
         """A trial ended."""
@@ -74,22 +75,26 @@ class RunMonitor:
     def __init__(self, studies: Sequence[TuningStudy], observers: Sequence[RunObserver]) -> None:
         self._studies = studies
         self._observers = observers
-        self._at: dict[int, TuningStudy] = {}
+        self._at: dict[str, TuningStudy] = {}
         self._ended: set[int] = set()
-        self._seconds = self._busy_s = 0.0
+        self._finished: list[SearchFinished] = []
 
     @property
     def busy(self) -> float | None:
-        """Share of the workers' time in which their devices verified and timed."""
-        return self._busy_s / self._seconds if self._seconds else None
+        """Share of the devices' time in which they verified and timed; None where nothing was."""
+        seconds = dict.fromkeys((each.device for each in self._finished), 0.0)
+        for each in self._finished:  # workers that share a device work side by side
+            seconds[each.device] = max(seconds[each.device], each.seconds)
+        whole_s = sum(seconds.values())
+        return sum(each.busy_s for each in self._finished) / whole_s if whole_s else None
 
     def search(self, supervisor: WorkerSupervisor, interrupt: Interrupt) -> None:
         """Listen until the workers have nothing left, or the user has interrupted."""
         while supervisor.is_at_work and interrupt.since_s <= WORKERS_LEAVE_S:
             if interrupt.requested:
                 supervisor.leave()
-            for number, event in supervisor.listen():
-                self._take(number, event)
+            for worker, event in supervisor.listen():
+                self._take(worker, event)
             for observer in self._observers:
                 observer.tick()
 
@@ -107,11 +112,11 @@ class RunMonitor:
                 for observer in self._observers:
                     observer.finals_measured(study)
 
-    def _take(self, number: int, event: object) -> None:
+    def _take(self, worker: str, event: object) -> None:
         if isinstance(event, TrialStarted):
-            self._move(number, self._studies[event.position])
+            self._move(worker, self._studies[event.position])
             for observer in self._observers:
-                observer.trial_asked(self._studies[event.position], number, event.config)
+                observer.trial_asked(self._studies[event.position], worker, event.config)
         elif isinstance(event, TrialFinished):
             study = self._studies[event.position]
             if event.entry is not None:
@@ -121,20 +126,19 @@ class RunMonitor:
         elif isinstance(event, StudyFinished):
             self._end(event)
         elif isinstance(event, SearchFinished):
-            self._seconds += event.seconds
-            self._busy_s += event.busy_s
-            self._move(number, None)
+            self._finished.append(event)
+            self._move(worker, None)
         elif isinstance(event, WorkerDied):
-            self._move(number, None)
+            self._move(worker, None)
 
-    def _move(self, number: int, study: TuningStudy | None) -> None:
+    def _move(self, worker: str, study: TuningStudy | None) -> None:
         """Count a worker at a study, and no more at the one before."""
-        before = self._at.pop(number, None)
+        before = self._at.pop(worker, None)
         if before is not None:
             before.in_flight -= 1
         if study is not None:
             study.in_flight += 1
-            self._at[number] = study
+            self._at[worker] = study
 
     def _end(self, event: StudyFinished) -> None:
         study = self._studies[event.position]

@@ -29,7 +29,6 @@ from autotune.studies.study_record import (
     write_search,
 )
 from autotune.studies.trial_io import enqueue
-from autotune.tune.jobs import Job
 from autotune.tune.tuning_study import StudyPlan, TuningStudy
 from autotune.tune.warm_start import file_configs
 
@@ -49,7 +48,7 @@ def open_studies(
     studies = []
     for plan in plans:
         sampler = _sampler(plan, settings, history)
-        study = open_study(storage, plan.key, sampler, _attributes(plan.job, settings))
+        study = open_study(storage, plan.key, sampler, _attributes(plan, settings))
         tuning = TuningStudy(plan, study, terms, settings.robust, history, _kept_end(study, terms))
         tuning.view.read()
         is_wanted = len(tuning.measured) < settings.trials and tuning.end is None
@@ -142,7 +141,7 @@ def _kept_end(study: Study, terms: SearchTerms) -> StudyEnd | None:
     return None
 
 
-def _attributes(job: Job, settings: RunSettings) -> dict[str, object]:
+def _attributes(plan: StudyPlan, settings: RunSettings) -> dict[str, object]:
     model = settings.model.model or settings.model.shape or ""
-    engines = [engine.name for engine in job.engines]
-    return run_attributes(model, engines, settings.as_json(), settings.trials)
+    engines = [engine.name for engine in plan.job.engines]
+    return run_attributes(model, engines, settings.as_json(), settings.trials, plan.own_config)

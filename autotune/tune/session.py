@@ -13,11 +13,14 @@ from typing import Any
 
 from optuna.trial import TrialState
 
+from autotune.backends.binaries import gemm_binaries
 from autotune.backends.compile_cache import FILE_NAME, CompileCache
+from autotune.backends.gpu.providers import AUTO, OURS, chosen_providers
 from autotune.engines import WrittenFile
 from autotune.errors import EngineFileError
 from autotune.settings import RunSettings
 from autotune.spec.device import Device
+from autotune.spec.problem import Problem
 from autotune.studies.key import StudyKey
 from autotune.studies.outcome import TrialResult
 from autotune.studies.storage.open import opened
@@ -29,14 +32,16 @@ from autotune.tune.compile_service.pool import (
     PoolSpent,
     compiles_ahead,
     default_jobs,
+    provider_pool,
 )
 from autotune.tune.engine_output import Result, write_files
-from autotune.tune.jobs import jobs_of, model_shape
+from autotune.tune.jobs import Job, jobs_of, model_shape
 from autotune.tune.observer import RunMonitor, RunObserver, RunStart
 from autotune.tune.open_studies import open_studies
 from autotune.tune.processes.signals import Interrupt
 from autotune.tune.tuning_study import StudyPlan, TuningStudy
 from autotune.tune.workers.launcher import Launcher
+from autotune.tune.workers.protocol import DescribedSpace
 from autotune.tune.workers.supervisor import WorkerSupervisor
 
 _log = logging.getLogger(__name__)
@@ -97,7 +102,7 @@ class _Session:
         self._settings, self._observers = settings, observers
         self._storage_url, self._launcher = storage_url, launcher
         self._shape = model_shape(settings.model)
-        self._jobs = jobs_of(self._shape, settings.model, settings.engines, settings.kernel)
+        self._pools: dict[str, CompilePool] = {}
         self._interrupt = Interrupt()
         self._stack = ExitStack()
 
@@ -106,6 +111,7 @@ class _Session:
             stack.enter_context(self._interrupt)
             self._start_workers(stack)
             self._open_studies()
+            self._device = self._plans[0].key.device
             start = RunStart(self._shape, self._device, self._studies, self._history)
             stack.push(self._close_observers)
             for observer in self._observers:
@@ -123,8 +129,9 @@ class _Session:
         timeout_s = self._settings.timeout_s
         left = None if timeout_s is None else self._began + timeout_s - time.monotonic()
         self._supervisor.begin(self._plans, self._settings, left)
-        if self._pool.spent is not None:
-            _prefetch(self._pool, self._studies)
+        if OURS in self._pools:
+            ours = [study for study in self._studies if study.plan.job.provider == OURS]
+            _prefetch(self._pools[OURS], ours)
         self._monitor.search(self._supervisor, self._interrupt)
         for study in self._studies:
             retry_storage(study.view.read)
@@ -136,7 +143,7 @@ class _Session:
 
     def report(self) -> RunReport:
         """Sum up the run, once it is closed."""
-        studies, writer = self._studies, self.writer
+        studies, writer, pools = self._studies, self.writer, list(self._pools.values())
         return RunReport(
             device=self._device,
             results=tuple(writer.results()),
@@ -151,44 +158,82 @@ class _Session:
             unfinished=sum(s.end is None and len(s.measured) < s.target for s in studies),
             seconds=time.monotonic() - self._began,
             busy=self._monitor.busy,
-            ahead=self._pool.spent,
+            ahead=sum((p.spent for p in pools), PoolSpent()) if pools else None,
         )
 
     def _start_workers(self, stack: ExitStack) -> None:
-        """Start the workers, and what compiles for them, and wait for their device."""
+        """Start the workers, and what compiles for them, and wait for their devices. An engine
+        that cannot be used is left out and said, unless it was asked for, and ours stands in."""
         settings, launcher, level = self._settings, self._launcher, _log.getEffectiveLevel()
-        self._pool = CompilePool()
-        stack.callback(self._pool.close)
-        specs, start = stack.enter_context(
-            launcher.specs(settings, self._storage_url, level, self._pool)
+        on_gpu = settings.device.startswith("cuda")
+        chosen = chosen_providers(settings.provider, settings.engines, on_gpu=on_gpu)
+        for provider in set(chosen.values()):
+            self._open_pool(provider)
+        self._specs_of, start = stack.enter_context(
+            launcher.specs(settings, self._storage_url, level, self._pools)
         )
+        specs = self._specs_of(list(dict.fromkeys(chosen.values())))
         _check_output(settings.output_dir)
         self._storage = stack.enter_context(opened(self._storage_url, create=True))
-        self._supervisor = WorkerSupervisor(specs, start)
+        may_fail = set(chosen.values()) - {OURS} if settings.provider == AUTO else ()
+        self._supervisor = WorkerSupervisor(specs, start, may_fail)
         stack.callback(self._supervisor.close)
-        self._device = self._supervisor.ready()
-        if launcher.is_local:
-            _start_pool(self._pool, self._device, settings, len(specs))
+        self._devices = self._supervisor.ready()
+        for provider, reason in self._supervisor.refused.items():
+            _log.warning("%s is left out, and our kernel stands in: %s", provider, reason)
+            chosen |= {engine: OURS for engine, name in chosen.items() if name == provider}
+        if set(chosen.values()) - self._devices.keys():
+            self._open_pool(OURS)
+            self._supervisor.add(self._specs_of([OURS]))
+            self._devices = self._supervisor.ready()
+        self._chosen = chosen
+        self._start_pools()
+
+    def _open_pool(self, provider: str) -> None:
+        """Start what compiles ahead for a provider, where that is of use: it imports meanwhile."""
+        settings = self._settings
+        is_wanted = self._launcher.is_local and settings.compile_jobs != 0
+        if is_wanted and compiles_ahead(settings.device, provider):
+            self._pools[provider] = provider_pool(provider)
+            self._stack.callback(self._pools[provider].close)
+
+    def _start_pools(self) -> None:
+        """Tell the pools what to compile for; they share the cores."""
+        settings, gpus = self._settings, len(self._specs_of([OURS]))
+        for provider in self._pools.keys() - self._devices.keys():
+            self._pools.pop(provider).close()
+        jobs = default_jobs(gpus) if settings.compile_jobs is None else settings.compile_jobs
+        for provider, pool in self._pools.items():
+            target = self._devices[provider].target
+            path = settings.cache_dir / FILE_NAME
+            cache = CompileCache(path, target) if provider == OURS else None
+            share = -(-jobs // len(self._pools))
+            pool.start(target, share, timeout_s=settings.compile_timeout_s, cache=cache)
 
     def _open_studies(self) -> None:
-        """Plan a study for each job as the device describes its space, and open them."""
-        settings, device = self._settings, self._device
-        spaces = self._supervisor.describe([job.problem for job in self._jobs])
-        self._plans = [
-            StudyPlan(
-                job,
-                StudyKey(job.problem, device, space.fingerprint),
-                space,
-                prior_us,
-                job.incumbents(device, settings.output_dir),
-            )
-            for job, (space, prior_us) in zip(self._jobs, spaces, strict=True)
-        ]
+        """Plan a study for each job as its device describes its space, and open them."""
+        settings = self._settings
+        jobs = jobs_of(self._shape, settings.model, settings.engines, settings.kernel, self._chosen)
+        problems: dict[str, list[Problem]] = {}
+        for job in jobs:
+            problems.setdefault(job.provider, []).append(job.problem)
+        described = {p: iter(s) for p, s in self._supervisor.describe(problems).items()}
+        self._plans = [self._plan(job, next(described[job.provider])) for job in jobs]
         self._studies, self._history = retry_storage(
             lambda: open_studies(self._storage, self._plans, settings),
             is_hurried=lambda: self._interrupt.requested,
         )
         self._measured_before = sum(len(study.measured) for study in self._studies)
+
+    def _plan(self, job: Job, described: DescribedSpace) -> StudyPlan:
+        device, output_dir = self._devices[job.provider], self._settings.output_dir
+        return StudyPlan(
+            job,
+            StudyKey(job.problem, device, described.space.fingerprint),
+            described.space,
+            described.prior_us,
+            job.incumbents(device, output_dir, described.own_config),
+        )
 
     def _close_observers(self, kind: type[BaseException] | None, *_: object) -> None:
         for observer in self._observers:
@@ -230,23 +275,15 @@ class _Writer(RunObserver):
         self._is_old, self._written_at = False, time.monotonic()
 
 
-def _start_pool(pool: CompilePool, device: Device, settings: RunSettings, gpus: int) -> None:
-    """Start the pool where it is of use; otherwise tell its clients that there is none."""
-    jobs = default_jobs(gpus) if settings.compile_jobs is None else settings.compile_jobs
-    if not compiles_ahead(device, settings.provider) or not jobs:
-        pool.close()
-        return
-    cache = CompileCache(settings.cache_dir / FILE_NAME, device.target)
-    pool.start(device.target, jobs, timeout_s=settings.compile_timeout_s, cache=cache)
-
-
 def _prefetch(pool: CompilePool, studies: Sequence[TuningStudy]) -> None:
-    """Have compiled what every study measures first."""
+    """Have compiled what every study of our kernel measures first. An engine's child says itself
+    what it launches."""
     client = CompileClient[None](pool.connect())
     for study in studies:
         queued = study.optuna_study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
         configs = (config for trial in queued if (config := asked_config(trial)) is not None)
-        client.prefetch(study.problem, [c for c in configs if c in study.space])
+        wanted = [config for config in configs if config in study.space]
+        client.prefetch(study.problem, [gemm_binaries(study.problem, c) for c in wanted])
     client.close()
 
 

@@ -37,7 +37,8 @@ def stored_results(study: MeasuredStudy, output_dir: Path | None = None) -> list
     """Return one result per engine, against the defaults and what ``output_dir`` holds today."""
     engines = tuple(ENGINES[name] for name in study.attrs.engines)
     folder = output_dir or settings_of(study).output_dir
-    incumbents = Job(study.key.problem, engines).incumbents(study.key.device, folder)
+    job, own = Job(study.key.problem, engines), study.attrs.own_config
+    incumbents = job.incumbents(study.key.device, folder, own)
     return results_of(study, engines, incumbents)
 
 

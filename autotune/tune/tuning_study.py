@@ -26,7 +26,7 @@ from autotune.studies.lifecycle import (
 )
 from autotune.studies.pairs import best_pairs
 from autotune.studies.search.batch_sampler import BatchSampler
-from autotune.studies.search.history import StudyHistory, neighbours
+from autotune.studies.search.history import StudyHistory, elsewhere, neighbours
 from autotune.studies.search.pruning import Stop, stop_for
 from autotune.studies.search.surrogate.sampler import USUAL_STOP
 from autotune.studies.selection.finalists import Finalist
@@ -36,7 +36,7 @@ from autotune.studies.study_record import SearchTerms, write_end
 from autotune.studies.trial_io import enqueue
 from autotune.studies.trial_record import TrialRecord, asked_config, best_of
 from autotune.tune.engine_output import Result, results_of
-from autotune.tune.jobs import Incumbent, Job, Origin
+from autotune.tune.jobs import BASELINES, Incumbent, Job, Origin
 
 LAST_TRY = "another GROUP_SIZE_M of the best"
 """Source of configs that are measured before a converged study ends."""
@@ -52,6 +52,12 @@ class StudyPlan:
     prior_us: tuple[float, ...] | None
     """See ``Measurer``."""
     incumbents: tuple[Incumbent, ...]
+
+    @property
+    def own_config(self) -> AnyConfig | None:
+        """The config that the engine launches by itself, where its kernel is measured."""
+        own = (known.config for known in self.incumbents if known.origin is Origin.OWN)
+        return next(own, None)
 
 
 @dataclass(slots=True)
@@ -119,8 +125,9 @@ class TuningStudy:
 
     @property
     def default_us(self) -> float | None:
-        """The fastest default of the engines; None until one is measured."""
-        defaults = {i.config for i in self.plan.incumbents if i.origin is Origin.DEFAULT}
+        """The fastest default of the engines, or what the engine whose kernel is measured launches
+        by itself; None until one is measured."""
+        defaults = {i.config for i in self.plan.incumbents if i.origin in BASELINES}
         times = (m.geomean_us for m in self.measured if m.complete and m.config in defaults)
         return min(times, default=None)
 
@@ -153,10 +160,14 @@ class TuningStudy:
 
     def queue_neighbours(self) -> None:
         """Queue, before a worker's turn of this study, the winners of the neighbouring batch sizes
-        that it has not tried. They are compiled already; the sampler learns from these studies,
-        but it may take many trials before it asks for just that config."""
+        that it has not tried, and those of the same one on another engine's kernel. The former are
+        compiled already; the sampler learns from these studies, but it may take many trials before
+        it asks for just that config."""
         near = neighbours(self.key, self.history)
-        starts = [(s.winner, f"best at {s.problem.tokens} tokens") for s in near]
+        starts: list[tuple[AnyConfig, str]] = [
+            *((s.winner, f"best at {s.problem.tokens} tokens") for s in near),
+            *((config, "best on another kernel") for config in elsewhere(self.key, self.history)),
+        ]
         if enqueue(self.optuna_study, self.space, starts, goal=self.goal):
             self.view.read()
 

@@ -19,7 +19,7 @@ import os
 import resource
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -45,7 +45,7 @@ from autotune.tune.compile_service.pool import CompilePool
 from autotune.tune.processes.killable import KillableProcess, ProcessHandle
 from autotune.tune.session import run
 from autotune.tune.workers import scheduler, worker_process
-from autotune.tune.workers.launcher import Launcher, worker_specs
+from autotune.tune.workers.launcher import Launcher, SpecsOf, worker_specs
 from autotune.tune.workers.protocol import WorkerSpec
 from autotune.tune.workers.scheduler import Standing, Visit
 from autotune.tune.workers.supervisor import Start
@@ -95,10 +95,15 @@ class PretendedLauncher(Launcher):
 
     @contextmanager
     def specs(
-        self, settings: RunSettings, storage: str, log_level: int, pool: CompilePool
-    ) -> Iterator[tuple[list[WorkerSpec], Start]]:
+        self,
+        settings: RunSettings,
+        storage: str,
+        log_level: int,
+        pools: Mapping[str, CompilePool],
+    ) -> Iterator[tuple[SpecsOf, Start]]:
         pretended: Pretended = self.pretended  # type: ignore[attr-defined]
-        yield worker_specs(settings, storage, log_level), partial(_start, pretended)
+        specs_of = partial(worker_specs, settings, storage, log_level)
+        yield specs_of, partial(_start, pretended)
 
 
 def _start(pretended: Pretended, order: WorkerSpec) -> ProcessHandle:

@@ -10,12 +10,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from autotune.backends.binaries import Binary, GemmBinary, gemm_binaries
 from autotune.spec.config import AnyConfig
+from autotune.spec.device import Target
 from autotune.spec.measurement import CompileFailure, Resources
 from autotune.spec.problem import Problem
+from autotune.tune.compile_service import pool_process
 from autotune.tune.compile_service.client import CompileClient
 from autotune.tune.compile_service.process import Compile
-from autotune.tune.compile_service.queue import Binary, TimedCompile
+from autotune.tune.compile_service.queue import TimedCompile
 
 FINE, ABORT, HANG, RAISE, EAT, REFUSE, KILLED_ONCE, GRANDCHILD = range(2, 10)
 SOME = Resources(registers=32, spill_bytes=0, shared_bytes=1024)
@@ -40,7 +43,7 @@ def answer_of(
         found.extend(result for each, result in client.compiled() if each is item)
         return bool(found)
 
-    client.request(item, problem, config)
+    client.request(item, gemm_binaries(problem, config))
     wait_until(is_there)
     return found[0]
 
@@ -48,12 +51,19 @@ def answer_of(
 def faulty_compiler(folder: Path) -> Compile:
     """Notes each compile in ``folder``/log as (process, BLOCK_SIZE_M) in one line."""
 
-    def compile_binary(binary: Binary) -> Resources | CompileFailure:
+    def compile_binary(binary: Binary, target: Target) -> Resources | CompileFailure:
+        assert isinstance(binary, GemmBinary)
         with (folder / "log").open("a") as log:
             log.write(f"{os.getpid()} {binary.config.block_size_m}\n")
         return _behave(binary.config.num_stages, folder)
 
     return compile_binary
+
+
+def impatient_compiler(folder: Path) -> Compile:
+    """As ``faulty_compiler``, in a pool that waits half a second after three compiles."""
+    pool_process._MEDIAN_FROM, pool_process._LEAST_LIMIT_S = 3, 0.5
+    return faulty_compiler(folder)
 
 
 def broken_compiler(folder: Path) -> Compile:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from autotune.backends.binaries import Binaries
 from autotune.backends.compile_cache import BinaryCompiler
 from autotune.backends.estimate.model import REVISION, gemms_us, model_us, static_us
 from autotune.backends.hardware import GpuSpec
@@ -65,6 +66,13 @@ class EstimateMeasurer:
     def prior_us(self, problem: Problem, configs: tuple[AnyConfig, ...]) -> tuple[float, ...]:
         """Return the model's times with guessed resources."""
         return static_us(problem, configs, self.spec, self._seed)
+
+    def own_config(self, problem: Problem) -> None:
+        """Return None: no engine is there."""
+
+    def binaries(self, problem: Problem, configs: tuple[AnyConfig, ...]) -> tuple[Binaries, ...]:
+        """Return none: nothing can be compiled ahead."""
+        return ({},) * len(configs)
 
     def measure(
         self, problem: Problem, config: AnyConfig, *, stop: Stop | None = None

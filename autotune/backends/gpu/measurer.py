@@ -11,9 +11,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
+from typing import TypeVar
 
 from triton.runtime.errors import OutOfResources
 
+from autotune.backends.binaries import Binaries
 from autotune.backends.estimate.model import static_us
 from autotune.backends.gpu.device_errors import (
     first_line,
@@ -43,6 +45,8 @@ from autotune.studies.pairs import space_of
 from autotune.studies.search.pruning import Row, Stop, taken
 from autotune.studies.space import SearchSpace, broken_rule
 
+Value = TypeVar("Value")
+
 _Timed = Callable[[PreparedLayer, "AnyConfig | None"], TrialResult]
 """A way to time a config that computes the right thing."""
 
@@ -54,6 +58,7 @@ class GpuMeasurer:
         """``provider`` was opened for the testbed's site."""
         self.provider = provider
         self._testbed = testbed
+        self._own: dict[Problem, AnyConfig | None] = {}
 
     @cached_property
     def device(self) -> Device:
@@ -78,6 +83,17 @@ class GpuMeasurer:
         spec = known_spec(self.device.name)
         return static_us(problem, configs, spec, self._testbed.seed) if spec else None
 
+    def own_config(self, problem: Problem) -> AnyConfig | None:
+        """Asked of the provider's own call, once: its lookup, its files and its default."""
+        if problem not in self._own:
+            self._own[problem] = self._ask(problem, lambda layer: layer.own_config(), None)
+        return self._own[problem]
+
+    def binaries(self, problem: Problem, configs: tuple[AnyConfig, ...]) -> tuple[Binaries, ...]:
+        return tuple(
+            self._ask(problem, partial(_binaries, config=config), {}) for config in configs
+        )
+
     def measure(
         self, problem: Problem, config: AnyConfig, *, stop: Stop | None = None
     ) -> TrialResult:
@@ -91,13 +107,24 @@ class GpuMeasurer:
     ) -> TrialResult:
         """Measure a config whether or not it keeps the rules of the space; None is what the
         provider chooses for itself."""
-        return self._answer(problem, config, partial(self._timed, stop=stop))
+        with self._testbed.taken():
+            return self._answer(problem, config, partial(self._timed, stop=stop))
 
     def measure_interleaved(
         self, problem: Problem, configs: tuple[AnyConfig, ...]
     ) -> tuple[TrialResult, ...]:
         """Each is compiled and verified first, the right ones are timed then; where their graphs
         together take more memory than there is, one after the other."""
+        with self._testbed.taken():
+            return self._measure_interleaved(problem, configs)
+
+    def close(self) -> None:
+        self._testbed.tensors.release()
+        self.provider.close()
+
+    def _measure_interleaved(
+        self, problem: Problem, configs: tuple[AnyConfig, ...]
+    ) -> tuple[TrialResult, ...]:
         checked = [
             self._broken_rule(problem, config) or self._answer(problem, config, _untimed)
             for config in configs
@@ -112,11 +139,32 @@ class GpuMeasurer:
             replace(result, measurement=found.get(number)) for number, result in enumerate(checked)
         )
 
-    def close(self) -> None:
-        self._testbed.tensors.release()
-        self.provider.close()
+    def _ask(
+        self, problem: Problem, question: Callable[[ProviderLayer], Value], none: Value
+    ) -> Value:
+        """Return the layer's answer; ``none`` where it has none, and ``measure`` will say why."""
+        if self.provider.why_not(problem) is not None:
+            return none
+        with self._testbed.taken():
+            try:
+                prepared = self._prepare(problem)
+                prepared.layer.route(prepared.routings[0])
+                return question(prepared.layer)
+            except RuntimeError as error:
+                if is_of_driver(error) and not is_harmless(error):
+                    raise
+                self._testbed.tensors.release_unused()
+            except (AssertionError, KeyError, TypeError, ValueError):
+                pass  # the engine's own word for a config that it does not take
+        return none
+
+    def _launched(self, problem: Problem, config: AnyConfig | None) -> AnyConfig | None:
+        """Return None for what the provider launches by itself: then it does."""
+        return None if config == self._own.get(problem) else config
 
     def _broken_rule(self, problem: Problem, config: AnyConfig) -> TrialResult | None:
+        if config == self._own.get(problem):
+            return None
         if isinstance(config, ConfigPair) and not self.provider.takes_pairs:
             one_alone = "an engine's own launch takes one config for both GEMMs"
             return TrialResult(Outcome.INFEASIBLE, reason=one_alone)
@@ -131,31 +179,24 @@ class GpuMeasurer:
         if why_not is not None:
             return TrialResult(Outcome.INFEASIBLE, reason=why_not)
         begin = time.perf_counter()
-        compiled = self._compiled(problem, config)
-        if compiled.outcome is not Outcome.OK:
-            return compiled
-        result = self._run(problem, config, timed)
+        result = self._run(problem, self._launched(problem, config), timed)
         spent_s = time.perf_counter() - begin
-        return replace(
-            result,
-            resources=compiled.resources,
-            blocks_per_sm=compiled.blocks_per_sm,
-            compile_s=compiled.compile_s,
-            measure_s=spent_s - compiled.compile_s - result.verify_s,
-        )
+        return replace(result, measure_s=spent_s - result.compile_s - result.verify_s)
 
-    def _compiled(self, problem: Problem, config: AnyConfig | None) -> TrialResult:
+    def _compiled(self, prepared: PreparedLayer, config: AnyConfig | None) -> TrialResult:
         """Return OK with what the binaries take, or with nothing where the first call compiles;
         else why they cannot be launched."""
-        compiler = self.provider.compiler
-        if compiler is None or config is None:
-            return TrialResult(Outcome.OK)
         begin = time.perf_counter()
-        answers = {w: compiler.answer(problem, getattr(pair_of(config), w), w) for w in BOTH}
+        try:
+            answers = prepared.layer.compile(config)
+        except ValueError as error:
+            return TrialResult(Outcome.INFEASIBLE, reason=first_line(error))
         compile_s = time.perf_counter() - begin
         for which, answer in answers.items():
             if isinstance(answer, CompileFailure):
                 return failed_compile(replace(answer, which=which), compile_s)
+        if not answers:
+            return TrialResult(Outcome.OK, compile_s=compile_s)
         resources = worse_of(*(a for a in answers.values() if isinstance(a, Resources)))
         need, have = resources.shared_bytes, self.device.shared_bytes
         too_big = f"needs {need} bytes of shared memory; a block has {have}" if need > have else ""
@@ -163,7 +204,7 @@ class GpuMeasurer:
             Outcome.OUT_OF_RESOURCES if too_big else Outcome.OK,
             reason=too_big,
             resources=resources,
-            blocks_per_sm=held_blocks(config, answers, self.device),
+            blocks_per_sm=held_blocks(config, answers, self.device) if config else None,
             compile_s=compile_s,
         )
 
@@ -181,8 +222,11 @@ class GpuMeasurer:
     def _attempt(self, problem: Problem, config: AnyConfig | None, timed: _Timed) -> TrialResult:
         prepared = self._prepare(problem)
         prepared.layer.route(prepared.routings[0])
+        compiled = self._compiled(prepared, config)
+        if compiled.outcome is not Outcome.OK:
+            return compiled
         begin = time.perf_counter()
-        verdict = self._verify(prepared, config)
+        verdict = self._verify(prepared, config, is_compiled=compiled.resources is not None)
         verify_s = time.perf_counter() - begin
         if isinstance(verdict, CompileFailure):
             return replace(failed_compile(verdict), verify_s=verify_s)
@@ -191,13 +235,20 @@ class GpuMeasurer:
             result = TrialResult(Outcome.WRONG_RESULT, reason=str(verdict))
         else:
             result = timed(prepared, config)
-        return replace(result, verify_s=verify_s, relative_error=error)
+        return replace(
+            result,
+            verify_s=verify_s,
+            relative_error=error,
+            resources=compiled.resources,
+            blocks_per_sm=compiled.blocks_per_sm,
+            compile_s=compiled.compile_s,
+        )
 
     def _verify(
-        self, prepared: PreparedLayer, config: AnyConfig | None
+        self, prepared: PreparedLayer, config: AnyConfig | None, *, is_compiled: bool
     ) -> Verdict | CompileFailure:
         """Run one call and compare. Where it compiles, the compiler's dump is kept back."""
-        if self.provider.compiler is not None:
+        if is_compiled:
             return prepared.layer.verify(config, prepared.reference)
         with captured_stderr() as dump:
             try:
@@ -228,7 +279,7 @@ class GpuMeasurer:
             return []
         try:
             prepared = self._prepare(problem)
-            streams = [self._rows(prepared, config) for config in configs]
+            streams = [self._rows(prepared, self._launched(problem, c)) for c in configs]
             found = interleaved(streams, len(prepared.routings))
             return [self._measurement(prepared, rows) for rows in found]
         except RuntimeError as error:
@@ -326,6 +377,10 @@ def open_providers(index: int | None, options: MeasurerOptions) -> ProviderMeasu
 def _untimed(prepared: PreparedLayer, config: AnyConfig | None) -> TrialResult:
     """Return OK: compiled and verified is enough."""
     return TrialResult(Outcome.OK)
+
+
+def _binaries(layer: ProviderLayer, config: AnyConfig) -> Binaries:
+    return layer.binaries(config)
 
 
 def _call(layer: ProviderLayer, config: AnyConfig | None) -> None:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, TextIO
 
 import torch
 
@@ -36,6 +41,8 @@ class TimedDevice:
     facts: Device | None
     """Facts that studies are about; None for the CPU, which nobody tunes for."""
     clock: Clock
+    uuid: str = ""
+    """Tells GPUs of a machine apart, whatever indices a process has for them."""
 
 
 class Testbed:
@@ -61,6 +68,20 @@ class Testbed:
         kind = EventTimer if self.site.is_gpu else _CpuTimer
         self._events = kind(device.clock, warm=warm, rest=rest)
         self._graph = GraphTimer(device.clock, warm=warm, rest=rest)
+        self._lock = _lock_of(device.uuid) if device.uuid else None
+
+    @contextmanager
+    def taken(self) -> Iterator[None]:
+        """Have the GPU alone while open, of all processes of this user that measure on it: what
+        another one runs would count as ours. A process that dies gives it back."""
+        if self._lock is None:
+            yield
+            return
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.flock(self._lock, fcntl.LOCK_UN)
 
     def timer(self, *, is_capturable: bool) -> Timer:
         """Return the timer for a layer; see ``ProviderLayer.is_capturable``."""
@@ -82,7 +103,8 @@ def take_device(index: int | None, options: MeasurerOptions) -> TimedDevice:
     properties = torch.cuda.get_device_properties(index)
     facts = device_of(properties, cold_l2=options.cold_l2)
     site = ProviderSite(f"cuda:{index}", facts.target, options.cache_dir)
-    return TimedDevice(site, facts, CudaClock(properties.L2_cache_size))
+    uuid = str(getattr(properties, "uuid", index))
+    return TimedDevice(site, facts, CudaClock(properties.L2_cache_size), uuid)
 
 
 def device_of(properties: Any, *, cold_l2: bool) -> Device:
@@ -101,6 +123,13 @@ def device_of(properties: Any, *, cold_l2: bool) -> Device:
         triton_version=triton_version(),
         method=f"{METHOD}, {'cold' if cold_l2 else 'warm'} L2",
     )
+
+
+def _lock_of(uuid: str) -> TextIO:
+    """Return the file by which processes of one user take turns on a GPU."""
+    folder = Path(tempfile.gettempdir()) / f"autotune-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return (folder / f"gpu-{uuid}.lock").open("a")
 
 
 class HostClock:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from autotune.backends.binaries import Binaries
 from autotune.backends.replay.recording_format import Results, read_recording
 from autotune.errors import DeviceError
 from autotune.spec.binary import Which
@@ -64,6 +65,13 @@ class ReplayMeasurer:
 
     def prior_us(self, problem: Problem, configs: tuple[AnyConfig, ...]) -> None:
         """Return None: a recording has no guess."""
+
+    def own_config(self, problem: Problem) -> None:
+        """Return None: no engine is there."""
+
+    def binaries(self, problem: Problem, configs: tuple[AnyConfig, ...]) -> tuple[Binaries, ...]:
+        """Return none: nothing can be compiled ahead."""
+        return ({},) * len(configs)
 
     def measure(
         self, problem: Problem, config: AnyConfig, *, stop: Stop | None = None

@@ -49,7 +49,7 @@ class LiveDisplay(RunObserver):
         )
         self._studies: Sequence[TuningStudy] = ()
         self._in_finals: TuningStudy | None = None
-        self._work: dict[int, tuple[TuningStudy, str, float]] = {}
+        self._work: dict[str, tuple[TuningStudy, str, float]] = {}
         self._seen: dict[int, TuningStudy] = {}
         self._left = TimeLeft()
         self._until = None if timeout_s is None else time.monotonic() + timeout_s
@@ -70,7 +70,7 @@ class LiveDisplay(RunObserver):
         self._left = TimeLeft()
         self._live.start()
 
-    def trial_asked(self, study: TuningStudy, worker: int, config: AnyConfig) -> None:
+    def trial_asked(self, study: TuningStudy, worker: str, config: AnyConfig) -> None:
         self._work[worker] = (study, str(config), time.monotonic())
         self._seen.pop(id(study), None)
         self._seen[id(study)] = study

@@ -7,13 +7,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from autotune.spec.config import Config
+from autotune.spec.config import AnyConfig, Config
 from autotune.spec.device import Device
 from autotune.spec.problem import Problem
 from autotune.studies.key import StudyKey
 from autotune.studies.selection.finalists import Finalist
 from autotune.studies.selection.select import Robust
-from autotune.studies.trial_record import TrialRecord
+from autotune.studies.trial_record import TrialRecord, best_of
 
 FEWEST = 8
 """Measured trials from which a sibling teaches: fewer do not tell its best from its worst."""
@@ -97,6 +97,31 @@ def neighbours(key: StudyKey, stored: Iterable[Known]) -> list[Sibling]:
     found = siblings(key, stored)
     same = [s for s in found if replace(s.problem, tokens=tokens) == key.problem]
     return same[:_NEIGHBOURS]
+
+
+def elsewhere(key: StudyKey, stored: Iterable[Known]) -> list[AnyConfig]:
+    """Return the best configs of the same layer and batch size under other methods: on another
+    kernel their times say nothing, but what is best there is worth a measurement. An engine may
+    serve a shared expert as one more expert, and another one apart."""
+    same = (
+        study
+        for study in stored
+        if study.key.device.method != key.device.method
+        and replace(study.key.device, method="") == replace(key.device, method="")
+        and _without_shared(study.key.problem) == _without_shared(key.problem)
+    )
+    best = (best_of(study.measured) for study in same)
+    return list(dict.fromkeys(record.config for record in best if record is not None))
+
+
+def _without_shared(problem: Problem) -> Problem:
+    shared = problem.fused_shared_experts
+    return replace(
+        problem,
+        experts=problem.experts - shared,
+        top_k=problem.top_k - shared,
+        fused_shared_experts=0,
+    )
 
 
 def comparable(one: Device, other: Device) -> bool:

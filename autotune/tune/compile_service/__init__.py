@@ -1,8 +1,9 @@
 """Compiles ahead of the GPU: a config's way is client, pipe, pool with its queue, compile process.
 
-client.py    a worker's end: items that wait until their configs are compiled
-pool.py      the parent's thread: serves the clients, keeps compile processes at work, and kills
-             those that take too long
-queue.py     what to compile next and who waits for it; knows no processes
-process.py   one compile process: what it runs under the operating system's limits, its handle
+client.py        a worker's end: items that wait until their configs are compiled
+pool.py          the parent's handle of the pool
+pool_process.py  the pool's process: serves the clients, keeps compile processes at work, and kills
+                 those that take too long
+queue.py         what to compile next and who waits for it; knows no processes
+process.py       one compile process: what it runs under the operating system's limits, its handle
 """

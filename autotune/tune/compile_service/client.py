@@ -9,7 +9,7 @@ from itertools import count
 from multiprocessing.connection import Connection
 from typing import Generic, TypeVar
 
-from autotune.spec.config import AnyConfig
+from autotune.backends.binaries import Binaries
 from autotune.spec.problem import Problem
 from autotune.tune.compile_service.queue import TimedCompile
 
@@ -21,7 +21,7 @@ class Prefetch:
     """A message to the pool: these are likely to be requested, the likeliest first."""
 
     problem: Problem
-    configs: tuple[AnyConfig, ...]
+    configs: tuple[Binaries, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +29,7 @@ class CompileRequest:
     """A message to the pool: somebody waits for this, and the answer has its number."""
 
     number: int
-    problem: Problem
-    config: AnyConfig
+    binaries: Binaries
 
 
 class CompileClient(Generic[Item]):
@@ -47,15 +46,15 @@ class CompileClient(Generic[Item]):
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def request(self, item: Item, problem: Problem, config: AnyConfig) -> None:
-        """Have a config compiled before all that is only likely."""
+    def request(self, item: Item, binaries: Binaries) -> None:
+        """Have compiled what a config needs, before all that is only likely."""
         number = next(self._numbers)
         self._waiting[number] = item
-        self._send(CompileRequest(number, problem, config))
+        self._send(CompileRequest(number, binaries))
 
-    def prefetch(self, problem: Problem, configs: Iterable[AnyConfig]) -> None:
-        """Have compiled what may be requested next, the likeliest first, while nobody waits. It
-        replaces what was prefetched for ``problem`` before."""
+    def prefetch(self, problem: Problem, configs: Iterable[Binaries]) -> None:
+        """Have compiled what may be requested next, the likeliest config first, while nobody
+        waits. It replaces what was prefetched for ``problem`` before."""
         self._send(Prefetch(problem, tuple(configs)))
 
     def compiled(self) -> list[tuple[Item, TimedCompile | None]]:

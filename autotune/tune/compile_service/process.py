@@ -14,15 +14,15 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from autotune.backends.binaries import Binary, compile_binary
+from autotune.backends.gpu.providers import load_code
 from autotune.spec.device import Target
 from autotune.spec.measurement import CompileFailure, CompileResult, FailureCause
-from autotune.tune.compile_service.queue import Binary, TimedCompile
+from autotune.tune.compile_service.queue import TimedCompile
 from autotune.tune.processes.killable import KillableProcess
 
-Compile = Callable[[Binary], CompileResult]
+Compile = Callable[[Binary, Target], CompileResult]
 _MEMORY = FailureCause.MEMORY
-_NICENESS = 5
-"""Measuring goes first: what launches kernels must not wait for a core."""
 _CPU_SPARE_S = 30
 """CPU seconds beyond the time limit after which the kernel ends a compiler, or a ptxas that it
 left behind, of its own accord: for when the parent is no longer there to do it."""
@@ -37,25 +37,20 @@ class CompileLimits:
     """Private memory beyond what the process takes at rest."""
 
 
-def triton_compiler(target: Target) -> Compile:
-    """Return Triton's compiler for a compile process. Imports torch; creates no CUDA context."""
+def triton_compiler(provider: str) -> Compile:
+    """Return Triton's compiler, with the provider's code imported. Creates no CUDA context."""
     os.environ["CUDA_VISIBLE_DEVICES"] = os.environ["HIP_VISIBLE_DEVICES"] = ""
-    from autotune.kernels.compile import compile_gemm
-
-    def compile_binary(binary: Binary) -> CompileResult:
-        found = compile_gemm(binary.problem, binary.config, target, binary.which)
-        return found if isinstance(found, CompileFailure) else found.resources
-
+    load_code(provider)
     return compile_binary
 
 
 class Compiler:
     """Handle of one compile process: it becomes ready, then has a result for each binary."""
 
-    def __init__(self, open_compiler: Callable[[], Compile], limits: CompileLimits) -> None:
-        """``open_compiler`` is pickled, and called in the process."""
+    def __init__(self, compile_it: Compile, target: Target, limits: CompileLimits) -> None:
+        """The process is a fork of this one, and finds imported what is imported here."""
         self.process: KillableProcess[Binary, tuple[TimedCompile, bool] | None] = KillableProcess(
-            _serve, open_compiler, limits, leads_group=True
+            _serve, compile_it, target, limits, leads_group=True, is_fork=True
         )
         self.binary: Binary | None = None
         """The compile that it works on."""
@@ -90,19 +85,17 @@ class Compiler:
         return result
 
 
-def _serve(link: Connection, open_compiler: Callable[[], Compile], limits: CompileLimits) -> None:
+def _serve(link: Connection, compile_it: Compile, target: Target, limits: CompileLimits) -> None:
     """Say that the compiler is there by None, then compile what comes: the process's main."""
-    os.nice(_NICENESS)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     try:
-        compile_binary = open_compiler()
         rest_bytes = _peak_bytes()
         link.send(None)
         while True:
             binary = link.recv()
             _limit(limits)
             begin = time.perf_counter()
-            result = _compiled(compile_binary, binary)
+            result = _compiled(compile_it, binary, target)
             seconds = time.perf_counter() - begin
             is_large = _peak_bytes() - rest_bytes > limits.memory_bytes // 2
             if isinstance(result, CompileFailure) and (is_large or result.cause is _MEMORY):
@@ -112,9 +105,9 @@ def _serve(link: Connection, open_compiler: Callable[[], Compile], limits: Compi
         return
 
 
-def _compiled(compile_binary: Compile, binary: Binary) -> CompileResult:
+def _compiled(compile_it: Compile, binary: Binary, target: Target) -> CompileResult:
     try:
-        return compile_binary(binary)
+        return compile_it(binary, target)
     except MemoryError:
         return CompileFailure("MemoryError", cause=_MEMORY)
     except Exception as error:  # noqa: BLE001  the process' edge: the config gets its result

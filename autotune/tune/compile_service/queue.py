@@ -10,22 +10,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
-from autotune.spec.binary import BOTH, Which, binary_key
-from autotune.spec.config import AnyConfig, Config, pair_of
+from autotune.backends.binaries import Binaries, Binary
+from autotune.spec.binary import Which
 from autotune.spec.measurement import CompileFailure, CompileResult, Resources, worse_of
 from autotune.spec.problem import Problem
 
 Asker = TypeVar("Asker")
-
-
-@dataclass(frozen=True, slots=True)
-class Binary:
-    """One compile. ``key`` names it among all of a target: see ``binary_key``."""
-
-    key: str
-    problem: Problem
-    config: Config
-    which: Which
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +32,7 @@ class TimedCompile:
 @dataclass(frozen=True, slots=True)
 class _Request(Generic[Asker]):
     asker: Asker
-    binaries: dict[Which, Binary]
+    binaries: Binaries
 
 
 class CompileQueue(Generic[Asker]):
@@ -61,18 +51,18 @@ class CompileQueue(Generic[Asker]):
         """Return how many binaries could be taken, at most."""
         return len(self._requested) + sum(map(len, self._prefetched.values()))
 
-    def prefetch(self, problem: Problem, configs: Iterable[AnyConfig]) -> None:
-        """Compile these, the likeliest first, while nobody waits for others. They replace what was
-        prefetched for ``problem`` before."""
-        binaries = [b for config in configs for b in _binaries_of(problem, config).values()]
+    def prefetch(self, problem: Problem, configs: Iterable[Binaries]) -> None:
+        """Compile these, the likeliest config's first, while nobody waits for others. They replace
+        what was prefetched for ``problem`` before."""
+        binaries = [binary for config in configs for binary in config.values()]
         self._prefetched.pop(problem, None)
         if unknown := {b.key: b for b in binaries if not self._is_begun(b)}:
             self._prefetched[problem] = deque(unknown.values())
 
-    def request(self, asker: Asker, problem: Problem, config: AnyConfig) -> TimedCompile | None:
-        """Compile this before all that is prefetched. Returns what is known; where that is nothing
-        yet, ``note`` will have an answer for ``asker``."""
-        request = _Request(asker, _binaries_of(problem, config))
+    def request(self, asker: Asker, binaries: Binaries) -> TimedCompile | None:
+        """Compile what a config needs before all that is prefetched. Returns what is known; where
+        that is nothing yet, ``note`` will have an answer for ``asker``."""
+        request = _Request(asker, binaries)
         if (known := self._answer(request)) is not None:
             return known
         self._waiting.append(request)
@@ -126,7 +116,8 @@ class CompileQueue(Generic[Asker]):
 
     def _answer(self, request: _Request[Asker]) -> TimedCompile | None:
         keys = {w: b.key for w, b in request.binaries.items() if b.key in self._results}
-        result = _together({which: self._results[key].result for which, key in keys.items()})
+        found = {which: self._results[key].result for which, key in keys.items()}
+        result = _together(found, len(request.binaries))
         if result is None:
             return None
         fresh = set(keys.values()) - self._charged
@@ -134,18 +125,12 @@ class CompileQueue(Generic[Asker]):
         return TimedCompile(result, sum(self._results[key].seconds for key in fresh))
 
 
-def _binaries_of(problem: Problem, config: AnyConfig) -> dict[Which, Binary]:
-    """Return the compiles that a config needs, by GEMM; those of up and down may have one key."""
-    pair = pair_of(config)
-    halves: dict[Which, Config] = {"up": pair.up, "down": pair.down}
-    return {w: Binary(binary_key(problem, halves[w], w), problem, halves[w], w) for w in BOTH}
-
-
-def _together(found: dict[Which, CompileResult]) -> CompileResult | None:
-    """Return what is known of a config by its binaries' results. One failure is enough to know."""
+def _together(found: dict[Which, CompileResult], needed: int) -> CompileResult | None:
+    """Return what is known of a config by the results of its ``needed`` binaries. One failure is
+    enough to know."""
     for which, result in found.items():
         if isinstance(result, CompileFailure):
             return replace(result, which=which)
-    if len(found) < len(BOTH):
+    if len(found) < needed:
         return None
     return worse_of(*(r for r in found.values() if isinstance(r, Resources)))

@@ -20,6 +20,7 @@ from typing import Any, Generic, Protocol, TypeVar
 EXIT_GRACE_S = 2.0
 """Seconds that a process gets to release what it holds, or to tell how it died."""
 _CONTEXT = multiprocessing.get_context("spawn")
+_FORK = multiprocessing.get_context("fork")
 _PAGE_BYTES = resource.getpagesize()
 _PR_SET_PDEATHSIG = 1
 
@@ -52,12 +53,15 @@ class KillableProcess(Generic[Sent, Received]):
         *args: Any,
         leads_group: bool = False,
         has_children: bool = False,
+        is_fork: bool = False,
     ) -> None:
         """``main`` and ``args`` are pickled. One that ``leads_group`` is killed together with
-        whatever it has started; one that ``has_children`` may start processes like this one."""
+        whatever it has started; one that ``has_children`` may start processes like this one; one
+        that ``is_fork`` is a copy of this process, which has one thread and no CUDA context, and
+        nothing is pickled."""
         self.link, theirs = _CONTEXT.Pipe()
         self._leads_group = leads_group
-        self._process = _CONTEXT.Process(
+        self._process = (_FORK if is_fork else _CONTEXT).Process(
             target=_run,
             args=(main, theirs, os.getpid(), leads_group, args),
             daemon=not has_children,

@@ -62,7 +62,7 @@ class Cluster:
         return free
 
     def starter(
-        self, start_here: StartHere[Spec], *, gpus: int = 0, cpus: int = 1
+        self, start_here: StartHere[Spec], *, gpus: float = 0, cpus: float = 1
     ) -> StartHere[Spec]:
         """Return a ``start_here`` for whichever node has so many free GPUs and cores."""
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import product
 
 from autotune.backends.detect import visible_gpus
+from autotune.backends.gpu.providers import OURS
 from autotune.backends.selectors import check_selector
 from autotune.errors import DeviceError, UsageError
 from autotune.settings import ALL_GPUS, RunSettings
 from autotune.tune.compile_service.pool import CompilePool
+from autotune.tune.processes.killable import ProcessHandle
 from autotune.tune.workers.launch_ray import connected
 from autotune.tune.workers.protocol import WorkerSpec
 from autotune.tune.workers.supervisor import Start
@@ -20,6 +23,12 @@ from autotune.tune.workers.worker_process import start_worker
 
 _MASKS = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")
 """The drivers' own variables: PyTorch counts GPUs under them, and so do we."""
+
+
+_SHARE = 1 / 3
+"""Share of a GPU that Ray counts for a worker: ours and both engines' may take turns on one."""
+SpecsOf = Callable[[Collection[str]], list[WorkerSpec]]
+"""Returns what the workers of these providers are started with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,16 +44,22 @@ class Launcher:
 
     @contextmanager
     def specs(
-        self, settings: RunSettings, storage: str, log_level: int, pool: CompilePool
-    ) -> Iterator[tuple[list[WorkerSpec], Start]]:
-        """Yield what each worker is started with, and how one is started, while this lasts. Workers
-        of this machine have their configs compiled by ``pool``, others compile for themselves.
+        self,
+        settings: RunSettings,
+        storage: str,
+        log_level: int,
+        pools: Mapping[str, CompilePool],
+    ) -> Iterator[tuple[SpecsOf, Start]]:
+        """Yield what workers of given providers are started with, and how one is started, while
+        this lasts. Each device has a worker for each provider; they take turns on it. Workers of
+        this machine have their configs compiled by ``pools``, others compile for themselves.
 
         Raises DeviceError where there is no such GPU, UsageError where the cluster or the storage
         will not do.
         """
         if self.ray_address is None:
-            yield worker_specs(settings, storage, log_level), partial(start_worker, pool=pool)
+            specs_of = partial(worker_specs, settings, storage, log_level)
+            yield specs_of, partial(_start_here, pools)
             return
         with connected(self.ray_address, storage) as cluster:
             on_gpus = settings.device.startswith("cuda")
@@ -56,15 +71,16 @@ class Launcher:
             count = cluster.free_gpus if on_gpus else settings.jobs
             # A worker sees the one GPU that Ray gave it, whose index is then 0.
             device = "cuda:0" if on_gpus else settings.device
-            spec = WorkerSpec(
-                device, settings.measurer_options, storage, 0, log_level, settings.sampler
-            )
-            specs = [replace(spec, number=number) for number in range(count)]
-            yield specs, cluster.starter(start_worker, gpus=int(on_gpus))
+            names = [(str(number), device) for number in range(count)]
+            specs_of = partial(_specs, settings, storage, log_level, names)
+            yield specs_of, cluster.starter(start_worker, gpus=_SHARE if on_gpus else 0)
 
 
-def worker_specs(settings: RunSettings, storage: str, log_level: int) -> list[WorkerSpec]:
-    """Return one worker for each GPU, or as many as were asked for where none is needed.
+def worker_specs(
+    settings: RunSettings, storage: str, log_level: int, providers: Collection[str] = (OURS,)
+) -> list[WorkerSpec]:
+    """Return one worker for each GPU and provider, or as many as were asked for where no GPU is
+    needed.
 
     Raises DeviceError for a misspelt device, and where there is no such model of a GPU, recording
     or number of ``--gpus``; whether a GPU can be used is its worker's to say.
@@ -77,10 +93,34 @@ def worker_specs(settings: RunSettings, storage: str, log_level: int) -> list[Wo
     else:
         numbers = list(range(settings.jobs))
         devices = [settings.device] * settings.jobs
+    named = list(zip(map(str, numbers), devices, strict=True))
+    return _specs(settings, storage, log_level, named, providers)
+
+
+def _specs(
+    settings: RunSettings,
+    storage: str,
+    log_level: int,
+    devices: Sequence[tuple[str, str]],
+    providers: Collection[str],
+) -> list[WorkerSpec]:
+    """Return a worker for each (name, device) and provider."""
     return [
-        WorkerSpec(device, settings.measurer_options, storage, number, log_level, settings.sampler)
-        for number, device in zip(numbers, devices, strict=True)
+        WorkerSpec(
+            device,
+            replace(settings.measurer_options, provider=provider),
+            storage,
+            number,
+            name if provider == OURS else f"{name} {provider}",
+            log_level,
+            settings.sampler,
+        )
+        for number, ((name, device), provider) in enumerate(product(devices, providers))
     ]
+
+
+def _start_here(pools: Mapping[str, CompilePool], spec: WorkerSpec) -> ProcessHandle:
+    return start_worker(spec, pools.get(spec.options.provider))
 
 
 def _gpus(words: str) -> list[int]:

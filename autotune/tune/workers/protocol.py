@@ -44,7 +44,10 @@ class WorkerSpec:
     options: MeasurerOptions
     storage: str
     number: int
-    """Its name for people: the GPU's index, or a count from 0."""
+    """Its number among the run's workers."""
+    name: str = ""
+    """Its name for people: the GPU's index, or a count from 0, and the engine where one GPU has
+    several workers."""
     log_level: int = 30
     sampler: str = ""
     """Name of the run's sampler, whose libraries load while the device opens."""
@@ -87,9 +90,18 @@ class WorkerReady:
 
 @dataclass(frozen=True, slots=True)
 class SpacesDescribed:
-    """Space and guesses of each problem, in their order."""
+    """The answer, in the problems' order."""
 
-    spaces: tuple[tuple[SearchSpace, tuple[float, ...] | None], ...]
+    spaces: tuple[DescribedSpace, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DescribedSpace:
+    """What a device says of a problem before it is tuned; see ``Measurer``."""
+
+    space: SearchSpace
+    prior_us: tuple[float, ...] | None
+    own_config: AnyConfig | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +137,9 @@ class SearchFinished:
     seconds: float
     """Seconds from the first config given to the device to its last answer."""
     busy_s: float
-    """Seconds of them in which the device verified and timed."""
+    """Seconds of them in which the device verified and timed for this worker."""
+    device: str = ""
+    """The worker's selector: several workers may share a GPU."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from autotune.spec.problem import weights_key
@@ -87,10 +87,14 @@ class StudyScheduler:
         census: Census,
         start_at: int,
         on_finished: Callable[[int], None],
+        own: Collection[int] | None = None,
     ) -> None:
         """``start_at`` is taken first where all have equally many workers; ``on_finished`` hears
-        of each study that gets no more trials, as far as anybody knows."""
+        of each study that gets no more trials, as far as anybody knows. Only studies at the ``own``
+        positions are asked (None: all); samplers learn from the others too."""
         self._studies = studies
+        self.own = list(range(len(studies)) if own is None else own)
+        """Positions of the studies that are asked."""
         self._lease, self._census = lease, census
         self._on_finished = on_finished
         self._visit: Visit | None = None
@@ -106,7 +110,7 @@ class StudyScheduler:
     @property
     def are_finished(self) -> bool:
         """True where nothing is left to do, for this worker or others."""
-        return len(self._finished) == len(self._studies)
+        return len(self._finished) == len(self.own)
 
     @property
     def is_written(self) -> bool:
@@ -134,7 +138,9 @@ class StudyScheduler:
             self._left.add(visit.position)
         counts = self._tallies()
         for position in visiting_order(self._standings(counts), self._last):
-            if position in self._finished or self._is_full(position, counts[position]):
+            if position not in self.own or position in self._finished:
+                continue
+            if self._is_full(position, counts[position]):
                 continue
             if self._wants_trials(position):
                 self._arrive(position, counts)
@@ -146,7 +152,9 @@ class StudyScheduler:
         """Queue, every few seconds, what dead workers left, for whoever asks next."""
         if time.monotonic() - self._swept_at < _SWEEP_S:
             return
-        for position, tally in enumerate(self._tallies()):
+        counts = self._tallies()
+        for position in self.own:
+            tally = counts[position]
             is_mine = tally.workers <= set(self._lease.names)
             if not is_mine or tally.running > self._count_unwritten(position):
                 self._sweep(position)

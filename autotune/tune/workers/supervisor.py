@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from multiprocessing.connection import wait
@@ -14,10 +14,10 @@ from autotune.intervals import LULL_S
 from autotune.settings import RunSettings
 from autotune.spec.device import Device
 from autotune.spec.problem import Problem
-from autotune.studies.space import SearchSpace
 from autotune.tune.processes.killable import ProcessHandle, exit_words
 from autotune.tune.tuning_study import StudyPlan
 from autotune.tune.workers.protocol import (
+    DescribedSpace,
     DescribeSpaces,
     FinalsMeasured,
     Leave,
@@ -49,8 +49,8 @@ class WorkerDied:
     """A worker has ended before its work; another may take its place."""
 
 
-Event = tuple[int, object]
-"""Number of the worker, and its message (see ``protocol``) or WorkerDied."""
+Event = tuple[str, object]
+"""Name of the worker, and its message (see ``protocol``) or WorkerDied."""
 
 
 class _State(Enum):
@@ -69,6 +69,8 @@ class _WorkerHandle:
         self.device: Device | None = None
         self.deaths = 0
         self.is_done = False
+        self.is_refused = False
+        """True for one whose provider was left out."""
         self.start()
 
     def start(self) -> None:
@@ -90,43 +92,73 @@ class _WorkerHandle:
 class WorkerSupervisor:
     """All workers of a run; ``close`` ends them."""
 
-    def __init__(self, specs: Sequence[WorkerSpec], start: Start = start_worker) -> None:
+    def __init__(
+        self,
+        specs: Sequence[WorkerSpec],
+        start: Start = start_worker,
+        may_fail: Collection[str] = (),
+    ) -> None:
+        """Providers that ``may_fail`` are left out where their workers cannot begin."""
+        self._start = start
+        self._may_fail = may_fail
+        self.refused: dict[str, str] = {}
+        """Provider that was left out → why, in words."""
         self._workers = [_WorkerHandle(spec, start) for spec in specs]
         self._begin: tuple[StartSearch, float] | None = None
         self._left_at: float | None = None
 
-    def ready(self) -> Device:
-        """The device that all have; waits until they have it. Raises DeviceError where they are
-        not alike, or cannot be used, and what a worker refused with."""
-        for _ in self._until(lambda: all(w.device is not None for w in self._workers)):
-            pass
-        devices = [w.device for w in self._workers if w.device is not None]
-        if len(set(devices)) > 1:
-            names = ", ".join(
-                f"{w.spec.device} is {w.device.name}" for w in self._workers if w.device
-            )
-            raise DeviceError(
-                f"one run needs GPUs of one kind, for times to compare: {names}. "
-                "Name those of one kind with --gpus, and run again for the others"
-            )
-        return devices[0]
+    def add(self, specs: Sequence[WorkerSpec]) -> None:
+        """Start more workers."""
+        self._workers += [_WorkerHandle(spec, self._start) for spec in specs]
+
+    def ready(self) -> dict[str, Device]:
+        """The device that all have, as each provider measures on it; waits until they have it.
+        Those whose provider may fail and does are left out, see ``refused``. Raises DeviceError
+        where they are not alike, or cannot be used, and what a worker refused with."""
+        while any(w.device is None and not w.is_refused for w in self._workers):
+            self._listen()
+        found: dict[str, Device] = {}
+        for worker in self._workers:
+            if worker.device is None:
+                continue
+            device = found.setdefault(worker.spec.options.provider, worker.device)
+            if device != worker.device:
+                raise DeviceError(
+                    f"one run needs GPUs of one kind, for times to compare: {self._device_names()}"
+                    ". Name those of one kind with --gpus, and run again for the others"
+                )
+        return found
 
     def describe(
-        self, problems: Sequence[Problem]
-    ) -> tuple[tuple[SearchSpace, tuple[float, ...] | None], ...]:
-        """Space and guesses of each problem. Raises what the worker refused with."""
-        found: list[SpacesDescribed] = []
-        question = DescribeSpaces(tuple(problems))
-        self._workers[0].send(question)
-        for _, message in self._until(lambda: bool(found)):
-            if isinstance(message, SpacesDescribed):
-                found.append(message)
-            elif isinstance(message, WorkerReady | WorkerDied):
-                # the one that was asked may be gone, or have come again
-                idle = [worker for worker in self._workers if worker.state is _State.IDLE]
-                if idle:
-                    idle[0].send(question)
-        return found[0].spaces
+        self, problems: Mapping[str, Sequence[Problem]]
+    ) -> dict[str, tuple[DescribedSpace, ...]]:
+        """Return what devices say of the problems of each provider. Raises what a worker refused
+        with."""
+        found: dict[str, tuple[DescribedSpace, ...]] = {}
+        asked: dict[int, str] = {}
+        while len(found) < len(problems):
+            for provider in problems.keys() - found.keys() - set(asked.values()):
+                index = self._idle(provider)
+                if index is not None:
+                    asked[index] = provider
+                    self._workers[index].send(DescribeSpaces(tuple(problems[provider])))
+            for index, message in self._listen():
+                if isinstance(message, SpacesDescribed):
+                    found[asked.pop(index)] = message.spaces
+                elif isinstance(message, WorkerDied):
+                    asked.pop(index, None)  # another one is asked, or the same when it is back
+        return found
+
+    def _idle(self, provider: str) -> int | None:
+        """Return the index of a worker of the provider that has nothing to do."""
+        for index, worker in enumerate(self._workers):
+            if worker.state is _State.IDLE and worker.spec.options.provider == provider:
+                return index
+        return None
+
+    def _device_names(self) -> str:
+        named = {w.spec.device: w.device.name for w in self._workers if w.device}
+        return ", ".join(f"{selector} is {name}" for selector, name in named.items())
 
     def begin(
         self, plans: Sequence[StudyPlan], settings: RunSettings, seconds: float | None
@@ -146,25 +178,41 @@ class WorkerSupervisor:
         waiting, in_work = list(positions), dict[int, int]()
         while (waiting or in_work) and self._left_at is None:
             for index, worker in enumerate(self._workers):
-                if worker.state is _State.IDLE and waiting:
-                    in_work[index] = waiting.pop(0)
+                position = self._next_of(worker, waiting)
+                if position is not None:
+                    waiting.remove(position)
+                    in_work[index] = position
                     worker.state = _State.BUSY
-                    worker.send(MeasureFinals(in_work[index]))
-                    yield worker.spec.number, MeasureFinals(in_work[index])
+                    worker.send(MeasureFinals(position))
+                    yield worker.spec.name, MeasureFinals(position)
             for index, event in self._listen():
                 if isinstance(event, FinalsMeasured):
                     in_work.pop(index, None)
                     self._workers[index].state = _State.IDLE
                 elif isinstance(event, WorkerDied):
                     in_work.pop(index, None)  # its finalists stay as they were
-                yield self._workers[index].spec.number, event
-            if all(w.state is _State.GONE for w in self._workers):
-                return
+                yield self._workers[index].spec.name, event
+            if not in_work and not self._may_take(waiting):
+                return  # their workers are gone
+
+    def _may_take(self, positions: Sequence[int]) -> bool:
+        """True while somebody can measure one of these, or may come to."""
+        return any(
+            worker.state is _State.STARTING or self._next_of(worker, positions) is not None
+            for worker in self._workers
+        )
+
+    def _next_of(self, worker: _WorkerHandle, positions: Sequence[int]) -> int | None:
+        """Return the first of the studies that the worker can measure, if it is free."""
+        if worker.state is not _State.IDLE or self._begin is None:
+            return None
+        plans, provider = self._begin[0].plans, worker.spec.options.provider
+        return next((p for p in positions if plans[p].job.provider == provider), None)
 
     def listen(self) -> list[Event]:
         """Return what workers said within ``LULL_S``. Raises what a worker refused with, and
         DeviceError where workers die faster than they work."""
-        return [(self._workers[index].spec.number, event) for index, event in self._listen()]
+        return [(self._workers[index].spec.name, event) for index, event in self._listen()]
 
     def leave(self) -> None:
         """Ask everybody to finish or abandon within a few seconds."""
@@ -182,15 +230,11 @@ class WorkerSupervisor:
             if worker.state is not _State.GONE:
                 worker.end(max(until - time.monotonic(), _LEAST_GRACE_S))
 
-    def _until(self, is_enough: Callable[[], bool]) -> Iterator[Event]:
-        while not is_enough():
-            yield from self._listen()
-
-    def _listen(self) -> list[Event]:
+    def _listen(self) -> list[tuple[int, object]]:
         links = {
             w.process.link: i for i, w in enumerate(self._workers) if w.state is not _State.GONE
         }
-        events: list[Event] = []
+        events: list[tuple[int, object]] = []
         for ready in wait(list(links), timeout=LULL_S) if links else ():
             index = links[ready]  # type: ignore[index]
             events += [(index, event) for event in self._hear(self._workers[index])]
@@ -210,7 +254,7 @@ class WorkerSupervisor:
         if isinstance(message, AutotuneError):
             self._on_refusal(worker, message)
         if isinstance(message, WorkerCrashed):
-            _log.error("worker %d failed:\n%s", worker.spec.number, message.trace)
+            _log.error("worker %s failed:\n%s", worker.spec.name, message.trace)
         elif isinstance(message, logging.LogRecord):
             _log.handle(message)
         elif isinstance(message, WorkerReady):
@@ -225,30 +269,47 @@ class WorkerSupervisor:
             worker.state = _State.IDLE
 
     def _on_refusal(self, worker: _WorkerHandle, error: AutotuneError) -> None:
-        """A GPU that fails in the middle of the work must not end that of others."""
+        """A GPU that fails in the middle of the work must not end that of others, nor an engine
+        that cannot be used the whole run."""
+        if self._leave_out(worker, str(error)):
+            return
         others = (w for w in self._workers if w is not worker)
         is_alone = all(w.state is _State.GONE for w in others)
         if self._begin is None or is_alone or not isinstance(error, DeviceError):
             raise error
-        _log.error("worker %d: %s", worker.spec.number, error)
+        _log.error("worker %s: %s", worker.spec.name, error)
         worker.deaths = _DEATHS
 
     def _on_end(self, worker: _WorkerHandle) -> None:
         words = worker.end()
-        if self._left_at is not None or worker.is_done:
+        if self._left_at is not None or worker.is_done or worker.is_refused:
+            return
+        if self._leave_out(worker, f"its process died ({words})"):
             return
         worker.deaths += 1
-        number = worker.spec.number
+        number = worker.spec.name
         if worker.device is not None and worker.deaths < _DEATHS:
-            _log.warning("worker %d died (%s); another takes its place", number, words)
+            _log.warning("worker %s died (%s); another takes its place", number, words)
             worker.start()
             return
-        _log.error("worker %d died (%s) and is not started again", number, words)
+        _log.error("worker %s died (%s) and is not started again", number, words)
         if all(w.state is _State.GONE and not w.is_done for w in self._workers):
             raise DeviceError(
                 f"no worker lives: the last died with {words}. Run 'autotune doctor', and again "
                 "with --verbose for its own words"
             )
+
+    def _leave_out(self, worker: _WorkerHandle, reason: str) -> bool:
+        """Go on without a provider that may fail and has not begun; False for any other."""
+        provider = worker.spec.options.provider
+        if worker.device is not None or provider not in self._may_fail:
+            return False
+        self.refused.setdefault(provider, reason)
+        for each in self._workers:
+            if each.spec.options.provider == provider and not each.is_refused:
+                each.is_refused = True
+                each.end(_LEAST_GRACE_S)
+        return True
 
     def _set_to_work(self, worker: _WorkerHandle) -> None:
         assert self._begin is not None

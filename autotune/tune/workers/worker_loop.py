@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
+from typing import Any
 
+from autotune.backends.binaries import Binaries, gemm_binaries
 from autotune.backends.protocol import Measurer
 from autotune.intervals import LULL_S
-from autotune.spec.config import config_from_keys
+from autotune.spec.config import AnyConfig, config_from_keys
 from autotune.spec.device import DeviceKind
 from autotune.spec.measurement import CompileFailure
+from autotune.spec.problem import Problem
 from autotune.studies.coordination.claims import claim
 from autotune.studies.coordination.leases import Census, Lease
 from autotune.studies.outcome import Outcome, TrialResult, failed_compile
@@ -26,7 +29,7 @@ from autotune.studies.search.batch_sampler import BatchSampler
 from autotune.studies.storage.protocol import Asked
 from autotune.studies.storage.retry import TRANSIENT_ERRORS, retry_storage
 from autotune.studies.trial_io import ResultWriter, abandon
-from autotune.studies.trial_record import ending, record_of
+from autotune.studies.trial_record import asked_config, ending, record_of
 from autotune.tune.compile_service.client import CompileClient
 from autotune.tune.processes.child import Call, Child, ChildFault
 from autotune.tune.processes.dispatch import CallQueue, result_of
@@ -68,6 +71,22 @@ class InFlightTrial:
     """Seconds that the pool compiled for it."""
 
 
+@dataclass(frozen=True, slots=True)
+class BinariesQuestion:
+    """A question to the child: which compiles do these configs' launches need? Trials wait for its
+    answer, and what is likely to be asked next is compiled while nobody waits."""
+
+    problem: Problem
+    trials: tuple[InFlightTrial, ...]
+    likely: tuple[AnyConfig, ...]
+
+    @property
+    def call(self) -> Call[tuple[Binaries, ...]]:
+        """The call that the child answers, first for the trials, then for the others."""
+        configs = (*(trial.asked.config for trial in self.trials), *self.likely)
+        return Call.of(Measurer.binaries, self.problem, configs)
+
+
 class Worker:
     """One device's share of a run. The storage is up to date after every trial."""
 
@@ -83,11 +102,15 @@ class Worker:
         deadline: float | None = None,
         growth_bytes: int = _GROWTH_BYTES,
         compiles: CompileClient[InFlightTrial] | None = None,
+        asks_child: bool = False,
         start_at: int = 0,
+        own: Collection[int] | None = None,
     ) -> None:
         """``compiles`` has configs compiled before the child measures; without a pool it compiles.
-        ``start_at`` is the study to take first where all have equally many workers; after
-        ``deadline``, a ``time.monotonic()`` value, nothing more is asked."""
+        Where ``asks_child``, the child says what a config needs, since the kernel is an engine's.
+        ``start_at`` is the study to take first where all have equally many workers; ``own`` are
+        the positions of those that this device can measure, None for all; after ``deadline``, a
+        ``time.monotonic()`` value, nothing more is asked."""
         self._studies = studies
         self._lease, self._parent, self._deadline = lease, parent, deadline
         self._scheduler = StudyScheduler(
@@ -95,17 +118,19 @@ class Worker:
             lease=lease,
             census=census,
             start_at=start_at,
+            own=own,
             on_finished=self._on_finished,
         )
         is_estimate = any(study.key.device.kind is DeviceKind.ESTIMATE for study in studies)
         self._timed_out = Outcome.COMPILE_TIMEOUT if is_estimate else Outcome.RUN_TIMEOUT
-        self._calls: CallQueue[InFlightTrial, TrialResult] = CallQueue(
+        self._asks_child = asks_child
+        self._calls: CallQueue[InFlightTrial | BinariesQuestion, Any] = CallQueue(
             child,
             timeout_s=run_timeout_s,
             deaths=_DEATHS,
             kills=_KILLS,
             growth_bytes=growth_bytes,
-            on_start=lambda t: parent.send(TrialStarted(t.position, t.asked.config)),
+            on_start=self._on_start,
         )
         self._usual_s = 0.0
         """Seconds of one trial on the device, smoothed."""
@@ -114,19 +139,40 @@ class Worker:
         self._compiles = CompileClient() if compiles is None else compiles
         self._result_writer = ResultWriter()
         self._ask_s = 0.0
+        self._questioned = 0
+        """Trials that wait until the child has said what they compile."""
 
     def run(self) -> SearchFinished:
         """Return when all is done, the deadline has passed, or the worker shall leave. Raises
         StorageError where the storage fails for minutes."""
         try:
+            if self._asks_child:
+                self._question_queued()
             while self._step():
                 pass
         finally:
             self._give_up(self._compiles.clear())
-            self._give_up(self._calls.drop())
+            self._give_up([t for item in self._calls.drop() for t in _trials_of(item)])
             self._result_writer.close()
         seconds = 0.0 if self._first_at is None else max(self._last_at - self._first_at, 0.0)
         return SearchFinished(seconds, self._busy_s)
+
+    def _question_queued(self) -> None:
+        """Have compiled what every study measures first."""
+        for position in self._scheduler.own:
+            study = self._studies[position]
+            queued = (asked_config(trial) for trial in study.view.waiting)
+            likely = tuple(c for c in queued if c is not None and c in study.space)
+            if likely:
+                self._question(BinariesQuestion(study.problem, (), likely))
+
+    def _question(self, question: BinariesQuestion) -> None:
+        self._questioned += len(question.trials)
+        self._calls.submit(question, question.call)
+
+    def _on_start(self, item: InFlightTrial | BinariesQuestion) -> None:
+        if isinstance(item, InFlightTrial):
+            self._parent.send(TrialStarted(item.position, item.asked.config))
 
     def _step(self) -> bool:
         """False where nothing is left to do."""
@@ -167,18 +213,24 @@ class Worker:
                 study.optuna_study, study.space, study.view, worker, count=count, goal=study.goal
             )
         )
+        trials = tuple(InFlightTrial(position, each) for each in asked)
         for each in asked:
             self._scheduler.begun(position, each.trial_id)
-            trial = InFlightTrial(position, each)
-            self._compiles.request(trial, study.problem, each.config)
+        if self._asks_child:
+            self._question(BinariesQuestion(study.problem, trials, self._likely(study)))
+        else:
+            for trial in trials:
+                self._compiles.request(trial, gemm_binaries(study.problem, trial.asked.config))
         self._submit_compiled()
         if asked:
-            self._prefetch(study)
+            if not self._asks_child:
+                likely = self._likely(study)
+                self._prefetch(study.problem, [gemm_binaries(study.problem, c) for c in likely])
             self._ask_s = _smoothed(self._ask_s, time.monotonic() - began)
 
     @property
     def _in_work(self) -> int:
-        return len(self._calls) + len(self._compiles)
+        return len(self._calls) + len(self._compiles) + self._questioned
 
     @property
     def _low_water(self) -> int:
@@ -188,13 +240,17 @@ class Worker:
         needed = math.ceil(_SLACK * self._ask_s / self._usual_s)
         return min(max(needed, 1), _MOST_AHEAD // 2)
 
-    def _prefetch(self, study: TuningStudy) -> None:
-        """Have compiled what the sampler is likely to ask next."""
+    def _likely(self, study: TuningStudy) -> tuple[AnyConfig, ...]:
+        """Return what the sampler is likely to ask next."""
         sampler = study.optuna_study.sampler
-        if self._compiles.connection is not None and isinstance(sampler, BatchSampler):
-            likely = retry_storage(lambda: sampler.likely(study.optuna_study, _LIKELY))
-            configs = [config_from_keys(each) for each in likely]
-            self._compiles.prefetch(study.problem, configs)
+        if self._compiles.connection is None or not isinstance(sampler, BatchSampler):
+            return ()
+        likely = retry_storage(lambda: sampler.likely(study.optuna_study, _LIKELY))
+        return tuple(config_from_keys(each) for each in likely)
+
+    def _prefetch(self, problem: Problem, likely: Sequence[Binaries]) -> None:
+        if self._compiles.connection is not None:
+            self._compiles.prefetch(problem, likely)
 
     def _submit_compiled(self) -> None:
         """Give trials that have their binaries to the child; fail those that cannot have any."""
@@ -220,10 +276,28 @@ class Worker:
             sources.append(self._compiles.connection)
         wait(sources, timeout=LULL_S)
         for answer in self._calls.collect():
+            if isinstance(answer.item, BinariesQuestion):
+                self._take_binaries(answer.item, answer.value)
+                continue
             if not isinstance(answer.value, ChildFault):
                 self._note_time(answer.value)
             self._tell(answer.item, result_of(answer.value, self._timed_out), answer.deaths)
         self._submit_compiled()
+
+    def _take_binaries(
+        self, question: BinariesQuestion, value: tuple[Binaries, ...] | ChildFault
+    ) -> None:
+        """Request the compiles. What needs none is measured at once, and says itself what is wrong
+        with it; so is what the child could not tell."""
+        count = len(question.trials)
+        self._questioned -= count
+        known = () if isinstance(value, ChildFault) else value
+        for number, trial in enumerate(question.trials):
+            if known and known[number]:
+                self._compiles.request(trial, known[number])
+            else:
+                self._submit(trial)
+        self._prefetch(question.problem, known[count:])
 
     def _note_time(self, result: TrialResult) -> None:
         """Note where the device's time went."""
@@ -260,6 +334,10 @@ class Worker:
             with suppress(*TRANSIENT_ERRORS):
                 abandon(self._studies[trial.position].optuna_study, trial.asked)
             self._scheduler.written(trial.asked.trial_id)
+
+
+def _trials_of(item: InFlightTrial | BinariesQuestion) -> tuple[InFlightTrial, ...]:
+    return item.trials if isinstance(item, BinariesQuestion) else (item,)
 
 
 def _smoothed(before: float, now: float) -> float:

@@ -8,11 +8,13 @@ import threading
 import time
 import traceback
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from logging.handlers import QueueHandler
 from multiprocessing.connection import Connection
 
 from autotune.backends.compile_cache import FILE_NAME, CompileCache
+from autotune.backends.gpu.providers import OURS, PROVIDERS
 from autotune.backends.protocol import Measurer
 from autotune.backends.selectors import open_measurer
 from autotune.errors import AutotuneError
@@ -30,6 +32,7 @@ from autotune.tune.processes.child import Child
 from autotune.tune.processes.killable import KillableProcess, ProcessHandle
 from autotune.tune.tuning_study import TuningStudy
 from autotune.tune.workers.protocol import (
+    DescribedSpace,
     DescribeSpaces,
     FinalsMeasured,
     MeasureFinals,
@@ -93,16 +96,18 @@ class _WorkerProcess:
         for problem in message.problems:
             space = self._child.call(Measurer.space, problem)
             prior_us = self._child.call(Measurer.prior_us, problem, space.configs)
-            described.append((space, prior_us))
+            own = self._child.call(Measurer.own_config, problem)
+            described.append(DescribedSpace(space, prior_us, own))
         self._parent_channel.send(SpacesDescribed(tuple(described)))
 
     def _work(self, begin: StartSearch) -> None:
         deadline = None if begin.seconds is None else time.monotonic() + begin.seconds
         self._settings = settings = begin.settings
         storage = self._storage
-        is_ahead = compiles_ahead(self._device, settings.provider)
+        provider = self._spec.options.provider
+        is_ahead = compiles_ahead(self._spec.device, provider)
         compiled = None
-        if is_ahead:
+        if is_ahead and provider == OURS:
             path = self._spec.options.cache_dir / FILE_NAME
             compiled = CompileCache(path, self._device.target)
         self._studies = retry_storage(
@@ -121,8 +126,11 @@ class _WorkerProcess:
                 deadline=deadline,
                 start_at=self._spec.number,
                 compiles=self._compiles if is_ahead else None,
+                asks_child=bool(PROVIDERS[provider].engine),
+                own=[i for i, plan in enumerate(begin.plans) if plan.job.provider == provider],
             )
-            self._parent_channel.send(worker.run())
+            finished = worker.run()
+            self._parent_channel.send(replace(finished, device=self._spec.device))
 
     def _is_leaving(self) -> bool:
         return self._parent_channel.requested

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from autotune.backends.binaries import Binaries, gemm_binaries
 from autotune.backends.gpu.measurer import GpuMeasurer
 from autotune.backends.gpu.providers import Provider, ProviderLayer, ProviderSite
 from autotune.backends.gpu.tensor_cache import no_room
@@ -19,8 +20,8 @@ from autotune.backends.protocol import MeasurerOptions
 from autotune.kernels.inputs import MoeInputs, RoutingTensors
 from autotune.kernels.reference import moe_reference
 from autotune.kernels.timing import Work
-from autotune.spec.binary import Which
-from autotune.spec.config import AnyConfig, Config, ConfigPair
+from autotune.spec.binary import BOTH, Which
+from autotune.spec.config import AnyConfig, Config, ConfigPair, pair_of
 from autotune.spec.device import Device, DeviceKind, Target
 from autotune.spec.measurement import CompileResult, Resources
 from autotune.spec.problem import Problem
@@ -93,6 +94,23 @@ class FakeLayer(ProviderLayer):
         memory.take(has_room=len(self.seen) <= memory.instances)
         self.inputs.set_routing(routing)
 
+    def compile(self, config: AnyConfig | None) -> dict[Which, CompileResult]:
+        if config in self.provider.refused:
+            raise ValueError("no such tile\nin this engine")
+        if self.provider.compiler is None or config is None:
+            return {}
+        pair, problem = pair_of(config), self.inputs.problem
+        answer = self.provider.compiler.answer
+        return {which: answer(problem, getattr(pair, which), which) for which in BOTH}
+
+    def binaries(self, config: AnyConfig) -> Binaries:
+        if config in self.provider.refused:
+            raise AssertionError
+        return gemm_binaries(self.inputs.problem, config)
+
+    def own_config(self) -> AnyConfig | None:
+        return self.provider.own
+
     def run(self, config: AnyConfig | None) -> Tensor:
         provider = self.provider
         provider.launched.append(config)
@@ -131,8 +149,13 @@ class FakeProvider(Provider):
         self.takes_pairs = takes_pairs
         self.clock = FakeClock()
         self.launched: list[AnyConfig | None] = []
+        self.compiler: FakeCompiler | None = None
+        """Says what compiles, where that is before the first call."""
+        self.own: AnyConfig | None = None
+        """What it launches by itself."""
         self.failing: dict[AnyConfig | None, Exception] = {}
         self.wrong: set[AnyConfig | None] = set()
+        self.refused: set[AnyConfig | None] = set()
         self.closed = 0
         self.undo.callback(self._count_close)
 

@@ -21,6 +21,7 @@ from gpu_fakes import (  # type: ignore[import-not-found]
     WIDE,
     FakeCompiler,
     FakeProvider,
+    Memory,
     fake_measurer,
     fake_testbed,
     out_of_memory,
@@ -28,6 +29,7 @@ from gpu_fakes import (  # type: ignore[import-not-found]
 from measurer_cases import PAIR  # type: ignore[import-not-found]
 from triton.runtime.errors import OutOfResources
 
+from autotune.backends.binaries import gemm_binaries
 from autotune.backends.gpu.measurer import (
     GpuMeasurer,
     ProviderMeasurers,
@@ -366,3 +368,43 @@ def test_an_engine_is_interleaved_where_it_can_launch(vllm: GpuMeasurer) -> None
     launched = [keys["BLOCK_SIZE_M"] for keys in sys.modules["vllm"].LAUNCHED]
     changes = sum(a != b for a, b in itertools.pairwise(launched))
     assert changes >= 4  # one after the other would change three times: to verify, then to time
+
+
+def test_what_the_engine_launches_by_itself_is_measured_without_an_override() -> None:
+    provider = FakeProvider()
+    provider.own = MIDDLE
+    measurer = fake_measurer(provider)
+    assert measurer.own_config(SMALL) == MIDDLE
+    result = measurer.measure(SMALL, MIDDLE)
+    assert result.outcome is Outcome.OK
+    assert set(provider.launched) == {None}
+    measurer.measure_interleaved(SMALL, (NARROW, MIDDLE))
+    assert set(provider.launched) == {None, NARROW}
+
+
+def test_an_engines_own_pair_is_timed_as_a_layer_though_no_file_of_one_config_has_it() -> None:
+    provider = FakeProvider()
+    provider.own = ConfigPair(MIDDLE, replace(MIDDLE, num_warps=8))
+    measurer = fake_measurer(provider)
+    measurer.own_config(SMALL)
+    own = measurer.measure(SMALL, provider.own)
+    assert own.measurement is not None
+    assert own.measurement.up_us == ()
+    other = measurer.measure(SMALL, ConfigPair(MIDDLE, replace(MIDDLE, num_warps=2)))
+    assert other.outcome is Outcome.INFEASIBLE
+
+
+def test_a_config_that_the_engine_refuses_costs_no_process() -> None:
+    provider = FakeProvider()
+    provider.refused = {MIDDLE}
+    measurer = fake_measurer(provider)
+    result = measurer.measure(SMALL, MIDDLE)
+    assert (result.outcome, result.reason) == (Outcome.INFEASIBLE, "no such tile")
+    assert provider.launched == []
+    assert measurer.binaries(SMALL, (MIDDLE, NARROW)) == ({}, gemm_binaries(SMALL, NARROW))
+
+
+def test_a_layer_that_does_not_fit_has_no_binaries_and_nothing_of_its_own() -> None:
+    measurer = fake_measurer(FakeProvider(Memory(problems=0)))
+    assert measurer.binaries(SMALL, (MIDDLE,)) == ({},)
+    assert measurer.own_config(SMALL) is None

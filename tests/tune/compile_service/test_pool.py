@@ -25,16 +25,18 @@ from compilers import (  # type: ignore[import-not-found]
     answer_of,
     broken_compiler,
     faulty_compiler,
+    impatient_compiler,
     wait_until,
 )
 
+from autotune.backends.binaries import gemm_binaries
 from autotune.backends.compile_cache import CompileCache
 from autotune.spec.config import Config, ConfigPair
 from autotune.spec.device import Target
 from autotune.spec.measurement import CompileFailure, FailureCause, Resources
 from autotune.spec.problem import Problem
 from autotune.tune.compile_service.client import CompileClient
-from autotune.tune.compile_service.pool import CompilePool, default_jobs
+from autotune.tune.compile_service.pool import CompilePool, default_jobs, provider_pool
 from autotune.tune.compile_service.queue import TimedCompile
 
 PROBLEM = Problem(8, 2, 512, 256, 1)
@@ -49,12 +51,9 @@ def make_pool(tmp_path: Path) -> Iterator[MakePool]:
     pools: list[CompilePool] = []
 
     def make(jobs: int = 1, **options: object) -> CompilePool:
-        values = {
-            "timeout_s": PATIENCE_S,
-            "memory_bytes": 2**28,
-            "open_compiler": partial(faulty_compiler, tmp_path),
-        }
-        pools.append(CompilePool())
+        values = {"timeout_s": PATIENCE_S, "memory_bytes": 2**28}
+        faulty = partial(faulty_compiler, tmp_path)
+        pools.append(CompilePool(options.pop("open_compiler", faulty)))  # type: ignore[arg-type]
         pools[-1].start(SM90, jobs, **(values | options))  # type: ignore[arg-type]
         return pools[-1]
 
@@ -93,7 +92,6 @@ def test_what_is_requested_is_compiled_once_and_remembered(
     again = _answer(pool, replace(config, group_size_m=8))
     other = _answer(pool, config, replace(PROBLEM, tokens=512))
     assert again == other == TimedCompile(SOME, 0.0)
-    assert pool.spent is not None
     assert len(_log(tmp_path)) == pool.spent.binaries == 1
 
 
@@ -112,8 +110,8 @@ def test_a_bad_compile_has_its_result_and_the_next_is_fine(
 ) -> None:
     pool = make_pool(**({"timeout_s": TIMEOUT_S} if how == HANG else {}))
     client = CompileClient[str](pool.connect())
-    client.request("bad", PROBLEM, _config(how))
-    client.request("good", PROBLEM, _config(FINE, 32))
+    client.request("bad", gemm_binaries(PROBLEM, _config(how)))
+    client.request("good", gemm_binaries(PROBLEM, _config(FINE, 32)))
     answers: dict[str, TimedCompile | None] = {}
     wait_until(lambda: answers.update(client.compiled()) or len(answers) == 2)
     found, good = answers["bad"], answers["good"]
@@ -127,12 +125,8 @@ def test_a_bad_compile_has_its_result_and_the_next_is_fine(
     assert good.result == SOME
 
 
-def test_the_limit_follows_what_compiles_usually_take(
-    make_pool: MakePool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("autotune.tune.compile_service.pool._MEDIAN_FROM", 3)
-    monkeypatch.setattr("autotune.tune.compile_service.pool._LEAST_LIMIT_S", 0.5)
-    pool = make_pool(timeout_s=600.0)
+def test_the_limit_follows_what_compiles_usually_take(make_pool: MakePool, tmp_path: Path) -> None:
+    pool = make_pool(timeout_s=600.0, open_compiler=partial(impatient_compiler, tmp_path))
     for number in (16, 32, 64):
         _answer(pool, _config(FINE, number))
     failed = _answer(pool, _config(HANG)).result
@@ -160,9 +154,11 @@ def test_prefetches_are_compiled_when_nobody_waits_and_stale_ones_are_dropped(
 ) -> None:
     pool = make_pool()
     client = CompileClient[str](pool.connect())
-    client.request("first", PROBLEM, _config(FINE, 16))  # holds the only process while we go on
-    client.prefetch(PROBLEM, [_config(FINE, 32)])
-    client.prefetch(PROBLEM, [_config(FINE, 48), _config(FINE, 64)])
+    client.request(
+        "first", gemm_binaries(PROBLEM, _config(FINE, 16))
+    )  # holds the only process while we go on
+    client.prefetch(PROBLEM, [gemm_binaries(PROBLEM, _config(FINE, 32))])
+    client.prefetch(PROBLEM, [gemm_binaries(PROBLEM, _config(FINE, m)) for m in (48, 64)])
     wait_until(lambda: len(_log(tmp_path)) == 3)
     assert [number for _, number in _log(tmp_path)] == [16, 48, 64]
 
@@ -180,10 +176,11 @@ def test_a_client_that_reads_nothing_holds_up_nobody(make_pool: MakePool) -> Non
     pool, config = make_pool(), _config(FINE)
     _answer(pool, config)
     deaf = CompileClient[int](pool.connect())
+    binaries = gemm_binaries(PROBLEM, config)
 
     def flood() -> None:
         for number in range(20_000):
-            deaf.request(number, PROBLEM, config)
+            deaf.request(number, binaries)
 
     thread = threading.Thread(target=flood, daemon=True)
     thread.start()
@@ -198,8 +195,8 @@ def test_closing_answers_whoever_waits_and_ends_the_processes(
 ) -> None:
     pool = make_pool(timeout_s=600)
     client = CompileClient[str](pool.connect())
-    client.request("hangs", PROBLEM, _config(HANG))
-    client.request("fine", PROBLEM, _config(FINE, 32))
+    client.request("hangs", gemm_binaries(PROBLEM, _config(HANG)))
+    client.request("fine", gemm_binaries(PROBLEM, _config(FINE, 32)))
     wait_until(lambda: bool(_log(tmp_path)))
     pool.close()
     assert client.compiled() == [("hangs", None), ("fine", None)]
@@ -210,7 +207,7 @@ def test_closing_answers_whoever_waits_and_ends_the_processes(
 def test_a_pool_whose_processes_do_not_start_gives_up(make_pool: MakePool, tmp_path: Path) -> None:
     pool = make_pool(open_compiler=partial(broken_compiler, tmp_path))
     assert answer_of(CompileClient(pool.connect()), PROBLEM, _config(FINE)) is None
-    assert len(_log(tmp_path)) == 3
+    assert len(_log(tmp_path)) == 1
 
 
 def test_later_runs_know_what_the_compiler_said_but_not_what_a_limit_did(
@@ -237,7 +234,7 @@ def test_it_compiles_for_a_gpu_that_is_not_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
-    pool = CompilePool()
+    pool = provider_pool("autotune")
     pool.start(SM90, 1)
     try:
         found = _answer(pool, Config(16, 32, 64, 1, 4, 2))
@@ -253,13 +250,14 @@ def test_its_processes_die_with_the_parent(tmp_path: Path) -> None:
     code = (
         "import os, signal, sys, time; from functools import partial; from pathlib import Path\n"
         "from compilers import HANG, faulty_compiler, wait_until\n"
+        "from autotune.backends.binaries import gemm_binaries\n"
         "from test_pool import PROBLEM, SM90, CompileClient, CompilePool, _config, _log\n"
         "if __name__ == '__main__':\n"
         "    folder = Path(sys.argv[1])\n"
-        "    pool = CompilePool()\n"
+        "    pool = CompilePool(partial(faulty_compiler, folder))\n"
         "    client = CompileClient(pool.connect())\n"
-        "    pool.start(SM90, 1, open_compiler=partial(faulty_compiler, folder))\n"
-        "    client.request('hangs', PROBLEM, _config(HANG))\n"
+        "    pool.start(SM90, 1)\n"
+        "    client.request('hangs', gemm_binaries(PROBLEM, _config(HANG)))\n"
         "    wait_until(lambda: bool(_log(folder)))\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
     )

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
@@ -17,10 +17,11 @@ from pathlib import Path
 import pytest
 
 from autotune.backends.protocol import MeasurerOptions
-from autotune.errors import DeviceError
+from autotune.errors import DeviceError, ProviderError
 from autotune.report.terminal.run_display import PlainDisplay
 from autotune.settings import RunSettings
 from autotune.spec.device import Device, DeviceKind, Target
+from autotune.spec.problem import Problem
 from autotune.studies.storage.open import open_storage
 from autotune.studies.study_record import StoredStudy, stored_studies
 from autotune.studies.trial_record import outcome_counts
@@ -206,20 +207,87 @@ class FakeProcess:
         return None
 
 
-def _supervisor(*names: str) -> tuple[WorkerSupervisor, list[Connection]]:
-    """Workers that are ready with GPUs of these names, and their ends of the links."""
+def _supervisor(
+    *names: str, providers: Sequence[str] = (), refusal: Exception | None = None
+) -> tuple[WorkerSupervisor, list[Connection]]:
+    """Workers that are ready with GPUs of these names, and their ends of the links. Those of vllm
+    may fail, and do with ``refusal``, or by dying where there is none."""
     ends = []
 
     def start(spec: WorkerSpec) -> FakeProcess:
         ours, theirs = Pipe()
-        gpu = Device(DeviceKind.CUDA, names[spec.number], Target("cuda", 90), 1, "3.6.0")
-        theirs.send(WorkerReady(gpu))
+        method = spec.options.provider
+        gpu = Device(DeviceKind.CUDA, names[spec.number], Target("cuda", 90), 1, "3.6.0", method)
+        if method != "vllm":
+            theirs.send(WorkerReady(gpu))
+        elif refusal is not None:
+            theirs.send(refusal)
+        if method == "vllm":
+            theirs.close()
         ends.append(theirs)
         return FakeProcess(ours)
 
-    options = MeasurerOptions(cache_dir=Path("unused"))
-    specs = [WorkerSpec(f"cuda:{i}", options, "sqlite:///a.db", i) for i in range(len(names))]
-    return WorkerSupervisor(specs, start), ends
+    return WorkerSupervisor(_specs(len(names), providers), start, may_fail=["vllm"]), ends
+
+
+def _specs(count: int, providers: Sequence[str] = ()) -> list[WorkerSpec]:
+    owners = list(providers) or ["autotune"] * count
+    return [
+        WorkerSpec(
+            f"cuda:{i}",
+            MeasurerOptions(cache_dir=Path("unused"), provider=owners[i]),
+            "sqlite:///a.db",
+            i,
+            f"{i} {owners[i]}",
+        )
+        for i in range(count)
+    ]
+
+
+def test_devices_are_told_by_the_kernel_that_is_measured() -> None:
+    supervisor, _ = _supervisor(*["NVIDIA H200"] * 3, providers=["autotune", "sglang", "sglang"])
+    found = supervisor.ready()
+    assert {name: device.method for name, device in found.items()} == {
+        "autotune": "autotune",
+        "sglang": "sglang",
+    }
+
+
+@pytest.mark.parametrize(
+    ("refusal", "words"),
+    [(ProviderError("vLLM lacks fused_experts"), "lacks fused_experts"), (None, "died")],
+)
+def test_an_engine_that_cannot_be_used_is_left_out_with_its_reason(
+    refusal: Exception | None, words: str
+) -> None:
+    supervisor, _ = _supervisor(
+        *["NVIDIA H200"] * 4, providers=["vllm", "sglang", "vllm", "autotune"], refusal=refusal
+    )
+    assert set(supervisor.ready()) == {"sglang", "autotune"}
+    assert set(supervisor.refused) == {"vllm"}
+    assert words in supervisor.refused["vllm"]
+
+
+def test_workers_may_come_later() -> None:
+    supervisor, ends = _supervisor("NVIDIA H200", "NVIDIA H200", providers=["vllm", "sglang"])
+    assert set(supervisor.ready()) == {"sglang"}
+    supervisor.add(_specs(1))
+    assert set(supervisor.ready()) == {"sglang", "autotune"}
+    assert len(ends) == 3
+
+
+def test_problems_are_described_by_the_device_that_measures_them() -> None:
+    supervisor, ends = _supervisor("NVIDIA H200", "NVIDIA H200", providers=["autotune", "sglang"])
+    supervisor.ready()
+    small, large = Problem(8, 2, 64, 32, 1), Problem(8, 2, 64, 32, 512)
+    with ThreadPoolExecutor(1) as pool:
+        question = {"sglang": [large], "autotune": [small, large]}
+        described = pool.submit(supervisor.describe, question)
+        for end, expected in zip(ends, ((small, large), (large,)), strict=True):
+            assert end.poll(20)
+            assert end.recv() == DescribeSpaces(expected)
+            end.send(SpacesDescribed(expected))  # type: ignore[arg-type]
+        assert described.result(20) == {"autotune": (small, large), "sglang": (large,)}
 
 
 def test_unlike_gpus_are_refused() -> None:
@@ -248,10 +316,10 @@ def test_spaces_are_asked_again_where_the_worker_that_was_asked_died() -> None:
     supervisor.ready()
     ends[0].close()
     with ThreadPoolExecutor(1) as pool:
-        spaces = pool.submit(supervisor.describe, [])
+        spaces = pool.submit(supervisor.describe, {"autotune": []})
         answered = _wait_for_a_question(ends)
         answered.send(SpacesDescribed(()))
-        assert spaces.result(20) == ()
+        assert spaces.result(20) == {"autotune": ()}
     assert len(ends) == 3
 
 

@@ -68,8 +68,8 @@ def _worker(
 def _pool(folder: Path, **options: float) -> CompilePool:
     opened = partial(faulty_compiler, folder)
     limits = {"timeout_s": 4.0, **options}
-    pool = CompilePool()
-    pool.start(Target("cuda", 90), 2, open_compiler=opened, **limits)  # type: ignore[arg-type]
+    pool = CompilePool(opened)
+    pool.start(Target("cuda", 90), 2, **limits)  # type: ignore[arg-type]
     return pool
 
 

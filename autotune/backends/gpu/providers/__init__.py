@@ -13,13 +13,25 @@ in a child process.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from importlib import import_module
+from importlib import import_module, metadata
 
 from autotune.backends.gpu.providers.base import Provider, ProviderLayer, ProviderSite
-from autotune.errors import ProviderError
+from autotune.errors import AutotuneError, ProviderError
 
-__all__ = ["PROVIDERS", "TUNABLE", "Provider", "ProviderLayer", "ProviderSite", "open_provider"]
+__all__ = [
+    "AUTO",
+    "OURS",
+    "PROVIDERS",
+    "TUNABLE",
+    "Provider",
+    "ProviderLayer",
+    "ProviderSite",
+    "chosen_providers",
+    "load_code",
+    "open_provider",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,15 +43,22 @@ class ProviderEntry:
     takes_configs: bool = False
     """True if a config can be handed to its launch: it can be tuned."""
     compiles_ahead: bool = False
-    """True if other processes can compile for it, ahead of the GPU; see ``BinaryCompiler``."""
+    """True if other processes can compile for it, ahead of the GPU; see ``compile_binary``."""
     changes_process: bool = False
     """True if importing it changes the process, so that it needs one of its own."""
+    engine: str = ""
+    """Name of the engine that serves by this kernel."""
 
+
+_ENGINE = {"takes_configs": True, "compiles_ahead": True, "changes_process": True}
+
+OURS, AUTO = "autotune", "auto"
+"""The provider of our kernels, and the word for each engine's own where it is installed."""
 
 PROVIDERS = {
-    "autotune": ProviderEntry("ours.Ours", takes_configs=True, compiles_ahead=True),
-    "sglang": ProviderEntry("sglang.SGLangMoe", takes_configs=True, changes_process=True),
-    "vllm": ProviderEntry("vllm.VllmMoe", takes_configs=True, changes_process=True),
+    OURS: ProviderEntry("ours.Ours", takes_configs=True, compiles_ahead=True),
+    "sglang": ProviderEntry("sglang.SGLangMoe", engine="sglang", **_ENGINE),
+    "vllm": ProviderEntry("vllm.VllmMoe", engine="vllm", **_ENGINE),
     "torch": ProviderEntry("pytorch.TorchLoop"),
     "torch-grouped": ProviderEntry("pytorch.TorchGrouped"),
     "torch-compile": ProviderEntry("pytorch.TorchCompile"),
@@ -50,11 +69,46 @@ TUNABLE = tuple(name for name, entry in PROVIDERS.items() if entry.takes_configs
 """Names of the providers that can be tuned."""
 
 
+def chosen_providers(wanted: str, engines: Iterable[str], *, on_gpu: bool) -> dict[str, str]:
+    """Return the provider whose kernel is measured for each engine: ``wanted``, or under AUTO the
+    engine's own where it is installed and a GPU is there to launch it, else ours. Imports no
+    engine; whether it can be used shows when it is opened."""
+    if wanted != AUTO:
+        return dict.fromkeys(engines, wanted)
+    own = {entry.engine: name for name, entry in PROVIDERS.items() if entry.engine}
+    return {e: own[e] if on_gpu and e in own and _is_installed(e) else OURS for e in engines}
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
+
+
 def open_provider(name: str, site: ProviderSite) -> Provider:
     """Open the provider of this name. Raises MissingProvider where it is not installed,
     ProviderError for an unknown name or a version that cannot be used."""
     if name not in PROVIDERS:
         raise ProviderError(f"no provider {name!r}: allowed are {', '.join(PROVIDERS)}")
+    try:
+        return _class_of(name)(site)
+    except AutotuneError:
+        raise
+    except Exception as error:  # an engine's own code: whatever it raises, others go on
+        raise ProviderError(
+            f"{name} cannot be used: {type(error).__name__}: {error}".splitlines()[0]
+        ) from error
+
+
+def load_code(name: str) -> None:
+    """Import the code whose kernels the provider launches. Needs no GPU; raises as
+    ``open_provider`` does."""
+    _class_of(name).load_code()
+
+
+def _class_of(name: str) -> type[Provider]:
     module, _, class_name = PROVIDERS[name].class_path.partition(".")
-    provider: Provider = getattr(import_module(f"{__name__}.{module}"), class_name)(site)
-    return provider
+    found: type[Provider] = getattr(import_module(f"{__name__}.{module}"), class_name)
+    return found

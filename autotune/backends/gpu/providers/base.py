@@ -6,16 +6,18 @@ A provider declares here what it can do beyond that, so that the measurer never 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from autotune.backends.compile_cache import BinaryCompiler
+from autotune.backends.binaries import Binaries
 from autotune.errors import ProviderError
+from autotune.spec.binary import Which
 from autotune.spec.config import AnyConfig, ConfigPair
 from autotune.spec.device import Target
+from autotune.spec.measurement import CompileResult
 from autotune.spec.problem import Problem
 
 if TYPE_CHECKING:
@@ -32,7 +34,7 @@ class ProviderSite:
     name: str
     target: Target
     cache_dir: Path | None = None
-    """Folder of compile answers; None where nothing is compiled before it is launched."""
+    """Folder of compile answers; None where none are kept."""
 
     @property
     def is_gpu(self) -> bool:
@@ -65,6 +67,20 @@ class ProviderLayer(ABC):
         error = relative_error(self.run(config), reference)
         return Verdict(error, TOLERANCE[self.inputs.problem.dtype])
 
+    def compile(self, config: AnyConfig | None) -> Mapping[Which, CompileResult]:
+        """Have what ``run`` launches in this process's memory, and return what each GEMM takes, or
+        why it cannot be compiled; nothing where the first ``run`` compiles. ValueError says, in
+        the provider's own words, why it cannot be called with such a config."""
+        return {}
+
+    def binaries(self, config: AnyConfig) -> Binaries:
+        """Return the compiles that other processes can do for ``run``; see ``compile_binary``."""
+        return {}
+
+    def own_config(self) -> AnyConfig | None:
+        """Return what ``run(None)`` launches; None where that is no config."""
+        return None
+
     def halves(self, pair: ConfigPair) -> tuple[Callable[[], None], Callable[[], None]]:
         """Return calls of the up and of the down GEMM alone, on what the last ``run`` of this pair
         left. Asked of providers that take pairs."""
@@ -85,8 +101,6 @@ class Provider(ABC):
     """A sentence about one timed call: implementations differ at the edges."""
     version: str
     """Name and version of what computes: "sglang 0.5.23"."""
-    compiler: BinaryCompiler | None = None
-    """Compiler that is asked before a launch; None where the first call compiles."""
     takes_pairs: bool = False
     """True if a layer runs a pair of configs, and can call its halves."""
 
@@ -94,6 +108,12 @@ class Provider(ABC):
         self.site = site
         self.undo = ExitStack()
         """Undoes what opening the provider, or preparing a layer, does to the process."""
+
+    @classmethod
+    def load_code(cls) -> object:
+        """Import the code whose kernels are launched, without a GPU, for processes that compile.
+        Raises as constructing does."""
+        return None
 
     @property
     def method_prefix(self) -> str:

@@ -17,12 +17,16 @@ import torch
 from torch import Tensor
 
 import autotune
-from autotune.backends.gpu.providers.base import Provider, ProviderSite
+from autotune.backends.binaries import Binaries
+from autotune.backends.gpu.launches import Launch, binaries_of, compiled, config_of, held_back
+from autotune.backends.gpu.providers.base import Provider, ProviderLayer, ProviderSite
 from autotune.errors import MissingProvider, ProviderError
 from autotune.kernels.inputs import GemmWeights, MoeInputs
 from autotune.kernels.reference import real_x
-from autotune.spec.binary import Scales, scales_of
+from autotune.spec.binary import Scales, Which, scales_of
+from autotune.spec.config import AnyConfig
 from autotune.spec.limits import why_no_dtype
+from autotune.spec.measurement import CompileResult
 from autotune.spec.problem import Dtype, Problem
 
 _NUMBERS = re.compile(r"[0-9]+(?:\.[0-9]+)*")
@@ -104,12 +108,42 @@ class EngineProvider(Provider):
     def __init__(self, site: ProviderSite) -> None:
         """Raises MissingProvider or ProviderError."""
         super().__init__(site)
-        leave_shadowing_folders()
         self.version = f"{self.needs.package} {self.needs.installed_version()}"
-        self._of = self.needs.load()
+        self._of = self.load_code()
+
+    @classmethod
+    def load_code(cls) -> dict[str, Any]:
+        """See ``Provider.load_code``. Returns the engine's objects by the names of ``needs``."""
+        leave_shadowing_folders()
+        return cls.needs.load()
 
     def why_not(self, problem: Problem) -> str | None:
         return why_no_dtype(problem.dtype, self.site.target) if self.site.is_gpu else None
+
+
+@dataclass(frozen=True, slots=True)
+class EngineLayer(ProviderLayer):
+    """A layer whose GEMMs are an engine's jitted kernels: what it launches for a config is asked
+    of the engine's own call, with its GEMMs held back."""
+
+    def launches(self, config: AnyConfig | None) -> list[Launch]:
+        """Return the GEMMs' launches under ``config``; None: what the engine chooses."""
+        with held_back() as found:
+            self.run(config)
+        return found
+
+    def compile(self, config: AnyConfig | None) -> Mapping[Which, CompileResult]:
+        try:
+            launches = self.launches(config)
+        except (AssertionError, KeyError, TypeError) as error:
+            raise ValueError(f"{type(error).__name__}: {error}") from error
+        return compiled(launches, self.inputs.target)
+
+    def binaries(self, config: AnyConfig) -> Binaries:
+        return binaries_of(self.launches(config))
+
+    def own_config(self) -> AnyConfig | None:
+        return config_of(self.launches(None))
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,27 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
 from torch import Tensor
 
 import autotune
+from autotune.backends.binaries import Binaries, gemm_binaries
 from autotune.backends.compile_cache import BinaryCompiler
 from autotune.backends.gpu.providers.base import Provider, ProviderLayer, ProviderSite
 from autotune.errors import ProviderError
 from autotune.kernels.inputs import MoeInputs
 from autotune.kernels.moe import MoeBuffers, make_buffers, run_down, run_moe, run_up
 from autotune.kernels.verify import Verdict, verify
-from autotune.spec.config import AnyConfig, ConfigPair
+from autotune.spec.binary import BOTH, Which
+from autotune.spec.config import AnyConfig, ConfigPair, pair_of
 from autotune.spec.limits import why_no_dtype
+from autotune.spec.measurement import CompileResult
 from autotune.spec.problem import Problem
 
 
 @dataclass(frozen=True, slots=True)
 class _OurLayer(ProviderLayer):
     buffers: MoeBuffers
+    compiler: BinaryCompiler | None
+
+    def compile(self, config: AnyConfig | None) -> Mapping[Which, CompileResult]:
+        if self.compiler is None:
+            return {}
+        problem, pair = self.inputs.problem, pair_of(_given(config))
+        return {w: self.compiler.answer(problem, getattr(pair, w), w) for w in BOTH}
+
+    def binaries(self, config: AnyConfig) -> Binaries:
+        return gemm_binaries(self.inputs.problem, config)
 
     def run(self, config: AnyConfig | None) -> Tensor:
         return run_moe(self.inputs, self.buffers, _given(config))
@@ -50,8 +63,8 @@ class Ours(Provider):
     def __init__(self, site: ProviderSite, *, is_interpreted: bool = False) -> None:
         super().__init__(site)
         self._is_interpreted = is_interpreted
-        if site.cache_dir is not None:
-            self.compiler = BinaryCompiler(site.cache_dir, site.target)
+        folder = site.cache_dir
+        self._compiler = BinaryCompiler(folder, site.target) if folder is not None else None
 
     @property
     def method_prefix(self) -> str:
@@ -64,7 +77,7 @@ class Ours(Provider):
         return why_no_dtype(problem.dtype, self.site.target)
 
     def prepare(self, inputs: MoeInputs) -> _OurLayer:
-        return _OurLayer(inputs, make_buffers(inputs))
+        return _OurLayer(inputs, make_buffers(inputs), self._compiler)
 
 
 def _given(config: AnyConfig | None) -> AnyConfig:

@@ -16,8 +16,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from autotune.backends.gpu.providers.base import ProviderLayer, ProviderSite
-from autotune.backends.gpu.providers.engine import EngineInputs, EngineProvider, Needs, Symbol
+from autotune.backends.gpu.providers.base import ProviderSite
+from autotune.backends.gpu.providers.engine import (
+    EngineInputs,
+    EngineLayer,
+    EngineProvider,
+    Needs,
+    Symbol,
+)
 from autotune.errors import ProviderError
 from autotune.kernels.inputs import MoeInputs
 from autotune.spec.binary import Scales, scales_of
@@ -129,7 +135,7 @@ class SGLangMoe(EngineProvider):
 
 
 @dataclass(frozen=True, slots=True)
-class _SGLangLayer(ProviderLayer):
+class _SGLangLayer(EngineLayer):
     of: dict[str, Any]
     given: EngineInputs
     logits: Tensor

@@ -9,8 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from autotune.backends.gpu.providers.base import ProviderLayer, ProviderSite
-from autotune.backends.gpu.providers.engine import EngineInputs, EngineProvider, Needs, Symbol
+from autotune.backends.gpu.providers.base import ProviderSite
+from autotune.backends.gpu.providers.engine import (
+    EngineInputs,
+    EngineLayer,
+    EngineProvider,
+    Needs,
+    Symbol,
+)
 from autotune.engines.entries import SPLIT_K
 from autotune.errors import ProviderError
 from autotune.kernels.inputs import MoeInputs, RoutingTensors
@@ -110,7 +116,7 @@ class VllmMoe(EngineProvider):
 
 
 @dataclass(frozen=True, slots=True)
-class _VllmLayer(ProviderLayer):
+class _VllmLayer(EngineLayer):
     """``ids`` are experts of all ranks, as vLLM wants them: its map drops the others'."""
 
     of: dict[str, Any]
