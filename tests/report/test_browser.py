@@ -122,7 +122,7 @@ def test_the_dashboard_during_a_live_run(tmp_path: Path, shots: Path) -> None:
         assert running.poll() is None
         _shows_the_note_and_its_picture(driver, address, tmp_path / "autotune.db", shots)
         server = address.removesuffix("dashboard/")
-        own = (server, "data:", "chrome:")
+        own = (server, "data:", "chrome:", "chrome-untrusted:")
         assert [url for url in requested(driver) if not url.startswith(own)] == []
 
 

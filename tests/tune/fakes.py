@@ -6,6 +6,7 @@ import os
 import time
 from pathlib import Path
 
+from autotune.backends.binaries import Binaries, gemm_binaries
 from autotune.errors import DeviceError
 from autotune.spec.config import Config
 from autotune.spec.device import Device, DeviceKind, Target
@@ -28,6 +29,12 @@ class FaultyMeasurer:
 
     def prior_us(self, problem: Problem, configs: tuple[Config, ...]) -> None:
         return None
+
+    def own_config(self, problem: Problem) -> None:
+        return None
+
+    def binaries(self, problem: Problem, configs: tuple[Config, ...]) -> tuple[Binaries, ...]:
+        return tuple(gemm_binaries(problem, config) for config in configs)
 
     def measure(self, problem: Problem, config: Config, *, stop: Stop | None = None) -> TrialResult:
         if config.num_stages == ABORT:
@@ -63,6 +70,18 @@ class NoisyMeasurer(FaultyMeasurer):
         own = 1 + 0.002 * ((self._calls * 7919) % 11 - 5) / 5
         us = 100.0 + config.group_size_m
         return TrialResult(Outcome.OK, Measurement(tuple(us * r * own for r in routings), "fake"))
+
+
+class SaidByChild(FaultyMeasurer):
+    """An engine's: of GROUP_SIZE_M 8 nothing need be compiled, and at 7 its process dies when it is
+    asked."""
+
+    def binaries(self, problem: Problem, configs: tuple[Config, ...]) -> tuple[Binaries, ...]:
+        if any(config.group_size_m == 7 for config in configs):
+            os.abort()
+        return tuple(
+            {} if config.group_size_m == 8 else gemm_binaries(problem, config) for config in configs
+        )
 
 
 class FaultyCompiler:

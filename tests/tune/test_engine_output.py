@@ -141,3 +141,36 @@ def test_files_of_an_unproven_stand_in_lie_apart_and_count_only_there(tmp_path: 
     assert "vllm file" not in sources
     [measured] = write_files([replace(shared, engine=vllm, device=own)], tmp_path)
     assert measured.path == vllm.path(tmp_path, PROBLEM, own)
+
+
+OWN_PAIR = ConfigPair(DEFAULT, replace(DEFAULT, num_warps=8))
+
+
+def _own(engine: str, config: AnyConfig, *finalists: Finalist) -> Result:
+    """What an engine launches by itself, and finalists on its own kernel."""
+    device = replace(H200, method=f"{engine} 1: whole layer")
+    incumbents = (Incumbent(engine, Origin.OWN, config),)
+    measured = (_entry(FAST, 90),)
+    return Result(ENGINES[engine], PROBLEM, device, measured, incumbents, finalists)
+
+
+def test_speed_ups_are_over_what_the_engine_launches_by_itself() -> None:
+    result = _own("vllm", FILE, Finalist(FAST, (90.0,) * 4), Finalist(FILE, (99.0,) * 4))
+    assert (result.default, result.default_us) == (FILE, 99.0)
+    assert result.winner is not None
+    assert result.winner.config == FAST
+
+
+def test_a_pair_of_its_own_that_is_not_beaten_is_written_into_both_files(tmp_path: Path) -> None:
+    ours, own = Finalist(FAST, (99.0,) * 4), Finalist(OWN_PAIR, (90.0,) * 4)
+    files = write_files([_own("sglang", OWN_PAIR, ours, own)], tmp_path)
+    up, down = (read_configs(file.path)[64] for file in files)
+    assert (up, down) == (OWN_PAIR.up, OWN_PAIR.down)
+
+
+def test_what_no_file_can_say_has_no_entry_unless_it_is_beaten(tmp_path: Path) -> None:
+    faster, slower = (Finalist(FAST, (us,) * 4) for us in (80.0, 99.0))
+    own = Finalist(OWN_PAIR, (90.0,) * 4)
+    assert write_files([_own("vllm", OWN_PAIR, slower, own)], tmp_path) == []
+    [file] = write_files([_own("vllm", OWN_PAIR, faster, own)], tmp_path)
+    assert read_configs(file.path) == {64: FAST}

@@ -139,3 +139,13 @@ def test_estimates_have_no_noise_to_settle(study: TuningStudy, child: Child) -> 
     estimated = _again(study, plan=replace(study.plan, key=key))
     measure_finalists(estimated, child, lambda: False, 60)
     assert estimated.finalists == ()
+
+
+def test_what_the_engine_launches_by_itself_is_measured_again_whether_or_not_it_was_searched(
+    study: TuningStudy, child: Child
+) -> None:
+    own = Config(16, 32, 64, 64, 4, FINE)
+    plan = replace(study.plan, incumbents=(Incumbent("vllm", Origin.OWN, own),))
+    again = _again(study, plan=plan)
+    measure_finalists(again, child, lambda: False, 60)
+    assert own in {finalist.config for finalist in again.finalists}

@@ -15,6 +15,7 @@ from autotune.studies.key import StudyKey
 from autotune.studies.search.history import (
     StudyHistory,
     comparable,
+    elsewhere,
     likeness,
     neighbours,
     siblings,
@@ -143,3 +144,23 @@ def test_another_dtype_or_scale_is_less_alike(problem: Problem) -> None:
     blocks = replace(fp8, block_shape=(128, 128))
     for one, other in itertools.permutations((problem, fp8, blocks), 2):
         assert likeness(one, other) == pytest.approx(2.718281828**-1)
+
+
+def test_the_same_layer_on_another_kernel_is_worth_its_best_config(key: StudyKey) -> None:
+    other = study(key)
+    other.key = replace(key, device=replace(key.device, method="vllm 1: whole layer"))
+    assert elsewhere(key, [study(key), other]) == [CONFIGS[2]]
+    assert siblings(key, [other]) == ()
+    shared = study(key, experts=9, top_k=3, fused_shared_experts=1)
+    shared.key = replace(shared.key, device=other.key.device)
+    like = replace(key, problem=replace(key.problem, experts=8, top_k=2))
+    assert elsewhere(like, [shared]) == [CONFIGS[2]]
+
+
+def test_another_size_gpu_or_compiler_is_another_matter(key: StudyKey) -> None:
+    method = "vllm 1: whole layer"
+    larger = study(key, tokens=128)
+    larger.key = replace(larger.key, device=replace(key.device, method=method))
+    newer = study(key)
+    newer.key = replace(key, device=replace(key.device, method=method, triton_version="9.9.9"))
+    assert elsewhere(key, [larger, newer]) == []

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from compilers import ABORT, FINE, HANG, RAISE, faulty_compiler  # type: ignore[import-not-found]
-from fakes import FaultyMeasurer  # type: ignore[import-not-found]
+from fakes import FaultyMeasurer, SaidByChild  # type: ignore[import-not-found]
 from optuna.study import Study
 from test_worker_loop import Recorder, _tuning_study  # type: ignore[import-not-found]
 
@@ -47,10 +47,16 @@ def stack() -> Iterator[ExitStack]:
 
 
 def _worker(
-    stack: ExitStack, database: str, study: TuningStudy, pool: CompilePool, parent: Recorder
+    stack: ExitStack,
+    database: str,
+    study: TuningStudy,
+    pool: CompilePool,
+    parent: Recorder,
+    *,
+    asks_child: bool = False,
 ) -> Worker:
     storage = open_storage(database, create=True)
-    child = Child(FaultyMeasurer)
+    child = Child(SaidByChild if asks_child else FaultyMeasurer)
     stack.callback(child.close)
     stack.callback(pool.close)
     child.call(Measurer.device)
@@ -62,6 +68,7 @@ def _worker(
         parent=parent,
         run_timeout_s=60.0,
         compiles=CompileClient(pool.connect()),
+        asks_child=asks_child,
     )
 
 
@@ -90,6 +97,27 @@ def test_what_does_not_compile_never_reaches_the_device(
     assert len(compiles) == pool.spent.binaries == 8  # GROUP_SIZE_M shares them
     charged = sum(trial.user_attrs.get("ahead_s", 0.0) for trial in study.optuna_study.trials)
     assert charged == pytest.approx(pool.spent.seconds, abs=0.02)
+
+
+def test_an_engines_child_says_what_is_compiled(
+    stack: ExitStack, database: str, tmp_path: Path
+) -> None:
+    study = _tuning_study(database, _space(FINE, ABORT), target=100)
+    pool = _pool(tmp_path)
+    _worker(stack, database, study, pool, Recorder(), asks_child=True).run()
+    counts = outcome_counts(study.optuna_study.trials)
+    # those of GROUP_SIZE_M 8 that nobody compiled end the device's process, twice each
+    assert counts == {"ok": 4, "compile error": 2, "crashed": 2}
+    assert pool.spent.binaries == 4  # of GROUP_SIZE_M 1, two tiles, fine and not
+
+
+def test_a_child_that_dies_of_the_question_measures_all_the_same(
+    stack: ExitStack, database: str, tmp_path: Path
+) -> None:
+    space = Space(Config(16, 64, 64, g, 4, FINE) for g in (1, 7))
+    study, pool = _tuning_study(database, space, target=2), _pool(tmp_path)
+    _worker(stack, database, study, pool, Recorder(), asks_child=True).run()
+    assert outcome_counts(study.optuna_study.trials) == {"ok": 2}
 
 
 def test_a_pool_that_is_gone_leaves_compiling_to_the_device(

@@ -1,0 +1,62 @@
+"""Which problems a run has, whose kernel is measured for them, and what a user has today."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from autotune.engines import ENGINES
+from autotune.models.parse import parse_shape
+from autotune.settings import ModelSettings
+from autotune.spec.config import Config, ConfigPair
+from autotune.spec.device import Device, DeviceKind, Target
+from autotune.spec.problem import KernelMode, Problem
+from autotune.tune.jobs import Job, Origin, jobs_of, may_write
+
+SHAPE = "E=8,topk=2,hidden=512,intermediate=256"
+SETTINGS = ModelSettings(shape=SHAPE, batch_sizes=(1, 64))
+PROBLEM = Problem(8, 2, 512, 256, 64)
+H200 = Device(DeviceKind.CUDA, "NVIDIA H200", Target("cuda", 90), 232448, "3.6.0", "vllm 1: layer")
+OWN = Config(16, 64, 64, 1, 4, 3)
+
+
+def _names(jobs: list[Job]) -> list[tuple[int, str, tuple[str, ...]]]:
+    return [(j.problem.tokens, j.provider, tuple(e.name for e in j.engines)) for j in jobs]
+
+
+def test_engines_share_a_problem_where_one_kernel_is_measured_for_both() -> None:
+    jobs = jobs_of(parse_shape(SHAPE), SETTINGS, ("sglang", "vllm"))
+    assert _names(jobs) == [(m, "autotune", ("sglang", "vllm")) for m in (1, 64)]
+
+
+def test_each_has_its_own_where_its_kernel_is_measured() -> None:
+    jobs = jobs_of(
+        parse_shape(SHAPE),
+        replace(SETTINGS, batch_sizes=(64,)),
+        ("sglang", "vllm"),
+        providers={"vllm": "vllm", "sglang": "autotune"},
+    )
+    assert _names(jobs) == [(64, "autotune", ("sglang",)), (64, "vllm", ("vllm",))]
+
+
+def test_what_the_engine_launches_by_itself_stands_for_our_picture_of_it(tmp_path: Path) -> None:
+    job = Job(PROBLEM, (ENGINES["vllm"],), "vllm")
+    pictured = [incumbent.origin for incumbent in job.incumbents(H200, tmp_path)]
+    assert pictured == [Origin.DEFAULT]
+    [own] = job.incumbents(H200, tmp_path, OWN)
+    assert (own.origin, own.config, own.source) == (Origin.OWN, OWN, "vllm own")
+
+
+def test_a_pair_is_for_an_engine_that_reads_two_files() -> None:
+    pair = ConfigPair(OWN, replace(OWN, num_warps=8))
+    assert may_write(ENGINES["sglang"], PROBLEM, H200, pair)
+    assert not may_write(ENGINES["vllm"], PROBLEM, H200, pair)
+    assert may_write(ENGINES["vllm"], PROBLEM, H200, ConfigPair(OWN, OWN))
+
+
+def test_an_engine_with_one_file_has_the_fused_problem() -> None:
+    jobs = jobs_of(parse_shape(SHAPE), SETTINGS, ("sglang", "vllm"), KernelMode.SEPARATE)
+    assert {(j.engines[0].name, j.problem.kernel.value) for j in jobs} == {
+        ("sglang", "separate"),
+        ("vllm", "fused"),
+    }
