@@ -26,37 +26,87 @@ MIN_ROUNDS, MAX_ROUNDS = 2, 6
 take 0.5 to 3 s a batch size."""
 
 
-def measure_finalists(
-    study: TuningStudy, child: Child, is_over: Callable[[], bool], run_timeout_s: float
-) -> None:
-    """Set ``study.finalists`` and the study's attribute; nothing where times are not measured here.
+class Rounds:
+    """Rounds in which configs are measured interleaved, each in a new order, until more of them
+    would change nothing."""
 
-    A config that fails now is no finalist. Once ``is_over``, it leaves the study as it was.
-    """
+    def __init__(
+        self,
+        configs: Iterable[AnyConfig],
+        *,
+        seed: str,
+        rounds: int = MAX_ROUNDS,
+        routings: int = 1,
+        robust: Robust = Robust.MEAN,
+    ) -> None:
+        """``seed`` decides the orders; ``rounds`` are measured at most."""
+        self._samples: dict[AnyConfig, list[float]] = {config: [] for config in configs}
+        self._order, self._left = random.Random(seed), rounds
+        self._routings, self._robust = routings, robust
+        self._taken = 0
+        self.failed: dict[AnyConfig, TrialResult] = {}
+        """Configs that failed in some round, and how."""
+
+    @property
+    def finalists(self) -> list[Finalist]:
+        """Those that were measured in each round so far."""
+        if not self._taken:
+            return []
+        return [Finalist(c, tuple(us), self._routings) for c, us in self._samples.items()]
+
+    @property
+    def are_over(self) -> bool:
+        """True where another round is of no use."""
+        if not self._samples or not self._left:
+            return True
+        return self._taken >= MIN_ROUNDS and _are_settled(self.finalists, self._robust)
+
+    def order(self) -> list[AnyConfig]:
+        """Return the configs in the order of the next round."""
+        return self._order.sample(list(self._samples), len(self._samples))
+
+    def take(self, configs: Sequence[AnyConfig], results: Sequence[TrialResult]) -> None:
+        """Take in a round's results of ``configs``."""
+        self.failed |= _add_round(self._samples, configs, results)
+        self._taken += 1
+        self._left -= 1
+
+
+def finals_of(study: TuningStudy) -> Rounds | None:
+    """Return the rounds that a study's finals take; None where they were measured before, nothing
+    was measured at all, or times are not measured. Sets ``study.finalists`` to those of before."""
     if study.key.device.kind != DeviceKind.CUDA:
-        return
+        return None
     kinds = len(study.key.problem.routings)
     attributes = attributes_of(study.optuna_study)
     study.finalists = tuple(attributes.finalists(len(study.measured), study.robust))
     configs = _picked(study, kinds)
-    if study.finalists or not configs or is_over():
-        return
-    finalists, failed = measure_rounds(
-        child,
-        study.problem,
-        configs,
-        timeout_s=run_timeout_s,
-        seed=study.key.digest,
-        routings=kinds,
-        robust=study.robust,
-        is_over=is_over,
-    )
-    for config, result in failed.items():
+    if study.finalists or not configs:
+        return None
+    return Rounds(configs, seed=study.key.digest, routings=kinds, robust=study.robust)
+
+
+def keep_finals(study: TuningStudy, rounds: Rounds, count: int) -> None:
+    """Set ``study.finalists`` and the study's attribute, for a study with ``count`` measurements.
+    A config that failed is no finalist."""
+    for config, result in rounds.failed.items():
         _log.warning("finalist %s: %s %s", config, result.outcome.value, result.reason)
+    study.finalists = tuple(rounds.finalists)
+    finalists = rounds.finalists
+    retry_storage(lambda: write_finalists(study.optuna_study, finalists, count, study.robust))
+
+
+def measure_finalists(
+    study: TuningStudy, child: Child, is_over: Callable[[], bool], run_timeout_s: float
+) -> None:
+    """Set ``study.finalists`` and the study's attribute; nothing where times are not measured here.
+    Once ``is_over``, it leaves the study as it was."""
+    rounds = finals_of(study)
+    if rounds is None or is_over():
+        return
+    _measure(rounds, child, study.problem, run_timeout_s, is_over)
     if not is_over():
-        study.finalists = tuple(finalists)
-        count = len(study.measured)
-        retry_storage(lambda: write_finalists(study.optuna_study, finalists, count, study.robust))
+        keep_finals(study, rounds, len(study.measured))
 
 
 def measure_rounds(
@@ -67,26 +117,27 @@ def measure_rounds(
     timeout_s: float,
     seed: str,
     rounds: int = MAX_ROUNDS,
-    routings: int = 1,
-    robust: Robust = Robust.MEAN,
-    is_over: Callable[[], bool] = lambda: False,
 ) -> tuple[list[Finalist], dict[AnyConfig, TrialResult]]:
-    """Measure configs interleaved, in a new order each round, until more rounds would change
-    nothing, or ``is_over``. Return those that were measured in each, and how the others failed."""
-    samples: dict[AnyConfig, list[float]] = {config: [] for config in configs}
-    failed: dict[AnyConfig, TrialResult] = {}
-    finalists: list[Finalist] = []
-    order = random.Random(seed)
-    for number in range(rounds):
-        shuffled = order.sample(list(samples), len(samples))
-        results = measure_interleaved_in(child, timeout_s, problem, shuffled, is_over=is_over)
+    """Measure configs as ``Rounds`` has it. Return those that were measured in each round, and how
+    the others failed."""
+    measured = Rounds(configs, seed=seed, rounds=rounds)
+    _measure(measured, child, problem, timeout_s, lambda: False)
+    return measured.finalists, measured.failed
+
+
+def _measure(
+    rounds: Rounds,
+    child: Child,
+    problem: Problem,
+    timeout_s: float,
+    is_over: Callable[[], bool],
+) -> None:
+    while not rounds.are_over:
+        order = rounds.order()
+        results = measure_interleaved_in(child, timeout_s, problem, order, is_over=is_over)
         if is_over():
-            break
-        failed |= _add_round(samples, shuffled, results)
-        finalists = [Finalist(config, tuple(us), routings) for config, us in samples.items()]
-        if number + 1 >= MIN_ROUNDS and _are_settled(finalists, robust):
-            break
-    return finalists, failed
+            return
+        rounds.take(order, results)
 
 
 def _add_round(

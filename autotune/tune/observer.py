@@ -77,6 +77,8 @@ class RunMonitor:
         self._observers = observers
         self._at: dict[str, TuningStudy] = {}
         self._ended: set[int] = set()
+        self._early: set[int] = set()
+        """Studies whose finals were asked for during the search."""
         self._finished: list[SearchFinished] = []
 
     @property
@@ -95,6 +97,9 @@ class RunMonitor:
                 supervisor.leave()
             for worker, event in supervisor.listen():
                 self._take(worker, event)
+                if isinstance(event, StudyFinished) and event.position not in self._early:
+                    self._early.add(event.position)
+                    supervisor.measure_early(event.position)
             for observer in self._observers:
                 observer.tick()
 
@@ -107,10 +112,13 @@ class RunMonitor:
                 for observer in self._observers:
                     observer.finals_started(self._studies[event.position])
             elif isinstance(event, FinalsMeasured):
-                study = self._studies[event.position]
-                study.finalists = event.finalists
-                for observer in self._observers:
-                    observer.finals_measured(study)
+                self._take_finals(event)
+
+    def _take_finals(self, event: FinalsMeasured) -> None:
+        study = self._studies[event.position]
+        study.finalists = event.finalists
+        for observer in self._observers:
+            observer.finals_measured(study)
 
     def _take(self, worker: str, event: object) -> None:
         if isinstance(event, TrialStarted):
@@ -125,6 +133,8 @@ class RunMonitor:
                 observer.trial_told(study, event.result)
         elif isinstance(event, StudyFinished):
             self._end(event)
+        elif isinstance(event, FinalsMeasured):
+            self._take_finals(event)
         elif isinstance(event, SearchFinished):
             self._finished.append(event)
             self._move(worker, None)

@@ -49,6 +49,7 @@ class Reports:
     def __init__(self, *readings: Sequence[tuple[int, object]]) -> None:
         self._readings = list(readings)
         self.has_left = False
+        self.early: list[int] = []
 
     @property
     def is_at_work(self) -> bool:
@@ -60,6 +61,9 @@ class Reports:
     def measure_finals(self, positions: Sequence[int]) -> Iterator[tuple[int, object]]:
         while self._readings:
             yield from self._readings.pop(0)
+
+    def measure_early(self, position: int) -> None:
+        self.early.append(position)
 
     def leave(self) -> None:
         self.has_left = True
@@ -176,3 +180,16 @@ def test_finalists_are_taken_in(studies: list[TuningStudy]) -> None:
     RunMonitor(studies, [listener]).measure_finals(Reports(events), Interrupt())  # type: ignore[arg-type]
     assert studies[1].finalists == finalists
     assert listener.heard == [("finals", 64), ("finals measured", 64, 1)]
+
+
+def test_the_finals_of_what_has_ended_are_asked_for_once_and_taken_in(
+    studies: list[TuningStudy],
+) -> None:
+    finalists = (Finalist(FIRST, (1.0, 2.0)),)
+    listener = Listener()
+    ended, measured = StudyFinished(1, None), FinalsMeasured(1, finalists)
+    reports = Reports([("0", ended), ("1", ended)], [("1", measured)])
+    RunMonitor(studies, [listener]).search(reports, Interrupt())  # type: ignore[arg-type]
+    assert reports.early == [1]
+    assert studies[1].finalists == finalists
+    assert listener.heard[-1] == ("finals measured", 64, 1)

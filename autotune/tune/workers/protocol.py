@@ -71,7 +71,7 @@ class StartSearch:
 
 @dataclass(frozen=True, slots=True)
 class MeasureFinals:
-    """Measure a study's finalists again."""
+    """Measure a study's finalists again: during the search between its trials, or after it."""
 
     position: int
 
@@ -187,6 +187,13 @@ class ParentChannel:
     def since_s(self) -> float:
         """Seconds since then."""
         return 0.0 if self._leave_at is None else time.monotonic() - self._leave_at
+
+    def finals(self) -> list[int]:
+        """Take the positions of studies whose finalists are to be measured while others are
+        searched."""
+        asked = [m.position for m in self._waiting if isinstance(m, MeasureFinals)]
+        self._waiting = [m for m in self._waiting if not isinstance(m, MeasureFinals)]
+        return asked
 
     def send(self, message: object) -> None:
         """Thread-safe, and returns at once: a parent that draws a picture for seconds, while the

@@ -168,6 +168,17 @@ class WorkerSupervisor:
         for worker in self._workers:
             self._set_to_work(worker)
 
+    def measure_early(self, position: int) -> None:
+        """Have a finished study's finalists measured between the trials of others, by a worker that
+        searches; nobody need do so."""
+        if self._begin is None or self._left_at is not None:
+            return
+        provider = self._begin[0].plans[position].job.provider
+        for worker in self._workers:
+            if worker.state is _State.BUSY and worker.spec.options.provider == provider:
+                worker.send(MeasureFinals(position))
+                return
+
     @property
     def is_at_work(self) -> bool:
         """True while somebody is, or is to be."""

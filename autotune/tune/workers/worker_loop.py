@@ -11,7 +11,7 @@ import math
 import time
 from collections.abc import Collection, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
@@ -31,10 +31,12 @@ from autotune.studies.storage.retry import TRANSIENT_ERRORS, retry_storage
 from autotune.studies.trial_io import ResultWriter, abandon
 from autotune.studies.trial_record import asked_config, ending, record_of
 from autotune.tune.compile_service.client import CompileClient
+from autotune.tune.finals import Rounds, finals_of, keep_finals
 from autotune.tune.processes.child import Call, Child, ChildFault
 from autotune.tune.processes.dispatch import CallQueue, result_of
 from autotune.tune.tuning_study import TuningStudy
 from autotune.tune.workers.protocol import (
+    FinalsMeasured,
     ParentChannel,
     SearchFinished,
     StudyFinished,
@@ -87,6 +89,23 @@ class BinariesQuestion:
         return Call.of(Measurer.binaries, self.problem, configs)
 
 
+@dataclass(frozen=True, slots=True)
+class FinalsRound:
+    """A round of a study's finals, in the child's hands."""
+
+    position: int
+    rounds: Rounds
+    order: tuple[AnyConfig, ...]
+    count: int
+    """Measurements that the study had when its finalists were picked."""
+    since: float = field(default_factory=time.monotonic)
+    """When it was submitted."""
+
+
+_Item = InFlightTrial | BinariesQuestion | FinalsRound
+"""What the child's calls are about."""
+
+
 class Worker:
     """One device's share of a run. The storage is up to date after every trial."""
 
@@ -124,7 +143,7 @@ class Worker:
         is_estimate = any(study.key.device.kind is DeviceKind.ESTIMATE for study in studies)
         self._timed_out = Outcome.COMPILE_TIMEOUT if is_estimate else Outcome.RUN_TIMEOUT
         self._asks_child = asks_child
-        self._calls: CallQueue[InFlightTrial | BinariesQuestion, Any] = CallQueue(
+        self._calls: CallQueue[_Item, Any] = CallQueue(
             child,
             timeout_s=run_timeout_s,
             deaths=_DEATHS,
@@ -170,7 +189,7 @@ class Worker:
         self._questioned += len(question.trials)
         self._calls.submit(question, question.call)
 
-    def _on_start(self, item: InFlightTrial | BinariesQuestion) -> None:
+    def _on_start(self, item: _Item) -> None:
         if isinstance(item, InFlightTrial):
             self._parent.send(TrialStarted(item.position, item.asked.config))
 
@@ -180,6 +199,8 @@ class Worker:
         if self._is_leaving:
             self._give_up(self._compiles.clear())
         else:
+            for position in self._parent.finals():
+                self._begin_finals(position)
             retry_storage(self._scheduler.sweep)
             self._ask_ahead()
         if self._in_work:
@@ -279,10 +300,42 @@ class Worker:
             if isinstance(answer.item, BinariesQuestion):
                 self._take_binaries(answer.item, answer.value)
                 continue
+            if isinstance(answer.item, FinalsRound):
+                self._take_round(answer.item, answer.value)
+                continue
             if not isinstance(answer.value, ChildFault):
                 self._note_time(answer.value)
             self._tell(answer.item, result_of(answer.value, self._timed_out), answer.deaths)
         self._submit_compiled()
+
+    def _begin_finals(self, position: int) -> None:
+        """The device has time for a finished study's finals while others' configs compile."""
+        study = self._studies[position]
+        retry_storage(study.view.read)
+        rounds = finals_of(study)
+        if rounds is not None:
+            self._submit_round(position, rounds, len(study.measured))
+
+    def _submit_round(self, position: int, rounds: Rounds, count: int) -> None:
+        item = FinalsRound(position, rounds, tuple(rounds.order()), count)
+        problem = self._studies[position].problem
+        self._calls.submit(item, Call.of(Measurer.measure_interleaved, problem, item.order))
+
+    def _take_round(self, item: FinalsRound, value: tuple[TrialResult, ...] | ChildFault) -> None:
+        """Go on with the next round. Where the child failed, the finals wait for the end of the
+        search, when each config is measured by itself."""
+        if isinstance(value, ChildFault):
+            return
+        now = time.monotonic()
+        self._busy_s += now - max(self._last_at, item.since)
+        self._last_at = now
+        item.rounds.take(item.order, value)
+        if not item.rounds.are_over:
+            self._submit_round(item.position, item.rounds, item.count)
+            return
+        study = self._studies[item.position]
+        keep_finals(study, item.rounds, item.count)
+        self._parent.send(FinalsMeasured(item.position, tuple(study.finalists)))
 
     def _take_binaries(
         self, question: BinariesQuestion, value: tuple[Binaries, ...] | ChildFault
@@ -336,8 +389,10 @@ class Worker:
             self._scheduler.written(trial.asked.trial_id)
 
 
-def _trials_of(item: InFlightTrial | BinariesQuestion) -> tuple[InFlightTrial, ...]:
-    return item.trials if isinstance(item, BinariesQuestion) else (item,)
+def _trials_of(item: _Item) -> tuple[InFlightTrial, ...]:
+    if isinstance(item, BinariesQuestion):
+        return item.trials
+    return (item,) if isinstance(item, InFlightTrial) else ()
 
 
 def _smoothed(before: float, now: float) -> float:

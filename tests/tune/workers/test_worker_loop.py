@@ -16,6 +16,7 @@ from fakes import (  # type: ignore[import-not-found]
     RAISE,
     FaultyMeasurer,
     GreedyMeasurer,
+    NoisyMeasurer,
     UnluckyMeasurer,
 )
 
@@ -27,15 +28,21 @@ from autotune.studies.key import StudyKey
 from autotune.studies.outcome import TrialResult
 from autotune.studies.search.pruning import Stop
 from autotune.studies.search.samplers import SAMPLERS
+from autotune.studies.selection.select import Robust
 from autotune.studies.space import Space
 from autotune.studies.storage.open import open_storage
-from autotune.studies.study_record import SearchTerms, open_study
+from autotune.studies.study_record import SearchTerms, attributes_of, open_study
 from autotune.studies.trial_io import enqueue
 from autotune.studies.trial_record import outcome_counts
 from autotune.tune.jobs import Job
 from autotune.tune.processes.child import Child
 from autotune.tune.tuning_study import StudyPlan, TuningStudy
-from autotune.tune.workers.protocol import StudyFinished, TrialFinished, TrialStarted
+from autotune.tune.workers.protocol import (
+    FinalsMeasured,
+    StudyFinished,
+    TrialFinished,
+    TrialStarted,
+)
 from autotune.tune.workers.worker_loop import Worker
 
 PROBLEM = Problem(8, 2, 512, 256, 1)
@@ -48,6 +55,7 @@ class Recorder:
 
     def __init__(self, leave_at: int | None = None) -> None:
         self.heard: list[Any] = []
+        self.asked: list[int] = []
         self._leave_at = leave_at
         self._at: float | None = None
 
@@ -56,6 +64,13 @@ class Recorder:
         if isinstance(message, TrialStarted) and message.config.num_stages == self._leave_at:
             self._at = self._at or time.monotonic()
 
+    def finals(self) -> list[int]:
+        """Ask for the finals of each study that has finished, once."""
+        ended = [m.position for m in self.heard if isinstance(m, StudyFinished)]
+        new = [position for position in ended if position not in self.asked]
+        self.asked += new
+        return new
+
     @property
     def requested(self) -> bool:
         return self._at is not None
@@ -63,6 +78,11 @@ class Recorder:
     @property
     def since_s(self) -> float:
         return 0.0 if self._at is None else time.monotonic() - self._at
+
+
+class DiesInFinals(NoisyMeasurer):  # type: ignore[misc]
+    def measure_interleaved(self, *_: Any) -> Any:
+        os.abort()
 
 
 @pytest.fixture
@@ -221,3 +241,30 @@ def test_a_config_whose_children_are_killed_is_tried_four_times(make: Make, data
     study = _tuning_study(database, _space(FINE, ABORT), target=3)
     make([study], Doomed, Recorder()).run()
     assert outcome_counts(study.optuna_study.trials) == {"ok": 1, "crashed": 1}
+
+
+def test_a_finished_studys_finals_are_measured_while_others_are_searched(
+    make: Make, database: str
+) -> None:
+    space = _space(FINE, count=9)
+    short, long = (_tuning_study(database, space, target=t, tokens=t) for t in (4, 9))
+    parent = Recorder()
+    make([short, long], NoisyMeasurer, parent).run()
+    [measured] = [m for m in parent.heard if isinstance(m, FinalsMeasured)]
+    assert measured.position == 0
+    assert len(measured.finalists) == 4
+    ends = [n for n, m in enumerate(parent.heard) if isinstance(m, StudyFinished)]
+    assert ends[0] < parent.heard.index(measured) < ends[1]
+    stored = attributes_of(short.optuna_study).finalists(4, Robust.MEAN)
+    assert [one.config for one in stored] == [one.config for one in measured.finalists]
+
+
+def test_finals_that_end_the_device_wait_for_the_end_of_the_search(
+    make: Make, database: str
+) -> None:
+    space = _space(FINE, count=9)
+    short, long = (_tuning_study(database, space, target=t, tokens=t) for t in (4, 9))
+    parent = Recorder()
+    make([short, long], DiesInFinals, parent).run()
+    assert not any(isinstance(m, FinalsMeasured) for m in parent.heard)
+    assert [len(study.measured) for study in (short, long)] == [4, 9]
