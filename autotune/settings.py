@@ -82,12 +82,17 @@ class MeasuringSettings:
             raise UsageError(f"--timeout is {self.timeout_s} s; it must be above 0")
 
     @property
+    def providers(self) -> dict[str, str]:
+        """The provider whose kernel is measured for each engine."""
+        on_gpu = self.device.startswith("cuda")
+        return chosen_providers(self.provider, self.engines, on_gpu=on_gpu)
+
+    @property
     def measurer_options(self) -> MeasurerOptions:
         """The options that a measurer is opened with. Where each engine's own kernel is measured,
         and they are several, a run opens one for each; this is ours."""
         folder = self.model.topk_ids_dir
-        on_gpu = self.device.startswith("cuda")
-        chosen = set(chosen_providers(self.provider, self.engines, on_gpu=on_gpu).values())
+        chosen = set(self.providers.values())
         return MeasurerOptions(
             cache_dir=self.cache_dir,
             cold_l2=self.l2 == "cold",

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import argparse
-import math
-from collections import Counter
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 from autotune.commands.flags import add_tuning_flags, run_settings
 from autotune.commands.output import Output
+from autotune.engines import ENGINES
 from autotune.errors import UsageError
 from autotune.exit_codes import ExitCode
 from autotune.report.terminal.run_display import device_line
 from autotune.report.terminal.tables import rows_table
+from autotune.settings import RunSettings
 from autotune.spec.config import Config
 from autotune.spec.measurement import Measurement, routing_us, typical_us
 from autotune.studies.outcome import Outcome
-from autotune.tune.comparison.bench import BenchTime, bench, bench_files
-from autotune.tune.comparison.config_files import FilesAtSize, FileTime
+from autotune.tune.comparison.bench import BenchTime, bench, bench_files, measured_provider
+from autotune.tune.comparison.config_files import FilesAtSize, FileTime, FileTotal, totals
 
 _KEYS = ("BLOCK_SIZE_M", "BLOCK_SIZE_N", "BLOCK_SIZE_K", "GROUP_SIZE_M", "num_warps", "num_stages")
 
@@ -40,16 +39,17 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         action="extend",
         metavar="F",
-        help="engine files; two and more are measured interleaved, and compared with the first",
+        help="engine files; two and more are measured interleaved, and compared with the first; on "
+        "an engine's kernel also one, and all with what the engine launches by itself",
     )
 
 
 def run(flags: argparse.Namespace, output: Output) -> int:
     """Time given configs. FAILED where any could not be measured."""
     configs, files = parse_configs(flags.configs or []), [*dict.fromkeys(flags.config_file or [])]
-    if len(files) > 1 and not configs:
-        return _bench_files(flags, files, output)
     settings = run_settings(flags)
+    if files and not configs and (len(files) > 1 or measured_provider(settings) in ENGINES):
+        return _bench_files(settings, files, output)
     device, rows = bench(settings, configs, files)
     output.note(device_line(device))
     names = settings.model.routing.split(",")
@@ -59,32 +59,42 @@ def run(flags: argparse.Namespace, output: Output) -> int:
     return ExitCode.FAILED if has_failed else ExitCode.DONE
 
 
-def _bench_files(flags: argparse.Namespace, files: list[Path], output: Output) -> int:
-    device, rows = bench_files(run_settings(flags), files)
+def _bench_files(settings: RunSettings, files: list[Path], output: Output) -> int:
+    device, sizes = bench_files(settings, files)
     output.note(device_line(device))
-    data = [_file_row(row, entry, files) for row in rows for entry in row.entries]
+    numbers = {str(path): number for number, path in enumerate(files, 1)}
+    data = [_file_row(size, entry, numbers) for size in sizes for entry in size.entries]
     shown = [{key: _shown(row[key]) for key in row if key != "reason"} for row in data]
-    summary = _summary(rows, files)
-    document = {"device": device.name, "files": list(map(str, files)), "rows": data}
-    output.result(document | {"summary": summary}, rows_table(shown), "\n".join(summary))
-    for entry in (entry for row in rows for entry in row.entries if entry.reason):
+    found = totals(sizes)
+    lines = _summary(found, numbers, len(sizes))
+    document = {
+        "device": device.name,
+        "files": list(numbers),
+        "baseline": found[0].source,
+        "rows": data,
+        "totals": [_total_json(total, numbers) for total in found],
+        "summary": lines,
+    }
+    output.result(document, rows_table(shown), "\n".join(lines))
+    for entry in (entry for size in sizes for entry in size.entries if entry.reason):
         output.note(f"{entry.source}: {entry.config}: {entry.reason}")
     return ExitCode.FAILED if any(row["us"] is None for row in data) else ExitCode.DONE
 
 
-def _file_row(row: FilesAtSize, entry: FileTime, files: list[Path]) -> dict[str, Any]:
-    """``file`` is its number; ratios are of times over the first file's."""
+def _file_row(size: FilesAtSize, entry: FileTime, numbers: dict[str, int]) -> dict[str, Any]:
+    """``file`` is its number, or what launches by itself; ratios are of times over the first
+    entry's."""
     found = entry.ratio
     return {
-        "batch_size": row.tokens,
-        "file": files.index(Path(entry.source)) + 1,
+        "batch_size": size.tokens,
+        "file": numbers.get(entry.source, entry.source),
         "key": entry.key,
         "config": str(entry.config),
         "us": round(entry.geomean_us, 2) if entry.geomean_us else None,
         "ratio": round(found.middle, 4) if found else None,
         "interval": [round(found.low, 4), round(found.high, 4)] if found else None,
         "verdict": entry.verdict.value if entry.verdict else None,
-        "wins": row.winner == entry.source,
+        "wins": size.winner == entry.source,
         "reason": entry.reason or None,
     }
 
@@ -95,21 +105,34 @@ def _shown(value: Any) -> Any:
     return {True: "wins", False: ""}[value] if isinstance(value, bool) else value
 
 
-def _summary(rows: list[FilesAtSize], files: list[Path]) -> list[str]:
-    """Return a line for each file: how often it wins, and how it stands against the first."""
+def _total_json(total: FileTotal, numbers: dict[str, int]) -> dict[str, Any]:
+    ratios = {"mean": total.mean, "mean_apart": total.mean_apart, "most": total.most}
+    return {
+        "file": numbers.get(total.source, total.source),
+        "wins": total.wins,
+        "verdicts": dict(total.verdicts),
+        **{name: None if r is None else round(r, 4) for name, r in ratios.items()},
+    }
+
+
+def _summary(found: list[FileTotal], numbers: dict[str, int], sizes: int) -> list[str]:
+    """Return a line for each source: how often it wins, and how it stands against the first."""
     lines = []
-    for number, path in enumerate(files, 1):
-        wins = sum(row.winner == str(path) for row in rows)
-        entries = [row.entries[number - 1] for row in rows]
-        logs = [math.log(entry.ratio.middle) for entry in entries if entry.ratio]
-        against = ""
-        if logs:
-            mean = math.exp(fmean(logs))
-            counts = Counter(entry.verdict.value for entry in entries if entry.verdict)
-            words = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
-            against = f"; time over file 1: {mean:.4f} in the geometric mean ({words})"
-        lines.append(f"file {number}: wins at {wins} of {len(rows)} batch sizes{against}: {path}")
+    for total in found:
+        number = numbers.get(total.source)
+        name, path = (f"file {number}", f": {total.source}") if number else (total.source, "")
+        against = _against(total, found[0], numbers) if total.mean is not None else ""
+        lines.append(f"{name}: wins at {total.wins} of {sizes} batch sizes{against}{path}")
     return lines
+
+
+def _against(total: FileTotal, baseline: FileTotal, numbers: dict[str, int]) -> str:
+    number = numbers.get(baseline.source)
+    name = f"file {number}" if number else baseline.source
+    apart = f", {total.mean_apart:.4f} where they differ" if total.mean_apart is not None else ""
+    words = ", ".join(f"{count} {verdict}" for verdict, count in total.verdicts.items())
+    mean = f"{total.mean:.4f} in the geometric mean{apart}, {total.most:.4f} at most"
+    return f"; time over {name}: {mean} ({words})"
 
 
 def parse_configs(numbers: list[int]) -> list[Config]:

@@ -99,6 +99,7 @@ class GpuMeasurer:
     ) -> TrialResult:
         """Registers and spills are not known of a provider that compiles within its first call, and
         compiling counts as verifying there."""
+        self.own_config(problem)  # known before the config is compared with it
         broken = self._broken_rule(problem, config)
         return broken or self.measure_any(problem, config, stop=stop)
 
@@ -115,6 +116,7 @@ class GpuMeasurer:
     ) -> tuple[TrialResult, ...]:
         """Each is compiled and verified first, the right ones are timed then; where their graphs
         together take more memory than there is, one after the other."""
+        self.own_config(problem)  # known before configs are compared with it
         with self._testbed.taken():
             return self._measure_interleaved(problem, configs)
 

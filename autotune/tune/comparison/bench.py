@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from autotune.backends.gpu.providers import OURS
 from autotune.backends.protocol import Measurer
 from autotune.backends.selectors import open_measurer
+from autotune.engines import ENGINES
 from autotune.engines.entries import nearest
+from autotune.errors import UsageError
 from autotune.settings import RunSettings
 from autotune.spec.config import AnyConfig, Config
 from autotune.spec.device import Device, DeviceKind
@@ -24,6 +28,8 @@ from autotune.tune.finals import MAX_ROUNDS
 from autotune.tune.jobs import Incumbent, Job, Origin, jobs_of_kernel, model_shape
 from autotune.tune.processes.child import Child
 from autotune.tune.processes.dispatch import measure_in
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +45,9 @@ class BenchTime:
 def bench(
     settings: RunSettings, configs: Sequence[Config], files: Sequence[Path]
 ) -> tuple[Device, list[BenchTime]]:
-    """Measure ``configs`` and what ``files`` say for each batch size; the engines' defaults
-    where neither is given. Raises DeviceError where the device cannot be used at all."""
+    """Measure ``configs`` and what ``files`` say for each batch size; where neither is given, what
+    the engines launch by themselves. Raises DeviceError where the device cannot be used at all,
+    UsageError where the engines' kernels are several."""
     tables = {str(path): config_table(path) for path in files}
     jobs = _jobs(settings)
     with _opened(settings) as child:
@@ -48,22 +55,27 @@ def bench(
         times = [
             BenchTime(job.problem.tokens, source, config, _measure(child, job, config, settings))
             for job in jobs
-            for source, config in _candidates(job, device, configs, tables)
+            for source, config in _candidates(child, job, device, configs, tables)
         ]
     return device, times
 
 
 def bench_files(settings: RunSettings, files: Sequence[Path]) -> tuple[Device, list[FilesAtSize]]:
-    """Measure what each file says for each batch size, interleaved. Raises as ``bench`` does."""
+    """Measure what each file says for each batch size, interleaved; on an engine's kernel with
+    what the engine launches by itself, as the baseline. Raises as ``bench`` does."""
     tables = {path: config_table(path) for path in files}
     jobs = _jobs(settings)
     with _opened(settings) as child:
         device = child.call(Measurer.device)
         rounds = MAX_ROUNDS if device.kind is DeviceKind.CUDA else 1
+        baselines = _baselines(child, jobs, measured_provider(settings))
         sizes = [
             side_by_side(
                 job.problem,
-                [_given(path, table, job.problem, device) for path, table in tables.items()],
+                [
+                    *baselines.get(job.problem, ()),
+                    *(_given(path, table, job.problem, device) for path, table in tables.items()),
+                ],
                 child,
                 timeout_s=settings.run_timeout_s,
                 rounds=rounds,
@@ -73,12 +85,47 @@ def bench_files(settings: RunSettings, files: Sequence[Path]) -> tuple[Device, l
     return device, sizes
 
 
+def measured_provider(settings: RunSettings) -> str:
+    """Return whose kernel is measured. Raises UsageError where each engine has its own."""
+    chosen = settings.providers
+    if len(set(chosen.values())) > 1:
+        own = next(engine for engine, provider in chosen.items() if provider != OURS)
+        raise UsageError(
+            f"--engine {' '.join(chosen)}: they are measured on different kernels, "
+            f"{own} on its own. Name one, as --engine {own}, or measure ours: --provider {OURS}"
+        )
+    return next(iter(chosen.values()))
+
+
+def _baselines(
+    child: Child, jobs: Sequence[Job], provider: str
+) -> Mapping[Problem, Sequence[FileTime]]:
+    """Return what an engine launches by itself, by problem; nothing where that is no config of
+    ours at some batch size, so that ratios are over one baseline."""
+    if provider not in ENGINES:
+        return {}
+    title = ENGINES[provider].title
+    found = {}
+    for job in jobs:
+        own = child.call(Measurer.own_config, job.problem)
+        if own is None:
+            _log.warning(
+                "what %s launches by itself at %d tokens is no config, so it is not measured",
+                title,
+                job.problem.tokens,
+            )
+            return {}
+        found[job.problem] = [FileTime(f"{title} by itself", None, own)]
+    return found
+
+
 def _jobs(settings: RunSettings) -> list[Job]:
     shape = model_shape(settings.model)
     return jobs_of_kernel(shape, settings.model, settings.engines, settings.kernel)
 
 
 def _opened(settings: RunSettings) -> closing[Child]:
+    measured_provider(settings)
     return closing(Child(partial(open_measurer, settings.device, settings.measurer_options)))
 
 
@@ -94,10 +141,19 @@ def _given(path: Path, table: dict[int, Config], problem: Problem, device: Devic
 
 
 def _candidates(
-    job: Job, device: Device, configs: Sequence[Config], tables: dict[str, dict[int, Config]]
+    child: Child,
+    job: Job,
+    device: Device,
+    configs: Sequence[Config],
+    tables: dict[str, dict[int, Config]],
 ) -> Iterator[tuple[str, AnyConfig]]:
     """Under separate kernels a config is timed with and without TMA, on both GEMMs; so is what
     an up file says."""
+    if not configs and not tables:
+        own = child.call(Measurer.own_config, job.problem)
+        if own is not None:
+            yield Incumbent(job.engines[0].name, Origin.OWN, own).source, own
+            return
     given = [("--configs", config) for config in configs]
     for path, table in tables.items():
         given.append((path, table[nearest(table, job.problem.tokens)]))
@@ -116,6 +172,6 @@ def _candidates(
 
 def _measure(child: Child, job: Job, config: AnyConfig, settings: RunSettings) -> TrialResult:
     why = child.call(Measurer.space, job.problem).why_not(config)
-    if why is not None:
+    if why is not None and config != child.call(Measurer.own_config, job.problem):
         return TrialResult(Outcome.INFEASIBLE, reason=why)
     return measure_in(child, settings.run_timeout_s, job.problem, config)

@@ -1,10 +1,14 @@
-"""Engine files against each other: measured interleaved, compared routing by routing."""
+"""Engine files against each other, and against what an engine launches by itself: measured
+interleaved, compared routing by routing.
+"""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
+from statistics import geometric_mean
 
 from autotune.spec.config import AnyConfig
 from autotune.spec.problem import Problem
@@ -36,29 +40,67 @@ class FileVerdict(str, Enum):
 
 @dataclass(frozen=True, slots=True)
 class FileTime:
-    """The time of a file's config for a batch size, and how it compares with the first file's."""
+    """The time of a file's config for a batch size, and how it compares with the baseline's: what
+    the engine launches by itself, where that is measured too, else the first file."""
 
     source: str
-    key: int
-    """The file's token count that is nearest."""
+    key: int | None
+    """The file's token count that is nearest; None for what an engine launches by itself."""
     config: AnyConfig
     geomean_us: float | None = None
     reason: str = ""
     """Why it could not be measured."""
     ratio: Ratio | None = None
-    """Its time over that of the first file; None for the first, for the same config, and where
-    either is missing."""
+    """Its time over the baseline's; None for the baseline, for the same config, and where either
+    is missing."""
     verdict: FileVerdict | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class FilesAtSize:
-    """All files at one batch size, the first file first."""
+    """All files at one batch size, the baseline first."""
 
     tokens: int
     entries: tuple[FileTime, ...]
     winner: str | None
-    """The file whose config is faster than every other one by more than the noise."""
+    """The source whose config is faster than every other one by more than the noise."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileTotal:
+    """How a file compares with the baseline over the batch sizes where both were measured."""
+
+    source: str
+    wins: int
+    verdicts: Mapping[str, int]
+    """Verdict → batch sizes."""
+    mean: float | None
+    """Geometric mean of its times over the baseline's, 1 where both say the same; None where
+    nothing is known."""
+    mean_apart: float | None
+    """The same over the batch sizes where they differ."""
+    most: float | None
+    """The largest of them: its least gain, or its greatest loss."""
+
+
+def totals(sizes: Sequence[FilesAtSize]) -> list[FileTotal]:
+    """Return the total of each source, in the order of entries."""
+    return [_total(sizes, column) for column in zip(*(s.entries for s in sizes), strict=True)]
+
+
+def _total(sizes: Sequence[FilesAtSize], entries: Sequence[FileTime]) -> FileTotal:
+    source = entries[0].source
+    apart = [entry.ratio.middle for entry in entries if entry.ratio]
+    same = [1.0 for entry in entries if entry.verdict is FileVerdict.SAME and entry.geomean_us]
+    ratios = apart + same
+    return FileTotal(
+        source,
+        wins=sum(size.winner == source for size in sizes),
+        verdicts=Counter(entry.verdict.value for entry in entries if entry.verdict),
+        mean=geometric_mean(ratios) if ratios else None,
+        mean_apart=geometric_mean(apart) if apart else None,
+        most=max(ratios, default=None),
+    )
 
 
 def side_by_side(
