@@ -5,8 +5,6 @@
 
 Each case is recorded on our kernel first: ``--limit`` random configs and the engines' defaults. Of
 these the fastest of each batch size, and as many at random, are recorded on each engine's kernel.
-An engine compiles within a config's first call, one after the other: so ``--warm`` processes
-record shares of them first, side by side, for Triton's cache; what they measured is thrown away.
 
 ``--timeout`` is for one recording, in seconds. The same command goes on with what is there.
 ``--device estimate:NVIDIA_H200 --engines`` rehearses our part without a GPU.
@@ -21,7 +19,6 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from autotune.backends.replay.recording_format import Recording, read_recording, write_recording
 from autotune.backends.stand_in import OURS
@@ -69,23 +66,6 @@ class Campaign:
         subprocess.run(command, check=False)
         return path
 
-    def warm(self, case: str, provider: str, like: Path, count: int) -> None:
-        """Let ``count`` processes launch a share of the configs each, at one batch size."""
-        if self.path(case, provider).exists():
-            return
-        configs = list(dict.fromkeys(c for r in read_recording(like).studies.values() for c in r))
-        with TemporaryDirectory() as folder:
-            started = []
-            for number in range(count):
-                share = Path(folder) / f"like_{number}.npz"
-                keep(like, configs[number::count], share)
-                output = Path(folder) / f"{number}.npz"
-                command = self.command(case, provider, self.sizes[:1], output)
-                command += ["--like", str(share), "--quiet"]
-                started.append(subprocess.Popen(command, stdout=subprocess.DEVNULL))
-            for process in started:
-                process.wait()
-
 
 def fastest_and_others(path: Path, count: int, seed: int = 0) -> list[AnyConfig]:
     """Return the ``count`` fastest configs of each problem, and as many others at random."""
@@ -121,7 +101,6 @@ def main() -> None:
     parser.add_argument("--batch-size", nargs="+", default=["16", "128", "1024"])
     parser.add_argument("--limit", type=int, default=400, help="random configs on our kernel (400)")
     parser.add_argument("--fastest", type=int, default=25, help="of each batch size (25)")
-    parser.add_argument("--warm", type=int, default=8, help="processes that compile ahead (8)")
     parser.add_argument("--timeout", type=int, default=90, help="seconds for one recording (90)")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
@@ -134,7 +113,6 @@ def main() -> None:
         like = args.out / "like" / ours.name
         keep(ours, fastest_and_others(ours, args.fastest), like)
         for engine in args.engines:
-            campaign.warm(case, engine, like, args.warm)
             campaign.record(case, engine, "--like", str(like))
 
 

@@ -90,9 +90,16 @@ class GpuMeasurer:
         return self._own[problem]
 
     def binaries(self, problem: Problem, configs: tuple[AnyConfig, ...]) -> tuple[Binaries, ...]:
+        self.own_config(problem)  # known before configs are compared with it
         return tuple(
-            self._ask(problem, partial(_binaries, config=config), {}) for config in configs
+            {} if self._broken_rule(problem, c) else self.binaries_of_any(problem, c)
+            for c in configs
         )
+
+    def binaries_of_any(self, problem: Problem, config: AnyConfig | None) -> Binaries:
+        """Return what ``measure_any`` compiles."""
+        config = self._launched(problem, config)
+        return self._ask(problem, partial(_binaries, config=config), {})
 
     def measure(
         self, problem: Problem, config: AnyConfig, *, stop: Stop | None = None
@@ -349,6 +356,13 @@ class ProviderMeasurers:
         """See ``GpuMeasurer.measure_any``."""
         return self._measurer(provider).measure_any(problem, config)
 
+    def binaries(
+        self, provider: str, problem: Problem, configs: tuple[AnyConfig | None, ...]
+    ) -> tuple[Binaries, ...]:
+        """Return, for each config, what ``measure`` compiles and other processes can."""
+        measurer = self._measurer(provider)
+        return tuple(measurer.binaries_of_any(problem, config) for config in configs)
+
     def close(self) -> None:
         """Close every measurer."""
         for measurer in self._measurers.values():
@@ -381,7 +395,7 @@ def _untimed(prepared: PreparedLayer, config: AnyConfig | None) -> TrialResult:
     return TrialResult(Outcome.OK)
 
 
-def _binaries(layer: ProviderLayer, config: AnyConfig) -> Binaries:
+def _binaries(layer: ProviderLayer, config: AnyConfig | None) -> Binaries:
     return layer.binaries(config)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -24,9 +24,11 @@ from autotune.studies.outcome import Outcome, TrialResult
 from autotune.studies.pairs import completed_as_asked
 from autotune.tune.comparison.config_files import FilesAtSize, FileTime, side_by_side
 from autotune.tune.comparison.variants import config_table
+from autotune.tune.compile_service.ahead import cache_of, compile_ahead, opened_pool
+from autotune.tune.compile_service.pool import CompilePool, default_jobs
 from autotune.tune.finals import MAX_ROUNDS
 from autotune.tune.jobs import Incumbent, Job, Origin, jobs_of_kernel, model_shape
-from autotune.tune.processes.child import Child
+from autotune.tune.processes.child import Call, Child
 from autotune.tune.processes.dispatch import measure_in
 
 _log = logging.getLogger(__name__)
@@ -50,12 +52,15 @@ def bench(
     UsageError where the engines' kernels are several."""
     tables = {str(path): config_table(path) for path in files}
     jobs = _jobs(settings)
-    with _opened(settings) as child:
-        device = child.call(Measurer.device)
+    with _opened(settings) as opened:
+        device, child = opened.device, opened.child
+        given = [
+            (job, *one) for job in jobs for one in _candidates(child, job, device, configs, tables)
+        ]
+        opened.compile([(job.problem, config) for job, _, config in given])
         times = [
             BenchTime(job.problem.tokens, source, config, _measure(child, job, config, settings))
-            for job in jobs
-            for source, config in _candidates(child, job, device, configs, tables)
+            for job, source, config in given
         ]
     return device, times
 
@@ -65,22 +70,21 @@ def bench_files(settings: RunSettings, files: Sequence[Path]) -> tuple[Device, l
     what the engine launches by itself, as the baseline. Raises as ``bench`` does."""
     tables = {path: config_table(path) for path in files}
     jobs = _jobs(settings)
-    with _opened(settings) as child:
-        device = child.call(Measurer.device)
+    with _opened(settings) as opened:
+        device, child = opened.device, opened.child
         rounds = MAX_ROUNDS if device.kind is DeviceKind.CUDA else 1
         baselines = _baselines(child, jobs, measured_provider(settings))
+        given = {
+            problem: [
+                *baselines.get(problem, ()),
+                *(_given(path, table, problem, device) for path, table in tables.items()),
+            ]
+            for problem in (job.problem for job in jobs)
+        }
+        opened.compile([(problem, e.config) for problem, entries in given.items() for e in entries])
         sizes = [
-            side_by_side(
-                job.problem,
-                [
-                    *baselines.get(job.problem, ()),
-                    *(_given(path, table, job.problem, device) for path, table in tables.items()),
-                ],
-                child,
-                timeout_s=settings.run_timeout_s,
-                rounds=rounds,
-            )
-            for job in jobs
+            side_by_side(problem, entries, child, timeout_s=settings.run_timeout_s, rounds=rounds)
+            for problem, entries in given.items()
         ]
     return device, sizes
 
@@ -124,9 +128,39 @@ def _jobs(settings: RunSettings) -> list[Job]:
     return jobs_of_kernel(shape, settings.model, settings.engines, settings.kernel)
 
 
-def _opened(settings: RunSettings) -> closing[Child]:
-    measured_provider(settings)
-    return closing(Child(partial(open_measurer, settings.device, settings.measurer_options)))
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """A child with its device, and the pool that compiles for it, where there is one."""
+
+    child: Child
+    device: Device
+    pool: CompilePool | None
+    timeout_s: float
+
+    def compile(self, configs: Sequence[tuple[Problem, AnyConfig]]) -> None:
+        """Have compiled whatever can be ahead of measuring."""
+        if self.pool is None:
+            return
+        of_problem: dict[Problem, dict[AnyConfig, None]] = {}
+        for problem, config in configs:
+            of_problem.setdefault(problem, {})[config] = None
+        calls = (Call.of(Measurer.binaries, p, tuple(c)) for p, c in of_problem.items())
+        compile_ahead(self.pool, self.child, calls, self.timeout_s)
+
+
+@contextmanager
+def _opened(settings: RunSettings) -> Iterator[_Opened]:
+    provider = measured_provider(settings)
+    jobs = default_jobs() if settings.compile_jobs is None else settings.compile_jobs
+    with (
+        opened_pool(settings.device, provider, jobs) as pool,
+        closing(Child(partial(open_measurer, settings.device, settings.measurer_options))) as child,
+    ):
+        device = child.call(Measurer.device)
+        if pool is not None:
+            cache = cache_of(provider, settings.cache_dir, device.target)
+            pool.start(device.target, jobs, timeout_s=settings.compile_timeout_s, cache=cache)
+        yield _Opened(child, device, pool, settings.run_timeout_s)
 
 
 def _given(path: Path, table: dict[int, Config], problem: Problem, device: Device) -> FileTime:

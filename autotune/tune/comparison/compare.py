@@ -14,6 +14,7 @@ from typing import Protocol
 
 import numpy as np
 
+from autotune.backends.binaries import Binaries
 from autotune.backends.gpu.providers import PROVIDERS
 from autotune.backends.protocol import MeasurerOptions
 from autotune.errors import MissingProvider, ProviderError, UsageError
@@ -24,6 +25,8 @@ from autotune.spec.measurement import Measurement
 from autotune.spec.problem import Problem
 from autotune.studies.outcome import Outcome, TrialResult
 from autotune.tune.comparison.variants import ConfigSources, Variant, variants_of
+from autotune.tune.compile_service.ahead import cache_of, compile_ahead, opened_pool
+from autotune.tune.compile_service.pool import default_jobs
 from autotune.tune.jobs import jobs_of, model_shape
 from autotune.tune.processes.child import Call, Child, Closable
 from autotune.tune.processes.dispatch import answer_to, result_of
@@ -111,6 +114,10 @@ def compare(settings: CompareSettings) -> Comparison:
             for name in found.children
             for variant in variants_of(name, settings.sources, device)
         ]
+        if device is not None:
+            for name, child in found.children.items():
+                own = [variant for variant in variants if variant.provider == name]
+                _compile_ahead(name, child, device, _configs(own, problems, device), settings)
         times = []
         for problem in problems:
             at_size = _times(problem, device, variants, found, settings)
@@ -160,6 +167,11 @@ class _Measurers(Closable, Protocol):
     def about(self, provider: str) -> tuple[str, str]:
         """Return the provider's version, and what a timed call of it does."""
 
+    def binaries(
+        self, provider: str, problem: Problem, configs: tuple[AnyConfig | None, ...]
+    ) -> tuple[Binaries, ...]:
+        """Return, for each config, what ``measure`` compiles and other processes can."""
+
     def measure(self, provider: str, problem: Problem, config: AnyConfig | None) -> TrialResult:
         """Verify and time the provider's layer."""
 
@@ -171,6 +183,42 @@ def _open_providers(gpu: int | None, options: MeasurerOptions) -> _Measurers:
     return open_providers(gpu, options)
 
 
+def _configs(
+    variants: Sequence[Variant], problems: Sequence[Problem], device: Device | None
+) -> dict[Problem, dict[Variant, AnyConfig | None]]:
+    """Return what each variant is launched with, None for what its provider chooses; without
+    those that have nothing for a problem on a GPU."""
+    return {
+        problem: {
+            variant: config
+            for variant in variants
+            if (config := variant.config_for(problem, device)) or not variant.source or not device
+        }
+        for problem in problems
+    }
+
+
+def _compile_ahead(
+    provider: str,
+    child: Child,
+    device: Device,
+    configs: dict[Problem, dict[Variant, AnyConfig | None]],
+    settings: CompareSettings,
+) -> None:
+    jobs = default_jobs()
+    with opened_pool(f"cuda:{settings.gpu}", provider, jobs) as pool:
+        if pool is None:
+            return
+        pool.start(
+            device.target, jobs, cache=cache_of(provider, settings.options.cache_dir, device.target)
+        )
+        calls = (
+            Call.of(_Measurers.binaries, provider, problem, tuple(dict.fromkeys(of.values())))
+            for problem, of in configs.items()
+        )
+        compile_ahead(pool, child, calls, settings.run_timeout_s)
+
+
 def _times(
     problem: Problem,
     device: Device | None,
@@ -178,13 +226,11 @@ def _times(
     found: _Found,
     settings: CompareSettings,
 ) -> list[VariantTime]:
-    configs = {variant: variant.config_for(problem, device) for variant in variants}
+    configs = _configs(variants, [problem], device)[problem]
     results: dict[Variant, TrialResult] = {}
     for _ in range(ROUNDS):
         for variant, config in configs.items():
             before = results.get(variant)
-            if variant.source and config is None and device is not None:
-                continue
             if before is not None and before.outcome is not Outcome.OK:
                 continue
             child = found.children[variant.provider]

@@ -1,6 +1,7 @@
 """Compiles ahead of the GPU: a config's way is client, pipe, pool with its queue, compile process.
 
 client.py        a worker's end: items that wait until their configs are compiled
+ahead.py         the whole way for commands that wait for it: ``bench``, ``compare``, ``record``
 pool.py          the parent's handle of the pool
 pool_process.py  the pool's process: serves the clients, keeps compile processes at work, and kills
                  those that take too long

@@ -10,13 +10,14 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 import autotune
+from autotune.backends.binaries import Binaries
 from autotune.backends.compile_cache import BinaryCompiler
 from autotune.backends.host_facts import package_version
 from autotune.backends.protocol import Measurer
@@ -28,13 +29,15 @@ from autotune.settings import RecordSettings
 from autotune.spec.binary import BOTH, binary_key
 from autotune.spec.config import AnyConfig, pair_of
 from autotune.spec.device import Device, DeviceKind
-from autotune.spec.measurement import Measurement
+from autotune.spec.measurement import CompileFailure, Measurement
 from autotune.spec.problem import Problem
 from autotune.studies.key import StudyKey
-from autotune.studies.outcome import Outcome, TrialResult
+from autotune.studies.outcome import Outcome, TrialResult, failed_compile
 from autotune.studies.pairs import completed_as_asked
 from autotune.studies.search.pruning import HOPELESS, Stop
 from autotune.studies.space import SearchSpace
+from autotune.tune.compile_service.ahead import binaries_in, compiled, opened_pool
+from autotune.tune.compile_service.pool import CompilePool
 from autotune.tune.jobs import Job, jobs_of_kernel, model_shape
 from autotune.tune.processes.child import Call, Child, ChildFault, Closable
 from autotune.tune.processes.dispatch import Answer, Item, Value, answers, result_of
@@ -71,6 +74,8 @@ OpenChildren = Callable[[ExitStack, int], list[Child]]
 """Makes at most so many children, which the stack closes."""
 _Group = list[tuple[RecordedStudy, AnyConfig]]
 """Configs that need the same binaries."""
+_ASKED_AT_ONCE = 50
+"""Configs of which a child says in one call what they compile: one that ends it costs the rest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +114,7 @@ def record(settings: RecordSettings, display: RecordDisplay) -> RecordReport:
     jobs = jobs_of_kernel(shape, settings.model, settings.engines, settings.kernel)
     with ExitStack() as stack:
         interrupt = stack.enter_context(Interrupt())
+        pool = stack.enter_context(_engine_pool(settings))
         opened = partial(open_measurer, settings.device, settings.measurer_options)
         measuring = _children(stack, opened, settings.jobs)
         device = measuring[0].call(Measurer.device)
@@ -133,6 +139,9 @@ def record(settings: RecordSettings, display: RecordDisplay) -> RecordReport:
         before = _count(logbook, studies)
         if is_compiled_here(device):
             recorder.compile(studies, partial(_compilers, device, settings))
+        elif pool is not None:
+            pool.start(device.target, settings.compile_jobs, timeout_s=settings.run_timeout_s)
+            recorder.compile_launches(studies, measuring[0], pool)
         for study in studies:
             recorder.measure(study, measuring)
             logbook.save(_versions(), is_whole=False)
@@ -147,6 +156,13 @@ def record(settings: RecordSettings, display: RecordDisplay) -> RecordReport:
             interrupted=interrupt.requested,
             seconds=time.monotonic() - began,
         )
+
+
+def _engine_pool(settings: RecordSettings) -> AbstractContextManager[CompilePool | None]:
+    """Start what compiles an engine's kernels; None for ours, and for recordings."""
+    provider = settings.measurer_options.provider
+    jobs = 0 if provider == OURS else settings.compile_jobs
+    return opened_pool(settings.device, provider, jobs)
 
 
 def is_compiled_here(device: Device) -> bool:
@@ -252,6 +268,38 @@ class Recorder:
             for answer in self._answers(open_children(stack, len(groups)), calls):
                 self._compiled(answer)
                 self.display.step()
+
+    def compile_launches(
+        self, studies: Sequence[RecordedStudy], child: Child, pool: CompilePool
+    ) -> None:
+        """The same for an engine's kernels, whose binaries a measuring child names."""
+        groups = self._launch_groups(studies, child)
+        self.display.phase("compiling", 0, len(groups))
+        for group, answer in compiled(pool, groups, self._is_over):
+            if answer is not None and isinstance(answer.result, CompileFailure):
+                for study, config in group:
+                    self.logbook.add(study.key, config, failed_compile(answer.result))
+            self.display.step()
+
+    def _launch_groups(
+        self, studies: Sequence[RecordedStudy], child: Child
+    ) -> list[tuple[_Group, Binaries]]:
+        """Group as ``_binary_groups`` does, by what the child says; without configs that compile
+        nothing."""
+        groups: dict[tuple[str, ...], tuple[_Group, Binaries]] = {}
+        for study in studies:
+            missing = missing_of(self.logbook, study)
+            for start in range(0, len(missing), _ASKED_AT_ONCE):
+                if self._is_over():
+                    return []
+                configs = tuple(missing[start : start + _ASKED_AT_ONCE])
+                call = Call.of(Measurer.binaries, study.key.problem, configs)
+                found = binaries_in(child, call, self.run_timeout_s)
+                for config, binaries in zip(configs, found, strict=False):
+                    keys = tuple(binary.key for binary in binaries.values())
+                    groups.setdefault(keys, ([], binaries))[0].append((study, config))
+        groups.pop((), None)
+        return list(groups.values())
 
     def _compiled(self, answer: Answer[_Group, float]) -> None:
         for study, config in answer.item:

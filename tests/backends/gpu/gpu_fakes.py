@@ -103,10 +103,12 @@ class FakeLayer(ProviderLayer):
         answer = self.provider.compiler.answer
         return {which: answer(problem, getattr(pair, which), which) for which in BOTH}
 
-    def binaries(self, config: AnyConfig) -> Binaries:
+    def binaries(self, config: AnyConfig | None) -> Binaries:
+        """Of what launches by itself those of its config."""
         if config in self.provider.refused:
             raise AssertionError
-        return gemm_binaries(self.inputs.problem, config)
+        launched = config or self.provider.own
+        return gemm_binaries(self.inputs.problem, launched) if launched else {}
 
     def own_config(self) -> AnyConfig | None:
         return self.provider.own

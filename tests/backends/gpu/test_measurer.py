@@ -395,6 +395,15 @@ def test_an_engines_own_pair_is_timed_as_a_layer_though_no_file_of_one_config_ha
     assert other.outcome is Outcome.INFEASIBLE
 
 
+def test_what_breaks_a_rule_is_not_compiled_ahead_and_what_launches_by_itself_is() -> None:
+    provider = FakeProvider()
+    provider.own = ConfigPair(MIDDLE, replace(MIDDLE, num_warps=8))
+    measurer = fake_measurer(provider)
+    other = ConfigPair(MIDDLE, replace(MIDDLE, num_warps=2))
+    found = measurer.binaries(SMALL, (provider.own, other, NARROW))
+    assert found == (gemm_binaries(SMALL, provider.own), {}, gemm_binaries(SMALL, NARROW))
+
+
 def test_a_config_that_the_engine_refuses_costs_no_process() -> None:
     provider = FakeProvider()
     provider.refused = {MIDDLE}

@@ -7,11 +7,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import compilers  # type: ignore[import-not-found]
 import numpy as np
 import pytest
 from fakes import (  # type: ignore[import-not-found]
@@ -20,6 +22,7 @@ from fakes import (  # type: ignore[import-not-found]
     HANG,
     FaultyCompiler,
     FaultyMeasurer,
+    SaidByChild,
 )
 from gemm_times import read_gemm_times
 from small_landscape import SHAPE, save_times  # type: ignore[import-not-found]
@@ -32,6 +35,7 @@ from autotune.spec.device import Device, DeviceKind, Target
 from autotune.spec.problem import KernelMode, Problem
 from autotune.studies.key import StudyKey
 from autotune.studies.outcome import Outcome
+from autotune.tune.compile_service.pool import CompilePool
 from autotune.tune.processes.child import Child
 from autotune.tune.processes.signals import Interrupt
 from autotune.tune.recording import recording_log
@@ -309,6 +313,32 @@ def test_a_compile_serves_all_batch_sizes_and_its_failure_is_theirs(tmp_path: Pa
         assert missing_of(logbook, study) == configs[:2]
     assert logbook.compile_s == dict.fromkeys(configs[:2], 1.5)
     logbook.close()
+
+
+def test_an_engines_binaries_are_compiled_ahead_as_its_child_names_them(tmp_path: Path) -> None:
+    problem = Problem(experts=8, top_k=2, hidden=512, intermediate=256, tokens=1)
+    refused = [Config(16, 32, 64, group, 4, compilers.REFUSE) for group in (1, 2)]
+    fine, in_memory = Config(16, 32, 64, 1, 4, FINE), Config(16, 32, 64, 8, 4, compilers.REFUSE)
+    configs = (*refused, fine, in_memory)
+    studies = [
+        RecordedStudy(
+            StudyKey(replace(problem, tokens=tokens), FaultyMeasurer.device, "0" * 12), configs, 6
+        )
+        for tokens in (1, 64)
+    ]
+    logbook, counter = RecordingLog(tmp_path / "a.npz"), Counter()
+    recorder = Recorder(logbook, counter, Interrupt(), run_timeout_s=30.0, deadline=None)
+    pool = CompilePool(partial(compilers.faulty_compiler, tmp_path))
+    with closing(pool), closing(Child(SaidByChild)) as child, closing(logbook):
+        pool.start(FaultyMeasurer.device.target, 1)
+        recorder.compile_launches(studies, child, pool)
+        for study in studies:
+            outcomes = {c: r.outcome for c, r in logbook.results(study.key).items()}
+            assert outcomes == dict.fromkeys(refused, Outcome.COMPILE_ERROR)
+            assert missing_of(logbook, study) == [fine, in_memory]
+    assert counter.steps == 2  # of one key each: GROUP_SIZE_M is no constant of our kernel
+    compiles = (tmp_path / "log").read_text().splitlines()
+    assert len(compiles) == 2  # up and down have one binary
 
 
 def test_the_command_says_what_was_recorded(

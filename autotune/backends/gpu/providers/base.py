@@ -73,7 +73,7 @@ class ProviderLayer(ABC):
         the provider's own words, why it cannot be called with such a config."""
         return {}
 
-    def binaries(self, config: AnyConfig) -> Binaries:
+    def binaries(self, config: AnyConfig | None) -> Binaries:
         """Return the compiles that other processes can do for ``run``; see ``compile_binary``."""
         return {}
 

@@ -139,7 +139,7 @@ class EngineLayer(ProviderLayer):
             raise ValueError(f"{type(error).__name__}: {error}") from error
         return compiled(launches, self.inputs.target)
 
-    def binaries(self, config: AnyConfig) -> Binaries:
+    def binaries(self, config: AnyConfig | None) -> Binaries:
         return binaries_of(self.launches(config))
 
     def own_config(self) -> AnyConfig | None:

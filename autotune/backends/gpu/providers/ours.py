@@ -34,8 +34,8 @@ class _OurLayer(ProviderLayer):
         problem, pair = self.inputs.problem, pair_of(_given(config))
         return {w: self.compiler.answer(problem, getattr(pair, w), w) for w in BOTH}
 
-    def binaries(self, config: AnyConfig) -> Binaries:
-        return gemm_binaries(self.inputs.problem, config)
+    def binaries(self, config: AnyConfig | None) -> Binaries:
+        return gemm_binaries(self.inputs.problem, _given(config))
 
     def run(self, config: AnyConfig | None) -> Tensor:
         return run_moe(self.inputs, self.buffers, _given(config))
