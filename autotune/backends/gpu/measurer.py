@@ -154,18 +154,20 @@ class GpuMeasurer:
         """Return the layer's answer; ``none`` where it has none, and ``measure`` will say why."""
         if self.provider.why_not(problem) is not None:
             return none
-        with self._testbed.taken():
+        tensors = self._testbed.tensors
+
+        def ask() -> Value:
             try:
-                prepared = self._prepare(problem)
-                prepared.layer.route(prepared.routings[0])
-                return question(prepared.layer)
+                return question(tensors.layer(problem, self.provider))
             except RuntimeError as error:
-                if is_of_driver(error) and not is_harmless(error):
+                if is_out_of_memory(error) or (is_of_driver(error) and not is_harmless(error)):
                     raise
-                self._testbed.tensors.release_unused()
             except (AssertionError, KeyError, TypeError, ValueError):
                 pass  # the engine's own word for a config that it does not take
-        return none
+            return none
+
+        with self._testbed.taken():
+            return tensors.try_with_less(problem, ask, lambda _: none)
 
     def _launched(self, problem: Problem, config: AnyConfig | None) -> AnyConfig | None:
         """Return None for what the provider launches by itself: then it does."""
@@ -220,7 +222,7 @@ class GpuMeasurer:
     def _run(self, problem: Problem, config: AnyConfig | None, timed: _Timed) -> TrialResult:
         attempt = partial(self._attempt, problem, config, timed)
         try:
-            return self._testbed.tensors.try_with_less(problem, attempt)
+            return self._testbed.tensors.try_with_less(problem, attempt, _no_memory)
         except OutOfResources as error:
             return TrialResult(Outcome.OUT_OF_RESOURCES, reason=str(error))
         except RuntimeError as error:
@@ -388,6 +390,10 @@ def open_providers(index: int | None, options: MeasurerOptions) -> ProviderMeasu
     """Take GPU ``index``, or for None the CPU, for several providers: they share weights, and no
     tensors are kept but those of the problem at hand. Raises DeviceError as ``open_gpu`` does."""
     return ProviderMeasurers(Testbed(take_device(index, options), options, room_bytes=no_room))
+
+
+def _no_memory(reason: str) -> TrialResult:
+    return TrialResult(Outcome.OUT_OF_RESOURCES, reason=f"device memory: {reason}")
 
 
 def _untimed(prepared: PreparedLayer, config: AnyConfig | None) -> TrialResult:

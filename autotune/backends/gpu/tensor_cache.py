@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import TypeVar
 
 import torch
 
@@ -20,7 +21,8 @@ from autotune.kernels.inputs import (
 from autotune.kernels.reference import moe_reference
 from autotune.routing.draw import instances_of
 from autotune.spec.problem import Problem, weights_key
-from autotune.studies.outcome import Outcome, TrialResult
+
+Value = TypeVar("Value")
 
 _KEPT_SHARE = 0.25
 """Share of the device memory that weights leave free, for tensors of problems that may come back.
@@ -38,15 +40,16 @@ class PreparedLayer:
     """The right answer for the first routing instance, by the eager reference."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ProblemTensors:
     """A problem's tensors on the device, whichever providers compute it."""
 
     inputs: MoeInputs
-    routings: tuple[RoutingTensors, ...]
-    reference: torch.Tensor
-    layers: dict[str, ProviderLayer]
+    layers: dict[str, ProviderLayer] = field(default_factory=dict)
     """Layers on these inputs, by their provider's name."""
+    routings: tuple[RoutingTensors, ...] = ()
+    """Empty until somebody measures; so is the reference."""
+    reference: torch.Tensor | None = None
 
     @property
     def own_bytes(self) -> int:
@@ -73,22 +76,32 @@ class TensorCache:
         """Iterate over the problems whose tensors are kept, the last used one last."""
         return iter(self._problems)
 
+    def layer(self, problem: Problem, provider: Provider) -> ProviderLayer:
+        """Return the provider's layer of the problem, under its first routing instance: enough for
+        asking what it launches."""
+        return self._last_used(problem, provider).layers[provider.name]
+
     def prepare(self, problem: Problem, provider: Provider) -> PreparedLayer:
         """Return the provider's layer of the problem, and what it is verified and timed with."""
-        tensors = self._problems.get(problem) or self._make(problem)
-        is_new = provider.name not in tensors.layers
-        if is_new:
-            tensors.layers[provider.name] = provider.prepare(tensors.inputs)
-        self._problems.pop(problem, None)
-        self._problems[problem] = tensors
-        if is_new:
+        tensors = self._last_used(problem, provider)
+        if tensors.reference is None:
+            inputs = tensors.inputs
+            tensors.routings = tuple(
+                make_routing(problem, instance, inputs.x.device, self._seed)
+                for instance in range(self.instances(problem))
+            )
+            inputs.set_routing(tensors.routings[0])
+            tensors.reference = moe_reference(inputs)
             self._make_room()
         return PreparedLayer(tensors.layers[provider.name], tensors.routings, tensors.reference)
 
-    def try_with_less(self, problem: Problem, work: Callable[[], TrialResult]) -> TrialResult:
+    def try_with_less(
+        self, problem: Problem, work: Callable[[], Value], failed: Callable[[str], Value]
+    ) -> Value:
         """Call ``work`` until it fits into the memory, with less each time: without other problems'
         tensors, then with half of the problem's routing instances; neither comes back. Return
-        OUT_OF_RESOURCES where nothing is left to give up. All tensors go between the calls."""
+        what ``failed`` makes of the reason where nothing is left to give up. All tensors go between
+        the calls."""
         while True:
             try:
                 return work()
@@ -100,7 +113,7 @@ class TensorCache:
             has_given_way = self._keep_no_others(problem) or self._halve(problem)
             self.release()
             if not has_given_way:
-                return TrialResult(Outcome.OUT_OF_RESOURCES, reason=f"device memory: {reason}")
+                return failed(reason)
 
     def instances(self, problem: Problem) -> int:
         """Return how many routing instances the problem is measured on. Samples are in their order,
@@ -142,16 +155,23 @@ class TensorCache:
                 return
             del self._problems[oldest], sizes[oldest]
 
+    def _last_used(self, problem: Problem, provider: Provider) -> ProblemTensors:
+        """Return the problem's tensors with the provider's layer, the last used one last."""
+        tensors = self._problems.get(problem) or self._make(problem)
+        is_new = provider.name not in tensors.layers
+        if is_new:
+            tensors.layers[provider.name] = provider.prepare(tensors.inputs)
+        self._problems.pop(problem, None)
+        self._problems[problem] = tensors
+        if is_new:
+            self._make_room()
+        return tensors
+
     def _make(self, problem: Problem) -> ProblemTensors:
         weights = self._weights_of(problem)
         if not self._room_bytes:
             self._problems.clear()
-        inputs = make_inputs(problem, weights, self._site.target, seed=self._seed)
-        routings = tuple(
-            make_routing(problem, instance, inputs.x.device, self._seed)
-            for instance in range(self.instances(problem))
-        )
-        return ProblemTensors(inputs, routings, moe_reference(inputs), {})
+        return ProblemTensors(make_inputs(problem, weights, self._site.target, seed=self._seed))
 
     def _weights_of(self, problem: Problem) -> MoeWeights:
         """Others, and all that was prepared with them, go first: two may not fit."""

@@ -13,7 +13,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from autotune.backends.gpu.providers import PROVIDERS
 from autotune.backends.stand_in import kernel_lines
+from autotune.engines import ENGINES
 from autotune.report.terminal.eta import TimeLeft, still_expected
 from autotune.report.terminal.tables import table_of, us_words
 from autotune.spec.config import AnyConfig
@@ -104,13 +106,13 @@ class LiveDisplay(RunObserver):
 
     def _workers(self) -> list[Text]:
         if self._in_finals is not None:
-            tokens = self._in_finals.key.problem.tokens
-            return [_line(f"{self._name}: the finalists of batch size {tokens} again, in turn")]
+            size = study_words(self._in_finals)
+            return [_line(f"{self._name}: the finalists of batch size {size} again, in turn")]
         now = time.monotonic()
         work = sorted(dict(self._work).items())  # this is drawn by a thread of its own
         lines = [
             _line(
-                f"{self._name} {number}: {config}, batch size {study.key.problem.tokens}, "
+                f"{self._name} {number}: {config}, batch size {study_words(study)}, "
                 f"{seconds_words(now - since)}"
             )
             for number, (study, config, since) in work[:_WORKERS]
@@ -184,8 +186,14 @@ class PlainDisplay(RunObserver):
     def study_ended(self, study: TuningStudy) -> None:
         best = "nothing measured" if study.best_us is None else f"best {study.best_us:.1f} µs"
         words = f", {_speedup(study)} the default" if _speedup(study) else ""
-        count, name = len(study.measured), study.key.problem.tokens
-        _log.info("batch size %d: %s%s, %d measurements", name, best, words, count)
+        count, name = len(study.measured), study_words(study)
+        _log.info("batch size %s: %s%s, %d measurements", name, best, words, count)
+
+
+def study_words(study: TuningStudy) -> str:
+    """Return the batch size, and the engine where its own kernel is measured."""
+    tokens, own = study.key.problem.tokens, PROVIDERS[study.plan.job.provider].engine
+    return f"{tokens} of {ENGINES[own].title}" if own else str(tokens)
 
 
 def log_trial(study: TuningStudy, result: TrialResult) -> None:
@@ -201,7 +209,7 @@ def study_table(studies: Sequence[TuningStudy]) -> Table:
     table = table_of(*names, numbers=names)
     for study in studies:
         table.add_row(
-            str(study.key.problem.tokens),
+            study_words(study),
             f"{len(study.measured)}, done"
             if study.ended
             else f"{len(study.measured)}/{study.target}",

@@ -102,11 +102,13 @@ def neighbours(key: StudyKey, stored: Iterable[Known]) -> list[Sibling]:
 def elsewhere(key: StudyKey, stored: Iterable[Known]) -> list[AnyConfig]:
     """Return the best configs of the same layer and batch size under other methods: on another
     kernel their times say nothing, but what is best there is worth a measurement. An engine may
-    serve a shared expert as one more expert, and another one apart."""
+    serve a shared expert as one more expert, and another one apart. Studies with fewer than
+    ``FEWEST`` measured trials are left out."""
     same = (
         study
         for study in stored
-        if study.key.device.method != key.device.method
+        if len(study.measured) >= FEWEST
+        and study.key.device.method != key.device.method
         and replace(study.key.device, method="") == replace(key.device, method="")
         and _without_shared(study.key.problem) == _without_shared(key.problem)
     )

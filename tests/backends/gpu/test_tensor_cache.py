@@ -20,7 +20,7 @@ from gpu_fakes import (  # type: ignore[import-not-found]
     plenty,
 )
 
-from autotune.backends.gpu.measurer import GpuMeasurer
+from autotune.backends.gpu.measurer import GpuMeasurer, _no_memory
 from autotune.backends.gpu.providers import ProviderLayer
 from autotune.backends.gpu.providers.engine import EngineInputs
 from autotune.backends.gpu.providers.ours import Ours
@@ -114,19 +114,19 @@ class EngineLayer(ProviderLayer):
 def test_what_a_problem_takes_counts_without_the_weights_and_each_tensor_once() -> None:
     inputs = _inputs(SMALL)
     layer, reference = Ours(SITE).prepare(inputs), moe_reference(inputs)
-    own_bytes = ProblemTensors(inputs, (), reference, {"autotune": layer}).own_bytes
+    own_bytes = ProblemTensors(inputs, {"autotune": layer}, (), reference).own_bytes
     buffers = layer.buffers
     least = inputs.x.nbytes + buffers.up.nbytes + buffers.down.nbytes + reference.nbytes
     assert least < own_bytes < 3 * least
     layers: dict[str, ProviderLayer] = {"autotune": layer, "again": layer}
-    assert ProblemTensors(inputs, (), reference, layers).own_bytes == own_bytes
+    assert ProblemTensors(inputs, layers, (), reference).own_bytes == own_bytes
 
 
 def test_an_engines_copies_of_weights_are_the_problems_own() -> None:
     inputs = _inputs(replace(SMALL, dtype=Dtype.INT8_W8A16, block_shape=(0, 32)))
     given = EngineInputs.of(inputs)
-    bare = ProblemTensors(inputs, (), inputs.x, {})
-    full = ProblemTensors(inputs, (), inputs.x, {"vllm": EngineLayer(inputs, given)})
+    bare = ProblemTensors(inputs, {}, (), inputs.x)
+    full = ProblemTensors(inputs, {"vllm": EngineLayer(inputs, given)}, (), inputs.x)
     assert given.up.values.dtype is not inputs.weights.up.values.dtype
     assert full.own_bytes - bare.own_bytes > given.up.values.nbytes + given.down.values.nbytes
 
@@ -205,7 +205,7 @@ def test_no_tensor_is_left_when_it_is_tried_again() -> None:
             raise out_of_memory()
         return OK
 
-    assert testbed.tensors.try_with_less(OTHER, work) is OK
+    assert testbed.tensors.try_with_less(OTHER, work, _no_memory) is OK
     assert alive == [(0, []), (0, []), (0, [])]
 
 
@@ -226,7 +226,7 @@ def test_tritons_word_counts_too() -> None:
             raise errors.pop()
         return OK
 
-    assert testbed.tensors.try_with_less(SMALL, work) is OK
+    assert testbed.tensors.try_with_less(SMALL, work, _no_memory) is OK
 
 
 def test_other_errors_pass_at_once() -> None:
@@ -238,6 +238,6 @@ def test_other_errors_pass_at_once() -> None:
         raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
     with pytest.raises(RuntimeError, match="illegal"):
-        testbed.tensors.try_with_less(SMALL, work)
+        testbed.tensors.try_with_less(SMALL, work, _no_memory)
     assert list(testbed.tensors) == [SMALL]
     assert testbed.tensors.instances(SMALL) == 10

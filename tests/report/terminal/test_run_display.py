@@ -27,6 +27,7 @@ from autotune.spec.config import Config
 from autotune.spec.device import Device, DeviceKind, Target
 from autotune.spec.problem import Problem
 from autotune.studies.search.history import StudyHistory
+from autotune.tune.jobs import Job
 from autotune.tune.observer import RunStart
 
 _ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -45,6 +46,7 @@ class _Study:
         problem = Problem(128, 8, 2048, 768, tokens)
         self.key = type("Key", (), {"problem": problem, "device": device})()
         self.problem, self.engines = problem, list(ENGINES.values())
+        self.plan = type("Plan", (), {"job": Job(problem, ())})()
         self.measured = [object()] * 20
         self.target, self.usual_end, self.in_flight, self.ended = 60, 60, 1, ""
         self.best_us, self.default_us = 331.3, 453.0

@@ -150,6 +150,7 @@ def test_the_same_layer_on_another_kernel_is_worth_its_best_config(key: StudyKey
     other = study(key)
     other.key = replace(key, device=replace(key.device, method="vllm 1: whole layer"))
     assert elsewhere(key, [study(key), other]) == [CONFIGS[2]]
+    assert elsewhere(key, [replace(other, measured=other.measured[:7])]) == []
     assert siblings(key, [other]) == ()
     shared = study(key, experts=9, top_k=3, fused_shared_experts=1)
     shared.key = replace(shared.key, device=other.key.device)
