@@ -90,6 +90,31 @@ def test_engines_with_our_file_and_without(tmp_path: Path, engines: tuple[Path, 
     assert "vLLM 0.20.0 is installed; versions from 0.32" in data["skipped"]["vllm"]
 
 
+def test_an_engine_whose_import_fails_or_dies_is_left_out(
+    tmp_path: Path, engines: tuple[Path, ...]
+) -> None:
+    sglang, vllm = engines
+    (sglang / "sglang/srt/server_args.py").write_text(
+        "import warnings\nprint('to stdout')\nwarnings.warn('performance might be sub-optimal')\n"
+        "raise TypeError('unhashable type')\n"
+    )
+    [info] = vllm.glob("vllm-*.dist-info/METADATA")
+    info.write_text(info.read_text().replace("0.20.0", "0.33.0"))
+    (vllm / "vllm/config.py").write_text(
+        "import os\nos.write(2, b'terminate called\\n')\nos.abort()\n"
+    )
+    words = ("--provider", "sglang", "vllm", "torch", "--batch-size", "2")
+    code, data, stderr = _compare(tmp_path, *words, paths=engines)
+    assert code == 1, stderr
+    assert [row["line"] for row in data["rows"]] == ["torch"]  # nothing else is on stdout
+    assert data["skipped"] == {
+        "sglang": "sglang cannot be used: TypeError: unhashable type",
+        "vllm": "vllm cannot be used: the process died (signal SIGABRT)",
+    }
+    assert "what it printed last:\nterminate called" in stderr
+    assert "sub-optimal" not in stderr
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

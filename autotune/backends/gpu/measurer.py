@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import cached_property, partial
 from typing import TypeVar
@@ -128,8 +129,11 @@ class GpuMeasurer:
             return self._measure_interleaved(problem, configs)
 
     def close(self) -> None:
-        self._testbed.tensors.release()
-        self.provider.close()
+        """The provider is closed also where the GPU fails as tensors are released."""
+        try:
+            self._testbed.tensors.release()
+        finally:
+            self.provider.close()
 
     def _measure_interleaved(
         self, problem: Problem, configs: tuple[AnyConfig, ...]
@@ -366,9 +370,10 @@ class ProviderMeasurers:
         return tuple(measurer.binaries_of_any(problem, config) for config in configs)
 
     def close(self) -> None:
-        """Close every measurer."""
-        for measurer in self._measurers.values():
-            measurer.close()
+        """Close every measurer, whatever others raise."""
+        with ExitStack() as stack:
+            for measurer in self._measurers.values():
+                stack.callback(measurer.close)
 
     def _measurer(self, provider: str) -> GpuMeasurer:
         if provider not in self._measurers:

@@ -28,7 +28,7 @@ from autotune.tune.comparison.variants import ConfigSources, Variant, variants_o
 from autotune.tune.compile_service.ahead import cache_of, compile_ahead, opened_pool
 from autotune.tune.compile_service.pool import default_jobs
 from autotune.tune.jobs import jobs_of, model_shape
-from autotune.tune.processes.child import Call, Child, Closable
+from autotune.tune.processes.child import Call, Child, ChildFault, Closable
 from autotune.tune.processes.dispatch import answer_to, result_of
 
 _log = logging.getLogger(__name__)
@@ -142,12 +142,17 @@ def _open(settings: CompareSettings, stack: ExitStack) -> tuple[_Found, Device |
     for name in settings.providers:
         child = _child(settings, stack) if PROVIDERS[name].changes_process else shared
         try:
-            found.about[name] = child.call(_Measurers.about, name)
-            found.children[name] = child
+            answer = answer_to(child, Call.of(_Measurers.about, name), settings.run_timeout_s)
         except MissingProvider as error:
             found.skipped[name] = str(error)
         except ProviderError as error:
             found.skipped[name], found.failed = str(error), True
+        else:
+            if isinstance(answer, ChildFault):
+                found.skipped[name] = f"{name} cannot be used: {answer.reason}"
+                found.failed = True
+            else:
+                found.about[name], found.children[name] = answer, child
     return found, device
 
 

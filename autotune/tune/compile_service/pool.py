@@ -81,7 +81,7 @@ class CompilePool:
         """``open_compiler`` is pickled, and called in the pool's process: see ``provider_pool``."""
         self._spent = RawArray("d", 3)
         self._process: KillableProcess[StartCompiling | str, str] = KillableProcess(
-            serve_pool, open_compiler, self._spent, has_children=True
+            serve_pool, open_compiler, self._spent, has_children=True, is_quiet=True
         )
         self._is_closed = False
 

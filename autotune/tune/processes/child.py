@@ -5,6 +5,7 @@ The parent sends calls through the link, and receives for each its value or its 
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import signal
 import time
@@ -16,6 +17,8 @@ from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar
 
 from autotune.errors import AutotuneError, DeviceError
 from autotune.tune.processes.killable import EXIT_GRACE_S, KillableProcess, exit_words
+
+_log = logging.getLogger(__name__)
 
 _START_S = 300.0
 """Seconds to import PyTorch and to open a GPU, on a slow disk or a busy machine."""
@@ -113,6 +116,8 @@ class Child:
         except EOFError:
             code = self.process.kill(EXIT_GRACE_S)
             reason = f"the process died ({exit_words(code)})"
+            if words := self.process.last_words:
+                _log.warning("%s; what it printed last:\n%s", reason, words)
             return ChildFault(reason, is_kill=code == -signal.SIGKILL)
         self._unanswered -= 1
         self._is_open = True
@@ -151,7 +156,7 @@ class Child:
 
     def _start(self) -> None:
         self._opened, opened = multiprocessing.get_context("spawn").Pipe(duplex=False)
-        self.process = KillableProcess(_serve, opened, self._open_measurer)
+        self.process = KillableProcess(_serve, opened, self._open_measurer, is_quiet=True)
         opened.close()
         self._is_open = False
         self._unanswered = 0

@@ -6,16 +6,21 @@ The measuring child, a compiler and a worker are each one of these.
 from __future__ import annotations
 
 import ctypes
+import logging
 import multiprocessing
 import os
 import resource
 import signal
 import sys
+import tempfile
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
+
+_log = logging.getLogger(__name__)
 
 EXIT_GRACE_S = 2.0
 """Seconds that a process gets to release what it holds, or to tell how it died."""
@@ -23,6 +28,7 @@ _CONTEXT = multiprocessing.get_context("spawn")
 _FORK = multiprocessing.get_context("fork")
 _PAGE_BYTES = resource.getpagesize()
 _PR_SET_PDEATHSIG = 1
+_LAST_LINES, _LAST_BYTES = 5, 2000
 
 Sent = TypeVar("Sent")
 Received = TypeVar("Received")
@@ -54,13 +60,19 @@ class KillableProcess(Generic[Sent, Received]):
         leads_group: bool = False,
         has_children: bool = False,
         is_fork: bool = False,
+        is_quiet: bool = False,
     ) -> None:
         """``main`` and ``args`` are pickled. One that ``leads_group`` is killed together with
         whatever it has started; one that ``has_children`` may start processes like this one; one
         that ``is_fork`` is a copy of this process, which has one thread and no CUDA context, and
-        nothing is pickled."""
+        nothing is pickled. What one that ``is_quiet`` prints, and whatever it starts, is kept back:
+        an engine's warnings would tear a display, or a document on stdout. With ``--verbose`` it
+        goes to stderr."""
         self.link, theirs = _CONTEXT.Pipe()
         self._leads_group = leads_group
+        self._printed = _PrintedFile() if is_quiet else None
+        if self._printed:
+            main = partial(_printing_into, self._printed.path, main)
         self._process = (_FORK if is_fork else _CONTEXT).Process(
             target=_run,
             args=(main, theirs, os.getpid(), leads_group, args),
@@ -82,6 +94,11 @@ class KillableProcess(Generic[Sent, Received]):
         except OSError:
             return 0
         return int(text.split()[1]) * _PAGE_BYTES
+
+    @property
+    def last_words(self) -> str:
+        """The last lines that a quiet process has printed; none where they went to stderr."""
+        return self._printed.last_words if self._printed else ""
 
     def send(self, message: Sent) -> None:
         """Send a message; to a process that is gone nothing is sent, and ``receive`` says so."""
@@ -106,7 +123,34 @@ class KillableProcess(Generic[Sent, Received]):
                 os.killpg(self.pid, signal.SIGKILL)
         self._process.kill()
         self._process.join()
+        if self._printed:
+            self._printed.leave()
         return code
+
+
+class _PrintedFile:
+    """A file that takes what a process prints; it has a name until the process has opened it."""
+
+    def __init__(self) -> None:
+        self.path = ""
+        """Empty where nothing is kept back."""
+        if not _log.isEnabledFor(logging.DEBUG):
+            descriptor, self.path = tempfile.mkstemp(prefix="autotune-")
+            self._file = os.fdopen(descriptor, "rb")
+
+    @property
+    def last_words(self) -> str:
+        if not self.path:
+            return ""
+        size = os.fstat(self._file.fileno()).st_size
+        tail = os.pread(self._file.fileno(), _LAST_BYTES, max(size - _LAST_BYTES, 0))
+        lines = tail.decode(errors="replace").strip().splitlines()
+        return "\n".join(lines[-_LAST_LINES:])
+
+    def leave(self) -> None:
+        """Remove the name, where the process did not come so far."""
+        if self.path:
+            Path(self.path).unlink(missing_ok=True)
 
 
 def exit_words(code: int | None) -> str:
@@ -125,6 +169,17 @@ def _run(
     if leads_group:
         os.setpgid(0, 0)
     main(link, *args)
+
+
+def _printing_into(path: str, main: Callable[..., None], *args: Any) -> None:
+    """Have stdout and stderr, also of C and of programs that are started, go into the file, which
+    loses its name; without a path both go to stderr. Then run ``main``."""
+    if path:
+        with Path(path).open("ab") as file:
+            os.dup2(file.fileno(), 2)
+        Path(path).unlink()
+    os.dup2(2, 1)
+    main(*args)
 
 
 def _die_with(parent: int) -> None:

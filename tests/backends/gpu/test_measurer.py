@@ -36,7 +36,7 @@ from autotune.backends.gpu.measurer import (
 )
 from autotune.backends.gpu.providers import open_provider, pytorch
 from autotune.backends.gpu.providers.ours import Ours
-from autotune.backends.gpu.tensor_cache import no_room
+from autotune.backends.gpu.tensor_cache import TensorCache, no_room
 from autotune.backends.gpu.testbed import HostClock, Testbed, TimedDevice, take_device
 from autotune.backends.protocol import MeasurerOptions
 from autotune.backends.selectors import open_measurer
@@ -393,6 +393,21 @@ def test_an_engines_own_pair_is_timed_as_a_layer_though_no_file_of_one_config_ha
     assert own.measurement.up_us == ()
     other = measurer.measure(SMALL, ConfigPair(MIDDLE, replace(MIDDLE, num_warps=2)))
     assert other.outcome is Outcome.INFEASIBLE
+
+
+def test_a_provider_is_closed_though_the_gpu_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    providers = FakeProvider(), FakeProvider()
+    measurers = [fake_measurer(provider) for provider in providers]
+    both = ProviderMeasurers(fake_testbed(providers[0]))
+    both._measurers = dict(zip("ab", measurers, strict=True))
+
+    def poisoned(cache: TensorCache) -> None:
+        raise RuntimeError("CUDA error: an illegal memory access")
+
+    monkeypatch.setattr(TensorCache, "release", poisoned)
+    with pytest.raises(RuntimeError, match="illegal"):
+        both.close()
+    assert [provider.closed for provider in providers] == [1, 1]
 
 
 def test_what_breaks_a_rule_is_not_compiled_ahead_and_what_launches_by_itself_is() -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -47,6 +49,44 @@ def _ends(pid: int) -> bool:
     while _is_alive(pid) and time.monotonic() < until:
         time.sleep(0.02)
     return not _is_alive(pid)
+
+
+def _print_and_die(link: Connection) -> None:
+    os.write(1, b"a warning\n")
+    subprocess.run(["sh", "-c", "echo from a program >&2"], check=True)
+    os.write(2, b"\n".join(b"line %d" % number for number in range(9)) + b"\n")
+    link.recv()
+    os.abort()
+
+
+def _quiet() -> KillableProcess[None, None]:
+    process: KillableProcess[None, None] = KillableProcess(_print_and_die, is_quiet=True)
+    process.send(None)
+    with pytest.raises(EOFError):
+        process.receive()
+    process.kill(60)
+    return process
+
+
+def test_what_a_quiet_one_prints_is_kept_back_but_for_its_last_words(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    process = _quiet()
+    assert process.last_words.splitlines() == [f"line {number}" for number in range(4, 9)]
+    assert capfd.readouterr() == ("", "")
+    assert not list(tmp_path.iterdir())
+
+
+def test_under_verbose_it_goes_to_stderr(
+    capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "autotune")
+    process = _quiet()
+    printed = capfd.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("a warning\nfrom a program\nline 0\n")
+    assert process.last_words == ""
 
 
 def test_its_exit_code_is_its_own_or_none() -> None:

@@ -96,7 +96,7 @@ def open_provider(name: str, site: ProviderSite) -> Provider:
         return _class_of(name)(site)
     except AutotuneError:
         raise
-    except Exception as error:  # an engine's own code: whatever it raises, others go on
+    except (Exception, SystemExit) as error:  # an engine's own code: whatever it raises
         raise ProviderError(
             f"{name} cannot be used: {type(error).__name__}: {error}".splitlines()[0]
         ) from error

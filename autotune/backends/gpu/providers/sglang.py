@@ -81,7 +81,9 @@ class SGLangMoe(EngineProvider):
 
     def __init__(self, site: ProviderSite) -> None:
         super().__init__(site)
-        self._start()
+        with self.undo:  # the groups that there are, where another one fails
+            self._start()
+            self.undo = self.undo.pop_all()
 
     def why_not(self, problem: Problem) -> str | None:
         if problem.dtype is Dtype.FP32:

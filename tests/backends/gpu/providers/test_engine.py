@@ -103,3 +103,25 @@ def test_the_current_folder_never_shadows_the_packages_of_an_engine(tmp_path: Pa
         check=False,
     )
     assert done.stdout.splitlines() == ["sglang 0.5.23", "True"], done.stderr
+
+
+def test_no_group_is_left_where_the_next_one_fails(install: Callable[..., Path]) -> None:
+    root = install("sglang", "0.5.23")
+    parallel = root / "sglang/srt/distributed/parallel_state.py"
+    text = parallel.read_text().replace(
+        'sglang.STATE.append("parallel")', 'raise RuntimeError("no groups\\nand more")'
+    )
+    parallel.write_text(text)
+    with pytest.raises(ProviderError, match=r"sglang cannot be used: RuntimeError: no groups$"):
+        open_provider("sglang", SITE)
+    assert sys.modules["sglang"].STATE == ["published"]
+
+
+@pytest.mark.parametrize("raised", ["TypeError('no')", "SystemExit('no')"])
+def test_whatever_an_import_raises_is_said_of_the_engine(
+    install: Callable[..., Path], raised: str
+) -> None:
+    root = install("vllm", "0.33.0")
+    (root / "vllm/__init__.py").write_text(f"raise {raised}")
+    with pytest.raises(ProviderError, match=r"vllm cannot be used: \w+: no"):
+        open_provider("vllm", SITE)
