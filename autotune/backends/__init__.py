@@ -5,6 +5,7 @@
     gpu/              measures on a real GPU, over providers: our kernels, the engines', PyTorch's
     estimate/         compiles for a GPU that is not there, and models the time
     replay/           plays recorded times
+    binaries.py       the compiles that a config needs, ours or an engine's, as data
     detect.py         finds GPUs without torch and without a CUDA context; nvidia-smi's answers
     hardware.py       figures of known GPUs, from gpus.json
     stand_in.py       whose kernel is measured for an engine, and whether ours is a proven stand-in,

@@ -23,7 +23,8 @@ The way of a trial. Steps 2 to 9 are in the worker's process, 5 and 6 in process
  2  a worker chooses the study to ask                      workers/scheduler
  3  the study's state: search, last tries, finished?       tuning_study.advance, studies/lifecycle
  4  configs are proposed and claimed as trials             studies/coordination/claims, the sampler
- 5  their binaries are compiled                            compile_service/client, pool, process
+ 5  their binaries are compiled; which ones, our spec
+    says or the child asks the engine's own call           compile_service/, backends/gpu/launches
  6  the child verifies and times; the measurer decides
     the outcome: ok, wrong result, out of resources …      processes/child, backends/*/measurer
     until it has clearly lost                              studies/search/pruning
@@ -31,7 +32,8 @@ The way of a trial. Steps 2 to 9 are in the worker's process, 5 and 6 in process
  8  the end is written, many in one transaction            studies/trial_io, studies/storage
  9  the parent hears of it                                 workers/worker_process, protocol
 10  and tells displays, notes and the writer of files      observer, session
-11  finalists are measured again, the winner chosen        finals, studies/selection
+11  finalists are measured again, the winner chosen; of
+    a finished study while others are searched             finals, studies/selection
 12  engine files are written                               engine_output
 
 Where a fact lives. The storage is the only state that runs share; all else can be lost.
@@ -43,7 +45,8 @@ who works on a trial, who is alive     leases, signature  Lease, Census       �
 why a study ended                      attribute          TuningStudy.end     TuningStudy.end
 visits, which studies are finished     –                  StudyScheduler      –
 workers: alive, died, restarted        –                  –                   WorkerSupervisor
-binaries: order, results               cache file         CompileClient       CompilePool
+binaries: order, results               cache file         CompileClient       CompilePool's process
+what an engine launches by itself      attribute          its child           StudyPlan
 finalists, crossings                   attributes         measures them       TuningStudy.finalists
 incumbents, spaces, seeds              – (made anew)      StudyPlan           StudyPlan
 engine files                           – (made anew)      –                   session

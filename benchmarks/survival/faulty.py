@@ -27,6 +27,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from autotune.backends.binaries import Binary, GemmBinary
 from autotune.backends.protocol import Measurer, MeasurerOptions
 from autotune.backends.replay.measurer import ReplayMeasurer
 from autotune.spec.config import Config
@@ -34,7 +35,6 @@ from autotune.spec.device import DeviceKind, Target
 from autotune.spec.measurement import CompileFailure, Resources
 from autotune.studies.outcome import TrialResult
 from autotune.tune.compile_service import pool, process
-from autotune.tune.compile_service.queue import Binary
 from autotune.tune.workers import launcher, worker_process
 
 ORDERS = ("hang", "abort")
@@ -133,12 +133,13 @@ def _ordered(tokens: int, config: Config) -> str:
     return ""
 
 
-def pretended_compiler(_target: Target) -> process.Compile:
+def pretended_compiler(_provider: str) -> process.Compile:
     """In place of Triton's."""
     return _compile
 
 
-def _compile(binary: Binary) -> Resources | CompileFailure:
+def _compile(binary: Binary, _target: Target) -> Resources | CompileFailure:
+    assert isinstance(binary, GemmBinary)
     log("compile.log", os.getpid(), binary.config)
     time.sleep(_COMPILE_S)
     fault = compile_fault_of(binary.config)

@@ -2,6 +2,7 @@
 
     measurer.py       GpuMeasurer: compile, verify, time, and the outcome; several of them for
                       ``compare``
+    launches.py       an engine's launches, held back: written down, compiled, read as a config
     testbed.py        the GPU or CPU that a process has taken, its facts, clock and timers
     tensor_cache.py   weights, inputs and layers, kept as long as there is room; what is given up
                       when memory runs out
