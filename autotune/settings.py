@@ -16,7 +16,7 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from autotune.backends.gpu.providers import AUTO, OURS, chosen_providers
 from autotune.backends.protocol import MeasurerOptions
-from autotune.engines import DEFAULT_TOKENS
+from autotune.engines import DEFAULT_TOKENS, ENGINES
 from autotune.errors import UsageError
 from autotune.spec.problem import KernelMode
 from autotune.studies.search.pruning import HOPELESS
@@ -161,10 +161,11 @@ class RunSettings(MeasuringSettings):
                 f"{flag} with --device {self.device}: an engine's own kernel is measured on a GPU. "
                 "Leave --provider out to estimate, or run where a GPU is"
             )
-        if self.kernel is not KernelMode.FUSED:
+        engine = ENGINES[self.provider]
+        if self.kernel is KernelMode.SEPARATE and not engine.has_down_file:
             raise UsageError(
-                f"{flag} with --kernel {self.kernel.value}: an engine's launch takes one config "
-                "for both GEMMs. Leave one of them out"
+                f"{flag} with --kernel {self.kernel.value}: {engine.title} launches both GEMMs "
+                "with one config. Leave one of them out"
             )
         if self.engines != (self.provider,):
             raise UsageError(

@@ -78,6 +78,19 @@ def test_a_newer_versions_settings_are_refused(newer: dict[str, Any]) -> None:
         settings_from(RunSettings, newer)
 
 
+def test_an_engines_own_kernel_takes_pairs_where_the_engine_reads_two_files() -> None:
+    model, kernel = ModelSettings(model="Qwen/Qwen3-30B-A3B"), KernelMode.SEPARATE
+
+    def settings(engine: str) -> RunSettings:
+        return RunSettings(
+            model=model, device="cuda", kernel=kernel, provider=engine, engines=(engine,)
+        )
+
+    assert settings("sglang").measurer_options.provider == "sglang"
+    with pytest.raises(UsageError, match="--provider vllm with --kernel separate: vLLM launches"):
+        settings("vllm")
+
+
 @pytest.mark.parametrize("kind", [RunSettings, RecordSettings])
 def test_what_all_that_measures_refuses(kind: type[RunSettings]) -> None:
     with pytest.raises(UsageError, match="--timeout is 0"):

@@ -64,7 +64,7 @@ class SGLang(Engine):
 
         A folder name that is not all numbers makes SGLang's scan of the other versions fail.
         """
-        folder = _folder_name(release(device.triton_version))
+        folder = version_folder(release(device.triton_version))
         name = self.file_name(problem, device, down=down)
         return self.env_folder(output_dir) / "configs" / folder / name
 
@@ -82,11 +82,12 @@ class SGLang(Engine):
         A down file that exists nowhere leaves the down GEMM with the up config.
         """
         name = self.file_name(problem, device, down=down)
-        own = {_folder_name(device.triton_version), _folder_name(release(device.triton_version))}
-        for version in _version_folders(folder / "configs", device.triton_version):
-            if (version / name).exists():
-                found = self.find_in(version / name, tokens)
-                return found and replace(found, is_fallback=version.name not in own)
+        version = device.triton_version
+        own = {version_folder(version), version_folder(release(version))}
+        for found_in in _version_folders(folder / "configs", version):
+            if (found_in / name).exists():
+                found = self.find_in(found_in / name, tokens)
+                return found and replace(found, is_fallback=found_in.name not in own)
         return self.lookup(folder, problem, device, tokens) if down else None
 
     def default_config(self, problem: Problem, device: Device) -> Config:
@@ -108,13 +109,14 @@ class SGLang(Engine):
         return why_not_shared(problem, device, config) or tma
 
 
-def _folder_name(triton_version: str) -> str:
+def version_folder(triton_version: str) -> str:
+    """Return the folder of files for a Triton version, in ``configs``."""
     return f"triton_{triton_version.replace('.', '_')}"
 
 
 def _version_folders(configs: Path, triton_version: str) -> Iterator[Path]:
     """Yield the folders that SGLang looks into, in its order, less those that are not numbers."""
-    own = configs / _folder_name(triton_version)
+    own = configs / version_folder(triton_version)
     yield own
     folders = [path for path in configs.iterdir() if path.is_dir()] if configs.is_dir() else []
     found = ((VERSION_FOLDER.fullmatch(path.name), path) for path in folders)

@@ -45,6 +45,9 @@ def test_what_the_engine_launches_by_itself_stands_for_our_picture_of_it(tmp_pat
     assert pictured == [Origin.DEFAULT]
     [own] = job.incumbents(H200, tmp_path, OWN)
     assert (own.origin, own.config, own.source) == (Origin.OWN, OWN, "vllm own")
+    pair = ConfigPair(OWN, replace(OWN, num_warps=8))
+    [own] = job.incumbents(H200, tmp_path, pair)
+    assert own.config == pair  # which SGLang takes from a shipped file for the down GEMM
 
 
 def test_a_pair_is_for_an_engine_that_reads_two_files() -> None:

@@ -25,6 +25,7 @@ from autotune.backends.gpu.device_errors import (
     is_out_of_memory,
 )
 from autotune.backends.gpu.providers import Provider, ProviderLayer, open_provider
+from autotune.backends.gpu.providers.base import Halves
 from autotune.backends.gpu.tensor_cache import PreparedLayer, no_room
 from autotune.backends.gpu.testbed import Testbed, take_device
 from autotune.backends.hardware import known_spec
@@ -40,9 +41,9 @@ from autotune.spec.device import Device
 from autotune.spec.limits import why_no_dtype
 from autotune.spec.measurement import CompileFailure, Measurement, Resources, worse_of
 from autotune.spec.occupancy import held_blocks
-from autotune.spec.problem import Problem
+from autotune.spec.problem import KernelMode, Problem
 from autotune.studies.outcome import Outcome, TrialResult, failed_compile
-from autotune.studies.pairs import space_of
+from autotune.studies.pairs import completed_as_asked, space_of
 from autotune.studies.search.pruning import Row, Stop, taken
 from autotune.studies.space import SearchSpace, broken_rule
 
@@ -85,9 +86,13 @@ class GpuMeasurer:
         return static_us(problem, configs, spec, self._testbed.seed) if spec else None
 
     def own_config(self, problem: Problem) -> AnyConfig | None:
-        """Asked of the provider's own call, once: its lookup, its files and its default."""
+        """Asked of the provider's own call, once: its lookup, its files and its default. A pair of
+        a fused problem is a config that no space has."""
         if problem not in self._own:
-            self._own[problem] = self._ask(problem, lambda layer: layer.own_config(), None)
+            own = self._ask(problem, lambda layer: layer.own_config(), None)
+            if own is not None and (not isinstance(own, ConfigPair) or self._has_halves(problem)):
+                own = completed_as_asked(problem, self.device, own)
+            self._own[problem] = own
         return self._own[problem]
 
     def binaries(self, problem: Problem, configs: tuple[AnyConfig, ...]) -> tuple[Binaries, ...]:
@@ -180,14 +185,18 @@ class GpuMeasurer:
     def _broken_rule(self, problem: Problem, config: AnyConfig) -> TrialResult | None:
         if config == self._own.get(problem):
             return None
-        if isinstance(config, ConfigPair) and not self.provider.takes_pairs:
-            one_alone = "an engine's own launch takes one config for both GEMMs"
+        if isinstance(config, ConfigPair) and not self._has_halves(problem):
+            one_alone = "one config launches both GEMMs here, not a pair"
             return TrialResult(Outcome.INFEASIBLE, reason=one_alone)
         for which in BOTH:
             broken = broken_rule(problem, self.device, getattr(pair_of(config), which))
             if broken is not None:
                 return TrialResult(Outcome.INFEASIBLE, reason=broken, failed_half=which)
         return None
+
+    def _has_halves(self, problem: Problem) -> bool:
+        """True where a pair is handed to the kernels, and each GEMM is timed by itself."""
+        return problem.kernel is KernelMode.SEPARATE and self.provider.takes_pairs
 
     def _answer(self, problem: Problem, config: AnyConfig | None, timed: _Timed) -> TrialResult:
         why_not = self.provider.why_not(problem)
@@ -311,8 +320,8 @@ class GpuMeasurer:
         return Measurement.of_columns(columns, how, kinds)
 
     def _rows(self, prepared: PreparedLayer, config: AnyConfig | None) -> Iterator[Row]:
-        """Yield µs of the layer, or of a pair's GEMMs, one row for each routing instance."""
-        if isinstance(config, ConfigPair):
+        """Yield µs of the layer, or of separate GEMMs, one row for each routing instance."""
+        if self._has_halves(prepared.layer.inputs.problem):
             return self._half_samples(prepared, config)
         return ((us,) for us in self._layer_samples(prepared, config))
 
@@ -321,16 +330,17 @@ class GpuMeasurer:
         instances = (partial(prepared.layer.route, r) for r in prepared.routings)
         return self._timer(prepared).samples(partial(_call, prepared.layer, config), instances)
 
-    def _half_samples(self, prepared: PreparedLayer, pair: ConfigPair) -> Iterator[Row]:
+    def _half_samples(self, prepared: PreparedLayer, config: AnyConfig | None) -> Iterator[Row]:
         """Yield (up, down) µs, one for each routing instance. Each is timed on what the layer gives
-        it: a new routing runs the layer once before. So does capturing: another config's alignment
-        may lie in the buffers, for other tiles."""
-        _route_and_call(prepared.layer, pair, prepared.routings[0])
+        it: a new routing runs the layer once before."""
+        layer = prepared.layer
+        layer.route(prepared.routings[0])
+        halves = layer.halves(config)
         times = (
             self._timer(prepared).samples(
-                half, (partial(_route_and_call, prepared.layer, pair, r) for r in prepared.routings)
+                half, (partial(_route_and_feed, layer, halves, r) for r in prepared.routings)
             )
-            for half in prepared.layer.halves(pair)
+            for half in (halves.up, halves.down)
         )
         yield from zip(*times, strict=True)
 
@@ -414,6 +424,6 @@ def _call(layer: ProviderLayer, config: AnyConfig | None) -> None:
     layer.run(config)
 
 
-def _route_and_call(layer: ProviderLayer, pair: ConfigPair, routing: RoutingTensors) -> None:
+def _route_and_feed(layer: ProviderLayer, halves: Halves, routing: RoutingTensors) -> None:
     layer.route(routing)
-    layer.run(pair)
+    halves.feed()

@@ -14,6 +14,7 @@ from torch import Tensor
 from autotune.backends.binaries import Binaries, gemm_binaries
 from autotune.backends.gpu.measurer import GpuMeasurer
 from autotune.backends.gpu.providers import Provider, ProviderLayer, ProviderSite
+from autotune.backends.gpu.providers.base import Halves
 from autotune.backends.gpu.tensor_cache import no_room
 from autotune.backends.gpu.testbed import Testbed, TimedDevice
 from autotune.backends.protocol import MeasurerOptions
@@ -123,11 +124,17 @@ class FakeLayer(ProviderLayer):
         right = moe_reference(self.inputs)
         return right * 3 if config in provider.wrong else right
 
-    def halves(self, pair: ConfigPair) -> tuple[Callable[[], None], Callable[[], None]]:
-        def half(share: float) -> None:
-            self.provider.clock.last_us = share * pair.up.block_size_m
+    def halves(self, config: AnyConfig | None) -> Halves:
+        whole_us = float(pair_of(config).up.block_size_m) if config else 1.0
 
-        return (lambda: half(0.25)), (lambda: half(0.75))
+        def half(share: float) -> None:
+            self.provider.clock.last_us = share * whole_us
+
+        def feed() -> None:
+            self.run(config)
+
+        feed()
+        return Halves(feed, up=lambda: half(0.25), down=lambda: half(0.75))
 
 
 class FakeCompiler:

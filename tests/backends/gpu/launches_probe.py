@@ -23,9 +23,9 @@ SM90 = Target("cuda", 90)
 CONFIG = Config(64, 32, 64, 8, 4, 2)
 
 
-def launches(config: Config) -> list[Launch]:
+def launches(config: Config, down: Config | None = None) -> list[Launch]:
     with held_back() as found:
-        layer(config.as_keys(), [])
+        layer(config.as_keys(), [], down.as_keys() if down else None)
     return found
 
 
@@ -34,7 +34,7 @@ def entries() -> list[str]:
 
 
 def main() -> None:
-    found = launches(CONFIG)
+    found = launches(CONFIG, replace(CONFIG, use_tma=True))
     with _pretended(tiled_kernel, SM90):
         binaries = binaries_of(found)
     written = entries() if Path(os.environ["TRITON_CACHE_DIR"]).exists() else []
@@ -61,6 +61,7 @@ def main() -> None:
                 "keys": [binary.key for binary in binaries.values()],
                 "written": written,
                 "elsewhere": json.loads(other.stdout),
+                "tma": ["tensordesc" in binary.specialization for binary in binaries.values()],
                 "here": {which: asdict(answer) for which, answer in answers.items()},
                 "before": before,
                 "after": after,

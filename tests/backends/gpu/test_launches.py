@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from launches_probe import CONFIG, launches  # type: ignore[import-not-found]
-from tiled_kernel import layer  # type: ignore[import-not-found]
+from tiled_kernel import layer, tiled_kernel  # type: ignore[import-not-found]
 from triton.runtime.jit import JITFunction
+from triton.tools.tensor_descriptor import TensorDescriptor
 
-from autotune.backends.gpu.launches import config_of, held_back
+from autotune.backends.gpu.launches import Launch, config_of, held_back
 from autotune.spec.config import ConfigPair
 
 PROBE = Path(__file__).with_name("launches_probe.py")
@@ -57,10 +59,35 @@ def test_unlike_launches_are_a_pair_and_unlike_rows_are_no_config() -> None:
     assert config_of(found[:1]) is None
 
 
+def _launch(*args: Any, **keywords: Any) -> Launch:
+    return Launch(tiled_kernel, args, keywords, grid=(1,))
+
+
+def test_a_launch_keeps_its_memory_and_takes_what_another_one_was_given() -> None:
+    weights, shared = torch.ones(4, 8), torch.zeros(3)
+    mine, others = torch.zeros(4, 8), torch.arange(32.0).reshape(4, 8)
+    ids, other_ids = torch.zeros(3), torch.ones(3)
+    desc = TensorDescriptor(mine, mine.shape, mine.stride(), [4, 8])
+    kept = _launch(weights, desc, 8, ids=ids, same=shared)
+    other_desc = TensorDescriptor(others, others.shape, others.stride(), [4, 8])
+    kept.refill(_launch(weights, other_desc, 8, ids=other_ids, same=shared))
+    assert torch.equal(mine, others)
+    assert torch.equal(ids, other_ids)
+    assert torch.equal(weights, torch.ones(4, 8))
+    others.zero_()
+    assert mine.any()
+
+
+def test_tensors_of_another_size_are_no_other_contents() -> None:
+    with pytest.raises(ValueError, match=r"tiled_kernel was given \[1, 4\], then \[4\]"):
+        _launch(torch.zeros(1, 4)).refill(_launch(torch.zeros(4)))
+
+
 def test_another_process_compiles_the_very_entry_that_the_launch_looks_up(
     probed: dict[str, Any],
 ) -> None:
     assert len(set(probed["keys"])) == 2
+    assert probed["tma"] == [False, True]
     assert probed["written"] == []  # to write down compiles nothing
     assert probed["elsewhere"] == list(probed["here"].values())
     assert all(each["registers"] > 16 for each in probed["elsewhere"])

@@ -383,11 +383,14 @@ def test_what_the_engine_launches_by_itself_is_measured_without_an_override() ->
     assert set(provider.launched) == {None, NARROW}
 
 
-def test_an_engines_own_pair_is_timed_as_a_layer_though_no_file_of_one_config_has_it() -> None:
-    provider = FakeProvider()
+@pytest.mark.parametrize("takes_pairs", [False, True])
+def test_an_engines_own_pair_is_timed_as_a_layer_though_no_file_of_one_config_has_it(
+    takes_pairs: bool,
+) -> None:
+    provider = FakeProvider(takes_pairs=takes_pairs)
     provider.own = ConfigPair(MIDDLE, replace(MIDDLE, num_warps=8))
     measurer = fake_measurer(provider)
-    measurer.own_config(SMALL)
+    assert measurer.own_config(SMALL) == provider.own
     own = measurer.measure(SMALL, provider.own)
     assert own.measurement is not None
     assert own.measurement.up_us == ()
@@ -417,6 +420,21 @@ def test_what_breaks_a_rule_is_not_compiled_ahead_and_what_launches_by_itself_is
     other = ConfigPair(MIDDLE, replace(MIDDLE, num_warps=2))
     found = measurer.binaries(SMALL, (provider.own, other, NARROW))
     assert found == (gemm_binaries(SMALL, provider.own), {}, gemm_binaries(SMALL, NARROW))
+
+
+def test_of_separate_kernels_an_engines_own_launch_is_timed_by_halves_without_an_override() -> None:
+    provider = FakeProvider(takes_pairs=True)
+    provider.own = MIDDLE
+    measurer = fake_measurer(provider, instances=2)
+    half = replace(MIDDLE, use_tma=False)
+    assert measurer.own_config(PAIRED) == ConfigPair(half, half)
+    own = measurer.measure(PAIRED, ConfigPair(half, half))
+    assert own.measurement is not None
+    assert (own.measurement.up_us, own.measurement.down_us) == ((0.25,) * 2, (0.75,) * 2)
+    assert set(provider.launched) == {None}
+    wide = ConfigPair(WIDE, WIDE)
+    results = measurer.measure_interleaved(PAIRED, (wide, ConfigPair(half, half)))
+    assert [_samples(result) for result in results] == [(64.0,) * 2, (1.0,) * 2]
 
 
 def test_a_config_that_the_engine_refuses_costs_no_process() -> None:

@@ -7,10 +7,12 @@ from typing import Any
 import torch
 import triton.language as tl
 from triton.runtime.jit import JITFunction
+from triton.tools.tensor_descriptor import TensorDescriptor
 
 
 def tiled_kernel(
     a_ptr,
+    a_desc,
     c_ptr,
     n,
     BLOCK_SIZE_M: tl.constexpr,
@@ -21,7 +23,10 @@ def tiled_kernel(
     even: tl.constexpr,
 ):
     rows, columns = tl.arange(0, BLOCK_SIZE_M), tl.arange(0, BLOCK_SIZE_K)
-    a = tl.load(a_ptr + rows[:, None] * n + columns[None, :])
+    if a_desc is not None:
+        a = a_desc.load([0, 0])
+    else:
+        a = tl.load(a_ptr + rows[:, None] * n + columns[None, :])
     c = tl.dot(a, tl.trans(a)) * GROUP_SIZE_M
     if not even:
         c += BLOCK_SIZE_N
@@ -36,5 +41,9 @@ def layer(config: dict[str, int], calls: list[str], down: dict[str, Any] | None 
     a = torch.empty((64, 64), dtype=torch.bfloat16)
     c = torch.empty((64, 64), dtype=torch.bfloat16)
     calls.append("small")
-    for even, keys in ((True, config), (False, down or config)):
-        tiled_kernel[(4,)](a, c, 64, compute_type=tl.bfloat16, even=even, **keys)
+    for even, given in ((True, config), (False, down or config)):
+        keys, a_desc = dict(given), None
+        if keys.pop("USE_TMA", False):
+            tile = [keys["BLOCK_SIZE_M"], keys["BLOCK_SIZE_K"]]
+            a_desc = TensorDescriptor(a, a.shape, a.stride(), tile)
+        tiled_kernel[(4,)](a, a_desc, c, 64, compute_type=tl.bfloat16, even=even, **keys)

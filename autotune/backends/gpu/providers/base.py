@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, ClassVar
 from autotune.backends.binaries import Binaries
 from autotune.errors import ProviderError
 from autotune.spec.binary import Which
-from autotune.spec.config import AnyConfig, ConfigPair
+from autotune.spec.config import AnyConfig
 from autotune.spec.device import Target
 from autotune.spec.measurement import CompileResult
 from autotune.spec.problem import Problem
@@ -40,6 +40,16 @@ class ProviderSite:
     def is_gpu(self) -> bool:
         """True if the device is a GPU."""
         return self.name.startswith("cuda")
+
+
+@dataclass(frozen=True, slots=True)
+class Halves:
+    """Calls of a layer's GEMMs alone, on memory that stays where it is."""
+
+    feed: Callable[[], None]
+    """Runs the layer, and leaves to the GEMMs what it gives them under the routing that is set."""
+    up: Callable[[], None]
+    down: Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +91,10 @@ class ProviderLayer(ABC):
         """Return what ``run(None)`` launches; None where that is no config."""
         return None
 
-    def halves(self, pair: ConfigPair) -> tuple[Callable[[], None], Callable[[], None]]:
-        """Return calls of the up and of the down GEMM alone, on what the last ``run`` of this pair
-        left. Asked of providers that take pairs."""
-        raise ProviderError(f"one config launches both GEMMs here, not a pair: {pair}")
+    def halves(self, config: AnyConfig | None) -> Halves:
+        """Run the layer, and return calls of its GEMMs alone, which have been fed. Asked of
+        providers that take pairs; ``config`` as ``run`` takes it."""
+        raise ProviderError(f"one config launches both GEMMs here, not a pair: {config}")
 
 
 class Provider(ABC):
@@ -102,7 +112,8 @@ class Provider(ABC):
     version: str
     """Name and version of what computes: "sglang 0.5.23"."""
     takes_pairs: bool = False
-    """True if a layer runs a pair of configs, and can call its halves."""
+    """True if a layer runs a pair of configs, and can call its halves: then those are what is timed
+    of separate kernels."""
 
     def __init__(self, site: ProviderSite) -> None:
         self.site = site

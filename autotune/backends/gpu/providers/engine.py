@@ -19,7 +19,7 @@ from torch import Tensor
 import autotune
 from autotune.backends.binaries import Binaries
 from autotune.backends.gpu.launches import Launch, binaries_of, compiled, config_of, held_back
-from autotune.backends.gpu.providers.base import Provider, ProviderLayer, ProviderSite
+from autotune.backends.gpu.providers.base import Halves, Provider, ProviderLayer, ProviderSite
 from autotune.errors import MissingProvider, ProviderError
 from autotune.kernels.inputs import GemmWeights, MoeInputs
 from autotune.kernels.reference import real_x
@@ -144,6 +144,22 @@ class EngineLayer(ProviderLayer):
 
     def own_config(self) -> AnyConfig | None:
         return config_of(self.launches(None))
+
+    def halves(self, config: AnyConfig | None) -> Halves:
+        """The engine's launches, again on the tensors of one call: it makes new ones in each, from
+        which those are filled."""
+        kept = self._launched(config)
+
+        def feed() -> None:
+            for launch, new in zip(kept, self._launched(config), strict=True):
+                launch.refill(new)
+
+        return Halves(feed, up=kept[0].run, down=kept[-1].run)
+
+    def _launched(self, config: AnyConfig | None) -> list[Launch]:
+        with held_back(hold=False) as found:
+            self.run(config)
+        return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -11,13 +11,13 @@ from torch import Tensor
 import autotune
 from autotune.backends.binaries import Binaries, gemm_binaries
 from autotune.backends.compile_cache import BinaryCompiler
-from autotune.backends.gpu.providers.base import Provider, ProviderLayer, ProviderSite
+from autotune.backends.gpu.providers.base import Halves, Provider, ProviderLayer, ProviderSite
 from autotune.errors import ProviderError
 from autotune.kernels.inputs import MoeInputs
 from autotune.kernels.moe import MoeBuffers, make_buffers, run_down, run_moe, run_up
 from autotune.kernels.verify import Verdict, verify
 from autotune.spec.binary import BOTH, Which
-from autotune.spec.config import AnyConfig, ConfigPair, pair_of
+from autotune.spec.config import AnyConfig, pair_of
 from autotune.spec.limits import why_no_dtype
 from autotune.spec.measurement import CompileResult
 from autotune.spec.problem import Problem
@@ -44,11 +44,17 @@ class _OurLayer(ProviderLayer):
         """See ``ProviderLayer``; runs into poisoned buffers."""
         return verify(self.inputs, self.buffers, _given(config), reference)
 
-    def halves(self, pair: ConfigPair) -> tuple[Callable[[], None], Callable[[], None]]:
-        inputs, buffers = self.inputs, self.buffers
-        return (
-            partial(run_up, inputs, buffers, pair.up),
-            partial(run_down, inputs, buffers, pair.down),
+    def halves(self, config: AnyConfig | None) -> Halves:
+        inputs, buffers, pair = self.inputs, self.buffers, pair_of(_given(config))
+
+        def feed() -> None:
+            run_moe(inputs, buffers, pair)
+
+        feed()  # another config's alignment may lie in the buffers, for other tiles
+        return Halves(
+            feed,
+            up=partial(run_up, inputs, buffers, pair.up),
+            down=partial(run_down, inputs, buffers, pair.down),
         )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -146,8 +145,9 @@ class _VllmLayer(EngineLayer):
         return out
 
     def _overridden(self, config: AnyConfig | None) -> Any:
+        """vLLM keeps the override of a call that failed: no override is one, too."""
         if config is None:
-            return nullcontext()
+            return self.of["override_config"](None)
         if isinstance(config, ConfigPair):
             raise ProviderError("vLLM takes one config for both GEMMs, not a pair")
         keys = replace(config, use_tma=None).as_keys()

@@ -6,10 +6,12 @@ import importlib
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from standins import write_engine  # type: ignore[import-not-found]
+from triton.runtime.jit import JITFunction
 
 _OF_ENGINES = ("sglang", "vllm", "kernels", "standin_math")
 
@@ -27,6 +29,18 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
     _forget()
     yield write
     _forget()
+
+
+@pytest.fixture
+def launched_in_python(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stand-in launches kernels, too. Without a GPU that runs a kernel's function."""
+
+    def run(kernel: JITFunction[Any], *args: Any, grid: Any, warmup: bool, **keywords: Any) -> None:
+        if not warmup:
+            kernel.fn(*args, **keywords)
+
+    monkeypatch.setattr(JITFunction, "run", run)
+    monkeypatch.setenv("STANDIN_LAUNCHES", "1")
 
 
 def _forget() -> None:

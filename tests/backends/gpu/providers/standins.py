@@ -12,6 +12,7 @@ VERSIONS = {"sglang": ("0.5.22", "0.5.23"), "vllm": ("0.32.0", "0.33.0")}
 
 _SGLANG_MOE = """
 import sglang
+from sglang.srt.layers.moe.moe_runner.triton_utils.fused_moe_triton_config import chosen
 from standin_math import check_keys, moe
 
 KEYS = {"BLOCK_SIZE_M", "BLOCK_SIZE_N", "BLOCK_SIZE_K", "GROUP_SIZE_M", "num_warps", "num_stages",
@@ -25,27 +26,122 @@ def fused_experts(
     a1_scale=None, a2_scale=None, block_shape=None, a1_q=None, fuse_swiglu_interleaved=False,
 ):
     assert sglang.STATE == ["published", "distributed", "parallel"], sglang.STATE
-    from sglang.srt.layers.moe.moe_runner.triton_utils import get_config
+    from sglang.kernels.ops.moe import fused_moe_triton_kernels as kernels
 
-    config = get_config()
-    check_keys(config, KEYS, set())
-    sglang.LAUNCHED.append(config)
     topk_weights, topk_ids, _ = topk_output
+    dtype = next(
+        (name for name, used in (("fp8_w8a8", use_fp8_w8a8), ("int8_w8a8", use_int8_w8a8),
+                                 ("int8_w8a16", use_int8_w8a16), ("int4_w4a16", use_int4_w4a16))
+         if used),
+        None,
+    )
+    config, down = chosen(w2.shape, dtype, len(topk_ids), block_shape or (0, 0), per_channel_quant)
+    for keys in (config, down):
+        check_keys(keys, KEYS, set())
+    sglang.LAUNCHED.append((config, down))
+    kernels.two_gemms(topk_ids, config, down)
     runner = moe_runner_config
     assert not runner.inplace
     assert (runner.activation, runner.is_gated) in (("silu", True), ("relu2", False))
     filters = runner.num_experts is None or runner.num_experts != runner.num_local_experts
     assert filters or not (topk_ids < 0).any()
-    flags = {"fp8_w8a8": use_fp8_w8a8, "int8_w8a8": use_int8_w8a8,
-             "int8_w8a16": use_int8_w8a16, "int4_w4a16": use_int4_w4a16}
     if use_int8_w8a8 and block_shape is None:
         assert per_channel_quant, "int8 quantization only supports channel"
     return moe(
         hidden_states, w1, w2, topk_weights, topk_ids, activation=runner.activation,
-        dtype=next((name for name, used in flags.items() if used), None),
+        dtype=dtype,
         per_channel=per_channel_quant, scales=(w1_scale, w2_scale), zeros=(w1_zp, w2_zp),
         row_scales=(a1_scale, a2_scale), block=block_shape,
     )
+"""
+
+_SGLANG_LOOKUP = """
+import functools
+import json
+import os
+from pathlib import Path
+
+import triton
+
+DEFAULT = {"BLOCK_SIZE_M": 64, "BLOCK_SIZE_N": 64, "BLOCK_SIZE_K": 32, "GROUP_SIZE_M": 8}
+DETERMINISTIC = []
+
+
+def get_config_file_name(
+    E, N, dtype, block_shape=None, per_channel_quant=False, down_moe=False
+):
+    block = block_shape if block_shape and all(block_shape) else ""
+    return f"E={E},N={N},{dtype},{block},{per_channel_quant},{down_moe}.json"
+
+
+@functools.lru_cache
+def get_moe_configs(
+    E, N, dtype, block_n=0, block_k=0, per_channel_quant=False, down_moe=False
+):
+    if DETERMINISTIC:
+        return None
+    name = get_config_file_name(
+        E, N, dtype, [block_n, block_k], per_channel_quant, down_moe=down_moe
+    )
+    root = os.environ.get("SGLANG_MOE_CONFIG_DIR", "/nowhere")
+    path = Path(root, "configs", "triton_" + triton.__version__.replace(".", "_"), name)
+    if path.exists():
+        return {int(tokens): keys for tokens, keys in json.loads(path.read_text()).items()}
+    return get_moe_configs(E, N, dtype, block_n, block_k, per_channel_quant) if down_moe else None
+
+
+def chosen(w2_shape, dtype, tokens, block, per_channel_quant):
+    from sglang.srt.layers.moe.moe_runner.triton_utils import get_config
+
+    if get_config():
+        return get_config(), None
+    found = []
+    for down_moe in (False, True):
+        files = get_moe_configs(
+            w2_shape[0], w2_shape[2], dtype, *block,
+            per_channel_quant=per_channel_quant, down_moe=down_moe,
+        )
+        found.append(files and files[min(files, key=lambda at: abs(at - tokens))])
+    return found[0] or DEFAULT, found[1]
+"""
+
+_SGLANG_KERNELS = """
+import os
+
+import torch
+from triton.runtime.jit import JITFunction
+
+DESCRIPTORS = []
+
+
+class TensorDescriptor:
+    def __init__(self, base):
+        self.base = base
+
+
+def clear_b_tma_desc_cache():
+    DESCRIPTORS.clear()
+
+
+def gemm(a_ptr, a_desc, b_desc, c_ptr, times, BLOCK_SIZE_M, BLOCK_SIZE_N, BLOCK_SIZE_K,
+         GROUP_SIZE_M, num_warps=4, num_stages=3):
+    c_ptr.copy_((a_desc.base if a_desc else a_ptr) * times)
+
+
+gemm = JITFunction(gemm)
+
+
+def two_gemms(ids, config, down):
+    if "STANDIN_LAUNCHES" not in os.environ:
+        return
+    config, down = dict(config), down and dict(down)
+    up_tma, down_tma = config.pop("USE_TMA", False), down and down.pop("USE_TMA", False)
+    weights = TensorDescriptor(ids)
+    DESCRIPTORS.append(weights)
+    a, b, c = ids.clone(), torch.empty_like(ids), torch.empty_like(ids)
+    gemm[(1,)](a, None, weights if up_tma else None, b, 2, **config)
+    b_desc = weights if down_tma else None
+    gemm[(1,)](b, TensorDescriptor(b) if down_tma else None, b_desc, c, 3, **(down or config))
 """
 
 _OVERRIDE = """
@@ -98,6 +194,8 @@ _SGLANG = {
     "sglang/__init__.py": "STATE = []\nLAUNCHED = []\nimport kernels\nHUB = kernels.HUB\n",
     "sglang/srt/layers/moe/moe_runner/triton_utils/__init__.py": _OVERRIDE,
     "sglang/srt/layers/moe/moe_runner/triton_utils/fused_moe.py": _SGLANG_MOE,
+    "sglang/srt/layers/moe/moe_runner/triton_utils/fused_moe_triton_config.py": _SGLANG_LOOKUP,
+    "sglang/kernels/ops/moe/fused_moe_triton_kernels.py": _SGLANG_KERNELS,
     "sglang/srt/layers/moe/topk.py": (
         "from typing import NamedTuple\n\n\nclass StandardTopKOutput(NamedTuple):\n"
         "    topk_weights: object\n    topk_ids: object\n    router_logits: object\n"

@@ -12,18 +12,20 @@ from standins import VERSIONS  # type: ignore[import-not-found]
 
 from autotune.backends.gpu.providers import PROVIDERS, Provider, ProviderSite, open_provider
 from autotune.backends.gpu.providers.ours import Ours
+from autotune.errors import ProviderError
 from autotune.kernels.inputs import MoeInputs, make_inputs, make_routing, make_weights
 from autotune.kernels.reference import moe_reference
 from autotune.kernels.verify import TOLERANCE, relative_error
-from autotune.spec.config import Config
+from autotune.spec.config import Config, ConfigPair
 from autotune.spec.device import Target
-from autotune.spec.problem import Dtype, Problem
+from autotune.spec.problem import Dtype, KernelMode, Problem
 
 SITE = ProviderSite("cpu", Target("cuda", 90))
 PROBLEM = Problem(experts=4, top_k=2, hidden=64, intermediate=32, tokens=7)
 NO_GATE = replace(PROBLEM, intermediate=64, gated=False)
 """Half of its activations are 0: wider, so that a row is of as many others as with a gate."""
 CONFIG = Config(16, 32, 32, 1, 4, 3)
+PAIR = ConfigPair(CONFIG, replace(CONFIG, block_size_n=16))
 CASES = [
     PROBLEM,
     replace(PROBLEM, dtype=Dtype.FP16),
@@ -112,6 +114,25 @@ def test_computes_the_layer_for_whatever_routing(
         assert relative_error(output, moe_reference(inputs)) < TOLERANCE[problem.dtype]
     assert torch.equal(inputs.x.view(torch.uint8), before.view(torch.uint8))
     assert output.shape == (problem.tokens, problem.hidden)
+
+
+def test_runs_pairs_and_their_halves_where_it_says_so(
+    provider: Provider, site: ProviderSite, request: pytest.FixtureRequest
+) -> None:
+    if not site.is_gpu:
+        request.getfixturevalue("launched_in_python")
+    problem = replace(PROBLEM, dtype=Dtype.FP16, kernel=KernelMode.SEPARATE)
+    inputs = _inputs(problem, site)
+    layer = provider.prepare(inputs)
+    if not provider.takes_pairs:
+        with pytest.raises(ProviderError, match="not a pair"):
+            layer.halves(PAIR)
+        return
+    halves = layer.halves(PAIR)
+    layer.route(make_routing(problem, 3, torch.device(site.name)))
+    for call in (halves.feed, halves.up, halves.down):
+        call()
+    assert relative_error(layer.run(PAIR), moe_reference(inputs)) < TOLERANCE[problem.dtype]
 
 
 def test_says_what_it_is(provider: Provider) -> None:
