@@ -97,7 +97,8 @@ class KillableProcess(Generic[Sent, Received]):
 
     @property
     def last_words(self) -> str:
-        """The last lines that a quiet process has printed; none where they went to stderr."""
+        """The last lines that a quiet process printed, once it was killed; none where they went to
+        stderr."""
         return self._printed.last_words if self._printed else ""
 
     def send(self, message: Sent) -> None:
@@ -124,7 +125,7 @@ class KillableProcess(Generic[Sent, Received]):
         self._process.kill()
         self._process.join()
         if self._printed:
-            self._printed.leave()
+            self._printed.close()
         return code
 
 
@@ -134,23 +135,22 @@ class _PrintedFile:
     def __init__(self) -> None:
         self.path = ""
         """Empty where nothing is kept back."""
+        self.last_words = ""
+        """The last lines, once the process is gone."""
         if not _log.isEnabledFor(logging.DEBUG):
-            descriptor, self.path = tempfile.mkstemp(prefix="autotune-")
-            self._file = os.fdopen(descriptor, "rb")
+            self._descriptor, self.path = tempfile.mkstemp(prefix="autotune-")
 
-    @property
-    def last_words(self) -> str:
+    def close(self) -> None:
+        """Keep the last lines, and no more. A second call does nothing."""
         if not self.path:
-            return ""
-        size = os.fstat(self._file.fileno()).st_size
-        tail = os.pread(self._file.fileno(), _LAST_BYTES, max(size - _LAST_BYTES, 0))
+            return
+        Path(self.path).unlink(missing_ok=True)  # the process did not come so far
+        size = os.fstat(self._descriptor).st_size
+        tail = os.pread(self._descriptor, _LAST_BYTES, max(size - _LAST_BYTES, 0))
+        os.close(self._descriptor)
+        self.path = ""
         lines = tail.decode(errors="replace").strip().splitlines()
-        return "\n".join(lines[-_LAST_LINES:])
-
-    def leave(self) -> None:
-        """Remove the name, where the process did not come so far."""
-        if self.path:
-            Path(self.path).unlink(missing_ok=True)
+        self.last_words = "\n".join(lines[-_LAST_LINES:])
 
 
 def exit_words(code: int | None) -> str:
