@@ -90,6 +90,11 @@ def _notes(report: RunReport, storage: str, output: Output) -> None:
     unproven = (r for r in report.results if r.kernel is not None and not r.kernel.is_proven)
     for line in kernel_lines((r.engine, r.problem, r.device) for r in unproven):
         output.note(line)
+    for title in dict.fromkeys(r.engine.title for r in report.results if r.is_beaten_by_a_pair):
+        output.note(
+            f"{title} by itself has a config for each GEMM, from a file and its _down file, which "
+            "no config for both beats: --kernel separate searches such pairs"
+        )
     for name, reason in report.failed.items():
         output.note(f"no winner for {name}: {reason}; its entry is what you had, or the default")
     busy = ""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from autotune.spec.binary import BOTH, Which
@@ -102,6 +102,15 @@ def completed_as_asked(
         return up
     other = completed(problem, device, down or pair.down)
     return ConfigPair(up, other if other.block_size_m == up.block_size_m else up)
+
+
+def together(problem: Problem, device: Device, up: Config, down: Config) -> AnyConfig:
+    """Return what SGLang launches with an up and a down file that say these, every key filled in:
+    both GEMMs share up's BLOCK_SIZE_M. Where both are the same, a fused problem has one config."""
+    whole = completed(problem, device, up)
+    other = completed(problem, device, replace(down, block_size_m=up.block_size_m))
+    is_one = whole == other and problem.kernel is not KernelMode.SEPARATE
+    return whole if is_one else ConfigPair(whole, other)
 
 
 @dataclass(frozen=True, slots=True)

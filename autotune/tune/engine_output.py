@@ -102,6 +102,11 @@ class Result:
         own = [known.config for known in self.incumbents if known.origin is not Origin.FILE]
         return next((config for config in reversed(own) if config in timed), None)
 
+    @property
+    def is_beaten_by_a_pair(self) -> bool:
+        """True where one config for both GEMMs was searched, and the engine's own pair stays."""
+        return self.problem.kernel is KernelMode.FUSED and isinstance(self.config, ConfigPair)
+
     def _is_legal(self, config: AnyConfig) -> bool:
         return may_write(self.engine, self.problem, self.device, config)
 

@@ -8,7 +8,7 @@ import pytest
 from trials import ask, is_exhausted, tell  # type: ignore[import-not-found]
 
 from autotune.spec.config import Config, ConfigPair, config_from_keys
-from autotune.spec.device import Device
+from autotune.spec.device import Device, DeviceKind, Target
 from autotune.spec.measurement import Measurement
 from autotune.spec.problem import Dtype, KernelMode, Problem
 from autotune.studies.key import StudyKey
@@ -20,6 +20,7 @@ from autotune.studies.pairs import (
     completed_as_asked,
     half_times,
     space_of,
+    together,
 )
 from autotune.studies.search.samplers import SAMPLERS, make_sampler
 from autotune.studies.space import Space
@@ -239,3 +240,15 @@ def test_what_a_user_has_becomes_a_pair(separate: Problem, h200: Device) -> None
     assert completed_as_asked(fp8, h200, default) == ConfigPair(default, default)
     fused = replace(separate, kernel=KernelMode.FUSED)
     assert completed_as_asked(fused, h200, default) == default
+
+
+def test_two_files_share_the_first_ones_rows_and_may_say_the_same() -> None:
+    fused = Problem(8, 2, 512, 256, 64)
+    device = Device(DeviceKind.CUDA, "NVIDIA H200", Target("cuda", 90), 232448, "3.6.0")
+    up, down = Config(16, 64, 64, 1, 4, 3), Config(64, 64, 64, 1, 4, 3)
+    assert together(fused, device, up, down) == up
+    other = replace(down, num_warps=8)
+    assert together(fused, device, up, other) == ConfigPair(up, replace(other, block_size_m=16))
+    apart = together(replace(fused, kernel=KernelMode.SEPARATE), device, up, down)
+    assert isinstance(apart, ConfigPair)
+    assert apart.up == apart.down

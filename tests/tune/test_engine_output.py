@@ -157,13 +157,16 @@ def _own(engine: str, config: AnyConfig, *finalists: Finalist) -> Result:
 def test_speed_ups_are_over_what_the_engine_launches_by_itself() -> None:
     result = _own("vllm", FILE, Finalist(FAST, (90.0,) * 4), Finalist(FILE, (99.0,) * 4))
     assert (result.default, result.default_us) == (FILE, 99.0)
+    assert not result.is_beaten_by_a_pair
     assert result.winner is not None
     assert result.winner.config == FAST
 
 
 def test_a_pair_of_its_own_that_is_not_beaten_is_written_into_both_files(tmp_path: Path) -> None:
     ours, own = Finalist(FAST, (99.0,) * 4), Finalist(OWN_PAIR, (90.0,) * 4)
-    files = write_files([_own("sglang", OWN_PAIR, ours, own)], tmp_path)
+    result = _own("sglang", OWN_PAIR, ours, own)
+    assert result.is_beaten_by_a_pair
+    files = write_files([result], tmp_path)
     up, down = (read_configs(file.path)[64] for file in files)
     assert (up, down) == (OWN_PAIR.up, OWN_PAIR.down)
 

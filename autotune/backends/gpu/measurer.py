@@ -185,7 +185,7 @@ class GpuMeasurer:
     def _broken_rule(self, problem: Problem, config: AnyConfig) -> TrialResult | None:
         if config == self._own.get(problem):
             return None
-        if isinstance(config, ConfigPair) and not self._has_halves(problem):
+        if isinstance(config, ConfigPair) and not self.provider.takes_pairs:
             one_alone = "one config launches both GEMMs here, not a pair"
             return TrialResult(Outcome.INFEASIBLE, reason=one_alone)
         for which in BOTH:

@@ -21,7 +21,7 @@ from autotune.spec.device import Device, DeviceKind
 from autotune.spec.limits import why_no_tma
 from autotune.spec.problem import KernelMode, Problem
 from autotune.studies.outcome import Outcome, TrialResult
-from autotune.studies.pairs import completed_as_asked
+from autotune.studies.pairs import completed_as_asked, together
 from autotune.tune.comparison.config_files import FilesAtSize, FileTime, side_by_side
 from autotune.tune.comparison.variants import config_table
 from autotune.tune.compile_service.ahead import cache_of, compile_ahead, opened_pool
@@ -75,11 +75,11 @@ def bench_files(settings: RunSettings, files: Sequence[Path]) -> tuple[Device, l
         rounds = MAX_ROUNDS if device.kind is DeviceKind.CUDA else 1
         baselines = _baselines(child, jobs, measured_provider(settings))
         given = {
-            problem: [
-                *baselines.get(problem, ()),
-                *(_given(path, table, problem, device) for path, table in tables.items()),
+            job.problem: [
+                *baselines.get(job.problem, ()),
+                *(_given(path, table, job, device) for path, table in tables.items()),
             ]
-            for problem in (job.problem for job in jobs)
+            for job in jobs
         }
         opened.compile([(problem, e.config) for problem, entries in given.items() for e in entries])
         sizes = [
@@ -163,15 +163,16 @@ def _opened(settings: RunSettings) -> Iterator[_Opened]:
         yield _Opened(child, device, pool, settings.run_timeout_s)
 
 
-def _given(path: Path, table: dict[int, Config], problem: Problem, device: Device) -> FileTime:
-    """Under separate kernels with what the file of the down GEMM beside it says."""
-    key = nearest(table, problem.tokens)
+def _given(path: Path, table: dict[int, Config], job: Job, device: Device) -> FileTime:
+    """With what the file of the down GEMM beside it says, where the engine reads it."""
+    problem, key = job.problem, nearest(table, job.problem.tokens)
     down_path = path.with_name(f"{path.stem}_down.json")
-    down = None
-    if problem.kernel is KernelMode.SEPARATE and down_path.is_file():
+    config = completed_as_asked(problem, device, table[key])
+    if down_path.is_file() and any(engine.has_down_file for engine in job.engines):
         down_table = config_table(down_path)
         down = down_table[nearest(down_table, problem.tokens)]
-    return FileTime(str(path), key, completed_as_asked(problem, device, table[key], down))
+        config = together(problem, device, table[key], down)
+    return FileTime(str(path), key, config)
 
 
 def _candidates(

@@ -166,7 +166,8 @@ class WorkerSupervisor:
         """Set everybody to work."""
         self._begin = StartSearch(tuple(plans), settings, seconds), time.monotonic()
         for worker in self._workers:
-            self._set_to_work(worker)
+            if not worker.is_refused:
+                self._set_to_work(worker)
 
     def measure_early(self, position: int) -> None:
         """Have a finished study's finalists measured between the trials of others, by a worker that

@@ -11,12 +11,16 @@ from fakes import FINE, OWN, open_engine  # type: ignore[import-not-found]
 
 from autotune import settings as settings_module
 from autotune.cli import run_command_line
+from autotune.engines import ENGINES
 from autotune.errors import UsageError
 from autotune.settings import ModelSettings, RunSettings
-from autotune.spec.config import Config
+from autotune.spec.config import Config, ConfigPair
+from autotune.spec.problem import Problem
 from autotune.tune.comparison import bench as bench_module
 from autotune.tune.comparison.bench import bench, bench_files, measured_provider
 from autotune.tune.comparison.config_files import FileVerdict, totals
+from autotune.tune.comparison.variants import config_table
+from autotune.tune.jobs import Job
 
 SHAPE = "E=8,topk=2,hidden=256,intermediate=128"
 FAST, SLOW = Config(16, 32, 64, 1, 4, FINE), Config(16, 32, 64, 40, 4, FINE)
@@ -100,3 +104,19 @@ def test_the_command_names_the_baseline(tmp_path: Path, capsys: pytest.CaptureFi
     assert found["totals"][1]["most"] == pytest.approx(101 / 120, rel=0.003)
     assert found["rows"][1]["interval"][1] < 1
     assert "time over vLLM by itself" in found["summary"][1]
+
+
+def test_the_down_file_beside_a_file_counts_for_the_engine_that_reads_it(tmp_path: Path) -> None:
+    path, down = tmp_path / "E=8.json", tmp_path / "E=8_down.json"
+    keys = Config(16, 64, 64, 1, 4, 3).as_keys()
+    path.write_text(json.dumps({"64": keys}))
+    down.write_text(json.dumps({"64": keys | {"num_warps": 8}}))
+    problem, device = Problem(8, 2, 512, 256, 64), open_engine("cuda", None).device
+    found = {
+        name: bench_module._given(path, config_table(path), Job(problem, (ENGINES[name],)), device)
+        for name in ENGINES
+    }
+    pair = found["sglang"].config
+    assert isinstance(pair, ConfigPair)
+    assert (pair.up.num_warps, pair.down.num_warps) == (4, 8)
+    assert isinstance(found["vllm"].config, Config)

@@ -258,7 +258,7 @@ def test_devices_are_told_by_the_kernel_that_is_measured() -> None:
     [(ProviderError("vLLM lacks fused_experts"), "lacks fused_experts"), (None, "died")],
 )
 def test_an_engine_that_cannot_be_used_is_left_out_with_its_reason(
-    refusal: Exception | None, words: str
+    settings: Make, refusal: Exception | None, words: str
 ) -> None:
     supervisor, _ = _supervisor(
         *["NVIDIA H200"] * 4, providers=["vllm", "sglang", "vllm", "autotune"], refusal=refusal
@@ -266,6 +266,9 @@ def test_an_engine_that_cannot_be_used_is_left_out_with_its_reason(
     assert set(supervisor.ready()) == {"sglang", "autotune"}
     assert set(supervisor.refused) == {"vllm"}
     assert words in supervisor.refused["vllm"]
+    supervisor.begin([], settings(), None)
+    supervisor.listen()  # the others'
+    assert supervisor.is_at_work
 
 
 def test_workers_may_come_later() -> None:
