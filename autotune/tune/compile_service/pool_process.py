@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import select
 import signal
+import socket
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -181,6 +182,7 @@ class _Pool:
     def _drop(self, client: Connection) -> None:
         """Hang up: a client that lives, and one that was stopped, goes on without a pool."""
         self._clients.remove(client)
+        _shut(client)
         client.close()
 
     def _receive(self, compiler: Compiler) -> None:
@@ -255,6 +257,12 @@ class _Pool:
         if self._start is not None and self._start.cache is not None:
             self._start.cache.keep(binary.key, result.result)
         self._answer(self._queue.note(binary, result))
+
+
+def _shut(client: Connection) -> None:
+    """Let the far end know: compile processes, which are forks, hold this end open too."""
+    with suppress(OSError), socket.fromfd(client.fileno(), socket.AF_UNIX, socket.SOCK_STREAM) as s:
+        s.shutdown(socket.SHUT_RDWR)
 
 
 def _takes_more(client: Connection) -> bool:
