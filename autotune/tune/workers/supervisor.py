@@ -115,11 +115,11 @@ class WorkerSupervisor:
         """The device that all have, as each provider measures on it; waits until they have it.
         Those whose provider may fail and does are left out, see ``refused``. Raises DeviceError
         where they are not alike, or cannot be used, and what a worker refused with."""
-        while any(w.device is None and not w.is_refused for w in self._workers):
+        while any(w.device is None and w.state is not _State.GONE for w in self._workers):
             self._listen()
         found: dict[str, Device] = {}
         for worker in self._workers:
-            if worker.device is None:
+            if worker.device is None or worker.is_refused:
                 continue
             device = found.setdefault(worker.spec.options.provider, worker.device)
             if device != worker.device:
@@ -199,8 +199,9 @@ class WorkerSupervisor:
                     yield worker.spec.name, MeasureFinals(position)
             for index, event in self._listen():
                 if isinstance(event, FinalsMeasured):
-                    in_work.pop(index, None)
-                    self._workers[index].state = _State.IDLE
+                    if in_work.get(index) == event.position:  # another was asked for in the search
+                        del in_work[index]
+                        self._workers[index].state = _State.IDLE
                 elif isinstance(event, WorkerDied):
                     in_work.pop(index, None)  # its finalists stay as they were
                 yield self._workers[index].spec.name, event
@@ -305,11 +306,19 @@ class WorkerSupervisor:
             worker.start()
             return
         _log.error("worker %s died (%s) and is not started again", number, words)
-        if all(w.state is _State.GONE and not w.is_done for w in self._workers):
+        if not self._may_go_on(worker.spec.options.provider):
             raise DeviceError(
                 f"no worker lives: the last died with {words}. Run 'autotune doctor', and again "
                 "with --verbose for its own words"
             )
+
+    def _may_go_on(self, provider: str) -> bool:
+        """True while somebody lives or is done; before the search, while each provider has one."""
+        return any(
+            w.state is not _State.GONE or w.is_done
+            for w in self._workers
+            if self._begin is not None or w.spec.options.provider == provider
+        )
 
     def _leave_out(self, worker: _WorkerHandle, reason: str) -> bool:
         """Go on without a provider that may fail and has not begun; False for any other."""

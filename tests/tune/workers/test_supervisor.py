@@ -22,13 +22,19 @@ from autotune.report.terminal.run_display import PlainDisplay
 from autotune.settings import RunSettings
 from autotune.spec.device import Device, DeviceKind, Target
 from autotune.spec.problem import Problem
+from autotune.studies.key import StudyKey
+from autotune.studies.space import Space
 from autotune.studies.storage.open import open_storage
 from autotune.studies.study_record import StoredStudy, stored_studies
 from autotune.studies.trial_record import outcome_counts
+from autotune.tune.jobs import Job
 from autotune.tune.session import run
-from autotune.tune.tuning_study import TuningStudy
+from autotune.tune.tuning_study import StudyPlan, TuningStudy
 from autotune.tune.workers.protocol import (
     DescribeSpaces,
+    FinalsMeasured,
+    MeasureFinals,
+    SearchFinished,
     SpacesDescribed,
     WorkerReady,
     WorkerSpec,
@@ -36,6 +42,8 @@ from autotune.tune.workers.protocol import (
 from autotune.tune.workers.supervisor import WorkerDied, WorkerSupervisor
 
 Make = Callable[..., RunSettings]
+GPU = Device(DeviceKind.CUDA, "NVIDIA H200", Target("cuda", 90), 1, "3.6.0")
+READY = WorkerReady(GPU)
 
 
 class KillingDisplay(PlainDisplay):
@@ -291,6 +299,63 @@ def test_problems_are_described_by_the_device_that_measures_them() -> None:
             assert end.recv() == DescribeSpaces(expected)
             end.send(SpacesDescribed(expected))  # type: ignore[arg-type]
         assert described.result(20) == {"autotune": (small, large), "sglang": (large,)}
+
+
+def _started(*first: object) -> Callable[[WorkerSpec], FakeProcess]:
+    """Starts workers of which number 0 says ``first`` and dies, and others are ready."""
+    living = []
+
+    def start(spec: WorkerSpec) -> FakeProcess:
+        ours, theirs = Pipe()
+        for message in [READY] if spec.number else first:
+            theirs.send(message)
+        if spec.number:
+            living.append(theirs)
+        else:
+            theirs.close()
+        return FakeProcess(ours)
+
+    return start
+
+
+@pytest.mark.parametrize("first", [(), (READY,)], ids=["at once", "when asked"])
+def test_a_provider_whose_only_worker_dies_ends_a_run_that_has_not_begun(
+    first: tuple[object, ...],
+) -> None:
+    supervisor = WorkerSupervisor(_specs(2, ["sglang", "autotune"]), _started(*first))
+    with pytest.raises(DeviceError, match="no worker lives"):
+        supervisor.ready()
+        supervisor.describe({"sglang": []})
+
+
+def test_an_engine_that_is_left_out_has_no_device_though_one_gpu_was_ready() -> None:
+    refusing = _started(ProviderError("vLLM lacks fused_experts"))
+    specs = _specs(3, ["vllm", "autotune", "vllm"])
+    supervisor = WorkerSupervisor(specs, refusing, may_fail=["vllm"])
+    for worker in supervisor._workers[1:]:  # they were faster
+        list(supervisor._hear(worker))
+    assert set(supervisor.ready()) == {"autotune"}
+
+
+def test_finals_that_were_asked_for_in_the_search_are_no_answer_to_later_ones(
+    settings: Make,
+) -> None:
+    supervisor, [end] = _supervisor("NVIDIA H200")
+    supervisor.ready()
+    job = Job(Problem(8, 2, 64, 32, 1), ())
+    key, space = StudyKey(job.problem, GPU, ""), Space(())
+    supervisor.begin([StudyPlan(job, key, space, None, ())] * 2, settings(), None)
+    supervisor.measure_early(1)
+    end.send(SearchFinished(1.0, 1.0))
+    supervisor.listen()
+    events = supervisor.measure_finals([0, 1])
+    assert next(events)[1] == MeasureFinals(0)
+    for position in (1, 0):  # the answer to the question of before comes first
+        end.send(FinalsMeasured(position, ()))
+        assert next(events)[1] == FinalsMeasured(position, ())
+    assert next(events)[1] == MeasureFinals(1)
+    end.send(FinalsMeasured(1, ()))
+    assert [event for _, event in events] == [FinalsMeasured(1, ())]
 
 
 def test_unlike_gpus_are_refused() -> None:
