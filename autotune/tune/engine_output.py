@@ -79,18 +79,20 @@ class Result:
     def config(self) -> AnyConfig:
         """The config to write: the winner, else what an earlier run wrote, else the default."""
         winner = self.winner
-        return winner.config if winner else self.incumbents[-1].config
+        if winner:
+            return winner.config
+        files = (known.config for known in self.incumbents if known.origin is Origin.FILE)
+        return next(files, self.incumbents[-1].config)
 
     @property
     def is_writable(self) -> bool:
-        """False where the engine's own launch, which no file can say, is not beaten: then the
-        engine does best without an entry."""
-        known = {one.config: one for one in self.finalists}
-        own = known.get(self.default) if self.default is not None else None
-        if own is None or self._is_legal(own.config):
+        """False where the engine's own launch, which no file can say, is not beaten by now: then
+        the engine does best without a file. One that failed in the finals is."""
+        if self.default is None or self._is_legal(self.default):
             return True
-        ours = known.get(self.config)
-        return ours is not None and beats(ours, own, ours.routings)
+        known = {one.config: one for one in self.finalists}
+        own, ours = known.get(self.default), known.get(self.config)
+        return ours is not None and (own is None or beats(ours, own, ours.routings))
 
     def _known_without_estimate(self, trials: Iterable[TrialRecord]) -> AnyConfig | None:
         """Return, of a study of estimates, what the engine launches without our file: only a gain
@@ -133,19 +135,22 @@ def results_of(
 def write_files(results: Iterable[Result], output_dir: Path) -> list[WrittenFile]:
     """Write, or merge into, one file per engine and problem without its batch size, and the one
     for the down GEMM where a pair won or a config of before would be found; each in the folder that
-    tells what it comes from.
+    tells what it comes from. Where an engine has a file it launches nothing by itself, but takes
+    the nearest batch size's entry: then every batch size gets its own.
 
     Raises EngineFileError where a file cannot be written; files before it are complete.
     """
     files: dict[Path, list[Result]] = {}
     for result in results:
-        if not result.is_writable:
+        engine, problem, device = result.engine, result.problem, result.device
+        if not result.is_writable and not may_write(engine, problem, device, result.config):
             continue
-        path = result.engine.path(result.folder(output_dir), result.problem, result.device)
+        path = engine.path(result.folder(output_dir), problem, device)
         files.setdefault(path, []).append(result)
     return [
         file
         for path, group in files.items()
+        if path.exists() or any(result.is_writable for result in group)
         for file in _write(path, group, group[0].folder(output_dir))
     ]
 

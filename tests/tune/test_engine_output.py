@@ -171,6 +171,31 @@ def test_a_pair_of_its_own_that_is_not_beaten_is_written_into_both_files(tmp_pat
     assert (up, down) == (OWN_PAIR.up, OWN_PAIR.down)
 
 
+def test_what_an_earlier_run_wrote_stays_where_nothing_was_measured() -> None:
+    own = _own("vllm", DEFAULT)
+    file = Incumbent("vllm", Origin.FILE, FILE)
+    assert replace(own, measured=(), incumbents=(file, *own.incumbents)).config == FILE
+    assert replace(own, measured=()).config == DEFAULT
+
+
+def test_what_no_file_can_say_has_no_file_before_it_was_compared(tmp_path: Path) -> None:
+    assert write_files([_own("vllm", OWN_PAIR)], tmp_path) == []
+    failed = _own("vllm", OWN_PAIR, Finalist(FAST, (99.0,) * 4))
+    [file] = write_files([failed], tmp_path)
+    assert read_configs(file.path) == {64: FAST}
+
+
+def test_a_file_has_every_batch_size_lest_the_engine_takes_the_nearest(tmp_path: Path) -> None:
+    own, slower = Finalist(OWN_PAIR, (90.0,) * 4), Finalist(FAST, (99.0,) * 4)
+    kept = _own("vllm", OWN_PAIR, slower, own)
+    beaten = replace(kept, problem=replace(PROBLEM, tokens=32), finalists=(slower,))
+    unknown = replace(kept, problem=replace(PROBLEM, tokens=16), finalists=(), measured=())
+    [file] = write_files([unknown, beaten, kept], tmp_path)
+    assert read_configs(file.path) == {32: FAST, 64: FAST}
+    [file] = write_files([kept], tmp_path)
+    assert file.written == (64,)
+
+
 def test_what_no_file_can_say_has_no_entry_unless_it_is_beaten(tmp_path: Path) -> None:
     faster, slower = (Finalist(FAST, (us,) * 4) for us in (80.0, 99.0))
     own = Finalist(OWN_PAIR, (90.0,) * 4)
