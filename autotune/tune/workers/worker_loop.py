@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
@@ -158,6 +159,7 @@ class Worker:
         self._compiles = CompileClient() if compiles is None else compiles
         self._result_writer = ResultWriter()
         self._ask_s = 0.0
+        self._first = self._queued() if asks_child else iter(())
         self._questioned = 0
         """Trials that wait until the child has said what they compile."""
 
@@ -165,8 +167,6 @@ class Worker:
         """Return when all is done, the deadline has passed, or the worker shall leave. Raises
         StorageError where the storage fails for minutes."""
         try:
-            if self._asks_child:
-                self._question_queued()
             while self._step():
                 pass
         finally:
@@ -176,14 +176,14 @@ class Worker:
         seconds = 0.0 if self._first_at is None else max(self._last_at - self._first_at, 0.0)
         return SearchFinished(seconds, self._busy_s)
 
-    def _question_queued(self) -> None:
-        """Have compiled what every study measures first."""
+    def _queued(self) -> Iterator[BinariesQuestion]:
+        """Yield a question about what each study measures first, to have it compiled."""
         for position in self._scheduler.own:
             study = self._studies[position]
             queued = (asked_config(trial) for trial in study.view.waiting)
             likely = tuple(c for c in queued if c is not None and c in study.space)
             if likely:
-                self._question(BinariesQuestion(study.problem, (), likely))
+                yield BinariesQuestion(study.problem, (), likely)
 
     def _question(self, question: BinariesQuestion) -> None:
         self._questioned += len(question.trials)
@@ -202,6 +202,8 @@ class Worker:
             for position in self._parent.finals():
                 self._begin_finals(position)
             retry_storage(self._scheduler.sweep)
+            for question in islice(self._first, max(_MOST_AHEAD - len(self._calls), 0)):
+                self._question(question)  # few, for the child's link must hold them
             self._ask_ahead()
         if self._in_work:
             self._collect()

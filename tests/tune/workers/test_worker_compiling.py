@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -14,12 +15,15 @@ from fakes import FaultyMeasurer, SaidByChild  # type: ignore[import-not-found]
 from optuna.study import Study
 from test_worker_loop import Recorder, _tuning_study  # type: ignore[import-not-found]
 
+from autotune.backends.binaries import Binaries, LaunchBinary
 from autotune.backends.protocol import Measurer
 from autotune.spec.config import Config
 from autotune.spec.device import Target
+from autotune.spec.problem import Problem
 from autotune.studies.coordination.leases import Census, Lease
 from autotune.studies.space import Space
 from autotune.studies.storage.open import open_storage
+from autotune.studies.trial_io import enqueue
 from autotune.studies.trial_record import outcome_counts
 from autotune.tune.compile_service.client import CompileClient
 from autotune.tune.compile_service.pool import CompilePool
@@ -49,19 +53,20 @@ def stack() -> Iterator[ExitStack]:
 def _worker(
     stack: ExitStack,
     database: str,
-    study: TuningStudy,
+    studies: list[TuningStudy],
     pool: CompilePool,
     parent: Recorder,
     *,
+    measurer: Callable[[], FaultyMeasurer] = FaultyMeasurer,
     asks_child: bool = False,
 ) -> Worker:
     storage = open_storage(database, create=True)
-    child = Child(SaidByChild if asks_child else FaultyMeasurer)
+    child = Child(measurer)
     stack.callback(child.close)
     stack.callback(pool.close)
     child.call(Measurer.device)
     return Worker(
-        [study],
+        studies,
         child,
         lease=stack.enter_context(Lease(storage, "cuda:0")),
         census=Census(storage),
@@ -89,7 +94,7 @@ def test_what_does_not_compile_never_reaches_the_device(
 ) -> None:
     study = _tuning_study(database, _space(FINE, ABORT, HANG, RAISE), target=100)
     pool = _pool(tmp_path)
-    _worker(stack, database, study, pool, Recorder()).run()
+    _worker(stack, database, [study], pool, Recorder()).run()
     counts = outcome_counts(study.optuna_study.trials)
     assert counts == {"ok": 4, "compile error": 8, "compile timeout": 4}
     assert study.ended == "every config of the space was tried"
@@ -104,7 +109,7 @@ def test_an_engines_child_says_what_is_compiled(
 ) -> None:
     study = _tuning_study(database, _space(FINE, ABORT), target=100)
     pool = _pool(tmp_path)
-    _worker(stack, database, study, pool, Recorder(), asks_child=True).run()
+    _worker(stack, database, [study], pool, Recorder(), measurer=SaidByChild, asks_child=True).run()
     counts = outcome_counts(study.optuna_study.trials)
     # those of GROUP_SIZE_M 8 that nobody compiled end the device's process, twice each
     assert counts == {"ok": 4, "compile error": 2, "crashed": 2}
@@ -116,8 +121,31 @@ def test_a_child_that_dies_of_the_question_measures_all_the_same(
 ) -> None:
     space = Space(Config(16, 64, 64, g, 4, FINE) for g in (1, 7))
     study, pool = _tuning_study(database, space, target=2), _pool(tmp_path)
-    _worker(stack, database, study, pool, Recorder(), asks_child=True).run()
+    _worker(stack, database, [study], pool, Recorder(), measurer=SaidByChild, asks_child=True).run()
     assert outcome_counts(study.optuna_study.trials) == {"ok": 2}
+
+
+class Talkative(SaidByChild):  # type: ignore[misc]
+    """Its answers take as much as a pipe holds."""
+
+    def binaries(self, problem: Problem, configs: tuple[Config, ...]) -> tuple[Binaries, ...]:
+        return ({"up": LaunchBinary("key", "module", "kernel", "x" * 300_000)},) * len(configs)
+
+
+def test_questions_and_answers_fit_the_childs_link(
+    stack: ExitStack, database: str, tmp_path: Path
+) -> None:
+    space = Space(Config(16, 64, 64, g, 4, FINE) for g in range(1, 60))
+    study, pool = _tuning_study(database, space, target=2), _pool(tmp_path)
+    enqueue(study.optuna_study, space, [(config, "file") for config in space.configs])
+    study.view.read()
+    many = [study] * 100
+    parent = Recorder(leave_at=FINE)
+    worker = _worker(stack, database, many, pool, parent, measurer=Talkative, asks_child=True)
+    thread = threading.Thread(target=worker.run, daemon=True)
+    thread.start()
+    thread.join(60)
+    assert not thread.is_alive()
 
 
 def test_a_pool_that_is_gone_leaves_compiling_to_the_device(
@@ -125,7 +153,7 @@ def test_a_pool_that_is_gone_leaves_compiling_to_the_device(
 ) -> None:
     study, pool = _tuning_study(database, _space(FINE), target=4), _pool(tmp_path)
     pool.close()
-    _worker(stack, database, study, pool, Recorder()).run()
+    _worker(stack, database, [study], pool, Recorder()).run()
     assert outcome_counts(study.optuna_study.trials) == {"ok": 4}
 
 
@@ -135,6 +163,6 @@ def test_it_does_not_wait_for_compiles_when_it_leaves(
     study = _tuning_study(database, _space(HANG), target=4)
     pool = _pool(tmp_path, timeout_s=600.0)
     began = time.monotonic()
-    _worker(stack, database, study, pool, LeavesThen(study.optuna_study)).run()
+    _worker(stack, database, [study], pool, LeavesThen(study.optuna_study)).run()
     assert time.monotonic() - began < 60
     assert set(outcome_counts(study.optuna_study.trials)) == {"interrupted"}
