@@ -20,6 +20,7 @@ from autotune.tune.workers.protocol import (
     StudyFinished,
     TrialFinished,
     TrialStarted,
+    device_of,
 )
 from autotune.tune.workers.supervisor import WorkerDied, WorkerSupervisor
 
@@ -79,16 +80,17 @@ class RunMonitor:
         self._ended: set[int] = set()
         self._early: set[int] = set()
         """Studies whose finals were asked for during the search."""
-        self._finished: list[SearchFinished] = []
+        self._finished: list[tuple[str, SearchFinished]] = []
 
     @property
     def busy(self) -> float | None:
         """Share of the devices' time in which they verified and timed; None where nothing was."""
-        seconds = dict.fromkeys((each.device for each in self._finished), 0.0)
-        for each in self._finished:  # workers that share a device work side by side
-            seconds[each.device] = max(seconds[each.device], each.seconds)
+        seconds: dict[str, float] = {}
+        for worker, each in self._finished:  # workers that share a device work side by side
+            device = device_of(worker)
+            seconds[device] = max(seconds.get(device, 0.0), each.seconds)
         whole_s = sum(seconds.values())
-        return sum(each.busy_s for each in self._finished) / whole_s if whole_s else None
+        return sum(each.busy_s for _, each in self._finished) / whole_s if whole_s else None
 
     def search(self, supervisor: WorkerSupervisor, interrupt: Interrupt) -> None:
         """Listen until the workers have nothing left, or the user has interrupted."""
@@ -136,7 +138,7 @@ class RunMonitor:
         elif isinstance(event, FinalsMeasured):
             self._take_finals(event)
         elif isinstance(event, SearchFinished):
-            self._finished.append(event)
+            self._finished.append((worker, event))
             self._move(worker, None)
         elif isinstance(event, WorkerDied):
             self._move(worker, None)

@@ -160,8 +160,8 @@ def test_an_end_is_told_once_with_what_everybody_measured(studies: list[TuningSt
 def test_the_devices_share_of_the_workers_time(studies: list[TuningStudy]) -> None:
     monitor = RunMonitor(studies, [])
     assert monitor.busy is None
-    finished = [("cuda:0", 3.0), ("cuda:1", 1.0)]
-    events = [(device, SearchFinished(seconds, 1.0, device)) for device, seconds in finished]
+    finished = [("0", 3.0), ("1 vllm", 1.0)]
+    events = [(name, SearchFinished(seconds, 1.0)) for name, seconds in finished]
     monitor.search(Reports(events), Interrupt())  # type: ignore[arg-type]
     assert monitor.busy == 0.5
 
@@ -169,7 +169,7 @@ def test_the_devices_share_of_the_workers_time(studies: list[TuningStudy]) -> No
 def test_workers_that_share_a_device_share_its_time(studies: list[TuningStudy]) -> None:
     monitor = RunMonitor(studies, [])
     finished = [("0 sglang", 4.0), ("0 vllm", 3.0)]
-    events = [(name, SearchFinished(seconds, 1.0, "cuda:0")) for name, seconds in finished]
+    events = [(name, SearchFinished(seconds, 1.0)) for name, seconds in finished]
     monitor.search(Reports(events), Interrupt())  # type: ignore[arg-type]
     assert monitor.busy == 0.5
 

@@ -17,7 +17,7 @@ from autotune.settings import ALL_GPUS, RunSettings
 from autotune.tune.compile_service.pool import CompilePool
 from autotune.tune.processes.killable import ProcessHandle
 from autotune.tune.workers.launch_ray import connected
-from autotune.tune.workers.protocol import WorkerSpec
+from autotune.tune.workers.protocol import WorkerSpec, worker_name
 from autotune.tune.workers.supervisor import Start
 from autotune.tune.workers.worker_process import start_worker
 
@@ -111,7 +111,7 @@ def _specs(
             replace(settings.measurer_options, provider=provider),
             storage,
             number,
-            name if provider == OURS else f"{name} {provider}",
+            worker_name(name, provider),
             log_level,
             settings.sampler,
         )

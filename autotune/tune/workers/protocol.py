@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
+from autotune.backends.gpu.providers import OURS
 from autotune.backends.protocol import MeasurerOptions
 from autotune.settings import RunSettings
 from autotune.spec.config import AnyConfig
@@ -138,8 +139,6 @@ class SearchFinished:
     """Seconds from the first config given to the device to its last answer."""
     busy_s: float
     """Seconds of them in which the device verified and timed for this worker."""
-    device: str = ""
-    """The worker's selector: several workers may share a GPU."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +154,17 @@ class WorkerCrashed:
     """The worker cannot go on, and should have been able to."""
 
     trace: str
+
+
+def worker_name(device: str, provider: str) -> str:
+    """Return the name of a device's worker: that of the device, and whose kernel it measures
+    unless it is ours."""
+    return device if provider == OURS else f"{device} {provider}"
+
+
+def device_of(worker: str) -> str:
+    """Return the name of the device of the worker of this name; several may share one."""
+    return worker.partition(" ")[0]
 
 
 class ParentChannel:

@@ -8,7 +8,6 @@ import threading
 import time
 import traceback
 from contextlib import ExitStack
-from dataclasses import replace
 from functools import partial
 from logging.handlers import QueueHandler
 from multiprocessing.connection import Connection
@@ -129,8 +128,7 @@ class _WorkerProcess:
                 asks_child=bool(PROVIDERS[provider].engine),
                 own=[i for i, plan in enumerate(begin.plans) if plan.job.provider == provider],
             )
-            finished = worker.run()
-            self._parent_channel.send(replace(finished, device=self._spec.device))
+            self._parent_channel.send(worker.run())
 
     def _is_leaving(self) -> bool:
         return self._parent_channel.requested
