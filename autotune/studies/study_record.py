@@ -33,7 +33,8 @@ _MODEL = "model"
 _ENGINES = "engines"
 """Names of the engines that the study is for."""
 _OWN = "own_config"
-"""Keys of the config that the engine launches by itself, where its kernel is measured."""
+"""Keys of the config that the engine launches by itself, where its kernel is measured;
+else empty or missing."""
 _SETTINGS = "settings"
 """``RunSettings`` of the last run, as JSON."""
 _TARGET = "target_trials"
@@ -178,8 +179,13 @@ def run_attributes(
     own: AnyConfig | None = None,
 ) -> dict[str, Any]:
     """Return the attributes that each run sets anew, for ``open_study``."""
-    more = {_OWN: dict(own.as_keys())} if own is not None else {}
-    return {_MODEL: model, _ENGINES: list(engines), _TARGET: target, _SETTINGS: settings} | more
+    return {
+        _MODEL: model,
+        _ENGINES: list(engines),
+        _TARGET: target,
+        _SETTINGS: settings,
+        _OWN: {} if own is None else dict(own.as_keys()),
+    }
 
 
 def write_end(study: Study, end: StudyEnd | None) -> None:

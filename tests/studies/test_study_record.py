@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -105,6 +106,16 @@ def test_attributes_are_written_as_the_version_before_wrote_them(study: Study) -
     write_end(study, None)
     assert attributes_of(study).end is None
     assert study.user_attrs["finished"] == ""
+
+
+@pytest.mark.parametrize("own", [CONFIG, None])
+def test_a_run_that_does_not_know_the_engines_own_config_forgets_it(
+    study: Study, own: Config | None
+) -> None:
+    for known in (replace(CONFIG, num_warps=8), own):
+        for name, value in run_attributes("m", (), {}, 60, known).items():
+            study.set_user_attr(name, value)
+    assert attributes_of(study).own_config == own
 
 
 def test_people_find_the_best_time_and_its_speedup(study: Study) -> None:

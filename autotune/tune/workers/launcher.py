@@ -24,9 +24,6 @@ from autotune.tune.workers.worker_process import start_worker
 _MASKS = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")
 """The drivers' own variables: PyTorch counts GPUs under them, and so do we."""
 
-
-_SHARE = 1 / 3
-"""Share of a GPU that Ray counts for a worker: ours and both engines' may take turns on one."""
 SpecsOf = Callable[[Collection[str]], list[WorkerSpec]]
 """Returns what the workers of these providers are started with."""
 
@@ -73,7 +70,9 @@ class Launcher:
             device = "cuda:0" if on_gpus else settings.device
             names = [(str(number), device) for number in range(count)]
             specs_of = partial(_specs, settings, storage, log_level, names)
-            yield specs_of, cluster.starter(start_worker, gpus=_SHARE if on_gpus else 0)
+            # Those of several kernels take turns on a GPU; of one kernel, each has its own.
+            share = 1 / len(set(settings.providers.values()))
+            yield specs_of, cluster.starter(start_worker, gpus=share if on_gpus else 0)
 
 
 def worker_specs(
