@@ -14,8 +14,8 @@ from typing import Any
 ModelConfig = Mapping[str, Any]
 """A parsed config.json, or a nested object of one."""
 
-# Multi-modal configs keep the language model's fields in these nested objects.
-_NESTING = ("thinker_config", "text_config")
+# Wrappers keep the language model's fields in these nested objects; SGLang's order.
+_NESTING = ("thinker_config", "llm_config", "language_config", "text_config")
 
 
 class Fusion(Enum):
@@ -39,6 +39,8 @@ class FieldNames:
     """The experts have a gate beside ``up``."""
     dense: bool = False
     """No experts at all, tuned as one expert: ``experts`` and ``top_k`` are not read."""
+    module: tuple[str, ...] = ("mlp.experts",)
+    """Names of the experts' module within a layer, which quantised checkpoints speak of."""
 
 
 LAYERS = ("num_hidden_layers", "n_layers", "num_layers")
@@ -48,7 +50,14 @@ EXPERT_GROUPS = ("n_group", "num_expert_group")
 TOP_K_GROUPS = ("topk_group",)
 SHARED_EXPERTS = ("n_shared_experts", "num_shared_experts")
 
-_MIXTRAL = FieldNames(("num_local_experts",), intermediate=("intermediate_size",))
+_SPARSE_BLOCK = ("block_sparse_moe.experts",)
+_FEED_FORWARD = ("feed_forward.experts",)
+
+_MIXTRAL = FieldNames(
+    ("num_local_experts",), intermediate=("intermediate_size",), module=_SPARSE_BLOCK
+)
+_GPT_OSS = replace(_MIXTRAL, module=("mlp.experts",))
+_LLAMA4 = replace(_MIXTRAL, fusion=Fusion.ALWAYS, module=_FEED_FORWARD)
 # Qwen 3 saved by transformers 5 has num_local_experts, Bailing num_experts_per_token.
 _QWEN = FieldNames(("num_experts", "num_local_experts"))
 _BAILING = replace(_QWEN, top_k=("num_experts_per_tok", "num_experts_per_token"))
@@ -59,14 +68,16 @@ _DBRX = FieldNames(
     top_k=("ffn_config.moe_top_k",),
     intermediate=("ffn_config.ffn_hidden_size",),
     hidden=("hidden_size", "d_model"),
+    module=("ffn.experts",),
 )
-_JAMBA = FieldNames(("num_experts",), intermediate=("intermediate_size",))
+_JAMBA = FieldNames(("num_experts",), intermediate=("intermediate_size",), module=_FEED_FORWARD)
 # Published OLMoE configs have no moe_intermediate_size: every layer is sparse.
 _OLMOE = FieldNames(("num_experts",), intermediate=("moe_intermediate_size", "intermediate_size"))
 # Grok-1 itself says intermediate_size; later checkpoints have a dense part beside the experts.
 _GROK = FieldNames(
     ("num_local_experts", "num_experts"),
     intermediate=("moe_intermediate_size", "intermediate_size"),
+    module=_SPARSE_BLOCK,
 )
 _HUNYUAN = FieldNames(
     ("num_experts",),
@@ -74,29 +85,35 @@ _HUNYUAN = FieldNames(
     intermediate=("moe_intermediate_size", "intermediate_size"),
 )
 _HY_V3 = FieldNames(("num_experts",), intermediate=("expert_hidden_dim", "moe_intermediate_size"))
-_GEMMA4 = FieldNames(("num_experts",), top_k=("top_k_experts",))
+_GEMMA4 = FieldNames(
+    ("num_experts",), top_k=("top_k_experts",), module=("experts", "moe.experts", "moe")
+)
 # Both engines build its experts without a gate, whichever activation the config names.
 _NEMOTRON_H = FieldNames(
-    ("n_routed_experts",), hidden=("moe_latent_size", "hidden_size"), gated=False
+    ("n_routed_experts",),
+    hidden=("moe_latent_size", "hidden_size"),
+    gated=False,
+    module=("mixer.experts",),
 )
 # Kimi K3's routed experts work on a latent row, narrower than the model's.
 _KIMI = FieldNames(
     ("num_experts",),
     top_k=("num_experts_per_token", "num_experts_per_tok"),
     hidden=("routed_expert_hidden_size", "hidden_size"),
+    module=("mlp.experts", *_SPARSE_BLOCK),
 )
 _CHATGLM = FieldNames((), top_k=(), intermediate=("ffn_hidden_size",), dense=True)
 
 FAMILIES: Mapping[str, FieldNames] = {
     "MixtralForCausalLM": _MIXTRAL,
     "MiniMaxM2ForCausalLM": _MIXTRAL,
-    "GptOssForCausalLM": _MIXTRAL,
+    "GptOssForCausalLM": _GPT_OSS,
     "PhiMoEForCausalLM": _MIXTRAL,
     "PhimoeForCausalLM": _MIXTRAL,
     "MiniMaxM3SparseForCausalLM": replace(_MIXTRAL, fusion=Fusion.IF_ONE_SHARED),
     "MiniMaxM3SparseForConditionalGeneration": replace(_MIXTRAL, fusion=Fusion.IF_ONE_SHARED),
-    "Llama4ForCausalLM": replace(_MIXTRAL, fusion=Fusion.ALWAYS),
-    "Llama4ForConditionalGeneration": replace(_MIXTRAL, fusion=Fusion.ALWAYS),
+    "Llama4ForCausalLM": _LLAMA4,
+    "Llama4ForConditionalGeneration": _LLAMA4,
     "DbrxForCausalLM": _DBRX,
     "JambaForCausalLM": _JAMBA,
     "Qwen2MoeForCausalLM": _QWEN,
@@ -106,11 +123,11 @@ FAMILIES: Mapping[str, FieldNames] = {
     "Qwen3OmniMoeForConditionalGeneration": _QWEN,
     "Qwen3_5MoeForCausalLM": _QWEN,
     "Qwen3_5MoeForConditionalGeneration": _QWEN,
-    "Lfm2MoeForCausalLM": _QWEN,
+    "Lfm2MoeForCausalLM": replace(_QWEN, module=_FEED_FORWARD),
     "OlmoeForCausalLM": _OLMOE,
     "OLMoEForCausalLM": _OLMOE,
     "DeepseekV2ForCausalLM": _DEEPSEEK,
-    "DeepseekV4ForCausalLM": _DEEPSEEK,
+    "DeepseekV4ForCausalLM": replace(_DEEPSEEK, module=("ffn.experts", "mlp.experts")),
     "KimiVLForConditionalGeneration": _DEEPSEEK,
     "KimiK25ForConditionalGeneration": _DEEPSEEK,
     "DeepseekV3ForCausalLM": _DEEPSEEK_FUSED,
@@ -128,7 +145,6 @@ FAMILIES: Mapping[str, FieldNames] = {
     "HYV3ForCausalLM": _HY_V3,
     "Gemma4ForCausalLM": _GEMMA4,
     "Gemma4ForConditionalGeneration": _GEMMA4,
-    "NemotronHForCausalLM": _NEMOTRON_H,
     "KimiLinearForCausalLM": _KIMI,
     "KimiK3ForCausalLM": _KIMI,
     "KimiK3ForConditionalGeneration": _KIMI,
@@ -149,22 +165,39 @@ USUAL_TOP_K = (
     "top_k_experts",
 )
 USUAL_MOE_INTERMEDIATE = ("moe_intermediate_size", "expert_hidden_dim", "moe_ffn_hidden_size")
+USUAL_MODULES = ("mlp.experts", *_SPARSE_BLOCK, *_FEED_FORWARD, "ffn.experts", "moe.experts")
 
 
 def family_of(architecture: str) -> FieldNames | None:
     """Return the field names of a known architecture, else None."""
     # BailingMoE, BailingMoe, BailingMoeV2, V2_5, V3, BailingMoeLinear …: spelt anew each release.
-    return _BAILING if architecture.startswith("Bailing") else FAMILIES.get(architecture)
+    if architecture.startswith("Bailing"):
+        return _BAILING
+    # NemotronH, its Puzzle, and the wrappers with a vision or audio tower.
+    if architecture.startswith("NemotronH"):
+        return _NEMOTRON_H
+    return FAMILIES.get(architecture)
+
+
+def architecture_of(config: ModelConfig) -> str:
+    """Return the first entry of ``architectures``, or an empty text."""
+    architectures = config.get("architectures")
+    return str(architectures[0]) if isinstance(architectures, list) and architectures else ""
+
+
+def family_in(config: ModelConfig) -> FieldNames | None:
+    """Return the field names of a config's architecture, or of the model's that it wraps."""
+    inner = text_section(config)
+    of_type = "NemotronH" if str(inner.get("model_type")).startswith("nemotron_h") else ""
+    found = (family_of(name) for name in (architecture_of(config), architecture_of(inner), of_type))
+    return next((family for family in found if family is not None), None)
 
 
 def text_section(config: ModelConfig) -> ModelConfig:
     """Return the language model's part of a config: its innermost nested object, or itself."""
-    section = config
-    for key in _NESTING:
-        inner = section.get(key)
-        if isinstance(inner, Mapping):
-            section = inner
-    return section
+    inner = (config.get(key) for key in _NESTING)
+    section = next((part for part in inner if isinstance(part, Mapping)), None)
+    return config if section is None else text_section(section)
 
 
 def read_value(config: ModelConfig, name: str) -> Any:

@@ -18,11 +18,13 @@ from typing import Any, cast
 
 from autotune.errors import ModelError
 from autotune.models.parse import shape_of_config
+from autotune.models.quantization import with_sidecar
 from autotune.models.shape import ModelShape
 
 logger = logging.getLogger(__name__)
 
 _CONFIG = "config.json"
+_SIDECAR = "hf_quant_config.json"  # where ModelOpt said how a checkpoint is stored until 0.31
 _HUB_TIMEOUT_S = 5.0  # a config.json is a few KB: a hub that needs longer is not reachable
 
 
@@ -58,7 +60,13 @@ def _load(model: str) -> ModelShape:
     known = _find_in_catalogue(model)
     if known is not None:
         return known
-    return shape_of_config(model, _read_json(_from_cache(model) or _from_hub(model)))
+    cached = _from_cache(model, _CONFIG)
+    if cached is not None:
+        return _read(model, cached, _from_cache(model, _SIDECAR))
+    file = _from_hub(model, _CONFIG)
+    if file is None:
+        raise _not_found(model, f"its repository on the Hugging Face Hub has no {_CONFIG}")
+    return _read(model, file, _from_hub(model, _SIDECAR))
 
 
 def _load_local(path: Path) -> ModelShape:
@@ -70,7 +78,14 @@ def _load_local(path: Path) -> ModelShape:
             f"checkpoint in the Hugging Face layout; if it is not meant, give the full name of "
             f"the model"
         )
-    return shape_of_config(file.absolute().parent.name, _read_json(file))
+    sidecar = file.parent / _SIDECAR
+    return _read(file.absolute().parent.name, file, sidecar if sidecar.is_file() else None)
+
+
+def _read(name: str, file: Path, sidecar: Path | None) -> ModelShape:
+    config = _read_json(file)
+    beside = {} if sidecar is None else _read_json(sidecar)
+    return shape_of_config(name, with_sidecar(config, beside))
 
 
 def _read_json(file: Path) -> dict[str, Any]:
@@ -90,18 +105,19 @@ def _read_json(file: Path) -> dict[str, Any]:
     return config
 
 
-def _from_cache(model: str) -> Path | None:
+def _from_cache(model: str, name: str) -> Path | None:
     import huggingface_hub
     from huggingface_hub.errors import HFValidationError
 
     try:
-        cached = huggingface_hub.try_to_load_from_cache(model, _CONFIG)
+        cached = huggingface_hub.try_to_load_from_cache(model, name)
     except HFValidationError as error:
         raise _not_found(model, "it is not a name that the Hugging Face Hub allows") from error
     return Path(cached) if isinstance(cached, str) else None
 
 
-def _from_hub(model: str) -> Path:
+def _from_hub(model: str, name: str) -> Path | None:
+    """Return the file, downloaded; None where the repository has no such file."""
     import huggingface_hub
     from huggingface_hub import errors
 
@@ -109,10 +125,14 @@ def _from_hub(model: str) -> Path:
     transport_error = cast("type[Exception]", errors.HfHubHTTPError.__bases__[0])
     try:
         # A look without retries first: the download repeats for 23 s before it gives up.
-        url = huggingface_hub.hf_hub_url(model, _CONFIG)
+        url = huggingface_hub.hf_hub_url(model, name)
         huggingface_hub.get_hf_file_metadata(url, timeout=_HUB_TIMEOUT_S)
-        return Path(huggingface_hub.hf_hub_download(model, _CONFIG, etag_timeout=_HUB_TIMEOUT_S))
-    except (errors.EntryNotFoundError, errors.HfHubHTTPError) as error:
+        return Path(huggingface_hub.hf_hub_download(model, name, etag_timeout=_HUB_TIMEOUT_S))
+    except errors.LocalEntryNotFoundError as error:
+        raise _not_found(model, _UNREACHED) from error
+    except errors.EntryNotFoundError:
+        return None
+    except errors.HfHubHTTPError as error:
         raise _not_found(model, _hub_reason(error)) from error
     except (transport_error, OSError) as error:
         raise _not_found(model, _UNREACHED) from error
@@ -125,10 +145,6 @@ _UNREACHED = "it is not in the local cache and the Hugging Face Hub could not be
 def _hub_reason(error: Exception) -> str:
     from huggingface_hub import errors
 
-    if isinstance(error, errors.LocalEntryNotFoundError):
-        return _UNREACHED
-    if isinstance(error, errors.EntryNotFoundError):
-        return f"its repository on the Hugging Face Hub has no {_CONFIG}"
     if isinstance(error, errors.GatedRepoError):
         return f"the Hugging Face Hub guards it (gated). {_LOG_IN}"
     if isinstance(error, errors.RepositoryNotFoundError):
@@ -185,4 +201,6 @@ def _catalogue() -> Mapping[str, Mapping[str, Any]]:
     file = resources.files("autotune.models") / "catalogue" / "models.jsonl"
     lines = file.read_text(encoding="utf-8").splitlines()
     entries = [json.loads(line) for line in lines if line]
-    return {entry["name"]: entry["config"] for entry in entries}
+    return {
+        entry["name"]: with_sidecar(entry["config"], entry.get(_SIDECAR, {})) for entry in entries
+    }

@@ -39,12 +39,13 @@ def shape_of_config(name: str, config: ModelConfig) -> ModelShape:
 
     Raises ModelError where its fields name no experts, or are missing or ambiguous.
     """
-    architecture = _architecture_of(config)
+    architecture = fields.architecture_of(config)
     called = f"{name} ({architecture or 'no architectures field'})"
-    family = fields.family_of(architecture)
+    family = fields.family_in(config)
     sizes = _sizes_of_family(called, family, config) if family else _guessed_sizes(called, config)
     experts, top_k, hidden, intermediate = sizes
     stated_dense = fields.read_int(config, fields.FIRST_DENSE_LAYERS)
+    layers = _layers_of(config)
     moe_layers = moe_layers_of(config)
     return ModelShape(
         name=name,
@@ -53,13 +54,13 @@ def shape_of_config(name: str, config: ModelConfig) -> ModelShape:
         top_k=top_k,
         hidden=hidden,
         intermediate=intermediate,
-        layers=_layers_of(config),
+        layers=layers,
         first_dense_layers=min(moe_layers, default=0) if stated_dense is None else stated_dense,
         moe_layers=moe_layers,
         expert_groups=fields.read_int(config, fields.EXPERT_GROUPS) or 0,
         top_k_groups=fields.read_int(config, fields.TOP_K_GROUPS) or 0,
         dtype=_dtype_of(config),
-        quantization=read_quantization(config),
+        quantization=read_quantization(config, moe_layers or range(layers or 1)),
         fused_shared_experts=_fused_shared_experts(family, config),
         gated=family is None or family.gated,
         dense=family is not None and family.dense,
@@ -120,13 +121,6 @@ def _shape_part(text: str, part: str) -> tuple[str, int]:
             f"Try --shape {SHAPE_FORM}"
         )
     return key, int(match[2])
-
-
-def _architecture_of(config: ModelConfig) -> str:
-    architectures = config.get("architectures")
-    if isinstance(architectures, list) and architectures:
-        return str(architectures[0])
-    return ""
 
 
 def _sizes_of_family(called: str, family: FieldNames, config: ModelConfig) -> _Sizes:

@@ -122,7 +122,7 @@ def _scales(shape: ModelShape, dtype: Dtype | None, per_channel: bool) -> Weight
     if wanted is None:
         raise ModelError(
             f"{shape.name} stores its experts as {stored.method}, which the Triton kernels here "
-            f"do not compute; allowed are {', '.join(d.value for d in Dtype)}. Try --dtype bf16"
+            f"do not compute; allowed are {', '.join(d.value for d in Dtype)}. {_instead(stored)}"
         )
     if per_channel and wanted not in (Dtype.FP8_W8A8, Dtype.INT8_W8A8):
         raise UsageError(
@@ -142,6 +142,13 @@ def _scales(shape: ModelShape, dtype: Dtype | None, per_channel: bool) -> Weight
     # Only kernels for weights in groups along K read zero points.
     zero_points = stored.zero_points and block_shape is not None and block_shape[0] == 0
     return WeightQuantization(stored.method, wanted, block_shape, per_channel, zero_points)
+
+
+def _instead(stored: WeightQuantization) -> str:
+    """Say what to try where the checkpoint's experts are in no type that is computed here."""
+    if stored.upcast:
+        return "Try --dtype bf16 for SGLang with --moe-runner-backend triton, which serves it so"
+    return "No engine opens a config file for it: try a checkpoint of the model with other experts"
 
 
 def _warn_of_cut_blocks(shape: ModelShape, problem: Problem) -> None:

@@ -21,6 +21,8 @@ class WeightQuantization:
     """One weight scale per output channel and one activation scale per token."""
     zero_points: bool = False
     """Asymmetric integer weights: a zero point stands beside each scale."""
+    upcast: bool = False
+    """SGLang with ``--moe-runner-backend triton`` makes bf16 of the experts while it loads them."""
 
 
 @dataclass(frozen=True, slots=True)

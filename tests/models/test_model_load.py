@@ -15,6 +15,7 @@ from huggingface_hub import errors
 
 from autotune.errors import ModelError
 from autotune.models.load import catalogue_shapes, load_shape
+from autotune.spec.problem import Dtype
 
 CONFIG = {
     "architectures": ["MixtralForCausalLM"],
@@ -82,6 +83,25 @@ def write_config(folder: Path, text: str = json.dumps(CONFIG)) -> Path:
     return file
 
 
+def write_sidecar(folder: Path, algorithm: str = "FP8") -> Path:
+    file = folder / "hf_quant_config.json"
+    file.write_text(json.dumps({"quantization": {"quant_algo": algorithm}}), encoding="utf-8")
+    return file
+
+
+@pytest.mark.usefixtures("no_hub")
+@pytest.mark.parametrize("of", ["folder", "file"])
+@pytest.mark.parametrize(("algorithm", "dtype"), [("FP8", Dtype.FP8_W8A8), ("NVFP4", None)])
+def test_what_lies_beside_a_local_config_is_read(
+    tmp_path: Path, of: str, algorithm: str, dtype: Dtype | None
+) -> None:
+    file = write_config(tmp_path)
+    write_sidecar(tmp_path, algorithm)
+    stored = load_shape(str(file if of == "file" else tmp_path)).quantization
+    assert stored is not None
+    assert (stored.method, stored.dtype) == (f"modelopt {algorithm}", dtype)
+
+
 @pytest.mark.usefixtures("no_hub")
 @pytest.mark.parametrize("of", ["folder", "file"])
 def test_local(tmp_path: Path, of: str) -> None:
@@ -128,26 +148,35 @@ def test_the_cache_comes_before_the_hub(empty_cache: Path) -> None:
     repo = empty_cache / "models--new--model"
     commit = "0123456789012345678901234567890123456789"
     write_config(repo / "snapshots" / commit)
+    write_sidecar(repo / "snapshots" / commit)
     (repo / "refs").mkdir()
     (repo / "refs" / "main").write_text(commit, encoding="utf-8")
     shape = load_shape("new/model")
     assert (shape.name, shape.experts) == ("new/model", 8)
+    assert shape.quantization is not None
 
 
 @pytest.mark.usefixtures("empty_cache")
-def test_the_hub_is_asked_for_config_json_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("quantised", [False, True])
+def test_the_hub_is_asked_for_json_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quantised: bool
 ) -> None:
     asked: list[tuple[str, str]] = []
 
     def download(repo: str, filename: str, **more: Any) -> str:
         asked.append((repo, filename))
-        return str(write_config(tmp_path / "downloaded"))
+        if filename == "config.json":
+            return str(write_config(tmp_path / "downloaded"))
+        if not quantised:
+            raise errors.EntryNotFoundError("404")
+        return str(write_sidecar(tmp_path / "downloaded"))
 
     monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", lambda url, timeout: None)
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
-    assert load_shape("new/model").name == "new/model"
-    assert asked == [("new/model", "config.json")]
+    shape = load_shape("new/model")
+    assert shape.name == "new/model"
+    assert (shape.quantization is not None) == quantised
+    assert asked == [("new/model", "config.json"), ("new/model", "hf_quant_config.json")]
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from autotune.errors import ModelError, UsageError
 from autotune.models.load import load_shape
 from autotune.models.parse import parse_shape
 from autotune.models.problems import _warn_once, problem_of
-from autotune.models.shape import ModelShape
+from autotune.models.shape import ModelShape, WeightQuantization
 from autotune.spec.problem import Dtype, Problem
 
 MIXTRAL = "mistralai/Mixtral-8x7B-Instruct-v0.1"
@@ -108,6 +108,13 @@ def test_a_split_that_cuts_scale_blocks_warns_once(caplog: pytest.LogCaptureFixt
     caplog.clear()
     problem("Qwen/Qwen3-30B-A3B-FP8", tp_size=2)
     assert not caplog.records
+
+
+def test_a_refusal_advises_bf16_only_where_an_engine_serves_it_so() -> None:
+    nvfp4 = replace(load_shape("gpt-oss-20b"), quantization=WeightQuantization("nvfp4", None))
+    with pytest.raises(ModelError, match=r"nvfp4.*No engine opens a config file") as raised:
+        problem(nvfp4)
+    assert "--dtype" not in str(raised.value)
 
 
 def test_mxfp4_is_refused_only_for_auto() -> None:
