@@ -183,7 +183,7 @@ class _Measurers(Closable, Protocol):
 
 def _open_providers(gpu: int | None, options: MeasurerOptions) -> _Measurers:
     """Open them in the child: torch is imported there alone."""
-    from autotune.backends.gpu.measurer import open_providers
+    from autotune.backends.gpu.provider_measurers import open_providers
 
     return open_providers(gpu, options)
 

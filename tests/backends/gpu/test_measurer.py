@@ -32,8 +32,8 @@ from triton.runtime.errors import OutOfResources
 from autotune.backends.binaries import gemm_binaries
 from autotune.backends.gpu.measurer import (
     GpuMeasurer,
-    ProviderMeasurers,
 )
+from autotune.backends.gpu.provider_measurers import ProviderMeasurers
 from autotune.backends.gpu.providers import open_provider, pytorch
 from autotune.backends.gpu.providers.ours import Ours
 from autotune.backends.gpu.tensor_cache import TensorCache, no_room

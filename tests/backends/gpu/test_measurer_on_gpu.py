@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from autotune.backends.gpu.measurer import GpuMeasurer, open_gpu, open_providers
+from autotune.backends.gpu.measurer import GpuMeasurer, open_gpu
+from autotune.backends.gpu.provider_measurers import open_providers
 from autotune.backends.protocol import MeasurerOptions
 from autotune.spec.config import Config, ConfigPair
 from autotune.spec.limits import why_no_tma
