@@ -1,7 +1,8 @@
 """Names of the config fields in which each architecture keeps its experts, as a table.
 
 Several names for one value are alternatives, the first that the config has is read. A dotted
-name goes into a nested object; a list (one entry per layer) stands for its first entry.
+name goes into a nested object; a list (one entry per layer) stands for its first entry, unless
+``at_layer`` chose another.
 """
 
 from __future__ import annotations
@@ -45,6 +46,8 @@ class FieldNames:
 
 LAYERS = ("num_hidden_layers", "n_layers", "num_layers")
 LAYER_KINDS = ("layers_block_type", "hybrid_override_pattern")
+LAYER_BLOCKS = "block_configs"
+"""Fields of each layer, in place of the model's own (NemotronHPuzzle)."""
 FIRST_DENSE_LAYERS = ("first_k_dense_replace",)
 EXPERT_GROUPS = ("n_group", "num_expert_group")
 TOP_K_GROUPS = ("topk_group",)
@@ -165,6 +168,19 @@ USUAL_TOP_K = (
     "top_k_experts",
 )
 USUAL_MOE_INTERMEDIATE = ("moe_intermediate_size", "expert_hidden_dim", "moe_ffn_hidden_size")
+# Served without experts by both engines, whatever else their configs name.
+DENSE_ARCHITECTURES = frozenset(
+    (
+        "LlamaForCausalLM",
+        "MistralForCausalLM",
+        "Qwen2ForCausalLM",
+        "Qwen3ForCausalLM",
+        "GemmaForCausalLM",
+        "Gemma2ForCausalLM",
+        "Gemma3ForCausalLM",
+        "Phi3ForCausalLM",
+    )
+)
 USUAL_MODULES = ("mlp.experts", *_SPARSE_BLOCK, *_FEED_FORWARD, "ffn.experts", "moe.experts")
 
 
@@ -198,6 +214,24 @@ def text_section(config: ModelConfig) -> ModelConfig:
     inner = (config.get(key) for key in _NESTING)
     section = next((part for part in inner if isinstance(part, Mapping)), None)
     return config if section is None else text_section(section)
+
+
+def at_layer(config: ModelConfig, layer: int) -> ModelConfig:
+    """Return the language model's fields as one layer has them.
+
+    A list shorter than the layers is of the kinds of experts in each (ERNIE 4.5 VL): they take
+    turns here, so that every kind is seen.
+    """
+    fields = {**config, **text_section(config)}
+    for key in _NESTING:
+        fields.pop(key, None)
+    blocks = fields.get(LAYER_BLOCKS)
+    if isinstance(blocks, list) and layer < len(blocks) and isinstance(blocks[layer], Mapping):
+        fields.update(blocks[layer])
+    return {
+        key: value[layer % len(value)] if isinstance(value, list) and value else value
+        for key, value in fields.items()
+    }
 
 
 def read_value(config: ModelConfig, name: str) -> Any:

@@ -33,6 +33,11 @@ _DTYPES = {
 _Sizes = tuple[int, int, int, int]
 """Experts, top-k, hidden and intermediate size."""
 
+# Far above every published model: what is larger is no size.
+_MOST_LAYERS = 10_000
+_MOST_EXPERTS = 100_000
+_WIDEST = 1_000_000
+
 
 def shape_of_config(name: str, config: ModelConfig) -> ModelShape:
     """Return the shape that a Hugging Face config describes.
@@ -42,11 +47,19 @@ def shape_of_config(name: str, config: ModelConfig) -> ModelShape:
     architecture = fields.architecture_of(config)
     called = f"{name} ({architecture or 'no architectures field'})"
     family = fields.family_in(config)
-    sizes = _sizes_of_family(called, family, config) if family else _guessed_sizes(called, config)
-    experts, top_k, hidden, intermediate = sizes
-    stated_dense = fields.read_int(config, fields.FIRST_DENSE_LAYERS)
     layers = _layers_of(config)
+    if not 0 <= layers <= _MOST_LAYERS:
+        raise ModelError(
+            f"{called}: {layers} hidden layers; allowed are up to {_MOST_LAYERS}. {_SHAPE_HINT}"
+        )
+    if layers and _moe_layers(config) == []:
+        raise _dense_error(called)
     moe_layers = moe_layers_of(config)
+    sizes = _sizes_of_layers(called, family, config, moe_layers)
+    experts, top_k, hidden, intermediate = sizes
+    if family is None:
+        _warn_of_guess(called, sizes)
+    stated_dense = fields.read_int(config, fields.FIRST_DENSE_LAYERS)
     return ModelShape(
         name=name,
         architecture=architecture,
@@ -123,6 +136,40 @@ def _shape_part(text: str, part: str) -> tuple[str, int]:
     return key, int(match[2])
 
 
+def _sizes_of_layers(
+    called: str, family: FieldNames | None, config: ModelConfig, moe_layers: tuple[int, ...]
+) -> _Sizes:
+    """Return the sizes of the experts of every layer. Raises ModelError where they are unlike."""
+    asked = moe_layers or range(_layers_of(config))
+    parts = [fields.at_layer(config, layer) for layer in asked] or [config]
+    found = {
+        _sizes_of_family(called, family, part) if family else _guessed_sizes(called, part)
+        for part in parts
+    }
+    for sizes in found:
+        _check_sane(called, sizes)
+    if len(found) == 1:
+        return found.pop()
+    shapes = (f"--shape E={e},topk={k},hidden={h},intermediate={i}" for e, k, h, i in sorted(found))
+    gate = "" if family is None or family.gated else f",{_GATED}=false"
+    raise ModelError(
+        f"{called} has layers whose experts are of unlike sizes, and an engine opens a file for "
+        f"each. Tune them one by one: {'; '.join(shape + gate for shape in shapes)}"
+    )
+
+
+def _check_sane(called: str, sizes: _Sizes) -> None:
+    experts, top_k, hidden, intermediate = sizes
+    widest = max(hidden, intermediate)
+    if min(sizes) >= 1 and top_k <= experts <= _MOST_EXPERTS and widest <= _WIDEST:
+        return
+    raise ModelError(
+        f"{called}: E={experts}, topk={top_k}, hidden={hidden}, intermediate={intermediate} "
+        f"cannot be; allowed are topk up to E, E up to {_MOST_EXPERTS}, the others up to "
+        f"{_WIDEST}. Is its config.json whole? {_SHAPE_HINT}"
+    )
+
+
 def _sizes_of_family(called: str, family: FieldNames, config: ModelConfig) -> _Sizes:
     hidden = _needed(called, config, family.hidden)
     if family.dense:
@@ -148,7 +195,8 @@ def _needed(called: str, config: ModelConfig, names: tuple[str, ...]) -> int:
 def _guessed_sizes(called: str, config: ModelConfig) -> _Sizes:
     """Sizes of an architecture that the table does not know, from the usual field names."""
     experts = _only_value(config, fields.USUAL_EXPERTS)
-    if not fields.expert_like_fields(config) or experts in (0, 1):
+    dense = fields.architecture_of(fields.text_section(config)) in fields.DENSE_ARCHITECTURES
+    if dense or not fields.expert_like_fields(config) or experts in (0, 1):
         raise _dense_error(called)
     top_k = _only_value(config, fields.USUAL_TOP_K)
     intermediate = _only_value(config, fields.USUAL_MOE_INTERMEDIATE)
@@ -160,16 +208,16 @@ def _guessed_sizes(called: str, config: ModelConfig) -> _Sizes:
             f"fields do not say in the usual words how many experts there are, how many a token "
             f"visits, and how wide they are. {_found_fields(config)}. {_SHAPE_HINT}"
         )
+    return experts, top_k, hidden, intermediate
+
+
+def _warn_of_guess(called: str, sizes: _Sizes) -> None:
     logger.warning(
         "%s is not a known architecture: taken to be E=%d, topk=%d, hidden=%d, intermediate=%d "
         "from the usual field names; if that is wrong, use --shape",
         called,
-        experts,
-        top_k,
-        hidden,
-        intermediate,
+        *sizes,
     )
-    return experts, top_k, hidden, intermediate
 
 
 def _only_value(config: ModelConfig, names: tuple[str, ...]) -> int | None:
@@ -218,6 +266,9 @@ def _layers_of(config: ModelConfig) -> int:
 
 def _kinds_of(config: ModelConfig) -> Sequence[str]:
     """Return the kind of each layer, as words or letters; empty where the config has none."""
+    blocks = fields.read_value(config, fields.LAYER_BLOCKS)
+    if isinstance(blocks, list) and all(isinstance(b, dict) and "block_type" in b for b in blocks):
+        return [str(block["block_type"]) for block in blocks]
     found = (fields.read_value(config, name) for name in fields.LAYER_KINDS)
     return next((kinds for kinds in found if isinstance(kinds, (list, str))), ())
 
@@ -230,12 +281,16 @@ def moe_layers_of(config: ModelConfig) -> tuple[int, ...]:
     step (Llama 4), leading dense layers (DeepSeek, GLM, LFM2), a step and exceptions (Qwen), a
     period and an offset (Jamba).
     """
+    return tuple(_moe_layers(config) or ())
+
+
+def _moe_layers(config: ModelConfig) -> list[int] | None:
+    """Return what the first rule says that is known; None where there is none."""
     layers = range(_layers_of(config))
-    for rule in (_by_word, _by_kind, _by_list, _after_dense, _by_step, _by_period):
-        found = rule(config, layers)
-        if found is not None:
-            return tuple(layer for layer in found if layer in layers)
-    return ()
+    rules = (_by_word, _by_kind, _by_list, _after_dense, _by_step, _by_period)
+    said = (rule(config, layers) for rule in rules)
+    found = next((listed for listed in said if listed is not None), None)
+    return None if found is None else [layer for layer in found if layer in layers]
 
 
 def _by_word(config: ModelConfig, _: range) -> list[int] | None:
@@ -247,7 +302,9 @@ def _by_word(config: ModelConfig, _: range) -> list[int] | None:
 
 def _by_kind(config: ModelConfig, _: range) -> list[int] | None:
     kinds = _kinds_of(config)
-    return [layer for layer, kind in enumerate(kinds) if kind in ("moe", "E")] or None
+    found = [layer for layer, kind in enumerate(kinds) if kind in ("moe", "E")]
+    # Jamba names its mixers alone; Nemotron-H also the layers without experts.
+    return found if found or "mlp" in kinds or "-" in kinds else None
 
 
 def _by_list(config: ModelConfig, layers: range) -> list[int] | None:

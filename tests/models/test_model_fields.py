@@ -94,6 +94,8 @@ CONFIGS: list[tuple[str, dict[str, Any]]] = [
     ),
     ("NemotronHForCausalLM", {**DEEPSEEK, "hidden_size": 999, "moe_latent_size": 64}),
     ("NemotronHForCausalLM", {**DEEPSEEK, "moe_latent_size": None}),
+    ("NemotronHPuzzleForCausalLM", DEEPSEEK),
+    ("NemotronH_Nano_VL_V2", {"llm_config": DEEPSEEK, "hidden_size": 5}),
     (
         "KimiLinearForCausalLM",
         {
@@ -229,6 +231,14 @@ def test_nested_expert_fields_are_listed_by_dotted_name() -> None:
         ),
         config_of("JambaForCausalLM", **SIZES, num_experts=1, intermediate_size=32),
         config_of("MixtralForCausalLM", hidden_size=64, intermediate_size=32),
+        config_of("Qwen3ForCausalLM", **QWEN),
+        config_of("InternVLChatModel", llm_config=config_of("Qwen3ForCausalLM", **QWEN)),
+        config_of("NemotronHForCausalLM", **DEEPSEEK, hybrid_override_pattern="M-M*M-"),
+        config_of("NemotronHForCausalLM", **DEEPSEEK, layers_block_type=["mamba", "mlp"]),
+        config_of("Qwen3MoeForCausalLM", **QWEN, num_hidden_layers=2, decoder_sparse_step=4),
+        config_of(
+            "DeepseekV3ForCausalLM", **DEEPSEEK, num_hidden_layers=2, first_k_dense_replace=2
+        ),
         {"hidden_size": 64, "intermediate_size": 32},
     ],
 )
@@ -257,3 +267,92 @@ def test_chatglm_is_one_expert() -> None:
     config = config_of("ChatGLMModel", hidden_size=64, ffn_hidden_size=32, num_layers=2)
     shape = shape_of_config("some", config)
     assert (shape.experts, shape.top_k, shape.intermediate, shape.dense) == (1, 1, 32, True)
+
+
+@pytest.mark.parametrize(
+    "outer", ["llm_config", "language_config", "thinker_config", "text_config"]
+)
+@pytest.mark.parametrize("inner", [None, "llm_config", "text_config"])
+def test_a_wrapped_model_is_read_by_its_own_architecture(
+    outer: str, inner: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = config_of("Qwen3MoeForCausalLM", **QWEN)
+    wrapped = {outer: model if inner is None else {inner: model, "hidden_size": 5}}
+    shape = shape_of_config("some", config_of("InternVLChatModel", hidden_size=7, **wrapped))
+    assert (shape.experts, shape.top_k, shape.hidden, shape.intermediate) == (8, 2, 64, 32)
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        config_of("NemotronH_Nano_VL_V2", llm_config=DEEPSEEK),
+        config_of("SomeWrapper", llm_config=config_of("NemotronHForCausalLM", **DEEPSEEK)),
+        config_of("SomeWrapper", text_config={**DEEPSEEK, "model_type": "nemotron_h_puzzle"}),
+    ],
+)
+def test_every_wrapper_of_nemotron_h_has_no_gate(config: dict[str, Any]) -> None:
+    assert not shape_of_config("some", config).gated
+
+
+def blocks(*sizes: int) -> list[dict[str, Any]]:
+    experts = [{"block_type": "moe", "moe_intermediate_size": size} for size in sizes]
+    return [{"block_type": "mamba"}, *experts, {"block_type": "attention"}]
+
+
+def test_blocks_of_one_size_are_one_shape() -> None:
+    puzzle = config_of("NemotronHPuzzleForCausalLM", **DEEPSEEK, block_configs=blocks(48, 48))
+    shape = shape_of_config("some", puzzle)
+    assert (shape.intermediate, shape.layers, shape.moe_layers) == (48, 4, (1, 2))
+
+
+@pytest.mark.parametrize(
+    ("config", "gate"),
+    [
+        (config_of("NemotronHPuzzleForCausalLM", **DEEPSEEK, block_configs=blocks(32, 48)), True),
+        (
+            config_of(
+                "DeepseekV3ForCausalLM",
+                **{**DEEPSEEK, "moe_intermediate_size": [0, 32, 48]},
+                num_hidden_layers=3,
+                first_k_dense_replace=1,
+            ),
+            False,
+        ),
+        (
+            config_of(
+                "NewMoeForCausalLM",
+                **{**DEEPSEEK, "moe_intermediate_size": [32, 48]},
+                num_hidden_layers=5,
+            ),
+            False,
+        ),
+    ],
+)
+def test_experts_of_unlike_sizes_are_refused_with_each_shape(
+    config: dict[str, Any], gate: bool
+) -> None:
+    with pytest.raises(ModelError, match="unlike sizes") as raised:
+        shape_of_config("some", config)
+    without = ",gated=false" if gate else ""
+    for size in (32, 48):
+        shape = f"--shape E=8,topk=2,hidden=64,intermediate={size}{without}"
+        assert shape in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "absurd",
+    [
+        {"num_experts_per_tok": 9},
+        {"n_routed_experts": 10**9},
+        {"hidden_size": 10**9},
+        {"moe_intermediate_size": 10**9},
+        {"moe_intermediate_size": -32},
+        {"num_hidden_layers": 10**12},
+        {"num_hidden_layers": -1},
+    ],
+)
+@pytest.mark.parametrize("architecture", ["DeepseekV3ForCausalLM", "NewMoeForCausalLM"])
+def test_absurd_numbers_are_refused(architecture: str, absurd: dict[str, int]) -> None:
+    with pytest.raises(ModelError, match="--shape"):
+        shape_of_config("some", config_of(architecture, **{**DEEPSEEK, **absurd}))
