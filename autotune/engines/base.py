@@ -10,7 +10,14 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from autotune.engines import names
-from autotune.engines.entries import CONFIG_KEYS, as_tokens, config_of, load_body, nearest
+from autotune.engines.entries import (
+    CONFIG_KEYS,
+    as_tokens,
+    config_of,
+    load_body,
+    nearest,
+    options_of,
+)
 from autotune.engines.names import NameParts
 from autotune.errors import EngineFileError
 from autotune.spec.config import Config
@@ -31,6 +38,8 @@ class Found:
     """The file's token count that is nearest to the one asked for."""
     is_fallback: bool = False
     """Read from the folder of another Triton version than the device's."""
+    options: tuple[tuple[str, Any], ...] = ()
+    """Launch options of the entry that no Config has, as ``num_ctas`` 2."""
 
 
 class Engine(ABC):
@@ -56,6 +65,8 @@ class Engine(ABC):
     """Keys that an entry may have: any other one breaks the launch."""
     header: ClassVar[frozenset[str]] = frozenset()
     """Keys beside the token counts that a file may have; stripped on load."""
+    other_kernels: ClassVar[Mapping[str, str]] = {}
+    """End of the names of files for a kernel that is not Triton's → what that kernel is called."""
     shipped: ClassVar[tuple[str, ...]]
     """Folders of config files inside the installed package; the first that exists is read."""
 
@@ -74,6 +85,11 @@ class Engine(ABC):
     def parse_name(self, name: str) -> NameParts | None:
         """Return the parts of a file name, with the true intermediate size; None for no such."""
         return names.parse_name(name)
+
+    def other_kernel(self, name: str) -> str | None:
+        """Return the kernel, not Triton's, whose config file is called ``name``; None for none."""
+        kernels = self.other_kernels.items()
+        return next((kernel for end, kernel in kernels if name.endswith(end)), None)
 
     @abstractmethod
     def spell(self, parts: NameParts) -> str:
@@ -131,7 +147,8 @@ class Engine(ABC):
             if not entries:
                 return None
             key = nearest(entries, tokens)
-            return Found(self._parsed(key, entries[key]), path, key)
+            config = self._parsed(key, entries[key])
+            return Found(config, path, key, options=tuple(options_of(entries[key]).items()))
         except EngineFileError as error:
             raise EngineFileError(f"{path}: {error}") from error
 

@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from autotune.engines.base import DEFAULT_TOKENS, Engine
-from autotune.engines.entries import as_tokens, config_of, faults, load_body, nearest
+from autotune.engines.entries import TILE_KEYS, as_tokens, config_of, faults, load_body, nearest
 from autotune.engines.folders import MEANING
+from autotune.engines.gpus import UNKNOWN, target_of
+from autotune.engines.legality import default_stages, why_no_option
 from autotune.engines.names import NameParts
 from autotune.errors import EngineFileError
-from autotune.spec.device import Device, DeviceKind, Target
+from autotune.spec.device import Device, DeviceKind
 from autotune.spec.problem import Dtype, Problem
 
 
@@ -41,7 +43,7 @@ class Finding:
 def assumed(parts: NameParts, triton_version: str = "0") -> tuple[Problem, Device]:
     """Return a problem and a device that have these parts; what a name does not say is made up.
 
-    Shared memory and hidden size stay 0, and an NVIDIA device counts as SM90.
+    Shared memory and hidden size stay 0.
     """
     problem = Problem(
         experts=parts.experts,
@@ -53,8 +55,7 @@ def assumed(parts: NameParts, triton_version: str = "0") -> tuple[Problem, Devic
         block_shape=parts.block_shape,
         per_channel_quant=parts.per_channel_quant,
     )
-    is_amd = parts.device_name.startswith("AMD")
-    target = Target("hip", "gfx942", 64) if is_amd else Target("cuda", 90)
+    target = target_of(parts.device_name)
     return problem, Device(DeviceKind.ESTIMATE, parts.device_name, target, 0, triton_version)
 
 
@@ -84,6 +85,8 @@ def check_file(path: Path, engine: Engine, *, triton_version: str | None = None)
     """
     if not path.is_file():
         raise EngineFileError(f"{path} is not a file; give an engine's JSON file")
+    if (other := _of_another_kernel(path, engine)) is not None:
+        return CheckReport(path, engine.name, (other,), engine.env_variable, None, None)
     file = _File(path, engine, engine.parse_name(path.name), engine.folder_of(path), triton_version)
     found, reads = file.check_lookup()
     findings = [*file.check_name(), *file.check_folder(), *found]
@@ -94,6 +97,29 @@ def check_file(path: Path, engine: Engine, *, triton_version: str | None = None)
     else:
         findings += [*file.check_body(body), *file.check_pair(body)]
     return CheckReport(path, engine.name, tuple(findings), engine.env_variable, file.folder, reads)
+
+
+def _of_another_kernel(path: Path, engine: Engine) -> Finding | None:
+    """Say what a file is that has nothing to do with Triton's MoE kernel; None for one that has."""
+    if kernel := engine.other_kernel(path.name):
+        message = (
+            f"{engine.title}'s {kernel} kernel reads it, in the folder that {engine.title} ships, "
+            "and Triton's does not: its entries are not judged here"
+        )
+        return Finding(Level.WARNING, "name", message)
+    if engine.parse_name(path.name) is not None or not _holds_other_things(path):
+        return None
+    message = f"{path.name} is no MoE config file, by its name and by what it holds: not judged"
+    return Finding(Level.ERROR, "name", message)
+
+
+def _holds_other_things(path: Path) -> bool:
+    try:
+        body = load_body(path)
+    except EngineFileError:
+        return False
+    entries = (value for value in body.values() if isinstance(value, dict))
+    return bool(body) and all(entry.keys().isdisjoint(TILE_KEYS) for entry in entries)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +137,10 @@ class _File:
         if parts is None:
             example = "E=8,N=14336,device_name=NVIDIA_H200.json"
             yield Finding(Level.ERROR, "name", f"{name} is no engine file's name; like {example}")
+            return
+        if target_of(parts.device_name) == UNKNOWN:
+            yield Finding(Level.WARNING, "name", _unknown(parts.device_name, engine))
+        if not parts.device_name:
             return
         try:
             spelled = engine.spell(parts)
@@ -185,10 +215,14 @@ class _File:
             return
         unset = [name for name in ("num_warps", "num_stages") if name not in entry]
         if unset:
-            message = f"{' and '.join(unset)} left to Triton (4 warps, 3 stages)"
+            message = f"{' and '.join(unset)} left to Triton ({self._left_to_triton()})"
             yield Finding(Level.WARNING, key, message)
         if self.parts is not None:
             yield from self._check_for_problem(key, entry, *assumed(self.parts))
+
+    def _left_to_triton(self) -> str:
+        stages = default_stages(target_of(self.parts.device_name if self.parts else ""))
+        return f"4 warps, {stages or 'on NVIDIA 3, on others 2'} stages"
 
     def _check_for_problem(
         self, key: str, entry: Mapping[str, Any], problem: Problem, device: Device
@@ -204,8 +238,12 @@ class _File:
                 f"{engine.title} clamps to the scale block: it launches {launched}, not {config}"
             )
             yield Finding(Level.WARNING, key, message)
-        if reason := engine.why_illegal(problem, device, launched):
-            yield Finding(Level.ERROR, key, reason)
+        for reason in (
+            engine.why_illegal(problem, device, launched),
+            why_no_option(device, entry),
+        ):
+            if reason:
+                yield Finding(Level.ERROR, key, reason)
 
     def check_pair(self, body: Mapping[str, Any]) -> Iterator[Finding]:
         """Yield findings about an up file without its down file, or against it, and the reverse."""
@@ -245,6 +283,15 @@ class _File:
         if found and found.path.name == name:
             message = f"without {name} here, the down GEMM takes its configs from {found.path}"
             yield Finding(Level.WARNING, "pair", message)
+
+
+def _unknown(device_name: str, engine: Engine) -> str:
+    if not device_name:
+        return (
+            f"it names no GPU: {engine.title} opens it where the driver gives the GPU no name, "
+            "whichever it is; rules of one architecture are not judged"
+        )
+    return f"{device_name} is in no table here: rules of its architecture are not judged"
 
 
 def _check_agreement(up: Mapping[int, Any], down: Mapping[int, Any]) -> Iterator[Finding]:

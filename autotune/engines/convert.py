@@ -7,9 +7,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from autotune.engines.base import Engine
+from autotune.engines.base import Engine, entries_by_tokens
 from autotune.engines.check import assumed
-from autotune.engines.entries import USE_TMA, as_tokens, config_of, load_body
+from autotune.engines.entries import NUM_CTAS, USE_TMA, as_tokens, config_of, load_body, options_of
+from autotune.engines.gpus import UNKNOWN
+from autotune.engines.legality import default_stages, why_no_option
 from autotune.engines.names import VERSION_FOLDER, VERSION_KEY, NameParts, parse_name
 from autotune.engines.read_write import write_configs
 from autotune.errors import EngineFileError
@@ -53,6 +55,11 @@ def convert_file(
     if source.name == target.name:
         raise EngineFileError(f"--from and --to are both {source.name}: there is nothing to do")
     parts = source.parse_name(path.name)
+    if kernel := source.other_kernel(path.name):
+        raise EngineFileError(
+            f"{path.name} is for {source.title}'s {kernel} kernel, not for Triton's: "
+            f"{target.title} has no file for it"
+        )
     if parts is None:
         raise EngineFileError(f"{path.name} is not a name of {source.title}'s files; see 'check'")
     if parts.problem_dtype is None:
@@ -63,9 +70,13 @@ def convert_file(
         device_name=device_name or parts.device_name,
         per_channel_quant=parts.per_channel_quant or per_channel_quant,
     )
+    if not renamed.device_name:
+        raise EngineFileError(f"{path.name} names no GPU; add --device-name, as its driver says")
     version = triton_version or _version_of(path, body)
     problem, device = assumed(renamed, version)
     configs, changes = _configs(body, source, target, problem, device)
+    entries = entries_by_tokens(body, source.header)
+    options = {tokens: options_of(entry) for tokens, entry in entries.items()}
     try:
         target.spell(renamed)
     except ValueError as error:
@@ -73,10 +84,10 @@ def convert_file(
     written = output if output.suffix == ".json" else target.path(output, problem, device)
     if written.exists():
         raise EngineFileError(f"{written} is there already; move it away, or give another --output")
-    write_configs(target, written, configs, problem, device)
+    write_configs(target, written, configs, problem, device, options=options)
     names = _name_changes(path.name, written.name)
     header = _header_changes(body, target, version)
-    notes = _notes(path, source, target, renamed)
+    notes = _notes(path, (source, target), renamed, device)
     return Conversion(written, (*names, *header, *changes, *notes), target.folder_of(written))
 
 
@@ -117,7 +128,10 @@ def _configs(
         legal = source.launched(problem, config)
         if USE_TMA not in target.keys or target.why_illegal(problem, device, legal):
             legal = replace(legal, use_tma=None)
-        if reason := target.why_illegal(problem, device, legal):
+        stages = default_stages(device.target)
+        if "num_stages" not in entry and stages:
+            legal = replace(legal, num_stages=stages)
+        if reason := target.why_illegal(problem, device, legal) or why_no_option(device, entry):
             faults.append(f"{key}: {reason}")
         configs[tokens] = legal
         for change in _entry_changes(entry, config, legal, (source, target, problem)):
@@ -143,6 +157,8 @@ def _entry_changes(
     for key in entry:
         if key in source.keys - target.keys and key != USE_TMA:
             yield f"{key} {entry[key]} is left out: {target.title}'s kernel has no such key"
+    if entry.get(NUM_CTAS) == 1:
+        yield f"{NUM_CTAS} 1 is left out: what Triton takes where it is missing"
     for key, value in target.constants(problem).items():
         if key not in entry:
             yield f"{key} {value} is added: {target.title}'s kernel needs it"
@@ -180,13 +196,23 @@ def _header_changes(body: Mapping[str, Any], target: Engine, version: str) -> It
         yield f"{VERSION_KEY} {body[VERSION_KEY]} is {version}, as you said"
 
 
-def _notes(path: Path, source: Engine, target: Engine, parts: NameParts) -> Iterator[str]:
+def _notes(
+    path: Path, between: tuple[Engine, Engine], parts: NameParts, device: Device
+) -> Iterator[str]:
     """Say what the change of engine means beyond the text."""
+    source, target = between
     down = path.with_name(f"{path.stem}_down.json")
     if source.has_down_file and not target.has_down_file and down.exists():
         yield f"note: {down.name} is not read, {target.title} takes one config for both GEMMs"
     if parts.dtype and "dtype=" not in target.spell(parts):
         yield f"note: {target.title} reads this name for bf16 too; serve other models elsewhere"
+    if device.target == UNKNOWN:
+        yield f"note: {parts.device_name} is in no table here: keys for one maker stay"
+    if source.name == "vllm" and device.target.backend == "hip":
+        yield (
+            f"note: vLLM names AMD's GPUs by their id; where {target.title}'s driver calls yours "
+            "something else, say so with --device-name"
+        )
     if source.name == "vllm" and parts.device_name == _FAMILY:
         yield (
             f"note: vLLM calls every H200 {_FAMILY}; where {target.title} runs on another of them, "

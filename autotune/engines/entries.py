@@ -16,8 +16,13 @@ TILE_KEYS = ("BLOCK_SIZE_M", "BLOCK_SIZE_N", "BLOCK_SIZE_K", "GROUP_SIZE_M")
 SPLIT_K = "SPLIT_K"
 USE_TMA = KEY_OF_FIELD["use_tma"]
 CONFIG_KEYS = frozenset(KEY_OF_FIELD.values())
+NUM_CTAS, GRF_MODE = "num_ctas", "grf_mode"
+LAUNCH_OPTIONS = frozenset({NUM_CTAS, GRF_MODE})
+"""Options of Triton's launch that a Config does not have: blocks in a cluster, and the registers
+of a thread on Intel's GPUs. The engines pass them on."""
 
-_POWERS_OF_TWO = frozenset({"BLOCK_SIZE_M", "BLOCK_SIZE_N", "BLOCK_SIZE_K", "num_warps"})
+_POWERS_OF_TWO = frozenset({"BLOCK_SIZE_M", "BLOCK_SIZE_N", "BLOCK_SIZE_K", "num_warps", NUM_CTAS})
+_NO_NUMBERS = {USE_TMA: (bool, "true or false"), GRF_MODE: (str, "a text")}
 _MAY_BE_ZERO = frozenset({"waves_per_eu", "matrix_instr_nonkdim"})
 
 
@@ -58,8 +63,9 @@ def nearest(keys: Iterable[int], tokens: int) -> int:
 
 def why_bad_value(key: str, value: object) -> str | None:
     """Say what is wrong with a value, whatever the problem, the device and the engine."""
-    if key == USE_TMA:
-        return None if isinstance(value, bool) else f"{key} is {value!r}; true or false is needed"
+    if key in _NO_NUMBERS:
+        kind, what = _NO_NUMBERS[key]
+        return None if isinstance(value, kind) else f"{key} is {value!r}; {what} is needed"
     if isinstance(value, bool) or not isinstance(value, int):
         return f"{key} is {value!r}; an integer is needed"
     if key == SPLIT_K and value != 1:
@@ -84,9 +90,20 @@ def faults(entry: object, known: Collection[str]) -> Iterator[str]:
             yield reason
 
 
-def config_of(entry: object, known: Collection[str] = CONFIG_KEYS | {SPLIT_K}) -> Config:
-    """Return the entry as a config without ``SPLIT_K: 1``. Raises ValueError with a fault."""
+def options_of(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what of an entry no Config holds and the launch needs: ``num_ctas: 1`` is Triton's."""
+    options = {key: value for key, value in entry.items() if key in LAUNCH_OPTIONS}
+    return {key: value for key, value in options.items() if (key, value) != (NUM_CTAS, 1)}
+
+
+def config_of(
+    entry: object, known: Collection[str] = CONFIG_KEYS | {SPLIT_K} | LAUNCH_OPTIONS
+) -> Config:
+    """Return the entry as a config, without ``SPLIT_K: 1`` and the launch options.
+
+    Raises ValueError with a fault.
+    """
     fault = next(faults(entry, known), None)
     if fault is not None or not isinstance(entry, Mapping):
         raise ValueError(fault)
-    return Config.from_keys({key: value for key, value in entry.items() if key != SPLIT_K})
+    return Config.from_keys({key: value for key, value in entry.items() if key in CONFIG_KEYS})

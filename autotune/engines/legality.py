@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from autotune.engines.entries import why_bad_value
+from collections.abc import Mapping
+from typing import Any
+
+from autotune.engines.entries import GRF_MODE, NUM_CTAS, why_bad_value
+from autotune.engines.gpus import UNKNOWN
 from autotune.spec.config import Config
-from autotune.spec.device import Device
+from autotune.spec.device import Device, Target
 from autotune.spec.problem import Problem
 
 _AMD_FIELDS = ("waves_per_eu", "matrix_instr_nonkdim", "kpack")
+_FIRST_CLUSTERS = 90
+"""Compute capability from which Triton compiles blocks of a cluster."""
 
 
 def scale_block(problem: Problem) -> tuple[int, int] | None:
@@ -55,8 +61,24 @@ def _compiler_crash(problem: Problem, device: Device, config: Config) -> str | N
     return None
 
 
+def default_stages(target: Target) -> int | None:
+    """Return the ``num_stages`` of Triton where an entry has none; None for an unknown GPU."""
+    return {"cuda": 3, "hip": 2, "xpu": 2}.get(target.backend)
+
+
+def why_no_option(device: Device, entry: Mapping[str, Any]) -> str | None:
+    """Say why Triton on this device does not take the entry's launch options; None if it does."""
+    target = device.target
+    if GRF_MODE in entry and target.backend != "xpu" and target != UNKNOWN:
+        return f"{GRF_MODE} is a key for Intel; {device.name} is {target}"
+    few = target.backend == "cuda" and int(target.arch) < _FIRST_CLUSTERS
+    if few and entry.get(NUM_CTAS, 1) > 1:
+        return f"{NUM_CTAS} above 1 needs SM{_FIRST_CLUSTERS} or newer; {device.name} is {target}"
+    return None
+
+
 def _foreign_key(device: Device, config: Config) -> str | None:
-    if device.target.backend == "hip":
+    if device.target.backend == "hip" or device.target == UNKNOWN:
         return None
     for field in _AMD_FIELDS:
         if getattr(config, field) is not None:

@@ -10,7 +10,7 @@ from autotune.spec.device import Device
 from autotune.spec.problem import Dtype, Problem
 
 _NAME = re.compile(
-    r"E=(?P<experts>[0-9]+),N=(?P<intermediate>[0-9]+),device_name=(?P<device>[^,]+?)"
+    r"E=(?P<experts>[0-9]+),N=(?P<intermediate>[0-9]+),device_name=(?P<device>[^,]*?)"
     r"(?:,dtype=(?P<dtype>[^,]+?))?"
     r"(?:,block_shape=\[(?P<block_n>[0-9]+), *(?P<block_k>[0-9]+)\])?"
     r"(?:,per_channel_quant=(?P<per_channel>True|False))?"

@@ -9,11 +9,12 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from autotune.engines import atomic
 from autotune.engines.base import Engine
-from autotune.engines.entries import as_tokens, config_of, dump_body, faults, load_body
+from autotune.engines.entries import as_tokens, config_of, dump_body, faults, load_body, options_of
 from autotune.errors import EngineFileError
 from autotune.spec.config import Config
 from autotune.spec.device import Device
@@ -45,10 +46,17 @@ class _Existing:
 
 
 def write_configs(
-    engine: Engine, path: Path, configs: Mapping[int, Config], problem: Problem, device: Device
+    engine: Engine,
+    path: Path,
+    configs: Mapping[int, Config],
+    problem: Problem,
+    device: Device,
+    *,
+    options: Mapping[int, Mapping[str, Any]] = MappingProxyType({}),
 ) -> WrittenFile:
     """Merge ``configs`` (by token count) into the file and proves that the engine reads them.
 
+    ``options`` are keys of entries that no Config has, by token count, such as ``num_ctas``.
     Entries for other token counts stay verbatim, whoever wrote them. A file that is not an
     engine's JSON, or has keys that are not token counts, is first copied to ``<name>.bak``
     (``.bak2``, …); what can be read of it is kept. The change is atomic, and two processes may
@@ -59,6 +67,7 @@ def write_configs(
         raise ValueError("no configs to write")
     down = _is_down(engine, path, problem, device)
     body = engine.body(configs, problem, device)
+    body |= {str(tokens): body[str(tokens)] | more for tokens, more in options.items()}
     with _explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic.locked(path):
@@ -92,6 +101,8 @@ def read_configs(path: Path) -> dict[int, Config]:
             continue
         try:
             configs[tokens] = config_of(entry)
+            for option, value in options_of(entry).items():
+                logger.warning("%s at %s tokens: %s %s is left out", path, key, option, value)
         except ValueError as error:
             logger.warning("%s: no warm start from the entry for %s tokens: %s", path, key, error)
     return configs

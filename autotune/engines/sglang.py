@@ -7,11 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from autotune.engines.base import Engine, Found
-from autotune.engines.entries import CONFIG_KEYS, USE_TMA
+from autotune.engines.entries import CONFIG_KEYS, LAUNCH_OPTIONS, USE_TMA
 from autotune.engines.legality import scale_block, why_not_shared
 from autotune.engines.names import VERSION_FOLDER, NameParts, checked_device, dtype_part, release
 from autotune.spec.config import Config
-from autotune.spec.device import Device
+from autotune.spec.device import Device, Target
 from autotune.spec.limits import why_no_tma
 from autotune.spec.problem import Dtype, Problem
 
@@ -30,13 +30,13 @@ class SGLang(Engine):
     env_variable = "SGLANG_MOE_CONFIG_DIR"
     fuses_shared_experts = True
     has_down_file = True
-    keys = CONFIG_KEYS
+    keys = CONFIG_KEYS | LAUNCH_OPTIONS
     shipped = ("srt/layers/moe/moe_runner/triton_utils", "srt/layers/moe/fused_moe_triton")
     """Folders that hold ``configs``, newer layout first."""
 
     def unwritten(self, problem: Problem, device: Device) -> Collection[str]:
         """``USE_TMA`` is written where it is given and TMA can be used, true or false."""
-        return {USE_TMA} if why_no_tma(problem, device.target) else set()
+        return {USE_TMA} if _why_no_tma(problem, device) else set()
 
     def device_name(self, name: str) -> str:
         return checked_device(name).replace(" ", "_")
@@ -105,8 +105,16 @@ class SGLang(Engine):
         return Config(64, 128, 128, 1, 4, stages) if few else Config(128, 256, 128, 32, 8, stages)
 
     def why_illegal(self, problem: Problem, device: Device, config: Config) -> str | None:
-        tma = why_no_tma(problem, device.target) if config.use_tma else None
+        tma = _why_no_tma(problem, device) if config.use_tma else None
         return why_not_shared(problem, device, config) or tma
+
+
+def _why_no_tma(problem: Problem, device: Device) -> str | None:
+    """Judge by the problem alone on Intel's and unknown GPUs: SGLang takes descriptors wherever
+    its Triton has them, and ships a file with ``USE_TMA`` for Intel."""
+    target = device.target
+    known = target if target.backend in ("cuda", "hip") else Target("cuda", 90)
+    return why_no_tma(problem, known)
 
 
 def version_folder(triton_version: str) -> str:

@@ -6,16 +6,22 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from autotune.engines.base import Engine, Found
-from autotune.engines.entries import CONFIG_KEYS, SPLIT_K, USE_TMA
+from autotune.engines.entries import CONFIG_KEYS, LAUNCH_OPTIONS, SPLIT_K, USE_TMA
 from autotune.engines.legality import scale_block, why_not_shared
 from autotune.engines.names import VERSION_KEY, NameParts, checked_device, dtype_part
 from autotune.spec.config import Config
 from autotune.spec.device import Device
 from autotune.spec.problem import Dtype, Problem
 
+_BY_ID = {
+    "AMD_Instinct_MI325_OAM": "AMD_Instinct_MI325X",
+    "Radeon_8060S_Graphics": "AMD_Radeon_8060S",
+}
+"""Names from drivers → what vLLM calls their ids, where a name belongs to one id alone (0x74a5,
+0x1586 in its platforms/rocm.py). It ships files under the former that it opens no more."""
 _INTEGER_WEIGHTS = (Dtype.INT4_W4A16, Dtype.INT8_W8A16)
 
 
@@ -32,8 +38,11 @@ class VLLM(Engine):
     env_variable = "VLLM_TUNED_CONFIG_FOLDER"
     fuses_shared_experts = False
     has_down_file = False
-    keys = (CONFIG_KEYS - {USE_TMA}) | {SPLIT_K}
+    keys = (CONFIG_KEYS - {USE_TMA}) | {SPLIT_K} | LAUNCH_OPTIONS
     header = frozenset({VERSION_KEY})
+    other_kernels: ClassVar[Mapping[str, str]] = {
+        ",dtype=int4_w4a16,backend=flydsl.json": "FlyDSL",
+    }
     shipped = ("model_executor/layers/fused_moe/configs",)
 
     def constants(self, problem: Problem) -> dict[str, int]:
@@ -44,7 +53,14 @@ class VLLM(Engine):
     def device_name(self, name: str) -> str:
         """Runs of spaces and slashes become ``_``; the whole H200 family shares one name."""
         spelled = checked_device(re.sub(r"[\s/]+", "_", name))
-        return "NVIDIA_H200" if "H200" in spelled.split("_") else spelled
+        return "NVIDIA_H200" if "H200" in spelled.split("_") else _BY_ID.get(spelled, spelled)
+
+    def parse_name(self, name: str) -> NameParts | None:
+        """A scale block without a dtype part is int8_w8a8's: vLLM's names omit that dtype."""
+        parts = super().parse_name(name)
+        if parts and parts.block_shape and not parts.dtype:
+            return replace(parts, dtype=Dtype.INT8_W8A8.value)
+        return parts
 
     def spell(self, parts: NameParts) -> str:
         """Nothing for int8_w8a8, which reads the bf16 file, nor for per-channel scales."""

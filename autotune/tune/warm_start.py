@@ -82,8 +82,21 @@ def shipped_config(engine: Engine, problem: Problem, device: Device) -> AnyConfi
         return None
     if found is None:
         return None
+    for option, value in found.options:
+        _say_left_out(found.path, found.key, option, value)
     up = engine.launched(problem, found.config)
     return completed_as_asked(problem, device, up, down.config if down else None)
+
+
+@cache
+def _say_left_out(path: Path, key: int, option: str, value: object) -> None:
+    _log.warning(
+        "%s at %d tokens: it is measured without %s %s, which no config here can have",
+        path,
+        key,
+        option,
+        value,
+    )
 
 
 def _of_folder(

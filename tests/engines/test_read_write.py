@@ -294,6 +294,7 @@ def test_warm_starts_read_what_they_can(path: Path, caplog: pytest.LogCaptureFix
         "8": "default",
         "x": SMALL.as_keys(),
     }
-    assert read_configs(place(path, body)) == {1: SMALL, 2: with_tma}
-    assert "num_ctas" in caplog.text
+    assert read_configs(place(path, body)) == {1: SMALL, 2: with_tma, 4: SMALL}
+    assert "at 4 tokens: num_ctas 2 is left out" in caplog.text
+    assert "8 tokens" in caplog.text
     assert read_configs(place(path, "{")) == {}

@@ -139,6 +139,17 @@ def test_what_an_installed_engine_would_load_is_a_rival(installed: Path) -> None
     assert blocks([]) == [32]
 
 
+@pytest.mark.parametrize("value", [1, 2])
+def test_launch_options_do_not_drop_a_rival_but_are_named(
+    installed: Path, caplog: pytest.LogCaptureFixture, value: int
+) -> None:
+    """Triton's own ``num_ctas`` is 1: then nothing is left out."""
+    write(installed / NAME, {"64": {**entry(32), "num_ctas": value}})
+    assert shipped_config(ENGINES["vllm"], PROBLEM, H200) == Config(32, 64, 128, 1, 4, 3)
+    assert blocks([]) == [32]
+    assert ("measured without num_ctas 2" in caplog.text) == (value == 2)
+
+
 def test_a_shipped_file_of_another_device_is_a_hint_and_no_rival(installed: Path) -> None:
     write(installed / NAME.replace("H200", "H20"), {"64": entry(32)})
     assert shipped_config(ENGINES["vllm"], PROBLEM, H200) is None
