@@ -61,8 +61,28 @@ PHI_35_MOE = Published(16, 2, 4096, (6400, 3200, 800), (8, 4, 2), 32)
 NEMOTRON_3_NANO = Published(128, 6, 2688, (1856, 928, 232), (64, 32, 16), 52, 1)
 NEMOTRON_3_ULTRA = Published(512, 22, 2048, (5120, 2560, 640), (256, 128, 64), 108, 1)
 HUNYUAN_A13B = Published(64, 8, 4096, (3072, 1536, 384), (32, 16, 8), 32)
+QWEN35_35B = Published(256, 8, 2048, (512, 256, 64), (128, 64, 32), 40)
+QWEN35_122B = Published(256, 8, 3072, (1024, 512, 128), (128, 64, 32), 48)
+DEEPSEEK_V4_FLASH = Published(256, 6, 4096, (2048, 1024, 256), (128, 64, 32), 43)
+DEEPSEEK_V4_PRO = Published(384, 6, 7168, (3072, 1536, 384), (192, 96, 48), 61)
+KIMI_K3 = Published(896, 16, 3584, (3072, 1536, 384), (448, 224, 112), 93, 1)
+GLM_5 = Published(256, 8, 6144, (2048, 1024, 256), (128, 64, 32), 78, 3)
+GEMMA_4_26B = Published(128, 8, 2816, (704, 352, 88), (64, 32, 16), 30)
 
 PUBLISHED = {
+    "Qwen/Qwen3.5-35B-A3B": QWEN35_35B,
+    "Qwen/Qwen3.5-122B-A10B": QWEN35_122B,
+    "MiniMaxAI/MiniMax-M2.5": MINIMAX_M2,
+    "sgl-project/DeepSeek-V4-Flash-FP8": DEEPSEEK_V4_FLASH,
+    "sgl-project/DeepSeek-V4-Pro-FP8": DEEPSEEK_V4_PRO,
+    "deepseek-ai/DeepSeek-V4-Pro": DEEPSEEK_V4_PRO,
+    "moonshotai/Kimi-K3": KIMI_K3,
+    "zai-org/GLM-5": GLM_5,
+    "zai-org/GLM-5-FP8": GLM_5,
+    "zai-org/GLM-5.1": GLM_5,
+    "zai-org/GLM-5.2-FP8": GLM_5,
+    "google/gemma-4-26B-A4B": GEMMA_4_26B,
+    "nvidia/NVIDIA-Nemotron-3-Ultra-550B-A55B-FP8": NEMOTRON_3_ULTRA,
     "mistralai/Mixtral-8x7B-v0.1": MIXTRAL_8X7B,
     "mistralai/Mixtral-8x7B-Instruct-v0.1": MIXTRAL_8X7B,
     "mistralai/Mixtral-8x22B-v0.1": MIXTRAL_8X22B,
@@ -129,6 +149,14 @@ PUBLISHED = {
 
 # Checkpoints that are not stored in plain bf16: (dtype, block shape, per channel).
 STORED = {
+    "MiniMaxAI/MiniMax-M2.5": (Dtype.FP8_W8A8, (128, 128), False),
+    "sgl-project/DeepSeek-V4-Flash-FP8": (Dtype.FP8_W8A8, (128, 128), False),
+    "sgl-project/DeepSeek-V4-Pro-FP8": (Dtype.FP8_W8A8, (128, 128), False),
+    "deepseek-ai/DeepSeek-V4-Pro": (None, None, False),
+    "moonshotai/Kimi-K3": (None, (0, 32), False),
+    "zai-org/GLM-5-FP8": (Dtype.FP8_W8A8, (128, 128), False),
+    "zai-org/GLM-5.2-FP8": (Dtype.FP8_W8A8, (128, 128), False),
+    "nvidia/NVIDIA-Nemotron-3-Ultra-550B-A55B-FP8": (Dtype.FP8_W8A8, None, False),
     "Qwen/Qwen3-30B-A3B-FP8": (Dtype.FP8_W8A8, (128, 128), False),
     "Qwen/Qwen3-30B-A3B-Instruct-2507-FP8": (Dtype.FP8_W8A8, (128, 128), False),
     "Qwen/Qwen3-235B-A22B-FP8": (Dtype.FP8_W8A8, (128, 128), False),
@@ -152,6 +180,10 @@ STORED = {
 
 # E and top-k of one rank at TP 8 with fusion, where fusion changes them.
 FUSED = {
+    "zai-org/GLM-5": (257, 9),
+    "zai-org/GLM-5-FP8": (257, 9),
+    "zai-org/GLM-5.1": (257, 9),
+    "zai-org/GLM-5.2-FP8": (257, 9),
     "deepseek-ai/DeepSeek-V3": (257, 9),
     "deepseek-ai/DeepSeek-V3-0324": (257, 9),
     "deepseek-ai/DeepSeek-V3.1": (257, 9),
