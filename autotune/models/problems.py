@@ -148,7 +148,7 @@ def _instead(stored: WeightQuantization) -> str:
     """Say what to try where the checkpoint's experts are in no type that is computed here."""
     if stored.upcast:
         return "Try --dtype bf16 for SGLang with --moe-runner-backend triton, which serves it so"
-    return "No engine opens a config file for it: try a checkpoint of the model with other experts"
+    return "No engine is known to serve it in one of these: try another checkpoint of the model"
 
 
 def _warn_of_cut_blocks(shape: ModelShape, problem: Problem) -> None:

@@ -112,7 +112,7 @@ def test_a_split_that_cuts_scale_blocks_warns_once(caplog: pytest.LogCaptureFixt
 
 def test_a_refusal_advises_bf16_only_where_an_engine_serves_it_so() -> None:
     nvfp4 = replace(load_shape("gpt-oss-20b"), quantization=WeightQuantization("nvfp4", None))
-    with pytest.raises(ModelError, match=r"nvfp4.*No engine opens a config file") as raised:
+    with pytest.raises(ModelError, match=r"nvfp4.*No engine is known to serve it") as raised:
         problem(nvfp4)
     assert "--dtype" not in str(raised.value)
 
