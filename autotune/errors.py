@@ -17,6 +17,10 @@ class UsageError(AutotuneError):
     """A flag or a combination of flags that cannot work."""
 
 
+class NotServedError(UsageError):
+    """A model, split in a way, that one serving engine refuses."""
+
+
 class ModelError(AutotuneError):
     """A model that cannot be found, or whose config does not describe experts."""
 

@@ -37,6 +37,8 @@ class ModelSettings:
     ep_rank: int | None = None
     """The rank whose experts are tuned; None for the one with the most rows."""
     dtype: str = "auto"
+    ep_num_redundant_experts: int = 0
+    """Experts that are there twice under expert parallelism."""
     per_channel_quant: bool = False
     disable_shared_experts_fusion: bool = False
     batch_sizes: tuple[int, ...] = DEFAULT_TOKENS
@@ -51,6 +53,12 @@ class ModelSettings:
         for flag, value in (("--tp-size", self.tp_size), ("--ep-size", self.ep_size)):
             if value < 1:
                 raise UsageError(f"{flag} is {value}; it must be at least 1")
+        redundant = self.ep_num_redundant_experts
+        if redundant < 0 or (redundant and self.topk_ids_dir):
+            raise UsageError(
+                f"--ep-num-redundant-experts is {redundant}; it is at least 0, and 0 with a "
+                "recording, which does not say what copy of an expert a token visits"
+            )
         for size in self.batch_sizes:
             if size < 1:
                 raise UsageError(f"--batch-size {size}: a batch has at least 1 token")

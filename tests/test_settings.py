@@ -20,6 +20,7 @@ STORED: dict[str, Any] = {
         "tp_size": 2,
         "ep_size": 1,
         "ep_rank": None,
+        "ep_num_redundant_experts": 0,
         "dtype": "fp8_w8a8",
         "per_channel_quant": False,
         "disable_shared_experts_fusion": False,

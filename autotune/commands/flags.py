@@ -38,8 +38,38 @@ def add_model_flags(
         help="instead of --model: E=8,topk=2,hidden=4096,intermediate=14336, and gated=false where "
         "experts have no gate",
     )
-    group.add_argument("--tp-size", "--tp", type=int, default=1, help="tensor parallel size")
-    group.add_argument("--ep-size", "--ep", type=int, default=1, help="expert parallel size")
+    group.add_argument(
+        "--tp-size",
+        "--tp",
+        "--tensor-parallel-size",
+        type=int,
+        default=1,
+        help="ranks of a layer, as in SGLang; 1 beside a larger --ep-size means as many as that",
+    )
+    group.add_argument(
+        "--ep-size",
+        "--ep",
+        type=int,
+        help="parts into which experts are split (1); --tp-size / --ep-size ranks share each",
+    )
+    group.add_argument(
+        "--enable-expert-parallel",
+        action="store_true",
+        help="as in vLLM: --ep-size is --tp-size times --data-parallel-size",
+    )
+    group.add_argument(
+        "--data-parallel-size",
+        type=int,
+        default=1,
+        help="as in vLLM, where a layer has as many times --tp-size ranks (1)",
+    )
+    group.add_argument(
+        "--ep-num-redundant-experts",
+        type=int,
+        default=0,
+        metavar="N",
+        help="as in SGLang, num_redundant_experts of vLLM's --eplb-config (0)",
+    )
     group.add_argument("--ep-rank", type=int, help="whose experts are tuned (the most loaded rank)")
     group.add_argument(
         "--dtype",
@@ -215,12 +245,29 @@ def from_flags(kind: type[Settings], flags: argparse.Namespace, **found: Any) ->
 def model_settings(flags: argparse.Namespace) -> ModelSettings:
     """Make the settings of the layer. Raises UsageError for values that cannot work."""
     folder = flags.topk_ids_dir
+    tp_size, ep_size = _ranks(flags)
     return from_flags(
         ModelSettings,
         flags,
+        tp_size=tp_size,
+        ep_size=ep_size,
         routing=named_routing(flags.routing, folder),
         topk_ids_dir=str(folder.absolute()) if folder else None,
     )
+
+
+def _ranks(flags: argparse.Namespace) -> tuple[int, int]:
+    """Return the TP and EP sizes as SGLang counts them, all ranks being TP ranks."""
+    if flags.data_parallel_size < 1:
+        raise UsageError(f"--data-parallel-size is {flags.data_parallel_size}; it is at least 1")
+    tp_size = flags.tp_size * flags.data_parallel_size
+    if flags.enable_expert_parallel and flags.ep_size not in (None, tp_size):
+        raise UsageError(
+            f"--enable-expert-parallel is --ep-size {tp_size} here, not {flags.ep_size}. "
+            "Give one of the two"
+        )
+    ep_size = tp_size if flags.enable_expert_parallel else flags.ep_size
+    return tp_size, 1 if ep_size is None else ep_size
 
 
 def named_routing(routing: str | None, folder: Path | None) -> str:

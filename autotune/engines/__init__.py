@@ -6,6 +6,8 @@
     names.py       the parts of an engine file's name: joined and parsed
     entries.py     the JSON inside: reading it, and judging one entry without knowing its engine
     gpus.py        the architecture of the GPU in a file's name, by a table
+    serving.py     the problem that an engine serves: ranks that share an expert, whole scale blocks
+    fusion.py      which models SGLang serves with the shared expert as a routed one, as a table
     legality.py    rules of both engines for a config
     read_write.py  writes winners into files without losing what is there, and reads files back
     check.py       is a file legal, and would the engine find and load it

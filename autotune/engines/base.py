@@ -20,9 +20,11 @@ from autotune.engines.entries import (
 )
 from autotune.engines.names import NameParts
 from autotune.errors import EngineFileError
+from autotune.models.problems import Parallelism, problem_of, with_redundant
+from autotune.models.shape import ModelShape
 from autotune.spec.config import Config
 from autotune.spec.device import Device
-from autotune.spec.problem import Problem
+from autotune.spec.problem import Dtype, Problem
 
 DEFAULT_TOKENS = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 256, 512, 1024, 1536, 2048, 3072, 4096)
 """Token counts that both engines' own tuners write."""
@@ -57,8 +59,6 @@ class Engine(ABC):
     """The name as people write it."""
     env_variable: ClassVar[str]
     """The environment variable that makes the engine read our folder."""
-    fuses_shared_experts: ClassVar[bool]
-    """Whether it serves a shared expert as one more routed expert, if the model allows."""
     has_down_file: ClassVar[bool]
     """Whether the down GEMM may have configs of its own, in a second file."""
     keys: ClassVar[frozenset[str]]
@@ -77,6 +77,50 @@ class Engine(ABC):
     def unwritten(self, problem: Problem, device: Device) -> Collection[str]:
         """Keys of a Config that entries of this problem never have."""
         return CONFIG_KEYS - self.keys
+
+    def serves(
+        self,
+        shape: ModelShape,
+        dtype: Dtype | None,
+        parallel: Parallelism,
+        *,
+        tokens: int,
+        routing: str,
+        per_channel_quant: bool = False,
+        fuses: bool = True,
+    ) -> Problem:
+        """Return the problem that one of its ranks computes; not ``fuses`` keeps shared experts
+        apart.
+
+        Raises UsageError for what cannot be split so, NotServedError where this engine alone
+        refuses it, and what ``problem_of`` raises.
+        """
+        ranks = self.ranks_of_expert(parallel)
+        problem = problem_of(
+            with_redundant(shape, parallel),
+            dtype,
+            tp_size=ranks,
+            ep_size=parallel.ep_size,
+            ep_rank=parallel.ep_rank,
+            per_channel_quant=per_channel_quant,
+            fused_shared_experts=self.fused_shared_experts(shape, parallel) if fuses else 0,
+            tokens=tokens,
+            routing=routing,
+        )
+        return self.loaded(shape, problem, ranks)
+
+    @abstractmethod
+    def ranks_of_expert(self, parallel: Parallelism) -> int:
+        """Return how many ranks share an expert. Raises UsageError for a split that cannot be."""
+
+    def fused_shared_experts(self, shape: ModelShape, parallel: Parallelism) -> int:
+        """Return how many shared experts it serves as routed ones, unless told not to."""
+        return 0
+
+    @abstractmethod
+    def loaded(self, shape: ModelShape, problem: Problem, ranks: int) -> Problem:
+        """Return ``problem`` with the scale blocks that it has once weights are loaded, an expert
+        being shared by ``ranks``. Raises NotServedError where the engine refuses to load them."""
 
     @abstractmethod
     def device_name(self, name: str) -> str:

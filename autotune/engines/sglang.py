@@ -8,8 +8,12 @@ from pathlib import Path
 
 from autotune.engines.base import Engine, Found
 from autotune.engines.entries import CONFIG_KEYS, LAUNCH_OPTIONS, USE_TMA
+from autotune.engines.fusion import fused_shared_experts
 from autotune.engines.legality import scale_block, why_not_shared
 from autotune.engines.names import VERSION_FOLDER, NameParts, checked_device, dtype_part, release
+from autotune.engines.serving import blocks_are_cut, cut_block, ranks_of_expert
+from autotune.models.problems import Parallelism
+from autotune.models.shape import ModelShape
 from autotune.spec.config import Config
 from autotune.spec.device import Device, Target
 from autotune.spec.limits import why_no_tma
@@ -28,11 +32,22 @@ class SGLang(Engine):
     name = "sglang"
     title = "SGLang"
     env_variable = "SGLANG_MOE_CONFIG_DIR"
-    fuses_shared_experts = True
     has_down_file = True
     keys = CONFIG_KEYS | LAUNCH_OPTIONS
     shipped = ("srt/layers/moe/moe_runner/triton_utils", "srt/layers/moe/fused_moe_triton")
     """Folders that hold ``configs``, newer layout first."""
+
+    def ranks_of_expert(self, parallel: Parallelism) -> int:
+        return ranks_of_expert(parallel)
+
+    def fused_shared_experts(self, shape: ModelShape, parallel: Parallelism) -> int:
+        return fused_shared_experts(shape, parallel.ep_size)
+
+    def loaded(self, shape: ModelShape, problem: Problem, ranks: int) -> Problem:
+        """It takes whole blocks alone (srt/layers/quantization/fp8.py:1580)."""
+        if cut_block(problem, ranks):
+            raise blocks_are_cut(self.title, shape, problem, "vLLM refines blocks of method fp8")
+        return problem
 
     def unwritten(self, problem: Problem, device: Device) -> Collection[str]:
         """``USE_TMA`` is written where it is given and TMA can be used, true or false."""

@@ -12,6 +12,15 @@ from autotune.engines.base import Engine, Found
 from autotune.engines.entries import CONFIG_KEYS, LAUNCH_OPTIONS, SPLIT_K, USE_TMA
 from autotune.engines.legality import scale_block, why_not_shared
 from autotune.engines.names import VERSION_KEY, NameParts, checked_device, dtype_part
+from autotune.engines.serving import (
+    blocks_are_cut,
+    check_spread_over_all,
+    cut_block,
+    ranks_of_expert,
+    refined_block,
+)
+from autotune.models.problems import Parallelism
+from autotune.models.shape import ModelShape
 from autotune.spec.config import Config
 from autotune.spec.device import Device
 from autotune.spec.problem import Dtype, Problem
@@ -22,6 +31,10 @@ _BY_ID = {
 }
 """Names from drivers → what vLLM calls their ids, where a name belongs to one id alone (0x74a5,
 0x1586 in its platforms/rocm.py). It ships files under the former that it opens no more."""
+_NO_REFINING = (
+    "It refines blocks of method fp8 alone, and to 32 at least; its --moe-backend triton pads N "
+    "there, which is not tuned here"
+)
 _INTEGER_WEIGHTS = (Dtype.INT4_W4A16, Dtype.INT8_W8A16)
 
 
@@ -36,7 +49,6 @@ class VLLM(Engine):
     name = "vllm"
     title = "vLLM"
     env_variable = "VLLM_TUNED_CONFIG_FOLDER"
-    fuses_shared_experts = False
     has_down_file = False
     keys = (CONFIG_KEYS - {USE_TMA}) | {SPLIT_K} | LAUNCH_OPTIONS
     header = frozenset({VERSION_KEY})
@@ -44,6 +56,22 @@ class VLLM(Engine):
         ",dtype=int4_w4a16,backend=flydsl.json": "FlyDSL",
     }
     shipped = ("model_executor/layers/fused_moe/configs",)
+
+    def ranks_of_expert(self, parallel: Parallelism) -> int:
+        """All or one (model_executor/layers/fused_moe/config.py:1198)."""
+        check_spread_over_all(self.title, parallel)
+        return ranks_of_expert(parallel)
+
+    def loaded(self, shape: ModelShape, problem: Problem, ranks: int) -> Problem:
+        """Blocks that are cut are refined where the checkpoint's method is fp8."""
+        block = cut_block(problem, ranks)
+        if block is None:
+            return problem
+        stored = shape.quantization
+        refined = refined_block(problem, block) if stored and stored.method == "fp8" else None
+        if refined is None:
+            raise blocks_are_cut(self.title, shape, problem, _NO_REFINING)
+        return replace(problem, block_shape=refined)
 
     def constants(self, problem: Problem) -> dict[str, int]:
         """The kernel for grouped integer weights takes SPLIT_K without a default."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from enum import Enum
 from typing import Any
 
 ModelConfig = Mapping[str, Any]
@@ -17,14 +16,6 @@ ModelConfig = Mapping[str, Any]
 
 # Wrappers keep the language model's fields in these nested objects; SGLang's order.
 _NESTING = ("thinker_config", "llm_config", "language_config", "text_config")
-
-
-class Fusion(Enum):
-    """Whether SGLang serves the shared expert as one more routed expert."""
-
-    NEVER = "never"
-    IF_ONE_SHARED = "if the config has exactly one shared expert"
-    ALWAYS = "always: the architecture has one shared expert that no field names"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +26,6 @@ class FieldNames:
     top_k: tuple[str, ...] = ("num_experts_per_tok",)
     intermediate: tuple[str, ...] = ("moe_intermediate_size",)
     hidden: tuple[str, ...] = ("hidden_size",)
-    fusion: Fusion = Fusion.NEVER
     gated: bool = True
     """The experts have a gate beside ``up``."""
     dense: bool = False
@@ -52,6 +42,7 @@ FIRST_DENSE_LAYERS = ("first_k_dense_replace",)
 EXPERT_GROUPS = ("n_group", "num_expert_group")
 TOP_K_GROUPS = ("topk_group",)
 SHARED_EXPERTS = ("n_shared_experts", "num_shared_experts")
+SHARED_INTERMEDIATE = ("shared_expert_intermediate_size", "moe_shared_expert_intermediate_size")
 
 _SPARSE_BLOCK = ("block_sparse_moe.experts",)
 _FEED_FORWARD = ("feed_forward.experts",)
@@ -60,12 +51,11 @@ _MIXTRAL = FieldNames(
     ("num_local_experts",), intermediate=("intermediate_size",), module=_SPARSE_BLOCK
 )
 _GPT_OSS = replace(_MIXTRAL, module=("mlp.experts",))
-_LLAMA4 = replace(_MIXTRAL, fusion=Fusion.ALWAYS, module=_FEED_FORWARD)
+_LLAMA4 = replace(_MIXTRAL, module=_FEED_FORWARD)
 # Qwen 3 saved by transformers 5 has num_local_experts, Bailing num_experts_per_token.
 _QWEN = FieldNames(("num_experts", "num_local_experts"))
 _BAILING = replace(_QWEN, top_k=("num_experts_per_tok", "num_experts_per_token"))
 _DEEPSEEK = FieldNames(("n_routed_experts",))
-_DEEPSEEK_FUSED = replace(_DEEPSEEK, fusion=Fusion.IF_ONE_SHARED)
 _DBRX = FieldNames(
     ("ffn_config.moe_num_experts",),
     top_k=("ffn_config.moe_top_k",),
@@ -113,8 +103,8 @@ FAMILIES: Mapping[str, FieldNames] = {
     "GptOssForCausalLM": _GPT_OSS,
     "PhiMoEForCausalLM": _MIXTRAL,
     "PhimoeForCausalLM": _MIXTRAL,
-    "MiniMaxM3SparseForCausalLM": replace(_MIXTRAL, fusion=Fusion.IF_ONE_SHARED),
-    "MiniMaxM3SparseForConditionalGeneration": replace(_MIXTRAL, fusion=Fusion.IF_ONE_SHARED),
+    "MiniMaxM3SparseForCausalLM": _MIXTRAL,
+    "MiniMaxM3SparseForConditionalGeneration": _MIXTRAL,
     "Llama4ForCausalLM": _LLAMA4,
     "Llama4ForConditionalGeneration": _LLAMA4,
     "DbrxForCausalLM": _DBRX,
@@ -133,12 +123,15 @@ FAMILIES: Mapping[str, FieldNames] = {
     "DeepseekV4ForCausalLM": replace(_DEEPSEEK, module=("ffn.experts", "mlp.experts")),
     "KimiVLForConditionalGeneration": _DEEPSEEK,
     "KimiK25ForConditionalGeneration": _DEEPSEEK,
-    "DeepseekV3ForCausalLM": _DEEPSEEK_FUSED,
-    "DeepseekV32ForCausalLM": _DEEPSEEK_FUSED,
-    "Glm4MoeForCausalLM": _DEEPSEEK_FUSED,
-    "Glm4MoeLiteForCausalLM": _DEEPSEEK_FUSED,
-    "GlmMoeDsaForCausalLM": _DEEPSEEK_FUSED,
-    "MistralLarge3ForCausalLM": _DEEPSEEK_FUSED,
+    "DeepseekV3ForCausalLM": _DEEPSEEK,
+    "DeepseekV32ForCausalLM": _DEEPSEEK,
+    "Glm4MoeForCausalLM": _DEEPSEEK,
+    "Glm4MoeLiteForCausalLM": _DEEPSEEK,
+    "Glm4vMoeForConditionalGeneration": _DEEPSEEK,
+    "Glm5NextForConditionalGeneration": _DEEPSEEK,
+    "Dots3NoteForCausalLM": _DEEPSEEK,
+    "GlmMoeDsaForCausalLM": _DEEPSEEK,
+    "MistralLarge3ForCausalLM": _DEEPSEEK,
     "Grok1ForCausalLM": _GROK,
     "Grok1ModelForCausalLM": _GROK,
     "Grok1AForCausalLM": _GROK,

@@ -9,7 +9,7 @@ from typing import Any
 
 from autotune.errors import ModelError, UsageError
 from autotune.models import fields
-from autotune.models.fields import FieldNames, Fusion, ModelConfig
+from autotune.models.fields import FieldNames, ModelConfig
 from autotune.models.quantization import read_quantization
 from autotune.models.shape import ModelShape
 from autotune.spec.problem import Dtype
@@ -60,6 +60,7 @@ def shape_of_config(name: str, config: ModelConfig) -> ModelShape:
     if family is None:
         _warn_of_guess(called, sizes)
     stated_dense = fields.read_int(config, fields.FIRST_DENSE_LAYERS)
+    shared_experts, shared_intermediate = _shared_experts(config, intermediate)
     return ModelShape(
         name=name,
         architecture=architecture,
@@ -74,7 +75,8 @@ def shape_of_config(name: str, config: ModelConfig) -> ModelShape:
         top_k_groups=fields.read_int(config, fields.TOP_K_GROUPS) or 0,
         dtype=_dtype_of(config),
         quantization=read_quantization(config, moe_layers or range(layers or 1)),
-        fused_shared_experts=_fused_shared_experts(family, config),
+        shared_experts=shared_experts,
+        shared_intermediate=shared_intermediate,
         gated=family is None or family.gated,
         dense=family is not None and family.dense,
     )
@@ -226,12 +228,13 @@ def _only_value(config: ModelConfig, names: tuple[str, ...]) -> int | None:
     return values.pop() if len(values) == 1 else None
 
 
-def _fused_shared_experts(family: FieldNames | None, config: ModelConfig) -> int:
-    if family is None or family.fusion is Fusion.NEVER:
-        return 0
-    if family.fusion is Fusion.ALWAYS:
-        return 1
-    return int(fields.read_int(config, fields.SHARED_EXPERTS) == 1)
+def _shared_experts(config: ModelConfig, intermediate: int) -> tuple[int, int]:
+    """(number, width of all together). Qwen's configs name the width of one shared expert alone."""
+    number = fields.read_int(config, fields.SHARED_EXPERTS) or 0
+    width = fields.read_int(config, fields.SHARED_INTERMEDIATE)
+    if width is None:
+        return number, number * intermediate
+    return (max(1, number), width) if width > 0 else (0, 0)
 
 
 def _dtype_of(config: ModelConfig) -> Dtype:

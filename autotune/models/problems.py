@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -24,6 +25,30 @@ GROUPED = "grouped"
 _MOST_RANKS = 128  # error messages list the sizes that divide up to here
 
 
+@dataclass(frozen=True, slots=True)
+class Parallelism:
+    """The ranks of a server, as SGLang's flags count them."""
+
+    tp_size: int = 1
+    """Ranks of a layer; 1 beside a larger ``ep_size`` stands for as many as that."""
+    ep_size: int = 1
+    """Parts into which the experts are split; ``tp_size / ep_size`` ranks share each."""
+    ep_rank: int = 0
+    redundant_experts: int = 0
+    """Experts that are there twice, so that expert-parallel ranks are loaded alike."""
+
+
+def with_redundant(shape: ModelShape, parallel: Parallelism) -> ModelShape:
+    """``shape``, with every copy of an expert counted. Raises UsageError without parallelism."""
+    redundant = parallel.redundant_experts
+    if redundant and parallel.ep_size == 1:
+        raise UsageError(
+            f"--ep-num-redundant-experts {redundant} with --ep-size 1: copies of experts are for "
+            "other expert-parallel ranks. Give --ep-size, or leave it out"
+        )
+    return replace(shape, experts=shape.experts + redundant)
+
+
 def problem_of(
     shape: ModelShape,
     dtype: Dtype | None,
@@ -32,35 +57,30 @@ def problem_of(
     ep_size: int = 1,
     ep_rank: int = 0,
     per_channel_quant: bool = False,
-    fuse_shared_experts: bool,
+    fused_shared_experts: int = 0,
     tokens: int,
     routing: str,
 ) -> Problem:
     """Return the problem that one rank computes of one layer for ``tokens`` rows.
 
-    The engines write ``N = intermediate / (tp / ep)`` where ``tp`` counts all ranks of the
-    layer. Here ``tp_size`` counts the ranks that share one expert, so it must be 1 when
-    ``ep_size > 1``: each rank then holds ``experts / ep_size`` whole experts. An SGLang server
-    started with ``--tp-size 8 --ep-size 8`` is ``tp_size=1, ep_size=8``.
+    ``tp_size`` counts the ranks that share one expert: 4 for an SGLang server with
+    ``--tp-size 8 --ep-size 2``. Each holds ``experts / ep_size`` experts, and
+    ``fused_shared_experts`` more, which every token visits.
 
     ``dtype`` None is what the checkpoint has. Block scales are the checkpoint's where ``dtype``
     is the checkpoint's, else there are none (int4: groups of 128 along K).
 
-    With ``fuse_shared_experts`` a model whose shared expert SGLang serves as one more routed
-    expert gets ``E + 1`` and ``top_k + 1``. Under expert parallelism SGLang on CUDA serves the
-    shared expert on its own, whatever the flag says, so there E is ``experts / ep_size``.
-
     Raises UsageError for sizes that do not divide and flags that contradict each other, ModelError
     where ``dtype`` is None and the checkpoint's is not one that is computed here.
     """
-    _check_split(tp_size, ep_size, ep_rank)
-    _check_divides(shape, "--tp-size", tp_size, "intermediate size", shape.intermediate)
+    _check_rank(ep_size, ep_rank)
+    flag = "--tp-size" if ep_size == 1 else "--tp-size / --ep-size"
+    _check_divides(shape, flag, tp_size, "intermediate size", shape.intermediate)
     _check_divides(shape, "--ep-size", ep_size, "experts", shape.experts)
     scales = _scales(shape, dtype, per_channel_quant)
-    fused = _fused(shape, ep_size, fuse_shared_experts)
-    problem = Problem(
-        experts=shape.experts // ep_size + fused,
-        top_k=shape.top_k + fused,
+    return Problem(
+        experts=shape.experts // ep_size + fused_shared_experts,
+        top_k=shape.top_k + fused_shared_experts,
         hidden=shape.hidden,
         intermediate=shape.intermediate // tp_size,
         tokens=tokens,
@@ -70,26 +90,17 @@ def problem_of(
         zero_points=scales.zero_points,
         ep_size=ep_size,
         ep_rank=ep_rank,
-        fused_shared_experts=fused,
+        fused_shared_experts=fused_shared_experts,
         routing=routing,
         gated=shape.gated,
     )
-    _warn_of_cut_blocks(shape, problem)
-    return problem
 
 
-def _check_split(tp_size: int, ep_size: int, ep_rank: int) -> None:
+def _check_rank(ep_size: int, ep_rank: int) -> None:
     if not 0 <= ep_rank < ep_size:
         raise UsageError(
             f"expert-parallel rank is {ep_rank}; with --ep-size {ep_size} it is "
             f"0 to {ep_size - 1}. Try rank 0"
-        )
-    if ep_size > 1 and tp_size > 1:
-        raise UsageError(
-            f"--tp-size {tp_size} with --ep-size {ep_size}: --tp-size must be 1 "
-            f"when --ep-size is over 1, because each rank then holds whole experts. "
-            f"Try --tp-size 1 --ep-size {ep_size}, which is also what an SGLang server "
-            f"with --tp-size {ep_size} --ep-size {ep_size} computes"
         )
 
 
@@ -102,17 +113,6 @@ def _check_divides(shape: ModelShape, flag: str, ranks: int, what: str, size: in
         f"{flag} {ranks} does not divide the {what} of {shape.name}, {size}; allowed are "
         f"{', '.join(map(str, allowed))}. Try {flag} {below}"
     )
-
-
-def _fused(shape: ModelShape, ep_size: int, wanted: bool) -> int:
-    if not wanted or not shape.fused_shared_experts:
-        return 0
-    if ep_size > 1:
-        logger.info(
-            "%s: the shared expert is not fused under expert parallelism, as in serving", shape.name
-        )
-        return 0
-    return shape.fused_shared_experts
 
 
 def _scales(shape: ModelShape, dtype: Dtype | None, per_channel: bool) -> WeightQuantization:
@@ -149,18 +149,6 @@ def _instead(stored: WeightQuantization) -> str:
     if stored.upcast:
         return "Try --dtype bf16 for SGLang with --moe-runner-backend triton, which serves it so"
     return "No engine is known to serve it in one of these: try another checkpoint of the model"
-
-
-def _warn_of_cut_blocks(shape: ModelShape, problem: Problem) -> None:
-    """Warn of a shard that cuts a scale's block in two: it is tunable, but engines refuse it."""
-    if problem.block_shape is None:
-        return
-    block = max(problem.block_shape)
-    if problem.intermediate % block:
-        _warn_once(
-            f"{shape.name}: N={problem.intermediate} cuts scale blocks of {block} in two, which "
-            f"engines refuse to load. A smaller --tp-size, or --ep-size, keeps them whole"
-        )
 
 
 @cache

@@ -55,8 +55,10 @@ class ModelShape:
     """The unquantised dtype of the checkpoint: bf16, fp16 or fp32."""
     quantization: WeightQuantization | None = None
     """None: the experts are stored in ``dtype``."""
-    fused_shared_experts: int = 0
-    """Number of shared experts that SGLang serves as routed ones, unless told not to: 0, 1."""
+    shared_experts: int = 0
+    """Experts of one layer that every token visits, beside the routed ones."""
+    shared_intermediate: int = 0
+    """Intermediate size of all shared experts together."""
     gated: bool = True
     """The experts' activation is silu(gate) * up; False: relu(up)^2, without a gate."""
     dense: bool = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -12,10 +13,10 @@ from autotune.backends.gpu.providers import OURS
 from autotune.backends.stand_in import measured_kernel
 from autotune.engines import ENGINES, Engine, read_configs
 from autotune.engines.folders import ESTIMATED, REPLAYED, STAND_IN
-from autotune.errors import EngineFileError, UsageError
+from autotune.errors import EngineFileError, NotServedError, UsageError
 from autotune.models.load import load_shape
 from autotune.models.parse import parse_shape
-from autotune.models.problems import problem_of, routing_of
+from autotune.models.problems import Parallelism, routing_of, with_redundant
 from autotune.models.shape import ModelShape
 from autotune.routing.draw import most_loaded_rank
 from autotune.settings import ModelSettings
@@ -24,6 +25,8 @@ from autotune.spec.device import Device, DeviceKind
 from autotune.spec.problem import Dtype, KernelMode, Problem
 from autotune.studies.pairs import completed_as_asked
 from autotune.tune.warm_start import shipped_config
+
+logger = logging.getLogger(__name__)
 
 _FOLDER = {DeviceKind.ESTIMATE: ESTIMATED, DeviceKind.REPLAY: REPLAYED}
 
@@ -117,8 +120,11 @@ def jobs_of(
     is measured, share one. ``providers`` are names of providers by engine, ours where missing.
 
     Under separate kernels an engine that reads one config for both GEMMs has the fused problem.
+    An engine that refuses the model has none, where another serves it; raises NotServedError where
+    all refuse.
     """
     jobs = []
+    engines = _serving(shape, settings, engines)
     for tokens in sorted(set(settings.batch_sizes)):
         served: dict[tuple[Problem, str], list[Engine]] = {}
         for name in engines:
@@ -184,18 +190,35 @@ def _entry(path: Path, tokens: int) -> Config | None:
         return None  # the writer deals with it, and says so
 
 
+def _serving(shape: ModelShape, settings: ModelSettings, engines: Sequence[str]) -> tuple[str, ...]:
+    """Return the engines that serve the model so; says which do not."""
+    refusals: dict[str, NotServedError] = {}
+    for name in engines:
+        try:
+            _problem(shape, settings, ENGINES[name], settings.batch_sizes[0])
+        except NotServedError as error:
+            refusals[name] = error
+    left = tuple(name for name in engines if name not in refusals)
+    if refusals and not left:
+        raise next(iter(refusals.values()))
+    for name, refusal in refusals.items():
+        logger.warning("no files for %s: %s", ENGINES[name].title, refusal)
+    return left
+
+
 def _problem(shape: ModelShape, settings: ModelSettings, engine: Engine, tokens: int) -> Problem:
-    problem = problem_of(
+    parallel = Parallelism(
+        settings.tp_size, settings.ep_size, settings.ep_rank or 0, settings.ep_num_redundant_experts
+    )
+    drawn = with_redundant(shape, parallel)
+    problem = engine.serves(
         shape,
         dtype_of(settings.dtype),
-        tp_size=settings.tp_size,
-        ep_size=settings.ep_size,
-        ep_rank=settings.ep_rank or 0,
-        per_channel_quant=settings.per_channel_quant,
-        fuse_shared_experts=engine.fuses_shared_experts
-        and not settings.disable_shared_experts_fusion,
+        parallel,
         tokens=tokens,
-        routing=routing_of(shape, settings.routing, settings.topk_ids_dir, tokens),
+        routing=routing_of(drawn, settings.routing, settings.topk_ids_dir, tokens),
+        per_channel_quant=settings.per_channel_quant,
+        fuses=not settings.disable_shared_experts_fusion,
     )
     if settings.ep_rank is None and problem.ep_size > 1:
         return replace(problem, ep_rank=most_loaded_rank(problem))

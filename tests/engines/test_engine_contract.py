@@ -11,6 +11,8 @@ from engine_cases import BLOCK_FP8, H200, LARGE, MI300X, SMALL, make_device, mak
 
 from autotune.engines import ENGINES, Engine
 from autotune.errors import EngineFileError
+from autotune.models.parse import parse_shape
+from autotune.models.problems import Parallelism
 from autotune.spec.config import Config
 from autotune.spec.problem import Dtype
 
@@ -42,8 +44,10 @@ def test_engines_are_registered_under_their_name(engine: Engine) -> None:
     assert engine.env_variable.startswith(engine.name.upper())
 
 
-def test_only_sglang_fuses_shared_experts(engine: Engine) -> None:
-    assert engine.fuses_shared_experts is (engine.name == "sglang")
+def test_a_model_is_served_whole_on_one_rank(engine: Engine) -> None:
+    shape = parse_shape("E=8,topk=2,hidden=4096,intermediate=14336")
+    problem = engine.serves(shape, None, Parallelism(), tokens=4, routing="uniform")
+    assert problem == make_problem(tokens=4)
 
 
 @pytest.mark.parametrize("dtype", list(Dtype))

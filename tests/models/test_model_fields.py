@@ -135,34 +135,20 @@ def test_every_family(
 
 
 @pytest.mark.parametrize(
-    ("architecture", "shared", "fused"),
+    ("fields", "shared"),
     [
-        ("DeepseekV3ForCausalLM", {"n_shared_experts": 1}, 1),
-        ("DeepseekV32ForCausalLM", {"n_shared_experts": 1}, 1),
-        ("Glm4MoeForCausalLM", {"n_shared_experts": 1}, 1),
-        ("Glm4MoeLiteForCausalLM", {"n_shared_experts": 1}, 1),
-        ("GlmMoeDsaForCausalLM", {"n_shared_experts": 1}, 1),
-        ("MistralLarge3ForCausalLM", {"n_shared_experts": 1}, 1),
-        ("DeepseekV3ForCausalLM", {"n_shared_experts": 2}, 0),
-        ("DeepseekV3ForCausalLM", {"n_shared_experts": None}, 0),
-        ("DeepseekV3ForCausalLM", {}, 0),
-        ("DeepseekV2ForCausalLM", {"n_shared_experts": 1}, 0),
-        ("DeepseekV4ForCausalLM", {"n_shared_experts": 1}, 0),
+        ({"n_shared_experts": 1}, (1, 32)),
+        ({"num_shared_experts": 2}, (2, 64)),
+        ({"n_shared_experts": None}, (0, 0)),
+        ({}, (0, 0)),
+        ({"shared_expert_intermediate_size": 96}, (1, 96)),
+        ({"shared_expert_intermediate_size": 0}, (0, 0)),
+        ({"num_shared_experts": 2, "moe_shared_expert_intermediate_size": 64}, (2, 64)),
     ],
 )
-def test_fused_shared_experts(architecture: str, shared: dict[str, Any], fused: int) -> None:
-    shape = shape_of_config("some", config_of(architecture, **DEEPSEEK, **shared))
-    assert shape.fused_shared_experts == fused
-
-
-def test_fused_shared_experts_of_mixtral_like_families() -> None:
-    m3 = config_of("MiniMaxM3SparseForConditionalGeneration")
-    m3["text_config"] = {**MIXTRAL, "n_shared_experts": 1}
-    assert shape_of_config("some", m3).fused_shared_experts == 1
-    llama = config_of("Llama4ForConditionalGeneration", text_config=MIXTRAL)
-    assert shape_of_config("some", llama).fused_shared_experts == 1
-    mixtral = config_of("MixtralForCausalLM", **MIXTRAL)
-    assert shape_of_config("some", mixtral).fused_shared_experts == 0
+def test_shared_experts(fields: dict[str, Any], shared: tuple[int, int]) -> None:
+    shape = shape_of_config("some", config_of("DeepseekV3ForCausalLM", **DEEPSEEK, **fields))
+    assert (shape.shared_experts, shape.shared_intermediate) == shared
 
 
 @pytest.mark.parametrize(

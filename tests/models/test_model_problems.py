@@ -23,19 +23,18 @@ def _forget_warnings() -> None:
     _warn_once.cache_clear()
 
 
-def problem(
-    shape: ModelShape | str, *, dtype: Dtype | None = None, fuse: bool = True, **more: Any
-) -> Problem:
+def problem(shape: ModelShape | str, *, dtype: Dtype | None = None, **more: Any) -> Problem:
     return problem_of(
         load_shape(shape) if isinstance(shape, str) else shape,
         dtype,
-        fuse_shared_experts=fuse,
         **{"tokens": 16, "routing": "uniform", **more},
     )
 
 
 def test_deepseek_v3_at_tp_8_is_the_problem_that_sglang_serves() -> None:
-    assert problem("deepseek-ai/DeepSeek-V3", tp_size=8, tokens=64, routing="zipf:1") == Problem(
+    assert problem(
+        "deepseek-ai/DeepSeek-V3", tp_size=8, fused_shared_experts=1, tokens=64, routing="zipf:1"
+    ) == Problem(
         experts=257,
         top_k=9,
         hidden=7168,
@@ -48,12 +47,7 @@ def test_deepseek_v3_at_tp_8_is_the_problem_that_sglang_serves() -> None:
     )
 
 
-def test_fusion_off_is_another_problem() -> None:
-    unfused = problem("deepseek-ai/DeepSeek-V3", fuse=False)
-    assert (unfused.experts, unfused.top_k, unfused.fused_shared_experts) == (256, 8, 0)
-
-
-def test_under_expert_parallelism_the_shared_expert_is_not_fused() -> None:
+def test_a_rank_of_an_expert_parallel_layer() -> None:
     ep = problem("zai-org/GLM-4.5", ep_size=8, ep_rank=3)
     assert (ep.experts, ep.top_k, ep.intermediate, ep.fused_shared_experts) == (20, 8, 1536, 0)
     assert (ep.ep_size, ep.ep_rank) == (8, 3)
@@ -100,16 +94,6 @@ def test_per_channel_yields_to_the_checkpoints_blocks(caplog: pytest.LogCaptureF
     assert caplog.text.count("--per-channel-quant is left out") == 1
 
 
-def test_a_split_that_cuts_scale_blocks_warns_once(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.WARNING):
-        for tokens in (1, 2):
-            problem("Qwen/Qwen3-30B-A3B-FP8", tp_size=8, tokens=tokens)
-    assert caplog.text.count("N=96 cuts scale blocks of 128") == 1
-    caplog.clear()
-    problem("Qwen/Qwen3-30B-A3B-FP8", tp_size=2)
-    assert not caplog.records
-
-
 def test_a_refusal_advises_bf16_only_where_an_engine_serves_it_so() -> None:
     nvfp4 = replace(load_shape("gpt-oss-20b"), quantization=WeightQuantization("nvfp4", None))
     with pytest.raises(ModelError, match=r"nvfp4.*No engine is known to serve it") as raised:
@@ -154,7 +138,6 @@ def test_more_ranks_than_experts() -> None:
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ({"tp_size": 2, "ep_size": 4}, r"--tp-size 2 with --ep-size 4.*Try --tp-size 1"),
         ({"ep_size": 4, "ep_rank": 4}, r"rank is 4.*0 to 3"),
         ({"ep_rank": 1}, r"rank is 1.*0 to 0"),
     ],

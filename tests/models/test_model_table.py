@@ -178,38 +178,12 @@ STORED = {
     "MiniMaxAI/MiniMax-M2": (Dtype.FP8_W8A8, (128, 128), False),
 }
 
-# E and top-k of one rank at TP 8 with fusion, where fusion changes them.
-FUSED = {
-    "zai-org/GLM-5": (257, 9),
-    "zai-org/GLM-5-FP8": (257, 9),
-    "zai-org/GLM-5.1": (257, 9),
-    "zai-org/GLM-5.2-FP8": (257, 9),
-    "deepseek-ai/DeepSeek-V3": (257, 9),
-    "deepseek-ai/DeepSeek-V3-0324": (257, 9),
-    "deepseek-ai/DeepSeek-V3.1": (257, 9),
-    "deepseek-ai/DeepSeek-V3.2-Exp": (257, 9),
-    "deepseek-ai/DeepSeek-R1": (257, 9),
-    "deepseek-ai/DeepSeek-R1-0528": (257, 9),
-    "meituan/DeepSeek-R1-Channel-INT8": (257, 9),
-    "meituan/DeepSeek-R1-Block-INT8": (257, 9),
-    "moonshotai/Kimi-K2-Instruct": (385, 9),
-    "zai-org/GLM-4.5": (161, 9),
-    "zai-org/GLM-4.5-FP8": (161, 9),
-    "zai-org/GLM-4.5-Air": (129, 9),
-    "meta-llama/Llama-4-Scout-17B-16E-Instruct": (17, 2),
-    "meta-llama/Llama-4-Maverick-17B-128E-Instruct": (129, 2),
-    "meta-llama/Llama-4-Maverick-17B-128E-Instruct-FP8": (129, 2),
-}
 
-
-def rank_sizes(
-    shape: ModelShape, *, fused: bool = False, **ranks: int
-) -> tuple[int, int, int, int]:
+def rank_sizes(shape: ModelShape, **ranks: int) -> tuple[int, int, int, int]:
     problem = problem_of(
         shape,
         Dtype.BF16,
         **ranks,
-        fuse_shared_experts=fused,
         tokens=16,
         routing="uniform",
     )
@@ -224,7 +198,7 @@ def test_the_table_covers_the_catalogue() -> None:
 def test_nemotron_3_alone_has_no_gate(name: str) -> None:
     shape = load_shape(name)
     assert shape.gated == ("Nemotron-3" not in name)
-    problem = problem_of(shape, Dtype.BF16, fuse_shared_experts=False, tokens=16, routing="uniform")
+    problem = problem_of(shape, Dtype.BF16, tokens=16, routing="uniform")
     assert problem.gated == shape.gated
 
 
@@ -269,12 +243,3 @@ def test_quantization(name: str) -> None:
     assert quantization is not None
     stored = (quantization.dtype, quantization.block_shape, quantization.per_channel_quant)
     assert stored == STORED[name]
-
-
-@pytest.mark.parametrize("name", PUBLISHED)
-def test_shared_expert_fusion(name: str) -> None:
-    published = PUBLISHED[name]
-    shape = load_shape(name)
-    experts, top_k, _, n = rank_sizes(shape, tp_size=8, fused=True)
-    assert (experts, top_k) == FUSED.get(name, (published.experts, published.top_k))
-    assert n == published.n_by_tp[2]

@@ -46,5 +46,5 @@ def test_the_catalogue_says_what_the_published_config_says(folder: Path) -> None
     published, known = load_shape(str(folder)), NAMES[folder.name]
     for field in ("architecture", "experts", "top_k", "hidden", "intermediate", "layers"):
         assert getattr(published, field) == getattr(known, field), field
-    for field in ("quantization", "dtype", "gated", "fused_shared_experts"):
+    for field in ("quantization", "dtype", "gated", "shared_experts"):
         assert getattr(published, field) == getattr(known, field), field

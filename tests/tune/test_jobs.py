@@ -5,7 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from autotune.engines import ENGINES
+from autotune.errors import NotServedError
+from autotune.models.load import load_shape
 from autotune.models.parse import parse_shape
 from autotune.settings import ModelSettings
 from autotune.spec.config import Config, ConfigPair
@@ -63,3 +67,13 @@ def test_an_engine_with_one_file_has_the_fused_problem() -> None:
         ("sglang", "separate"),
         ("vllm", "fused"),
     }
+
+
+def test_an_engine_that_refuses_the_model_has_no_job(caplog: pytest.LogCaptureFixture) -> None:
+    model = "Qwen/Qwen3-235B-A22B-FP8"
+    settings = ModelSettings(model=model, tp_size=8, batch_sizes=(64,))
+    jobs = jobs_of(load_shape(model), settings, ("sglang", "vllm"))
+    assert _names(jobs) == [(64, "autotune", ("vllm",))]
+    assert "no files for SGLang" in caplog.text
+    with pytest.raises(NotServedError, match="SGLang refuses"):
+        jobs_of(load_shape(model), settings, ("sglang",))
