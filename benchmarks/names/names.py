@@ -1,0 +1,118 @@
+"""Our file names of published configs beside those that the engines' own code makes.
+
+    python benchmarks/names/names.py --engine-source FOLDER ... --configs FOLDER
+
+Each FOLDER of ``--engine-source`` holds an engine's package as its wheel unpacks it. Exits with 1
+where a name differs, or where one side alone refuses.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from ours import our_name
+from source import NotFoundError
+from theirs import VLLM, Case, RefusalError, SGLang
+
+from autotune.errors import AutotuneError
+
+ENGINES = {"vllm": VLLM, "sglang": SGLang}
+TP_SIZES = (1, 2, 4, 8, 16)
+EXPERTS = ("n_routed_experts", "num_experts", "num_local_experts", "moe_num_experts")
+WRONG = ("different", "only we refuse", "only they refuse")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One case: what each side says, a file's name or the reason that there is none."""
+
+    model: str
+    engine: str
+    tp: int
+    ep: int
+    ours: str
+    theirs: str
+    verdict: str
+
+
+def compare(config_file: Path, engine: VLLM | SGLang, tp: int, ep: int) -> Row:
+    config = json.loads(config_file.read_text(encoding="utf-8"))
+    beside = config_file.with_name("hf_quant_config.json")
+    sidecar = json.loads(beside.read_text(encoding="utf-8")) if beside.exists() else None
+    we, they = True, True
+    try:
+        theirs = engine.file_name(Case(config, sidecar, tp, ep))
+    except RefusalError as refusal:
+        they, theirs = False, str(refusal)
+    except (NotFoundError, NameError, AttributeError, KeyError) as unknown:
+        text = f"{type(unknown).__name__}: {unknown}"  # a piece that lacks a stand-in here
+        return Row(config_file.parent.name, engine.name, tp, ep, "", text, "not looked up here")
+    try:
+        ours = our_name(config_file, engine.name, tp, ep)
+    except AutotuneError as error:
+        we, ours = False, str(error)
+    verdict = {
+        (True, True): "equal" if ours == theirs else "different",
+        (False, False): "both refuse",
+        (False, True): "only we refuse",
+        (True, False): "only they refuse",
+    }[we, they]
+    return Row(config_file.parent.name, engine.name, tp, ep, ours, theirs, verdict)
+
+
+def splits_of(config_file: Path) -> Iterator[tuple[int, int]]:
+    """Yield (TP, EP), as SGLang's flags count them: EP parts of TP ranks, of equal sizes."""
+    text = Case(json.loads(config_file.read_text(encoding="utf-8")), None, 1, 1).text
+    experts = next((text[name] for name in EXPERTS if isinstance(text.get(name), int)), 1)
+    parts = [ep for ep in TP_SIZES if experts % ep == 0]
+    yield from ((tp, ep) for tp in TP_SIZES for ep in parts if tp % ep == 0)
+
+
+def rows(files: Sequence[Path], engines: Sequence[VLLM | SGLang]) -> Iterator[Row]:
+    for file in files:
+        for engine in engines:
+            yield from (compare(file, engine, tp, ep) for tp, ep in splits_of(file))
+
+
+def engines_in(folders: Sequence[Path]) -> list[VLLM | SGLang]:
+    """Return the engines whose packages lie in the folders."""
+    found = [(name, folder / name) for folder in folders for name in ENGINES]
+    return [ENGINES[name](root) for name, root in found if root.is_dir()]
+
+
+def published(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*/config.json"))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--engine-source", type=Path, nargs="+", required=True)
+    parser.add_argument("--configs", type=Path, required=True, help="folders with a config.json")
+    parser.add_argument("--rows", action="store_true", help="all rows, not those alone that differ")
+    args = parser.parse_args()
+    logging.disable(logging.WARNING)
+    engines = engines_in(args.engine_source)
+    table = list(rows(published(args.configs), engines))
+    for row in table:
+        if args.rows or row.verdict in WRONG:
+            head = f"{row.model} TP{row.tp} EP{row.ep} {row.engine}: {row.verdict}"
+            print(f"{head}\n    ours   {row.ours[:200]}\n    theirs {row.theirs[:200]}")
+    for engine in engines:
+        counts = Counter(row.verdict for row in table if row.engine == engine.name)
+        print(f"{engine.name}: " + ", ".join(f"{n} {v}" for v, n in counts.most_common()))
+    for engine in engines:
+        print(f"run of {engine.name}:", *sorted(engine.source.used), sep="\n    ")
+    return int(not engines or any(row.verdict in WRONG for row in table))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,23 @@
+"""The file name that this project gives for a config."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from theirs import DEVICE
+
+from autotune.engines import ENGINES
+from autotune.models.load import load_shape
+from autotune.models.problems import Parallelism
+from autotune.spec.device import Device, DeviceKind, Target
+
+H200 = Device(DeviceKind.CUDA, DEVICE, Target("cuda", 90), 232448, "3.6.0")
+
+
+def our_name(config_file: Path, engine_name: str, tp: int, ep: int) -> str:
+    """Return it. Raises AutotuneError where we refuse."""
+    engine = ENGINES[engine_name]
+    shape = load_shape(str(config_file))
+    parallel = Parallelism(tp_size=tp, ep_size=ep)
+    problem = engine.serves(shape, None, parallel, tokens=1, routing="uniform")
+    return engine.file_name(problem, H200)

@@ -1,0 +1,79 @@
+"""Our file names of the catalogue's models beside those that the engines' own code makes."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import zipfile
+from importlib import resources
+from pathlib import Path
+
+import pytest
+
+NAMES = Path(__file__).parents[2] / "benchmarks" / "names"
+WHEELS = os.environ.get("AUTOTUNE_ENGINE_WHEELS")
+SPLITS = ((1, 1), (8, 1), (8, 8))
+
+sys.path.insert(0, str(NAMES))
+import names  # noqa: E402
+from source import Source  # noqa: E402
+from theirs import RefusalError, read_case  # noqa: E402
+
+
+@pytest.mark.parametrize("name", ["vllm", "sglang"])
+def test_names_are_those_of_the_wheels(tmp_path: Path, name: str) -> None:
+    wheels = sorted(Path(WHEELS).glob(f"{name}-*.whl")) if WHEELS else []
+    if not wheels:
+        pytest.skip("AUTOTUNE_ENGINE_WHEELS names no folder with a wheel of it")
+    with zipfile.ZipFile(wheels[-1]) as archive:
+        sources = [member for member in archive.namelist() if member.endswith(".py")]
+        archive.extractall(tmp_path, sources)
+    (engine,) = names.engines_in([tmp_path])
+    rows = [names.compare(f, engine, *s) for f in _catalogue(tmp_path) for s in SPLITS]
+    assert {row.verdict for row in rows} >= {"equal", "both refuse"}
+    wrong = [row for row in rows if row.verdict == "different"]
+    assert not wrong, wrong
+
+
+def _catalogue(folder: Path) -> list[Path]:
+    lines = resources.files("autotune.models.catalogue") / "models.jsonl"
+    files = []
+    for line in lines.read_text(encoding="utf-8").splitlines():
+        model = json.loads(line)
+        file = folder / "configs" / model["name"].replace("/", "--") / "config.json"
+        file.parent.mkdir(parents=True)
+        file.write_text(json.dumps(model["config"]))
+        files.append(file)
+    return files
+
+
+def test_what_values_rest_on_is_run_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "layer.py").write_text(
+        "from engine.gpu import nothing_here\n"
+        "class Layer(nothing_here):\n"
+        "    def __init__(self, size: int, ranks):\n"
+        "        self.gpu = nothing_here()\n"
+        "        if size > 8:\n"
+        "            size = double(size)\n"
+        "            self.gpu.warm()\n"
+        "        assert size % ranks == 0\n"
+        "        self.part = size // ranks\n"
+        "def double(x):\n"
+        "    return 2 * x\n"
+    )
+    source = Source(tmp_path, {})
+    init = source.definition("layer.py", "Layer.__init__")
+    for size, part in ((8, 4), (10, 10)):
+        layer = type("Stub", (), {})()
+        source.part_of("layer.py", init, {"self.part"}, {"self": layer, "size": size, "ranks": 2})
+        assert layer.part == part
+    assert "layer.py:10 double" in source.used
+
+
+def test_experts_without_a_file_are_refused() -> None:
+    assert read_case({}, None).flag is None
+    fp8 = {"quantization": {"quant_algo": "FP8"}}
+    assert read_case({}, fp8).flag == "use_fp8_w8a8"
+    with pytest.raises(RefusalError, match="NVFP4"):
+        read_case({}, {"quantization": {"quant_algo": "NVFP4"}})
