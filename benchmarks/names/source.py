@@ -92,6 +92,18 @@ class Source:
                 return statement
         raise NotFoundError(f"no {words} in {file}")
 
+    def constants_given(self, file: str, name: str) -> dict[str, Any]:
+        """Return the constants that the calls of a name in a file give, by keyword."""
+        given: dict[str, Any] = {}
+        for call in ast.walk(self.tree(file)):
+            if isinstance(call, ast.Call) and ast.unparse(call.func) == name:
+                self.used.add(f"{file}:{call.lineno} {name}()")
+                constants = (
+                    k for k in call.keywords if k.arg and isinstance(k.value, ast.Constant)
+                )
+                given |= {str(k.arg): k.value.value for k in constants}  # type: ignore[attr-defined]
+        return given
+
     def part_of(
         self,
         file: str,

@@ -423,6 +423,7 @@ class SGLang:
         config = ConfigView(case.text)
         names = {"config": config, "self": SimpleNamespace(config=config), "quant_config": quant}
         file, block = self.BLOCKS[case.architecture]
+        names |= source.constants_given(f"{self.MODELS}/{self.classes[case.architecture]}", block)
         layer = _of_layer(source, (f"{self.MODELS}/{file}", block), names)
         split = self._split(layer, fused)
         local, n = split.num_local_experts, split.intermediate_size_per_partition
