@@ -109,8 +109,8 @@ class GpuMeasurer:
     def measure(
         self, problem: Problem, config: AnyConfig, *, stop: Stop | None = None
     ) -> TrialResult:
-        """Registers and spills are not known of a provider that compiles within its first call, and
-        compiling counts as verifying there."""
+        """Registers and spills are not known where nothing is compiled before the first call, as
+        of an engine's kernels that are not Triton's; compiling counts as verifying there."""
         self.own_config(problem)  # known before the config is compared with it
         broken = self._broken_rule(problem, config)
         return broken or self.measure_any(problem, config, stop=stop)

@@ -76,7 +76,7 @@ class Needs:
             raise ProviderError(
                 f"{self.title} {version} is installed; versions from {self.since} and below "
                 f"{self.until} are known. Try pip install '{self.package}>={self.since},"
-                f"<{self.until}', or leave --provider {self.package} out"
+                f"<{self.until}', or measure our kernel: --provider autotune"
             )
         return version
 
