@@ -8,6 +8,9 @@
     gpus.py        the architecture of the GPU in a file's name, by a table
     serving.py     the problem that an engine serves: ranks that share an expert, whole scale blocks
     fusion.py      which models SGLang serves with the shared expert as a routed one, as a table
+    kernel_choice.py   the kernel that an engine takes by itself, Triton's or not: rows of rules
+    sglang_kernels.py  those rows of SGLang
+    vllm_kernels.py    and of vLLM
     legality.py    rules of both engines for a config
     read_write.py  writes winners into files without losing what is there, and reads files back
     check.py       is a file legal, and would the engine find and load it

@@ -18,12 +18,13 @@ from autotune.engines.entries import (
     nearest,
     options_of,
 )
+from autotune.engines.kernel_choice import KernelChoice, gpu_words
 from autotune.engines.names import NameParts
 from autotune.errors import EngineFileError
 from autotune.models.problems import Parallelism, problem_of, with_redundant
 from autotune.models.shape import ModelShape
 from autotune.spec.config import Config
-from autotune.spec.device import Device
+from autotune.spec.device import Device, Target
 from autotune.spec.problem import Dtype, Problem
 
 DEFAULT_TOKENS = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 256, 512, 1024, 1536, 2048, 3072, 4096)
@@ -44,6 +45,22 @@ class Found:
     """Launch options of the entry that no Config has, as ``num_ctas`` 2."""
 
 
+@dataclass(frozen=True, slots=True)
+class Mode:
+    """An environment setting under which an engine does not open the files that we write."""
+
+    variable: str
+    values: tuple[str, ...]
+    effect: str
+    """What the engine does then, as the end of "vLLM …"."""
+    source: str
+    """File and line in the engine's package."""
+
+    def is_set(self, environment: Mapping[str, str]) -> bool:
+        """True where the environment asks for this mode."""
+        return environment.get(self.variable, "").lower() in self.values
+
+
 class Engine(ABC):
     """One serving engine's rules about launch configs. Knows files, never imports the engine.
 
@@ -57,6 +74,10 @@ class Engine(ABC):
     """The name in ``--engine`` and in ``ENGINES``; the package's, too."""
     title: ClassVar[str]
     """The name as people write it."""
+    version: ClassVar[str]
+    """The version that its rules were read in."""
+    modes: ClassVar[tuple[Mode, ...]]
+    """What the environment may say against our files."""
     env_variable: ClassVar[str]
     """The environment variable that makes the engine read our folder."""
     has_down_file: ClassVar[bool]
@@ -121,6 +142,15 @@ class Engine(ABC):
     def loaded(self, shape: ModelShape, problem: Problem, ranks: int) -> Problem:
         """Return ``problem`` with the scale blocks that it has once weights are loaded, an expert
         being shared by ``ranks``. Raises NotServedError where the engine refuses to load them."""
+
+    @abstractmethod
+    def kernel_choice(self, shape: ModelShape, problem: Problem, target: Target) -> KernelChoice:
+        """Return the kernel that it takes for these experts where nobody tells it."""
+
+    def kernel_words(self, shape: ModelShape, problem: Problem, target: Target) -> str:
+        """Return a line for people: whether it opens our files here by itself, else with what."""
+        choice = self.kernel_choice(shape, problem, target)
+        return choice.words(f"{self.title} {self.version}", gpu_words(target))
 
     @abstractmethod
     def device_name(self, name: str) -> str:

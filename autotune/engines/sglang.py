@@ -6,9 +6,11 @@ from collections.abc import Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from autotune.engines.base import Engine, Found
+from autotune.engines import sglang_kernels
+from autotune.engines.base import Engine, Found, Mode
 from autotune.engines.entries import CONFIG_KEYS, LAUNCH_OPTIONS, USE_TMA
 from autotune.engines.fusion import fused_shared_experts
+from autotune.engines.kernel_choice import KernelChoice, case_of, chosen
 from autotune.engines.legality import scale_block, why_not_shared
 from autotune.engines.names import VERSION_FOLDER, NameParts, checked_device, dtype_part, release
 from autotune.engines.serving import blocks_are_cut, cut_block, ranks_of_expert
@@ -31,6 +33,15 @@ class SGLang(Engine):
 
     name = "sglang"
     title = "SGLang"
+    version = "0.5.23"
+    modes = (
+        Mode(
+            "SGLANG_USE_AITER",
+            ("1", "true"),
+            "takes AITER's kernels on AMD where it can: serve with --moe-runner-backend triton",
+            "srt/layers/quantization/unquant.py:70",
+        ),
+    )
     env_variable = "SGLANG_MOE_CONFIG_DIR"
     has_down_file = True
     keys = CONFIG_KEYS | LAUNCH_OPTIONS
@@ -48,6 +59,10 @@ class SGLang(Engine):
         if cut_block(problem, ranks):
             raise blocks_are_cut(self.title, shape, problem, "vLLM refines blocks of method fp8")
         return problem
+
+    def kernel_choice(self, shape: ModelShape, problem: Problem, target: Target) -> KernelChoice:
+        case = case_of(shape, problem, target)
+        return chosen(sglang_kernels.RULES, case, sglang_kernels.FLAG)
 
     def unwritten(self, problem: Problem, device: Device) -> Collection[str]:
         """``USE_TMA`` is written where it is given and TMA can be used, true or false."""

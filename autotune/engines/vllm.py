@@ -8,8 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from autotune.engines.base import Engine, Found
+from autotune.engines import vllm_kernels
+from autotune.engines.base import Engine, Found, Mode
 from autotune.engines.entries import CONFIG_KEYS, LAUNCH_OPTIONS, SPLIT_K, USE_TMA
+from autotune.engines.kernel_choice import KernelChoice, case_of, chosen
 from autotune.engines.legality import scale_block, why_not_shared
 from autotune.engines.names import VERSION_KEY, NameParts, checked_device, dtype_part
 from autotune.engines.serving import (
@@ -22,7 +24,7 @@ from autotune.engines.serving import (
 from autotune.models.problems import Parallelism
 from autotune.models.shape import ModelShape
 from autotune.spec.config import Config
-from autotune.spec.device import Device
+from autotune.spec.device import Device, Target
 from autotune.spec.problem import Dtype, Problem
 
 _BY_ID = {
@@ -36,6 +38,8 @@ _NO_REFINING = (
     "there, which is not tuned here"
 )
 _INTEGER_WEIGHTS = (Dtype.INT4_W4A16, Dtype.INT8_W8A16)
+_ON = ("1", "true")
+_TAKES = "serve with --moe-backend triton"
 
 
 class VLLM(Engine):
@@ -48,6 +52,30 @@ class VLLM(Engine):
 
     name = "vllm"
     title = "vLLM"
+    version = "0.33.0"
+    modes = (
+        Mode(
+            "VLLM_BATCH_INVARIANT",
+            ("1",),
+            "opens no tuned file, its own or ours: unset it where speed counts more",
+            "model_executor/layers/fused_moe/fused_moe.py:1126",
+        ),
+        Mode(
+            "VLLM_ROCM_USE_AITER",
+            _ON,
+            f"takes AITER's kernels on AMD where it can: {_TAKES}",
+            "model_executor/layers/fused_moe/oracle/fp8.py:506",
+        ),
+        *(
+            Mode(
+                variable,
+                ("1",),
+                f"takes DeepGEMM for block fp8, also where Triton is its own choice: {_TAKES}",
+                "model_executor/layers/fused_moe/oracle/fp8.py:484",
+            )
+            for variable in ("VLLM_USE_DEEP_GEMM", "VLLM_MOE_USE_DEEP_GEMM")
+        ),
+    )
     env_variable = "VLLM_TUNED_CONFIG_FOLDER"
     has_down_file = False
     keys = (CONFIG_KEYS - {USE_TMA}) | {SPLIT_K} | LAUNCH_OPTIONS
@@ -72,6 +100,12 @@ class VLLM(Engine):
         if refined is None:
             raise blocks_are_cut(self.title, shape, problem, _NO_REFINING)
         return replace(problem, block_shape=refined)
+
+    def kernel_choice(self, shape: ModelShape, problem: Problem, target: Target) -> KernelChoice:
+        """Not known above the most experts that its Triton kernel takes."""
+        case = case_of(shape, problem, target)
+        many = problem.experts * problem.ep_size > vllm_kernels.MOST_EXPERTS
+        return chosen(() if many else vllm_kernels.RULES, case, vllm_kernels.FLAG)
 
     def constants(self, problem: Problem) -> dict[str, int]:
         """The kernel for grouped integer weights takes SPLIT_K without a default."""

@@ -150,7 +150,9 @@ def _algorithm(section: Section) -> str:
 
 
 def _fp8(method: str, section: Section, _: Names) -> WeightQuantization:
-    return WeightQuantization(method, Dtype.FP8_W8A8, _pair(section.get("weight_block_size")))
+    block = _pair(section.get("weight_block_size"))
+    static = block is None and section.get("activation_scheme") == "static"
+    return WeightQuantization(method, Dtype.FP8_W8A8, block, static_activations=static)
 
 
 def _int8_blocks(method: str, section: Section, _: Names) -> WeightQuantization:
@@ -189,7 +191,8 @@ def _modelopt(method: str, section: Section, names: Names) -> WeightQuantization
         side = int(said.get("group_size") or 128)
         return WeightQuantization(method, Dtype.FP8_W8A8, (side, side))
     dtype = Dtype.FP8_W8A8 if algorithm == "FP8" else None
-    return WeightQuantization(f"{method} {algorithm}".strip(), dtype)
+    words = f"{method} {algorithm}".strip()
+    return WeightQuantization(words, dtype, static_activations=dtype is not None)
 
 
 def _integer_groups(method: str, section: Section, names: Names) -> WeightQuantization | None:
@@ -232,10 +235,12 @@ def _compressed_tensors(method: str, section: Section, names: Names) -> WeightQu
     else:
         block = _k_group(weights.get("group_size"))
     per_token = activations is not None and activations.get("strategy") == "token"
+    static = activations is not None and activations.get("dynamic") is False
     return WeightQuantization(
         method,
         _compressed_dtype(weights, activations),
         block,
+        static_activations=static,
         per_channel_quant=per_token and block is None,
         zero_points=weights.get("symmetric") is False,
     )

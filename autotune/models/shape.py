@@ -23,6 +23,8 @@ class WeightQuantization:
     """Asymmetric integer weights: a zero point stands beside each scale."""
     upcast: bool = False
     """SGLang with ``--moe-runner-backend triton`` makes bf16 of the experts while it loads them."""
+    static_activations: bool = False
+    """One stored scale for an expert's activations, beside one for its weights."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -145,6 +145,24 @@ def test_compressed_tensors(section: Any, expected: tuple[Any, ...]) -> None:
     assert stored(section) == expected
 
 
+@pytest.mark.parametrize(
+    ("section", "static"),
+    [
+        ({"quant_method": "fp8", "activation_scheme": "static"}, True),
+        ({"quant_method": "fp8", "activation_scheme": "dynamic"}, False),
+        ({"quant_method": "modelopt", "quant_algo": "FP8"}, True),
+        ({"quant_method": "modelopt", "quant_algo": "NVFP4"}, False),
+        (compressed(weights(8, "float", "tensor"), TENSOR_FP8), True),
+        (compressed(weights(8, "float", "channel"), TOKEN_FP8), False),
+        (compressed(weights(4, "int", "group", group_size=32), None), False),
+    ],
+)
+def test_stored_scales_of_activations(section: Any, static: bool) -> None:
+    found = read_quantization({"quantization_config": section})
+    assert found is not None
+    assert found.static_activations is static
+
+
 def test_compressed_tensors_without_a_method_name() -> None:
     section = compressed(weights(8, "float", "channel"), TOKEN_FP8)
     del section["quant_method"]
