@@ -12,6 +12,7 @@ import logging
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 from typing import Any
 
 from autotune.models.fields import USUAL_MODULES, ModelConfig, family_in, read_value
@@ -123,10 +124,16 @@ def _speaks_of(pattern: Any, names: Names) -> bool:
         return _matches(text[3:], names)
     text = text.replace("gate_up_proj", "up_proj").rstrip(".")
     if "*" not in text:
-        return any(f".{text}." in f".{name}." for name in names)
+        return f".{text}." in _dotted(names)
     stem = text[:-1] if text.endswith("*") and text[-2:-1] not in ("", ".") else text
     body = ".*".join(re.escape(part) for part in stem.split("*"))
     return _matches(rf"(?:.*\.)?{body}(?:\..*)?$", names)
+
+
+@cache
+def _dotted(names: Names) -> str:
+    """Return all names as one text: a checkpoint's list may have thousands of patterns."""
+    return "\n".join(f".{name}." for name in names)
 
 
 def _matches(regex: str, names: Names) -> bool:

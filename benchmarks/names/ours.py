@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 from theirs import DEVICE
@@ -14,10 +15,13 @@ from autotune.spec.device import Device, DeviceKind, Target
 H200 = Device(DeviceKind.CUDA, DEVICE, Target("cuda", 90), 232448, "3.6.0")
 
 
+_shape = cache(load_shape)  # of thousands of patterns, in some checkpoints; asked for each split
+
+
 def our_name(config_file: Path, engine_name: str, tp: int, ep: int) -> str:
     """Return it. Raises AutotuneError where we refuse."""
     engine = ENGINES[engine_name]
-    shape = load_shape(str(config_file))
+    shape = _shape(str(config_file))
     parallel = Parallelism(tp_size=tp, ep_size=ep)
     problem = engine.serves(shape, None, parallel, tokens=1, routing="uniform")
     return engine.file_name(problem, H200)

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
-import zipfile
+from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
 
 import pytest
 
 NAMES = Path(__file__).parents[2] / "benchmarks" / "names"
-WHEELS = os.environ.get("AUTOTUNE_ENGINE_WHEELS")
 SPLITS = ((1, 1), (8, 1), (8, 8))
 
 sys.path.insert(0, str(NAMES))
@@ -22,14 +20,10 @@ from theirs import RefusalError, read_case  # noqa: E402
 
 
 @pytest.mark.parametrize("name", ["vllm", "sglang"])
-def test_names_are_those_of_the_wheels(tmp_path: Path, name: str) -> None:
-    wheels = sorted(Path(WHEELS).glob(f"{name}-*.whl")) if WHEELS else []
-    if not wheels:
-        pytest.skip("AUTOTUNE_ENGINE_WHEELS names no folder with a wheel of it")
-    with zipfile.ZipFile(wheels[-1]) as archive:
-        sources = [member for member in archive.namelist() if member.endswith(".py")]
-        archive.extractall(tmp_path, sources)
-    (engine,) = names.engines_in([tmp_path])
+def test_names_are_those_of_the_wheels(
+    tmp_path: Path, engine_package: Callable[[str], Path], name: str
+) -> None:
+    (engine,) = names.engines_in([engine_package(name)])
     rows = [names.compare(f, engine, *s) for f in _catalogue(tmp_path) for s in SPLITS]
     assert {row.verdict for row in rows} >= {"equal", "both refuse"}
     wrong = [row for row in rows if row.verdict == "different"]

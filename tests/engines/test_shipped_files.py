@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,6 @@ from autotune.engines.convert import convert_file
 from autotune.errors import EngineFileError
 from autotune.spec.problem import Dtype
 
-WHEELS = os.environ.get("AUTOTUNE_ENGINE_WHEELS")
-"""A folder with wheels, as ``pip download --no-deps sglang==0.5.23 vllm==0.33.0`` leaves them."""
 ENTRY = {
     "BLOCK_SIZE_M": 16,
     "BLOCK_SIZE_N": 64,
@@ -170,12 +168,13 @@ def test_a_scale_block_without_dtype_is_int8_in_vllms_names(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_no_judgement_of_a_shipped_file_is_wrong(tmp_path: Path, engine: str) -> None:
+def test_no_judgement_of_a_shipped_file_is_wrong(
+    tmp_path: Path, engine_package: Callable[[str], Path], engine: str
+) -> None:
     """Errors are said of names that the engine's code cannot make, and of K beyond a scale block,
     which SGLang does not clamp; whatever converts is legal for the other engine."""
-    files = shipped_files(ENGINES[engine], Path(WHEELS), tmp_path) if WHEELS else []
-    if not files:
-        pytest.skip(f"AUTOTUNE_ENGINE_WHEELS names no folder with a wheel of {engine}")
+    files = shipped_files(ENGINES[engine], engine_package(engine), tmp_path)
+    assert files
     (target,) = (other for name, other in ENGINES.items() if name != engine)
     for number, path in enumerate(files):
         errors = {
