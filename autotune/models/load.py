@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from autotune.errors import ModelError
+from autotune.models.fields import ModelConfig
 from autotune.models.parse import shape_of_config
 from autotune.models.quantization import with_sidecar
 from autotune.models.shape import ModelShape
@@ -34,7 +35,7 @@ def load_shape(model: str) -> ModelShape:
     A catalogue name may be without its organisation, and in any case. Raises ModelError for no
     such model, and for a config that is unreadable or describes no experts.
     """
-    shape = _load(model.strip())
+    shape = shape_of_config(*_found(model.strip()))
     if shape.dense:
         logger.warning(
             "%s is a dense model: its MLP is tuned as one expert that every token visits",
@@ -43,7 +44,14 @@ def load_shape(model: str) -> ModelShape:
     return shape
 
 
-def _load(model: str) -> ModelShape:
+def load_config(model: str) -> ModelConfig:
+    """Return the config that ``load_shape`` reads, with what a file beside it says. Raises
+    ModelError for no such model."""
+    return _found(model.strip())[1]
+
+
+def _found(model: str) -> tuple[str, ModelConfig]:
+    """Return a model's name and config."""
     if not model:
         raise ModelError(
             "--model is empty; it is a Hugging Face name, a folder or a config.json. "
@@ -69,7 +77,7 @@ def _load(model: str) -> ModelShape:
     return _read(model, file, _from_hub(model, _SIDECAR))
 
 
-def _load_local(path: Path) -> ModelShape:
+def _load_local(path: Path) -> tuple[str, ModelConfig]:
     file = path / _CONFIG if path.is_dir() else path
     if not file.is_file():
         held = ", ".join(sorted(entry.name for entry in path.iterdir())[:5]) or "nothing"
@@ -82,10 +90,10 @@ def _load_local(path: Path) -> ModelShape:
     return _read(file.absolute().parent.name, file, sidecar if sidecar.is_file() else None)
 
 
-def _read(name: str, file: Path, sidecar: Path | None) -> ModelShape:
+def _read(name: str, file: Path, sidecar: Path | None) -> tuple[str, ModelConfig]:
     config = _read_json(file)
     beside = {} if sidecar is None else _read_json(sidecar)
-    return shape_of_config(name, with_sidecar(config, beside))
+    return name, with_sidecar(config, beside)
 
 
 def _read_json(file: Path) -> dict[str, Any]:
@@ -183,7 +191,7 @@ def catalogue_shapes() -> tuple[ModelShape, ...]:
     return tuple(shape_of_config(name, _catalogue()[name]) for name in names)
 
 
-def _find_in_catalogue(model: str) -> ModelShape | None:
+def _find_in_catalogue(model: str) -> tuple[str, ModelConfig] | None:
     """Return the known model of this name, or of this name after the slash if only one has it.
 
     Upper and lower case do not matter.
@@ -192,11 +200,11 @@ def _find_in_catalogue(model: str) -> ModelShape | None:
     full = [name for name in _catalogue() if name.lower() == wanted]
     bare = [name for name in _catalogue() if name.lower().rpartition("/")[2] == wanted]
     found = full or bare
-    return shape_of_config(found[0], _catalogue()[found[0]]) if len(found) == 1 else None
+    return (found[0], _catalogue()[found[0]]) if len(found) == 1 else None
 
 
 @cache
-def _catalogue() -> Mapping[str, Mapping[str, Any]]:
+def _catalogue() -> Mapping[str, ModelConfig]:
     """Name → those fields of its published config.json that say what its experts are."""
     file = resources.files("autotune.models") / "catalogue" / "models.jsonl"
     lines = file.read_text(encoding="utf-8").splitlines()

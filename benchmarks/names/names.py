@@ -13,19 +13,19 @@ import json
 import logging
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 from ours import our_name
-from source import NotFoundError
-from theirs import VLLM, Case, RefusalError, SGLang
+from theirs import SGLangCode, VLLMCode, engines_in, their_name
 
+from autotune.engines.own_code.pieces import NotFoundError
+from autotune.engines.own_code.question import RefusalError, text_part
 from autotune.errors import AutotuneError
 
-ENGINES = {"vllm": VLLM, "sglang": SGLang}
 TP_SIZES = (1, 2, 4, 8, 16)
 EXPERTS = ("n_routed_experts", "num_experts", "num_local_experts", "moe_num_experts")
 WRONG = ("different", "only we refuse", "only they refuse")
@@ -44,20 +44,20 @@ class Row:
     verdict: str
 
 
-def compare(config_file: Path, engine: VLLM | SGLang, tp: int, ep: int) -> Row:
+def compare(config_file: Path, engine: str, code: VLLMCode | SGLangCode, tp: int, ep: int) -> Row:
     config = json.loads(config_file.read_text(encoding="utf-8"))
     beside = config_file.with_name("hf_quant_config.json")
     sidecar = json.loads(beside.read_text(encoding="utf-8")) if beside.exists() else None
     we, they = True, True
     try:
-        theirs = engine.file_name(Case(config, sidecar, tp, ep))
+        theirs = their_name(code, config, sidecar, tp, ep)
     except RefusalError as refusal:
         they, theirs = False, str(refusal)
     except (NotFoundError, NameError, AttributeError, KeyError) as unknown:
         text = f"{type(unknown).__name__}: {unknown}"  # a piece that lacks a stand-in here
-        return Row(config_file.parent.name, engine.name, tp, ep, "", text, "not looked up here")
+        return Row(config_file.parent.name, engine, tp, ep, "", text, "not looked up here")
     try:
-        ours = our_name(config_file, engine.name, tp, ep)
+        ours = our_name(config_file, engine, tp, ep)
     except AutotuneError as error:
         we, ours = False, str(error)
     verdict = {
@@ -66,27 +66,21 @@ def compare(config_file: Path, engine: VLLM | SGLang, tp: int, ep: int) -> Row:
         (False, True): "only we refuse",
         (True, False): "only they refuse",
     }[we, they]
-    return Row(config_file.parent.name, engine.name, tp, ep, ours, theirs, verdict)
+    return Row(config_file.parent.name, engine, tp, ep, ours, theirs, verdict)
 
 
 def splits_of(config_file: Path) -> Iterator[tuple[int, int]]:
     """Yield (TP, EP), as SGLang's flags count them: EP parts of TP ranks, of equal sizes."""
-    text = Case(json.loads(config_file.read_text(encoding="utf-8")), None, 1, 1).text
+    text = text_part(json.loads(config_file.read_text(encoding="utf-8")))
     experts = next((text[name] for name in EXPERTS if isinstance(text.get(name), int)), 1)
     parts = [ep for ep in TP_SIZES if experts % ep == 0]
     yield from ((tp, ep) for tp in TP_SIZES for ep in parts if tp % ep == 0)
 
 
-def rows(files: Sequence[Path], engines: Sequence[VLLM | SGLang]) -> Iterator[Row]:
+def rows(files: Sequence[Path], engines: Mapping[str, VLLMCode | SGLangCode]) -> Iterator[Row]:
     for file in files:
-        for engine in engines:
-            yield from (compare(file, engine, tp, ep) for tp, ep in splits_of(file))
-
-
-def engines_in(folders: Sequence[Path]) -> list[VLLM | SGLang]:
-    """Return the engines whose packages lie in the folders."""
-    found = [(name, folder / name) for folder in folders for name in ENGINES]
-    return [ENGINES[name](root) for name, root in found if root.is_dir()]
+        for name, code in engines.items():
+            yield from (compare(file, name, code, tp, ep) for tp, ep in splits_of(file))
 
 
 def published(folder: Path) -> list[Path]:
@@ -107,10 +101,10 @@ def main() -> int:
             head = f"{row.model} TP{row.tp} EP{row.ep} {row.engine}: {row.verdict}"
             print(f"{head}\n    ours   {row.ours[:200]}\n    theirs {row.theirs[:200]}")
     for engine in engines:
-        counts = Counter(row.verdict for row in table if row.engine == engine.name)
-        print(f"{engine.name}: " + ", ".join(f"{n} {v}" for v, n in counts.most_common()))
-    for engine in engines:
-        print(f"run of {engine.name}:", *sorted(engine.source.used), sep="\n    ")
+        counts = Counter(row.verdict for row in table if row.engine == engine)
+        print(f"{engine}: " + ", ".join(f"{n} {v}" for v, n in counts.most_common()))
+    for engine, code in engines.items():
+        print(f"run of {engine}:", *sorted(code.source.used), sep="\n    ")
     return int(not engines or any(row.verdict in WRONG for row in table))
 
 

@@ -15,16 +15,15 @@ SPLITS = ((1, 1), (8, 1), (8, 8))
 
 sys.path.insert(0, str(NAMES))
 import names  # noqa: E402
-from source import Source  # noqa: E402
-from theirs import RefusalError, read_case  # noqa: E402
+from theirs import RefusalError, engines_in, read_case  # noqa: E402
 
 
 @pytest.mark.parametrize("name", ["vllm", "sglang"])
 def test_names_are_those_of_the_wheels(
     tmp_path: Path, engine_package: Callable[[str], Path], name: str
 ) -> None:
-    (engine,) = names.engines_in([engine_package(name)])
-    rows = [names.compare(f, engine, *s) for f in _catalogue(tmp_path) for s in SPLITS]
+    code = engines_in([engine_package(name)])[name]
+    rows = [names.compare(f, name, code, *s) for f in _catalogue(tmp_path) for s in SPLITS]
     assert {row.verdict for row in rows} >= {"equal", "both refuse"}
     wrong = [row for row in rows if row.verdict == "different"]
     assert not wrong, wrong
@@ -40,29 +39,6 @@ def _catalogue(folder: Path) -> list[Path]:
         file.write_text(json.dumps(model["config"]))
         files.append(file)
     return files
-
-
-def test_what_values_rest_on_is_run_and_nothing_else(tmp_path: Path) -> None:
-    (tmp_path / "layer.py").write_text(
-        "from engine.gpu import nothing_here\n"
-        "class Layer(nothing_here):\n"
-        "    def __init__(self, size: int, ranks):\n"
-        "        self.gpu = nothing_here()\n"
-        "        if size > 8:\n"
-        "            size = double(size)\n"
-        "            self.gpu.warm()\n"
-        "        assert size % ranks == 0\n"
-        "        self.part = size // ranks\n"
-        "def double(x):\n"
-        "    return 2 * x\n"
-    )
-    source = Source(tmp_path, {})
-    init = source.definition("layer.py", "Layer.__init__")
-    for size, part in ((8, 4), (10, 10)):
-        layer = type("Stub", (), {})()
-        source.part_of("layer.py", init, {"self.part"}, {"self": layer, "size": size, "ranks": 2})
-        assert layer.part == part
-    assert "layer.py:10 double" in source.used
 
 
 def test_experts_without_a_file_are_refused() -> None:

@@ -13,7 +13,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
+from zipfile import Path as ZipPath
 
+Package = Path | ZipPath
+"""The folder of a package, on disk or in its wheel."""
 Definition = ast.ClassDef | ast.FunctionDef
 
 
@@ -25,7 +28,7 @@ class NotFoundError(LookupError):
 class Source:
     """An engine's package folder, and every piece of it that was run."""
 
-    root: Path
+    root: Package
     stand_ins: Mapping[str, Any]
     """Values by name, for every file."""
     used: set[str] = field(default_factory=set)
@@ -51,17 +54,18 @@ class Source:
         except KeyError:
             raise NotFoundError(f"no {name} in {file}") from None
 
+    def function(self, file: str, name: str) -> ast.FunctionDef:
+        """Return a method's definition, of which a part is run."""
+        node = self.definition(file, name)
+        assert isinstance(node, ast.FunctionDef)
+        self.used.add(f"{file}:{node.lineno} {name}")
+        return node
+
     def method(self, file: str, name: str, method: str) -> Any:
         """Return a method of a class, whatever stands in for the class itself."""
         node = self.definition(file, name)
         assert isinstance(node, ast.ClassDef)
         return getattr(_Class(self, file, node), method)
-
-    def members(self, file: str, name: str) -> frozenset[str]:
-        """Return the names in the body of an enum."""
-        node = self.definition(file, name)
-        self.used.add(f"{file}:{node.lineno} {name}")
-        return frozenset(target for statement in node.body for target in targets_of(statement))
 
     def definition(self, file: str, name: str) -> Definition:
         """Return a definition by its name, ``Class.method`` for one in a class."""
@@ -72,7 +76,7 @@ class Source:
             if not found:
                 raise NotFoundError(f"no {name} in {file}")
             node, body = found[-1], found[-1].body
-        return node  # type: ignore[return-value]
+        return node
 
     def call_in(self, file: str, name: str, *keywords: str) -> tuple[ast.FunctionDef, ast.Call]:
         """Return the last call in a class that has the keywords, and the method that it is in."""
@@ -127,11 +131,11 @@ class Source:
         scope.update(_defaults(method))
         scope.update(names)
         module = ast.Module(body=_bare(kept, scope), type_ignores=[])
-        exec(_compiled(module, self.root / file, "exec"), scope)
+        exec(_compiled(module, file, "exec"), scope)
         return scope
 
     def value(self, file: str, expression: ast.expr, names: dict[str, Any]) -> Any:
-        return eval(_compiled(ast.Expression(expression), self.root / file, "eval"), names)
+        return eval(_compiled(ast.Expression(expression), file, "eval"), names)
 
 
 class _Names(dict[str, Any]):
@@ -167,7 +171,7 @@ class _Names(dict[str, Any]):
         self.source.used.add(f"{self.file}:{node.lineno} {called}")
         module = ast.Module(body=_bare([node], self), type_ignores=[])
         own: dict[str, Any] = {}
-        exec(_compiled(module, self.source.root / self.file, "exec"), self, own)
+        exec(_compiled(module, self.file, "exec"), self, own)
         return own[node.name]
 
 
@@ -204,8 +208,8 @@ class _Class:
         raise AttributeError(name)
 
 
-def _compiled(node: ast.AST, path: Path, mode: str) -> Any:
-    return compile(ast.fix_missing_locations(node), str(path), mode)  # type: ignore[call-overload]
+def _compiled(node: ast.AST, file: str, mode: str) -> Any:
+    return compile(ast.fix_missing_locations(node), file, mode)  # type: ignore[call-overload]
 
 
 class _Bare(ast.NodeTransformer):
@@ -261,7 +265,7 @@ def _imports(tree: ast.Module) -> Iterator[tuple[str, tuple[str, str]]]:
             yield from ((alias.asname or alias.name, (module, alias.name)) for alias in node.names)
 
 
-def _files_of(root: Path, file: str, module: str) -> Iterator[str]:
+def _files_of(root: Package, file: str, module: str) -> Iterator[str]:
     """Yield the file of an imported module of the package, relative to its root."""
     level = len(module) - len(module.lstrip("."))
     parts = [part for part in module.lstrip(".").split(".") if part]
@@ -315,7 +319,7 @@ def _kept(statement: ast.stmt, needed: set[str]) -> list[ast.stmt]:
 
 
 def _kept_if(statement: ast.If, needed: set[str]) -> list[ast.stmt]:
-    raises = [part for part in statement.body if isinstance(part, ast.Raise)]
+    raises: list[ast.stmt] = [part for part in statement.body if isinstance(part, ast.Raise)]
     if raises and "tp_size" in ast.unparse(statement.test):
         needed |= reads(statement.test)
         return [ast.copy_location(ast.If(statement.test, raises[:1], []), statement)]
