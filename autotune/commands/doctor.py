@@ -6,7 +6,7 @@ import argparse
 import os
 import platform
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -58,7 +58,9 @@ def _checks(flags: argparse.Namespace) -> Iterator[Check]:
     triton_cache = Path(os.environ.get("TRITON_CACHE_DIR") or Path.home() / ".triton" / "cache")
     yield folder_check("Triton's cache", triton_cache)
     yield _storage(flags.storage)
-    yield from (_engine(engine) for engine in ENGINES.values())
+    for engine in ENGINES.values():
+        yield _engine(engine)
+        yield from modes_set(engine, os.environ)
 
 
 def _package(name: str) -> Check:
@@ -93,6 +95,15 @@ def _engine(engine: Engine) -> Check:
     if not Path(value).is_dir():
         return Check(engine.title, "warning", f"{env} is no folder: nothing is read there")
     return Check(engine.title, "ok", f"{env}: it looks there first")
+
+
+def modes_set(engine: Engine, environment: Mapping[str, str]) -> Iterator[Check]:
+    """Warn of settings in the environment under which the engine does not open our files."""
+    for mode in engine.modes:
+        if mode.is_set(environment):
+            value = environment[mode.variable]
+            detail = f"{mode.variable}={value}: {engine.title} {engine.version} {mode.effect}"
+            yield Check(engine.title, "warning", detail)
 
 
 def gpu_checks(*, needed: bool) -> Iterator[Check]:

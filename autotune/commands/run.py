@@ -21,6 +21,7 @@ from autotune.exit_codes import ExitCode
 from autotune.report.dashboard.artifacts import artifact_folder
 from autotune.report.dashboard.note_writer import NoteWriter
 from autotune.report.terminal.run_display import LiveDisplay, PlainDisplay, seconds_words
+from autotune.report.terminal.serving_rows import serving_rows
 from autotune.report.terminal.tables import result_row, results_table, rows_table
 from autotune.settings import RunSettings
 from autotune.spec.device import DeviceKind
@@ -49,6 +50,8 @@ def run(flags: argparse.Namespace, output: Output) -> int:
     if flags.dry_run:
         plan = _plan(settings, flags.storage)
         output.result(plan, rows_table(plan["studies"]), plan["summary"])
+        for row in plan["serving"]:
+            output.note(row["words"])
         return ExitCode.DONE
     return run_all([settings], flags, output)
 
@@ -95,6 +98,9 @@ def _notes(report: RunReport, storage: str, output: Output) -> None:
             f"{title} by itself has a config for each GEMM, from a file and its _down file, which "
             "no config for both beats: --kernel separate searches such pairs"
         )
+    for row in _serving(report):
+        if not row["by_itself"]:
+            output.note(row["words"])
     for name, reason in report.failed.items():
         output.note(f"no winner for {name}: {reason}; its entry is what you had, or the default")
     busy = ""
@@ -113,6 +119,10 @@ def _notes(report: RunReport, storage: str, output: Output) -> None:
         )
 
 
+def _serving(report: RunReport) -> list[dict[str, Any]]:
+    return serving_rows(report.shape, ((r.engine, r.problem, r.device) for r in report.results))
+
+
 def _exit_code(report: RunReport) -> int:
     if report.interrupted:
         return ExitCode.INTERRUPTED
@@ -124,6 +134,7 @@ def _report_json(report: RunReport) -> dict[str, Any]:
         "device": f"{report.device.kind.value}:{report.device.name}",
         "triton": report.device.triton_version,
         "results": [result_row(result) for result in report.results],
+        "serving": _serving(report),
         "files": [
             {"path": str(file.path), "written": list(file.written), "notes": list(file.notes)}
             for file in report.files
@@ -139,14 +150,14 @@ def _report_json(report: RunReport) -> dict[str, Any]:
 
 
 def _plan(settings: RunSettings, storage_url: str) -> dict[str, Any]:
-    """Return what would run: ``studies``, one row each, and ``summary``, how long in one sentence.
-    Measures and writes nothing."""
+    """Return what would run: ``studies``, one row each, ``summary``, how long in one sentence, and
+    ``serving``, the kernel that each engine takes by itself. Measures and writes nothing."""
     shape = model_shape(settings.model)
     known = {study.name: study for study in _stored(storage_url)}
     on_gpu = settings.device.startswith("cuda")
     chosen = chosen_providers(settings.provider, settings.engines, on_gpu=on_gpu)
     jobs = jobs_of(shape, settings.model, settings.engines, settings.kernel, chosen)
-    rows = []
+    rows, asked = [], []
     with ExitStack() as stack:
         children: dict[str, Child] = {}
         for job in jobs:
@@ -154,8 +165,12 @@ def _plan(settings: RunSettings, storage_url: str) -> dict[str, Any]:
                 options = replace(settings.measurer_options, provider=job.provider)
                 child = Child(partial(open_measurer, settings.device, options))
                 children[job.provider] = stack.enter_context(closing(child))
-            rows.append(_planned(job, children[job.provider], settings.trials, known))
-    return {"studies": rows, "summary": _plan_words(rows, settings.jobs, known.values())}
+            child = children[job.provider]
+            rows.append(_planned(job, child, settings.trials, known))
+            device = child.call(Measurer.device)
+            asked += [(engine, job.problem, device) for engine in job.engines]
+    summary = _plan_words(rows, settings.jobs, known.values())
+    return {"studies": rows, "summary": summary, "serving": serving_rows(shape, asked)}
 
 
 def _planned(

@@ -18,6 +18,7 @@ from autotune.backends.compile_cache import FILE_NAME, CompileCache
 from autotune.backends.gpu.providers import AUTO, OURS, chosen_providers
 from autotune.engines import WrittenFile
 from autotune.errors import EngineFileError
+from autotune.models.shape import ModelShape
 from autotune.settings import RunSettings
 from autotune.spec.device import Device
 from autotune.spec.problem import Problem
@@ -55,6 +56,7 @@ leaves them."""
 class RunReport:
     """The end of a run, summed up."""
 
+    shape: ModelShape
     device: Device
     results: tuple[Result, ...]
     files: tuple[WrittenFile, ...]
@@ -145,6 +147,7 @@ class _Session:
         """Sum up the run, once it is closed."""
         studies, writer, pools = self._studies, self.writer, list(self._pools.values())
         return RunReport(
+            shape=self._shape,
             device=self._device,
             results=tuple(writer.results()),
             files=writer.files,

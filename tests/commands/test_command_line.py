@@ -138,6 +138,11 @@ def test_dry_run_writes_nothing(tmp_path: Path, landscape: Path) -> None:
     plan = json.loads(done.stdout)
     assert [row["to_measure"] for row in plan["studies"]] == [12, 12]
     assert "24 measurements" in plan["summary"]
+    assert [(row["engine"].split()[0], row["by_itself"]) for row in plan["serving"]] == [
+        ("sglang", True),
+        ("vllm", True),
+    ]
+    assert plan["serving"][1]["words"].endswith("serves this with Triton by itself on SM90")
     assert not (tmp_path / "autotune.db").exists()
     assert not (tmp_path / "configs").exists()
 

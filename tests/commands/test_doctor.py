@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from autotune.backends import detect
-from autotune.commands.doctor import Check, folder_check, gpu_checks
+from autotune.commands.doctor import Check, folder_check, gpu_checks, modes_set
+from autotune.engines import ENGINES
 
 _TWO = """0, NVIDIA H200, 570.124.06, 1980, 1980, 0x0000000000000001
 1, NVIDIA H200, 570.124.06, 1200, 1980, 0x0000000000000024
@@ -67,3 +68,11 @@ def test_a_folder_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     assert folder_check("x", tmp_path / "new" / "deep").state in ("ok", "warning")
     assert folder_check("x", tmp_path / "file" / "deep").state == "error"
+
+
+def test_a_mode_that_ignores_files_is_a_warning() -> None:
+    vllm = ENGINES["vllm"]
+    [check] = modes_set(vllm, {"VLLM_BATCH_INVARIANT": "1", "VLLM_ROCM_USE_AITER": "0"})
+    assert check.state == "warning"
+    assert check.detail.startswith("VLLM_BATCH_INVARIANT=1: vLLM 0.33.0 opens no tuned file")
+    assert not list(modes_set(vllm, {}))

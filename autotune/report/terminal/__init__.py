@@ -5,5 +5,6 @@
 | run_display | the displays of a run: redrawn on a terminal, log lines elsewhere |
 | bars | progress of ``record`` and ``capture-routing`` |
 | eta | the estimate of the time left |
+| serving_rows | whether engines open our files where they serve |
 | tables | rows of results, studies and models, for people and for ``--json`` |
 """

@@ -17,6 +17,7 @@ from autotune.backends.gpu.providers import PROVIDERS
 from autotune.backends.stand_in import kernel_lines
 from autotune.engines import ENGINES
 from autotune.report.terminal.eta import TimeLeft, still_expected
+from autotune.report.terminal.serving_rows import serving_rows
 from autotune.report.terminal.tables import table_of, us_words
 from autotune.spec.config import AnyConfig
 from autotune.spec.device import Device, DeviceKind
@@ -163,12 +164,10 @@ def device_line(device: Device) -> str:
 
 
 def start_lines(start: RunStart) -> list[str]:
-    """Return a line for each engine: whose kernel is measured for its files."""
-    return kernel_lines(
-        (engine, study.problem, study.key.device)
-        for study in start.studies
-        for engine in study.engines
-    )
+    """Return lines for each engine: whose kernel is measured for its files, and whether it opens
+    them where it serves."""
+    asked = [(e, study.problem, study.key.device) for study in start.studies for e in study.engines]
+    return kernel_lines(asked) + [row["words"] for row in serving_rows(start.shape, asked)]
 
 
 class PlainDisplay(RunObserver):

@@ -1,0 +1,34 @@
+"""Whether engines open our files where they serve, in a row for each engine and kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from autotune.engines import Engine
+from autotune.engines.kernel_choice import gpu_words
+from autotune.models.shape import ModelShape
+from autotune.spec.device import Device
+from autotune.spec.problem import Problem
+
+
+def serving_rows(
+    shape: ModelShape, asked: Iterable[tuple[Engine, Problem, Device]]
+) -> list[dict[str, Any]]:
+    """Return what each engine takes by itself for these problems: ``words`` is a line for people,
+    which no two rows share."""
+    rows = (_row(engine, shape, problem, device) for engine, problem, device in asked)
+    return list({row["words"]: row for row in rows}.values())
+
+
+def _row(engine: Engine, shape: ModelShape, problem: Problem, device: Device) -> dict[str, Any]:
+    choice = engine.kernel_choice(shape, problem, device.target)
+    return {
+        "engine": f"{engine.name} {engine.version}",
+        "gpu": gpu_words(device.target),
+        "kernel": choice.backend or None,
+        "by_itself": choice.by_itself,
+        "flag": choice.flag or None,
+        "source": str(choice.source) if choice.source else None,
+        "words": engine.kernel_words(shape, problem, device.target),
+    }
