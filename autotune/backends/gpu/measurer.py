@@ -60,6 +60,8 @@ class GpuMeasurer:
         self.provider = provider
         self._testbed = testbed
         self._own: dict[Problem, AnyConfig | None] = {}
+        self._right: dict[tuple[Problem, AnyConfig | None], Verdict] = {}
+        """Of what was verified by this process, and was right: it is not verified again."""
 
     @cached_property
     def device(self) -> Device:
@@ -249,7 +251,9 @@ class GpuMeasurer:
         if compiled.outcome is not Outcome.OK:
             return compiled
         begin = time.perf_counter()
-        verdict = self._verify(prepared, config, is_compiled=compiled.resources is not None)
+        verdict = self._right.get((problem, config)) or self._verify(
+            prepared, config, is_compiled=compiled.resources is not None
+        )
         verify_s = time.perf_counter() - begin
         if isinstance(verdict, CompileFailure):
             return replace(failed_compile(verdict), verify_s=verify_s)
@@ -257,6 +261,7 @@ class GpuMeasurer:
         if not verdict.is_right:
             result = TrialResult(Outcome.WRONG_RESULT, reason=str(verdict))
         else:
+            self._right[problem, config] = verdict
             result = timed(prepared, config)
         return replace(
             result,

@@ -12,7 +12,7 @@ from typing import Any
 
 from autotune.spec.config import AnyConfig, config_from_keys
 from autotune.spec.measurement import typical_us
-from autotune.studies.selection.paired_ratio import Ratio, ratio
+from autotune.studies.selection.paired_ratio import MIN_PAIRS, Ratio, ratio
 from autotune.studies.selection.select import Robust, needed_to_judge
 from autotune.studies.trial_record import TrialRecord, fastest_first
 
@@ -55,11 +55,18 @@ def pick(
     return list(dict.fromkeys(entry.config for entry in picked))
 
 
-def is_settled(finalists: Sequence[Finalist]) -> bool:
-    """True where the fastest is faster than each other one, or as good as even, with certainty."""
-    best = min(finalists, key=lambda finalist: finalist.geomean_us)
-    others = [best.over(finalist) for finalist in finalists if finalist is not best]
-    return all(r.high < 1 or (r.low > 1 - EVEN and r.high < 1 + EVEN) for r in others)
+def settled(finalists: Sequence[Finalist]) -> list[AnyConfig]:
+    """Return the configs that more samples will not bring before the fastest: with certainty slower
+    than it, or as good as even."""
+    best = min(finalists, key=lambda finalist: finalist.geomean_us, default=None)
+    if best is None or len(best.samples_us) < MIN_PAIRS * best.routings:
+        return []
+    ratios = {f.config: best.over(f) for f in finalists if f is not best}
+    return [
+        config
+        for config, r in ratios.items()
+        if r.high < 1 or (r.low > 1 - EVEN and r.high < 1 + EVEN)
+    ]
 
 
 def as_json(finalists: Iterable[Finalist]) -> list[dict[str, Any]]:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-_MIN_PAIRS = 2
+MIN_PAIRS = 2
+"""Pairs of samples of each routing that an interval needs."""
 _CONFIDENCE = 0.95
 
 
@@ -29,8 +30,8 @@ def ratio(samples: Sequence[float], others: Sequence[float], routings: int = 1) 
     from scipy.special import stdtrit  # not where nothing is compared
 
     logs = [math.log(ours / theirs) for ours, theirs in zip(samples, others, strict=False)]
-    if len(logs) < _MIN_PAIRS * routings:
-        raise ValueError(f"{len(logs)} pairs of samples; an interval needs {_MIN_PAIRS}")
+    if len(logs) < MIN_PAIRS * routings:
+        raise ValueError(f"{len(logs)} pairs of samples; an interval needs {MIN_PAIRS}")
     means = [fmean(logs[start::routings]) for start in range(routings)]
     apart = math.fsum((log - means[i % routings]) ** 2 for i, log in enumerate(logs))
     freedom = len(logs) - routings

@@ -218,6 +218,20 @@ def test_interleaved_configs_that_are_wrong_are_not_timed() -> None:
     assert measurer.measure_interleaved(SMALL, (MIDDLE,))[0].measurement is None
 
 
+def test_what_was_right_is_not_verified_again() -> None:
+    provider = FakeProvider()
+    measurer = fake_measurer(provider, instances=2)
+    [first] = measurer.measure_interleaved(SMALL, (NARROW,))
+    launched = len(provider.launched)
+    provider.wrong = {NARROW, WIDE}
+    again = measurer.measure(SMALL, NARROW)
+    assert (again.outcome, again.relative_error) == (Outcome.OK, first.relative_error)
+    assert len(provider.launched) == 2 * launched - 1
+    for problem, config in ((SMALL, WIDE), (replace(SMALL, tokens=6), NARROW)):
+        assert measurer.measure(problem, config).outcome is Outcome.WRONG_RESULT
+        assert measurer.measure(problem, config).outcome is Outcome.WRONG_RESULT
+
+
 def test_interleaved_configs_alternate() -> None:
     provider = FakeProvider()
     fake_measurer(provider).measure_interleaved(SMALL, (NARROW, WIDE))
@@ -231,7 +245,7 @@ def test_where_interleaving_takes_too_much_memory_each_is_measured_by_itself() -
     provider.clock.no_room_at = 4
     results = fake_measurer(provider).measure_interleaved(SMALL, (NARROW, WIDE))
     assert [_samples(r) for r in results] == [(16.0,) * 10, (64.0,) * 10]
-    alone = provider.launched[-2 * 31 :]
+    alone = provider.launched[-2 * 30 :]
     assert sum(a != b for a, b in itertools.pairwise(alone)) == 1
 
 

@@ -11,8 +11,8 @@ from autotune.studies.selection.finalists import (
     Finalist,
     as_json,
     from_json,
-    is_settled,
     pick,
+    settled,
 )
 from autotune.studies.selection.paired_ratio import ratio
 from autotune.studies.trial_record import TrialRecord
@@ -38,14 +38,14 @@ def test_the_best_and_every_measured_incumbent_are_picked() -> None:
 
 def test_settled_when_certain_or_even() -> None:
     clear = [_finalist(CONFIGS[0], 100), _finalist(CONFIGS[1], 110)]
-    assert is_settled(clear)
+    assert settled(clear) == [CONFIGS[1]]
     same = Finalist(CONFIGS[2], clear[0].samples_us)
-    assert is_settled([clear[0], same])
-    assert not is_settled([_finalist(CONFIGS[0], 100, 0.1), _finalist(CONFIGS[1], 100.5, 0.1)])
+    assert settled([clear[0], same]) == [CONFIGS[2]]
+    assert not settled([_finalist(CONFIGS[0], 100, 0.1), _finalist(CONFIGS[1], 100.5, 0.1)])
 
 
 @pytest.mark.parametrize(
-    ("middle", "half", "settled"),
+    ("middle", "half", "is_settled"),
     [
         (0.99, 0.005, True),  # faster with certainty
         (0.99, 0.02, False),
@@ -55,7 +55,7 @@ def test_settled_when_certain_or_even() -> None:
         (0.9983, 0.0019, False),  # certain to be below 1 + 0.2 %, not to be above 1 - 0.2 %
     ],
 )
-def test_settled_by_the_interval_of_the_ratio(middle: float, half: float, settled: bool) -> None:
+def test_settled_by_the_interval_of_the_ratio(middle: float, half: float, is_settled: bool) -> None:
     spread = half / 0.754  # ten pairs: Student's 2.262 of nine degrees, over three
     logs = [math.log(middle) + (spread if i % 2 else -spread) for i in range(10)]
     best = Finalist(CONFIGS[0], tuple(100 * math.exp(log) for log in logs))
@@ -64,13 +64,21 @@ def test_settled_by_the_interval_of_the_ratio(middle: float, half: float, settle
     assert (found.middle - found.low, found.high - found.middle) == pytest.approx(
         (half, half), rel=0.03
     )
-    assert is_settled([other, best]) is settled
+    assert settled([other, best]) == [CONFIGS[1]] * is_settled
     far = Finalist(CONFIGS[2], (200.0,) * 10)
-    assert is_settled([other, far, best]) is settled
+    assert settled([other, far, best]) == [CONFIGS[1]] * is_settled + [CONFIGS[2]]
 
 
-def test_one_finalist_alone_is_settled() -> None:
-    assert is_settled([_finalist(CONFIGS[0], 100)])
+def test_the_fastest_is_not_among_what_is_settled() -> None:
+    assert settled([_finalist(CONFIGS[0], 100)]) == []
+    assert settled([]) == []
+
+
+def test_nothing_is_settled_by_too_few_samples() -> None:
+    samples = [(100.0, 101.0, 99.0), (200.0, 202.0, 198.0)]
+    assert settled([Finalist(c, us) for c, us in zip(CONFIGS, samples, strict=False)])
+    two = [Finalist(c, us, 2) for c, us in zip(CONFIGS, samples, strict=False)]
+    assert settled(two) == []
 
 
 def test_samples_are_kept_to_the_nanosecond() -> None:
