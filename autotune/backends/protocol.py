@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -84,3 +85,15 @@ class Measurer(Protocol):
 
     def close(self) -> None:
         """Release the device. A second call does nothing."""
+
+
+GuessedSpace = tuple[SearchSpace, "tuple[float, ...] | None"]
+"""A problem's space, and ``Measurer.prior_us`` of its configs."""
+
+
+def guessed_spaces(measurer: Measurer, problems: Sequence[Problem]) -> tuple[GuessedSpace, ...]:
+    """Return the problems' spaces and guesses, all in one answer: a space that problems share is
+    one object there too."""
+    spaces = [measurer.space(problem) for problem in problems]
+    guesses = [measurer.prior_us(p, s.configs) for p, s in zip(problems, spaces, strict=True)]
+    return tuple(zip(spaces, guesses, strict=True))

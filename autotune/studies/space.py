@@ -6,7 +6,7 @@ import hashlib
 import itertools
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
 from typing import Any, Protocol
 
 from autotune.spec.binary import Scales, scales_of
@@ -213,7 +213,13 @@ def regrouped(config: Config, space: SearchSpace) -> Iterator[Config]:
 
 
 def moe_space(problem: Problem, device: Device) -> Space:
-    """Every config of the device's knobs that breaks no rule."""
+    """Every config of the device's knobs that breaks no rule. No rule looks at the batch size or
+    the routing, so that all problems of a model have one object, which is pickled once."""
+    return _moe_space(replace(problem, tokens=1, routing="uniform"), device)
+
+
+@lru_cache(maxsize=32)
+def _moe_space(problem: Problem, device: Device) -> Space:
     knobs = knobs_of(problem, device)
     rows = itertools.product(*knobs.values())
     grid = (Config(**dict[str, Any](zip(knobs, row, strict=True))) for row in rows)

@@ -18,7 +18,7 @@ from autotune.studies.key import StudyKey
 from autotune.studies.lifecycle import StudyEnd
 from autotune.studies.selection.finalists import Finalist, as_json, from_json
 from autotune.studies.selection.select import Robust
-from autotune.studies.storage.transactions import study_id_of
+from autotune.studies.storage.transactions import set_attributes, study_id_of
 from autotune.studies.trial_record import SPEEDUP, TrialRecord, measured
 
 LAYOUT = 1
@@ -227,9 +227,9 @@ def write_best(study: Study, best_us: float, default_us: float | None) -> None:
 def _write(study: Study, values: Mapping[str, object]) -> None:
     """Set the attributes that have other values now."""
     present = study.user_attrs
-    for name, value in values.items():
-        if name not in present or present[name] != value:
-            study.set_user_attr(name, value)
+    changed = {n: v for n, v in values.items() if n not in present or present[n] != v}
+    if changed:
+        set_attributes(study, changed)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from autotune.studies.coordination.leases import Census
 from autotune.studies.lifecycle import EndReason, StudyEnd
 from autotune.studies.search.history import Known, StudyHistory
 from autotune.studies.search.samplers import make_sampler
-from autotune.studies.space import Space
+from autotune.studies.space import SearchSpace, Space
 from autotune.studies.storage.summaries import measured_studies
 from autotune.studies.study_record import (
     SearchTerms,
@@ -54,7 +54,7 @@ def open_studies(
         is_wanted = len(tuning.measured) < settings.trials and tuning.end is None
         sweep(study, tuning.view, census, queue=is_wanted)
         if is_wanted:
-            enqueue(study, plan.space, _starts(plan, settings))
+            enqueue(study, plan.space, starts(plan, settings))
             tuning.view.read()
         studies.append(tuning)
     history.add(_known_studies(storage, studies))
@@ -114,16 +114,27 @@ def _sampler(
     )
 
 
-def _starts(plan: StudyPlan, settings: RunSettings) -> Iterator[tuple[AnyConfig, str]]:
+def starts(plan: StudyPlan, settings: RunSettings) -> Iterator[tuple[AnyConfig, str]]:
     """Yield what is measured first, with its source in words."""
     for incumbent in plan.incumbents:
         yield incumbent.config, incumbent.source
     job = plan.job
     yield from file_configs(job.problem, plan.key.device, job.engines, settings.warm_starts)
-    if plan.prior_us is not None:
-        ranked = sorted(zip(plan.prior_us, plan.space.configs, strict=True), key=lambda p: p[0])
-        for _, config in ranked[: settings.trials // _PRIOR_SHARE]:
-            yield config, "static model"
+    for config in promising(plan.space, plan.prior_us, guesses_of(settings)):
+        yield config, "static model"
+
+
+def guesses_of(settings: RunSettings) -> int:
+    """Return how many of a study's first measurements the static model chooses."""
+    return settings.trials // _PRIOR_SHARE
+
+
+def promising(space: SearchSpace, prior_us: Sequence[float] | None, count: int) -> list[AnyConfig]:
+    """Return the ``count`` fastest configs by the guess, the best first; none without one."""
+    if prior_us is None:
+        return []
+    best = sorted(range(len(prior_us)), key=prior_us.__getitem__)
+    return [space.configs[number] for number in best[:count]]
 
 
 def _terms(settings: RunSettings) -> SearchTerms:

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from optuna.trial import TrialState
-
 from autotune.backends.binaries import gemm_binaries
 from autotune.backends.compile_cache import FILE_NAME, CompileCache
 from autotune.backends.gpu.providers import AUTO, OURS, chosen_providers
@@ -26,7 +24,6 @@ from autotune.studies.key import StudyKey
 from autotune.studies.outcome import TrialResult
 from autotune.studies.storage.open import opened
 from autotune.studies.storage.retry import retry_storage
-from autotune.studies.trial_record import asked_config
 from autotune.tune.compile_service.client import CompileClient
 from autotune.tune.compile_service.pool import (
     CompilePool,
@@ -38,7 +35,7 @@ from autotune.tune.compile_service.pool import (
 from autotune.tune.engine_output import Result, write_files
 from autotune.tune.jobs import Job, jobs_of, model_shape
 from autotune.tune.observer import RunMonitor, RunObserver, RunStart
-from autotune.tune.open_studies import open_studies
+from autotune.tune.open_studies import guesses_of, open_studies, starts
 from autotune.tune.processes.signals import Interrupt
 from autotune.tune.tuning_study import StudyPlan, TuningStudy
 from autotune.tune.workers.launcher import Launcher
@@ -131,9 +128,6 @@ class _Session:
         timeout_s = self._settings.timeout_s
         left = None if timeout_s is None else self._began + timeout_s - time.monotonic()
         self._supervisor.begin(self._plans, self._settings, left)
-        if OURS in self._pools:
-            ours = [study for study in self._studies if study.plan.job.provider == OURS]
-            _prefetch(self._pools[OURS], ours)
         self._monitor.search(self._supervisor, self._interrupt)
         for study in self._studies:
             retry_storage(study.view.read)
@@ -220,8 +214,11 @@ class _Session:
         problems: dict[str, list[Problem]] = {}
         for job in jobs:
             problems.setdefault(job.provider, []).append(job.problem)
-        described = {p: iter(s) for p, s in self._supervisor.describe(problems).items()}
+        answers = self._supervisor.describe(problems, guesses_of(settings))
+        described = {provider: iter(spaces) for provider, spaces in answers.items()}
         self._plans = [self._plan(job, next(described[job.provider])) for job in jobs]
+        if OURS in self._pools:
+            _prefetch(self._pools[OURS], self._plans, settings)
         self._studies, self._history = retry_storage(
             lambda: open_studies(self._storage, self._plans, settings),
             is_hurried=lambda: self._interrupt.requested,
@@ -278,15 +275,15 @@ class _Writer(RunObserver):
         self._is_old, self._written_at = False, time.monotonic()
 
 
-def _prefetch(pool: CompilePool, studies: Sequence[TuningStudy]) -> None:
-    """Have compiled what every study of our kernel measures first. An engine's child says itself
-    what it launches."""
+def _prefetch(pool: CompilePool, plans: Sequence[StudyPlan], settings: RunSettings) -> None:
+    """Have compiled what every study of our kernel measures first, while the studies are made. An
+    engine's child says itself what it launches."""
     client = CompileClient[None](pool.connect())
-    for study in studies:
-        queued = study.optuna_study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
-        configs = (config for trial in queued if (config := asked_config(trial)) is not None)
-        wanted = [config for config in configs if config in study.space]
-        client.prefetch(study.problem, [gemm_binaries(study.problem, c) for c in wanted])
+    for plan in plans:
+        if plan.job.provider == OURS:
+            problem, configs = plan.job.problem, dict.fromkeys(c for c, _ in starts(plan, settings))
+            wanted = [config for config in configs if config in plan.space]
+            client.prefetch(problem, [gemm_binaries(problem, config) for config in wanted])
     client.close()
 
 

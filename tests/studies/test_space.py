@@ -91,6 +91,12 @@ def test_the_fingerprint_changes_with_the_configs_alone(problem: Problem, h200: 
     assert Space(reversed(one.configs)).fingerprint == one.fingerprint
 
 
+def test_batch_sizes_share_one_space_also_beyond_a_pipe(problem: Problem, h200: Device) -> None:
+    spaces = [moe_space(replace(problem, tokens=tokens), h200) for tokens in (1, 4096)]
+    assert len({id(space) for space in spaces}) == 1
+    assert len({id(space) for space in pickle.loads(pickle.dumps(spaces))}) == 1
+
+
 def test_it_crosses_a_pipe(space: Space) -> None:
     copy = pickle.loads(pickle.dumps(space))
     assert copy.configs == space.configs
@@ -155,7 +161,7 @@ def test_each_config_of_the_grid_is_judged_once(
         return broken_rule(problem, device, config)
 
     monkeypatch.setattr(space_module, "broken_rule", counted)
-    separate = replace(problem, kernel=KernelMode.SEPARATE)
+    separate = replace(problem, kernel=KernelMode.SEPARATE, hidden=2 * problem.hidden)
     space = moe_space(separate, h200)
     knobs = knobs_of(separate, h200)
     assert len(judged) == len(set(judged)) == math.prod(map(len, knobs.values()))

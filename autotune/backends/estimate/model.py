@@ -52,7 +52,7 @@ from autotune.backends.routed_rows import RoutedRows, routed_rows
 from autotune.routing.draw import instances_of
 from autotune.spec.arrays import Floats
 from autotune.spec.binary import BOTH, Scales, Which, gemm_shape, scales_of
-from autotune.spec.config import AnyConfig, Config, pair_of
+from autotune.spec.config import AnyConfig, Config
 from autotune.spec.measurement import Resources
 from autotune.spec.problem import Problem
 
@@ -93,7 +93,7 @@ def gemms_us(
     """
     halves = []
     for which in BOTH:
-        own = [getattr(pair_of(config), which) for config in configs]
+        own = [c if isinstance(c, Config) else getattr(c, which) for c in configs]
         tiles = tiles_of(problem, own, spec, resources[which] if resources else None)
         halves.append([_Gemm(problem, spec, rows, tiles, which).us() for rows in routings])
     times: Floats = np.array(halves).swapaxes(0, 1)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,7 @@ from autotune.backends.hardware import GpuSpec
 from autotune.spec.arrays import Floats
 from autotune.spec.binary import Scales, scales_of, swaps_operands
 from autotune.spec.config import Config
+from autotune.spec.device import Target
 from autotune.spec.limits import shared_bytes
 from autotune.spec.measurement import Resources
 from autotune.spec.occupancy import SMS, fitting_blocks
@@ -77,18 +79,35 @@ def tiles_of(
     resources: Sequence[Resources] | None = None,
 ) -> Tiles:
     """Return the columns of ``configs``; ``resources`` of each, or None: guessed before
-    compiling."""
+    compiling, once for all batch sizes."""
+    if resources is None:
+        alike = replace(problem, tokens=1, routing="uniform")
+        return _guessed_tiles(alike, tuple(configs), spec.target)
+    return _tiles(problem, configs, spec.target, resources)
+
+
+@lru_cache(maxsize=8)
+def _guessed_tiles(problem: Problem, configs: tuple[Config, ...], target: Target) -> Tiles:
+    return _tiles(problem, configs, target, None)
+
+
+def _tiles(
+    problem: Problem,
+    configs: Sequence[Config],
+    target: Target,
+    resources: Sequence[Resources] | None,
+) -> Tiles:
     rows = [
         (c.block_size_m, c.block_size_n, c.block_size_k, c.group_size_m, c.num_warps, c.num_stages)
         for c in configs
     ]
     block_m, block_n, block_k, group_m, warps, stages = np.array(rows, dtype=float).T
     if resources is None:
-        shared = [shared_bytes(problem, config, spec.target) for config in configs]
+        shared = [shared_bytes(problem, config, target) for config in configs]
     else:
         shared = [r.shared_bytes for r in resources]
-    swapped = np.array([swaps_operands(problem, config, spec.target) for config in configs])
-    warpgroup = _uses_warpgroups(problem, (block_m >= 64) | swapped, spec)
+    swapped = np.array([swaps_operands(problem, config, target) for config in configs])
+    warpgroup = _uses_warpgroups(problem, (block_m >= 64) | swapped, target)
     tiles = Tiles(
         block_m=block_m,
         block_n=block_n,
@@ -104,7 +123,7 @@ def tiles_of(
         shared_bytes=np.array(shared, dtype=float),
     )
     if resources is None:
-        wanted = _guessed_registers(problem, tiles, spec)
+        wanted = _guessed_registers(problem, tiles, target)
         tiles.registers[:] = np.minimum(wanted, MAX_REGISTERS)
         tiles.spill_bytes[:] = 4 * np.maximum(wanted - MAX_REGISTERS, 0)
     else:
@@ -113,25 +132,24 @@ def tiles_of(
     return tiles
 
 
-def _uses_warpgroups(problem: Problem, is_tall: Flags, spec: GpuSpec) -> Flags:
+def _uses_warpgroups(problem: Problem, is_tall: Flags, target: Target) -> Flags:
     """wgmma (SM90) and tcgen05 (SM100) take 64 rows and more, and no converted weights."""
-    target = spec.target
     has_unit = target.backend == "cuda" and int(target.arch) // 10 in (9, 10)
     converts = problem.dtype in (Dtype.INT8_W8A16, Dtype.INT4_W4A16)
     return is_tall & (has_unit and not converts)
 
 
-def _guessed_registers(problem: Problem, tiles: Tiles, spec: GpuSpec) -> Floats:
+def _guessed_registers(problem: Problem, tiles: Tiles, target: Target) -> Floats:
     """Return the registers a thread would like: accumulators, operand fragments, addresses.
 
     Scales that vary along K need the dot's result beside the accumulator. mma.sync holds the
     fragments of its operands; the compiler keeps about half of a K step in flight.
     """
-    threads = tiles.warps * spec.target.warp_size
+    threads = tiles.warps * target.warp_size
     accumulators = tiles.block_m * tiles.block_n / threads
     copies = 2 if scales_of(problem) is Scales.BLOCK else 1
     along_m, along_n = tiles.warp_grid()
     words_a = tiles.block_m / along_m * tiles.block_k * problem.dtype.activation_bits / 32
     words_b = tiles.block_n / along_n * tiles.block_k * problem.dtype.activation_bits / 32
-    fragments = 0.5 * (words_a + words_b) / spec.target.warp_size
+    fragments = 0.5 * (words_a + words_b) / target.warp_size
     return _BASE_REGISTERS + copies * accumulators + np.where(tiles.warpgroup, 0, fragments)

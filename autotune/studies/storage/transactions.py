@@ -38,7 +38,16 @@ from autotune.studies.storage.protocol import (
     queued_trial,
     running_trials,
 )
-from autotune.studies.storage.schema import ATTR, PARAM, STEP, STUDY, SYSTEM, TRIAL, VALUE
+from autotune.studies.storage.schema import (
+    ATTR,
+    PARAM,
+    STEP,
+    STUDY,
+    STUDY_ATTR,
+    SYSTEM,
+    TRIAL,
+    VALUE,
+)
 
 _LOCK = (
     sa.select(STUDY.c.study_id).where(STUDY.c.study_id == sa.bindparam("study")).with_for_update()
@@ -77,11 +86,24 @@ def trial_id_of(trial: FrozenTrial | Trial) -> int:
 
 def transactions_of(study: Study) -> TrialTransactions:
     """Return the writer into the study's storage: by SQL into a database, else by plain calls."""
+    database = _database_of(study)
+    return JournalTransactions(study._storage) if database is None else RdbTransactions(database)
+
+
+def set_attributes(study: Study, values: Mapping[str, Any]) -> None:
+    """Set attributes of the study; in a database all at once."""
+    database = _database_of(study)
+    if database is not None:
+        RdbTransactions(database).set_attributes(study, values)
+        return
+    for name, value in values.items():
+        study.set_user_attr(name, value)
+
+
+def _database_of(study: Study) -> RDBStorage | None:
     storage = study._storage
     database = getattr(storage, "_backend", storage)  # Optuna puts a cache before a database
-    if isinstance(database, RDBStorage):
-        return RdbTransactions(database)
-    return JournalTransactions(storage)
+    return database if isinstance(database, RDBStorage) else None
 
 
 class RdbTransactions(TrialTransactions):
@@ -109,6 +131,18 @@ class RdbTransactions(TrialTransactions):
                 connection, study._study_id, running_trials(distributions, chosen, worker)
             )
         return [asked_of(each, *place) for each, place in zip(chosen, places, strict=True)]
+
+    def set_attributes(self, study: Study, values: Mapping[str, Any]) -> None:
+        """Set attributes of the study, whoever else sets the same."""
+        study_id = study._study_id
+        rows = [
+            {"study_id": study_id, "key": key, "value_json": json.dumps(value)}
+            for key, value in values.items()
+        ]
+        mine = STUDY_ATTR.c.study_id == study_id
+        with self._alone(study) as connection:
+            connection.execute(sa.delete(STUDY_ATTR).where(mine, STUDY_ATTR.c.key.in_(values)))
+            _write(connection, {STUDY_ATTR: rows})
 
     def queue(self, study: Study, choose: Callable[[], Sequence[tuple[Params, Params]]]) -> None:
         """Nobody creates a trial of the study between what ``choose`` reads and this."""

@@ -51,7 +51,8 @@ class Closable(Protocol):
 class Call(Generic[Value]):
     """A method of the object that a child holds, with arguments; it returns a ``Value``."""
 
-    method: str
+    method: str | Callable[..., Any]
+    """Name of the method, or a function of a module, which is given the object first."""
     args: tuple[Any, ...] = ()
     kwargs: dict[str, Any] = field(default_factory=dict)
 
@@ -64,12 +65,15 @@ class Call(Generic[Value]):
     ) -> Call[Value]:
         """Return the call of a method, or the reading of a property, that is given as its class
         has it (``Measurer.measure``), so that types are checked. The child's object may be of any
-        class that has the like."""
+        class that has the like. A function of a module is called with the object."""
         function = method.fget if isinstance(method, property) else method
-        return Call(function.__name__, args, kwargs)
+        is_method = "." in function.__qualname__
+        return Call(function.__name__ if is_method else function, args, kwargs)
 
     def on(self, held: Closable) -> Any:
         """Call the method of ``held``, or read the property."""
+        if callable(self.method):
+            return self.method(held, *self.args, **self.kwargs)
         attribute = getattr(held, self.method)
         return attribute(*self.args, **self.kwargs) if callable(attribute) else attribute
 

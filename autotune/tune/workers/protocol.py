@@ -59,6 +59,8 @@ class DescribeSpaces:
     """A question: which configs does your device allow for these problems?"""
 
     problems: tuple[Problem, ...]
+    guesses: int = 0
+    """Most promising configs of each that are measured first, and may be compiled now."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -130,10 +130,10 @@ class WorkerSupervisor:
         return found
 
     def describe(
-        self, problems: Mapping[str, Sequence[Problem]]
+        self, problems: Mapping[str, Sequence[Problem]], guesses: int = 0
     ) -> dict[str, tuple[DescribedSpace, ...]]:
-        """Return what devices say of the problems of each provider. Raises what a worker refused
-        with."""
+        """Return what devices say of the problems of each provider; ``guesses`` as DescribeSpaces
+        has it. Raises what a worker refused with."""
         found: dict[str, tuple[DescribedSpace, ...]] = {}
         asked: dict[int, str] = {}
         while len(found) < len(problems):
@@ -141,7 +141,7 @@ class WorkerSupervisor:
                 index = self._idle(provider)
                 if index is not None:
                     asked[index] = provider
-                    self._workers[index].send(DescribeSpaces(tuple(problems[provider])))
+                    self._workers[index].send(DescribeSpaces(tuple(problems[provider]), guesses))
             for index, message in self._listen():
                 if isinstance(message, SpacesDescribed):
                     found[asked.pop(index)] = message.spaces

@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 import traceback
+from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
 from logging.handlers import QueueHandler
@@ -14,10 +15,12 @@ from multiprocessing.connection import Connection
 
 from autotune.backends.compile_cache import FILE_NAME, CompileCache
 from autotune.backends.gpu.providers import OURS, PROVIDERS
-from autotune.backends.protocol import Measurer
+from autotune.backends.protocol import Measurer, guessed_spaces
 from autotune.backends.selectors import open_measurer
 from autotune.errors import AutotuneError
 from autotune.settings import RunSettings
+from autotune.spec.config import AnyConfig
+from autotune.spec.problem import Problem
 from autotune.studies.coordination.leases import Census, Lease
 from autotune.studies.search.surrogate.model import thread_pools
 from autotune.studies.storage.open import open_storage
@@ -26,7 +29,7 @@ from autotune.tune.compile_service.client import CompileClient
 from autotune.tune.compile_service.pool import CompilePool, compiles_ahead
 from autotune.tune.cross_routing import cross
 from autotune.tune.finals import measure_finalists
-from autotune.tune.open_studies import join_studies
+from autotune.tune.open_studies import join_studies, promising
 from autotune.tune.processes.child import Child
 from autotune.tune.processes.killable import KillableProcess, ProcessHandle
 from autotune.tune.tuning_study import TuningStudy
@@ -65,7 +68,7 @@ class _WorkerProcess:
         stack: ExitStack,
         compiles: Connection | None,
     ) -> None:
-        self._spec = spec
+        self._spec, self._provider = spec, spec.options.provider
         self._compiles = CompileClient[InFlightTrial](compiles)
         self._parent_channel = parent_channel
         self._stack = stack
@@ -92,18 +95,26 @@ class _WorkerProcess:
 
     def _describe(self, message: DescribeSpaces) -> None:
         described = []
-        for problem in message.problems:
-            space = self._child.call(Measurer.space, problem)
-            prior_us = self._child.call(Measurer.prior_us, problem, space.configs)
+        spaces = self._child.call(guessed_spaces, message.problems)
+        for problem, (space, prior_us) in zip(message.problems, spaces, strict=True):
             own = self._child.call(Measurer.own_config, problem)
             described.append(DescribedSpace(space, prior_us, own))
+            first = promising(space, prior_us, message.guesses)
+            self._compile_early(problem, [*([] if own is None else [own]), *first])
         self._parent_channel.send(SpacesDescribed(tuple(described)))
+
+    def _compile_early(self, problem: Problem, configs: Sequence[AnyConfig]) -> None:
+        """Have an engine's launches compiled while studies are made. Ours need no device: the
+        parent knows them."""
+        if self._compiles.connection is not None and PROVIDERS[self._provider].engine:
+            binaries = self._child.call(Measurer.binaries, problem, tuple(configs))
+            self._compiles.prefetch(problem, binaries)
 
     def _work(self, begin: StartSearch) -> None:
         deadline = None if begin.seconds is None else time.monotonic() + begin.seconds
         self._settings = settings = begin.settings
         storage = self._storage
-        provider = self._spec.options.provider
+        provider = self._provider
         is_ahead = compiles_ahead(self._spec.device, provider)
         compiled = None
         if is_ahead and provider == OURS:

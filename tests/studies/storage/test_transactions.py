@@ -21,6 +21,7 @@ from autotune.studies.storage.open import close_storage, open_storage
 from autotune.studies.storage.protocol import Asked, Ticket, TrialEnd
 from autotune.studies.storage.transactions import (
     RdbTransactions,
+    set_attributes,
     storage_of,
     transactions_of,
     trial_id_of,
@@ -193,3 +194,12 @@ def test_a_database_commits_once_for_each_moment(tmp_path: Path) -> None:
     asked = write.begin(study, CHOICES, PARAMS, "me", _all)
     write.finish([TrialEnd(a.trial_id, TrialState.COMPLETE, 1.0, ATTRS) for a in asked])
     assert len(commits) == 2
+
+
+def test_attributes_read_as_if_optuna_had_set_them(study: Study) -> None:
+    set_attributes(study, {"kept": [1, 2], "changed": "before"})
+    set_attributes(study, {"changed": {"after": None}, "new": 1.5})
+    assert study.user_attrs == {"kept": [1, 2], "changed": {"after": None}, "new": 1.5}
+    study.set_user_attr("new", "by Optuna")
+    again = optuna.load_study(study_name=study.study_name, storage=storage_of(study))
+    assert again.user_attrs["new"] == "by Optuna"

@@ -45,6 +45,14 @@ def test_an_answer(child: Child) -> None:
     )
 
 
+def _name_and(measurer: Measurer, number: int) -> tuple[str, int]:
+    return measurer.device.name, number
+
+
+def test_a_function_is_called_with_what_the_child_holds(child: Child) -> None:
+    assert child.call(_name_and, 3) == ("Faulty", 3)
+
+
 def test_a_crash_in_c_is_a_fault_and_a_restart_goes_on(child: Child) -> None:
     fault = _measure(child, ABORT)
     assert isinstance(fault, ChildFault)

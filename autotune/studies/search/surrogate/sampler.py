@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -238,7 +239,7 @@ class TransferSampler(SurrogateSampler):
         """``history`` finds a key's siblings; it is called now and then, not for each trial.
         ``prior_us`` is a guess for each config of ``space.configs``, of which only the ratios
         count. ``footprints`` tells what was compiled by now, and how well."""
-        super().__init__(candidates_of([config.as_keys() for config in space.configs]), seed)
+        super().__init__(_of_space(space), seed)
         self._space = space
         self._history = history
         self._prior_us = prior_us
@@ -269,3 +270,9 @@ class TransferSampler(SurrogateSampler):
         prior = sibling_prior(task, known, static_us=self._prior_us, seed=self._seed)
         physics = features(key.problem, key.device, self._space.configs)
         self._informed(candidates_of(self._candidates.rows, physics), prior)
+
+
+@lru_cache(maxsize=8)
+def _of_space(space: Space) -> Candidates:
+    """Return the candidates of a space, which the studies of a model's batch sizes share."""
+    return candidates_of([config.as_keys() for config in space.configs])
