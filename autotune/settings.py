@@ -46,6 +46,9 @@ class ModelSettings:
     """One routing or, with commas, several; a recording by its digest."""
     topk_ids_dir: str | None = None
     """Folder of the recording."""
+    engine_sources: tuple[Path, ...] = ()
+    """Wheels, or folders with them or with unpacked ones, whose code is asked for file names before
+    that of installed engines; "none" alone: no code is asked."""
 
     def __post_init__(self) -> None:
         if (self.model is None) == (self.shape is None):

@@ -27,6 +27,7 @@ STORED: dict[str, Any] = {
         "batch_sizes": [1, 64],
         "routing": "uniform,zipf:1",
         "topk_ids_dir": None,
+        "engine_sources": [],
     },
     "device": "estimate:NVIDIA_H200",
     "kernel": "separate",

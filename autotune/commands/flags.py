@@ -12,6 +12,7 @@ from autotune.backends.gpu.providers import AUTO, TUNABLE
 from autotune.backends.selectors import auto_selector
 from autotune.commands.storage_flag import add_storage_flag
 from autotune.engines import DEFAULT_TOKENS, ENGINES
+from autotune.engines.own_code.asking import NOBODY
 from autotune.errors import UsageError
 from autotune.routing.distributions import canonical
 from autotune.routing.trace import RECORDED, make_known
@@ -93,6 +94,16 @@ def add_model_flags(
         metavar="R[,R…]",
         help="uniform (default), zipf:A, dirichlet:C, balanced, worst, grouped[:G:T], recorded; "
         "several: the config with the best mean over all",
+    )
+    group.add_argument(
+        "--engine-source",
+        dest="engine_sources",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="PATH",
+        help="engines' wheels, or folders of them, whose own code is asked what they call their "
+        "files (default: the installed engines'; none: nobody is asked)",
     )
     group.add_argument(
         "--topk-ids-dir", type=Path, metavar="D", help="the recording (see capture-routing)"
@@ -253,6 +264,7 @@ def model_settings(flags: argparse.Namespace) -> ModelSettings:
         ep_size=ep_size,
         routing=named_routing(flags.routing, folder),
         topk_ids_dir=str(folder.absolute()) if folder else None,
+        engine_sources=[p if str(p) == NOBODY else p.absolute() for p in flags.engine_sources],
     )
 
 

@@ -90,6 +90,9 @@ class Engine(ABC):
     """End of the names of files for a kernel that is not Triton's → what that kernel is called."""
     shipped: ClassVar[tuple[str, ...]]
     """Folders of config files inside the installed package; the first that exists is read."""
+    own_names: tuple[str, ...] = ()
+    """Names of the up and the down file, with ``{device}``, where the engine's own code makes
+    others than ``spell``; they are of one problem."""
 
     def constants(self, problem: Problem) -> dict[str, int]:
         """Keys that every entry of this problem needs beside a Config's, with their one value."""
@@ -173,7 +176,9 @@ class Engine(ABC):
         """
 
     def file_name(self, problem: Problem, device: Device, *, down: bool = False) -> str:
-        """``spell`` of the problem's parts."""
+        """``spell`` of the problem's parts, or the engine's own name where it has another."""
+        if self.own_names:
+            return self.own_names[down].format(device=self.device_name(device.name))
         return self.spell(NameParts.of(problem, device, down=down))
 
     def path(
@@ -190,17 +195,21 @@ class Engine(ABC):
     def folder_of(self, path: Path) -> Path | None:
         """Return the value that ``env_variable`` must have for this file; None where none does."""
 
-    def installed_config_folder(self) -> Path | None:
-        """Return the folder of the shipped configs, for ``lookup``; None if not installed.
-
-        It is found without importing the engine.
-        """
+    def package_folder(self) -> Path | None:
+        """Return the installed package's folder, found without importing it; None if there is
+        none."""
         try:
             spec = find_spec(self.name)
         except ValueError:  # a module that was put into sys.modules without a spec
             return None
-        roots = spec.submodule_search_locations if spec else None
-        folders = (Path(root) / folder for root in roots or () for folder in self.shipped)
+        if spec is None or spec.origin is None:  # a folder of that name, as our output has one
+            return None
+        return next((Path(root) for root in spec.submodule_search_locations or ()), None)
+
+    def installed_config_folder(self) -> Path | None:
+        """Return the folder of the shipped configs, for ``lookup``; None if not installed."""
+        package = self.package_folder()
+        folders = (package / folder for folder in self.shipped) if package else ()
         return next((folder for folder in folders if folder.is_dir()), None)
 
     @abstractmethod

@@ -77,7 +77,7 @@ def problem_of(
     flag = "--tp-size" if ep_size == 1 else "--tp-size / --ep-size"
     _check_divides(shape, flag, tp_size, "intermediate size", shape.intermediate)
     _check_divides(shape, "--ep-size", ep_size, "experts", shape.experts)
-    scales = _scales(shape, dtype, per_channel_quant)
+    scales = scales_of(shape, dtype, per_channel_quant)
     return Problem(
         experts=shape.experts // ep_size + fused_shared_experts,
         top_k=shape.top_k + fused_shared_experts,
@@ -115,8 +115,9 @@ def _check_divides(shape: ModelShape, flag: str, ranks: int, what: str, size: in
     )
 
 
-def _scales(shape: ModelShape, dtype: Dtype | None, per_channel: bool) -> WeightQuantization:
-    """Return the quantisation to compute with: the checkpoint's if it fits, else the dtype's."""
+def scales_of(shape: ModelShape, dtype: Dtype | None, per_channel: bool) -> WeightQuantization:
+    """Return the quantisation to compute with: the checkpoint's if it fits, else the dtype's.
+    Raises as ``problem_of``."""
     stored = shape.quantization or WeightQuantization("none", shape.dtype)
     wanted = dtype or stored.dtype
     if wanted is None:

@@ -3,6 +3,7 @@
 A run's files, from the outside in:
 
 session.py          a run: its workers, storage and studies, from start to end; its engine files
+serving.py          which engines serve a model, and the problem of each
 jobs.py             settings → problems of each batch size; what users have today (Incumbent)
 warm_start.py       configs from files, of users and of installed engines, worth an early trial
 open_studies.py     a run's studies are made or mended by the parent, and joined by its workers

@@ -11,19 +11,18 @@ from types import MappingProxyType
 
 from autotune.backends.gpu.providers import OURS
 from autotune.backends.stand_in import measured_kernel
-from autotune.engines import ENGINES, Engine, read_configs
+from autotune.engines import Engine, read_configs
 from autotune.engines.folders import ESTIMATED, REPLAYED, STAND_IN
-from autotune.errors import EngineFileError, NotServedError, UsageError
+from autotune.errors import EngineFileError, UsageError
 from autotune.models.load import load_shape
 from autotune.models.parse import parse_shape
-from autotune.models.problems import Parallelism, routing_of, with_redundant
 from autotune.models.shape import ModelShape
-from autotune.routing.draw import most_loaded_rank
 from autotune.settings import ModelSettings
 from autotune.spec.config import AnyConfig, Config, pair_of
 from autotune.spec.device import Device, DeviceKind
-from autotune.spec.problem import Dtype, KernelMode, Problem
+from autotune.spec.problem import KernelMode, Problem
 from autotune.studies.pairs import completed_as_asked
+from autotune.tune.serving import problem_for, serving
 from autotune.tune.warm_start import shipped_config
 
 logger = logging.getLogger(__name__)
@@ -124,15 +123,14 @@ def jobs_of(
     all refuse.
     """
     jobs = []
-    engines = _serving(shape, settings, engines)
+    serve = serving(shape, settings, engines)
     for tokens in sorted(set(settings.batch_sizes)):
         served: dict[tuple[Problem, str], list[Engine]] = {}
-        for name in engines:
-            engine = ENGINES[name]
-            problem = _problem(shape, settings, engine, tokens)
+        for engine in serve:
+            problem = problem_for(shape, settings, engine, tokens)
             if engine.has_down_file:
                 problem = replace(problem, kernel=kernel)
-            served.setdefault((problem, providers.get(name, OURS)), []).append(engine)
+            served.setdefault((problem, providers.get(engine.name, OURS)), []).append(engine)
         jobs += [Job(problem, tuple(group), owner) for (problem, owner), group in served.items()]
     return jobs
 
@@ -188,49 +186,3 @@ def _entry(path: Path, tokens: int) -> Config | None:
         return read_configs(path).get(tokens) if path.exists() else None
     except EngineFileError:
         return None  # the writer deals with it, and says so
-
-
-def _serving(shape: ModelShape, settings: ModelSettings, engines: Sequence[str]) -> tuple[str, ...]:
-    """Return the engines that serve the model so; says which do not."""
-    refusals: dict[str, NotServedError] = {}
-    for name in engines:
-        try:
-            _problem(shape, settings, ENGINES[name], settings.batch_sizes[0])
-        except NotServedError as error:
-            refusals[name] = error
-    left = tuple(name for name in engines if name not in refusals)
-    if refusals and not left:
-        raise next(iter(refusals.values()))
-    for name, refusal in refusals.items():
-        logger.warning("no files for %s: %s", ENGINES[name].title, refusal)
-    return left
-
-
-def _problem(shape: ModelShape, settings: ModelSettings, engine: Engine, tokens: int) -> Problem:
-    parallel = Parallelism(
-        settings.tp_size, settings.ep_size, settings.ep_rank or 0, settings.ep_num_redundant_experts
-    )
-    drawn = with_redundant(shape, parallel)
-    problem = engine.serves(
-        shape,
-        dtype_of(settings.dtype),
-        parallel,
-        tokens=tokens,
-        routing=routing_of(drawn, settings.routing, settings.topk_ids_dir, tokens),
-        per_channel_quant=settings.per_channel_quant,
-        fuses=not settings.disable_shared_experts_fusion,
-    )
-    if settings.ep_rank is None and problem.ep_size > 1:
-        return replace(problem, ep_rank=most_loaded_rank(problem))
-    return problem
-
-
-def dtype_of(name: str) -> Dtype | None:
-    """None for auto. Raises UsageError for an unknown name."""
-    if name == "auto":
-        return None
-    try:
-        return Dtype(name)
-    except ValueError as error:
-        allowed = ", ".join(["auto", *(dtype.value for dtype in Dtype)])
-        raise UsageError(f"--dtype {name!r} is unknown; allowed are {allowed}") from error

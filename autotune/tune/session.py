@@ -7,7 +7,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ from autotune.tune.jobs import Job, jobs_of, model_shape
 from autotune.tune.observer import RunMonitor, RunObserver, RunStart
 from autotune.tune.open_studies import guesses_of, open_studies, starts
 from autotune.tune.processes.signals import Interrupt
+from autotune.tune.serving import serving
 from autotune.tune.tuning_study import StudyPlan, TuningStudy
 from autotune.tune.workers.launcher import Launcher
 from autotune.tune.workers.protocol import DescribedSpace
@@ -98,9 +99,11 @@ class _Session:
         launcher: Launcher,
     ) -> None:
         self._began = time.monotonic()
-        self._settings, self._observers = settings, observers
+        self._observers = observers
         self._storage_url, self._launcher = storage_url, launcher
         self._shape = model_shape(settings.model)
+        serve = serving(self._shape, settings.model, settings.engines)
+        self._settings = replace(settings, engines=tuple(engine.name for engine in serve))
         self._pools: dict[str, CompilePool] = {}
         self._interrupt = Interrupt()
         self._stack = ExitStack()

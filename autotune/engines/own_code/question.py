@@ -8,10 +8,17 @@ from types import SimpleNamespace
 from typing import Any
 
 from autotune.engines.own_code.pieces import Source, reads
+from autotune.models.problems import Parallelism
+from autotune.models.shape import WeightQuantization
+from autotune.spec.problem import Dtype
 
 NESTING = ("thinker_config", "text_config", "llm_config", "language_config")
 TORCH = SimpleNamespace(float="float32", float32="float32", float16="float16", bfloat16="bfloat16")
 """Stands for torch, of which nothing but types is asked."""
+
+_PLAIN = {Dtype.BF16: "bfloat16", Dtype.FP16: "float16", Dtype.FP32: "float32"}
+_METHODS = {"compressed-tensors": "compressed_tensors", "modelopt": "modelopt_fp8"}
+"""A checkpoint's word for its method → SGLang's, where they differ."""
 
 
 class RefusalError(Exception):
@@ -35,6 +42,19 @@ class Stored:
     plain: str = "bfloat16"
     """Torch's name of the type of what is not quantised."""
 
+    @classmethod
+    def of(cls, stored: WeightQuantization) -> Stored:
+        """Return the flags that a quantisation comes to."""
+        dtype = stored.dtype or Dtype.BF16
+        if not dtype.is_quantized:
+            return cls(plain=_PLAIN[dtype])
+        return cls(
+            flag=f"use_{dtype.value}",
+            block=list(stored.block_shape) if stored.block_shape else None,
+            per_channel=stored.per_channel_quant,
+            name=_METHODS.get(stored.method, stored.method),
+        )
+
     def flags(self, *without: str) -> dict[str, Any]:
         """Return the arguments of the dtype function, which may lack a flag."""
         flag = {} if self.flag is None or self.flag in without else {self.flag: True}
@@ -57,6 +77,27 @@ class Question:
     """False with ``--disable-shared-experts-fusion``."""
     down: bool = False
     """Ask for the down GEMM's own file."""
+
+    @classmethod
+    def of(
+        cls,
+        config: Mapping[str, Any],
+        stored: WeightQuantization,
+        parallel: Parallelism,
+        *,
+        device_name: str,
+        fuses: bool = True,
+    ) -> Question:
+        """Make it of what a problem is made of."""
+        return cls(
+            config=config,
+            stored=Stored.of(stored),
+            device_name=device_name,
+            tp_size=max(parallel.tp_size, parallel.ep_size),
+            ep_size=parallel.ep_size,
+            redundant_experts=parallel.redundant_experts,
+            fuses=fuses,
+        )
 
     @property
     def text(self) -> Mapping[str, Any]:

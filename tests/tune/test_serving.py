@@ -1,0 +1,78 @@
+"""Engines that serve a model, where their own code is at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from autotune.engines import Engine
+from autotune.engines.own_code.asking import NAMED_DEVICE, OwnCode
+from autotune.engines.own_code.question import Question
+from autotune.errors import NotServedError
+from autotune.models.load import load_shape
+from autotune.settings import ModelSettings
+from autotune.tune import serving
+from autotune.tune.jobs import jobs_of
+
+MIXTRAL = ModelSettings(model="mistralai/Mixtral-8x7B-v0.1", tp_size=2, batch_sizes=(1, 64))
+SHAPE = load_shape("mistralai/Mixtral-8x7B-v0.1")
+OURS = "E=8,N=7168,device_name=NVIDIA_H200.json"
+
+
+@dataclass(frozen=True)
+class _Code:
+    name: str
+
+    def file_name(self, question: Question) -> str:
+        assert (question.tp_size, question.ep_size) == (2, 1)
+        assert question.architecture == "MixtralForCausalLM"
+        return self.name
+
+
+@pytest.fixture
+def at_hand(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """Names that engines' code makes, by engine; those without one are not at hand."""
+    names: dict[str, str] = {}
+
+    def own_code_of(engine: Engine, sources: Sequence[Path]) -> OwnCode | None:
+        return OwnCode("9.9", _Code(names[engine.name])) if engine.name in names else None
+
+    monkeypatch.setattr(serving, "own_code_of", own_code_of)
+    return names
+
+
+def _engines(settings: ModelSettings = MIXTRAL) -> Mapping[str, Engine]:
+    jobs = jobs_of(SHAPE, settings, ("sglang", "vllm"))
+    return {engine.name: engine for job in jobs for engine in job.engines}
+
+
+def test_an_engine_with_another_problem_is_left_out_and_the_other_goes_on(
+    at_hand: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    at_hand |= {"sglang": OURS, "vllm": OURS.replace("E=8", "E=9")}
+    assert list(_engines()) == ["sglang"]
+    assert "no files for vLLM: vLLM 9.9 looks for E=9,N=7168" in caplog.text
+
+
+def test_all_engines_with_another_problem_end_it(at_hand: dict[str, str]) -> None:
+    at_hand |= {name: OURS.replace("N=7168", "N=14336") for name in ("sglang", "vllm")}
+    with pytest.raises(NotServedError, match="N=14336"):
+        _engines()
+
+
+def test_a_name_of_its_own_is_what_jobs_write_under(at_hand: dict[str, str]) -> None:
+    at_hand["vllm"] = OURS.replace(".json", ",top_k=2.json")
+    engines = _engines()
+    (job, _) = jobs_of(SHAPE, MIXTRAL, ("vllm",))
+    path = engines["vllm"].path(Path("out"), job.problem, NAMED_DEVICE)
+    assert path == Path("out/vllm") / at_hand["vllm"]
+    assert engines["sglang"].file_name(job.problem, NAMED_DEVICE) == OURS
+
+
+def test_a_shape_without_a_config_is_asked_of_nobody(at_hand: dict[str, str]) -> None:
+    at_hand["vllm"] = "E=1,N=1,device_name=NVIDIA_H200.json"
+    text = "E=8,topk=2,hidden=4096,intermediate=14336"
+    assert len(_engines(ModelSettings(shape=text, tp_size=2, batch_sizes=(1,)))) == 2
