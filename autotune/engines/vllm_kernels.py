@@ -75,6 +75,7 @@ _NO_MARLIN = (f"{_QUANTIZATION}/utils/marlin_utils.py", 369, "check_moe_marlin_s
 _NO_METHOD = Source(f"{_QUANTIZATION}/__init__.py", 113, "get_quantization_config")
 _GEMMA = frozenset({"Gemma4ForConditionalGeneration", "Gemma4ForCausalLM"})
 _QWEN3_5 = frozenset({"Qwen3_5MoeForConditionalGeneration", "Qwen3_5MoeForCausalLM"})
+_ANY: frozenset[str] = frozenset()
 _HOPPER_ON = (SM90, SM100, SM120)
 
 RULES: tuple[KernelRule, ...] = (
@@ -98,17 +99,33 @@ RULES: tuple[KernelRule, ...] = (
         (Scheme.FP8_OTHER_BLOCK,),
         ("fp8",),
     ),
-    KernelRule(
-        _other("FlashInfer CUTLASS", Source(_FP8, 129, _ORDER), "flashinfer", "DeepGEMM"),
-        (SM90,),
-        _BLOCK,
-        _BY_BLOCK,
-        ep=True,
+    *(
+        KernelRule(
+            _other("FlashInfer CUTLASS", Source(_FP8, 129, _ORDER), "flashinfer", otherwise),
+            (SM90,),
+            _BLOCK,
+            _BY_BLOCK,
+            ep=True,
+            gated=gated,
+        )
+        for otherwise, gated in (("DeepGEMM", True), (TRITON, False))
     ),
     KernelRule(_triton(_FP8, 132, _ORDER), (SM90,), _BLOCK, _BY_BLOCK),
     KernelRule(_triton(*_NOT_SILU), (SM100, SM120), _BLOCK, _BY_BLOCK, models=_GEMMA),
-    KernelRule(
-        _other("FlashInfer TRT-LLM", _LIST, "flashinfer", "DeepGEMM"), (SM100,), _BLOCK, _BY_BLOCK
+    *(
+        KernelRule(
+            _other("FlashInfer TRT-LLM", _LIST, "flashinfer", otherwise),
+            (SM100,),
+            _BLOCK,
+            _BY_BLOCK,
+            models,
+            gated=gated,
+        )
+        for otherwise, models, gated in (
+            (TRITON, _QWEN3_5, None),
+            ("DeepGEMM", _ANY, True),
+            (TRITON, _ANY, False),
+        )
     ),
     KernelRule(_triton(*_NOT_GATED), (SM120,), _BLOCK, _BY_BLOCK, gated=False),
     KernelRule(_triton(*_NO_DEEP_GEMM), (SM120,), _BLOCK, _BY_BLOCK, models=_QWEN3_5),
@@ -117,19 +134,26 @@ RULES: tuple[KernelRule, ...] = (
     KernelRule(
         _other("CUTLASS above 8 tokens", _CUTLASS), (SM100,), _CHANNEL, ("", *_GROUPED), gated=True
     ),
-    KernelRule(_other("Marlin", _TENSOR_OF_GROUPS, flag=""), CUDA, _TENSOR, _GROUPED),
     KernelRule(
-        _other("FlashInfer CUTLASS", _LIST, "flashinfer", "CUTLASS"), (SM90,), _STATIC, _GROUPED
+        _other("Humming", _TENSOR_OF_GROUPS, "humming", "Marlin", flag=""),
+        (SM90,),
+        _TENSOR,
+        _GROUPED,
     ),
-    KernelRule(_other("FlashInfer", _LIST, "flashinfer", "CUTLASS"), (SM100,), _STATIC, _GROUPED),
+    KernelRule(_other("Marlin", _TENSOR_OF_GROUPS, flag=""), CUDA, _TENSOR, _GROUPED),
+    *(
+        KernelRule(_other(backend, _LIST, "flashinfer", otherwise), gpus, _STATIC, methods, gated=g)
+        for otherwise, methods, g in (
+            ("CUTLASS", _GROUPED, True),
+            (TRITON, ("fp8", "modelopt FP8", *_GROUPED), None),
+        )
+        for backend, gpus in (("FlashInfer CUTLASS", (SM90,)), ("FlashInfer", (SM100,)))
+    ),
     KernelRule(
         _other("FlashInfer CUTLASS", _LIST, "flashinfer"),
-        (SM90, SM120),
+        (SM120,),
         _STATIC,
         ("fp8", "modelopt FP8", *_GROUPED),
-    ),
-    KernelRule(
-        _other("FlashInfer", _LIST, "flashinfer"), (SM100,), _STATIC, ("fp8", "modelopt FP8")
     ),
     KernelRule(_triton(_FP8, 88, _ORDER), (SM89,), FP8, (*_BY_BLOCK, "modelopt FP8")),
     KernelRule(_triton(_FP8, 88, _ORDER), _HOPPER_ON, _CHANNEL, ("", *_GROUPED)),
@@ -150,20 +174,29 @@ RULES: tuple[KernelRule, ...] = (
         ("", *_GROUPED),
     ),
     KernelRule(_triton(*_NO_MARLIN), AMD, INT_WEIGHTS, (*_GROUPED, *_GPTQ, *_AWQ)),
+    KernelRule(
+        _other("FlashInfer TRT-LLM", _INTEGERS, "flashinfer", "Marlin"),
+        (SM100,),
+        (Scheme.INT4_BY_32,),
+        _GROUPED,
+        gated=True,
+    ),
     *(
-        KernelRule(_other(backend, source, package, otherwise, flag), gpus, schemes, methods)
+        KernelRule(
+            _other("FlashInfer TRT-LLM or Marlin", _INTEGERS, flag=flag),
+            (SM100,),
+            (Scheme.INT4_BY_32,),
+            methods,
+            gated=True,
+        )
+        for methods, flag in ((_GPTQ, FLAG), (_AWQ, _WNA16))
+    ),
+    *(
+        KernelRule(_other(backend, source, package, "Marlin", flag), gpus, INT_WEIGHTS, methods)
         for methods, flag in (((*_GROUPED, *_GPTQ), FLAG), (_AWQ, _WNA16))
-        for backend, source, package, otherwise, gpus, schemes in (
-            ("Humming", _HUMMING, "humming", "Marlin", (SM90,), INT_WEIGHTS),
-            (
-                "FlashInfer TRT-LLM or Marlin",
-                _INTEGERS,
-                "",
-                "",
-                (SM100,),
-                (Scheme.INT4_BY_32,),
-            ),
-            ("Marlin", _INTEGERS, "", "", (SM80, SM89, SM100, SM120), INT_WEIGHTS),
+        for backend, source, package, gpus in (
+            ("Humming", _HUMMING, "humming", (SM90,)),
+            ("Marlin", _INTEGERS, "", (SM80, SM89, SM100, SM120)),
         )
     ),
 )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -171,6 +172,9 @@ class _Names(dict[str, Any]):
         self.source.used.add(f"{self.file}:{node.lineno} {called}")
         module = ast.Module(body=_bare([node], self), type_ignores=[])
         own: dict[str, Any] = {}
+        for name in set().union(*map(reads, filter(None, _default_values(node)))):
+            with suppress(KeyError):  # a built-in
+                self[name] = self[name]  # where defaults are made, nothing is made when asked for
         exec(_compiled(module, self.file, "exec"), self, own)
         return own[node.name]
 
@@ -244,6 +248,10 @@ def _bare(body: list[ast.stmt], names: _Names) -> list[ast.stmt]:
     for copy, statement in zip(copies, body, strict=True):
         ast.increment_lineno(copy, statement.lineno - 1)
     return [_Bare(names).visit(copy) for copy in copies]
+
+
+def _default_values(node: ast.FunctionDef) -> list[ast.expr | None]:
+    return [*node.args.defaults, *node.args.kw_defaults]
 
 
 def _defaults(method: ast.FunctionDef) -> dict[str, Any]:
