@@ -7,8 +7,9 @@ import sys
 
 def main() -> int:
     """Run the command line; returns the exit code."""
-    from autotune.cli import run_command_line  # children re-import this module: keep it light
+    from autotune.cli import run_command_line, show_bug  # children re-import this module
 
+    sys.excepthook = show_bug
     return run_command_line(sys.argv[1:])
 
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Iterable, Sequence
+import traceback
+from collections.abc import Sequence
+from types import TracebackType
 
 from rich.logging import RichHandler
 
 from autotune.commands.output import Output
 from autotune.commands.registry import Command, make_parser
-from autotune.errors import AutotuneError, StorageError
+from autotune.errors import AutotuneError
 from autotune.exit_codes import ExitCode
+from autotune.shown import shown, without_passwords
 
 _log = logging.getLogger(__name__)
 
@@ -22,7 +25,7 @@ def run_command_line(argv: Sequence[str]) -> int:
     flags = make_parser().parse_args(argv)
     output = Output(as_json=flags.json, quiet=flags.quiet)
     _set_up_logging(output, verbose=flags.verbose)
-    hide_logins(argv, [getattr(flags, name, None) for name in ("storage", "compare")])
+    hide_logins(argv)
     try:
         command: Command = flags.command
         return command.load().run(flags, output)
@@ -39,11 +42,24 @@ def run_command_line(argv: Sequence[str]) -> int:
         return ExitCode.FAILED
 
 
+class _Shown(logging.Formatter):
+    """Formats records as text that may be shown, a bug's traceback too."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return shown(super().format(record))
+
+
+def show_bug(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print a traceback as ``sys.excepthook`` does, without passwords."""
+    sys.stderr.write(shown("".join(traceback.format_exception(kind, error, trace))))
+
+
 def _set_up_logging(output: Output, *, verbose: bool) -> None:
     level = logging.DEBUG if verbose else logging.WARNING if output.quiet else logging.INFO
     handler: logging.Handler = logging.StreamHandler()  # a line an event, never folded
     if output.err.is_terminal:
         handler = RichHandler(console=output.err, show_path=False, show_level=False)
+    handler.setFormatter(_Shown())
     log = logging.getLogger("autotune")
     log.handlers = [handler]
     log.setLevel(level)
@@ -51,7 +67,7 @@ def _set_up_logging(output: Output, *, verbose: bool) -> None:
 
 
 def _fail(output: Output, message: str, code: int) -> int:
-    output.err.print("autotune: error: ", message, sep="", soft_wrap=True)
+    output.err.print("autotune: error: ", shown(message), sep="", soft_wrap=True)
     return code
 
 
@@ -61,16 +77,14 @@ def _storage_errors() -> tuple[type[Exception], ...]:
     return STORAGE_ERRORS
 
 
-def hide_logins(argv: Sequence[str], storages: Iterable[str | None]) -> None:
-    """Show other users this process without the storages' passwords, where its words have any.
+def hide_logins(argv: Sequence[str]) -> None:
+    """Show other users this process without passwords, where its words have any.
 
     Until this call they were to be seen: AUTOTUNE_STORAGE, or the database's own file
     of passwords, never shows them.
     """
-    shown = list(argv)
-    for storage in filter(None, storages):
-        shown = _scrubbed(shown, storage)
-    if shown == list(argv):
+    words = [without_passwords(word) for word in argv]
+    if words == list(argv):
         return
     try:
         from setproctitle import setproctitle
@@ -80,14 +94,4 @@ def hide_logins(argv: Sequence[str], storages: Iterable[str | None]) -> None:
             "into AUTOTUNE_STORAGE instead of --storage"
         )
         return
-    setproctitle(" ".join(("autotune", *shown)))
-
-
-def _scrubbed(words: list[str], storage: str) -> list[str]:
-    from autotune.studies.storage.url import parse_address, scrub  # SQLAlchemy: not for ``--help``
-
-    try:
-        address = parse_address(storage)
-    except StorageError:
-        return words  # the command says so
-    return [scrub(address, word) for word in words]
+    setproctitle(" ".join(("autotune", *words)))

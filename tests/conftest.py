@@ -7,6 +7,7 @@ import signal
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 
 from autotune.backends.detect import has_gpu
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 
 # A shell starts what it runs in the background deaf to Ctrl-C; so would all be that tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+hypothesis.settings.register_profile("few", deadline=None)  # a busy machine is no fault
+hypothesis.settings.register_profile("many", deadline=None, max_examples=10_000)
+hypothesis.settings.load_profile("few")  # pytest --hypothesis-profile many
 HAS_GPU = has_gpu()
 if not HAS_GPU:
     os.environ["TRITON_INTERPRET"] = "1"  # read when triton is first imported

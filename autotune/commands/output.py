@@ -10,6 +10,8 @@ from typing import Any
 
 from rich.console import Console, RenderableType
 
+from autotune.shown import shown
+
 
 def add_output_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags that every command has."""
@@ -20,11 +22,11 @@ def add_output_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def _stderr() -> Console:
-    return Console(stderr=True, highlight=False, markup=False)
+    return Console(stderr=True, highlight=False, markup=False, emoji=False)
 
 
 def _stdout() -> Console:
-    console = Console(highlight=False, markup=False)
+    console = Console(highlight=False, markup=False, emoji=False)
     if not console.is_terminal:
         console.width = 200  # a pipe has no width: never fold a row
     return console
@@ -39,15 +41,18 @@ class Output:
     out: Console = field(default_factory=_stdout)
     err: Console = field(default_factory=_stderr)
 
-    def result(self, data: Any, *shown: RenderableType) -> None:
-        """Print ``data`` as JSON where that was asked for, else ``shown``."""
+    def result(self, data: Any, *views: RenderableType) -> None:
+        """Print ``data`` as JSON where that was asked for, else ``views``."""
         if self.as_json:
             sys.stdout.write(json.dumps(data, indent=2) + "\n")
             return
-        for item in shown:
-            self.out.print(item, soft_wrap=isinstance(item, str))
+        for item in views:
+            if isinstance(item, str):
+                self.out.print(shown(item), soft_wrap=True)
+            else:
+                self.out.print(item)
 
     def note(self, text: str) -> None:
         """Print a line for people to stderr."""
         if not self.quiet:
-            self.err.print(text, soft_wrap=True)
+            self.err.print(shown(text), soft_wrap=True)

@@ -10,10 +10,11 @@ import argparse
 import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import Any, NoReturn, Protocol, cast
 
 import autotune
 from autotune.commands.output import Output, add_output_flags
+from autotune.shown import shown
 
 
 class CommandModule(Protocol):
@@ -87,12 +88,13 @@ class _LateParser(argparse.ArgumentParser):
             fill(self)
         return super().parse_known_args(args, namespace)
 
+    def error(self, message: str) -> NoReturn:
+        super().error(shown(message))
+
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of every command: ``command`` of what it parses is the ``Command``."""
-    parser = argparse.ArgumentParser(
-        prog="autotune", description=str(autotune.__doc__).splitlines()[0]
-    )
+    parser = _LateParser(prog="autotune", description=str(autotune.__doc__).splitlines()[0])
     parser.add_argument("--version", action="version", version=f"autotune {autotune.__version__}")
     commands = parser.add_subparsers(
         title="commands", required=True, metavar="COMMAND", parser_class=_LateParser

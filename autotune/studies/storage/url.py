@@ -12,6 +12,7 @@ import sqlalchemy.exc
 from sqlalchemy.engine import URL, make_url
 
 from autotune.errors import StorageError
+from autotune.shown import shown, without_passwords
 
 ALLOWED = (
     "Allowed are a file path, sqlite:///FILE, journal:FILE and postgresql+psycopg://USER@HOST/DB"
@@ -20,8 +21,9 @@ _JOURNAL = "journal:"
 _DRIVER = "postgresql+psycopg"
 _POSTGRES = ("postgres", "postgresql")
 """Schemes that people write for the driver that the extra ``postgres`` brings."""
-_SECRET = re.compile(r"pass|pwd|secret|token|key", re.IGNORECASE)
+_SECRET = re.compile(r"pass|pwd|secret|token|key|options", re.IGNORECASE)
 """Options of a URL's query whose values are nobody's business."""
+_SCHEME = re.compile(r"[a-zA-Z][a-zA-Z0-9]*(\+[a-zA-Z][a-zA-Z0-9]*)?")
 _COPY = (
     "To keep what is in one, let the version of autotune that wrote it copy it into a SQLite file "
     "('autotune storage backup --storage URL autotune.db'), and use --storage autotune.db"
@@ -71,10 +73,10 @@ def parse_address(text: str) -> StorageAddress:
     """Read the value of ``--storage``. Raises StorageError, which never repeats a password."""
     if text.startswith(_JOURNAL):
         return JournalAddress(text, _file(text.removeprefix(_JOURNAL), text))
-    if "://" not in text:
-        path = _file(text, text)
-        return SqliteAddress(text, path, URL.create("sqlite", database=str(path)))
-    return _database(text)
+    if "://" in text:
+        return _database(text)
+    path = _file(text, text)
+    return SqliteAddress(text, path, URL.create("sqlite", database=str(path)))
 
 
 def public_url(url: str) -> str:
@@ -82,7 +84,7 @@ def public_url(url: str) -> str:
     try:
         return parse_address(url).public
     except StorageError:
-        return url.split("://", maxsplit=1)[0] + "://…"
+        return shown(url)
 
 
 def storage_url(text: str) -> str:
@@ -98,8 +100,8 @@ def scrub(address: StorageAddress, text: str) -> str:
 
 
 def _file(name: str, text: str) -> Path:
-    if not name or "\0" in name:
-        raise StorageError(f"--storage {text!r} names no file. {ALLOWED}")
+    if not name or "\0" in name or without_passwords(name) != name:
+        raise StorageError(f"--storage {shown(text)!r} names no file. {ALLOWED}")
     return Path(name).expanduser()
 
 
@@ -109,13 +111,15 @@ def _database(text: str) -> DatabaseAddress:
     if backend in _GONE:
         raise StorageError(f"'{scheme}://…' came as --storage: {_GONE[backend]}")
     if backend not in ("sqlite", *_POSTGRES):
-        raise StorageError(f"'{scheme}://…' is no storage URL. {ALLOWED}")
+        known = scheme if _SCHEME.fullmatch(scheme) else "…"  # a slip: all may be password
+        raise StorageError(f"'{known}://…' is no storage URL. {ALLOWED}")
     url = _url(_DRIVER if scheme in _POSTGRES else scheme, rest)
     if backend != "sqlite":
         return ServerAddress(_shown(url), url)
     name = url.database or ""
-    if name in ("", ":memory:") or name.startswith("file:"):
-        raise StorageError(f"{text!r} is no file that another process could open. {ALLOWED}")
+    is_file = name not in ("", ":memory:") and not name.startswith("file:") and not url.host
+    if not is_file or without_passwords(text) != text:
+        raise StorageError(f"{shown(text)!r} is no file that others could open. {ALLOWED}")
     return SqliteAddress(text, Path(name), url)
 
 

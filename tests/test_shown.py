@@ -1,0 +1,88 @@
+"""No password is shown, whatever its URL looks like; other text is."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from autotune.commands.registry import make_parser
+from autotune.errors import StorageError
+from autotune.shown import shown, without_passwords
+from autotune.studies.storage.url import parse_address, public_url
+
+_SLIPS = (
+    "postgresql://tuner:{}@db/moe",
+    "postgresql://tuner:{}@db:5432/moe?x=1",
+    "postgresql+psycopg://:{}@db",
+    "postgresql:/tuner:{}@db/moe",
+    "postgresql:tuner:{}@db/moe",
+    "postgresql//tuner:{}@db/moe",
+    "tuner:{}@db/moe",
+    "tuner%3A{}@db/moe",
+    "journal:postgresql://tuner:{}@db/moe",
+    "sqlite:///tuner:{}@db/moe",
+    "sqlite://tuner:{}@db/moe",
+    "--strage=postgresql://tuner:{}@db/moe",
+    "replay:postgresql://tuner:{}@db/moe",
+    "postgresql://db/moe?user=tuner&password={}",
+    "postgresql://tuner@db/moe?sslPassword={}&x=1",
+    "postgresql://tuner@db/moe?options=-cx={}",
+    "host=db dbname=moe password={}",
+)
+_PASSWORDS = st.text(
+    st.characters(codec="utf-8", exclude_categories=("Z", "C"), exclude_characters="&"),
+    min_size=2,
+).map("qZ7".__add__)
+"""None of them is a part of our own words."""
+
+
+@pytest.mark.parametrize("slip", _SLIPS)
+@given(password=_PASSWORDS)
+def test_no_password_is_shown(slip: str, password: str) -> None:
+    text = slip.format(password)
+    assert password not in shown(f"error: {text} cannot be opened. Allowed: x://U@H/D")
+    assert password not in public_url(text)
+    try:
+        parse_address(text)
+    except StorageError as error:
+        assert password not in str(error)
+
+
+def test_a_password_with_blanks_is_not_shown() -> None:
+    assert "ss" not in shown("--storage 'postgresql://tuner:pa ss@db/moe' names no file")
+
+
+@pytest.mark.parametrize("words", [["{}"], ["status", "{}"], ["status", "--strage={}"]])
+def test_the_parser_shows_no_password(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    url = "postgresql://tuner:opensesame@db/moe"
+    with pytest.raises(SystemExit):
+        make_parser().parse_args([word.format(url) for word in words])
+    error = capsys.readouterr().err
+    assert "tuner:***@db/moe" in error
+    assert "opensesame" not in error
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "no device 'x': allowed are replay:FILE.npz@15ms and cuda:0",
+        "postgresql://tuner@db:5432/moe cannot be opened: no route",
+        "/data/a:fire:b.db is a folder",
+        "--shape E=8,topk=2: Problem(tokens=64, key=3)",
+        "--storage takes postgresql+psycopg://USER@HOST/DB",
+        "12 min 3 s\t1.2 µs\nsecond line",
+    ],
+)
+def test_other_text_stays(text: str) -> None:
+    assert shown(text) == text
+
+
+def test_what_a_terminal_would_obey_is_escaped() -> None:
+    assert shown("a\x1b[31m\udcff\r\u202eb") == r"a\x1b[31m\udcff\r\u202eb"
+
+
+@given(st.text())
+def test_any_text_can_be_shown(text: str) -> None:
+    assert without_passwords(without_passwords(text)) == without_passwords(text)
+    shown(text).encode("utf-8")
