@@ -50,6 +50,7 @@ _DEEPSEEK = frozenset(
         "GlmMoeDsaForCausalLM",
         "Glm5NextForConditionalGeneration",
         "HYV4ForCausalLM",
+        "HYV4ForCausalLMNextN",
         "Dots3NoteForCausalLM",
     }
 )
@@ -69,6 +70,7 @@ _NEMOTRON = frozenset(
     {"NemotronHForCausalLM", "NemotronHPuzzleForCausalLM", "NemotronH_Omni_Reasoning_V3"}
 )
 _GPT_OSS = frozenset({"GptOssForCausalLM"})
+_INTERNS2 = frozenset({"InternS2MobiusForConditionalGeneration"})
 _LLAMA4 = frozenset({"Llama4ForConditionalGeneration", "Llama4ForCausalLM"})
 _MIMO = frozenset({"MiMoV2ForCausalLM", "MiMoV2FlashForCausalLM"})
 _MINIMAX_M3 = frozenset({"MiniMaxM3SparseForCausalLM", "MiniMaxM3SparseForConditionalGeneration"})
@@ -134,7 +136,11 @@ _OF_MODELS: tuple[KernelRule, ...] = (
         _of_model("triton_kernels", "interns2_mobius", 16, "_interns2_mobius_baseline_overrides"),
         _ALL,
         _PLAIN,
-        models=frozenset({"InternS2MobiusForConditionalGeneration"}),
+        models=_INTERNS2,
+    ),
+    # They ask for triton_kernels, which the methods for fp8 have not.
+    KernelRule(
+        _UNKNOWN, _ALL, _ANY_FP8, ("fp8", "", *_MODELOPT, *_CT), models=_GPT_OSS | _INTERNS2
     ),
     KernelRule(_DEEPSEEK_S, (SM100,), _PLAIN, models=_DEEPSEEK),
     KernelRule(_DEEPSEEK_S, (SM100,), _ANY_FP8, ("fp8", "", *_MODELOPT), _DEEPSEEK),
