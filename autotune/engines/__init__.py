@@ -7,6 +7,7 @@
     entries.py     the JSON inside: reading it, and judging one entry without knowing its engine
     gpus.py        the architecture of the GPU in a file's name, by a table
     serving.py     the problem that an engine serves: ranks that share an expert, whole scale blocks
+    known.py       which models an engine has a class for: classes.json, made out of the wheels
     fusion.py      which models SGLang serves with the shared expert as a routed one, as a table
     kernel_choice.py   the kernel that an engine takes by itself, Triton's or not: rows of rules
     sglang_kernels.py  those rows of SGLang

@@ -19,8 +19,9 @@ from autotune.engines.entries import (
     options_of,
 )
 from autotune.engines.kernel_choice import KernelChoice, gpu_words
+from autotune.engines.known import why_unknown
 from autotune.engines.names import NameParts
-from autotune.errors import EngineFileError
+from autotune.errors import EngineFileError, NotServedError
 from autotune.models.problems import Parallelism, problem_of, with_redundant
 from autotune.models.shape import ModelShape
 from autotune.spec.config import Config
@@ -119,6 +120,7 @@ class Engine(ABC):
         Raises UsageError for what cannot be split so, NotServedError where this engine alone
         refuses it, and what ``problem_of`` raises.
         """
+        self.check_served(shape)
         ranks = self.ranks_of_expert(parallel)
         problem = problem_of(
             with_redundant(shape, parallel),
@@ -132,6 +134,14 @@ class Engine(ABC):
             routing=routing,
         )
         return self.loaded(shape, problem, ranks)
+
+    def check_served(self, shape: ModelShape) -> None:
+        """Raises NotServedError for a model that this engine has no class for."""
+        if reason := why_unknown(self.name, shape, self.package_folder()):
+            raise NotServedError(
+                f"{shape.name}: {self.title} {reason}. Where your version or plugin has it, or the "
+                "config names another class than it should, give the sizes with --shape"
+            )
 
     @abstractmethod
     def ranks_of_expert(self, parallel: Parallelism) -> int:

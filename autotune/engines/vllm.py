@@ -21,6 +21,7 @@ from autotune.engines.serving import (
     ranks_of_expert,
     refined_block,
 )
+from autotune.errors import NotServedError
 from autotune.models.problems import Parallelism
 from autotune.models.shape import ModelShape
 from autotune.spec.config import Config
@@ -36,6 +37,11 @@ _BY_ID = {
 _NO_REFINING = (
     "It refines blocks of method fp8 alone, and to 32 at least; its --moe-backend triton pads N "
     "there, which is not tuned here"
+)
+_MISSING_EXPERT_DTYPE = (  # models/deepseek_v4/quant_config.py:47
+    "its config says no expert_dtype, which vLLM takes for fp4, and its quantization_config says "
+    """fp8. Put "expert_dtype": "fp8" into the config, and give vLLM --hf-overrides """
+    """'{"expert_dtype": "fp8"}'; SGLang looks into the weights"""
 )
 _INTEGER_WEIGHTS = (Dtype.INT4_W4A16, Dtype.INT8_W8A16)
 _ON = ("1", "true")
@@ -92,10 +98,12 @@ class VLLM(Engine):
 
     def loaded(self, shape: ModelShape, problem: Problem, ranks: int) -> Problem:
         """Blocks that are cut are refined where the checkpoint's method is fp8."""
+        stored = shape.quantization
+        if stored and stored.is_assumed and problem.dtype is stored.dtype:
+            raise NotServedError(f"{shape.name}: {_MISSING_EXPERT_DTYPE}")
         block = cut_block(problem, ranks)
         if block is None:
             return problem
-        stored = shape.quantization
         refined = refined_block(problem, block) if stored and stored.method == "fp8" else None
         if refined is None:
             raise blocks_are_cut(self.title, shape, problem, _NO_REFINING)

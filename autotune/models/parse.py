@@ -79,6 +79,7 @@ def shape_of_config(name: str, config: ModelConfig) -> ModelShape:
         shared_intermediate=shared_intermediate,
         gated=family is None or family.gated,
         dense=family is not None and family.dense,
+        has_own_code=any("AutoModel" in str(key) for key in config.get("auto_map") or ()),
     )
 
 

@@ -12,10 +12,17 @@ import logging
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
-from autotune.models.fields import USUAL_MODULES, ModelConfig, family_in, read_value
+from autotune.models.fields import (
+    USUAL_MODULES,
+    ModelConfig,
+    architecture_of,
+    family_in,
+    read_value,
+)
 from autotune.models.shape import WeightQuantization
 from autotune.spec.problem import Dtype
 
@@ -25,6 +32,7 @@ Section = Mapping[str, Any]
 Names = tuple[str, ...]
 """Dotted names under which the weights of one layer's experts may go."""
 
+_FP4_EXPERTS = ("DeepseekV4ForCausalLM",)
 # Each name stands for itself, what it is part of and what is part of it.
 _LEFT_OUT = ("ignore", "modules_to_not_convert", "ignored_layers", "exclude_modules")
 _PREFIXES = (
@@ -79,7 +87,8 @@ def read_quantization(
             _in_words(most),
             " and ".join(_in_words(other) for other, _ in others),
         )
-    return most
+    unsaid = architecture_of(config) in _FP4_EXPERTS and read_value(config, "expert_dtype") is None
+    return replace(most, is_assumed=True) if most and unsaid else most
 
 
 def _section_of(config: ModelConfig) -> Section:

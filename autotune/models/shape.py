@@ -21,6 +21,8 @@ class WeightQuantization:
     """One weight scale per output channel and one activation scale per token."""
     zero_points: bool = False
     """Asymmetric integer weights: a zero point stands beside each scale."""
+    is_assumed: bool = False
+    """The config of a family with fp4 experts calls itself fp8 and says no ``expert_dtype``."""
     upcast: bool = False
     """SGLang with ``--moe-runner-backend triton`` makes bf16 of the experts while it loads them."""
     static_activations: bool = False
@@ -65,3 +67,5 @@ class ModelShape:
     """The experts' activation is silu(gate) * up; False: relu(up)^2, without a gate."""
     dense: bool = False
     """The model has no experts: its one MLP is seen as one expert that every token visits."""
+    has_own_code: bool = False
+    """The checkpoint brings its model's code (``auto_map``), which engines may run."""

@@ -1,0 +1,43 @@
+"""Which models an engine has a class for, by the table that benchmarks/names/classes.py makes."""
+
+from __future__ import annotations
+
+import json
+import re
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from autotune.models.shape import ModelShape
+
+
+def why_unknown(package: str, shape: ModelShape, installed: Path | None) -> str | None:
+    """Say why an engine has no class for a model; None where it may serve it.
+
+    It also takes a model's own code, and classes of transformers. ``installed`` is the engine's
+    package here, which may be another version than the table's.
+    """
+    name, known = shape.architecture, _table()[package]
+    if not name or shape.has_own_code or name in known["classes"]:
+        return None
+    if name in _table()["transformers"]["classes"]:
+        return None
+    if installed is not None and _speaks_of(installed, name):
+        return None
+    return f"{known['version']} has no class {name}, nor has transformers, which it falls back to"
+
+
+@cache
+def _table() -> dict[str, Any]:
+    file = resources.files("autotune.engines") / "classes.json"
+    table: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return table
+
+
+@cache
+def _speaks_of(package: Path, name: str) -> bool:
+    word = re.compile(rf"\b{re.escape(name)}\b")
+    models = (folder / "models" for folder in (package / "model_executor", package / "srt"))
+    files = (file for folder in models for file in folder.rglob("*.py"))
+    return any(word.search(file.read_text(encoding="utf-8")) for file in files)
