@@ -34,6 +34,7 @@ from autotune.tune import session
 from autotune.tune.jobs import Job, jobs_of, model_shape
 from autotune.tune.processes.child import Child
 from autotune.tune.session import RunReport
+from autotune.tune.time_line import as_json, shares_of, shares_words
 from autotune.tune.workers.launcher import Launcher
 
 
@@ -104,8 +105,8 @@ def _notes(report: RunReport, storage: str, output: Output) -> None:
     for name, reason in report.failed.items():
         output.note(f"no winner for {name}: {reason}; its entry is what you had, or the default")
     busy = ""
-    if report.busy is not None and report.device.kind is DeviceKind.CUDA:
-        busy = f"; GPUs verified and timed {report.busy:.0%} of their time"
+    if report.device.kind is DeviceKind.CUDA and (shares := shares_of(report.device_times)):
+        busy = f"; {shares_words(shares)}"
     if report.ahead is not None:
         spent = report.ahead
         busy += f"; {spent.binaries} binaries compiled ahead in {spent.seconds:.0f} s of CPU time"
@@ -145,7 +146,8 @@ def _report_json(report: RunReport) -> dict[str, Any]:
         "interrupted": report.interrupted,
         "seconds": round(report.seconds, 1),
         "compiled_ahead": None if report.ahead is None else asdict(report.ahead),
-        "device_busy": None if report.busy is None else round(report.busy, 3),
+        "device_time": {c.value: round(s, 3) for c, s in shares_of(report.device_times).items()},
+        "time_line": as_json(report.device_times, report.began_s),
     }
 
 

@@ -46,6 +46,8 @@ class TrialResult:
     verify_s: float = 0.0
     """Seconds of the comparison with the reference, and of the first launch."""
     measure_s: float = 0.0
+    turn_s: float = 0.0
+    """Seconds that another process measured on the same device meanwhile."""
     ahead_s: float = 0.0
     """Seconds that the compile pool spent on it, while other configs were measured."""
 

@@ -10,6 +10,7 @@ open_studies.py     a run's studies are made or mended by the parent, and joined
 tuning_study.py     TuningStudy: plan, progress, and ``advance``, which acts on a study's state
 observer.py         the parent's loop (RunMonitor), and whoever it tells (RunObserver)
 finals.py           a study's finalists, measured again, interleaved
+time_line.py        what devices did, and what they waited for
 cross_routing.py    the winners under one routing, measured under another
 engine_output.py    what a study says to an engine (Result), and the engines' files
 stored_results.py   the same of a storage, without running anything

@@ -12,6 +12,7 @@ from autotune.studies.outcome import TrialResult
 from autotune.studies.search.history import StudyHistory
 from autotune.studies.storage.retry import retry_storage
 from autotune.tune.processes.signals import Interrupt
+from autotune.tune.time_line import DeviceTime
 from autotune.tune.tuning_study import TuningStudy
 from autotune.tune.workers.protocol import (
     FinalsMeasured,
@@ -20,7 +21,6 @@ from autotune.tune.workers.protocol import (
     StudyFinished,
     TrialFinished,
     TrialStarted,
-    device_of,
 )
 from autotune.tune.workers.supervisor import WorkerDied, WorkerSupervisor
 
@@ -80,17 +80,8 @@ class RunMonitor:
         self._ended: set[int] = set()
         self._early: set[int] = set()
         """Studies whose finals were asked for during the search."""
-        self._finished: list[tuple[str, SearchFinished]] = []
-
-    @property
-    def busy(self) -> float | None:
-        """Share of the devices' time in which they verified and timed; None where nothing was."""
-        seconds: dict[str, float] = {}
-        for worker, each in self._finished:  # workers that share a device work side by side
-            device = device_of(worker)
-            seconds[device] = max(seconds.get(device, 0.0), each.seconds)
-        whole_s = sum(seconds.values())
-        return sum(each.busy_s for _, each in self._finished) / whole_s if whole_s else None
+        self.device_times: dict[str, DeviceTime] = {}
+        """What each worker that has finished says of its device."""
 
     def search(self, supervisor: WorkerSupervisor, interrupt: Interrupt) -> None:
         """Listen until the workers have nothing left, or the user has interrupted."""
@@ -138,7 +129,7 @@ class RunMonitor:
         elif isinstance(event, FinalsMeasured):
             self._take_finals(event)
         elif isinstance(event, SearchFinished):
-            self._finished.append((worker, event))
+            self.device_times[worker] = event.device_time
             self._move(worker, None)
         elif isinstance(event, WorkerDied):
             self._move(worker, None)

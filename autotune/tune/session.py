@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,7 @@ from autotune.tune.observer import RunMonitor, RunObserver, RunStart
 from autotune.tune.open_studies import guesses_of, open_studies, starts
 from autotune.tune.processes.signals import Interrupt
 from autotune.tune.serving import serving
+from autotune.tune.time_line import DeviceTime
 from autotune.tune.tuning_study import StudyPlan, TuningStudy
 from autotune.tune.workers.launcher import Launcher
 from autotune.tune.workers.protocol import DescribedSpace
@@ -66,8 +67,10 @@ class RunReport:
     unfinished: int
     """Studies that have not all their measurements."""
     seconds: float
-    busy: float | None = None
-    """Share of the time in which the devices verified and timed; None where nothing was."""
+    began_s: float = 0.0
+    """When it began, on the machine's clock."""
+    device_times: Mapping[str, DeviceTime] = field(default_factory=dict)
+    """What each worker's device did, by the worker's name."""
     ahead: PoolSpent | None = None
     """Compiles ahead of the devices; None without a compile pool."""
 
@@ -157,7 +160,8 @@ class _Session:
             interrupted=self._interrupt.requested,
             unfinished=sum(s.end is None and len(s.measured) < s.target for s in studies),
             seconds=time.monotonic() - self._began,
-            busy=self._monitor.busy,
+            began_s=self._began,
+            device_times=self._monitor.device_times,
             ahead=sum((p.spent for p in pools), PoolSpent()) if pools else None,
         )
 

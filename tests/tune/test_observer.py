@@ -25,6 +25,7 @@ from autotune.studies.trial_record import record_of
 from autotune.tune.jobs import Job
 from autotune.tune.observer import RunMonitor, RunObserver
 from autotune.tune.processes.signals import Interrupt
+from autotune.tune.time_line import DeviceTime
 from autotune.tune.tuning_study import StudyPlan, TuningStudy
 from autotune.tune.workers.protocol import (
     FinalsMeasured,
@@ -137,7 +138,7 @@ AT_FIRST, AT_SECOND = TrialStarted(0, FIRST), TrialStarted(1, SECOND)
         ([(0, AT_FIRST), (0, AT_SECOND)], [0, 1]),
         ([(0, AT_FIRST), (1, AT_FIRST)], [2, 0]),
         ([(0, AT_FIRST), (1, AT_FIRST), (0, WorkerDied())], [1, 0]),
-        ([(0, AT_FIRST), (0, SearchFinished(2.0, 1.0))], [0, 0]),
+        ([(0, AT_FIRST), (0, SearchFinished(DeviceTime()))], [0, 0]),
     ],
 )
 def test_a_worker_counts_where_it_is(
@@ -157,21 +158,12 @@ def test_an_end_is_told_once_with_what_everybody_measured(studies: list[TuningSt
     assert (study.end, studies[1].end) == (END, None)
 
 
-def test_the_devices_share_of_the_workers_time(studies: list[TuningStudy]) -> None:
+def test_what_devices_did_is_kept_by_worker(studies: list[TuningStudy]) -> None:
     monitor = RunMonitor(studies, [])
-    assert monitor.busy is None
-    finished = [("0", 3.0), ("1 vllm", 1.0)]
-    events = [(name, SearchFinished(seconds, 1.0)) for name, seconds in finished]
+    one, two = DeviceTime(first_s=1.0), DeviceTime(first_s=2.0)
+    events = [("0 sglang", SearchFinished(one)), ("0 vllm", SearchFinished(two))]
     monitor.search(Reports(events), Interrupt())  # type: ignore[arg-type]
-    assert monitor.busy == 0.5
-
-
-def test_workers_that_share_a_device_share_its_time(studies: list[TuningStudy]) -> None:
-    monitor = RunMonitor(studies, [])
-    finished = [("0 sglang", 4.0), ("0 vllm", 3.0)]
-    events = [(name, SearchFinished(seconds, 1.0)) for name, seconds in finished]
-    monitor.search(Reports(events), Interrupt())  # type: ignore[arg-type]
-    assert monitor.busy == 0.5
+    assert monitor.device_times == {"0 sglang": one, "0 vllm": two}
 
 
 def test_finalists_are_taken_in(studies: list[TuningStudy]) -> None:

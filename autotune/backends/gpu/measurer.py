@@ -122,8 +122,11 @@ class GpuMeasurer:
     ) -> TrialResult:
         """Measure a config whether or not it keeps the rules of the space; None is what the
         provider chooses for itself."""
+        asked = time.perf_counter()
         with self._testbed.taken():
-            return self._answer(problem, config, partial(self._timed, stop=stop))
+            turn_s = time.perf_counter() - asked
+            result = self._answer(problem, config, partial(self._timed, stop=stop))
+        return replace(result, turn_s=turn_s)
 
     def measure_interleaved(
         self, problem: Problem, configs: tuple[AnyConfig, ...]

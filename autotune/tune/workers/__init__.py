@@ -6,5 +6,6 @@ supervisor.py       the parent's end: starts workers, listens, starts again thos
 protocol.py         the messages between parent and worker, and the worker's end (ParentChannel)
 worker_process.py   the worker's process: its device, and the parent's orders
 worker_loop.py      the loop: ask ahead, have compiled, have measured, write
+child_calls.py      what the loop asks of the device's process
 scheduler.py        which study is asked next
 """

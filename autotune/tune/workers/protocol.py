@@ -29,6 +29,7 @@ from autotune.studies.outcome import TrialResult
 from autotune.studies.selection.finalists import Finalist
 from autotune.studies.space import SearchSpace
 from autotune.studies.trial_record import TrialRecord
+from autotune.tune.time_line import DeviceTime
 from autotune.tune.tuning_study import StudyPlan
 
 _LAST = object()
@@ -137,10 +138,8 @@ class StudyFinished:
 class SearchFinished:
     """Nothing is left to do, or nothing more may be done."""
 
-    seconds: float
-    """Seconds from the first config given to the device to its last answer."""
-    busy_s: float
-    """Seconds of them in which the device verified and timed for this worker."""
+    device_time: DeviceTime
+    """What the device did since the worker began."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,11 +161,6 @@ def worker_name(device: str, provider: str) -> str:
     """Return the name of a device's worker: that of the device, and whose kernel it measures
     unless it is ours."""
     return device if provider == OURS else f"{device} {provider}"
-
-
-def device_of(worker: str) -> str:
-    """Return the name of the device of the worker of this name; several may share one."""
-    return worker.partition(" ")[0]
 
 
 class ParentChannel:

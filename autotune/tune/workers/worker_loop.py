@@ -11,7 +11,7 @@ import math
 import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import islice
 from multiprocessing.connection import Connection, wait
 from typing import Any
@@ -27,7 +27,6 @@ from autotune.studies.coordination.claims import claim
 from autotune.studies.coordination.leases import Census, Lease
 from autotune.studies.outcome import Outcome, TrialResult, failed_compile
 from autotune.studies.search.batch_sampler import BatchSampler
-from autotune.studies.storage.protocol import Asked
 from autotune.studies.storage.retry import TRANSIENT_ERRORS, retry_storage
 from autotune.studies.trial_io import ResultWriter, abandon
 from autotune.studies.trial_record import asked_config, ending, record_of
@@ -35,7 +34,16 @@ from autotune.tune.compile_service.client import CompileClient
 from autotune.tune.finals import Rounds, finals_of, keep_finals
 from autotune.tune.processes.child import Call, Child, ChildFault
 from autotune.tune.processes.dispatch import CallQueue, result_of
+from autotune.tune.time_line import Cause, TimeLine
 from autotune.tune.tuning_study import TuningStudy
+from autotune.tune.workers.child_calls import (
+    BinariesQuestion,
+    FinalsRound,
+    InFlightTrial,
+    Item,
+    cause_of,
+    trials_of,
+)
 from autotune.tune.workers.protocol import (
     FinalsMeasured,
     ParentChannel,
@@ -63,50 +71,6 @@ _GROWTH_BYTES = 4 * 2**30
 """Main memory by which a child may grow before it is replaced."""
 
 
-@dataclass(slots=True)
-class InFlightTrial:
-    """A trial between ask and tell."""
-
-    position: int
-    """The place of its study among the worker's."""
-    asked: Asked
-    ahead_s: float = 0.0
-    """Seconds that the pool compiled for it."""
-
-
-@dataclass(frozen=True, slots=True)
-class BinariesQuestion:
-    """A question to the child: which compiles do these configs' launches need? Trials wait for its
-    answer, and what is likely to be asked next is compiled while nobody waits."""
-
-    problem: Problem
-    trials: tuple[InFlightTrial, ...]
-    likely: tuple[AnyConfig, ...]
-
-    @property
-    def call(self) -> Call[tuple[Binaries, ...]]:
-        """The call that the child answers, first for the trials, then for the others."""
-        configs = (*(trial.asked.config for trial in self.trials), *self.likely)
-        return Call.of(Measurer.binaries, self.problem, configs)
-
-
-@dataclass(frozen=True, slots=True)
-class FinalsRound:
-    """A round of a study's finals, in the child's hands."""
-
-    position: int
-    rounds: Rounds
-    order: tuple[AnyConfig, ...]
-    count: int
-    """Measurements that the study had when its finalists were picked."""
-    since: float = field(default_factory=time.monotonic)
-    """When it was submitted."""
-
-
-_Item = InFlightTrial | BinariesQuestion | FinalsRound
-"""What the child's calls are about."""
-
-
 class Worker:
     """One device's share of a run. The storage is up to date after every trial."""
 
@@ -125,12 +89,14 @@ class Worker:
         asks_child: bool = False,
         start_at: int = 0,
         own: Collection[int] | None = None,
+        time_line: TimeLine | None = None,
     ) -> None:
         """``compiles`` has configs compiled before the child measures; without a pool it compiles.
         Where ``asks_child``, the child says what a config needs, since the kernel is an engine's.
         ``start_at`` is the study to take first where all have equally many workers; ``own`` are
         the positions of those that this device can measure, None for all; after ``deadline``, a
-        ``time.monotonic()`` value, nothing more is asked."""
+        ``time.monotonic()`` value, nothing more is asked. ``time_line`` has what the device has
+        done so far."""
         self._studies = studies
         self._lease, self._parent, self._deadline = lease, parent, deadline
         self._scheduler = StudyScheduler(
@@ -144,7 +110,7 @@ class Worker:
         is_estimate = any(study.key.device.kind is DeviceKind.ESTIMATE for study in studies)
         self._timed_out = Outcome.COMPILE_TIMEOUT if is_estimate else Outcome.RUN_TIMEOUT
         self._asks_child = asks_child
-        self._calls: CallQueue[_Item, Any] = CallQueue(
+        self._calls: CallQueue[Item, Any] = CallQueue(
             child,
             timeout_s=run_timeout_s,
             deaths=_DEATHS,
@@ -154,8 +120,7 @@ class Worker:
         )
         self._usual_s = 0.0
         """Seconds of one trial on the device, smoothed."""
-        self._first_at: float | None = None
-        self._last_at = self._busy_s = 0.0
+        self._time_line = time_line or TimeLine()
         self._compiles = CompileClient() if compiles is None else compiles
         self._result_writer = ResultWriter()
         self._ask_s = 0.0
@@ -171,10 +136,9 @@ class Worker:
                 pass
         finally:
             self._give_up(self._compiles.clear())
-            self._give_up([t for item in self._calls.drop() for t in _trials_of(item)])
+            self._give_up([t for item in self._calls.drop() for t in trials_of(item)])
             self._result_writer.close()
-        seconds = 0.0 if self._first_at is None else max(self._last_at - self._first_at, 0.0)
-        return SearchFinished(seconds, self._busy_s)
+        return SearchFinished(self._time_line.taken())
 
     def _queued(self) -> Iterator[BinariesQuestion]:
         """Yield a question about what each study measures first, to have it compiled."""
@@ -189,7 +153,8 @@ class Worker:
         self._questioned += len(question.trials)
         self._calls.submit(question, question.call)
 
-    def _on_start(self, item: _Item) -> None:
+    def _on_start(self, item: Item) -> None:
+        self._time_line.turn_to(cause_of(item))
         if isinstance(item, InFlightTrial):
             self._parent.send(TrialStarted(item.position, item.asked.config))
 
@@ -202,15 +167,17 @@ class Worker:
             for position in self._parent.finals():
                 self._begin_finals(position)
             retry_storage(self._scheduler.sweep)
-            for question in islice(self._first, max(_MOST_AHEAD - len(self._calls), 0)):
-                self._question(question)  # few, for the child's link must hold them
             self._ask_ahead()
+            if not self._calls:  # no trial is to wait behind many questions
+                for question in islice(self._first, 1):
+                    self._question(question)
         if self._in_work:
             self._collect()
             return self._parent.since_s <= TRIALS_LEAVE_S
         if self._is_leaving or self._scheduler.are_finished:
             return False
         # Others have what is left in work; they may fail.
+        self._time_line.turn_to(Cause.OTHERS)
         time.sleep(_REST_S if self._scheduler.is_written else 0.01)
         return True
 
@@ -225,6 +192,7 @@ class Worker:
         if len(self._calls) > low or self._in_work >= _MOST_AHEAD or self._calls.is_bloated:
             return
         began = time.monotonic()
+        self._wait()
         position = retry_storage(self._scheduler.find)
         if position is None:
             return
@@ -250,6 +218,16 @@ class Worker:
                 likely = self._likely(study)
                 self._prefetch(study.problem, [gemm_binaries(study.problem, c) for c in likely])
             self._ask_s = _smoothed(self._ask_s, time.monotonic() - began)
+        self._wait()
+
+    def _wait(self) -> None:
+        """Note what a device waits for that has nothing to do."""
+        if not self._calls:
+            self._time_line.turn_to(self._awaited)
+
+    @property
+    def _awaited(self) -> Cause:
+        return Cause.COMPILE if len(self._compiles) else Cause.ASK
 
     @property
     def _in_work(self) -> int:
@@ -286,12 +264,12 @@ class Worker:
 
     def _submit(self, trial: InFlightTrial) -> None:
         study, config = self._studies[trial.position], trial.asked.config
-        self._first_at = self._first_at or time.monotonic()
         stop = study.stop(config)
         self._calls.submit(trial, Call.of(Measurer.measure, study.problem, config, stop=stop))
 
     def _collect(self) -> None:
         """Take in everything that is there; wait a little for the first."""
+        self._wait()
         sources: list[Connection] = []
         if self._calls:
             sources.append(self._calls.connection)
@@ -299,14 +277,13 @@ class Worker:
             sources.append(self._compiles.connection)
         wait(sources, timeout=LULL_S)
         for answer in self._calls.collect():
+            self._note_time(answer.item, answer.value)
             if isinstance(answer.item, BinariesQuestion):
                 self._take_binaries(answer.item, answer.value)
                 continue
             if isinstance(answer.item, FinalsRound):
                 self._take_round(answer.item, answer.value)
                 continue
-            if not isinstance(answer.value, ChildFault):
-                self._note_time(answer.value)
             self._tell(answer.item, result_of(answer.value, self._timed_out), answer.deaths)
         self._submit_compiled()
 
@@ -328,9 +305,6 @@ class Worker:
         search, when each config is measured by itself."""
         if isinstance(value, ChildFault):
             return
-        now = time.monotonic()
-        self._busy_s += now - max(self._last_at, item.since)
-        self._last_at = now
         item.rounds.take(item.order, value)
         if not item.rounds.are_over:
             self._submit_round(item.position, item.rounds, item.count)
@@ -354,12 +328,20 @@ class Worker:
                 self._submit(trial)
         self._prefetch(question.problem, known[count:])
 
-    def _note_time(self, result: TrialResult) -> None:
-        """Note where the device's time went."""
-        on_device_s = result.verify_s + result.measure_s
-        self._usual_s = _smoothed(self._usual_s, result.compile_s + on_device_s)
-        self._busy_s += on_device_s
-        self._last_at = time.monotonic()
+    def _note_time(self, item: Item, value: object) -> None:
+        """Note where the device's time went. What an answer does not account for is of the next
+        call, or nobody had one ready."""
+        following = Cause.TIME if self._calls else self._awaited
+        if not isinstance(item, InFlightTrial) or not isinstance(value, TrialResult):
+            self._time_line.turn_to(following)
+            return
+        on_device_s = value.compile_s + value.verify_s + value.measure_s
+        self._usual_s = _smoothed(self._usual_s, on_device_s)
+        self._time_line.spend(Cause.TURN, value.turn_s)
+        self._time_line.spend(Cause.LOAD, value.compile_s)
+        self._time_line.spend(Cause.VERIFY, value.verify_s)
+        self._time_line.spend(Cause.TIME, value.measure_s)
+        self._time_line.go_on(following)
 
     def _tell(self, trial: InFlightTrial, result: TrialResult, deaths: int = 0) -> None:
         position, asked = trial.position, trial.asked
@@ -389,12 +371,6 @@ class Worker:
             with suppress(*TRANSIENT_ERRORS):
                 abandon(self._studies[trial.position].optuna_study, trial.asked)
             self._scheduler.written(trial.asked.trial_id)
-
-
-def _trials_of(item: _Item) -> tuple[InFlightTrial, ...]:
-    if isinstance(item, BinariesQuestion):
-        return item.trials
-    return (item,) if isinstance(item, InFlightTrial) else ()
 
 
 def _smoothed(before: float, now: float) -> float:

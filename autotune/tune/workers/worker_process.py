@@ -32,7 +32,9 @@ from autotune.tune.finals import measure_finalists
 from autotune.tune.open_studies import join_studies, promising
 from autotune.tune.processes.child import Child
 from autotune.tune.processes.killable import KillableProcess, ProcessHandle
+from autotune.tune.time_line import Cause, TimeLine
 from autotune.tune.tuning_study import TuningStudy
+from autotune.tune.workers.child_calls import InFlightTrial
 from autotune.tune.workers.protocol import (
     DescribedSpace,
     DescribeSpaces,
@@ -45,7 +47,7 @@ from autotune.tune.workers.protocol import (
     WorkerReady,
     WorkerSpec,
 )
-from autotune.tune.workers.worker_loop import InFlightTrial, Worker
+from autotune.tune.workers.worker_loop import Worker
 
 
 def start_worker(spec: WorkerSpec, pool: CompilePool | None = None) -> ProcessHandle:
@@ -72,6 +74,7 @@ class _WorkerProcess:
         self._compiles = CompileClient[InFlightTrial](compiles)
         self._parent_channel = parent_channel
         self._stack = stack
+        self._time_line = TimeLine()
         if spec.sampler == "surrogate":
             threading.Thread(target=thread_pools, name="libraries", daemon=True).start()
         self._child = Child(partial(open_measurer, spec.device, spec.options))
@@ -84,6 +87,7 @@ class _WorkerProcess:
 
     def run(self) -> None:
         self._device = self._child.call(Measurer.device)
+        self._time_line.turn_to(Cause.STUDIES)
         self._parent_channel.send(WorkerReady(self._device))
         while (message := self._parent_channel.next()) is not None:
             if isinstance(message, DescribeSpaces):
@@ -94,6 +98,7 @@ class _WorkerProcess:
                 self._measure_finals(message.position)
 
     def _describe(self, message: DescribeSpaces) -> None:
+        self._time_line.turn_to(Cause.DESCRIBE)
         described = []
         spaces = self._child.call(guessed_spaces, message.problems)
         for problem, (space, prior_us) in zip(message.problems, spaces, strict=True):
@@ -101,6 +106,7 @@ class _WorkerProcess:
             described.append(DescribedSpace(space, prior_us, own))
             first = promising(space, prior_us, message.guesses)
             self._compile_early(problem, [*([] if own is None else [own]), *first])
+        self._time_line.turn_to(Cause.STUDIES)
         self._parent_channel.send(SpacesDescribed(tuple(described)))
 
     def _compile_early(self, problem: Problem, configs: Sequence[AnyConfig]) -> None:
@@ -138,6 +144,7 @@ class _WorkerProcess:
                 compiles=self._compiles if is_ahead else None,
                 asks_child=bool(PROVIDERS[provider].engine),
                 own=[i for i, plan in enumerate(begin.plans) if plan.job.provider == provider],
+                time_line=self._time_line,
             )
             self._parent_channel.send(worker.run())
 

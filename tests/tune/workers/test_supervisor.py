@@ -29,6 +29,7 @@ from autotune.studies.study_record import StoredStudy, stored_studies
 from autotune.studies.trial_record import outcome_counts
 from autotune.tune.jobs import Job
 from autotune.tune.session import run
+from autotune.tune.time_line import DeviceTime
 from autotune.tune.tuning_study import StudyPlan, TuningStudy
 from autotune.tune.workers.protocol import (
     DescribeSpaces,
@@ -346,7 +347,7 @@ def test_finals_that_were_asked_for_in_the_search_are_no_answer_to_later_ones(
     key, space = StudyKey(job.problem, GPU, ""), Space(())
     supervisor.begin([StudyPlan(job, key, space, None, ())] * 2, settings(), None)
     supervisor.measure_early(1)
-    end.send(SearchFinished(1.0, 1.0))
+    end.send(SearchFinished(DeviceTime()))
     supervisor.listen()
     events = supervisor.measure_finals([0, 1])
     assert next(events)[1] == MeasureFinals(0)
