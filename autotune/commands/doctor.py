@@ -7,20 +7,39 @@ import os
 import platform
 import shutil
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from autotune.backends.detect import Gpu, SmiFault, gpus, processes
 from autotune.backends.host_facts import package_version
-from autotune.commands.flags import add_device_flags, cache_dir, device_selector
+from autotune.backends.protocol import Measurer, MeasurerOptions
+from autotune.backends.selectors import open_measurer
+from autotune.commands.flags import (
+    add_device_flags,
+    add_engine_flag,
+    add_model_flags,
+    cache_dir,
+    device_selector,
+    engine_names,
+    model_settings,
+)
 from autotune.commands.output import Output
 from autotune.commands.storage_flag import add_storage_flag
 from autotune.engines import ENGINES, Engine
 from autotune.errors import MissingStorageError, StorageError
 from autotune.exit_codes import ExitCode
+from autotune.report.terminal.opening_rows import file_rows, launch_rows, launch_words
+from autotune.report.terminal.serving_rows import serving_rows
 from autotune.report.terminal.tables import rows_table
+from autotune.spec.device import Device
+from autotune.spec.problem import Problem
 from autotune.studies.storage.open import close_storage, open_storage
 from autotune.studies.storage.url import public_url
+from autotune.tune.jobs import jobs_of, model_shape
+from autotune.tune.processes.child import Child
 
 _MIN_FREE_BYTES = 2 << 30
 """A compile cache of a whole run takes a few hundred MB; a full disk stops everything."""
@@ -37,21 +56,29 @@ class Check:
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags that say what a run would use."""
+    add_model_flags(parser)
     add_device_flags(parser)
+    add_engine_flag(parser, "whose files are looked up with --model (both)")
     add_storage_flag(parser)
 
 
 def run(flags: argparse.Namespace, output: Output) -> int:
     """Check the machine. FAILED where something would stop a run: see ``docs/errors.md``."""
-    rows = [asdict(check) for check in _checks(flags)]
-    output.result({"checks": rows}, rows_table(rows))
+    device = device_selector(flags)
+    rows = [asdict(check) for check in _checks(flags, device)]
+    if flags.model or flags.shape:
+        opens = _opens(flags, device)
+        lines = (row["words"] for row in (*opens["lookups"], *opens["serving"]))
+        launches = rows_table(list(map(launch_words, opens["launches"])))
+        output.result({"checks": rows, **opens}, rows_table(rows), "\n".join(lines), launches)
+    else:
+        output.result({"checks": rows}, rows_table(rows))
     return ExitCode.FAILED if any(row["state"] == "error" for row in rows) else ExitCode.DONE
 
 
-def _checks(flags: argparse.Namespace) -> Iterator[Check]:
+def _checks(flags: argparse.Namespace, device: str) -> Iterator[Check]:
     yield Check("python", "ok", platform.python_version())
     yield from (_package(name) for name in ("torch", "triton", "optuna", "optuna-dashboard"))
-    device = device_selector(flags)
     yield Check("device", "ok", f"--device {flags.device} is {device}")
     yield from gpu_checks(needed=device.startswith("cuda"))
     yield folder_check("cache folder", cache_dir(flags))
@@ -61,6 +88,31 @@ def _checks(flags: argparse.Namespace) -> Iterator[Check]:
     for engine in ENGINES.values():
         yield _engine(engine)
         yield from modes_set(engine, os.environ)
+
+
+def _opens(flags: argparse.Namespace, selector: str) -> dict[str, Any]:
+    """Return what engines open for the model on this device as the environment is, and what they
+    launch at each batch size."""
+    settings = model_settings(flags)
+    shape = model_shape(settings)
+    options = MeasurerOptions(cache_dir=cache_dir(flags))
+    with closing(Child(partial(open_measurer, selector, options))) as child:
+        device = child.call(Measurer.device)
+    jobs = jobs_of(shape, settings, engine_names(flags))
+    asked = [(engine, job.problem, device) for job in jobs for engine in job.engines]
+    asked.sort(key=lambda one: one[0].name)
+    return {
+        "device": f"{device.kind.value}:{device.name}",
+        "triton": device.triton_version,
+        "lookups": file_rows(asked, _env_folder),
+        "serving": serving_rows(shape, asked),
+        "launches": launch_rows(asked, _env_folder),
+    }
+
+
+def _env_folder(engine: Engine, problem: Problem, device: Device) -> Path | None:
+    value = os.environ.get(engine.env_variable)
+    return Path(value) if value else None
 
 
 def _package(name: str) -> Check:

@@ -16,15 +16,18 @@ from autotune.backends.selectors import open_measurer
 from autotune.backends.stand_in import kernel_lines
 from autotune.commands.flags import add_launcher_flags, add_tuning_flags, run_settings
 from autotune.commands.output import Output
+from autotune.engines import Engine
 from autotune.errors import MissingStorageError
 from autotune.exit_codes import ExitCode
 from autotune.report.dashboard.artifacts import artifact_folder
 from autotune.report.dashboard.note_writer import NoteWriter
+from autotune.report.terminal.opening_rows import file_rows, written_to
 from autotune.report.terminal.run_display import LiveDisplay, PlainDisplay, seconds_words
 from autotune.report.terminal.serving_rows import serving_rows
 from autotune.report.terminal.tables import result_row, results_table, rows_table
 from autotune.settings import RunSettings
-from autotune.spec.device import DeviceKind
+from autotune.spec.device import Device, DeviceKind
+from autotune.spec.problem import Problem
 from autotune.studies.key import StudyKey
 from autotune.studies.storage.open import opened
 from autotune.studies.storage.url import public_url, storage_url
@@ -51,7 +54,7 @@ def run(flags: argparse.Namespace, output: Output) -> int:
     if flags.dry_run:
         plan = _plan(settings, flags.storage)
         output.result(plan, rows_table(plan["studies"]), plan["summary"])
-        for row in plan["serving"]:
+        for row in (*plan["lookups"], *plan["serving"]):
             output.note(row["words"])
         return ExitCode.DONE
     return run_all([settings], flags, output)
@@ -70,7 +73,7 @@ def run_all(runs: Iterable[RunSettings], flags: argparse.Namespace, output: Outp
         if report.interrupted:
             break
     summary = [item for settings, report in reports for item in _summary(settings, report)]
-    data = [_report_json(report) for _, report in reports]
+    data = [_report_json(settings, report) for settings, report in reports]
     output.result(data[0] if len(data) == 1 else {"runs": data}, *summary)
     for _, report in reports:
         _notes(report, storage, output)
@@ -121,7 +124,11 @@ def _notes(report: RunReport, storage: str, output: Output) -> None:
 
 
 def _serving(report: RunReport) -> list[dict[str, Any]]:
-    return serving_rows(report.shape, ((r.engine, r.problem, r.device) for r in report.results))
+    return serving_rows(report.shape, _asked(report))
+
+
+def _asked(report: RunReport) -> list[tuple[Engine, Problem, Device]]:
+    return [(result.engine, result.problem, result.device) for result in report.results]
 
 
 def _exit_code(report: RunReport) -> int:
@@ -130,11 +137,12 @@ def _exit_code(report: RunReport) -> int:
     return ExitCode.FAILED if report.failed else ExitCode.DONE
 
 
-def _report_json(report: RunReport) -> dict[str, Any]:
+def _report_json(settings: RunSettings, report: RunReport) -> dict[str, Any]:
     return {
         "device": f"{report.device.kind.value}:{report.device.name}",
         "triton": report.device.triton_version,
         "results": [result_row(result) for result in report.results],
+        "lookups": file_rows(_asked(report), written_to(settings.output_dir)),
         "serving": _serving(report),
         "files": [
             {"path": str(file.path), "written": list(file.written), "notes": list(file.notes)}
@@ -152,8 +160,9 @@ def _report_json(report: RunReport) -> dict[str, Any]:
 
 
 def _plan(settings: RunSettings, storage_url: str) -> dict[str, Any]:
-    """Return what would run: ``studies``, one row each, ``summary``, how long in one sentence, and
-    ``serving``, the kernel that each engine takes by itself. Measures and writes nothing."""
+    """Return what would run: ``studies``, one row each; ``summary``, how long in one sentence;
+    ``lookups``, what each engine calls its files and where it looks; ``serving``, the kernel that
+    it takes by itself. Measures and writes nothing."""
     shape = model_shape(settings.model)
     known = {study.name: study for study in _stored(storage_url)}
     on_gpu = settings.device.startswith("cuda")
@@ -172,7 +181,9 @@ def _plan(settings: RunSettings, storage_url: str) -> dict[str, Any]:
             device = child.call(Measurer.device)
             asked += [(engine, job.problem, device) for engine in job.engines]
     summary = _plan_words(rows, settings.jobs, known.values())
-    return {"studies": rows, "summary": summary, "serving": serving_rows(shape, asked)}
+    lookups = file_rows(asked, written_to(settings.output_dir))
+    serving = serving_rows(shape, asked)
+    return {"studies": rows, "summary": summary, "lookups": lookups, "serving": serving}
 
 
 def _planned(

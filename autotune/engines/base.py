@@ -81,6 +81,8 @@ class Engine(ABC):
     """What the environment may say against our files."""
     env_variable: ClassVar[str]
     """The environment variable that makes the engine read our folder."""
+    env_replaces: ClassVar[bool]
+    """Whether that folder is read in place of the shipped one, not before it."""
     has_down_file: ClassVar[bool]
     """Whether the down GEMM may have configs of its own, in a second file."""
     keys: ClassVar[frozenset[str]]
@@ -195,11 +197,16 @@ class Engine(ABC):
         self, output_dir: Path, problem: Problem, device: Device, *, down: bool = False
     ) -> Path:
         """Return the problem's file under ``output_dir``; never outside it."""
-        return self.env_folder(output_dir) / self.file_name(problem, device, down=down)
+        folder = self.file_folder(self.env_folder(output_dir), device)
+        return folder / self.file_name(problem, device, down=down)
 
     def env_folder(self, output_dir: Path) -> Path:
         """Return the value that ``env_variable`` must have for files at ``path(output_dir, …)``."""
         return output_dir / self.name
+
+    def file_folder(self, folder: Path, device: Device) -> Path:
+        """Return the folder of a device's files where ``env_variable`` has the value ``folder``."""
+        return folder
 
     @abstractmethod
     def folder_of(self, path: Path) -> Path | None:

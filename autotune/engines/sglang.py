@@ -43,6 +43,7 @@ class SGLang(Engine):
         ),
     )
     env_variable = "SGLANG_MOE_CONFIG_DIR"
+    env_replaces = True
     has_down_file = True
     keys = CONFIG_KEYS | LAUNCH_OPTIONS
     shipped = ("srt/layers/moe/moe_runner/triton_utils", "srt/layers/moe/fused_moe_triton")
@@ -87,16 +88,12 @@ class SGLang(Engine):
         )
         return spelled.text(block_separator=", ")
 
-    def path(
-        self, output_dir: Path, problem: Problem, device: Device, *, down: bool = False
-    ) -> Path:
-        """Return the file in ``triton_X_Y_Z``, without a local part such as ``+git1a2b``.
+    def file_folder(self, folder: Path, device: Device) -> Path:
+        """Return ``triton_X_Y_Z``, without a local part such as ``+git1a2b``.
 
         A folder name that is not all numbers makes SGLang's scan of the other versions fail.
         """
-        folder = version_folder(release(device.triton_version))
-        name = self.file_name(problem, device, down=down)
-        return self.env_folder(output_dir) / "configs" / folder / name
+        return folder / "configs" / version_folder(release(device.triton_version))
 
     def folder_of(self, path: Path) -> Path | None:
         version, configs = path.absolute().parent, path.absolute().parent.parent

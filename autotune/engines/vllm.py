@@ -83,6 +83,7 @@ class VLLM(Engine):
         ),
     )
     env_variable = "VLLM_TUNED_CONFIG_FOLDER"
+    env_replaces = False
     has_down_file = False
     keys = (CONFIG_KEYS - {USE_TMA}) | {SPLIT_K} | LAUNCH_OPTIONS
     header = frozenset({VERSION_KEY})

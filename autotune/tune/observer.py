@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from autotune.models.shape import ModelShape
 from autotune.spec.config import AnyConfig
@@ -38,6 +39,8 @@ class RunStart:
     studies: Sequence[TuningStudy]
     history: StudyHistory
     """Every study that samplers learn from."""
+    output_dir: Path = Path("configs")
+    """The folder of engine files."""
 
 
 class RunObserver:

@@ -117,7 +117,9 @@ class _Session:
             self._start_workers(stack)
             self._open_studies()
             self._device = self._plans[0].key.device
-            start = RunStart(self._shape, self._device, self._studies, self._history)
+            start = RunStart(
+                self._shape, self._device, self._studies, self._history, self._settings.output_dir
+            )
             stack.push(self._close_observers)
             for observer in self._observers:
                 observer.started(start)

@@ -156,6 +156,18 @@ def test_models_lists_the_catalogue(tmp_path: Path) -> None:
     assert len(_autotune(tmp_path, "models").stdout.splitlines()) == len(rows) + 1
 
 
+def test_doctor_says_what_engines_open_and_launch(tmp_path: Path) -> None:
+    words = ("--model", "Mixtral-8x7B-v0.1", "--tp-size", "2", "--engine-source", "none")
+    asked = ("doctor", *words, "--device", "estimate:NVIDIA_H200", "--json")
+    done = _autotune(tmp_path, *asked)
+    told = json.loads(done.stdout)
+    assert {row["engine"] for row in told["lookups"]} == {"sglang", "vllm"}
+    assert told["lookups"][0]["files"][0] == "E=8,N=7168,device_name=NVIDIA_H200.json"
+    sizes = [row["batch_size"] for row in told["launches"] if row["engine"] == "vllm"]
+    assert sizes == list(DEFAULT_TOKENS)
+    assert all(row["config"] for row in told["launches"])
+
+
 def test_doctor(tmp_path: Path) -> None:
     done = _autotune(tmp_path, "doctor", "--json")
     checks = {check["what"]: check for check in json.loads(done.stdout)["checks"]}

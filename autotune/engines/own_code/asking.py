@@ -76,7 +76,7 @@ def own_code_of(engine: Engine, sources: Sequence[Path]) -> OwnCode | None:
     installed = engine.package_folder()
     if installed is None:
         return None
-    return OwnCode(_installed_version(engine.name), _code(engine.name, installed))
+    return OwnCode(installed_version(engine.name), _code(engine.name, installed))
 
 
 def with_own_names(engine: Engine, own: OwnCode, question: Question, problem: Problem) -> Engine:
@@ -181,7 +181,8 @@ def _version_beside(package: Package) -> str:
     return next((match[1] for match in found if match), "of an unknown version")
 
 
-def _installed_version(name: str) -> str:
+def installed_version(name: str) -> str:
+    """Return the version of an installed engine."""
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:

@@ -5,6 +5,7 @@
 | run_display | the displays of a run: redrawn on a terminal, log lines elsewhere |
 | bars | progress of ``record`` and ``capture-routing`` |
 | eta | the estimate of the time left |
+| opening_rows | which files engines look for, where, and what they launch |
 | serving_rows | whether engines open our files where they serve |
 | tables | rows of results, studies and models, for people and for ``--json`` |
 """

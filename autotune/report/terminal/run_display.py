@@ -17,6 +17,7 @@ from autotune.backends.gpu.providers import PROVIDERS
 from autotune.backends.stand_in import kernel_lines
 from autotune.engines import ENGINES
 from autotune.report.terminal.eta import TimeLeft, still_expected
+from autotune.report.terminal.opening_rows import file_rows, written_to
 from autotune.report.terminal.serving_rows import serving_rows
 from autotune.report.terminal.tables import table_of, us_words
 from autotune.spec.config import AnyConfig
@@ -164,10 +165,12 @@ def device_line(device: Device) -> str:
 
 
 def start_lines(start: RunStart) -> list[str]:
-    """Return lines for each engine: whose kernel is measured for its files, and whether it opens
-    them where it serves."""
+    """Return lines for each engine: whose kernel is measured for its files, what it calls them and
+    where it looks, and whether it opens them where it serves."""
     asked = [(e, study.problem, study.key.device) for study in start.studies for e in study.engines]
-    return kernel_lines(asked) + [row["words"] for row in serving_rows(start.shape, asked)]
+    files = file_rows(asked, written_to(start.output_dir))
+    rows = [*files, *serving_rows(start.shape, asked)]
+    return kernel_lines(asked) + [row["words"] for row in rows]
 
 
 class PlainDisplay(RunObserver):

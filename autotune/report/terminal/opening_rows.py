@@ -1,0 +1,133 @@
+"""Which files engines look for, where, and what they launch: rows for people and ``--json``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from autotune.engines import Engine
+from autotune.engines.opening import Opening, folders_read, opening
+from autotune.engines.own_code.asking import installed_version
+from autotune.errors import EngineFileError
+from autotune.spec.config import config_from_keys
+from autotune.spec.device import Device
+from autotune.spec.problem import Problem
+from autotune.tune.jobs import files_dir
+
+Asked = tuple[Engine, Problem, Device]
+EnvFolder = Callable[[Engine, Problem, Device], Path | None]
+"""Returns the value of an engine's environment variable."""
+_BROKEN = "broken: "
+
+
+def written_to(output_dir: Path) -> EnvFolder:
+    """Return the values that make engines read what a run writes under ``output_dir``."""
+
+    def env_folder(engine: Engine, problem: Problem, device: Device) -> Path:
+        return engine.env_folder(files_dir(output_dir, engine, problem, device))
+
+    return env_folder
+
+
+def file_rows(asked: Iterable[Asked], env_folder: EnvFolder) -> list[dict[str, Any]]:
+    """Return a row for each engine and file name: the folders in the engine's order, each with the
+    file that is there now; ``words`` is a line for people."""
+    rows = (_file_row(*one, env_folder(*one)) for one in asked)
+    return list({row["words"]: row for row in rows}.values())
+
+
+def launch_rows(asked: Iterable[Asked], env_folder: EnvFolder) -> list[dict[str, Any]]:
+    """Return a row for each engine and batch size: the config that it launches now, and why."""
+    return [_launch_row(*one, folders_read(one[0], env_folder(*one))) for one in asked]
+
+
+def _file_row(
+    engine: Engine, problem: Problem, device: Device, env_folder: Path | None
+) -> dict[str, Any]:
+    names = [engine.file_name(problem, device)]
+    if engine.has_down_file:
+        names.append(engine.file_name(problem, device, down=True))
+    folders = [
+        {
+            "folder": str(engine.file_folder(folder, device)),
+            "variable": engine.env_variable if folder == env_folder else None,
+            "file": _file_in(engine, folder, problem, device),
+        }
+        for folder in folders_read(engine, env_folder)
+    ]
+    version = version_words(engine)
+    return {
+        "engine": engine.name,
+        "version": version,
+        "files": names,
+        "folders": folders,
+        "words": f"{engine.title} {version} looks for {' and '.join(names)} {_where(folders)}",
+    }
+
+
+def _file_in(engine: Engine, folder: Path, problem: Problem, device: Device) -> str | None:
+    try:
+        found = opening(engine, [folder], problem, device).found
+    except EngineFileError as error:
+        return f"{_BROKEN}{error}"
+    return str(found.path) if found else None
+
+
+def _where(folders: Sequence[dict[str, Any]]) -> str:
+    words = (f"in {each['folder']} ({_state(each)})" for each in folders)
+    return ", then ".join(words) or "in its shipped folder, which is not here"
+
+
+def _state(folder: dict[str, Any]) -> str:
+    kind = folder["variable"] or "shipped"
+    file = folder["file"]
+    if file is None:
+        return f"{kind}: not there now"
+    parent = Path(file).parent
+    if file.startswith(_BROKEN) or str(parent) == folder["folder"]:
+        return f"{kind}: {file if file.startswith(_BROKEN) else 'there now'}"
+    return f"{kind}: there now for another Triton, in {parent.name}"
+
+
+def version_words(engine: Engine) -> str:
+    """Return the installed version, or that of our rules where it is not installed."""
+    if engine.package_folder() is None:
+        return f"(rules of {engine.version}; not installed here)"
+    return installed_version(engine.name)
+
+
+def launch_words(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row of ``launch_rows`` as a table for people has it."""
+    config = str(config_from_keys(row["config"])) if row["config"] else ""
+    if row["down"]:
+        config += f"; down {config_from_keys(row['down'])}"
+    columns = ("engine", "batch_size")
+    return {**{name: row[name] for name in columns}, "launches": config, "from": row["source"]}
+
+
+def _launch_row(
+    engine: Engine, problem: Problem, device: Device, folders: Sequence[Path]
+) -> dict[str, Any]:
+    row: dict[str, Any] = {"engine": engine.name, "batch_size": problem.tokens}
+    try:
+        opened = opening(engine, folders, problem, device)
+    except EngineFileError as error:
+        return {**row, "config": None, "down": None, "file": None, "source": f"fails: {error}"}
+    return {
+        **row,
+        "config": opened.config.as_keys(),
+        "down": opened.down.config.as_keys() if opened.down else None,
+        "file": str(opened.found.path) if opened.found else None,
+        "source": _source(engine, opened),
+    }
+
+
+def _source(engine: Engine, opened: Opening) -> str:
+    found = opened.found
+    if found is None:
+        return f"{engine.title}'s default: no file"
+    other = f", of {found.path.parent.name}" if found.is_fallback else ""
+    options = "".join(f", {name} {value}" for name, value in found.options)
+    down = f"; down: key {opened.down.key} of its own file" if opened.down else ""
+    return f"file, key {found.key}{other}{options}{down}"
