@@ -76,51 +76,58 @@ def _registered(source: Source) -> Iterator[tuple[str, str, str]]:
                         yield f"{FOLDER}/{path.name}", node.name, ast.literal_eval(name)
 
 
-def _runner(source: Source, rules: list[tuple[str, str]], case: Case) -> str:
-    """Return what the class of a model makes of ``auto``."""
-    stored = STORED[case.method][1]
-    method = stored and stored["quant_method"]
-    config = SimpleNamespace(
-        architectures=[case.model], quantization_config=stored, mlp_hidden_act="relu2"
-    )
-    flags = _Asked(
-        moe_runner_backend="auto",
-        moe_a2a_backend="none",
-        quantization=None,
-        attention_backend="fa3",
-        init_expert_location="trivial",
-        ep_size=8 if case.ep else 1,
-        ep_num_redundant_experts=0,
-        device="cuda",
-        speculative_algorithm=None,
-        kv_cache_dtype="auto",
-        dcp_size=1,
-    )
-    model = _Asked(
-        quantization=method, hf_config=config, hf_text_config=config, nvfp4_moe_meta=None
-    )
-    nothing = SimpleNamespace(**dict.fromkeys(("info", "warning", "info_once"), lambda *_: None))
-    source.stand_ins = {
-        "logger": nothing,
-        "envs": _Unset(),
-        "get_platform": lambda: _platform(case.gpu),
-        "resolving_view": lambda _: flags,
-        "resolved_view": lambda _: flags,
-        "model_config_of": lambda _: model,
-        "get_quantization_config": lambda _: method,
-        "is_attention_backend_not_set": lambda _: False,
-        "is_triton_kernels_available": lambda: True,
-        "get_nvidia_driver_version": lambda: (570, 0),
-        "has_fp8_weights_in_checkpoint": lambda _: False,
-        "is_cpu": lambda: False,
-    }
-    source._modules.clear()
-    found = "auto"
-    for file, name in rules:
-        function = source.get(file, name)
-        said = function(flags) if file == OVERRIDES else function(flags, config)
-        found = said.get("moe_runner_backend", found)
-    return found
+class _Server:
+    """A server's flags, model and GPU, as the rules of SGLang ask for them."""
+
+    def __init__(self, source: Source, gpu: str) -> None:
+        self.source, self.platform = source, _platform(gpu)
+        silent = SimpleNamespace(**dict.fromkeys(("info", "warning", "info_once"), lambda *_: None))
+        source.stand_ins = {
+            "logger": silent,
+            "envs": _Unset(),
+            "get_platform": lambda: self.platform,
+            "resolving_view": lambda _: self.flags,
+            "resolved_view": lambda _: self.flags,
+            "model_config_of": lambda _: self.model,
+            "get_quantization_config": lambda _: self.method,
+            "is_attention_backend_not_set": lambda _: False,
+            "is_triton_kernels_available": lambda: True,
+            "get_nvidia_driver_version": lambda: (570, 0),
+            "has_fp8_weights_in_checkpoint": lambda _: False,
+            "is_cpu": lambda: False,
+        }
+
+    def runner(self, rules: list[tuple[str, str]], case: Case) -> str:
+        """Return what the class of a model makes of ``auto``."""
+        stored = STORED[case.method][1]
+        self.method = stored and stored["quant_method"]
+        config = SimpleNamespace(
+            architectures=[case.model], quantization_config=stored, mlp_hidden_act="relu2"
+        )
+        self.flags = _Asked(
+            moe_runner_backend="auto",
+            moe_a2a_backend="none",
+            quantization=None,
+            attention_backend="fa3",
+            init_expert_location="trivial",
+            ep_size=8 if case.ep else 1,
+            ep_num_redundant_experts=0,
+            device="cuda",
+            speculative_algorithm=None,
+            kv_cache_dtype="auto",
+            dcp_size=1,
+        )
+        self.model = _Asked(
+            quantization=self.method,
+            hf_config=config,
+            hf_text_config=config,
+            nvfp4_moe_meta=None,
+        )
+        found = "auto"
+        for file, name in rules:
+            given = (self.flags,) if file == OVERRIDES else (self.flags, config)
+            found = self.source.get(file, name)(*given).get("moe_runner_backend", found)
+        return found
 
 
 @pytest.mark.parametrize("gpu", [*CUDA, *AMD])
@@ -134,6 +141,7 @@ def test_rules_say_what_the_classes_of_models_set(
     for model in source.get(OVERRIDES, "_DEEPSEEK_FAMILY_ARCHS"):
         rules.setdefault(model, []).append((OVERRIDES, "_deepseek_moe_quant_resolution"))
     assert len(rules) > 30
+    server = _Server(source, gpu)
     compared, wrong = 0, []
     for model, asked in rules.items():
         for method, (scheme, _) in STORED.items():
@@ -142,7 +150,7 @@ def test_rules_say_what_the_classes_of_models_set(
                 ours = chosen(sglang_kernels.RULES, case, "").backend
                 if ours:
                     compared += 1
-                    theirs = _runner(source, asked, case)
+                    theirs = server.runner(asked, case)
                     if NAMES.get(theirs, theirs) != ours:
                         wrong.append((case, ours, theirs))
     assert compared > 80

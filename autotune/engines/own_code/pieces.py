@@ -146,6 +146,7 @@ class _Names(dict[str, Any]):
         super().__init__()
         self.source, self.file = source, file
         self.imports = dict(_imports(source.tree(file)))
+        self.functions: dict[int, Any] = {}
 
     def __missing__(self, name: str) -> Any:
         if name in self.source.stand_ins:
@@ -170,12 +171,15 @@ class _Names(dict[str, Any]):
     def function(self, node: ast.FunctionDef, called: str) -> Any:
         """Return the engine's function, without decorators and annotations."""
         self.source.used.add(f"{self.file}:{node.lineno} {called}")
+        if node.lineno in self.functions:
+            return self.functions[node.lineno]
         module = ast.Module(body=_bare([node], self), type_ignores=[])
         own: dict[str, Any] = {}
         for name in set().union(*map(reads, filter(None, _default_values(node)))):
             with suppress(KeyError):  # a built-in
                 self[name] = self[name]  # where defaults are made, nothing is made when asked for
         exec(_compiled(module, self.file, "exec"), self, own)
+        self.functions[node.lineno] = own[node.name]
         return own[node.name]
 
 
