@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from enum import Enum
 from pathlib import Path
 from types import NoneType, UnionType
@@ -19,11 +19,32 @@ from autotune.backends.protocol import MeasurerOptions
 from autotune.engines import DEFAULT_TOKENS, ENGINES
 from autotune.errors import UsageError
 from autotune.spec.problem import KernelMode
+from autotune.spec.ranges import EXPERTS, PROCESSES, RANKS, SECONDS, SEEDS, TOKENS, Range
 from autotune.studies.search.pruning import HOPELESS
 from autotune.studies.selection.select import Robust
 
 ALL_GPUS = "all"
 Settings = TypeVar("Settings")
+
+_RANGES: Mapping[str, tuple[str, Range]] = {
+    "tp_size": ("--tp-size", RANKS),
+    "ep_size": ("--ep-size", RANKS),
+    "ep_rank": ("--ep-rank", Range(0, RANKS.most - 1)),
+    "ep_num_redundant_experts": ("--ep-num-redundant-experts", Range(0, EXPERTS.most)),
+    "batch_sizes": ("--batch-size", TOKENS),
+    "timeout_s": ("--timeout", SECONDS),
+    "run_timeout_s": ("--run-timeout", SECONDS),
+    "compile_timeout_s": ("--compile-timeout", SECONDS),
+    "jobs": ("--jobs", PROCESSES),
+    "compile_jobs": ("--compile-jobs", Range(0, PROCESSES.most)),
+    "seed": ("--seed", SEEDS),
+    "trials": ("--trials", Range(1, 1_000_000)),
+    "limit": ("--limit", Range(1, 1_000_000)),
+    "stop_gain": ("--stop-gain", Range(0, 0.99, is_real=True)),
+    "give_up_at": ("--give-up-at", Range(1.001, 1_000_000, is_real=True)),
+}
+"""Field → its flag and the numbers that it may have, whoever gives them; None where it is the
+default."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,18 +74,13 @@ class ModelSettings:
     def __post_init__(self) -> None:
         if (self.model is None) == (self.shape is None):
             raise UsageError("give either --model NAME or --shape E=..,topk=..,hidden=..,…")
-        for flag, value in (("--tp-size", self.tp_size), ("--ep-size", self.ep_size)):
-            if value < 1:
-                raise UsageError(f"{flag} is {value}; it must be at least 1")
+        _check_numbers(self)
         redundant = self.ep_num_redundant_experts
-        if redundant < 0 or (redundant and self.topk_ids_dir):
+        if redundant and self.topk_ids_dir:
             raise UsageError(
-                f"--ep-num-redundant-experts is {redundant}; it is at least 0, and 0 with a "
-                "recording, which does not say what copy of an expert a token visits"
+                f"--ep-num-redundant-experts is {redundant}; it is 0 with a recording, which does "
+                "not say what copy of an expert a token visits"
             )
-        for size in self.batch_sizes:
-            if size < 1:
-                raise UsageError(f"--batch-size {size}: a batch has at least 1 token")
         if not self.batch_sizes:
             raise UsageError("--batch-size needs at least one size, or leave it out for all 18")
 
@@ -89,8 +105,7 @@ class MeasuringSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.timeout_s is not None and self.timeout_s <= 0:
-            raise UsageError(f"--timeout is {self.timeout_s} s; it must be above 0")
+        _check_numbers(self)
 
     @property
     def providers(self) -> dict[str, str]:
@@ -133,21 +148,11 @@ class RunSettings(MeasuringSettings):
 
     def __post_init__(self) -> None:
         MeasuringSettings.__post_init__(self)
-        if self.trials < 1:
-            raise UsageError(f"--trials is {self.trials}; at least 1 config must be measured")
-        if not 0 <= self.stop_gain < 1:
-            raise UsageError(f"--stop-gain is {self.stop_gain}; it is a share: 0 (never) to 1")
         if self.robust is Robust.WORST and "," not in self.model.routing:
             raise UsageError(
                 f"--robust worst with --routing {self.model.routing}: the worst loss is over "
                 "several routings. Name them, as --routing uniform,zipf:1, or leave --robust out"
             )
-        if self.jobs < 1:
-            raise UsageError(f"--workers is {self.jobs}; it must be at least 1")
-        if self.compile_jobs is not None and self.compile_jobs < 0:
-            raise UsageError(f"--compile-jobs is {self.compile_jobs}; it must be at least 0 (none)")
-        if self.compile_timeout_s <= 0:
-            raise UsageError(f"--compile-timeout is {self.compile_timeout_s} s; it must be above 0")
         self._check_gpus()
         if self.provider not in (AUTO, OURS):
             self._check_provider()
@@ -156,7 +161,7 @@ class RunSettings(MeasuringSettings):
         if self.gpus == ALL_GPUS:
             return
         numbers = self.gpus.split(",")
-        if not all(number.isdigit() for number in numbers) or len(set(numbers)) < len(numbers):
+        if not all(number.isdecimal() for number in numbers) or len(set(numbers)) < len(numbers):
             raise UsageError(f"--gpus {self.gpus!r}: give different indices as 0,1 or the word all")
         if self.device != "cuda":
             raise UsageError(
@@ -207,20 +212,22 @@ class RecordSettings(MeasuringSettings):
         MeasuringSettings.__post_init__(self)
         if self.output is not None and self.output.suffix != ".npz":
             raise UsageError(f"--output {self.output}: a recording is an .npz file; name it so")
-        for flag, count in (("--jobs", self.jobs), ("--compile-jobs", self.compile_jobs)):
-            if count < 1:
-                raise UsageError(f"{flag} is {count}; it must be at least 1")
+        PROCESSES.check("--compile-jobs", self.compile_jobs)
         if "," in self.model.routing:
             raise UsageError(
                 f"--routing {self.model.routing}: a recording is of one routing. Record each "
                 "into a file of its own"
             )
-        if self.limit is not None and self.limit < 1:
-            raise UsageError(f"--limit is {self.limit}; at least 1 config must be measured")
-        if not self.give_up_at > 1:
-            raise UsageError(
-                f"--give-up-at is {self.give_up_at}; it multiplies the best time: above 1"
-            )
+
+
+def _check_numbers(settings: ModelSettings | MeasuringSettings) -> None:
+    """Raise UsageError for a number outside its field's range."""
+    for field in (field for field in fields(settings) if field.name in _RANGES):
+        flag, allowed = _RANGES[field.name]
+        value = getattr(settings, field.name)
+        for number in value if isinstance(value, tuple) else (value,):
+            if number is not None or field.default is not None:
+                allowed.check(flag, number)
 
 
 def settings_from(kind: type[Settings], values: Mapping[str, Any]) -> Settings:

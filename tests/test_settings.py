@@ -93,6 +93,23 @@ def test_an_engines_own_kernel_takes_pairs_where_the_engine_reads_two_files() ->
         settings("vllm")
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("seed", 2**32),
+        ("seed", None),
+        ("run_timeout_s", float("nan")),
+        ("compile_timeout_s", -1),
+        ("trials", "60"),
+        ("jobs", 10**9),
+        ("stop_gain", 1.0),
+    ],
+)
+def test_numbers_out_of_range_are_refused_whoever_gives_them(name: str, value: object) -> None:
+    with pytest.raises(UsageError, match=" number from "):
+        settings_from(RunSettings, STORED | {name: value})
+
+
 @pytest.mark.parametrize("kind", [RunSettings, RecordSettings])
 def test_what_all_that_measures_refuses(kind: type[RunSettings]) -> None:
     with pytest.raises(UsageError, match="--timeout is 0"):

@@ -16,6 +16,7 @@ from autotune.report.terminal.tables import rows_table
 from autotune.settings import RunSettings
 from autotune.spec.config import Config
 from autotune.spec.measurement import Measurement, routing_us, typical_us
+from autotune.spec.ranges import LAUNCHES
 from autotune.studies.outcome import Outcome
 from autotune.tune.comparison.bench import BenchTime, bench, bench_files, measured_provider
 from autotune.tune.comparison.config_files import FilesAtSize, FileTime, FileTotal, totals
@@ -136,12 +137,15 @@ def _against(total: FileTotal, baseline: FileTotal, numbers: dict[str, int]) -> 
 
 
 def parse_configs(numbers: list[int]) -> list[Config]:
-    """Read six numbers a config, in the engines' key order. Raises UsageError for another count."""
+    """Read six numbers a config, in the engines' key order. Raises UsageError for another count,
+    and for a number that no launch has."""
     size = len(_KEYS)
     if len(numbers) % size:
         raise UsageError(
             f"--configs has {len(numbers)} numbers; each config has {size}: {' '.join(_KEYS)}"
         )
+    for number in numbers:
+        LAUNCHES.check("--configs", number)
     return [
         Config.from_keys(dict(zip(_KEYS, numbers[start : start + size], strict=True)))
         for start in range(0, len(numbers), size)

@@ -10,6 +10,7 @@ from autotune.commands.output import Output
 from autotune.errors import UsageError
 from autotune.exit_codes import ExitCode
 from autotune.routing.trace_files import SNAPSHOT_ROWS, check_folder, write_trace
+from autotune.spec.ranges import Range
 
 _FEWEST = 2 * SNAPSHOT_ROWS
 """Tokens that SGLang's tool needs: it reads two snapshots of each layer."""
@@ -77,13 +78,8 @@ def run(flags: argparse.Namespace, output: Output) -> int:
 
 def _check_capture_flags(flags: argparse.Namespace, output: Output) -> None:
     """Raise UsageError for flags that cannot work, before the model takes its time."""
-    if flags.tokens < 1:
-        raise UsageError(f"--tokens is {flags.tokens}; at least 1 token must be recorded")
-    if flags.fused_shared_experts < 0:
-        raise UsageError(
-            f"--fused-shared-experts is {flags.fused_shared_experts}; it is how many further "
-            "columns there are: 0, or 1 for the models whose shared expert SGLang fuses"
-        )
+    Range(1, 100_000_000).check("--tokens", flags.tokens)
+    Range(0, 64).check("--fused-shared-experts", flags.fused_shared_experts)
     check_folder(flags.output_dir)
     if flags.tokens < _FEWEST:
         output.note(f"note: SGLang's own tool needs {_FEWEST} tokens; --topk-ids-dir here does not")

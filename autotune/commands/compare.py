@@ -20,6 +20,7 @@ from autotune.commands.output import Output
 from autotune.errors import UsageError
 from autotune.exit_codes import ExitCode
 from autotune.report.terminal.tables import rows_table
+from autotune.spec.ranges import SECONDS
 from autotune.tune.comparison.compare import CompareSettings, compare
 from autotune.tune.comparison.variants import ConfigSources
 
@@ -102,6 +103,7 @@ def run(flags: argparse.Namespace, output: Output) -> int:
 
 
 def _settings(flags: argparse.Namespace) -> CompareSettings:
+    SECONDS.check("--run-timeout", flags.run_timeout)
     gpu = _gpu(flags.device)
     flags.batch_sizes = flags.batch_sizes or list(CPU_SIZES if gpu is None else DEFAULT_SIZES)
     return CompareSettings(

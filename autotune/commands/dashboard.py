@@ -19,11 +19,13 @@ from autotune.errors import StorageError, UsageError
 from autotune.exit_codes import ExitCode
 from autotune.report.dashboard.artifacts import artifact_folder, open_artifacts
 from autotune.report.dashboard.note_writer import refresh_notes
+from autotune.spec.ranges import Range
 from autotune.studies.coordination.leases import Census
 from autotune.studies.storage.open import open_storage
 from autotune.studies.storage.url import public_url, storage_url
 
 _log = logging.getLogger(__name__)
+_PORTS = Range(0, 65_535)
 
 
 class _Server(ThreadingMixIn, WSGIServer):
@@ -54,6 +56,7 @@ def run(flags: argparse.Namespace, output: Output) -> int:
     """Serve until Ctrl-C. The address is the one line on stdout."""
     import optuna_dashboard  # brings sklearn: not for ``status``
 
+    _PORTS.check("--port", flags.port)
     storage = open_storage(flags.storage, create=False)
     folder = flags.artifacts or artifact_folder(flags.storage)
     _refresh(storage, folder)

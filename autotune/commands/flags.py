@@ -19,6 +19,7 @@ from autotune.routing.trace import RECORDED, make_known
 from autotune.routing.trace_files import read_trace
 from autotune.settings import ALL_GPUS, ModelSettings, RunSettings, Settings, settings_from
 from autotune.spec.problem import Dtype, KernelMode
+from autotune.spec.ranges import RANKS
 from autotune.studies.search.samplers import SAMPLERS
 from autotune.studies.selection.select import Robust
 from autotune.tune.compile_service.pool import default_jobs
@@ -270,8 +271,7 @@ def model_settings(flags: argparse.Namespace) -> ModelSettings:
 
 def _ranks(flags: argparse.Namespace) -> tuple[int, int]:
     """Return the TP and EP sizes as SGLang counts them, all ranks being TP ranks."""
-    if flags.data_parallel_size < 1:
-        raise UsageError(f"--data-parallel-size is {flags.data_parallel_size}; it is at least 1")
+    RANKS.check("--data-parallel-size", flags.data_parallel_size)
     tp_size = flags.tp_size * flags.data_parallel_size
     if flags.enable_expert_parallel and flags.ep_size not in (None, tp_size):
         raise UsageError(

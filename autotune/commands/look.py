@@ -15,8 +15,8 @@ from rich.text import Text
 
 from autotune.commands.output import Output
 from autotune.commands.storage_flag import add_studies_flags
-from autotune.errors import UsageError
 from autotune.exit_codes import ExitCode
+from autotune.spec.ranges import SECONDS
 from autotune.studies.storage.open import reading
 from autotune.studies.storage.summaries import Source
 
@@ -41,8 +41,8 @@ def watch(
     look: Callable[[Source, str | None], Look], flags: argparse.Namespace, output: Output
 ) -> int:
     """Print what ``look`` sees; with ``--watch`` until Ctrl-C, which is its ordinary end."""
-    if flags.watch is not None and flags.watch <= 0:
-        raise UsageError(f"--watch is {flags.watch} s; it must be above 0")
+    if flags.watch is not None:
+        SECONDS.check("--watch", flags.watch)
     with reading(flags.storage) as source:
         if flags.watch is None:
             output.result(*look(source, flags.model))

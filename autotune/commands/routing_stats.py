@@ -14,6 +14,7 @@ from autotune.models.parse import parse_shape
 from autotune.models.problems import check_recording
 from autotune.routing.trace import RoutingTrace
 from autotune.routing.trace_files import read_trace
+from autotune.spec.ranges import EXPERTS, RANKS, TOKENS
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -44,8 +45,9 @@ def run(flags: argparse.Namespace, output: Output) -> int:
     if kind not in IMAGES:
         endings = ", ".join(f".{each}" for each in IMAGES)
         raise UsageError(f"--plot {flags.plot}: the name should end in {endings}")
-    if min(flags.batch_size) < 1:
-        raise UsageError(f"--batch-size is {min(flags.batch_size)}; it is a whole number from 1")
+    RANKS.check("--ep-size", flags.ep_size)
+    for tokens in flags.batch_size:
+        TOKENS.check("--batch-size", tokens)
     recording = read_trace(flags.folder)
     experts, top_k = _sizes(flags, recording, output)
     loads, paddings = routing_stats(recording, experts, top_k, flags.ep_size, flags.batch_size)
@@ -86,8 +88,16 @@ def _sizes(flags: argparse.Namespace, recording: RoutingTrace, output: Output) -
         check_recording(shape, recording)
         return shape.experts, shape.top_k
     if "experts" in recording.notes:
-        top_k = recording.notes.get("top_k", recording.columns)  # without fused shared experts
-        return int(recording.notes["experts"]), int(top_k)
+        # The model's top-k counts no fused shared experts.
+        return _noted(recording, "experts"), _noted(recording, "top_k", recording.columns)
     experts = 1 + max(int(rows.ids.max()) for rows in recording.layers.values())
     output.note(f"note: taken to have {experts} experts, the largest id and one; --model knows")
     return experts, recording.columns
+
+
+def _noted(recording: RoutingTrace, name: str, default: int = 0) -> int:
+    """Return a number of the recording's notes. Raises UsageError where it is none of experts."""
+    text = recording.notes.get(name, str(default))
+    number = int(text) if text.isdecimal() else None
+    EXPERTS.check(f"{name} in the notes of {recording.origin}", text if number is None else number)
+    return number or 0

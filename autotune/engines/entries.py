@@ -9,6 +9,7 @@ from typing import Any
 
 from autotune.errors import EngineFileError
 from autotune.spec.config import KEY_OF_FIELD, Config
+from autotune.spec.ranges import LAUNCHES
 
 TILE_KEYS = ("BLOCK_SIZE_M", "BLOCK_SIZE_N", "BLOCK_SIZE_K", "GROUP_SIZE_M")
 """Keys without which no engine can launch; warps and stages are left to Triton where missing."""
@@ -70,8 +71,8 @@ def why_bad_value(key: str, value: object) -> str | None:
         return f"{key} is {value!r}; an integer is needed"
     if key == SPLIT_K and value != 1:
         return f"{key} is {value}; only 1 is launched"
-    if value < (0 if key in _MAY_BE_ZERO else 1):
-        return f"{key} is {value}; a positive number is needed"
+    if value not in LAUNCHES and not (value == 0 and key in _MAY_BE_ZERO):
+        return f"{key} is {value}; a positive number is needed, up to {LAUNCHES.most}"
     if key in _POWERS_OF_TWO and value & (value - 1):
         return f"{key} is {value}; a power of two is needed"
     return None

@@ -26,6 +26,7 @@ logger = logging.getLogger(__name__)
 
 _CONFIG = "config.json"
 _SIDECAR = "hf_quant_config.json"  # where ModelOpt said how a checkpoint is stored until 0.31
+_DEEPEST = 50  # published ones have up to six objects in each other
 _HUB_TIMEOUT_S = 5.0  # a config.json is a few KB: a hub that needs longer is not reachable
 
 
@@ -101,7 +102,7 @@ def _read_json(file: Path) -> dict[str, Any]:
         config = json.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise ModelError(f"{file} cannot be read: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ModelError(
             f"{file} is not JSON: {error}. Fetch the model's {_CONFIG} again, or describe the "
             f"model with --shape"
@@ -110,7 +111,17 @@ def _read_json(file: Path) -> dict[str, Any]:
         raise ModelError(
             f"{file} holds a JSON {type(config).__name__}, not an object. Give a model's {_CONFIG}"
         )
+    if _is_deeper(config, _DEEPEST):
+        raise ModelError(f"{file} has objects in objects in objects, more than {_DEEPEST} deep")
     return config
+
+
+def _is_deeper(config: dict[str, Any], levels: int) -> bool:
+    parts: list[Any] = [config]
+    for _ in range(levels):
+        inner = (part.values() if isinstance(part, dict) else part for part in parts)
+        parts = [part for parts in inner for part in parts if isinstance(part, (dict, list))]
+    return bool(parts)
 
 
 def _from_cache(model: str, name: str) -> Path | None:

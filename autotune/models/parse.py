@@ -13,6 +13,7 @@ from autotune.models.fields import FieldNames, ModelConfig
 from autotune.models.quantization import read_quantization
 from autotune.models.shape import ModelShape
 from autotune.spec.problem import Dtype
+from autotune.spec.ranges import EXPERTS, LAYERS, WIDTHS, Range
 
 logger = logging.getLogger(__name__)
 
@@ -33,11 +34,6 @@ _DTYPES = {
 _Sizes = tuple[int, int, int, int]
 """Experts, top-k, hidden and intermediate size."""
 
-# Far above every published model: what is larger is no size.
-_MOST_LAYERS = 10_000
-_MOST_EXPERTS = 100_000
-_WIDEST = 1_000_000
-
 
 def shape_of_config(name: str, config: ModelConfig) -> ModelShape:
     """Return the shape that a Hugging Face config describes.
@@ -48,10 +44,8 @@ def shape_of_config(name: str, config: ModelConfig) -> ModelShape:
     called = f"{name} ({architecture or 'no architectures field'})"
     family = fields.family_in(config)
     layers = _layers_of(config)
-    if not 0 <= layers <= _MOST_LAYERS:
-        raise ModelError(
-            f"{called}: {layers} hidden layers; allowed are up to {_MOST_LAYERS}. {_SHAPE_HINT}"
-        )
+    if layers not in LAYERS:
+        raise ModelError(f"{called}: {layers} hidden layers; it is {LAYERS}. {_SHAPE_HINT}")
     if layers and _moe_layers(config) == []:
         raise _dense_error(called)
     moe_layers = moe_layers_of(config)
@@ -127,15 +121,17 @@ _GATED = "gated"
 def _shape_part(text: str, part: str) -> tuple[str, int]:
     if gate := re.fullmatch(rf"\s*{_GATED}\s*=\s*(true|false)\s*", part.lower()):
         return _GATED, gate[1] == "true"
-    match = re.fullmatch(r"\s*(\w+)\s*=\s*(\d+)\s*", part)
+    match = re.fullmatch(r"\s*(\w+)\s*=\s*(\d{1,20})\s*", part)
     key = _SHAPE_KEYS.get(match[1].lower().replace("_", "")) if match else None
-    if match is None or key is None or int(match[2]) < 1:
+    if match is None or key is None:
         raise UsageError(
             f"--shape {text}: cannot read {part.strip()!r}; allowed are "
             f"{', '.join(_SHAPE_KEYS.values())}, each = a whole number from 1, and "
             f"{_GATED}=false. "
             f"Try --shape {SHAPE_FORM}"
         )
+    allowed = WIDTHS if key in ("hidden", "intermediate") else EXPERTS
+    allowed.check(f"{key} of --shape", int(match[2]))
     return key, int(match[2])
 
 
@@ -163,13 +159,13 @@ def _sizes_of_layers(
 
 def _check_sane(called: str, sizes: _Sizes) -> None:
     experts, top_k, hidden, intermediate = sizes
-    widest = max(hidden, intermediate)
-    if min(sizes) >= 1 and top_k <= experts <= _MOST_EXPERTS and widest <= _WIDEST:
+    is_wide = hidden in WIDTHS and intermediate in WIDTHS
+    if experts in EXPERTS and top_k in Range(1, experts) and is_wide:
         return
     raise ModelError(
         f"{called}: E={experts}, topk={top_k}, hidden={hidden}, intermediate={intermediate} "
-        f"cannot be; allowed are topk up to E, E up to {_MOST_EXPERTS}, the others up to "
-        f"{_WIDEST}. Is its config.json whole? {_SHAPE_HINT}"
+        f"cannot be; allowed are topk up to E, E up to {EXPERTS.most}, the others up to "
+        f"{WIDTHS.most}. Is its config.json whole? {_SHAPE_HINT}"
     )
 
 

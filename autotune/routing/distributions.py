@@ -14,7 +14,6 @@ Which experts are popular is another draw in each instance. A token's experts ar
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -22,13 +21,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autotune.errors import UsageError
+from autotune.spec.ranges import EXPERTS, Range
 
 Gates = NDArray[np.float64]
 """[M, experts] log-scores; the top-k of a row are its experts."""
 Numbers = tuple[float, ...]
 
-_LEAST_C = 0.01
+_DIRICHLET = Range(0.01, 1_000_000, is_real=True)
 """Below it most draws of a Dirichlet underflow, and what is left is even."""
+_GROUPS = Range(1, EXPERTS.most, is_real=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +52,8 @@ class Distribution:
     form: str
     """The spelling, for messages."""
     gates: Callable[[np.random.Generator, Size, Numbers], Gates]
-    numbers: int = 0
-    """Count of numbers after the name."""
+    numbers: tuple[Range, ...] = ()
+    """The numbers after the name."""
     why_not: Callable[[Size, Numbers], str | None] = lambda _size, _numbers: None
 
 
@@ -96,9 +97,11 @@ def _parsed(routing: str) -> tuple[Distribution, Numbers]:
         numbers = tuple(float(text) for text in texts)
     except ValueError:
         numbers = ()
-    if len(numbers) != distribution.numbers or not all(0 <= n < math.inf for n in numbers):
-        more = " with numbers of 0 or more" if distribution.numbers else " without a number"
+    if len(numbers) != len(distribution.numbers):
+        more = " with numbers" if distribution.numbers else " without a number"
         raise UsageError(f"routing {routing!r}: write {distribution.form}{more}")
+    for allowed, number in zip(distribution.numbers, numbers, strict=True):
+        allowed.check(f"routing {routing!r}: write {distribution.form}. Its number", number)
     return distribution, numbers
 
 
@@ -154,8 +157,8 @@ def _grouped(rng: np.random.Generator, size: Size, numbers: Numbers) -> Gates:
 
 
 def _why_not_grouped(size: Size, numbers: Numbers) -> str | None:
-    if not all(number.is_integer() and number >= 1 for number in numbers):
-        return "G and T of grouped:G:T are whole numbers from 1"
+    if not all(number.is_integer() for number in numbers):
+        return "G and T of grouped:G:T are whole numbers"
     groups, kept = (int(number) for number in numbers)
     if size.experts % groups:
         return f"{groups} groups do not divide {size.experts} experts"
@@ -166,17 +169,11 @@ def _why_not_grouped(size: Size, numbers: Numbers) -> str | None:
     return None
 
 
-def _why_not_dirichlet(_: Size, numbers: Numbers) -> str | None:
-    if numbers[0] >= _LEAST_C:
-        return None
-    return f"C of dirichlet:C is {_LEAST_C} or more. Try dirichlet:0.1, or worst"
-
-
 DISTRIBUTIONS: Mapping[str, Distribution] = {
     "uniform": Distribution("uniform", _uniform),
-    "zipf": Distribution("zipf:A", _zipf, 1),
-    "dirichlet": Distribution("dirichlet:C", _dirichlet, 1, _why_not_dirichlet),
+    "zipf": Distribution("zipf:A", _zipf, (Range(0, 100, is_real=True),)),
+    "dirichlet": Distribution("dirichlet:C", _dirichlet, (_DIRICHLET,)),
     "balanced": Distribution("balanced", _balanced),
     "worst": Distribution("worst", _worst),
-    "grouped": Distribution("grouped:G:T", _grouped, 2, _why_not_grouped),
+    "grouped": Distribution("grouped:G:T", _grouped, (_GROUPS, _GROUPS), _why_not_grouped),
 }

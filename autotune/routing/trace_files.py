@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from pickle import UnpicklingError
 
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 
 from autotune.errors import UsageError
 from autotune.routing.trace import LayerRows, RoutingTrace
+from autotune.spec.ranges import EXPERTS, LAYERS
 
 COMPACT = "routing.safetensors"
 SNAPSHOT_ROWS = 4096
@@ -106,9 +108,13 @@ def _read_compact(file: Path) -> RoutingTrace:
     for name, ids in tensors.items():
         if match := _TENSOR.fullmatch(name):
             sequences = tensors.get(f"layer{match[1]}.sequences")
-            if sequences is None or sequences.shape != ids.shape[:1]:
+            if (
+                sequences is None
+                or sequences.shape != ids.shape[:1]
+                or not np.issubdtype(sequences.dtype, np.integer)
+            ):
                 raise UsageError(
-                    f"{file}: layer{match[1]}.sequences should have one entry for each row"
+                    f"{file}: layer{match[1]}.sequences should have a whole number for each row"
                 )
             layers[int(match[1])] = LayerRows(ids, sequences.astype(np.int32))
     if not layers:
@@ -170,17 +176,25 @@ def _load(path: Path) -> NDArray[np.int32]:
         raise UsageError(f"{path} holds a {type(tensor).__name__}, not one tensor of expert ids")
     if tensor.dtype not in (torch.int32, torch.int64):
         raise UsageError(f"{path} holds {tensor.dtype}; expert ids are int32")
+    if tensor.layout != torch.strided or tensor.is_nested or tensor.device.type != "cpu":
+        raise UsageError(f"{path} holds no plain tensor; expert ids are a dense one, on the CPU")
     if tensor.ndim != 2:
         raise UsageError(f"{path} is {list(tensor.shape)}; expert ids are [tokens, top_k]")
-    if tensor.numel() and tensor.max() > torch.iinfo(torch.int32).max:
-        raise UsageError(f"{path} names expert {tensor.max()}; expert ids are int32")
+    if tensor.nbytes > path.stat().st_size:  # of zero strides a few bytes make gigabytes
+        raise UsageError(
+            f"{path} is {list(tensor.shape)}, more than the file holds. Save it with .contiguous()"
+        )
+    if tensor.numel() and tensor.max() >= EXPERTS.most:
+        raise UsageError(f"{path} names expert {tensor.max()}; a layer's experts are {EXPERTS}")
     ids: NDArray[np.int32] = tensor.clamp(min=-1).to(torch.int32).numpy()
     return ids
 
 
 def _checked(recording: RoutingTrace) -> RoutingTrace:
-    """Raises UsageError where ids are not [rows, top_k] of distinct experts."""
+    """Return the recording with int32 ids. Raises UsageError where ids are not [rows, top_k] of
+    distinct experts."""
     for layer, rows in recording.layers.items():
+        LAYERS.check(f"a layer number of {recording.origin}", layer)
         what = f"{recording.origin}: layer {layer}"
         if rows.ids.ndim != 2 or 0 in rows.ids.shape:
             raise UsageError(f"{what} is {list(rows.ids.shape)}; expert ids are [tokens, top_k]")
@@ -191,6 +205,8 @@ def _checked(recording: RoutingTrace) -> RoutingTrace:
                 f"{what} has negative ids: dropped tokens or padding. Record on one rank, over "
                 "all experts, and without CUDA graphs"
             )
+        if rows.ids.max() >= EXPERTS.most:
+            raise UsageError(f"{what} names expert {rows.ids.max()}; experts are {EXPERTS}")
         if (np.diff(np.sort(rows.ids, axis=1), axis=1) == 0).any():
             raise UsageError(
                 f"{what} names an expert twice for one token: no router does. Rows of padding? "
@@ -203,7 +219,11 @@ def _checked(recording: RoutingTrace) -> RoutingTrace:
             f"({', '.join(f'layer {k}: {v}' for k, v in list(columns.items())[:_MOST_NAMED])}). "
             "Put the recordings of different models into different folders"
         )
-    return recording
+    layers = {
+        layer: replace(rows, ids=rows.ids.astype(np.int32, copy=False))
+        for layer, rows in recording.layers.items()
+    }
+    return RoutingTrace(layers, recording.origin, recording.notes)
 
 
 def _write_compact(recording: RoutingTrace, folder: Path) -> Path:

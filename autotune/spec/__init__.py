@@ -7,6 +7,7 @@
     limits.py       rules for what a device cannot run; the shared memory that a config needs
     occupancy.py    the table of SMs, and the blocks that one of them holds
     measurement.py  Measurement in µs, Resources, CompileFailure
+    ranges.py       ranges of the numbers that enter by flags, stored settings and files
     arrays.py       types of numpy arrays
 
 Nothing here imports torch, triton or Optuna.

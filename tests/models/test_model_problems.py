@@ -184,7 +184,7 @@ def test_parse_shape_without_a_gate(text: str) -> None:
         ("E=8,topk=2,hidden=4096", "intermediate missing"),
         ("", "cannot read ''"),
         ("E=8,topk=2,hidden=4096,width=3", "cannot read 'width=3'"),
-        ("E=8,topk=2,hidden=4096,intermediate=0", "cannot read 'intermediate=0'"),
+        ("E=8,topk=2,hidden=4096,intermediate=0", "intermediate of --shape is 0"),
         ("E=8,topk=2,hidden=4096,intermediate=-4", "cannot read 'intermediate=-4'"),
         ("E=8,topk=two,hidden=4096,intermediate=4", "cannot read 'topk=two'"),
         ("E=8,E=8,topk=2,hidden=4096,intermediate=4", "E is given twice"),

@@ -83,6 +83,9 @@ BAD: dict[str, tuple[Any, str]] = {
     "padding": (torch.tensor([[0, 1], [-1, -1]]), "negative ids"),
     "int64 beyond int32": (torch.tensor([[0, 2**32 + 1]]), "names expert 4294967297"),
     "int64 below int32": (torch.tensor([[0, 1 - 2**32]]), "negative ids"),
+    "2^30 ids of one": (torch.zeros(1, 1, dtype=torch.int32).expand(2**30, 1), "than the file"),
+    "sparse": (torch.tensor([[0, 1]]).to_sparse(), "no plain tensor"),
+    "no content": (torch.tensor([[0, 1]], device="meta"), "no plain tensor"),
     "one expert twice": (torch.tensor([[0, 1], [2, 2]]), "names an expert twice"),
     "code": (_Harmful(), "cannot be read as a tensor"),
 }

@@ -19,6 +19,7 @@ import json
 import os
 import secrets
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,7 @@ from autotune.spec.arrays import Floats
 from autotune.spec.config import AnyConfig, config_from_keys
 from autotune.spec.device import Device
 from autotune.spec.measurement import Measurement, Resources
+from autotune.spec.ranges import LAUNCHES, Range
 from autotune.studies.key import StudyKey
 from autotune.studies.outcome import Outcome, TrialResult
 
@@ -39,6 +41,26 @@ FORMAT, VERSION = "autotune recording", 1
 CONVERTER = "benchmarks/landscapes/convert_landscape.py"
 """Script that makes a recording of a landscape that was recorded elsewhere."""
 _NONE = -1
+_WHOLE, _REAL = "iu", "f"
+"""Kinds of numpy's types."""
+_NUMBERS = Range(0, LAUNCHES.most)
+_MOST_BYTES = 2**30
+"""A recording of thousands of configs at 18 batch sizes unpacks to a few MB."""
+_DAMAGED = (
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    NotImplementedError,
+    OSError,
+    RecursionError,
+    TypeError,
+    ValueError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""What comes of a file that is damaged, or no recording."""
 Results = Mapping[AnyConfig, TrialResult]
 
 
@@ -78,6 +100,8 @@ def read_recording(path: Path) -> Recording:
     """Read ``path``; raises DeviceError where it cannot be read, or is of a newer version."""
     try:
         with np.load(path, allow_pickle=False) as file:
+            if sum(part.file_size for part in file.zip.infolist()) > _MOST_BYTES:
+                raise ValueError(f"it unpacks to more than {_MOST_BYTES} bytes")
             arrays = {name: file[name] for name in file.files}
             if "meta" not in arrays and "configs" in arrays:
                 raise DeviceError(
@@ -85,7 +109,7 @@ def read_recording(path: Path) -> Recording:
                     f"which GPU. Convert it once, with {CONVERTER} of the repository"
                 )
             return _recording(path, arrays)
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+    except _DAMAGED as error:
         words = getattr(error, "strerror", None) or repr(error)
         raise DeviceError(f"{path} cannot be read as a recording: {words}") from error
 
@@ -163,33 +187,81 @@ def _recording(path: Path, arrays: dict[str, NDArray[Any]]) -> Recording:
             f"{path} is {meta.get('format')!r}, version {meta.get('version')}; this autotune reads "
             f"{FORMAT!r} up to version {VERSION}. Upgrade autotune"
         )
-    configs = [_config(meta["columns"], row) for row in arrays["configs"].tolist()]
-    resources = [None if row[0] < 0 else Resources(*row) for row in arrays["resources"].tolist()]
+    columns = meta["columns"]
+    count = len(arrays["configs"])
+    table = _rows(arrays, "configs", _WHOLE, count, len(columns))
+    configs = [_config(columns, row) for row in table.tolist()]
+    rows = _rows(arrays, "resources", _WHOLE, count, 3).tolist()
+    resources = [None if row[0] < 0 else Resources(*row) for row in rows]
     studies: dict[StudyKey, Results] = {}
     for number, key in enumerate(meta["keys"]):
-        us = arrays[f"us_{number}"].astype(float)
-        seconds = np.nan_to_num(arrays[f"measure_s_{number}"]).tolist()
+        us = _times(arrays, f"us_{number}", count)
+        seconds = np.nan_to_num(_rows(arrays, f"measure_s_{number}", _REAL, count)).tolist()
         results: dict[AnyConfig, TrialResult] = {}
-        for row, code in enumerate(arrays[f"end_{number}"].tolist()):
+        ends = _rows(arrays, f"end_{number}", _WHOLE, count).tolist()
+        for row, code in enumerate(ends):
             if code != _NONE:
-                outcome, reason, half = meta["ends"][code]
-                results[configs[row]] = TrialResult(
-                    Outcome(outcome),
-                    _measurement(us[row], meta["how"][number]),
-                    reason,
-                    failed_half=half or None,
-                    resources=resources[row],
-                    measure_s=seconds[row],
+                results[configs[row]] = _result(
+                    meta["ends"][code],
+                    _measurement(us[row], str(meta["how"][number])),
+                    resources[row],
+                    seconds[row],
                 )
         studies[StudyKey.from_json(key)] = results
-    compile_s = zip(configs, arrays["compile_s"].tolist(), strict=True)
+    spent = _rows(arrays, "compile_s", _REAL, count).tolist()
+    compile_s = zip(configs, spent, strict=True)
     known = {config: seconds for config, seconds in compile_s if np.isfinite(seconds)}
-    return Recording(studies, known, meta["versions"])
+    return Recording(studies, known, dict(meta["versions"]))
+
+
+def _rows(arrays: Mapping[str, NDArray[Any]], name: str, kinds: str, *shape: int) -> NDArray[Any]:
+    """Return an array of one of the kinds and a shape. Raises ValueError where it is of another."""
+    array = arrays[name]
+    if (array.size and array.shape != shape) or array.dtype.kind not in kinds:
+        raise ValueError(f"{name} is {array.dtype} {list(array.shape)}, not {list(shape)}")
+    return array
+
+
+def _times(arrays: Mapping[str, NDArray[Any]], name: str, count: int) -> Floats:
+    """Return times [count, 1 or 2, samples], NaN where none was taken. Raises ValueError where one
+    is no time."""
+    given = arrays[name]
+    halves, samples = given.shape[1:]
+    us = _rows(arrays, name, _REAL, count, min(max(halves, 1), 2), samples).astype(float)
+    if (us <= 0).any() or np.isinf(us).any():
+        raise ValueError(f"{name} has a time that is not above 0 µs")
+    return us
+
+
+def _result(
+    end: Sequence[Any],
+    measurement: Measurement | None,
+    resources: Resources | None,
+    measure_s: float,
+) -> TrialResult:
+    """Return what became of a config. Raises ValueError where it is said to have times, and has
+    none."""
+    outcome, reason, half = end
+    if measurement is None and outcome == Outcome.OK.value:
+        raise ValueError(f"{outcome} without a time")
+    if not isinstance(reason, str) or half not in ("up", "down", ""):
+        raise ValueError(f"{reason!r} of {half!r} is no reason")
+    return TrialResult(
+        Outcome(outcome),
+        measurement,
+        reason,
+        failed_half=half or None,
+        resources=resources,
+        measure_s=measure_s,
+    )
 
 
 def _config(columns: Sequence[str], row: Sequence[int]) -> AnyConfig:
-    """USE_TMA is a bool where it applies."""
+    """USE_TMA is a bool where it applies. Raises ValueError for a number that no launch has."""
     keys = {c: v for c, v in zip(columns, row, strict=True) if v != _NONE}
+    for name, value in keys.items():
+        if value not in _NUMBERS:
+            raise ValueError(f"{name} is {value}; it is {_NUMBERS}")
     return config_from_keys({c: bool(v) if c.endswith("USE_TMA") else v for c, v in keys.items()})
 
 

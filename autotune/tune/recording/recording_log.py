@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +109,8 @@ class RecordingLog:
             self.compile_s |= stored.compile_s
         if self.journal.exists():
             for record in _records(self.journal):
-                self._take(record)
+                with suppress(LookupError, TypeError, ValueError):  # a damaged line is left out
+                    self._take(record)
 
     def _take(self, record: dict[str, Any]) -> None:
         if "key" in record:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from measurer_cases import (  # type: ignore[import-not-found]
     TILES,
 )
 
+from autotune.backends.replay import recording_format
 from autotune.backends.replay.recording_format import (
     Recording,
     read_recording,
@@ -113,6 +115,51 @@ def test_a_file_that_lacks_a_part_is_refused(tmp_path: Path, missing: str) -> No
     del arrays[missing]
     np.savez(path, **arrays)
     with pytest.raises(DeviceError, match=missing):
+        read_recording(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("us_0", 0.0), ("us_0", np.inf), ("configs", -2), ("end_0", 9), ("us_1", -1)],
+)
+def test_numbers_that_cannot_be_are_refused(tmp_path: Path, name: str, value: float) -> None:
+    path = tmp_path / "a.npz"
+    write_recording(path, RECORDING)
+    arrays = dict(np.load(path))
+    arrays[name] = np.full_like(arrays[name], value)
+    np.savez(path, **arrays)
+    with pytest.raises(DeviceError, match="cannot be read"):
+        read_recording(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("experts", 10**30),
+        ("tokens", 0),
+        ("top_k", 9999),
+        ("block_shape", [-1, 2]),
+        ("gated", "no"),
+    ],
+)
+def test_a_layer_that_cannot_be_is_refused(tmp_path: Path, name: str, value: object) -> None:
+    path = tmp_path / "a.npz"
+    write_recording(path, RECORDING)
+    arrays = dict(np.load(path))
+    meta = json.loads(str(arrays["meta"]))
+    meta["keys"][0]["problem"][name] = value
+    np.savez(path, **(arrays | {"meta": np.array(json.dumps(meta))}))
+    with pytest.raises(DeviceError, match="cannot be read"):
+        read_recording(path)
+
+
+def test_a_file_that_unpacks_to_gigabytes_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.npz"
+    write_recording(path, RECORDING)
+    monkeypatch.setattr(recording_format, "_MOST_BYTES", 100)
+    with pytest.raises(DeviceError, match="unpacks to more than 100 bytes"):
         read_recording(path)
 
 
