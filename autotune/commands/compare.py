@@ -52,7 +52,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )
     add_engine_flag(
         group,
-        "whose defaults and files our kernels are timed with (both); SGLang's fuse shared experts",
+        "whose defaults and files our kernels are timed with, each on its own problem (both)",
     )
     group.add_argument(
         "--device", default="auto", help="auto, cuda, cuda:INDEX or cpu (PyTorch's ways alone)"
@@ -90,6 +90,7 @@ def run(flags: argparse.Namespace, output: Output) -> int:
             "model": comparison.model,
             "device": comparison.device.name if comparison.device else "cpu",
             "versions": {name: version for name, (version, _) in comparison.about.items()},
+            "layers": comparison.layer_words,
             "rows": list(point_rows(comparison)),
             "skipped": comparison.skipped,
             "files": [str(path) for path in written],
@@ -97,6 +98,9 @@ def run(flags: argparse.Namespace, output: Output) -> int:
         rows_table(table_rows(comparison)),
         "\n".join(f"wrote {path}" for path in written),
     )
+    if comparison.layer_words:
+        layers = "; ".join(f"{name}: {words}" for name, words in comparison.layer_words.items())
+        output.note(f"the engines serve unlike layers, and their lines compute them: {layers}")
     for name, reason in comparison.skipped.items():
         output.note(f"left out: {name}: {reason}")
     return ExitCode.FAILED if comparison.failed else ExitCode.DONE

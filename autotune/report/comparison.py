@@ -166,7 +166,8 @@ def _body(comparison: Comparison, pictures: Sequence[Picture]) -> Iterator[str]:
 
 def _facts(comparison: Comparison) -> Iterator[tuple[str, object]]:
     name = comparison.problem.name.rpartition(" M=")[0]
-    yield "Layer of one rank", name
+    layers = comparison.layer_words or {"": name}
+    yield from ((f"Layer of one rank {engine}".strip(), each) for engine, each in layers.items())
     yield "Device", _where(comparison)
     yield "Triton", triton_version()
     for provider, (version, does) in comparison.about.items():

@@ -6,10 +6,11 @@ Rounds go over all variants of a batch size before the next one: a clock that dr
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import groupby
 from typing import Protocol
 
 import numpy as np
@@ -17,7 +18,9 @@ import numpy as np
 from autotune.backends.binaries import Binaries
 from autotune.backends.gpu.providers import PROVIDERS
 from autotune.backends.protocol import MeasurerOptions
+from autotune.engines import ENGINES
 from autotune.errors import MissingProvider, ProviderError, UsageError
+from autotune.models.shape import ModelShape
 from autotune.settings import ModelSettings
 from autotune.spec.config import AnyConfig
 from autotune.spec.device import Device
@@ -35,6 +38,9 @@ _log = logging.getLogger(__name__)
 
 ROUNDS = 2
 """Rounds over all variants of a batch size; each gives ten samples."""
+Layers = Mapping[str, Problem]
+"""Engine → the problem that it serves at one batch size; never empty."""
+_Launch = tuple[Problem, AnyConfig | None]
 _QUANTILES = (0.5, 0.2, 0.8)
 """Quantiles of the engines' scripts: middle, low, high."""
 
@@ -76,7 +82,7 @@ class Comparison:
 
     model: str
     problem: Problem
-    """The problem of the largest batch size."""
+    """The first engine's problem of the largest batch size; lines that are nobody's own have it."""
     device: Device | None
     """Facts of the GPU; None for the CPU."""
     variants: tuple[Variant, ...]
@@ -87,6 +93,14 @@ class Comparison:
     """True if a provider is of an unknown version, or a variant crashed or computed wrongly."""
     about: dict[str, tuple[str, str]]
     """Provider → its version, and what a timed call of it does."""
+    layers: Mapping[str, Problem] = field(default_factory=dict)
+    """Engine → its own problem of the largest batch size."""
+
+    @property
+    def layer_words(self) -> dict[str, str]:
+        """Return engine → the layer that its lines compute, where they are unlike."""
+        words = {name: problem.name.rpartition(" M=")[0] for name, problem in self.layers.items()}
+        return words if len(set(words.values())) > 1 else {}
 
 
 @dataclass(slots=True)
@@ -103,36 +117,55 @@ def compare(settings: CompareSettings) -> Comparison:
     """Measure every variant at every batch size. Raises UsageError where nothing can be compared,
     DeviceError where there is no such GPU."""
     shape = model_shape(settings.model)
-    problems = [job.problem for job in jobs_of(shape, settings.model, settings.sources.engines[:1])]
+    layers = list(layers_of(shape, settings.model, settings.sources.engines))
     with ExitStack() as stack:
         found, device = _open(settings, stack)
         if not found.children:
             reasons = "; ".join(found.skipped.values())
             raise UsageError(f"none of {', '.join(settings.providers)} can be used: {reasons}")
+        refusing = set(settings.sources.engines) - layers[0].keys()
         variants = [
             variant
             for name in found.children
             for variant in variants_of(name, settings.sources, device)
+            if variant.engine not in refusing
         ]
+        for name in refusing:
+            found.skipped.setdefault(name, f"{ENGINES[name].title} does not serve this model so")
         if device is not None:
             for name, child in found.children.items():
                 own = [variant for variant in variants if variant.provider == name]
-                _compile_ahead(name, child, device, _configs(own, problems, device), settings)
+                launches = [_launches(own, at_size, device) for at_size in layers]
+                _compile_ahead(name, child, device, launches, settings)
         times = []
-        for problem in problems:
-            at_size = _times(problem, device, variants, found, settings)
-            _log.info("batch size %d: %s", problem.tokens, _words(at_size))
-            times += at_size
+        for at_size in layers:
+            timed = _times(_launches(variants, at_size, device), found, settings)
+            _log.info("batch size %d: %s", _first(at_size).tokens, _words(timed))
+            times += timed
     return Comparison(
         model=shape.name,
-        problem=problems[-1],
+        problem=_first(layers[-1]),
         device=device,
         variants=tuple(variants),
         times=tuple(times),
         skipped=found.skipped | _not_everywhere(times),
         failed=found.failed or any(map(_is_failure, times)),
         about=found.about,
+        layers=layers[-1],
     )
+
+
+def layers_of(
+    shape: ModelShape, settings: ModelSettings, engines: Sequence[str]
+) -> Iterator[Layers]:
+    """Yield the engines' problems of every batch size, ascending."""
+    jobs = jobs_of(shape, settings, engines)
+    for _, at_size in groupby(jobs, key=lambda job: job.problem.tokens):
+        yield {engine.name: job.problem for job in at_size for engine in job.engines}
+
+
+def _first(layers: Layers) -> Problem:
+    return next(iter(layers.values()))
 
 
 def _open(settings: CompareSettings, stack: ExitStack) -> tuple[_Found, Device | None]:
@@ -188,26 +221,25 @@ def _open_providers(gpu: int | None, options: MeasurerOptions) -> _Measurers:
     return open_providers(gpu, options)
 
 
-def _configs(
-    variants: Sequence[Variant], problems: Sequence[Problem], device: Device | None
-) -> dict[Problem, dict[Variant, AnyConfig | None]]:
-    """Return what each variant is launched with, None for what its provider chooses; without
-    those that have nothing for a problem on a GPU."""
-    return {
-        problem: {
-            variant: config
-            for variant in variants
-            if (config := variant.config_for(problem, device)) or not variant.source or not device
-        }
-        for problem in problems
-    }
+def _launches(
+    variants: Sequence[Variant], layers: Layers, device: Device | None
+) -> dict[Variant, _Launch]:
+    """Return what each variant computes at a batch size, and with what, None for what its provider
+    chooses; without those that have nothing for a problem on a GPU."""
+    launches = {}
+    for variant in variants:
+        problem = layers.get(variant.engine or "", _first(layers))
+        config = variant.config_for(problem, device)
+        if config or not variant.source or not device:
+            launches[variant] = (problem, config)
+    return launches
 
 
 def _compile_ahead(
     provider: str,
     child: Child,
     device: Device,
-    configs: dict[Problem, dict[Variant, AnyConfig | None]],
+    launches: Sequence[Mapping[Variant, _Launch]],
     settings: CompareSettings,
 ) -> None:
     jobs = default_jobs()
@@ -217,24 +249,23 @@ def _compile_ahead(
         pool.start(
             device.target, jobs, cache=cache_of(provider, settings.options.cache_dir, device.target)
         )
+        wanted: dict[Problem, dict[AnyConfig | None, None]] = {}
+        for at_size in launches:
+            for problem, config in at_size.values():
+                wanted.setdefault(problem, {})[config] = None
         calls = (
-            Call.of(_Measurers.binaries, provider, problem, tuple(dict.fromkeys(of.values())))
-            for problem, of in configs.items()
+            Call.of(_Measurers.binaries, provider, problem, tuple(configs))
+            for problem, configs in wanted.items()
         )
         compile_ahead(pool, child, calls, settings.run_timeout_s)
 
 
 def _times(
-    problem: Problem,
-    device: Device | None,
-    variants: Sequence[Variant],
-    found: _Found,
-    settings: CompareSettings,
+    launches: Mapping[Variant, _Launch], found: _Found, settings: CompareSettings
 ) -> list[VariantTime]:
-    configs = _configs(variants, [problem], device)[problem]
     results: dict[Variant, TrialResult] = {}
     for _ in range(ROUNDS):
-        for variant, config in configs.items():
+        for variant, (problem, config) in launches.items():
             before = results.get(variant)
             if before is not None and before.outcome is not Outcome.OK:
                 continue
@@ -243,9 +274,8 @@ def _times(
             answer = answer_to(child, call, settings.run_timeout_s)
             now = result_of(answer)
             results[variant] = _joined(before, now)
-    return [
-        VariantTime(problem.tokens, variant, configs[variant], r) for variant, r in results.items()
-    ]
+    asked = ((variant, *launches[variant], result) for variant, result in results.items())
+    return [VariantTime(problem.tokens, v, config, result) for v, problem, config, result in asked]
 
 
 def _joined(before: TrialResult | None, now: TrialResult) -> TrialResult:

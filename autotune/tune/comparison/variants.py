@@ -44,6 +44,8 @@ class Variant:
     """None where the provider chooses for itself."""
     is_default: bool = False
     """True if the source is what an engine launches where it finds no file."""
+    engine: str | None = None
+    """The engine whose problem is computed; None where it is nobody's own."""
 
     def config_for(self, problem: Problem, device: Device | None) -> AnyConfig | None:
         return self.source(problem, device) if self.source else None
@@ -85,13 +87,14 @@ def config_table(path: Path) -> dict[int, Config]:
 def variants_of(provider: str, sources: ConfigSources, device: Device | None) -> list[Variant]:
     """Return the variants of one provider. Our kernels: with the engines' defaults, the tuned files
     of the output folder, those that an installed engine ships, and the given files."""
+    own = provider if provider in ENGINES else None
     given = [
-        Variant(f"{provider}, {label}", provider, partial(_nearest, path))
+        Variant(f"{provider}, {label}", provider, partial(_nearest, path), engine=own)
         for label, path in sources.config_files
     ]
     if provider == "autotune":
         return [*_of_engines(sources, device), *given]
-    return [Variant(provider, provider), *(given if provider in ENGINES else ())]
+    return [Variant(provider, provider, engine=own), *(given if own else ())]
 
 
 def _of_engines(sources: ConfigSources, device: Device | None) -> Iterator[Variant]:
@@ -103,14 +106,16 @@ def _of_engines(sources: ConfigSources, device: Device | None) -> Iterator[Varia
         ):
             folder = engine.env_folder(output_dir)
             if folder.is_dir():
-                yield _ours(f"tuned for {engine.title}{words}", partial(_found, engine, folder))
+                yield _ours(
+                    engine, f"tuned for {engine.title}{words}", partial(_found, engine, folder)
+                )
     for engine in engines:
         shipped = engine.installed_config_folder()
         if shipped is not None:
-            yield _ours(f"{engine.title} shipped", partial(_found, engine, shipped))
+            yield _ours(engine, f"{engine.title} shipped", partial(_found, engine, shipped))
     for engine in engines:
-        yield _ours(f"{engine.title} default", partial(_default, engine), is_default=True)
+        yield _ours(engine, f"{engine.title} default", partial(_default, engine), is_default=True)
 
 
-def _ours(label: str, source: ConfigSource, *, is_default: bool = False) -> Variant:
-    return Variant(f"autotune, {label}", "autotune", source, is_default)
+def _ours(engine: Engine, label: str, source: ConfigSource, *, is_default: bool = False) -> Variant:
+    return Variant(f"autotune, {label}", "autotune", source, is_default, engine.name)
