@@ -193,7 +193,7 @@ class _Session:
             self._supervisor.add(self._specs_of([OURS]))
             self._devices = self._supervisor.ready()
         self._chosen = chosen
-        self._start_pools()
+        self._start_pools(gpus=len({spec.device for spec in specs}))
 
     def _open_pool(self, provider: str) -> None:
         """Start what compiles ahead for a provider, where that is of use: it imports meanwhile."""
@@ -203,9 +203,9 @@ class _Session:
             self._pools[provider] = provider_pool(provider)
             self._stack.callback(self._pools[provider].close)
 
-    def _start_pools(self) -> None:
-        """Tell the pools what to compile for; they share the cores."""
-        settings, gpus = self._settings, len(self._specs_of([OURS]))
+    def _start_pools(self, gpus: int) -> None:
+        """Tell the pools what to compile for; they share the cores that ``gpus`` leave."""
+        settings = self._settings
         for provider in self._pools.keys() - self._devices.keys():
             self._pools.pop(provider).close()
         jobs = default_jobs(gpus) if settings.compile_jobs is None else settings.compile_jobs

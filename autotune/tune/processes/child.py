@@ -139,7 +139,12 @@ class Child:
         """Call a method (see ``Call.of``) and wait for its value. Raises DeviceError where the
         child fails."""
         self.submit(Call.of(method, *args, **kwargs))
-        answer: Value | ChildFault = self.receive()
+        answer: Value = self.value()
+        return answer
+
+    def value(self) -> Any:
+        """Wait for the value of the oldest call. Raises DeviceError where the child fails."""
+        answer = self.receive()
         if isinstance(answer, ChildFault):
             raise DeviceError(f"the device cannot be used: {answer.reason}")
         return answer

@@ -20,6 +20,7 @@ from autotune.backends.selectors import open_measurer
 from autotune.errors import AutotuneError
 from autotune.settings import RunSettings
 from autotune.spec.config import AnyConfig
+from autotune.spec.device import Device
 from autotune.spec.problem import Problem
 from autotune.studies.coordination.leases import Census, Lease
 from autotune.studies.search.surrogate.model import thread_pools
@@ -30,7 +31,7 @@ from autotune.tune.compile_service.pool import CompilePool, compiles_ahead
 from autotune.tune.cross_routing import cross
 from autotune.tune.finals import measure_finalists
 from autotune.tune.open_studies import join_studies, promising
-from autotune.tune.processes.child import Child
+from autotune.tune.processes.child import Call, Child
 from autotune.tune.processes.killable import KillableProcess, ProcessHandle
 from autotune.tune.time_line import Cause, TimeLine
 from autotune.tune.tuning_study import TuningStudy
@@ -79,6 +80,7 @@ class _WorkerProcess:
             threading.Thread(target=thread_pools, name="libraries", daemon=True).start()
         self._child = Child(partial(open_measurer, spec.device, spec.options))
         stack.callback(self._child.close)
+        self._child.submit(Call.of(Measurer.device))
         # while the device opens: eight workers that do this and nothing else wait for a core
         self._storage = retry_storage(lambda: open_storage(spec.storage, create=False))
         stack.callback(self._storage.remove_session)
@@ -86,7 +88,7 @@ class _WorkerProcess:
         self._settings: RunSettings | None = None
 
     def run(self) -> None:
-        self._device = self._child.call(Measurer.device)
+        self._device: Device = self._child.value()
         self._time_line.turn_to(Cause.STUDIES)
         self._parent_channel.send(WorkerReady(self._device))
         while (message := self._parent_channel.next()) is not None:
