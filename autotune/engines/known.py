@@ -21,11 +21,16 @@ def why_unknown(package: str, shape: ModelShape, installed: Path | None) -> str 
     name, known = shape.architecture, _table()[package]
     if not name or shape.has_own_code or name in known["classes"]:
         return None
-    if name in _table()["transformers"]["classes"]:
+    if is_of_transformers(name):
         return None
     if installed is not None and _speaks_of(installed, name):
         return None
     return f"{known['version']} has no class {name}, nor has transformers, which it falls back to"
+
+
+def is_of_transformers(architecture: str) -> bool:
+    """True for a class of transformers with experts, which engines take in place of their own."""
+    return architecture in _table()["transformers"]["classes"]
 
 
 @cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from math import gcd
 
 from autotune.engines.legality import scale_block
@@ -40,6 +41,16 @@ def check_spread_over_all(title: str, parallel: Parallelism) -> None:
             f"--tp-size {parallel.tp_size} with --ep-size {parallel.ep_size}: {title} spreads the "
             "experts over all TP x DP ranks (--enable-expert-parallel) or over none; allowed are "
             f"--ep-size 1 and {parallel.tp_size}. Try --engine sglang, which has both"
+        )
+
+
+def check_method(title: str, shape: ModelShape, problem: Problem, unknown: Collection[str]) -> None:
+    """Raises NotServedError where the engine has none of the checkpoint's method."""
+    stored = shape.quantization
+    if stored and stored.method in unknown and problem.dtype is stored.dtype:
+        raise NotServedError(
+            f"{shape.name}: {title} has no quantisation {stored.method}, as the checkpoint calls "
+            "it. Try the other engine"
         )
 
 

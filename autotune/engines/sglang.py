@@ -13,7 +13,7 @@ from autotune.engines.fusion import fused_shared_experts
 from autotune.engines.kernel_choice import KernelChoice, case_of, chosen
 from autotune.engines.legality import scale_block, why_not_shared
 from autotune.engines.names import VERSION_FOLDER, NameParts, checked_device, dtype_part, release
-from autotune.engines.serving import blocks_are_cut, cut_block, ranks_of_expert
+from autotune.engines.serving import blocks_are_cut, check_method, cut_block, ranks_of_expert
 from autotune.models.problems import Parallelism
 from autotune.models.shape import ModelShape
 from autotune.spec.config import Config
@@ -23,6 +23,9 @@ from autotune.spec.problem import Dtype, Problem
 
 _SMALL_SHARED_BYTES = 128 * 1024
 """Below it SGLang's default for fp8 takes tiles that fit 99 KB (Ada, GB10, RTX Blackwell)."""
+
+_NO_METHODS = ("fbgemm-fp8", "experts-int8")
+"""vLLM's own, not of its ``BASE_QUANTIZATION_METHODS`` (srt/layers/quantization/__init__.py)."""
 
 
 class SGLang(Engine):
@@ -57,6 +60,7 @@ class SGLang(Engine):
 
     def loaded(self, shape: ModelShape, problem: Problem, ranks: int) -> Problem:
         """It takes whole blocks alone (srt/layers/quantization/fp8.py:1580)."""
+        check_method(self.title, shape, problem, _NO_METHODS)
         if cut_block(problem, ranks):
             raise blocks_are_cut(self.title, shape, problem, "vLLM refines blocks of method fp8")
         return problem

@@ -16,6 +16,7 @@ from autotune.engines.legality import scale_block, why_not_shared
 from autotune.engines.names import VERSION_KEY, NameParts, checked_device, dtype_part
 from autotune.engines.serving import (
     blocks_are_cut,
+    check_method,
     check_spread_over_all,
     cut_block,
     ranks_of_expert,
@@ -43,6 +44,8 @@ _MISSING_EXPERT_DTYPE = (  # models/deepseek_v4/quant_config.py:47
     """fp8. Put "expert_dtype": "fp8" into the config, and give vLLM --hf-overrides """
     """'{"expert_dtype": "fp8"}'; SGLang looks into the weights"""
 )
+_NO_METHODS = ("w8a8-fp8", "w8a8-int8", "blockwise-int8")
+"""SGLang's own, not of vLLM's ``QuantizationMethods`` (layers/quantization/__init__.py)."""
 _INTEGER_WEIGHTS = (Dtype.INT4_W4A16, Dtype.INT8_W8A16)
 _ON = ("1", "true")
 _TAKES = "serve with --moe-backend triton"
@@ -99,6 +102,7 @@ class VLLM(Engine):
 
     def loaded(self, shape: ModelShape, problem: Problem, ranks: int) -> Problem:
         """Blocks that are cut are refined where the checkpoint's method is fp8."""
+        check_method(self.title, shape, problem, _NO_METHODS)
         stored = shape.quantization
         if stored and stored.is_assumed and problem.dtype is stored.dtype:
             raise NotServedError(f"{shape.name}: {_MISSING_EXPERT_DTYPE}")

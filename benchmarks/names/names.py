@@ -28,6 +28,7 @@ from autotune.errors import AutotuneError
 
 TP_SIZES = (1, 2, 4, 8, 16)
 EXPERTS = ("n_routed_experts", "num_experts", "num_local_experts", "moe_num_experts")
+NOT_ASKED = "not looked up here"
 WRONG = ("different", "only we refuse", "only they refuse")
 
 
@@ -55,7 +56,7 @@ def compare(config_file: Path, engine: str, code: VLLMCode | SGLangCode, tp: int
         they, theirs = False, str(refusal)
     except (NotFoundError, NameError, AttributeError, KeyError) as unknown:
         text = f"{type(unknown).__name__}: {unknown}"  # a piece that lacks a stand-in here
-        return Row(config_file.parent.name, engine, tp, ep, "", text, "not looked up here")
+        return Row(config_file.parent.name, engine, tp, ep, "", text, NOT_ASKED)
     try:
         ours = our_name(config_file, engine, tp, ep)
     except AutotuneError as error:

@@ -7,10 +7,12 @@ comes to (``read_case``).
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from autotune.engines.own_code.pieces import targets_of
 from autotune.engines.own_code.question import NESTING, Question, RefusalError, Stored
 from autotune.engines.own_code.sglang import SGLangCode
 from autotune.engines.own_code.vllm import VLLMCode
@@ -35,8 +37,21 @@ def their_name(
     """Return it. Raises RefusalError where the engine refuses, NotFoundError where that is not
     known; ``sidecar`` is ``hf_quant_config.json``."""
     stored = read_case(config, sidecar)
+    method = (stored.name or "").replace("_", "-").removesuffix("-fp8")
+    if stored.name and not {method, f"{method}-fp8"} & _methods(code):
+        raise RefusalError(f"no quantisation is called {stored.name}")
     question = Question(config=config, stored=stored, device_name=DEVICE, tp_size=tp, ep_size=ep)
     return code.file_name(question)
+
+
+def _methods(code: VLLMCode | SGLangCode) -> set[str]:
+    """Return the quantisations that the engine's table names."""
+    table = {VLLMCode: "model_executor", SGLangCode: "srt"}[type(code)]
+    tree = code.source.tree(f"{table}/layers/quantization/__init__.py")
+    names = ("QuantizationMethods", "BASE_QUANTIZATION_METHODS")
+    given = (node for node in tree.body if {*targets_of(node)} & {*names})
+    parts = (part for node in given for part in ast.walk(node) if isinstance(part, ast.Constant))
+    return {str(part.value).replace("_", "-") for part in parts}
 
 
 def read_case(config: Mapping[str, Any], sidecar: Mapping[str, Any] | None) -> Stored:
@@ -63,6 +78,13 @@ def _stored(method: str, section: Mapping[str, Any]) -> Stored:
         raise RefusalError(f"ModelOpt {algorithm} experts")
     if method == "fp8":
         return Stored("use_fp8_w8a8", section.get("weight_block_size"), name="fp8")
+    if method in ("fbgemm-fp8", "w8a8-fp8"):
+        return Stored("use_fp8_w8a8", None, True, method)
+    if method in ("w8a8-int8", "blockwise-int8"):
+        block = section.get("weight_block_size")
+        return Stored("use_int8_w8a8", block, not block, method)
+    if method == "experts-int8":
+        return Stored("use_int8_w8a16", name=method)
     if method == "compressed-tensors":
         return _compressed(section)
     raise RefusalError(f"{method} experts")

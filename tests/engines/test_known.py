@@ -16,6 +16,7 @@ from autotune.errors import NotServedError
 from autotune.models.parse import shape_of_config
 from autotune.models.problems import Parallelism
 from autotune.models.shape import ModelShape
+from autotune.spec.problem import Dtype
 
 SIZES = {"num_experts": 8, "num_experts_per_tok": 2, "hidden_size": 64}
 FP8 = {"quant_method": "fp8", "weight_block_size": [128, 128]}
@@ -80,3 +81,18 @@ def test_vllm_takes_experts_of_deepseek_v4_for_fp4_unless_told() -> None:
 
 def _served(name: str, shape: ModelShape):  # type: ignore[no-untyped-def]
     return ENGINES[name].serves(shape, None, Parallelism(), tokens=1, routing="uniform")
+
+
+@pytest.mark.parametrize(
+    ("name", "method"),
+    [("vllm", "w8a8_int8"), ("vllm", "blockwise_int8"), ("sglang", "fbgemm_fp8")],
+)
+def test_a_method_that_one_engine_alone_has_is_refused_by_the_other(name: str, method: str) -> None:
+    shape = _shape("Qwen3MoeForCausalLM", quantization_config={"quant_method": method})
+    with pytest.raises(NotServedError, match="Try the other engine"):
+        _served(name, shape)
+    (other,) = (engine for engine in ENGINES if engine != name)
+    assert _served(other, shape).dtype is shape.quantization.dtype  # type: ignore[union-attr]
+    engine = ENGINES[name]
+    plain = engine.serves(shape, Dtype.BF16, Parallelism(), tokens=1, routing="uniform")
+    assert plain.dtype is Dtype.BF16

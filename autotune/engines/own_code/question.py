@@ -163,7 +163,7 @@ def _layer_arguments(
     """Return what a model's class gives to its layer of experts, by keyword."""
     file, name = block
     method, call = source.call_in(file, name, "num_experts", "intermediate_size")
-    wanted = {"num_experts", "intermediate_size", "hidden_size"}
+    wanted = {"num_experts", "intermediate_size", "hidden_size", "num_fused_shared_experts"}
     given = {k.arg: k.value for k in call.keywords if k.arg in wanted}
     needed = set().union(*(reads(value) for value in given.values()))
     scope = source.part_of(file, method, needed, names, before=call.lineno)

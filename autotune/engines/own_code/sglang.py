@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
+from autotune.engines.known import is_of_transformers
 from autotune.engines.own_code.pieces import NotFoundError, Package, Source, targets_of
 from autotune.engines.own_code.question import (
     TORCH,
@@ -58,6 +59,8 @@ class SGLangCode:
         "BailingMoeV2ForCausalLM": ("bailing_moe.py", "BailingMoESparseMoeBlock"),
         "BailingMoeV3ForCausalLM": ("bailing_moe_v3.py", "BailingMoE"),
         "Grok1ForCausalLM": ("grok.py", "Grok1DecoderLayer"),
+        "Grok1ModelForCausalLM": ("grok.py", "Grok1DecoderLayer"),
+        "HYV3ForCausalLM": ("hunyuan_v3.py", "HYV3MoEFused"),
     }
 
     def __init__(self, root: Package) -> None:
@@ -165,7 +168,7 @@ class SGLangCode:
             "self._num_global_routed",
             "self.intermediate_size_per_partition",
         }
-        given = {**layer, "num_fused_shared_experts": fused, "self": itself}
+        given = {"num_fused_shared_experts": fused, **layer, "self": itself}
         init = self.source.function(file, "FusedMoE.__init__")
         last = 1 + max(s.lineno for s in init.body if wanted & set(targets_of(s)))
         asked("split", self.source.part_of, file, init, wanted, given, before=last)
@@ -207,6 +210,8 @@ def _file_of_class(folder: Package, name: str) -> str:
     for file, text in _modules(folder):
         if name and name in text and "EntryClass" in text and name in _entry_classes(text):
             return file
+    if is_of_transformers(name):
+        raise NotFoundError(f"it serves {name} by transformers' class")
     raise UnknownModelError(f"no class is called {name}: no file is asked for")
 
 

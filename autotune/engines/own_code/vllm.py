@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from autotune.engines.known import is_of_transformers
 from autotune.engines.own_code.pieces import NotFoundError, Package, Source
 from autotune.engines.own_code.question import (
     TORCH,
@@ -66,6 +67,9 @@ class VLLMCode:
         "DbrxForCausalLM": (f"{MODELS}/dbrx.py", "DbrxMoE"),
         "Lfm2MoeForCausalLM": (f"{MODELS}/lfm2_moe.py", "Lfm2MoeSparseMoeBlock"),
         "GptOssForCausalLM": (f"{MODELS}/gpt_oss.py", "MLPBlock"),
+        "Glm4MoeLiteForCausalLM": (f"{MODELS}/glm4_moe.py", "Glm4MoE"),
+        "KimiVLForConditionalGeneration": (f"{MODELS}/deepseek_v2.py", "DeepseekV2MoE"),
+        "HYV3ForCausalLM": (f"{MODELS}/hy_v3.py", "HYV3MoEFused"),
         "BailingMoeForCausalLM": (f"{MODELS}/bailing_moe.py", "BailingMoE"),
         "BailingMoeV2ForCausalLM": (f"{MODELS}/bailing_moe.py", "BailingMoE"),
         "BailingMoeV3ForCausalLM": (f"{MODELS}/bailing_moe_v3.py", "BailingMoeV3MoE"),
@@ -119,6 +123,8 @@ class VLLMCode:
         tables = ("_TEXT_GENERATION_MODELS", "_MULTIMODAL_MODELS")
         registry = f"{self.MODELS}/registry.py"
         if not any(architecture in self.source.get(registry, table) for table in tables):
+            if is_of_transformers(architecture):
+                raise NotFoundError(f"it serves {architecture} by transformers' class")
             raise UnknownModelError(f"registry.py has no {architecture}: no file is asked for")
         stored = question.stored
         if (
