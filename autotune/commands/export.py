@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 
 from autotune.backends.stand_in import kernel_lines
@@ -10,8 +11,13 @@ from autotune.commands.output import Output
 from autotune.commands.storage_flag import add_studies_flags, chosen_studies
 from autotune.exit_codes import ExitCode
 from autotune.studies.study_record import StoredStudy
-from autotune.tune.engine_output import write_files
-from autotune.tune.stored_results import of_one_routing, settings_of, stored_results
+from autotune.tune.engine_output import Result, write_files
+from autotune.tune.stored_results import (
+    engine_now,
+    of_one_routing,
+    settings_of,
+    stored_results,
+)
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -30,7 +36,7 @@ def run(flags: argparse.Namespace, output: Output) -> int:
         given = flags.output_dir and flags.output_dir.absolute()
         folders.setdefault(given or settings_of(study).output_dir, []).append(study)
     for folder, studies in folders.items():
-        results = [r for study in studies for r in stored_results(study, folder)]
+        results = [r for study in studies for r in _results(study, folder)]
         written += write_files(results, folder)
         lines += kernel_lines((r.engine, r.problem, r.device) for r in results)
     output.result(
@@ -40,3 +46,8 @@ def run(flags: argparse.Namespace, output: Output) -> int:
     for line in dict.fromkeys(lines):
         output.note(line)
     return ExitCode.DONE
+
+
+def _results(study: StoredStudy, folder: Path) -> list[Result]:
+    settings = settings_of(study).model
+    return stored_results(study, folder, engine_of=partial(engine_now, settings))

@@ -27,7 +27,7 @@ def serving(shape: ModelShape, settings: ModelSettings, engines: Sequence[str]) 
     refusals: dict[str, NotServedError] = {}
     for name in engines:
         try:
-            serve.append(_named(shape, settings, ENGINES[name]))
+            serve.append(named(shape, settings, ENGINES[name]))
         except NotServedError as error:
             refusals[name] = error
     if refusals and not serve:
@@ -55,7 +55,7 @@ def problem_for(shape: ModelShape, settings: ModelSettings, engine: Engine, toke
     return problem
 
 
-def _named(shape: ModelShape, settings: ModelSettings, engine: Engine) -> Engine:
+def named(shape: ModelShape, settings: ModelSettings, engine: Engine) -> Engine:
     """Return the engine with its own names. Raises NotServedError where it or its code refuses."""
     problem = problem_for(shape, settings, engine, settings.batch_sizes[0])
     own = own_code_of(engine, settings.engine_sources) if settings.model else None

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
 from autotune.backends.stand_in import measured_kernel
-from autotune.engines import ENGINES
-from autotune.errors import UsageError
+from autotune.engines import ENGINES, Engine
+from autotune.engines.own_code.asking import own_code_of
+from autotune.errors import AutotuneError, UsageError
 from autotune.routing.distributions import canonical
-from autotune.settings import RunSettings, settings_from
+from autotune.settings import ModelSettings, RunSettings, settings_from
 from autotune.spec.device import Device
 from autotune.spec.problem import Problem
 from autotune.studies.storage.summaries import StudySummary
 from autotune.studies.study_record import MeasuredStudy, StoredStudy
 from autotune.tune.engine_output import Result, results_of
-from autotune.tune.jobs import Job
+from autotune.tune.jobs import Job, model_shape
+from autotune.tune.serving import named
 
 _log = logging.getLogger(__name__)
 
@@ -33,9 +36,27 @@ def settings_of(study: MeasuredStudy) -> RunSettings:
     return settings_from(RunSettings, study.attrs.settings)
 
 
-def stored_results(study: MeasuredStudy, output_dir: Path | None = None) -> list[Result]:
+@cache
+def engine_now(settings: ModelSettings, name: str) -> Engine:
+    """Return the engine, which calls its files as its own code does now, where that is at hand. One
+    that serves another problem by now is said, and keeps the name of what was measured."""
+    engine = ENGINES[name]
+    try:
+        if own_code_of(engine, settings.engine_sources) is not None:
+            return named(model_shape(settings), settings, engine)
+    except AutotuneError as error:
+        _log.warning("a file of %s has the name by our rules: %s", engine.title, error)
+    return engine
+
+
+def stored_results(
+    study: MeasuredStudy,
+    output_dir: Path | None = None,
+    *,
+    engine_of: Callable[[str], Engine] = ENGINES.__getitem__,
+) -> list[Result]:
     """Return one result per engine, against the defaults and what ``output_dir`` holds today."""
-    engines = tuple(ENGINES[name] for name in study.attrs.engines)
+    engines = tuple(engine_of(name) for name in study.attrs.engines)
     folder = output_dir or settings_of(study).output_dir
     job, own = Job(study.key.problem, engines), study.attrs.own_config
     incumbents = job.incumbents(study.key.device, folder, own)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from autotune.engines.own_code.question import Question
 from autotune.errors import NotServedError
 from autotune.models.load import load_shape
 from autotune.settings import ModelSettings
-from autotune.tune import serving
+from autotune.tune import serving, stored_results
 from autotune.tune.jobs import jobs_of
 
 MIXTRAL = ModelSettings(model="mistralai/Mixtral-8x7B-v0.1", tp_size=2, batch_sizes=(1, 64))
@@ -33,15 +33,18 @@ class _Code:
 
 
 @pytest.fixture
-def at_hand(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+def at_hand(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
     """Names that engines' code makes, by engine; those without one are not at hand."""
     names: dict[str, str] = {}
 
     def own_code_of(engine: Engine, sources: Sequence[Path]) -> OwnCode | None:
         return OwnCode("9.9", _Code(names[engine.name])) if engine.name in names else None
 
-    monkeypatch.setattr(serving, "own_code_of", own_code_of)
-    return names
+    for module in (serving, stored_results):
+        monkeypatch.setattr(module, "own_code_of", own_code_of)
+    stored_results.engine_now.cache_clear()
+    yield names
+    stored_results.engine_now.cache_clear()
 
 
 def _engines(settings: ModelSettings = MIXTRAL) -> Mapping[str, Engine]:
@@ -76,3 +79,16 @@ def test_a_shape_without_a_config_is_asked_of_nobody(at_hand: dict[str, str]) ->
     at_hand["vllm"] = "E=1,N=1,device_name=NVIDIA_H200.json"
     text = "E=8,topk=2,hidden=4096,intermediate=14336"
     assert len(_engines(ModelSettings(shape=text, tp_size=2, batch_sizes=(1,)))) == 2
+
+
+def test_an_export_takes_the_name_of_today_and_keeps_what_was_measured(
+    at_hand: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    at_hand |= {"sglang": OURS.replace("E=8", "E=9"), "vllm": OURS.replace(".json", ",v2.json")}
+    (job, _) = jobs_of(SHAPE, MIXTRAL, ("vllm",))
+    names = {
+        name: stored_results.engine_now(MIXTRAL, name).file_name(job.problem, NAMED_DEVICE)
+        for name in ("sglang", "vllm")
+    }
+    assert names == {"sglang": OURS, "vllm": at_hand["vllm"]}
+    assert "a file of SGLang has the name by our rules: SGLang 9.9 looks for E=9" in caplog.text
