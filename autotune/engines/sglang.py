@@ -25,7 +25,7 @@ _SMALL_SHARED_BYTES = 128 * 1024
 """Below it SGLang's default for fp8 takes tiles that fit 99 KB (Ada, GB10, RTX Blackwell)."""
 
 _NO_METHODS = ("fbgemm-fp8", "experts-int8")
-"""vLLM's own, not of its ``BASE_QUANTIZATION_METHODS`` (srt/layers/quantization/__init__.py)."""
+"""vLLM has them; not of ``BASE_QUANTIZATION_METHODS`` (srt/layers/quantization/__init__.py)."""
 
 
 class SGLang(Engine):

@@ -1,0 +1,139 @@
+"""Files that a run writes, found and loaded by the engines' own lookup, run out of their wheels."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import Mock
+
+import pytest
+from theirs import CODE, read_case  # type: ignore[import-not-found]
+
+from autotune.engines.own_code.question import Question
+
+FP8 = {"quant_method": "fp8", "weight_block_size": [128, 128]}
+SIZES = {"hidden_size": 2048, "moe_intermediate_size": 1536, "num_experts_per_tok": 4}
+EXPERTS = {"num_experts": 16, "n_routed_experts": 16, "num_local_experts": 16}
+LAYERS = {"num_hidden_layers": 4}
+FIELDS = {**SIZES, **EXPERTS, **LAYERS}
+PARTS = re.compile(
+    r"E=(\d+),N=(\d+),device_name=[^,]*?"
+    r"(?:,dtype=(\w+))?(?:,block_shape=\[(\d+), ?(\d+)\])?\.json"
+)
+LOOKUP = {
+    "vllm": "model_executor/layers/fused_moe/fused_moe.py",
+    "sglang": "srt/layers/moe/moe_runner/triton_utils/fused_moe_triton_config.py",
+}
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of what goes wrong, and the name's parts that say it went right."""
+
+    config: dict[str, Any]
+    vllm: str | None
+    """None: the engine refuses it."""
+    sglang: str | None
+    tp_size: int = 1
+    ep_size: int = 1
+    sidecar: dict[str, Any] = field(default_factory=dict)
+    device: str = "NVIDIA H200"
+
+
+def _named(architecture: str, **more: Any) -> dict[str, Any]:
+    return {"architectures": [architecture], **FIELDS, **more}
+
+
+KINDS = {
+    "shared expert": Kind(_named("Glm4vMoeForConditionalGeneration", n_shared_experts=1),
+        "E=16,N=1536", "E=17,N=1536"),
+    "cut blocks": Kind(_named("Qwen3MoeForCausalLM", quantization_config=FP8),
+        "block_shape=[64,64]", None, tp_size=8),
+    "ModelOpt beside": Kind(_named("Qwen3MoeForCausalLM"), "fp8_w8a8.json", "fp8_w8a8.json",
+        sidecar={"producer": {"name": "modelopt"}, "quantization": {"quant_algo": "FP8"}}),
+    "no gate": Kind(_named("NemotronHForCausalLM", hybrid_override_pattern="EEEE"),
+        "E=16,N=1536", "E=16,N=1536"),
+    "nested": Kind({"architectures": ["Qwen3VLMoeForConditionalGeneration"], "text_config": FIELDS},
+        "E=16,N=768", "E=16,N=768", tp_size=2),
+    "TP with EP": Kind(_named("Qwen3MoeForCausalLM"), None, "E=8,N=384", tp_size=8, ep_size=2),
+    "another GPU": Kind(_named("MixtralForCausalLM", intermediate_size=1536),
+        "A100", "A100", device="NVIDIA A100-SXM4-80GB"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_the_engines_find_what_a_run_wrote(
+    tmp_path: Path, engine_package: Callable[[str], Path], name: str
+) -> None:
+    kind = KINDS[name]
+    packages = {engine: engine_package(engine) / engine for engine in CODE}
+    folders = _tuned(kind, tmp_path)
+    for engine, package in packages.items():
+        expected = getattr(kind, engine)
+        files = sorted((tmp_path / "out").glob(f"*/{engine}/**/*.json"))
+        assert [expected in file.name for file in files] == ([True] if expected else []), files
+        if expected:
+            found = _looked_up(kind, engine, package, folders[engine], files[0].parent.name)
+            written = json.loads(files[0].read_text())
+            written.pop("triton_version", None)
+            assert found == {int(tokens): entry for tokens, entry in written.items()}
+
+
+def _tuned(kind: Kind, folder: Path) -> dict[str, str]:
+    """Tune one batch size; return the folders that the run tells to give the engines."""
+    model = folder / "model"
+    model.mkdir()
+    (model / "config.json").write_text(json.dumps(kind.config))
+    if kind.sidecar:
+        (model / "hf_quant_config.json").write_text(json.dumps(kind.sidecar))
+    flags = {
+        "--model": model,
+        "--device": f"estimate:{kind.device.replace(' ', '_')}",
+        "--tp-size": kind.tp_size,
+        "--ep-size": kind.ep_size,
+        "--batch-size": 8,
+        "--trials": 2,
+        "--storage": folder / "studies.db",
+        "--output-dir": folder / "out",
+    }
+    words = [str(word) for pair in flags.items() for word in pair]
+    done = subprocess.run(
+        [sys.executable, "-m", "autotune", "run", *words],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    said = re.findall(r"export (\w+)=(\S+)", done.stdout + done.stderr)
+    variables = {"SGLANG_MOE_CONFIG_DIR": "sglang", "VLLM_TUNED_CONFIG_FOLDER": "vllm"}
+    return {variables[variable]: value for variable, value in said}
+
+
+def _looked_up(kind: Kind, engine: str, package: Path, folder: str, version: str) -> dict[int, Any]:
+    """Ask the engine's code which file it opens for this model, then to open it."""
+    code = CODE[engine](package)
+    stored = read_case(kind.config, kind.sidecar or None)
+    sizes = {"tp_size": kind.tp_size, "ep_size": kind.ep_size}
+    asked = Question(config=kind.config, stored=stored, device_name=kind.device, **sizes)
+    experts, width, dtype, *block = PARTS.fullmatch(code.file_name(asked)).groups()  # type: ignore[union-attr]
+    served = SimpleNamespace(enable_deterministic_inference=False)
+    code.source.stand_ins |= {
+        "__file__": "/nowhere",
+        "logger": Mock(),
+        "json": json,
+        "envs": SimpleNamespace(VLLM_BATCH_INVARIANT=False, VLLM_TUNED_CONFIG_FOLDER=folder),
+        "get_exec": lambda: SimpleNamespace(deterministic=served),
+        "os": SimpleNamespace(path=os.path, environ={"SGLANG_MOE_CONFIG_DIR": folder}),
+        "triton": SimpleNamespace(__version__=version.removeprefix("triton_").replace("_", ".")),
+    }
+    lookup = code.source.get(LOOKUP[engine], "get_moe_configs")
+    found: dict[int, Any] = lookup(int(experts), int(width), dtype, *(int(b or 0) for b in block))
+    return found
