@@ -19,6 +19,8 @@ from zipfile import Path as ZipPath
 Package = Path | ZipPath
 """The folder of a package, on disk or in its wheel."""
 Definition = ast.ClassDef | ast.FunctionDef
+_NEVER_IMPORTED = ("sglang", "torch", "triton", "vllm")
+"""Packages that a function imports in its body, and that stand-ins stand for."""
 
 
 class NotFoundError(LookupError):
@@ -240,8 +242,12 @@ class _Bare(ast.NodeTransformer):
             return ast.copy_location(ast.Pass(), node)
         return ast.copy_location(ast.Assign(targets=[node.target], value=node.value), node)
 
+    def visit_Import(self, node: ast.Import) -> ast.AST:
+        heavy = any(alias.name.split(".")[0] in _NEVER_IMPORTED for alias in node.names)
+        return ast.copy_location(ast.Pass(), node) if heavy else node
+
     def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.AST:
-        if not node.level and (node.module or "").split(".")[0] not in ("vllm", "sglang"):
+        if not node.level and (node.module or "").split(".")[0] not in _NEVER_IMPORTED:
             return node
         self.names.imports.update(_imports(ast.Module(body=[node], type_ignores=[])))
         return ast.copy_location(ast.Pass(), node)
