@@ -95,7 +95,7 @@ class RunMonitor:
                 self._take(worker, event)
                 if isinstance(event, StudyFinished) and event.position not in self._early:
                     self._early.add(event.position)
-                    supervisor.measure_early(event.position)
+                    supervisor.measure_early(event.position, worker)
             for observer in self._observers:
                 observer.tick()
 

@@ -63,7 +63,7 @@ class Reports:
         while self._readings:
             yield from self._readings.pop(0)
 
-    def measure_early(self, position: int) -> None:
+    def measure_early(self, position: int, name: str) -> None:
         self.early.append(position)
 
     def leave(self) -> None:

@@ -69,6 +69,8 @@ class _WorkerHandle:
         self.device: Device | None = None
         self.deaths = 0
         self.is_done = False
+        self.early = 0
+        """Finals that it was asked for during the search."""
         self.is_refused = False
         """True for one whose provider was left out."""
         self.start()
@@ -169,16 +171,19 @@ class WorkerSupervisor:
             if not worker.is_refused:
                 self._set_to_work(worker)
 
-    def measure_early(self, position: int) -> None:
-        """Have a finished study's finalists measured between the trials of others, by a worker that
-        searches; nobody need do so."""
+    def measure_early(self, position: int, name: str) -> None:
+        """Have a finished study's finalists measured while others are searched: by a worker that
+        has nothing left to search, else, between its trials, by the one of this name, whose device
+        may hold the study's tensors. Nobody need do so."""
         if self._begin is None or self._left_at is not None:
             return
         provider = self._begin[0].plans[position].job.provider
-        for worker in self._workers:
-            if worker.state is _State.BUSY and worker.spec.options.provider == provider:
-                worker.send(MeasureFinals(position))
-                return
+        able = [w for w in self._workers if w.spec.options.provider == provider]
+        done = [worker for worker in able if worker.state is _State.IDLE and worker.is_done]
+        busy = [w for w in able if w.state is _State.BUSY and w.spec.name == name]
+        for worker in (sorted(done, key=lambda worker: worker.early) or busy)[:1]:
+            worker.early += 1
+            worker.send(MeasureFinals(position))
 
     @property
     def is_at_work(self) -> bool:

@@ -37,6 +37,7 @@ from autotune.tune.workers.protocol import (
     MeasureFinals,
     SearchFinished,
     SpacesDescribed,
+    StartSearch,
     WorkerReady,
     WorkerSpec,
 )
@@ -346,7 +347,7 @@ def test_finals_that_were_asked_for_in_the_search_are_no_answer_to_later_ones(
     job = Job(Problem(8, 2, 64, 32, 1), ())
     key, space = StudyKey(job.problem, GPU, ""), Space(())
     supervisor.begin([StudyPlan(job, key, space, None, ())] * 2, settings(), None)
-    supervisor.measure_early(1)
+    supervisor.measure_early(1, "0 autotune")
     end.send(SearchFinished(DeviceTime()))
     supervisor.listen()
     events = supervisor.measure_finals([0, 1])
@@ -357,6 +358,26 @@ def test_finals_that_were_asked_for_in_the_search_are_no_answer_to_later_ones(
     assert next(events)[1] == MeasureFinals(1)
     end.send(FinalsMeasured(1, ()))
     assert [event for _, event in events] == [FinalsMeasured(1, ())]
+
+
+def test_finals_of_the_search_are_of_who_is_done_or_who_finished_the_study(
+    settings: Make,
+) -> None:
+    supervisor, ends = _supervisor("NVIDIA H200", "NVIDIA H200", "NVIDIA H200")
+    supervisor.ready()
+    job = Job(Problem(8, 2, 64, 32, 1), ())
+    plan = StudyPlan(job, StudyKey(job.problem, GPU, ""), Space(()), None, ())
+    supervisor.begin([plan] * 4, settings(), None)
+    assert all(isinstance(end.recv(), StartSearch) for end in ends)
+    supervisor.measure_early(0, "1 autotune")
+    assert ends[1].recv() == MeasureFinals(0)
+    for end in (ends[0], ends[2]):
+        end.send(SearchFinished(DeviceTime()))
+        supervisor.listen()
+    for position in (1, 2, 3):
+        supervisor.measure_early(position, "1 autotune")
+    asked = [[end.recv() for _ in range(2) if end.poll()] for end in ends]
+    assert asked == [[MeasureFinals(1), MeasureFinals(3)], [], [MeasureFinals(2)]]
 
 
 def test_unlike_gpus_are_refused() -> None:
