@@ -11,6 +11,7 @@ from optuna.study import Study
 from trials import ask, tell  # type: ignore[import-not-found]
 
 from autotune.backends.compile_cache import CompileCache
+from autotune.backends.gpu.providers import OURS
 from autotune.settings import RunSettings
 from autotune.spec.binary import binary_key
 from autotune.spec.config import Config
@@ -98,12 +99,14 @@ GROUPED = Space(Config(m, 64, 64, group, 4, 3) for m in (16, 32) for group in (1
 BEST = Config(32, 64, 64, 8, 4, 3)
 
 
-def _ending(database: str, *, target: int = 5, end: StudyEnd | None = None) -> TuningStudy:
+def _ending(
+    database: str, *, target: int = 5, end: StudyEnd | None = None, provider: str = OURS
+) -> TuningStudy:
     """A study whose sampler wants no more, with its best config measured."""
     key = StudyKey(PROBLEM, H200, GROUPED.fingerprint)
     storage = open_storage(database, create=True)
     study = open_study(storage, key, EndingSampler(), {})
-    plan = StudyPlan(Job(PROBLEM, ()), key, GROUPED, None, ())
+    plan = StudyPlan(Job(PROBLEM, (), provider), key, GROUPED, None, ())
     opened = TuningStudy(plan, study, SearchTerms("ending", target, stop_gain=0.01), end=end)
     if not study.trials:
         _measure(opened, BEST, 9.0)
@@ -139,6 +142,12 @@ def test_before_a_converged_study_ends_the_bests_other_groups_are_queued_once(
     assert study.advance() == Finished(end)
     assert _queued(study) == []
     assert attributes_of(study.optuna_study).end == study.end == end
+
+
+def test_to_an_engines_kernel_another_group_is_another_compile(database: str) -> None:
+    study = _ending(database, provider="vllm")
+    assert study.advance() == Finished(StudyEnd.converged(0.001))
+    assert _queued(study) == []
 
 
 def test_no_more_than_the_target_is_queued(database: str) -> None:
