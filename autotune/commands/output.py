@@ -52,6 +52,10 @@ class Output:
             else:
                 self.out.print(item)
 
+    def end(self, text: str) -> None:
+        """Print to stderr why the work ended, also under ``--quiet``."""
+        self.err.print(text, soft_wrap=True)
+
     def note(self, text: str) -> None:
         """Print a line for people to stderr."""
         if not self.quiet:

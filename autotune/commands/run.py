@@ -82,7 +82,8 @@ def run_all(runs: Iterable[RunSettings], flags: argparse.Namespace, output: Outp
 
 def _summary(settings: RunSettings, report: RunReport) -> list[Any]:
     lines = [f"wrote {file.path}" for file in report.files]
-    folders = {(r.engine, r.folder(settings.output_dir)): None for r in report.results}
+    measured = (result for result in report.results if result.measured)
+    folders = {(r.engine, r.folder(settings.output_dir)): None for r in measured}
     for engine, folder in folders:
         lines.append(f"{engine.title}: export {engine.env_variable}={engine.env_folder(folder)}")
         shipped = engine.installed_config_folder()
@@ -105,7 +106,11 @@ def _notes(report: RunReport, storage: str, output: Output) -> None:
     for row in _serving(report):
         if not row["by_itself"]:
             output.note(row["words"])
-    for name, reason in report.failed.items():
+    has_times = any(result.measured for result in report.results)
+    if not has_times:
+        reasons = "; ".join(dict.fromkeys(report.failed.values()))
+        output.note(f"no engine file is written: {reasons}")
+    for name, reason in report.failed.items() if has_times else ():
         output.note(f"no winner for {name}: {reason}; its entry is what you had, or the default")
     busy = ""
     if report.device.kind is DeviceKind.CUDA and (shares := shares_of(report.device_times)):
@@ -117,7 +122,7 @@ def _notes(report: RunReport, storage: str, output: Output) -> None:
     if report.unfinished:
         why = "interrupted" if report.interrupted else "time is up"
         url = public_url(storage_url(storage))
-        output.note(
+        output.end(
             f"{why}: {report.unfinished} studies lack measurements. Nothing is lost; go on with "
             f"the same command, or 'autotune resume --storage {url}'"
         )

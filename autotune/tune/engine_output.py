@@ -136,7 +136,8 @@ def write_files(results: Iterable[Result], output_dir: Path) -> list[WrittenFile
     """Write, or merge into, one file per engine and problem without its batch size, and the one
     for the down GEMM where a pair won or a config of before would be found; each in the folder that
     tells what it comes from. Where an engine has a file it launches nothing by itself, but takes
-    the nearest batch size's entry: then every batch size gets its own.
+    the nearest batch size's entry: then every batch size gets its own. Where nothing was measured
+    for a file, it is not touched.
 
     Raises EngineFileError where a file cannot be written; files before it are complete.
     """
@@ -150,7 +151,8 @@ def write_files(results: Iterable[Result], output_dir: Path) -> list[WrittenFile
     return [
         file
         for path, group in files.items()
-        if path.exists() or any(result.is_writable for result in group)
+        if any(result.measured for result in group)
+        and (path.exists() or any(result.is_writable for result in group))
         for file in _write(path, group, group[0].folder(output_dir))
     ]
 

@@ -63,12 +63,21 @@ def stored_results(
     return results_of(study, engines, incumbents)
 
 
-def unfinished_settings(studies: Iterable[MeasuredStudy]) -> list[RunSettings]:
-    """Return the distinct settings of studies that lack measurements, in order of study name."""
+def unfinished_settings(
+    studies: Iterable[MeasuredStudy], *, trials: int | None = None, timeout_s: float | None = None
+) -> list[RunSettings]:
+    """Return the distinct settings of studies that lack measurements, in order of study name; with
+    ``trials`` and ``timeout_s`` in place of the stored ones, where these are given."""
     found: list[RunSettings] = []
     for study in studies:
-        settings = settings_of(study)
-        if not study.is_finished and settings not in found:
+        stored = settings_of(study)
+        settings = replace(
+            stored,
+            trials=stored.trials if trials is None else trials,
+            timeout_s=stored.timeout_s if timeout_s is None else timeout_s,
+        )
+        is_left = not study.is_finished if trials is None else len(study.measured) < trials
+        if is_left and settings not in found:
             found.append(settings)
     return found
 

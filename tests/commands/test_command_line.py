@@ -316,6 +316,12 @@ def test_a_signal_says_how_to_resume_and_resume_finishes(
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["new_measurements"] == 240 - before
     assert _measured(tmp_path) == 240
+    done = _autotune(tmp_path, "resume", "--quiet")
+    assert done.stderr == "everything in sqlite:///autotune.db is finished\n"
+    more = _autotune(tmp_path, "resume", "--trials", "121", "--timeout", "0.01", "--quiet")
+    assert more.stderr.startswith("time is up: ")
+    assert _autotune(tmp_path, "resume", "--trials", "121", "--timeout", "60").returncode == 0
+    assert _measured(tmp_path) == 242
 
 
 def test_kill_9_loses_at_most_the_trial_in_flight(tmp_path: Path, landscape: Path) -> None:

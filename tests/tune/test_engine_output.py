@@ -178,6 +178,19 @@ def test_what_an_earlier_run_wrote_stays_where_nothing_was_measured() -> None:
     assert replace(own, measured=()).config == DEFAULT
 
 
+def test_a_file_for_which_nothing_was_measured_is_not_touched(tmp_path: Path) -> None:
+    own = _own("vllm", DEFAULT)
+    nothing = replace(own, problem=replace(PROBLEM, tokens=32), measured=())
+    assert write_files([nothing], tmp_path) == []
+    assert list(tmp_path.iterdir()) == []
+    [file] = write_files([own], tmp_path)
+    text = file.path.read_text()
+    assert write_files([nothing], tmp_path) == []
+    assert file.path.read_text() == text
+    [both] = write_files([nothing, own], tmp_path)  # one measured batch size, and all have entries
+    assert both.written == (32, 64)
+
+
 def test_what_no_file_can_say_has_no_file_before_it_was_compared(tmp_path: Path) -> None:
     assert write_files([_own("vllm", OWN_PAIR)], tmp_path) == []
     failed = _own("vllm", OWN_PAIR, Finalist(FAST, (99.0,) * 4))

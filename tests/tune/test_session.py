@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-import json
+import os
+import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from autotune.studies.storage.protocol import TrialEnd
 from autotune.studies.storage.transactions import transactions_of
 from autotune.studies.study_record import StoredStudy, stored_studies
 from autotune.studies.trial_record import MEASURED
+from autotune.tune.observer import RunObserver, RunStart
 from autotune.tune.session import RunReport, run
 from autotune.tune.stored_results import stored_results, unfinished_settings
 
@@ -115,8 +117,27 @@ def test_timeout_leaves_the_rest_for_resume(settings: Make, database: str) -> No
     report = _run(late, database)
     assert (report.measured, report.unfinished) == (0, 2)
     assert unfinished_settings(_stored(database)) == [late]
-    body = json.loads(report.files[0].path.read_text())
-    assert {"1", "64"} <= set(body)  # the defaults: never a file that lacks a requested key
+    assert unfinished_settings(_stored(database), trials=9, timeout_s=60.0) == [
+        replace(late, trials=9, timeout_s=60.0)
+    ]
+    done = _run(settings(), database)
+    assert done.unfinished == 0
+    assert unfinished_settings(_stored(database)) == []
+    assert unfinished_settings(_stored(database), trials=12) == []
+    assert unfinished_settings(_stored(database), trials=13) == [settings(trials=13)]
+
+
+def test_what_is_interrupted_before_a_measurement_leaves_no_files(
+    settings: Make, database: str
+) -> None:
+    class Hasty(RunObserver):
+        def started(self, start: RunStart) -> None:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    report = run(settings(), database, Hasty())
+    assert report.interrupted
+    assert (report.measured, report.files) == (0, ())
+    assert list(settings().output_dir.rglob("*.json")) == []
 
 
 def test_trials_that_a_dead_run_left_are_asked_again(settings: Make, database: str) -> None:
