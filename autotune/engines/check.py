@@ -307,9 +307,9 @@ def _check_agreement(up: Mapping[int, Any], down: Mapping[int, Any]) -> Iterator
         if pair[0] != pair[1]:
             message = (
                 f"at {tokens} tokens up has BLOCK_SIZE_M {pair[0]} and down {pair[1]}; "
-                "one alignment feeds both, so they must be equal"
+                "one alignment feeds both, and SGLang launches down with up's"
             )
-            yield Finding(Level.ERROR, "pair", message)
+            yield Finding(Level.WARNING, "pair", message)
             return
 
 

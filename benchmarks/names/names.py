@@ -2,7 +2,8 @@
 
     python benchmarks/names/names.py --engine-source FOLDER ... --configs FOLDER
 
-Each FOLDER of ``--engine-source`` holds an engine's package as its wheel unpacks it. Exits with 1
+Each FOLDER of ``--engine-source`` is an engine's wheel, or holds its package as it unpacks it.
+With ``--before`` what those of other versions say otherwise is listed. Exits with 1
 where a name differs, or where one side alone refuses.
 """
 
@@ -84,6 +85,16 @@ def rows(files: Sequence[Path], engines: Mapping[str, VLLMCode | SGLangCode]) ->
             yield from (compare(file, name, code, tp, ep) for tp, ep in splits_of(file))
 
 
+def changes(before: Sequence[Row], now: Sequence[Row]) -> Iterator[str]:
+    """Yield what an engine's code says now where another version of it said something else."""
+    said = {(row.model, row.engine, row.tp, row.ep): row.theirs for row in before}
+    for row in now:
+        was = said.get((row.model, row.engine, row.tp, row.ep), row.theirs)
+        if was != row.theirs:
+            head = f"{row.engine} changed {row.model} TP{row.tp} EP{row.ep}"
+            yield f"{head}\n    before {was[:200]}\n    now    {row.theirs[:200]}"
+
+
 def published(folder: Path) -> list[Path]:
     return sorted(folder.glob("*/config.json"))
 
@@ -92,6 +103,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--engine-source", type=Path, nargs="+", required=True)
     parser.add_argument("--configs", type=Path, required=True, help="folders with a config.json")
+    parser.add_argument("--before", type=Path, nargs="+", help="other versions, to list changes")
     parser.add_argument("--rows", action="store_true", help="all rows, not those alone that differ")
     args = parser.parse_args()
     logging.disable(logging.WARNING)
@@ -101,6 +113,9 @@ def main() -> int:
         if args.rows or row.verdict in WRONG:
             head = f"{row.model} TP{row.tp} EP{row.ep} {row.engine}: {row.verdict}"
             print(f"{head}\n    ours   {row.ours[:200]}\n    theirs {row.theirs[:200]}")
+    if args.before:
+        then = list(rows(published(args.configs), engines_in(args.before)))
+        print(*changes(then, table), sep="\n")
     for engine in engines:
         counts = Counter(row.verdict for row in table if row.engine == engine)
         print(f"{engine}: " + ", ".join(f"{n} {v}" for v, n in counts.most_common()))

@@ -8,6 +8,7 @@ comes to (``read_case``).
 from __future__ import annotations
 
 import ast
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,10 @@ DEVICE = "NVIDIA H200"
 CODE = {"vllm": VLLMCode, "sglang": SGLangCode}
 
 
-def engines_in(folders: list[Path]) -> dict[str, VLLMCode | SGLangCode]:
-    """Return the engines whose packages lie in the folders, by name."""
-    found = ((name, folder / name) for folder in folders for name in CODE)
+def engines_in(places: list[Path]) -> dict[str, VLLMCode | SGLangCode]:
+    """Return the engines whose packages lie in the folders or wheels, by name."""
+    roots = (zipfile.Path(place) if place.suffix == ".whl" else place for place in places)
+    found = ((name, root / name) for root in roots for name in CODE)
     return {name: CODE[name](root) for name, root in found if root.is_dir()}
 
 

@@ -266,9 +266,11 @@ class TestPairs:
         up = place(tmp_path, {"4": small, "8": small, "16": large})
         down = place(tmp_path, {"4": small, "16": large}, name=self.DOWN)
         for path in (up, down):
-            key, message = only(check_file(path, SGLANG))
-            assert key == "pair"
-            assert message.startswith("at 11 tokens up has BLOCK_SIZE_M 16 and down 128")
+            report = check_file(path, SGLANG)
+            assert report.ok  # SGLang warns of it and goes on
+            messages = [f.message for f in report.findings if f.key == "pair"]
+            words = "at 11 tokens up has BLOCK_SIZE_M 16 and down 128"
+            assert [m.startswith(words) for m in messages].count(True) == 1
 
     def test_a_broken_sibling(self, tmp_path: Path) -> None:
         up = place(tmp_path, FULL)
