@@ -236,7 +236,7 @@ def settings_from(kind: type[Settings], values: Mapping[str, Any]) -> Settings:
     kinds = get_type_hints(kind)
     unknown = set(values) - set(kinds)
     if unknown:
-        raise UsageError(f"stored settings have unknown fields: {', '.join(sorted(unknown))}")
+        raise UsageError(f"stored settings have unknown fields: {', '.join(sorted(unknown)):.200}")
     return kind(**{name: _typed(kinds[name], value) for name, value in values.items()})
 
 
@@ -245,8 +245,10 @@ def _typed(kind: Any, value: Any) -> Any:
     if get_origin(kind) is UnionType:
         [other] = set(get_args(kind)) - {NoneType}
         return None if value is None else _typed(other, value)
-    if get_origin(kind) is tuple:
+    if get_origin(kind) is tuple and isinstance(value, list | tuple):
         return tuple(_typed(get_args(kind)[0], each) for each in value)
-    if isinstance(value, kind) or not issubclass(kind, (Enum, Path, ModelSettings)):
-        return value
+    if kind in (int, float) or isinstance(value, get_origin(kind) or kind):
+        return value  # numbers are held against their ranges
+    if not issubclass(get_origin(kind) or kind, (Enum, Path, ModelSettings)):
+        raise UsageError(f"{str(value)!r:.200} came where {kind.__name__} is needed")
     return settings_from(kind, value) if issubclass(kind, ModelSettings) else kind(value)

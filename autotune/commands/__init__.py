@@ -6,6 +6,7 @@ Each has ``add_flags(parser)`` and ``run(flags, output)``; ``registry`` lists th
 |---|---|
 | registry | every command's name and help; the parser, which imports a command when it is called |
 | flags | groups of flags that several commands share, and the settings made from them |
+| own_runs | whose settings in a storage say paths that may be used |
 | storage_flag | ``--storage``, ``--model`` and the studies that they choose |
 | output | results to stdout, notes to stderr, ``--json`` |
 | look | one look at a storage, or again and again with ``--watch``: ``status`` and ``best`` |

@@ -6,8 +6,10 @@ import argparse
 
 from autotune.commands.look import Look, add_look_flags, watch
 from autotune.commands.output import Output
+from autotune.commands.own_runs import placed
 from autotune.report.terminal.tables import result_row, results_table
-from autotune.studies.storage.summaries import Source, measured_studies
+from autotune.studies.storage.raw import Source
+from autotune.studies.storage.summaries import measured_studies
 from autotune.tune.stored_results import select, stored_results
 
 add_flags = add_look_flags
@@ -19,6 +21,6 @@ def run(flags: argparse.Namespace, output: Output) -> int:
 
 
 def _look(source: Source, model: str | None) -> Look:
-    studies = select(measured_studies(source), model)
+    studies = placed(select(measured_studies(source), model))
     rows = [result_row(result) for study in studies for result in stored_results(study)]
     return {"results": rows}, results_table(rows)

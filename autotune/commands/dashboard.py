@@ -14,6 +14,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 from optuna.storages import BaseStorage
 
 from autotune.commands.output import Output
+from autotune.commands.own_runs import placed
 from autotune.commands.storage_flag import add_storage_flag
 from autotune.errors import StorageError, UsageError
 from autotune.exit_codes import ExitCode
@@ -23,6 +24,7 @@ from autotune.spec.ranges import Range
 from autotune.studies.coordination.leases import Census
 from autotune.studies.storage.open import open_storage
 from autotune.studies.storage.url import public_url, storage_url
+from autotune.studies.study_record import stored_studies
 
 _log = logging.getLogger(__name__)
 _PORTS = Range(0, 65_535)
@@ -78,7 +80,7 @@ def _refresh(storage: BaseStorage, folder: Path) -> None:
     """Bring notes up to date, unless a run is in work and does so itself."""
     try:
         if not Census(storage).living():
-            refresh_notes(storage, folder)
+            refresh_notes(storage, placed(stored_studies(storage)), folder)
     except (StorageError, OSError) as error:
         _log.debug("notes are left as they are: %s", error)
 

@@ -25,6 +25,8 @@ from autotune.studies.selection.select import Robust
 from autotune.tune.compile_service.pool import default_jobs
 
 _log = logging.getLogger(__name__)
+DEFAULT_OUTPUT = Path("configs")
+"""Folder of engine files where nobody says one: in the current folder."""
 
 
 def add_model_flags(
@@ -193,7 +195,7 @@ def add_search_flags(parser: argparse.ArgumentParser) -> None:
     )
     group = parser.add_argument_group("output")
     add_engine_flag(group)
-    group.add_argument("--output-dir", type=Path, default=Path("configs"))
+    group.add_argument("--output-dir", type=Path, default=DEFAULT_OUTPUT)
     add_storage_flag(group)
 
 
@@ -326,8 +328,11 @@ def device_selector(flags: argparse.Namespace) -> str:
 
 def cache_dir(flags: argparse.Namespace) -> Path:
     """Return --cache-dir, else the user's cache folder."""
-    if flags.cache_dir is not None:
-        return Path(flags.cache_dir).absolute()
+    return user_cache() if flags.cache_dir is None else Path(flags.cache_dir).absolute()
+
+
+def user_cache() -> Path:
+    """Return the user's cache folder of ours."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "autotune"
 

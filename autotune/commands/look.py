@@ -18,7 +18,7 @@ from autotune.commands.storage_flag import add_studies_flags
 from autotune.exit_codes import ExitCode
 from autotune.spec.ranges import SECONDS
 from autotune.studies.storage.open import reading
-from autotune.studies.storage.summaries import Source
+from autotune.studies.storage.raw import Source
 
 Look = tuple[dict[str, Any], RenderableType]
 """One look at a storage: as JSON, and for people."""

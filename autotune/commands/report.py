@@ -13,7 +13,7 @@ from autotune.exit_codes import ExitCode
 from autotune.routing.trace import make_known
 from autotune.routing.trace_files import read_trace
 from autotune.studies.study_record import StoredStudy
-from autotune.tune.stored_results import settings_of
+from autotune.tune.stored_results import recording_folder
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -46,7 +46,7 @@ def run(flags: argparse.Namespace, output: Output) -> int:
 
 def _read_recordings(studies: Iterable[StoredStudy], output: Output) -> None:
     """Read the recordings that studies were tuned on; without one its rooflines are left out."""
-    folders = {settings_of(study).model.topk_ids_dir for study in studies}
+    folders = {recording_folder(study) for study in studies}
     for folder in sorted(folder for folder in folders if folder):
         try:
             make_known(read_trace(Path(folder)))

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import logging
+from pathlib import Path
 
 from autotune.commands.flags import add_launcher_flags
 from autotune.commands.output import Output
+from autotune.commands.own_runs import is_own, placed
 from autotune.commands.run import run_all
 from autotune.commands.storage_flag import add_storage_flag
+from autotune.errors import UsageError
 from autotune.exit_codes import ExitCode
 from autotune.studies.storage.open import opened
 from autotune.studies.storage.url import public_url, storage_url
-from autotune.studies.study_record import stored_studies
+from autotune.studies.study_record import StoredStudy, stored_studies
 from autotune.tune.stored_results import unfinished_settings
+
+_log = logging.getLogger(__name__)
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -28,16 +34,46 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         help="seconds of measuring, anew (as it was started)",
     )
     add_launcher_flags(parser)
+    parser.add_argument("--output-dir", type=Path, help="default: as for 'export'")
 
 
 def run(flags: argparse.Namespace, output: Output) -> int:
     """Go on with everything unfinished, with the settings it was started with."""
     with opened(flags.storage) as storage:
-        waiting = unfinished_settings(
-            stored_studies(storage), trials=flags.trials, timeout_s=flags.timeout_s
+        studies = stored_studies(storage)
+    if not studies:
+        raise UsageError(
+            f"{public_url(storage_url(flags.storage))} has no studies yet: a run that ended before "
+            "it opened its first left nothing to resume. Use 'autotune run' with its flags"
         )
+    here = placed((study for study in studies if _is_here(study)), flags.output_dir)
+    waiting = unfinished_settings(here, trials=flags.trials, timeout_s=flags.timeout_s)
     if not waiting:
         output.end(f"everything in {public_url(storage_url(flags.storage))} is finished")
         output.result({"runs": []})
         return ExitCode.DONE
     return run_all(waiting, flags, output)
+
+
+def _is_here(study: StoredStudy) -> bool:
+    """False, with a line in the log, for what needs a file that only settings from elsewhere
+    name."""
+    settings = study.attrs.settings
+    model = settings.get("model")
+    named = model.values() if isinstance(model, dict) else ()
+    needs_file = str(settings.get("device")).startswith("replay") or any(map(_is_path, named))
+    if study.is_finished or not needs_file or is_own(settings):
+        return True
+    _log.warning(
+        "left out: study %r: a run that was not started here names files for it. Use 'autotune "
+        "run' with its flags",
+        study.name,
+    )
+    return False
+
+
+def _is_path(value: object) -> bool:
+    try:
+        return isinstance(value, str) and bool(value) and Path(value).expanduser().exists()
+    except (OSError, RuntimeError, ValueError):  # no name of a file
+        return False

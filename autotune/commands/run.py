@@ -16,6 +16,7 @@ from autotune.backends.selectors import open_measurer
 from autotune.backends.stand_in import kernel_lines
 from autotune.commands.flags import add_launcher_flags, add_tuning_flags, run_settings
 from autotune.commands.output import Output
+from autotune.commands.own_runs import remember
 from autotune.engines import Engine
 from autotune.errors import MissingStorageError
 from autotune.exit_codes import ExitCode
@@ -66,6 +67,7 @@ def run_all(runs: Iterable[RunSettings], flags: argparse.Namespace, output: Outp
     launcher = Launcher(flags.ray_address if flags.launcher == "ray" else None)
     reports = []
     for settings in runs:
+        remember(settings.as_json())
         shown = LiveDisplay(output.err, timeout_s=settings.timeout_s) if live else PlainDisplay()
         notes = NoteWriter(artifact_folder(storage))
         report = session.run(settings, storage, shown, notes, launcher=launcher)

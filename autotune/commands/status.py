@@ -7,7 +7,8 @@ import argparse
 from autotune.commands.look import Look, add_look_flags, watch
 from autotune.commands.output import Output
 from autotune.report.terminal.tables import status_row, status_table
-from autotune.studies.storage.summaries import Source, study_summaries
+from autotune.studies.storage.raw import Source
+from autotune.studies.storage.summaries import study_summaries
 from autotune.tune.stored_results import select
 
 add_flags = add_look_flags

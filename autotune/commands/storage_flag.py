@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -29,11 +30,15 @@ def add_studies_flags(parser: argparse._ActionsContainer) -> None:
     parser.add_argument("--model", help="only this model's studies")
 
 
-def chosen_studies(url: str, model: str | None) -> list[StoredStudy]:
-    """Read the studies of ``model``, or all, from a storage that exists."""
+def chosen_studies(
+    url: str, model: str | None, output_dir: Path | None = None
+) -> list[StoredStudy]:
+    """Read the studies of ``model``, or all, from a storage that exists; their settings have
+    paths that may be used (``own_runs.placed``)."""
+    from autotune.commands.own_runs import placed
     from autotune.studies.storage.open import opened
     from autotune.studies.study_record import stored_studies
     from autotune.tune.stored_results import select
 
     with opened(url) as storage:
-        return select(stored_studies(storage), model)
+        return placed(select(stored_studies(storage), model), output_dir)

@@ -12,5 +12,5 @@ lifecycle.py      a study's state as a pure function of what is known of it
 search/           samplers, what they learn from, and when a config is given up
 selection/        finalists, and which config wins
 coordination/     trials claimed by one worker each; who is alive; a cached view of a study
-storage/          databases and journals: opening, transactions, summaries, maintenance
+storage/          databases and journals: opening, transactions, summaries, maintenance, raw
 """

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import Any
 
 import optuna
@@ -14,12 +16,23 @@ from optuna.trial import FrozenTrial
 
 from autotune.errors import StorageError
 from autotune.spec.config import AnyConfig, config_from_keys
+from autotune.spec.ranges import TOKENS, Range
 from autotune.studies.key import StudyKey
 from autotune.studies.lifecycle import StudyEnd
 from autotune.studies.selection.finalists import Finalist, as_json, from_json
 from autotune.studies.selection.select import Robust
-from autotune.studies.storage.transactions import set_attributes, study_id_of
-from autotune.studies.trial_record import SPEEDUP, TrialRecord, measured
+from autotune.studies.storage.raw import DAMAGE, Source, raw_studies, raw_trials
+from autotune.studies.storage.transactions import set_attributes
+from autotune.studies.trial_record import (
+    ROUTINGS_RANGE,
+    SPEEDUP,
+    TrialRecord,
+    are_times,
+    is_launch,
+    measured,
+)
+
+_log = logging.getLogger(__name__)
 
 LAYOUT = 1
 """Version of the user attributes below. A reader refuses what is newer."""
@@ -86,20 +99,38 @@ class StudyAttributes:
         return StudyKey.from_json(self.values[_KEY])
 
     @property
+    def fault(self) -> str | None:
+        """What is wrong with the first attribute that is not as we write it; None where all are."""
+        for name, is_sound in _SOUND.items():
+            try:
+                if name not in self.values or is_sound(self):
+                    continue
+            except DAMAGE:
+                pass
+            if name == _LAYOUT:
+                return "it is another application's, or a newer autotune's"
+            return f"its attribute {name!r} cannot be read"
+        return None if _KEY in self.values else "it is another application's"
+
+    @property
     def model(self) -> str:
-        return str(self.values[_MODEL])
+        return str(self.values.get(_MODEL, ""))
 
     @property
     def tokens(self) -> int:
-        return int(self.values[_TOKENS])
+        return int(self.values.get(_TOKENS, 0))
 
     @property
     def engines(self) -> tuple[str, ...]:
-        return tuple(self.values[_ENGINES])
+        return tuple(self.values.get(_ENGINES, ()))
 
     def of_engines(self, names: Sequence[str]) -> StudyAttributes:
         """Return the same, of a study for these engines."""
         return StudyAttributes({**self.values, _ENGINES: list(names)})
+
+    def with_settings(self, settings: Mapping[str, Any]) -> StudyAttributes:
+        """Return the same with other settings."""
+        return StudyAttributes({**self.values, _SETTINGS: settings})
 
     @property
     def own_config(self) -> AnyConfig | None:
@@ -152,6 +183,39 @@ class StudyAttributes:
     def machine(self) -> Mapping[str, str]:
         """Facts of the machine that ran last, in words."""
         return self.values.get(_MACHINE, {})  # type: ignore[no-any-return]
+
+
+def _are_finalists(attrs: StudyAttributes) -> bool:
+    stored = attrs.values[_FINALISTS]
+    return isinstance(stored["measured"], int) and all(
+        is_launch(one.config)
+        and one.routings in ROUTINGS_RANGE
+        and bool(one.samples_us)
+        and are_times(one.samples_us)
+        for one in from_json(stored["rows"])
+    )
+
+
+def _are_texts(values: Iterable[object]) -> bool:
+    return all(isinstance(value, str) for value in values)
+
+
+_SOUND: Mapping[str, Callable[[StudyAttributes], bool]] = {
+    _LAYOUT: lambda attrs: attrs.values[_LAYOUT] in Range(1, LAYOUT),
+    _KEY: lambda attrs: bool(attrs.key.digest),
+    _MODEL: lambda attrs: _are_texts([attrs.values[_MODEL]]),
+    _TOKENS: lambda attrs: attrs.values[_TOKENS] in TOKENS,
+    _ENGINES: lambda attrs: isinstance(attrs.values[_ENGINES], list) and _are_texts(attrs.engines),
+    _OWN: lambda attrs: attrs.own_config is None or is_launch(attrs.own_config),
+    _SETTINGS: lambda attrs: isinstance(attrs.settings, dict) and bool(attrs.robust),
+    _TARGET: lambda attrs: attrs.values[_TARGET] in Range(0, 1_000_000_000),
+    _SEARCH: lambda attrs: attrs.search is None or _are_texts([attrs.search.sampler]),
+    _END: lambda attrs: _are_texts([attrs.values[_END]]),
+    _FINALISTS: _are_finalists,
+    _CROSSINGS: lambda attrs: all(isinstance(row, dict) for row in attrs.crossings),
+    _MACHINE: lambda attrs: _are_texts([*attrs.machine, *attrs.machine.values()]),
+}
+"""Attribute → whether it is as we write it; what has no value of the kind may raise instead."""
 
 
 def attributes_of(study: Study) -> StudyAttributes:
@@ -265,7 +329,10 @@ class StoredStudy(MeasuredStudy):
 def open_study(
     storage: BaseStorage, key: StudyKey, sampler: BaseSampler, attrs: Mapping[str, Any]
 ) -> Study:
-    """Create the study of ``key``, or load it where it exists, and set what ``attrs`` changes."""
+    """Create the study of ``key``, or load it where it exists, and set what ``attrs`` changes.
+
+    Raises StorageError where it exists and cannot be believed.
+    """
     study = optuna.create_study(
         storage=storage,
         study_name=key.study_name,
@@ -273,34 +340,57 @@ def open_study(
         direction="minimize",
         load_if_exists=True,
     )
-    check_layout(study.study_name, attributes_of(study))
+    _check(study)
     _write(study, {**_columns(key), **attrs, _KEY: key.as_json(), _LAYOUT: LAYOUT})
     return study
 
 
-def stored_studies(storage: BaseStorage) -> list[StoredStudy]:
-    """Every study of ours in the storage, by name.
+def our_studies(source: Source) -> list[tuple[int, str, StudyAttributes]]:
+    """Return id, name and attributes of every study of ours, by name.
 
-    Left out are other people's, and those that a kill left half made: ``open_study`` mends them.
+    Left out are other people's, those that a kill left half made, which ``open_study`` mends, and
+    with a line in the log those that cannot be believed.
     """
     found = []
-    for frozen in storage.get_all_studies():
-        attrs = StudyAttributes(frozen.user_attrs)
+    for raw in raw_studies(source):
+        attrs = StudyAttributes(raw.attrs)
         if not attrs.is_ours:
             continue
-        check_layout(frozen.study_name, attrs)
-        trials = tuple(storage.get_all_trials(study_id_of(frozen), deepcopy=False))
-        key, brought = attrs.key, measured(trials)
-        found.append(StoredStudy(frozen.study_name, key, attrs, brought, trials))
-    return sorted(found, key=lambda study: study.name)
+        if (fault := attrs.fault) is not None:
+            _leave_out(raw.name, fault)
+        else:
+            found.append((raw.study_id, raw.name, attrs))
+    return found
 
 
-def check_layout(name: str, attrs: StudyAttributes) -> None:
-    """Raises StorageError where a newer autotune wrote the study."""
-    if attrs.layout > LAYOUT:
+def stored_studies(source: Source) -> list[StoredStudy]:
+    """Return every study of ``our_studies`` with its trials, unless these cannot be read."""
+    found = []
+    for study_id, name, attrs in our_studies(source):
+        try:
+            trials = raw_trials(source, study_id)
+            found.append(StoredStudy(name, attrs.key, attrs, measured(trials), trials))
+        except DAMAGE as error:
+            _leave_out(name, f"its trials cannot be read: {error!r:.200}")
+    return found
+
+
+@lru_cache(maxsize=1024)  # a line for each, however often a storage is looked at
+def _leave_out(name: str, fault: str) -> None:
+    _log.warning("left out: study %r: %s", name, fault)
+
+
+def _check(study: Study) -> None:
+    """Raise StorageError where a study that exists is not as we write it."""
+    try:
+        attrs = attributes_of(study)
+        fault = attrs.fault if attrs.is_ours else None
+    except DAMAGE as error:
+        fault = f"its attributes cannot be read: {error!r:.200}"
+    if fault is not None:
         raise StorageError(
-            f"study {name!r} was written by a newer autotune (layout {attrs.layout}; this one "
-            f"knows {LAYOUT}). Upgrade autotune, or use another --storage"
+            f"study {study.study_name!r}: {fault}. Nothing was changed. Use another --storage, or "
+            "a newer autotune where one wrote this"
         )
 
 

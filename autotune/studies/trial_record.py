@@ -6,16 +6,18 @@ The dashboard shows and filters them. Nothing else in the tree spells one of the
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from optuna.distributions import CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState
 
-from autotune.spec.config import DOWN, UP, AnyConfig, Config, ConfigPair, config_from_keys
+from autotune.spec.config import DOWN, UP, AnyConfig, config_from_keys
+from autotune.spec.ranges import LAUNCHES, Range
 from autotune.studies.outcome import Outcome, TrialResult
 from autotune.studies.space import SearchSpace
-from autotune.studies.storage.protocol import Asked, TrialEnd
+from autotune.studies.storage.protocol import FIXED, Asked, TrialEnd
 
 OUTCOME = "outcome"
 """An ``Outcome``; missing while a trial is in work, and after an interruption."""
@@ -52,6 +54,11 @@ _ALWAYS_OF_PAIR = frozenset(
     key if key == "BLOCK_SIZE_M" else prefix + key for key in _ALWAYS for prefix in (UP, DOWN)
 )
 _INTERRUPTED = "interrupted"
+_TIMES = Range(1e-6, 1e12, is_real=True)
+"""µs that may be believed."""
+ROUTINGS_RANGE = Range(1, 1000)
+_NUMBERS = Range(0, LAUNCHES.most)
+"""Of a launch; 0 where an AMD key takes it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,18 +145,33 @@ def distributions(space: SearchSpace) -> dict[str, CategoricalDistribution]:
 
 
 def config_of(trial: FrozenTrial) -> AnyConfig | None:
-    """The trial's config or pair; None while its parameters are still being written."""
-    if trial.params.keys() >= _ALWAYS:
-        return Config.from_keys(trial.params)
-    if trial.params.keys() >= _ALWAYS_OF_PAIR:
-        return ConfigPair.from_keys(trial.params)
-    return None
+    """The trial's config or pair; None while its parameters are still being written, and where
+    they are no config's."""
+    return config_of_params(trial.params)
+
+
+def config_of_params(params: Mapping[str, Any]) -> AnyConfig | None:
+    """Return the config or pair of a trial's parameters; None where they are not, or not yet, of
+    any."""
+    if not (params.keys() >= _ALWAYS or params.keys() >= _ALWAYS_OF_PAIR):
+        return None
+    try:
+        config = config_from_keys(params)
+    except (KeyError, TypeError, ValueError):
+        return None
+    return config if is_launch(config) else None
+
+
+def is_launch(config: AnyConfig) -> bool:
+    """True where every number of it is one of a launch."""
+    return all(isinstance(n, bool) or n in _NUMBERS for n in config.as_keys().values())
 
 
 def asked_config(trial: FrozenTrial) -> AnyConfig | None:
     """Return the trial's config, or that of a queued trial, which has no parameters yet."""
     if trial.state == TrialState.WAITING:
-        return config_from_keys(trial.system_attrs["fixed_params"])
+        queued = trial.system_attrs.get(FIXED)
+        return config_of_params(queued) if isinstance(queued, dict) else None
     return config_of(trial)
 
 
@@ -195,24 +217,44 @@ def outcome_counts(trials: Iterable[FrozenTrial]) -> dict[str, int]:
     )
 
 
-def outcome_word(state: TrialState, outcome: str | None) -> str:
+def outcome_word(state: TrialState, outcome: object) -> str:
     """Return in one word what became of a trial: its outcome, else its state."""
-    if outcome is not None:
+    if isinstance(outcome, str):
         return outcome
     return _INTERRUPTED if state == TrialState.FAIL else state.name.lower()
 
 
 def _measured(trial: FrozenTrial) -> TrialRecord | None:
-    config, attrs = config_of(trial), trial.user_attrs
+    if trial.state not in MEASURED:
+        return None
+    return record_from(config_of(trial), trial.user_attrs, trial.value, trial.number)
+
+
+def record_from(
+    config: AnyConfig | None, attrs: Mapping[str, Any], value: float | None, number: int
+) -> TrialRecord | None:
+    """Return what a measured trial brought; None where it is not whole, or was damaged since."""
     samples = attrs.get(SAMPLES_US)
-    if trial.state not in MEASURED or config is None or not samples or trial.value is None:
+    routings = attrs.get(ROUTINGS, 1)
+    if (
+        config is None
+        or not samples
+        or value is None
+        or not are_times([value])
+        or routings not in ROUTINGS_RANGE
+    ):
+        return None
+    columns = [samples, *(attrs.get(name, []) for name in HALF_US.values())]
+    if not all(isinstance(us, list) and are_times(us) for us in (*columns, [value])):
         return None
     is_complete = attrs.get(OUTCOME) == Outcome.OK.value
-    up_us, down_us = (tuple(attrs.get(name, ())) for name in HALF_US.values())
-    routings = attrs.get(ROUTINGS, 1)
-    return TrialRecord(
-        config, tuple(samples), trial.value, trial.number, is_complete, up_us, down_us, routings
-    )
+    us, up_us, down_us = map(tuple, columns)
+    return TrialRecord(config, us, value, number, is_complete, up_us, down_us, routings)
+
+
+def are_times(values: Iterable[object]) -> bool:
+    """True where all are times in µs that may be believed."""
+    return all(value in _TIMES for value in values)
 
 
 def _rounded(samples: Iterable[float]) -> list[float]:

@@ -17,6 +17,7 @@ from autotune.routing.distributions import canonical
 from autotune.settings import ModelSettings, RunSettings, settings_from
 from autotune.spec.device import Device
 from autotune.spec.problem import Problem
+from autotune.studies.storage.raw import DAMAGE
 from autotune.studies.storage.summaries import StudySummary
 from autotune.studies.study_record import MeasuredStudy, StoredStudy
 from autotune.tune.engine_output import Result, results_of
@@ -33,7 +34,10 @@ Chosen = TypeVar("Chosen", bound=StudySummary | MeasuredStudy)
 
 def settings_of(study: MeasuredStudy) -> RunSettings:
     """Return the settings of the study's last run. Raises UsageError for unreadable ones."""
-    return settings_from(RunSettings, study.attrs.settings)
+    try:
+        return settings_from(RunSettings, study.attrs.settings)
+    except DAMAGE as error:
+        raise UsageError(f"study {study.name!r}: its settings cannot be read: {error}") from error
 
 
 @cache
@@ -49,17 +53,25 @@ def engine_now(settings: ModelSettings, name: str) -> Engine:
     return engine
 
 
+def output_folder(study: MeasuredStudy) -> Path:
+    """Return the folder of the study's engine files, as its settings have it."""
+    return Path(str(study.attrs.settings.get("output_dir", ".")))
+
+
+def recording_folder(study: MeasuredStudy) -> str | None:
+    """Return the folder of the recording that the study was tuned on; None without one."""
+    model = study.attrs.settings.get("model")
+    folder = model.get("topk_ids_dir") if isinstance(model, dict) else None
+    return folder if isinstance(folder, str) else None
+
+
 def stored_results(
-    study: MeasuredStudy,
-    output_dir: Path | None = None,
-    *,
-    engine_of: Callable[[str], Engine] = ENGINES.__getitem__,
+    study: MeasuredStudy, *, engine_of: Callable[[str], Engine] = ENGINES.__getitem__
 ) -> list[Result]:
-    """Return one result per engine, against the defaults and what ``output_dir`` holds today."""
-    engines = tuple(engine_of(name) for name in study.attrs.engines)
-    folder = output_dir or settings_of(study).output_dir
+    """Return one result per engine, against the defaults and what its output folder holds today."""
+    engines = tuple(engine_of(name) for name in _known_engines(study))
     job, own = Job(study.key.problem, engines), study.attrs.own_config
-    incumbents = job.incumbents(study.key.device, folder, own)
+    incumbents = job.incumbents(study.key.device, output_folder(study), own)
     return results_of(study, engines, incumbents)
 
 
@@ -70,7 +82,11 @@ def unfinished_settings(
     ``trials`` and ``timeout_s`` in place of the stored ones, where these are given."""
     found: list[RunSettings] = []
     for study in studies:
-        stored = settings_of(study)
+        try:
+            stored = settings_of(study)
+        except UsageError as error:
+            _log.warning("left out: %s", error)
+            continue
         settings = replace(
             stored,
             trials=stored.trials if trials is None else trials,
@@ -104,7 +120,7 @@ def of_one_routing(studies: Sequence[StoredStudy], routing: str | None) -> list[
         problem = study.key.problem
         if routing is None or _is_named(problem.routings, routing.split(",")):
             chosen.append(study)
-            for engine in study.attrs.engines:
+            for engine in _known_engines(study):
                 entry = _entry(study, engine, replace(problem, routing="", ep_rank=0))
                 found.setdefault(entry, set()).add(problem.routing)
     known = ", ".join(sorted({study.key.problem.routing for study in studies}))
@@ -126,7 +142,7 @@ def newest(studies: Sequence[StoredStudy]) -> list[StoredStudy]:
     others. A study that is kept for some of its engines is for these alone."""
     last: dict[_Entry, StoredStudy] = {}
     for study in studies:
-        for engine in study.attrs.engines:
+        for engine in _known_engines(study):
             entry = _entry(study, engine, study.key.problem)
             if entry not in last or _rank(last[entry], engine) < _rank(study, engine):
                 last[entry] = study
@@ -145,6 +161,10 @@ def newest(studies: Sequence[StoredStudy]) -> list[StoredStudy]:
         for study in studies
         if study.name in engines
     ]
+
+
+def _known_engines(study: MeasuredStudy) -> list[str]:
+    return [name for name in study.attrs.engines if name in ENGINES]
 
 
 def _entry(study: StoredStudy, engine: str, problem: Problem) -> _Entry:

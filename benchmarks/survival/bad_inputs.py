@@ -30,6 +30,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from bad_storages import ENGINE_FILES, STORAGES, use_engine_file, use_storage
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
@@ -441,6 +442,8 @@ CORPORA = (
     Corpus("top-k files", _routing_files(), _use_routing),
     Corpus("recordings", _recording_files(), _use_recording),
     Corpus("flags", _flags(), _use_flags),
+    Corpus("storages", STORAGES, use_storage),
+    Corpus("engine files", ENGINE_FILES, use_engine_file),
 )
 
 

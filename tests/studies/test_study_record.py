@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from optuna.study import Study
 
-from autotune.errors import StorageError
 from autotune.spec.config import Config
 from autotune.studies.key import StudyKey
 from autotune.studies.lifecycle import EndReason, StudyEnd
@@ -22,7 +21,6 @@ from autotune.studies.study_record import (
     SearchTerms,
     StudyAttributes,
     attributes_of,
-    check_layout,
     open_study,
     run_attributes,
     stored_studies,
@@ -140,7 +138,35 @@ def test_a_study_is_finished_with_its_measurements_or_before(
     assert stored.is_finished
 
 
-def test_a_newer_layout_is_refused() -> None:
-    check_layout("s", StudyAttributes({"layout": LAYOUT}))
-    with pytest.raises(StorageError, match=r"layout 2; this one knows 1.*Upgrade"):
-        check_layout("s", StudyAttributes({"layout": LAYOUT + 1}))
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("layout", LAYOUT + 1),
+        ("layout", "grid"),
+        ("layout", True),
+        ("key", {}),
+        ("key", None),
+        ("model", 7),
+        ("M", "64"),
+        ("engines", "sglang"),
+        ("engines", [1]),
+        ("own_config", [1]),
+        ("own_config", {"BLOCK_SIZE_M": "x"}),
+        ("settings", []),
+        ("settings", {"robust": "none"}),
+        ("target_trials", -1),
+        ("target_trials", float("nan")),
+        ("search", {"a": 1}),
+        ("finished", 3),
+        ("finalists", {"measured": 1}),
+        ("finalists", {"measured": 1, "rows": [{"config": CONFIG.as_keys(), "samples_us": [-1]}]}),
+        ("across", [1]),
+        ("machine", {"Driver": 580}),
+    ],
+)
+def test_an_attribute_that_is_not_as_we_write_it_is_a_fault(
+    key: StudyKey, name: str, value: object
+) -> None:
+    sound = BEFORE | {"key": key.as_json()}
+    assert StudyAttributes(sound).fault is None
+    assert StudyAttributes(sound | {name: value}).fault is not None

@@ -21,10 +21,10 @@ from autotune.studies.outcome import TrialResult
 from autotune.studies.search.history import Known
 from autotune.studies.storage.retry import STORAGE_ERRORS
 from autotune.studies.storage.transactions import storage_of, study_id_of
-from autotune.studies.study_record import attributes_of, stored_studies, write_best, write_machine
+from autotune.studies.study_record import StoredStudy, attributes_of, write_best, write_machine
 from autotune.studies.trial_record import fastest_first
 from autotune.tune.observer import RunObserver, RunStart
-from autotune.tune.stored_results import settings_of, stored_results
+from autotune.tune.stored_results import stored_results
 from autotune.tune.tuning_study import TuningStudy
 
 _log = logging.getLogger(__name__)
@@ -110,18 +110,18 @@ class NoteWriter(RunObserver):
             storage_of(study.optuna_study).remove_session()  # this thread's
 
 
-def refresh_notes(storage: BaseStorage, folder: Path) -> int:
+def refresh_notes(storage: BaseStorage, studies: Iterable[StoredStudy], folder: Path) -> int:
     """Write the notes that are missing or out of date; return how many studies have one.
 
     The caller knows that no run is in work: a run keeps its own. Raises OSError where ``folder``
     cannot be written.
     """
-    known = [study for study in stored_studies(storage) if study.measured]
+    known = [study for study in studies if study.measured]
     for stored in known:
         noted = NotedStudy(
             key=stored.key,
             model=stored.attrs.model,
-            sampler=settings_of(stored).sampler,
+            sampler=stored.attrs.search.sampler if stored.attrs.search else "",
             measured=stored.measured,
             target=stored.attrs.target,
             ended=stored.attrs.end.text if stored.attrs.end else "",

@@ -15,7 +15,7 @@ from autotune.routing.trace import RECORDED
 from autotune.spec.device import Device
 from autotune.spec.problem import Problem
 from autotune.tune.cross_routing import Crossing, crossings_of
-from autotune.tune.stored_results import settings_of
+from autotune.tune.stored_results import recording_folder
 
 _EXPLAINED = (
     "How much slower a layer is whose configs were tuned under one routing and met another, "
@@ -134,9 +134,7 @@ def routings_section(layers: Iterable[TunedLayer]) -> str:
     measured = [name for name in names if "," not in name]
     rows = [(tuned, *(_cell(cells.get((tuned, name), ())) for name in measured)) for tuned in names]
     header = ("tuned under", *(f"measured under {name}" for name in measured))
-    folders = {
-        size.problem.routing: settings_of(size.study).model.topk_ids_dir for _, size in sizes
-    }
+    folders = {size.problem.routing: recording_folder(size.study) for _, size in sizes}
     return document.section(
         "Across routings",
         document.paragraph(_EXPLAINED),

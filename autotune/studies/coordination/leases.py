@@ -140,7 +140,7 @@ class Census:
         self._study_id = leases_of(storage)
         self._looked_at: float | None = None
         self._leases: dict[str, int] = {}
-        self._moved: dict[str, tuple[int, float]] = {}
+        self._moved: dict[str, tuple[object, float]] = {}
         self._unsigned: dict[int, float] = {}
 
     def dead(self, workers: Collection[str]) -> set[str]:
@@ -180,7 +180,11 @@ class Census:
             self._study_id, deepcopy=False, states=(TrialState.RUNNING,)
         )
         self._looked_at = now
-        beats = {str(t.user_attrs[WORKER]): (trial_id_of(t), t.user_attrs[_BEAT]) for t in running}
+        beats = {
+            str(t.user_attrs[WORKER]): (trial_id_of(t), t.user_attrs.get(_BEAT))
+            for t in running
+            if WORKER in t.user_attrs  # others are nobody's lease
+        }
         self._leases = {worker: trial_id for worker, (trial_id, _) in beats.items()}
         before, self._moved = self._moved, {}
         for worker, (_, beat) in beats.items():

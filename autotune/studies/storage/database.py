@@ -201,14 +201,25 @@ class FastRDBStorage(RDBStorage):
         wanted = [i for i in included_trial_ids if i <= trial_id_greater_than]
         if len(wanted) > _MANY:
             return super()._get_trials(study_id, states, included_trial_ids, trial_id_greater_than)
-        given: dict[str, Any] = {"study": study_id, "after": trial_id_greater_than}
-        query: Any = _TRIALS
-        if wanted:
-            query, given["wanted"] = _TRIALS_AND, wanted
-        with self.engine.connect() as connection:
-            found = sorted(connection.execute(query, given), key=lambda row: row.trial_id)
-            trials = [row for row in found if states is None or row.state in states]
-            return _frozen(connection, study_id, trials) if trials else []
+        return read_trials(self.engine, study_id, states, wanted, trial_id_greater_than)
+
+
+def read_trials(
+    engine: sa.Engine,
+    study_id: int,
+    states: Container[TrialState] | None = None,
+    wanted: Sequence[int] = (),
+    after: int = -1,
+) -> list[FrozenTrial]:
+    """Return a study's trials whose ids are ``wanted``, or above ``after``."""
+    given: dict[str, Any] = {"study": study_id, "after": after}
+    query: Any = _TRIALS
+    if wanted:
+        query, given["wanted"] = _TRIALS_AND, wanted
+    with engine.connect() as connection:
+        found = sorted(connection.execute(query, given), key=lambda row: row.trial_id)
+        trials = [row for row in found if states is None or row.state in states]
+        return _frozen(connection, study_id, trials) if trials else []
 
 
 def _frozen(connection: sa.Connection, study_id: int, trials: Sequence[Any]) -> list[FrozenTrial]:

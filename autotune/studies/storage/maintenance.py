@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import io
+import logging
 import os
 import secrets
 import shutil
@@ -25,6 +26,7 @@ from autotune.errors import MissingStorageError, StorageError
 from autotune.studies.storage.database import check_version, engine_kwargs, raw_storage
 from autotune.studies.storage.journal import cut_torn_line
 from autotune.studies.storage.open import checked_address, explained, opened
+from autotune.studies.storage.raw import DAMAGE, raw_studies, raw_trials
 from autotune.studies.storage.retry import RECOVER, error_words
 from autotune.studies.storage.schema import Age, Schema, creating, schema_of, version_of
 from autotune.studies.storage.url import (
@@ -34,8 +36,9 @@ from autotune.studies.storage.url import (
     SqliteAddress,
     StorageAddress,
 )
-from autotune.studies.study_record import LAYOUT, StudyAttributes
+from autotune.studies.study_record import StudyAttributes
 
+_log = logging.getLogger(__name__)
 _PATIENCE_S = 60.0
 DUMP_TOOL = "pg_dump"
 """PostgreSQL's program that makes an exact copy of a database."""
@@ -105,20 +108,25 @@ def _of_database(engine: sa.Engine, address: DatabaseAddress) -> Iterator[Storag
 
 
 def _of_studies(storage: BaseStorage) -> Iterator[StorageFinding]:
-    studies = storage.get_all_studies()
-    ours = [attrs for study in studies if (attrs := StudyAttributes(study.user_attrs)).is_ours]
-    layouts, others = Counter(attrs.layout for attrs in ours), len(studies) - len(ours)
-    newer = [layout for layout in layouts if layout > LAYOUT]
-    detail = ", ".join(f"{count} of layout {layout}" for layout, count in sorted(layouts.items()))
-    words = f"{detail or 'none of ours'}{f', {others} of others' if others else ''}"
-    yield StorageFinding("studies", words, fault=bool(newer))
+    studies = {raw.name: (raw, StudyAttributes(raw.attrs)) for raw in raw_studies(storage)}
+    ours = {name for name, (_, attrs) in studies.items() if attrs.is_ours}
+    faults = {name: fault for name in ours if (fault := studies[name][1].fault) is not None}
+    others = len(studies) - len(ours)
+    sound = f"{len(ours - faults.keys())} of ours" if ours - faults.keys() else "none of ours"
+    yield StorageFinding("studies", f"{sound}{f', {others} of others' if others else ''}")
     states: Counter[TrialState] = Counter()
     begun: list[datetime.datetime] = []  # of ours: other people's trials are their affair
-    for study in studies:
-        trials = storage.get_all_trials(study._study_id, deepcopy=False)
+    for name, (raw, _) in studies.items():
+        try:
+            trials = raw_trials(storage, raw.study_id)
+        except DAMAGE as error:
+            faults.setdefault(name, f"its trials cannot be read: {error!r:.200}")
+            continue
         states.update(trial.state for trial in trials)
-        if StudyAttributes(study.user_attrs).is_ours:
+        if name in ours:
             begun += [t.datetime_start for t in trials if t.state == _RUNNING and t.datetime_start]
+    for name, fault in faults.items():
+        yield StorageFinding("left out", f"study {name!r}: {fault}", doubt=True)
     words = ", ".join(f"{n} {state.name.lower()}" for state, n in sorted(states.items()))
     yield StorageFinding("trials", words or "none")
     yield _in_work(begun)
@@ -222,10 +230,13 @@ def _copy_sqlite(source: Path, fresh: Path) -> None:
 
 def _copy_studies(text: str, fresh: Path) -> None:
     with opened(text) as source, opened(str(fresh), create=True) as target:
-        for study in source.get_all_studies():
-            optuna.copy_study(
-                from_study_name=study.study_name, from_storage=source, to_storage=target
-            )
+        for study in raw_studies(source):
+            try:
+                optuna.copy_study(
+                    from_study_name=study.name, from_storage=source, to_storage=target
+                )
+            except DAMAGE as error:
+                _log.warning("left out: study %r cannot be copied: %.200r", study.name, error)
 
 
 @contextmanager

@@ -96,7 +96,7 @@ class TrialTransactions(ABC):
         asked = [
             asked_of(trial.system_attrs[FIXED], trial._trial_id, trial.number)
             for trial in queued
-            if self._start(trial, distributions, worker)
+            if FIXED in trial.system_attrs and self._start(trial, distributions, worker)
         ]
         return self._standing(study, asked, stand) if asked else []
 

@@ -17,14 +17,15 @@ from optuna.distributions import json_to_distribution
 from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 
-from autotune.spec.config import AnyConfig, config_from_keys
+from autotune.spec.config import AnyConfig
 from autotune.studies.outcome import Outcome
-from autotune.studies.storage.schema import ATTR, PARAM, STUDY, STUDY_ATTR, TRIAL, VALUE
+from autotune.studies.storage.raw import DAMAGE, Source
+from autotune.studies.storage.schema import ATTR, PARAM, TRIAL, VALUE
 from autotune.studies.study_record import (
     MeasuredStudy,
     StoredStudy,
     StudyAttributes,
-    check_layout,
+    our_studies,
     stored_studies,
 )
 from autotune.studies.trial_record import (
@@ -33,12 +34,11 @@ from autotune.studies.trial_record import (
     SAMPLES_US,
     TrialRecord,
     best_of,
+    config_of_params,
     outcome_counts,
     outcome_word,
+    record_from,
 )
-
-Source = sa.Engine | BaseStorage
-"""A storage as ``open.reading`` opens it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +62,14 @@ def study_summaries(source: Source) -> list[StudySummary]:
     """Return every study of ours, by name; the same that ``stored_studies`` finds."""
     if isinstance(source, BaseStorage):
         return [_summary(study) for study in stored_studies(source)]
-    with source.connect() as connection:
-        studies = _studies(connection)
-        counts = _counts(connection)
+    studies = our_studies(source)
+    try:
+        with source.connect() as connection:
+            counts = _counts(connection)
+    except DAMAGE:  # read one by one, they tell which it is
+        return [_summary(study) for study in stored_studies(source)]
     found = []
-    for study_id, (name, attrs) in studies.items():
+    for study_id, name, attrs in studies:
         outcomes: dict[str, int] = {}
         brought, best = 0, math.inf
         for state, outcome, has, count, least in counts.get(study_id, ()):
@@ -85,24 +88,32 @@ def measured_studies(source: Source) -> Sequence[MeasuredStudy]:
     a database a pair's halves are not told apart."""
     if isinstance(source, BaseStorage):
         return stored_studies(source)
-    with source.connect() as connection:
-        studies = _studies(connection)
-        told = list(_told(connection))
-        params = _params(connection)  # after those that have them: others go on measuring
-        configs: dict[tuple[tuple[str, int], ...], AnyConfig] = {}  # studies share a space
-        entries: dict[int, list[TrialRecord]] = {}
-        for study_id, trial_id, number, value, outcome, samples in told:
-            knobs = tuple(params[trial_id].items())
-            config = configs.get(knobs) or configs.setdefault(
-                knobs, config_from_keys(params[trial_id])
-            )
-            ok = json.loads(outcome) == Outcome.OK.value
-            entry = TrialRecord(config, tuple(json.loads(samples)), value, number, ok)
-            entries.setdefault(study_id, []).append(entry)
+    studies = our_studies(source)
+    try:
+        entries = _entries(source)
+    except DAMAGE:  # read one by one, they tell which it is
+        return stored_studies(source)
     return [
         MeasuredStudy(name, attrs.key, attrs, entries.get(study_id, []))
-        for study_id, (name, attrs) in studies.items()
+        for study_id, name, attrs in studies
     ]
+
+
+def _entries(engine: sa.Engine) -> dict[int, list[TrialRecord]]:
+    """Study id → what its trials brought. Raises one of ``DAMAGE``."""
+    with engine.connect() as connection:
+        told = list(_told(connection))
+        params = _params(connection)  # after those that have them: others go on measuring
+    configs: dict[tuple[tuple[str, int], ...], AnyConfig | None] = {}  # studies share a space
+    entries: dict[int, list[TrialRecord]] = {}
+    for study_id, trial_id, number, value, outcome, samples in told:
+        knobs = tuple(params.get(trial_id, {}).items())
+        if knobs not in configs:
+            configs[knobs] = config_of_params(dict(knobs))
+        attrs = {OUTCOME: json.loads(outcome), SAMPLES_US: json.loads(samples)}
+        if (entry := record_from(configs[knobs], attrs, value, number)) is not None:
+            entries.setdefault(study_id, []).append(entry)
+    return entries
 
 
 def _summary(study: StoredStudy) -> StudySummary:
@@ -152,22 +163,6 @@ def _params(connection: sa.Connection) -> dict[int, dict[str, int]]:
 
 _Count = tuple[TrialState, str | None, bool, int, float | None]
 """State, outcome, whether there are samples, how many trials, and their smallest value."""
-
-
-def _studies(connection: sa.Connection) -> dict[int, tuple[str, StudyAttributes]]:
-    """Study id → name and user attributes, by name."""
-    attrs: dict[int, dict[str, Any]] = {}
-    for study_id, name, text in connection.execute(
-        sa.select(STUDY_ATTR.c.study_id, STUDY_ATTR.c.key, STUDY_ATTR.c.value_json)
-    ):
-        attrs.setdefault(study_id, {})[name] = json.loads(text)
-    names = connection.execute(
-        sa.select(STUDY.c.study_id, STUDY.c.study_name).order_by(STUDY.c.study_name)
-    )
-    found = {study_id: (name, StudyAttributes(attrs.get(study_id, {}))) for study_id, name in names}
-    for name, values in found.values():
-        check_layout(name, values)
-    return {study_id: study for study_id, study in found.items() if study[1].is_ours}
 
 
 def _counts(connection: sa.Connection) -> dict[int, list[_Count]]:

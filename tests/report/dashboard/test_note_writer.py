@@ -24,6 +24,7 @@ from autotune.report.terminal.run_display import PlainDisplay
 from autotune.studies.outcome import TrialResult
 from autotune.studies.storage.maintenance import back_up
 from autotune.studies.storage.open import open_storage
+from autotune.studies.study_record import stored_studies
 from autotune.tune.session import run
 from autotune.tune.tuning_study import TuningStudy
 
@@ -67,11 +68,12 @@ def test_refreshing_writes_what_is_missing_and_nothing_twice(
     studies = _loaded(finished, storage)
     for study in studies:
         save_note(study, "gone")
-    assert refresh_notes(storage, tmp_path / "artifacts") == len(studies)
+    stored = stored_studies(storage)
+    assert refresh_notes(storage, stored, tmp_path / "artifacts") == len(studies)
     notes = [get_note(study) for study in studies]
     assert all("tokens" in text for text in notes)
     attrs = [storage.get_study_system_attrs(study._study_id) for study in studies]
-    refresh_notes(storage, tmp_path / "artifacts")
+    refresh_notes(storage, stored, tmp_path / "artifacts")
     assert [storage.get_study_system_attrs(study._study_id) for study in studies] == attrs
 
 
