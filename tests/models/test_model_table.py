@@ -63,6 +63,9 @@ NEMOTRON_3_ULTRA = Published(512, 22, 2048, (5120, 2560, 640), (256, 128, 64), 1
 HUNYUAN_A13B = Published(64, 8, 4096, (3072, 1536, 384), (32, 16, 8), 32)
 QWEN35_35B = Published(256, 8, 2048, (512, 256, 64), (128, 64, 32), 40)
 QWEN35_122B = Published(256, 8, 3072, (1024, 512, 128), (128, 64, 32), 48)
+QWEN35_397B = Published(512, 10, 4096, (1024, 512, 128), (256, 128, 64), 60)
+GLM_47_FLASH = Published(64, 4, 2048, (1536, 768, 192), (32, 16, 8), 47, 1)
+LFM2_8B = Published(32, 4, 2048, (1792, 896, 224), (16, 8, 4), 24, 2)
 DEEPSEEK_V4_FLASH = Published(256, 6, 4096, (2048, 1024, 256), (128, 64, 32), 43)
 DEEPSEEK_V4_PRO = Published(384, 6, 7168, (3072, 1536, 384), (192, 96, 48), 61)
 KIMI_K3 = Published(896, 16, 3584, (3072, 1536, 384), (448, 224, 112), 93, 1)
@@ -72,6 +75,9 @@ GEMMA_4_26B = Published(128, 8, 2816, (704, 352, 88), (64, 32, 16), 30)
 PUBLISHED = {
     "Qwen/Qwen3.5-35B-A3B": QWEN35_35B,
     "Qwen/Qwen3.5-122B-A10B": QWEN35_122B,
+    "Qwen/Qwen3.5-397B-A17B": QWEN35_397B,
+    "zai-org/GLM-4.7-Flash": GLM_47_FLASH,
+    "LiquidAI/LFM2-8B-A1B": LFM2_8B,
     "MiniMaxAI/MiniMax-M2.5": MINIMAX_M2,
     "sgl-project/DeepSeek-V4-Flash-FP8": DEEPSEEK_V4_FLASH,
     "sgl-project/DeepSeek-V4-Pro-FP8": DEEPSEEK_V4_PRO,
