@@ -16,7 +16,7 @@ from engine_cases import H200, make_problem
 from autotune.engines import ENGINES, sglang_kernels, vllm_kernels
 from autotune.engines.base import Engine, Mode
 from autotune.engines.kernel_choice import AMD, CUDA, KernelChoice, KernelRule, Source
-from autotune.errors import AutotuneError
+from autotune.errors import AutotuneError, NotServedError
 from autotune.models.load import load_shape
 from autotune.models.parse import parse_shape
 from autotune.models.problems import Parallelism
@@ -118,11 +118,8 @@ def test_a_line_says_what_was_chosen(engine: Engine) -> None:
 
 
 def test_a_checkpoint_that_an_engine_does_not_load_is_said() -> None:
-    choice = choice_of(ENGINES["vllm"], "meituan/DeepSeek-R1-Channel-INT8", HOPPER)
-    assert not choice.by_itself
-    assert choice.words("vLLM", "SM90") == (
-        "vLLM has no kernel for this on SM90: it refuses the checkpoint"
-    )
+    with pytest.raises(NotServedError, match="vLLM has no quantisation w8a8-int8"):
+        choice_of(ENGINES["vllm"], "meituan/DeepSeek-R1-Channel-INT8", HOPPER)
 
 
 def test_a_mode_is_set_by_its_values_alone(engine: Engine) -> None:
