@@ -194,6 +194,11 @@ class Space:
         return len(taken) >= len(self)
 
     @cached_property
+    def row_of(self) -> dict[AnyConfig, int]:
+        """Config → its place in ``configs``."""
+        return {config: row for row, config in enumerate(self.configs)}
+
+    @cached_property
     def knobs(self) -> dict[str, tuple[int, ...]]:
         rows = [config.as_keys() for config in self.configs]
         return {key: tuple(sorted({row[key] for row in rows})) for key in rows[0]} if rows else {}

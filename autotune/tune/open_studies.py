@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 
 import optuna
 from optuna.samplers import BaseSampler
@@ -13,11 +14,13 @@ from optuna.study import Study
 from autotune.backends.compile_cache import CompileCache, Footprints
 from autotune.settings import RunSettings
 from autotune.spec.config import AnyConfig
+from autotune.spec.device import DeviceKind
 from autotune.studies.coordination.claims import sweep
 from autotune.studies.coordination.leases import Census
 from autotune.studies.lifecycle import EndReason, StudyEnd
 from autotune.studies.search.history import Known, StudyHistory
 from autotune.studies.search.samplers import make_sampler
+from autotune.studies.search.surrogate.acquisition import BegunLookup
 from autotune.studies.space import SearchSpace, Space
 from autotune.studies.storage.summaries import measured_studies
 from autotune.studies.study_record import (
@@ -74,9 +77,11 @@ def join_studies(
     propose the same. The samplers know what became of what is ``compiled``."""
     history = StudyHistory()
     settings = replace(settings, seed=settings.seed + _SEEDS_APART * worker)
-    studies = []
+    studies: list[TuningStudy] = []
     for plan in plans:
-        sampler = _sampler(plan, settings, history, compiled)
+        is_compiled = plan.key.device.kind is not DeviceKind.REPLAY
+        begun = partial(begun_by, studies, plan.job.provider) if is_compiled else None
+        sampler = _sampler(plan, settings, history, compiled, begun)
         study = optuna.load_study(study_name=plan.key.study_name, storage=storage, sampler=sampler)
         end, terms = attributes_of(study).end, _terms(settings)
         studies.append(TuningStudy(plan, study, terms, settings.robust, history, end))
@@ -94,11 +99,19 @@ def _known_studies(storage: BaseStorage, studies: Sequence[TuningStudy]) -> Iter
     yield from studies
 
 
+def begun_by(studies: Iterable[TuningStudy], provider: str) -> set[AnyConfig]:
+    """Return what any of the studies on a provider's kernel has asked for, or is about to: the
+    compiles of one serve them all."""
+    same = (study for study in studies if study.plan.job.provider == provider)
+    return {config for study in same for config in study.view.taken}
+
+
 def _sampler(
     plan: StudyPlan,
     settings: RunSettings,
     history: StudyHistory,
     compiled: CompileCache | None = None,
+    begun: BegunLookup | None = None,
 ) -> BaseSampler:
     footprints = None
     if compiled is not None and isinstance(plan.space, Space):
@@ -111,6 +124,7 @@ def _sampler(
         history=history.siblings,
         prior_us=plan.prior_us,
         footprints=footprints,
+        begun=begun,
     )
 
 

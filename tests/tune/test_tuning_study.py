@@ -34,7 +34,7 @@ from autotune.studies.study_record import (
 from autotune.studies.trial_io import enqueue
 from autotune.studies.trial_record import TrialRecord, asked_config
 from autotune.tune.jobs import Job
-from autotune.tune.open_studies import join_studies, open_studies
+from autotune.tune.open_studies import begun_by, join_studies, open_studies
 from autotune.tune.tuning_study import LAST_TRY, StudyPlan, TuningStudy
 
 H200 = Device(DeviceKind.CUDA, "NVIDIA H200", Target("cuda", 90), 232448, "3.6.0")
@@ -58,6 +58,26 @@ def test_a_joined_study_learns_what_another_batch_size_compiled(
     for which in ("up", "down"):
         compiled.put(binary_key(PROBLEM, favourite, which), Resources(255, 4096, 65536))
     assert _proposed(study) == SPACE.configs[1]
+
+
+def test_joined_studies_of_one_kernel_share_what_they_compile(
+    settings: Callable[..., RunSettings], database: str
+) -> None:
+    """The batch sizes of a kernel share, whatever a second engine's studies have begun."""
+    problems = [replace(PROBLEM, tokens=tokens) for tokens in (1, 2, 4)]
+    jobs = [
+        Job(p, (), provider) for p, provider in zip(problems, (OURS, OURS, "vllm"), strict=True)
+    ]
+    keys = [StudyKey(problem, H200, SPACE.fingerprint) for problem in problems]
+    plans = [StudyPlan(j, k, SPACE, None, ()) for j, k in zip(jobs, keys, strict=True)]
+    storage, options = open_storage(database, create=True), settings(trials=5)
+    open_studies(storage, plans, options)
+    studies = join_studies(storage, plans, options, worker=0, compiled=None)
+    for study, config in zip(studies, SPACE.configs, strict=False):
+        enqueue(study.optuna_study, SPACE, [(config, "test")])
+        study.view.read()
+    assert begun_by(studies, OURS) == set(SPACE.configs[:2])
+    assert begun_by(studies, "vllm") == {SPACE.configs[2]}
 
 
 def test_before_each_turn_the_neighbours_winners_are_queued_once(

@@ -44,6 +44,7 @@ def claim(
     for _ in range(_TRIES):
         params = proposals(study, space, count)
         asked = transactions.begin(study, knobs, params, worker, stand)
+        view.hold(asked)
         room = goal - len(_queued(view, space)) - len(view.measured) - len(view.running)
         if asked or room <= 0:
             return asked

@@ -9,6 +9,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from autotune.spec.config import AnyConfig
+from autotune.studies.storage.protocol import Asked
 from autotune.studies.trial_record import (
     MEASURED,
     REASON,
@@ -66,6 +67,10 @@ class StudyView:
         if entry.trial_number not in self._noted:
             self._noted.add(entry.trial_number)
             self.measured.append(entry)
+
+    def hold(self, asked: Iterable[Asked]) -> None:
+        """Count as taken what was just asked here; the next reading has it."""
+        self._in_work |= {each.config: each.number for each in asked}
 
     @property
     def running(self) -> list[FrozenTrial]:

@@ -12,7 +12,7 @@ from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 
 from autotune.studies.pairs import PairSpace
 from autotune.studies.search.pair_sampler import PairSampler
-from autotune.studies.search.surrogate.acquisition import FootprintLookup
+from autotune.studies.search.surrogate.acquisition import BegunLookup, FootprintLookup
 from autotune.studies.search.surrogate.sampler import SiblingLookup, TransferSampler
 from autotune.studies.search.unseen_sampler import GridSampler, UnseenSampler
 from autotune.studies.space import SearchSpace, Space
@@ -40,11 +40,13 @@ def make_sampler(
     history: SiblingLookup | None = None,
     prior_us: Sequence[float] | None = None,
     footprints: FootprintLookup | None = None,
+    begun: BegunLookup | None = None,
 ) -> BaseSampler:
     """Return the sampler of a study: for pairs of configs, one of ``SAMPLERS`` on each half.
 
     ``history`` (of sibling studies), ``prior_us`` (a guess for each of ``space.configs``) and
-    ``footprints`` (of what is compiled) are for those that can learn from them.
+    ``footprints`` (of what is compiled), and what is ``begun`` by sibling studies, are for those
+    that can learn from them.
     """
     make = SAMPLERS[name]
     if isinstance(space, PairSpace):
@@ -52,6 +54,6 @@ def make_sampler(
     assert isinstance(space, Space)
     if name == "surrogate":
         return TransferSampler(
-            space, seed, history=history, prior_us=prior_us, footprints=footprints
+            space, seed, history=history, prior_us=prior_us, footprints=footprints, begun=begun
         )
     return make(space, seed)

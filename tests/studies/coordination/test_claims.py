@@ -92,6 +92,15 @@ class Outrun(type(SAMPLERS["grid"](SPACE, 0))):  # type: ignore[misc]
         return math.inf
 
 
+def test_what_was_asked_is_taken_before_the_study_is_read_again(storage: BaseStorage) -> None:
+    study = _study(storage)
+    view = StudyView(study)
+    view.read()
+    asked = claim(study, SPACE, view, ME, count=2, goal=6)
+    assert set(view.taken) == {each.config for each in asked}
+    assert [view.holder(each.config) for each in asked] == [each.number for each in asked]
+
+
 def test_a_config_that_another_began_first_is_theirs(storage: BaseStorage) -> None:
     other = _study(storage)
     study = _study(storage, Outrun(lambda p: _begin(other, p) and None))

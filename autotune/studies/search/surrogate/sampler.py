@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -18,7 +18,9 @@ from autotune.studies.key import StudyKey
 from autotune.studies.search.history import Sibling
 from autotune.studies.search.surrogate.acquisition import (
     Acquisition,
+    BegunLookup,
     FootprintLookup,
+    haste,
     lighter,
     weights,
 )
@@ -74,6 +76,7 @@ class SurrogateSampler(BaseSampler):
 
     def __init__(self, candidates: Candidates, seed: int) -> None:
         self._seed = seed
+        self._quality = np.ones(len(candidates))
         self._weight: Floats | None = None
         self._informed(candidates, None)
 
@@ -84,8 +87,10 @@ class SurrogateSampler(BaseSampler):
         self._surrogate = Surrogate(candidates, prior, self._seed)
         self._last: tuple[tuple[bytes, bytes], Acquisition] | None = None
 
-    def _weigh(self, weight: Floats) -> None:
-        """Weigh candidates from now on: see ``acquisition.weights``."""
+    def _weigh(self, quality: Floats, urgency: Floats | float) -> None:
+        """Weigh candidates from now on: see ``acquisition.weights`` and ``haste``. The latter says
+        what is tried first, and nothing of what there is to gain."""
+        self._quality, weight = quality, quality * urgency
         if self._weight is None or not np.array_equal(weight, self._weight):
             self._weight = weight
             self._last = None
@@ -156,7 +161,7 @@ class SurrogateSampler(BaseSampler):
             return math.inf
         acquisition = self._acquisition(observed, unseen)
         gains = self._surrogate.gains(observed, acquisition)
-        return float(gains[np.argmax(acquisition.weighted(gains))])
+        return float(gains[np.argmax(gains * self._quality[acquisition.rows])])
 
     def _chosen(self, observed: Observed, count: int) -> list[int]:
         """Return distinct rows, in the order in which they should be tried."""
@@ -235,22 +240,25 @@ class TransferSampler(SurrogateSampler):
         history: SiblingLookup | None = None,
         prior_us: Sequence[float] | None = None,
         footprints: FootprintLookup | None = None,
+        begun: BegunLookup | None = None,
     ) -> None:
         """``history`` finds a key's siblings; it is called now and then, not for each trial.
         ``prior_us`` is a guess for each config of ``space.configs``, of which only the ratios
-        count. ``footprints`` tells what was compiled by now, and how well."""
+        count. ``footprints`` tells what was compiled by now, and how well, ``begun`` what will be
+        anyway; None: nothing is compiled."""
         super().__init__(_of_space(space), seed)
         self._space = space
         self._history = history
         self._prior_us = prior_us
-        self._footprints = footprints
+        self._footprints = footprints or dict
+        self._begun = begun
         self._key: StudyKey | None = None
         self._learnt_from = 0
         self._next_look = 0
 
     def _prepare(self, study: Study, trials: list[FrozenTrial]) -> None:
-        if self._footprints is not None and (compiled := self._footprints()):
-            self._weigh(weights(compiled, len(self._candidates)))
+        compiled, count = self._footprints(), len(self._candidates)
+        self._weigh(weights(compiled, count), self._haste(compiled))
         measured = sum(trial.state in MEASURED for trial in trials)
         if measured < self._next_look:
             return
@@ -264,6 +272,14 @@ class TransferSampler(SurrogateSampler):
         if is_new or lessons > _GROWN * self._learnt_from:
             self._learnt_from = lessons
             self._learn(self._key, known)
+
+    def _haste(self, compiled: Iterable[int]) -> Floats | float:
+        """Return ``haste``; 1 where nothing is compiled."""
+        if self._begun is None:
+            return 1.0
+        row_of = self._space.row_of
+        begun = (row_of[config] for config in self._begun() if config in row_of)
+        return haste([*compiled, *begun], len(self._candidates))
 
     def _learn(self, key: StudyKey, known: Sequence[Sibling]) -> None:
         task = PriorTask(key.problem, key.device, self._space.configs)

@@ -8,6 +8,7 @@ import numpy as np
 import optuna
 from trials import ask, tell  # type: ignore[import-not-found]
 
+from autotune.spec.config import Config
 from autotune.spec.measurement import Measurement
 from autotune.spec.occupancy import Footprint
 from autotune.studies.key import StudyKey
@@ -16,6 +17,7 @@ from autotune.studies.search.surrogate.acquisition import (
     HEAVY_SPILL_BYTES,
     Acquisition,
     GpPart,
+    haste,
     lighter,
     weights,
 )
@@ -52,10 +54,27 @@ def test_demoted_is_not_forbidden() -> None:
     assert _first(-0.02, ALONE) == 0
 
 
-def _asked(key: StudyKey, space: Space, told: dict[int, Footprint] | None) -> list[int]:
+def test_what_is_compiled_anyway_comes_first_of_its_like() -> None:
+    begun, later, another = haste([0, 2], 3)[[0, 1, 2]]
+    assert begun == another == 1
+    assert 0 < later < 1
+
+
+def _asked(
+    key: StudyKey,
+    space: Space,
+    told: dict[int, Footprint] | None,
+    begun: list[Config] | None = None,
+) -> list[int]:
     """Rows in the order in which they are asked, all of them; times follow num_stages."""
-    footprints = None if told is None else lambda: told
-    study = optuna.create_study(sampler=TransferSampler(space, 0, footprints=footprints))
+    study = optuna.create_study(
+        sampler=TransferSampler(
+            space,
+            0,
+            footprints=None if told is None else lambda: told,
+            begun=None if begun is None else lambda: begun,
+        )
+    )
     study.set_user_attr("key", key.as_json())
     rows = []
     for _ in range(len(space)):
@@ -81,3 +100,31 @@ def test_what_spills_comes_last_of_its_like_and_all_is_asked(key: StudyKey, spac
 def test_nothing_changes_where_all_compiled_well(key: StudyKey, space: Space) -> None:
     few = Space(space.configs[::29][:25])
     assert _asked(key, few, dict.fromkeys(range(25), LIGHT)) == _asked(key, few, None)
+
+
+def test_what_others_compile_comes_first_and_all_is_asked(key: StudyKey, space: Space) -> None:
+    few = Space(space.configs[::29][:30])
+    begun = range(0, len(few), 2)
+    configs = [*(few.configs[row] for row in begun), Config(1, 2, 4, 8)]  # one is of another space
+    rows, without = _asked(key, few, None, configs), _asked(key, few, None)
+    assert sorted(rows) == list(range(len(few)))
+    turn, before = (np.mean([order.index(row) for row in begun]) for order in (rows, without))
+    assert turn < before - 0.5
+    told = dict.fromkeys(begun, LIGHT)
+    assert _asked(key, few, told, []) == rows  # who has a footprint is compiled
+
+
+def test_what_there_is_to_gain_does_not_depend_on_what_is_compiled(
+    key: StudyKey, space: Space
+) -> None:
+    gains = []
+    for begun in (None, [], list(space.configs[:300])):
+        sampler = TransferSampler(space, 0, begun=None if begun is None else lambda b=begun: b)
+        study = optuna.create_study(sampler=sampler)
+        study.set_user_attr("key", key.as_json())
+        for row in range(0, 400, 20):
+            study.enqueue_trial(space.configs[row].as_keys())
+            study.tell(ask(study, space).number, 100.0 + row)
+        gains.append(sampler.expected_gain(study))
+    assert 0 < gains[0] < 1
+    assert gains[1:] == [gains[0]] * 2
