@@ -38,7 +38,13 @@ class MissingStorageError(StorageError):
 
 
 class StorageFailedError(StorageError):
-    """A storage that failed in the middle of the work, for minutes. What was told to it is safe."""
+    """A storage that failed in the middle of the work, for minutes. What it has taken it keeps."""
+
+    exit_code = ExitCode.FAILED
+
+
+class StorageLostError(StorageError):
+    """A storage that was deleted, replaced or overwritten in the middle of the work."""
 
     exit_code = ExitCode.FAILED
 

@@ -12,6 +12,7 @@ observer.py         the parent's loop (RunMonitor), and whoever it tells (RunObs
 finals.py           a study's finalists, measured again, interleaved
 time_line.py        what devices did, and what they waited for
 cross_routing.py    the winners under one routing, measured under another
+rescue.py           a storage that is lost under a run: noticed, what is known written anew
 engine_output.py    what a study says to an engine (Result), and the engines' files
 stored_results.py   the same of a storage, without running anything
 workers/            processes with a device each: launched, supervised, asking, writing results

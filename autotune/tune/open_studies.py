@@ -51,7 +51,7 @@ def open_studies(
     studies = []
     for plan in plans:
         sampler = _sampler(plan, settings, history)
-        study = open_study(storage, plan.key, sampler, _attributes(plan, settings))
+        study = open_study(storage, plan.key, sampler, study_attributes(plan, settings))
         tuning = TuningStudy(plan, study, terms, settings.robust, history, _kept_end(study, terms))
         tuning.view.read()
         is_wanted = len(tuning.measured) < settings.trials and tuning.end is None
@@ -166,7 +166,8 @@ def _kept_end(study: Study, terms: SearchTerms) -> StudyEnd | None:
     return None
 
 
-def _attributes(plan: StudyPlan, settings: RunSettings) -> dict[str, object]:
+def study_attributes(plan: StudyPlan, settings: RunSettings) -> dict[str, object]:
+    """Return the attributes that a run sets of a study."""
     model = settings.model.model or settings.model.shape or ""
     engines = [engine.name for engine in plan.job.engines]
     return run_attributes(model, engines, settings.as_json(), settings.trials, plan.own_config)

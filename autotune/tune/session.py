@@ -24,6 +24,7 @@ from autotune.studies.key import StudyKey
 from autotune.studies.outcome import TrialResult
 from autotune.studies.storage.open import opened
 from autotune.studies.storage.retry import retry_storage
+from autotune.studies.storage.watch import StorageWatch
 from autotune.tune.compile_service.client import CompileClient
 from autotune.tune.compile_service.pool import (
     CompilePool,
@@ -37,6 +38,7 @@ from autotune.tune.jobs import Job, jobs_of, model_shape
 from autotune.tune.observer import RunMonitor, RunObserver, RunStart
 from autotune.tune.open_studies import guesses_of, open_studies, starts
 from autotune.tune.processes.signals import Interrupt
+from autotune.tune.rescue import StorageGuard
 from autotune.tune.serving import serving
 from autotune.tune.time_line import DeviceTime
 from autotune.tune.tuning_study import StudyPlan, TuningStudy
@@ -84,8 +86,9 @@ def run(
     every few seconds, and at the end. Raises AutotuneError for what the user can mend.
     """
     with _Session(settings, storage_url, observers, launcher) as session:
-        session.search()
-        session.measure_finals()
+        with session.guard.judging():
+            session.search()
+            session.measure_finals()
         session.writer.write()
     return session.report()
 
@@ -124,7 +127,9 @@ class _Session:
             for observer in self._observers:
                 observer.started(start)
             self.writer = _Writer(self._studies, self._settings.output_dir)
-            self._monitor = RunMonitor(self._studies, [*self._observers, self.writer])
+            self.guard = StorageGuard(self._storage_url, self._watch, self._studies, self._settings)
+            observers = [*self._observers, self.writer, self.guard]
+            self._monitor = RunMonitor(self._studies, observers)
             self._stack = stack.pop_all()
         return self
 
@@ -180,7 +185,10 @@ class _Session:
         )
         specs = self._specs_of(list(dict.fromkeys(chosen.values())))
         _check_output(settings.output_dir)
+        self._watch = StorageWatch(self._storage_url)
+        stack.callback(self._watch.close)
         self._storage = stack.enter_context(opened(self._storage_url, create=True))
+        self._watch.begin(self._storage)
         may_fail = set(chosen.values()) - {OURS} if settings.provider == AUTO else ()
         self._supervisor = WorkerSupervisor(specs, start, may_fail)
         stack.callback(self._supervisor.close)

@@ -10,6 +10,8 @@ All that touches Optuna's private names and tables is here, tried with one versi
 ``protocol``      the moments of a trial that are kept whole: the base class and its types
 ``transactions``  the same in a database, by SQL; the ids and the writer of a study
 ``journal``       Optuna's journal: a file that survives its writers, and the same in it
+``raw``           studies and trials as they are written, whoever wrote them, none of them checked
+``watch``         whether a storage in use is still the one that was opened
 ``summaries``     every study in a handful of queries, while others write
 ``maintenance``   check, backup, upgrade
 """

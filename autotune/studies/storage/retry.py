@@ -71,7 +71,7 @@ def failure_words(error: BaseException, waited_s: float = 0.0) -> str:
         return f"the storage is damaged: {words}. 'autotune storage check' says more; {RECOVER}"
     since = f" for {waited_s:.0f} s" if waited_s else ""
     return (
-        f"the storage failed{since}: {words}. Everything that was told to it is safe; mend the "
-        "cause (a full disk, a lock held by another program, a server that is down) and run the "
-        "same again"
+        f"the storage failed{since}: {words}. What it had taken by then is not touched; mend "
+        "the cause (a full disk, a lock held by another program, a server that is down) and run "
+        "the same again"
     )

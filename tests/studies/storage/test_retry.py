@@ -62,7 +62,7 @@ def test_a_failure_says_its_first_cause_and_what_to_do() -> None:
     words = failure_words(LOCKED, waited_s=61.2)
     assert words.startswith("the storage failed for 61 s: ")
     assert "database is locked" in words
-    assert "Everything that was told to it is safe" in words
+    assert "What it had taken by then is not touched" in words
     cause = sqlite3.DatabaseError("database disk image is malformed\n")
     error = StorageInternalError("it failed")
     error.__cause__ = cause

@@ -1,0 +1,142 @@
+"""Whether a storage in use is still the one that was opened, and still has what was written.
+
+SQLite goes on writing into a file that somebody deleted or put another in the place of, and hears
+of one that was cut or overwritten when it next reads that part.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Collection, Mapping
+from urllib.parse import quote
+
+import sqlalchemy as sa
+from optuna.storages import BaseStorage, RDBStorage
+from sqlalchemy.pool import NullPool
+
+from autotune.studies.storage.raw import DAMAGE
+from autotune.studies.storage.retry import TRANSIENT_ERRORS, error_words
+from autotune.studies.storage.schema import STUDY, TRIAL, Schema, schema_of
+from autotune.studies.storage.url import JournalAddress, ServerAddress, parse_address
+from autotune.studies.trial_record import MEASURED
+
+_TAIL = 64
+_PATIENCE_S = 1.0
+_DAMAGED = ("malformed", "not a database")
+"""Words of SQLite of a file that has another content than it should."""
+
+
+class StorageWatch:
+    """Looks at a storage that this process has open, for as long as it is used.
+
+    A file's descriptor is held, so that its inode is nobody else's; closing one gives up the locks
+    that SQLite holds in this process, so it outlives the storage.
+    """
+
+    def __init__(self, text: str) -> None:
+        address = parse_address(text)
+        self._is_journal = isinstance(address, JournalAddress)
+        self._path = None if isinstance(address, ServerAddress) else address.path.absolute()
+        self._engine: sa.Engine | None = None
+        self._file: int | None = None
+        self._size = self._end = 0
+        self._tail = b""
+        self._counts: dict[str, int] = {}
+
+    def begin(self, storage: BaseStorage) -> None:
+        """Take what is there now for the storage that was opened."""
+        if isinstance(storage, RDBStorage):  # a new connection has no pages in memory
+            self._engine = storage.engine if self._path is None else self._reader()
+        if self._path is not None:
+            self._file = os.open(self._path, os.O_RDONLY)
+
+    def close(self) -> None:
+        """Let the file go, once the storage is closed."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+    def fault(self, studies: Collection[str]) -> str | None:
+        """Return what became of the storage, in words; None where nothing is known to be wrong.
+
+        Of ``studies``, by name, none may vanish, or have fewer measured trials than at a look
+        before.
+        """
+        return self._file_fault() or self._data_fault(studies)
+
+    def _reader(self) -> sa.Engine:
+        uri = f"file:{quote(str(self._path))}?mode=rw"  # it must not make the file anew
+        return sa.create_engine(
+            "sqlite://",
+            creator=lambda: sqlite3.connect(uri, uri=True, timeout=_PATIENCE_S),
+            poolclass=NullPool,
+        )
+
+    def _file_fault(self) -> str | None:
+        if self._path is None or self._file is None:
+            return None
+        opened = os.fstat(self._file)
+        try:
+            present = self._path.stat()
+        except FileNotFoundError:
+            return "was deleted"
+        except OSError:
+            return None  # a disk that comes back may have it
+        if not os.path.samestat(opened, present):
+            return "was replaced by another file"
+        if self._is_journal:
+            return self._journal_fault(opened.st_size)
+        before, self._size = self._size, opened.st_size
+        return f"was cut from {before} bytes to none" if before and not self._size else None
+
+    def _journal_fault(self, size: int) -> str | None:
+        """A journal only grows, but for a torn last line: what was there is there."""
+        assert self._file is not None
+        if size < self._end:
+            return f"was cut from {self._end} to {size} bytes"
+        if os.pread(self._file, len(self._tail), self._end - len(self._tail)) != self._tail:
+            return "was overwritten"
+        new = os.pread(self._file, size - self._end, self._end)
+        self._end += new.rfind(b"\n") + 1
+        start = max(self._end - _TAIL, 0)
+        self._tail = os.pread(self._file, self._end - start, start)
+        return None
+
+    def _data_fault(self, studies: Collection[str]) -> str | None:
+        if self._engine is None:
+            return None
+        found = "ok"
+        try:
+            if schema_of(self._engine) is Schema.MISSING:
+                return "has lost its tables"
+            with self._engine.connect() as connection:
+                counts = {str(name): count for name, count in connection.execute(_COUNTS)}
+                if self._path is not None:
+                    found = str(connection.exec_driver_sql("PRAGMA quick_check(1)").scalar())
+        except sa.exc.DBAPIError as error:
+            words = error_words(error)
+            return f"is damaged: {words}" if any(w in words for w in _DAMAGED) else None
+        except (*DAMAGE, *TRANSIENT_ERRORS):
+            return None  # who works on that study hears of it
+        if found != "ok":
+            return f"is damaged: {found}"
+        known = {name: self._counts[name] for name in studies if name in self._counts}
+        self._counts = counts
+        return _lost(known, counts)
+
+
+def _lost(known: Mapping[str, int], counts: Mapping[str, int]) -> str | None:
+    gone = sum(name not in counts for name in known)
+    lost = sum(max(count - counts.get(name, 0), 0) for name, count in known.items())
+    if not gone and not lost:
+        return None
+    return f"was overwritten: {gone} studies and {lost} measured trials are not in it"
+
+
+_COUNTS = (
+    sa.select(STUDY.c.study_name, sa.func.count(TRIAL.c.trial_id))
+    .outerjoin(TRIAL, sa.and_(TRIAL.c.study_id == STUDY.c.study_id, TRIAL.c.state.in_(MEASURED)))
+    .group_by(STUDY.c.study_name)
+)
+"""Study → its measured trials."""

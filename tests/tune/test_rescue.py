@@ -1,0 +1,101 @@
+"""A storage that is deleted, replaced, cut or overwritten under a run."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from autotune.errors import StorageLostError
+from autotune.settings import RunSettings
+from autotune.studies.outcome import TrialResult
+from autotune.studies.storage.open import open_storage
+from autotune.studies.study_record import stored_studies
+from autotune.tune.observer import RunObserver
+from autotune.tune.session import run
+from autotune.tune.tuning_study import TuningStudy
+
+Make = Callable[..., RunSettings]
+
+
+class _Harm(RunObserver):
+    """Does something to the storage once so many trials were measured."""
+
+    def __init__(self, do: Callable[[], object], after: int = 8) -> None:
+        self._do, self._after, self.measured = do, after, 0
+
+    def trial_told(self, study: TuningStudy, result: TrialResult) -> None:
+        self.measured += 1
+        if self.measured == self._after:
+            self._do()
+
+
+def _overwrite(path: Path) -> None:
+    """Put zeros into the middle of the file."""
+    with path.open("r+b") as file:
+        file.seek(4096)
+        file.write(bytes(path.stat().st_size - 4096))
+
+
+def _replace(path: Path) -> None:
+    copy = path.with_name("other.db")
+    shutil.copyfile(path, copy)
+    copy.replace(path)
+
+
+HARMS: dict[str, Callable[[Path], object]] = {
+    "was deleted": Path.unlink,
+    "was replaced by another file": _replace,
+    "cut|overwritten": lambda path: os.truncate(path, 0),
+    "damaged|overwritten|cut|lost": _overwrite,
+}
+
+
+@pytest.mark.parametrize("words", HARMS)
+@pytest.mark.parametrize("kind", ["sqlite", "journal"])
+def test_a_storage_that_is_lost_ends_the_run_and_is_rescued(
+    settings: Make, tmp_path: Path, words: str, kind: str, landscape: Path
+) -> None:
+    path = tmp_path / "s.db"
+    text = str(path) if kind == "sqlite" else f"journal:{path}"
+    harm = _Harm(lambda: HARMS[words](path))
+    slow = settings(device=f"replay:{landscape}@100ms", trials=200)
+    with pytest.raises(StorageLostError, match=words) as raised:
+        run(slow, text, harm)
+    assert harm.measured < 300  # within seconds
+    [rescue] = tmp_path.glob("s-rescue-*.db")
+    assert f"resume --storage {rescue}" in str(raised.value)
+    kept = stored_studies(open_storage(str(rescue), create=False))
+    assert sum(len(study.measured) for study in kept) >= 8
+    assert all(study.attrs.settings == slow.as_json() for study in kept)
+
+
+def test_a_run_goes_on_with_what_was_rescued(
+    settings: Make, tmp_path: Path, landscape: Path
+) -> None:
+    path = tmp_path / "s.db"
+    slow = settings(device=f"replay:{landscape}@100ms", trials=200)
+    with pytest.raises(StorageLostError):
+        run(slow, str(path), _Harm(path.unlink))
+    [rescue] = tmp_path.glob("s-rescue-*.db")
+    known = sum(len(s.measured) for s in stored_studies(open_storage(str(rescue), create=False)))
+    report = run(settings(trials=30), str(rescue))
+    assert report.unfinished == 0
+    assert report.measured <= 60 - known
+
+
+def test_a_storage_that_is_backed_up_and_vacuumed_is_none_lost(
+    settings: Make, tmp_path: Path
+) -> None:
+    import sqlite3
+
+    path = tmp_path / "s.db"
+
+    def look_after() -> None:
+        with sqlite3.connect(path, timeout=30) as connection:
+            connection.execute("VACUUM")
+
+    assert run(settings(), str(path), _Harm(look_after)).unfinished == 0
