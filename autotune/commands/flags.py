@@ -132,7 +132,7 @@ def add_search_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags that say how long and how configs are searched, and where results go."""
     group = parser.add_argument_group("search")
     group.add_argument("--trials", type=int, default=60, help="measurements per batch size (60)")
-    add_time_limits(group, "seconds for the whole run", "seconds for one trial (120)")
+    add_time_limits(group, "seconds from the first measurement", "seconds for one trial (120)")
     add_kernel_flag(group, "one config for both GEMMs, or one for each where the engine reads two")
     group.add_argument(
         "--provider",

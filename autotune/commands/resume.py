@@ -31,7 +31,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         dest="timeout_s",
         type=float,
         metavar="S",
-        help="seconds of measuring, anew (as it was started)",
+        help="seconds from the first measurement, anew (as it was started)",
     )
     add_launcher_flags(parser)
     parser.add_argument("--output-dir", type=Path, help="default: as for 'export'")

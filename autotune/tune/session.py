@@ -138,9 +138,7 @@ class _Session:
 
     def search(self) -> None:
         """Have the workers search until nothing is left, time is over, or the user interrupts."""
-        timeout_s = self._settings.timeout_s
-        left = None if timeout_s is None else self._began + timeout_s - time.monotonic()
-        self._supervisor.begin(self._plans, self._settings, left)
+        self._supervisor.begin(self._plans, self._settings, self._settings.timeout_s)
         self._monitor.search(self._supervisor, self._interrupt)
         for study in self._studies:
             retry_storage(study.view.read)

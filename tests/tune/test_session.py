@@ -115,7 +115,8 @@ def test_a_space_smaller_than_the_trials_ends_well(settings: Make, database: str
 def test_timeout_leaves_the_rest_for_resume(settings: Make, database: str) -> None:
     late = settings(timeout_s=0.001)
     report = _run(late, database)
-    assert (report.measured, report.unfinished) == (0, 2)
+    assert report.measured >= 1  # time counts from the first measurement
+    assert report.unfinished == 2
     assert unfinished_settings(_stored(database)) == [late]
     assert unfinished_settings(_stored(database), trials=9, timeout_s=60.0) == [
         replace(late, trials=9, timeout_s=60.0)

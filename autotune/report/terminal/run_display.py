@@ -56,7 +56,8 @@ class LiveDisplay(RunObserver):
         self._work: dict[str, tuple[TuningStudy, str, float]] = {}
         self._seen: dict[int, TuningStudy] = {}
         self._left = TimeLeft()
-        self._until = None if timeout_s is None else time.monotonic() + timeout_s
+        self._timeout_s = timeout_s
+        self._until: float | None = None
         self._has_finals = False
         self._name = "worker"
         self._live = Live(
@@ -75,6 +76,8 @@ class LiveDisplay(RunObserver):
         self._live.start()
 
     def trial_asked(self, study: TuningStudy, worker: str, config: AnyConfig) -> None:
+        if self._until is None and self._timeout_s is not None:
+            self._until = time.monotonic() + self._timeout_s
         self._work[worker] = (study, str(config), time.monotonic())
         self._seen.pop(id(study), None)
         self._seen[id(study)] = study

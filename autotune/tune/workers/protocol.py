@@ -66,7 +66,7 @@ class DescribeSpaces:
 
 @dataclass(frozen=True, slots=True)
 class StartSearch:
-    """Tune these until nothing is left, or ``seconds`` have passed."""
+    """Tune these until nothing is left, or ``seconds`` of measuring have passed."""
 
     plans: tuple[StudyPlan, ...]
     settings: RunSettings

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from multiprocessing.connection import wait
 
@@ -26,6 +26,7 @@ from autotune.tune.workers.protocol import (
     SpacesDescribed,
     StartSearch,
     TrialFinished,
+    TrialStarted,
     WorkerCrashed,
     WorkerReady,
     WorkerSpec,
@@ -106,7 +107,8 @@ class WorkerSupervisor:
         self.refused: dict[str, str] = {}
         """Provider that was left out → why, in words."""
         self._workers = [_WorkerHandle(spec, start) for spec in specs]
-        self._begin: tuple[StartSearch, float] | None = None
+        self._begin: StartSearch | None = None
+        self._measuring_since: float | None = None
         self._left_at: float | None = None
 
     def add(self, specs: Sequence[WorkerSpec]) -> None:
@@ -165,8 +167,8 @@ class WorkerSupervisor:
     def begin(
         self, plans: Sequence[StudyPlan], settings: RunSettings, seconds: float | None
     ) -> None:
-        """Set everybody to work."""
-        self._begin = StartSearch(tuple(plans), settings, seconds), time.monotonic()
+        """Set everybody to work, for ``seconds`` since the first measurement."""
+        self._begin = StartSearch(tuple(plans), settings, seconds)
         for worker in self._workers:
             if not worker.is_refused:
                 self._set_to_work(worker)
@@ -177,7 +179,7 @@ class WorkerSupervisor:
         may hold the study's tensors. Nobody need do so."""
         if self._begin is None or self._left_at is not None:
             return
-        provider = self._begin[0].plans[position].job.provider
+        provider = self._begin.plans[position].job.provider
         able = [w for w in self._workers if w.spec.options.provider == provider]
         done = [worker for worker in able if worker.state is _State.IDLE and worker.is_done]
         busy = [w for w in able if w.state is _State.BUSY and w.spec.name == name]
@@ -224,7 +226,7 @@ class WorkerSupervisor:
         """Return the first of the studies that the worker can measure, if it is free."""
         if worker.state is not _State.IDLE or self._begin is None:
             return None
-        plans, provider = self._begin[0].plans, worker.spec.options.provider
+        plans, provider = self._begin.plans, worker.spec.options.provider
         return next((p for p in positions if plans[p].job.provider == provider), None)
 
     def listen(self) -> list[Event]:
@@ -280,6 +282,8 @@ class WorkerSupervisor:
             worker.state = _State.IDLE
             if self._begin is not None and not worker.is_done:
                 self._set_to_work(worker)
+        elif isinstance(message, TrialStarted):
+            self._measuring_since = self._measuring_since or time.monotonic()
         elif isinstance(message, TrialFinished):
             worker.deaths = 0
         elif isinstance(message, SearchFinished):
@@ -339,7 +343,8 @@ class WorkerSupervisor:
 
     def _set_to_work(self, worker: _WorkerHandle) -> None:
         assert self._begin is not None
-        begin, at = self._begin
-        left = None if begin.seconds is None else begin.seconds - (time.monotonic() - at)
+        left = self._begin.seconds
+        if left is not None and self._measuring_since is not None:
+            left -= time.monotonic() - self._measuring_since
         worker.state = _State.BUSY
-        worker.send(StartSearch(begin.plans, begin.settings, left))
+        worker.send(replace(self._begin, seconds=left))

@@ -84,7 +84,7 @@ class Worker:
         census: Census,
         parent: ParentChannel,
         run_timeout_s: float,
-        deadline: float | None = None,
+        seconds: float | None = None,
         growth_bytes: int = _GROWTH_BYTES,
         compiles: CompileClient[InFlightTrial] | None = None,
         asks_child: bool = False,
@@ -95,11 +95,13 @@ class Worker:
         """``compiles`` has configs compiled before the child measures; without a pool it compiles.
         Where ``asks_child``, the child says what a config needs, since the kernel is an engine's.
         ``start_at`` is the study to take first where all have equally many workers; ``own`` are
-        the positions of those that this device can measure, None for all; after ``deadline``, a
-        ``time.monotonic()`` value, nothing more is asked. ``time_line`` has what the device has
-        done so far."""
+        the positions of those that this device can measure, None for all; when ``seconds`` have
+        passed since the first measurement began, nothing more is asked. ``time_line`` has what the
+        device has done so far."""
         self._studies = studies
-        self._lease, self._parent, self._deadline = lease, parent, deadline
+        self._lease, self._parent = lease, parent
+        self._seconds = math.inf if seconds is None else seconds
+        self._deadline = math.inf if self._seconds > 0 else 0.0
         self._scheduler = StudyScheduler(
             studies,
             lease=lease,
@@ -130,7 +132,7 @@ class Worker:
         """Trials that wait until the child has said what they compile."""
 
     def run(self) -> SearchFinished:
-        """Return when all is done, the deadline has passed, or the worker shall leave. Raises
+        """Return when all is done, time is up, or the worker shall leave. Raises
         StorageError where the storage fails for minutes."""
         try:
             while self._step():
@@ -157,6 +159,7 @@ class Worker:
     def _on_start(self, item: Item) -> None:
         self._time_line.turn_to(cause_of(item))
         if isinstance(item, InFlightTrial):
+            self._deadline = min(self._deadline, time.monotonic() + self._seconds)
             self._parent.send(TrialStarted(item.position, item.asked.config))
 
     def _step(self) -> bool:
@@ -184,8 +187,7 @@ class Worker:
 
     @property
     def _is_leaving(self) -> bool:
-        is_late = self._deadline is not None and time.monotonic() > self._deadline
-        return is_late or self._parent.requested
+        return time.monotonic() > self._deadline or self._parent.requested
 
     def _ask_ahead(self) -> None:
         """Keep the child's queue so long that it does not run dry while we ask, or compile."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import signal
 import threading
-import time
 import traceback
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -119,7 +118,6 @@ class _WorkerProcess:
             self._compiles.prefetch(problem, binaries)
 
     def _work(self, begin: StartSearch) -> None:
-        deadline = None if begin.seconds is None else time.monotonic() + begin.seconds
         self._settings = settings = begin.settings
         storage = self._storage
         provider = self._provider
@@ -141,7 +139,7 @@ class _WorkerProcess:
                 census=retry_storage(lambda: Census(storage)),
                 parent=self._parent_channel,
                 run_timeout_s=settings.run_timeout_s,
-                deadline=deadline,
+                seconds=begin.seconds,
                 start_at=self._spec.number,
                 compiles=self._compiles if is_ahead else None,
                 asks_child=bool(PROVIDERS[provider].engine),

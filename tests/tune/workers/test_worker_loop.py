@@ -162,10 +162,12 @@ def test_nothing_but_failures_ends_a_study(
     assert study.optuna_study.user_attrs["finished"] == study.ended
 
 
-def test_after_the_deadline_nothing_is_asked(make: Make, database: str) -> None:
-    study = _tuning_study(database, _space(FINE, count=5), target=5)
-    make([study], FaultyMeasurer, Recorder(), deadline=time.monotonic() - 1).run()
+def test_time_counts_from_the_first_measurement(make: Make, database: str) -> None:
+    study = _tuning_study(database, _space(FINE, count=50), target=50)
+    make([study], FaultyMeasurer, Recorder(), seconds=0.0).run()
     assert study.optuna_study.trials == []
+    make([study], FaultyMeasurer, Recorder(), seconds=1e-6).run()
+    assert 1 <= len(study.view.measured) < 50
 
 
 def test_what_is_in_the_queue_when_it_leaves_is_given_up(make: Make, database: str) -> None:
