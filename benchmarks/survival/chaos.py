@@ -1,16 +1,20 @@
 """Injects faults into a run until it has had enough of them: is anything lost, stuck or different?
 
     python benchmarks/survival/chaos.py [--faults 200] [--seed 0] [--studies 18] [--log FILE]
+    python benchmarks/survival/chaos.py --faults 100 --postgres --log FILE
 
 A run without faults comes first. Then the same run goes through kill -9 of measuring children,
 workers, compile processes and the whole run (which is then resumed); measurements that hang or
 abort in C; configs that always abort or read address 0; compilers that hang, crash, raise or eat
-memory; the database locked by another process; and, as root, a full disk. Every study measures its
-whole space, so that the winner does not depend on what the sampler had seen when a fault came.
+memory; the database locked by another process; as root, a full disk; and the storage deleted,
+replaced, cut or overwritten (of a server: emptied, its tables dropped). Then the run must end, and
+name a file with all that a reader had seen, from which it goes on. Every study measures its whole
+space, so that the winner does not depend on what the sampler had seen when a fault came.
 
 Prints each fault as it is done, and each kind's count, and writes the same to the log as it goes.
-Exits with 1 where a trial that a reader once saw measured (completed or pruned) is missing or
-changed at the end, a config has no measurement that should have one, a trial hangs, or a winner is
+Exits with 1 where a run did not end, or named no file with what a reader had seen, once its storage
+was destroyed; and where at the end a trial that a reader once saw measured (completed or pruned) is
+missing or changed, a config has no measurement that should have one, a trial hangs, or a winner is
 another than without faults.
 """
 
@@ -20,7 +24,6 @@ import argparse
 import os
 import random
 import signal
-import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -29,17 +32,23 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent / "workers"))
+sys.path[:0] = [str(HERE.parent / "workers"), str(HERE.parents[1] / "tests")]
 
+import sqlalchemy  # noqa: E402
+from destroy import DESTROY, DESTROY_SERVER, new_database, rescued  # noqa: E402
 from faulty import compile_fault_of, fault_of, log  # noqa: E402
 from landscape import BATCH_SIZES, SHAPE, save_landscape  # noqa: E402
 from optuna.trial import TrialState  # noqa: E402
 
-from autotune.studies.storage.open import open_storage  # noqa: E402
+from autotune.studies.storage.open import opened  # noqa: E402
 from autotune.studies.study_record import StoredStudy, stored_studies  # noqa: E402
 from autotune.studies.trial_record import MEASURED, config_of  # noqa: E402
+
+if TYPE_CHECKING:
+    from servers import Server
 
 ALL = 10_000
 """More trials than the space has configs."""
@@ -56,10 +65,14 @@ def main() -> int:
     args = _arguments()
     say = Say(args.log)
     say(f"{sys.argv[1:]}, load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
-    with tempfile.TemporaryDirectory() as name, _disk(Path(name) / "disk", args) as is_small:
+    with (
+        tempfile.TemporaryDirectory() as name,
+        _disk(Path(name) / "disk", args) as is_small,
+        _server(args) as server,
+    ):
         if args.fulls and not is_small:
             say("no disk can be mounted here: none will be full (try as root)")
-        chaos = Chaos(Path(name), args, say, is_small=is_small)
+        chaos = Chaos(Path(name), args, say, is_small=is_small, server=server)
         winners = chaos.run_without_faults()
         try:
             chaos.run_with_faults()
@@ -82,6 +95,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--lock-s", type=float, default=20.0)
     parser.add_argument("--fulls", type=int, default=3, help="times the disk is full")
     parser.add_argument("--full-s", type=float, default=10.0)
+    parser.add_argument("--losses", type=int, default=5, help="times the storage is destroyed")
+    parser.add_argument("--postgres", action="store_true", help="on a private PostgreSQL")
     parser.add_argument("--run-timeout", type=float, default=15.0, help="a child's start counts")
     parser.add_argument("--compile-timeout", type=float, default=2.0)
     return parser.parse_args()
@@ -105,7 +120,15 @@ class Say:
 class Chaos:
     """A run, what is done to it, and what was seen of it."""
 
-    def __init__(self, folder: Path, args: argparse.Namespace, say: Say, *, is_small: bool) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        args: argparse.Namespace,
+        say: Say,
+        *,
+        is_small: bool,
+        server: Server | None,
+    ) -> None:
         self._say = say
         self._folder, self._disk, self._args = folder, folder / "disk", args
         self._random = random.Random(args.seed)
@@ -115,11 +138,15 @@ class Chaos:
             (folder / name).mkdir()
         (folder / "workers").write_text(str(args.workers))
         os.environ["CHAOS_FOLDER"] = str(folder)
-        self._database = self._disk / "chaos.db"
+        self._server = server
+        self._storage = server.new_url() if server else f"sqlite:///{self._disk / 'chaos.db'}"
+        self._not_rescued = 0
         self._seen: Seen = {}
         self._run: subprocess.Popen[bytes] | None = None
         self._starts = self._measured_before = 0
+        kinds = list(DESTROY_SERVER if server else DESTROY)
         rare = ["lock database"] * args.locks + ["fill disk"] * args.fulls * is_small
+        rare += [kinds[number % len(kinds)] for number in range(args.losses)]
         self._random.shuffle(rare)
         self._rare = [
             (args.faults * (place + 1) // (len(rare) + 1), kind) for place, kind in enumerate(rare)
@@ -128,16 +155,16 @@ class Chaos:
     def run_without_faults(self) -> dict[str, object]:
         """Study → its winner."""
         self._pace(FAST_MS)
-        database = self._disk / "calm.db"
+        storage = f"sqlite:///{self._disk / 'calm.db'}"
         begin = time.monotonic()
         subprocess.run(
-            self._command(database, "calm"),
+            self._command(storage, "calm"),
             env=os.environ | {"CHAOS_FAULTS": "none"},
             check=True,
             stdout=subprocess.DEVNULL,
         )
         self._say(f"without faults: {time.monotonic() - begin:.0f} s")
-        return _winners(_studies(database))
+        return _winners(_studies(storage))
 
     def run_with_faults(self) -> None:
         """Return when the run has had its faults and is done."""
@@ -174,7 +201,7 @@ class Chaos:
 
     def verdict(self, winners: dict[str, object]) -> int:
         """Prints what was found; 1 where something is wrong."""
-        studies = _studies(self._database)
+        studies = _studies(self._storage)
         counts = self._counts()
         for kind, count in sorted(counts.items()):
             self._say(f"{count:5d} × {kind}")
@@ -195,7 +222,8 @@ class Chaos:
             f"{counts.total()} faults; {len(seen)} measured trials seen, {len(present)} at the end "
             f"({pruned} pruned), {len(lost)} lost; "
             f"{len(studies)} studies, {len(part)} not whole, {len(unlike)} with another winner; "
-            f"{doubled} configs measured twice; {len(running)} trials running"
+            f"{doubled} configs measured twice; {len(running)} trials running; "
+            f"{self._not_rescued} trials seen before a storage was destroyed are in no rescue file"
         )
         for name, number in lost:
             was, now = seen[name, number], present.get((name, number))
@@ -204,7 +232,8 @@ class Chaos:
             for config in part.get(study.name, ()):
                 self._say(f"{study.name}: not measured: {config}: {_history(study, config)}")
         whole = len(studies) == len(winners)
-        return int(bool(lost or running or unlike or part or doubled or not whole))
+        is_bad = lost or running or unlike or part or doubled or self._not_rescued
+        return int(bool(is_bad or not whole))
 
     def _unmeasured(self, study: StoredStudy) -> list[object]:
         """Configs without a time that should have one."""
@@ -218,11 +247,11 @@ class Chaos:
 
     # Running it.
 
-    def _command(self, database: Path, output: str) -> list[str]:
+    def _command(self, storage: str, output: str) -> list[str]:
         args = self._args
         words = [sys.executable, str(HERE / "faulty.py"), "run", "--quiet", "--shape", SHAPE]
         words += ["--device", "cuda"]
-        words += ["--trials", str(ALL), "--stop-gain", "0", "--storage", f"sqlite:///{database}"]
+        words += ["--trials", str(ALL), "--stop-gain", "0", "--storage", storage]
         words += ["--run-timeout", str(args.run_timeout), "--compile-jobs", "2"]
         words += ["--compile-timeout", str(args.compile_timeout)]
 
@@ -230,13 +259,15 @@ class Chaos:
         return [*words, "--batch-size", *map(str, self._sizes)]
 
     def _start(self) -> None:
-        command = self._command(self._database, "files")
-        if self._database.exists() and self._seen:
+        command = self._command(self._storage, "files")
+        if self._seen:
             command = [sys.executable, str(HERE / "faulty.py"), "resume", "--quiet"]
-            command += ["--storage", f"sqlite:///{self._database}"]
+            command += ["--storage", self._storage]
         messages = (self._folder / "messages.log").open("ab")
         with messages:
-            self._run = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=messages)
+            self._run = subprocess.Popen(
+                command, stdout=subprocess.DEVNULL, stderr=messages, cwd=self._disk
+            )
         self._starts += 1
         self._measured_before = self._measured()
 
@@ -291,13 +322,48 @@ class Chaos:
             "kill worker": lambda: _kill(self._worker()),
             "kill compiler": lambda: _kill(self._newest("compile.log")),
             "kill run": lambda: _kill(self._run.pid if self._run else None),
-            "lock database": lambda: _lock(self._database, self._args.lock_s),
+            "lock database": lambda: _lock(self._storage, self._args.lock_s),
             "fill disk": lambda: _fill(self._disk, self._args.full_s),
         }
+        if kind in DESTROY or kind in DESTROY_SERVER:
+            return self._destroy(kind)
         is_done = harm[kind]()
         if is_done:
             log("faults.log", kind, "|")
         return is_done
+
+    def _destroy(self, kind: str) -> bool:
+        """Destroy the storage under the run; hold what it rescues against what was there, and let
+        it go on from that."""
+        assert self._run is not None
+        before = _by_config(self._storage)
+        messages = self._folder / "messages.log"
+        said = messages.stat().st_size
+        began = time.monotonic()
+        (DESTROY_SERVER if self._server else DESTROY)[kind](self._storage)
+        log("faults.log", kind, "|")
+        try:
+            code = self._run.wait(60)
+        except subprocess.TimeoutExpired:
+            raise SystemExit(f"{kind}: the run goes on\n{messages.read_text()[-2000:]}") from None
+        words = messages.read_bytes()[said:].decode(errors="replace")
+        path = rescued(words)
+        if path is None or code != 1:
+            raise SystemExit(f"{kind}: ended with {code}, and no file is named\n{words[-3000:]}")
+        kept = _by_config(f"sqlite:///{path}")
+        lost = [key for key, value in before.items() if kept.get(key) != value]
+        self._not_rescued += len(lost)
+        self._say(
+            f"{kind}: the run ended after {time.monotonic() - began:.1f} s; {len(before)} measured "
+            f"trials were there, {len(kept)} are rescued, {len(lost)} of the former are not"
+        )
+        self._seen = {}
+        self._storage = f"sqlite:///{path}"
+        if self._server:
+            self._storage = new_database(self._server, f"sqlite:///{path}")
+        self._look()
+        self._start()
+        return True
 
     def _child(self) -> int | None:
         return self._newest("gpu.log")
@@ -327,26 +393,48 @@ class Chaos:
 
     def _look(self) -> None:
         """As any reader would: what is measured by now."""
-        with suppress(sqlite3.Error):
-            for key, found in _measured(self._database).items():
+        with suppress(sqlalchemy.exc.SQLAlchemyError):
+            for key, found in _measured(self._storage).items():
                 self._seen.setdefault(key, found)
 
 
-def _measured(database: Path) -> Seen:
+def _measured(storage: str) -> Seen:
     query = (
         "SELECT study_name, number, state, value FROM trials JOIN studies USING (study_id) "
         "JOIN trial_values USING (trial_id) WHERE state IN ('COMPLETE', 'PRUNED')"
     )
-    reader = sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=1)
-    try:
-        rows = reader.execute(query)
+    with _reader(storage) as reader:
+        rows = reader.exec_driver_sql(query)
         return {(name, number): (state, value) for name, number, state, value in rows}
+
+
+@contextmanager
+def _reader(storage: str) -> Iterator[sqlalchemy.Connection]:
+    path = storage.removeprefix("sqlite:///")
+    url = storage
+    if path != storage:
+        url = f"sqlite:///file:{path}?mode=rw&uri=true&timeout=1"
+    engine = sqlalchemy.create_engine(url)
+    try:
+        with engine.connect() as connection:
+            yield connection
     finally:
-        reader.close()
+        engine.dispose()
 
 
-def _studies(database: Path) -> list[StoredStudy]:
-    return stored_studies(open_storage(f"sqlite:///{database}", create=False))
+def _studies(storage: str) -> list[StoredStudy]:
+    with opened(storage) as source:
+        return stored_studies(source)
+
+
+def _by_config(storage: str) -> dict[tuple[str, object], tuple[str, float]]:
+    """Study and config of each measured trial → its state and value."""
+    return {
+        (study.name, config_of(trial)): (trial.state.name, trial.value or 0.0)
+        for study in _studies(storage)
+        for trial in study.trials
+        if trial.state in MEASURED
+    }
 
 
 def _history(study: StoredStudy, config: object) -> str:
@@ -400,14 +488,18 @@ def _parent(pid: int) -> int | None:
     return None if fields[0] in "ZX" else int(fields[1])
 
 
-def _lock(database: Path, seconds: float) -> bool:
-    other = sqlite3.connect(database, isolation_level=None, timeout=30)
-    try:
-        other.execute("BEGIN EXCLUSIVE")
+def _lock(storage: str, seconds: float) -> bool:
+    is_file = storage.startswith("sqlite")
+    engine = sqlalchemy.create_engine(
+        storage, connect_args={"timeout": 30} if is_file else {}, isolation_level="AUTOCOMMIT"
+    )
+    with engine.connect() as other:
+        other.exec_driver_sql("BEGIN EXCLUSIVE" if is_file else "BEGIN")
+        if not is_file:
+            other.exec_driver_sql("LOCK TABLE studies, trials IN ACCESS EXCLUSIVE MODE")
         time.sleep(seconds)
-        other.execute("ROLLBACK")
-    finally:
-        other.close()
+        other.exec_driver_sql("ROLLBACK")
+    engine.dispose()
     return True
 
 
@@ -421,6 +513,17 @@ def _fill(disk: Path, seconds: float) -> bool:
     finally:
         ballast.unlink()
     return True
+
+
+@contextmanager
+def _server(args: argparse.Namespace) -> Iterator[Server | None]:
+    if not args.postgres:
+        yield None
+        return
+    import servers
+
+    with servers.postgres() as server:
+        yield server
 
 
 @contextmanager
