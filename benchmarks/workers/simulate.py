@@ -1,12 +1,14 @@
 """A whole run of all batch sizes, engines on their own kernels, on a clock that skips waits.
 
     python benchmarks/workers/simulate.py [--cases qwen3 qwen3-both deepseek] [--seeds 2] [--warm]
+    python benchmarks/workers/simulate.py --gpus 2    # a worker on each for each engine
 
-Studies, sampler, scheduler, worker loop, compile queue and finals are the product's. The GPU and
-the 16 compile processes are pretended, and play recordings of an H200 (``benchmarks/landscapes``):
-a measurement takes what recorded ones took, GROUP_SIZE_M is a part of a binary, as for the engines'
-kernels, and a binary takes ``--compile-s`` in the mean. Asking and telling take the CPU time that
-they take here; writing is free. The clock begins when the workers have joined the studies.
+Studies, sampler, scheduler, worker loop, compile queue and finals are the product's. GPUs, and 16
+compile processes for each of them, are pretended, and play recordings of an H200
+(``benchmarks/landscapes``): a measurement takes what recorded ones took, GROUP_SIZE_M is a part of
+a binary, as for the engines' kernels, and a binary takes ``--compile-s`` in the mean. Asking and
+telling take the CPU time that they take here; writing is free. The clock begins when the workers
+have joined the studies.
 
 Regret is of what the run would write, against the best of the whole recorded space, at the batch
 sizes that were recorded; those between them are interpolated.
@@ -16,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import heapq
+import itertools
 import math
 import statistics
 import tempfile
@@ -50,6 +53,7 @@ from autotune.studies.outcome import Outcome, TrialResult
 from autotune.studies.search.pruning import Stop, taken
 from autotune.studies.space import Space, moe_space
 from autotune.studies.storage.open import open_storage
+from autotune.studies.study_record import attributes_of
 from autotune.studies.trial_io import ResultWriter
 from autotune.tune.compile_service.client import CompileClient, CompileRequest, Prefetch
 from autotune.tune.compile_service.queue import CompileQueue, TimedCompile
@@ -354,51 +358,37 @@ def binaries_of(provider: str, problem: Problem, config: Config) -> Binaries:
 
 
 class PretendedPool:
-    """A compile pool on pretended cores, over the product's queue. Its link is itself."""
+    """An engine's compile pool on pretended cores, over the product's queue."""
 
-    def __init__(self, landscape: Landscape, clock: Time, cores: int, seconds: float) -> None:
-        self._clock, self._cores, self._seconds = clock, cores, seconds
+    def __init__(self, landscape: Landscape, cores: int, seconds: float) -> None:
+        self._cores, self._seconds = cores, seconds
         configs = map(str, landscape.space.configs)
         self._shares = dict(zip(configs, landscape.compile_s, strict=True))
-        self._queue: CompileQueue[int] = CompileQueue()
+        self._queue: CompileQueue[tuple[PretendedLink, int]] = CompileQueue()
         self._work: list[tuple[float, int, Any]] = []
-        self._answers: deque[tuple[float, Any]] = deque()
         self.compiled = 0
         self.compile_s = 0.0
 
-    def send(self, message: Prefetch | CompileRequest) -> None:
-        began = time.thread_time()
-        now = self._clock.now
-        self._advance(now)
+    def take(self, link: PretendedLink, message: Prefetch | CompileRequest, now: float) -> None:
+        self.advance(now)
         if isinstance(message, Prefetch):
             self._queue.prefetch(message.problem, message.configs)
         else:
-            known = self._queue.request(message.number, message.binaries)
+            known = self._queue.request((link, message.number), message.binaries)
             if known is not None:
-                self._answers.append((now, (message.number, known)))
+                link.answers.append((now, (message.number, known)))
         self._hand_out(now)
-        self._clock.forget(time.thread_time() - began)
-
-    def poll(self) -> bool:
-        self._advance(self._clock.now)
-        return bool(self._answers)
-
-    def recv(self) -> Any:
-        return self._answers.popleft()[1]
-
-    def close(self) -> None:
-        pass
 
     @property
     def next_at(self) -> float:
-        return min(self._answers[0][0] if self._answers else math.inf,
-                   self._work[0][0] if self._work else math.inf)  # fmt: skip
+        return self._work[0][0] if self._work else math.inf
 
-    def _advance(self, now: float) -> None:
+    def advance(self, now: float) -> None:
         while self._work and self._work[0][0] <= now:
             at, _, binary = heapq.heappop(self._work)
-            for number, result in self._queue.note(binary, TimedCompile(Resources(64, 0, 0), 0.0)):
-                self._answers.append((at, (number, result)))
+            result = TimedCompile(Resources(64, 0, 0), 0.0)
+            for (link, number), answer in self._queue.note(binary, result):
+                link.answers.append((at, (number, answer)))
             self._hand_out(at)
 
     def _hand_out(self, at: float) -> None:
@@ -407,6 +397,34 @@ class PretendedPool:
             self.compiled += 1
             self.compile_s += seconds
             heapq.heappush(self._work, (at + seconds, self.compiled, binary))
+
+
+class PretendedLink:
+    """A worker's end of a pool."""
+
+    def __init__(self, pool: PretendedPool, clock: Time) -> None:
+        self._pool, self._clock = pool, clock
+        self.answers: deque[tuple[float, Any]] = deque()
+        """When each is there, and what it is."""
+
+    def send(self, message: Prefetch | CompileRequest) -> None:
+        began = time.thread_time()
+        self._pool.take(self, message, self._clock.now)
+        self._clock.forget(time.thread_time() - began)
+
+    def poll(self) -> bool:
+        self._pool.advance(self._clock.now)
+        return bool(self.answers) and self.answers[0][0] <= self._clock.now
+
+    def recv(self) -> Any:
+        return self.answers.popleft()[1]
+
+    def close(self) -> None:
+        pass
+
+    @property
+    def next_at(self) -> float:
+        return min(self.answers[0][0] if self.answers else math.inf, self._pool.next_at)
 
 
 class WritesAtOnce(ResultWriter):
@@ -427,14 +445,16 @@ class WritesAtOnce(ResultWriter):
 
 
 class Parent:
-    """Asks for the finals of each study that has finished, once, as a run's parent does."""
+    """Asks for the finals of each study that has finished, once, as a run's parent does where
+    nobody is done: of the worker that finished it."""
 
     requested = False
     since_s = 0.0
 
-    def __init__(self, studies: Sequence[TuningStudy]) -> None:
+    def __init__(self, studies: Sequence[TuningStudy], asked: set[int]) -> None:
+        """``asked`` is what all workers have asked for."""
         self._studies = studies
-        self._asked: set[int] = set()
+        self._asked = asked
         self._waiting: list[int] = []
 
     def send(self, message: object) -> None:
@@ -455,7 +475,7 @@ class Ran:
     wall_s: float
     """With all finals."""
     busy: float
-    """Share of the GPU's time from its first measurement to its last."""
+    """Share of the GPUs' time from the first measurement to the last."""
     search_gpu_s: float
     finals_gpu_s: float
     measured: int
@@ -547,9 +567,16 @@ def _prior(problem: Problem, configs: tuple[Config, ...], seed: int) -> tuple[fl
 def _run(order: _Order, args: argparse.Namespace) -> Ran:
     _pretend()
     landscape = order.landscape
-    turns, gpu = Turns(), Gpu(landscape, order.settings.seed)
-    workers = [_Worker(number, engine, turns) for number, engine in enumerate(order.engines)]
-    threads = [threading.Thread(target=w.run, args=(gpu, order, args)) for w in workers]
+    turns, asked = Turns(), set[int]()
+    gpus = [Gpu(landscape, order.settings.seed) for _ in range(args.gpus)]
+    seconds = 0.02 if args.warm else args.compile_s
+    cores = CORES * args.gpus // len(order.engines)
+    pools = {engine: PretendedPool(landscape, cores, seconds) for engine in order.engines}
+    workers = [
+        _Worker(number, engine, gpu, pools[engine], turns)
+        for number, (gpu, engine) in enumerate(itertools.product(gpus, order.engines))
+    ]
+    threads = [threading.Thread(target=w.run, args=(order, asked)) for w in workers]
     for thread in threads:
         thread.start()
     while any(not hasattr(clock, "behind") for clock in turns.clocks):
@@ -560,7 +587,12 @@ def _run(order: _Order, args: argparse.Namespace) -> Ran:
     for worker in workers:
         if worker.error is not None:
             raise worker.error
-    own = [(w, s) for w in workers for s in w.own]
+    own = [(w, s) for w in workers[: len(order.engines)] for s in w.own]
+    for _, study in own:
+        study.view.read()
+        study.finalists = attributes_of(study.optuna_study).finalists(
+            len(study.measured), study.robust
+        )
     assert all(len(s.results()) == 1 for _, s in own)
     if args.verbose:
         for worker, study in own:
@@ -571,12 +603,12 @@ def _run(order: _Order, args: argparse.Namespace) -> Ran:
     return Ran(
         searched_s=max(worker.searched_s for worker in workers),
         wall_s=max(worker.wall_s for worker in workers),
-        busy=gpu.busy_s / (gpu.last_at - gpu.first_at),
-        search_gpu_s=gpu.busy_s - gpu.finals_s,
-        finals_gpu_s=gpu.finals_s,
+        busy=sum(g.busy_s for g in gpus) / sum(g.last_at - g.first_at for g in gpus),
+        search_gpu_s=sum(g.busy_s - g.finals_s for g in gpus),
+        finals_gpu_s=sum(g.finals_s for g in gpus),
         measured=sum(len(study.measured) for _, study in own),
-        compiled=sum(worker.pool.compiled for worker in workers),
-        compile_s=sum(worker.pool.compile_s for worker in workers),
+        compiled=sum(pool.compiled for pool in pools.values()),
+        compile_s=sum(pool.compile_s for pool in pools.values()),
         configs=len({(w.engine, e.config) for w, s in own for e in s.measured}),
         regrets=tuple(
             landscape.regret(s.problem.tokens, s.results()[0].config)
@@ -587,10 +619,13 @@ def _run(order: _Order, args: argparse.Namespace) -> Ran:
 
 
 class _Worker:
-    """One engine's worker, in a thread."""
+    """One engine's worker on a GPU, in a thread."""
 
-    def __init__(self, number: int, engine: str, turns: Turns) -> None:
+    def __init__(
+        self, number: int, engine: str, gpu: Gpu, pool: PretendedPool, turns: Turns
+    ) -> None:
         self.number, self.engine, self._turns = number, engine, turns
+        self._gpu, self._pool = gpu, pool
         self.clock = Time(turns)
         self.error: BaseException | None = None
 
@@ -603,7 +638,7 @@ class _Worker:
             self.clock.behind = math.inf
             self._turns.give(self.clock, is_over=True)
 
-    def _run(self, gpu: Gpu, order: _Order, args: argparse.Namespace) -> None:
+    def _run(self, order: _Order, asked: set[int]) -> None:
         _local.clock = clock = self.clock
         storage = open_storage(order.url, create=False)
         studies = join_studies(
@@ -611,19 +646,17 @@ class _Worker:
         )
         mine = [i for i, plan in enumerate(order.plans) if plan.job.provider == self.engine]
         self.own = [studies[position] for position in mine]
-        child = PretendedChild(gpu, clock, self.engine)
-        seconds = 0.02 if args.warm else args.compile_s
-        self.pool = PretendedPool(gpu.landscape, clock, CORES // len(order.engines), seconds)
-        with Lease(storage, "cuda:0") as lease:
+        child = PretendedChild(self._gpu, clock, self.engine)
+        with Lease(storage, f"cuda:{self.number}") as lease:
             worker = worker_loop.Worker(
                 studies,
                 child,
                 lease=lease,
                 census=Census(storage),
-                parent=Parent(studies),
+                parent=Parent(studies, asked),
                 run_timeout_s=1e9,
                 start_at=self.number,
-                compiles=CompileClient(self.pool),
+                compiles=CompileClient(PretendedLink(self._pool, clock)),
                 asks_child=True,
                 own=mine,
             )
@@ -633,10 +666,11 @@ class _Worker:
             clock.start()
             worker.run()
         self.searched_s = clock.now
-        for study in self.own:
-            study.view.read()
-            if not study.finalists:
-                measure_finalists(study, child, lambda: False, 1e9)
+        for position in mine:
+            if position not in asked:
+                asked.add(position)
+                studies[position].view.read()
+                measure_finalists(studies[position], child, lambda: False, 1e9)
         self.wall_s = clock.now
 
 
@@ -645,6 +679,7 @@ def main() -> None:
     parser.add_argument("--cases", nargs="+", default=["qwen3", "qwen3-both", "deepseek"],
                         choices=CASES)  # fmt: skip
     parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--gpus", type=int, default=1)
     parser.add_argument("--compile-s", type=float, default=0.6, help="of a binary, in the mean")
     parser.add_argument("--warm", action="store_true", help="everything is in Triton's cache")
     parser.add_argument("--trials", type=int, default=60)
