@@ -51,6 +51,7 @@ from autotune.studies.coordination.leases import Census, Lease
 from autotune.studies.key import StudyKey
 from autotune.studies.outcome import Outcome, TrialResult
 from autotune.studies.search.pruning import Stop, taken
+from autotune.studies.search.surrogate.model import thread_pools
 from autotune.studies.space import Space, moe_space
 from autotune.studies.storage.open import open_storage
 from autotune.studies.study_record import attributes_of
@@ -661,6 +662,7 @@ class _Worker:
                 own=mine,
             )
             worker._result_writer = WritesAtOnce(clock)
+            thread_pools()  # a worker's process imports these libraries while the device opens
             clock.behind = 0.0
             clock.may_run.wait()
             clock.start()

@@ -19,6 +19,7 @@ from autotune.studies.search.history import Sibling, likeness
 from autotune.studies.search.surrogate.features import COUNTS, features
 from autotune.studies.search.surrogate.model import Prior
 from autotune.studies.search.surrogate.trees import Columns, extra_trees, votes_of
+from autotune.studies.space import Space
 
 _MOST = 12
 """Siblings that teach, the most alike. A storage may hold hundreds, of other models: from 166 of
@@ -38,13 +39,13 @@ slowness from the other recorded model: 0.7 to 0.9 at a likeness of 0.05 to 0.06
 0.07 at 0.02 (one). Chosen on these, so races on them flatter it."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True)
 class PriorTask:
-    """A problem whose space needs a prior. Keep it: much of the work is remembered for it alone."""
+    """A problem whose space needs a prior. Much of the work is remembered by its space."""
 
     problem: Problem
     device: Device
-    configs: tuple[Config, ...]
+    space: Space
 
 
 def sibling_prior(
@@ -54,7 +55,7 @@ def sibling_prior(
     static_us: Sequence[float] | None = None,
     seed: int = 0,
 ) -> Prior | None:
-    """Return the guess for ``task.configs``; None where nothing is known.
+    """Return the guess for the configs of ``task.space``; None where nothing is known.
 
     ``static_us`` is a guess without measurements (``Measurer.prior_us``): it stands in for
     siblings as far as these are unlike the problem.
@@ -78,22 +79,21 @@ def _learnt(task: PriorTask, siblings: Sequence[Sibling], seed: int) -> Floats:
     each = [np.full(len(s), weight) for s, weight in zip(slowness, weights, strict=True)]
     sample = columns, np.concatenate(slowness), np.concatenate(each)
     trees = extra_trees([sample] * _TREES, seed, min_samples_leaf=2, max_features=0.7)
-    votes = votes_of(trees, _columns(task, task.problem, task.configs))
+    votes = votes_of(trees, _space_columns(task.problem, task.device, task.space))
     guess: Floats = votes.mean(axis=0)
-    looked_up, share = _looked_up(task.configs, siblings, weights)
+    looked_up, share = _looked_up(task.space, siblings, weights)
     return (1 - share) * guess + share * looked_up
 
 
 def _looked_up(
-    configs: Sequence[Config], siblings: Sequence[Sibling], weights: Sequence[float]
+    space: Space, siblings: Sequence[Sibling], weights: Sequence[float]
 ) -> tuple[Floats, Floats]:
     """Return what siblings measured of the very same configs, and the share that it deserves."""
-    row_of = {config: row for row, config in enumerate(configs)}
-    total, weight_of = np.zeros(len(configs)), np.zeros(len(configs))
+    total, weight_of = np.zeros(len(space)), np.zeros(len(space))
     for sibling, weight in zip(siblings, weights, strict=True):
         slowness = _slowness(np.array(sibling.geomean_us))
         for config, value in zip(sibling.configs, slowness, strict=True):
-            row = row_of.get(config)
+            row = space.row_of.get(config)
             if row is not None:
                 total[row] += weight * value
                 weight_of[row] += weight
@@ -101,11 +101,28 @@ def _looked_up(
 
 
 def _columns(task: PriorTask, problem: Problem, configs: Sequence[Config]) -> Columns:
+    """Return the trees' inputs of a sibling's configs, of which some may not be in the space."""
+    row_of, whole = task.space.row_of, _space_columns(problem, task.device, task.space)
+    columns = whole[[row_of.get(config, 0) for config in configs]]
+    others = [number for number, config in enumerate(configs) if config not in row_of]
+    if others:
+        columns[others] = _table(problem, task.device, task.space, [configs[n] for n in others])
+    return columns
+
+
+@lru_cache(maxsize=64)
+def _space_columns(problem: Problem, device: Device, space: Space) -> Columns:
+    """Return the trees' inputs of a whole space: a run's studies ask for the same. Must not be
+    changed."""
+    return _table(problem, device, space, space.configs)
+
+
+def _table(problem: Problem, device: Device, space: Space, configs: Sequence[Config]) -> Columns:
     """Return the trees' inputs: absolute, and relative to the least that any config of the space
     needs on that problem, which compares problems of unlike size."""
     knobs = np.array([_codes(config) for config in configs])
-    physics = features(problem, task.device, configs)
-    least = _least(problem, task.device, task.configs)
+    physics = features(problem, device, configs)
+    least = _least(problem, device, space)
     rows = np.log2(problem.tokens * problem.top_k / (problem.experts * problem.ep_size))
     level = np.full(len(configs), rows)
     columns = np.column_stack([knobs, physics, physics[:, :COUNTS] - least, level])
@@ -113,9 +130,9 @@ def _columns(task: PriorTask, problem: Problem, configs: Sequence[Config]) -> Co
 
 
 @lru_cache(maxsize=256)
-def _least(problem: Problem, device: Device, configs: tuple[Config, ...]) -> Floats:
-    """Return the least of each count [COUNTS] over the space: a run's studies ask for the same."""
-    least: Floats = features(problem, device, configs)[:, :COUNTS].min(axis=0)
+def _least(problem: Problem, device: Device, space: Space) -> Floats:
+    """Return the least of each count [COUNTS] over the space."""
+    least: Floats = features(problem, device, space.configs)[:, :COUNTS].min(axis=0)
     return least
 
 

@@ -253,7 +253,8 @@ class TransferSampler(SurrogateSampler):
         self._footprints = footprints or dict
         self._begun = begun
         self._key: StudyKey | None = None
-        self._learnt_from = 0
+        self._learnt_from: int | None = None
+        """Measurements of siblings; None before the first time."""
         self._next_look = 0
 
     def _prepare(self, study: Study, trials: list[FrozenTrial]) -> None:
@@ -262,16 +263,15 @@ class TransferSampler(SurrogateSampler):
         measured = sum(trial.state in MEASURED for trial in trials)
         if measured < self._next_look:
             return
-        is_new = self._key is None
         self._key = self._key or key_of(study)
         self._next_look = max(_LOOK_AGAIN * measured, _AT_LEAST)
         if self._key is None:
             return
         known = self._history(self._key) if self._history else ()
         lessons = sum(len(sibling.configs) for sibling in known)
-        if is_new or lessons > _GROWN * self._learnt_from:
-            self._learnt_from = lessons
+        if self._learnt_from is None or lessons > _GROWN * self._learnt_from:
             self._learn(self._key, known)
+            self._learnt_from = lessons
 
     def _haste(self, compiled: Iterable[int]) -> Floats | float:
         """Return ``haste``; 1 where nothing is compiled."""
@@ -282,10 +282,12 @@ class TransferSampler(SurrogateSampler):
         return haste([*compiled, *begun], len(self._candidates))
 
     def _learn(self, key: StudyKey, known: Sequence[Sibling]) -> None:
-        task = PriorTask(key.problem, key.device, self._space.configs)
+        task = PriorTask(key.problem, key.device, self._space)
         prior = sibling_prior(task, known, static_us=self._prior_us, seed=self._seed)
-        physics = features(key.problem, key.device, self._space.configs)
-        self._informed(candidates_of(self._candidates.rows, physics), prior)
+        if self._learnt_from is None:
+            physics = features(key.problem, key.device, self._space.configs)
+            self._candidates = candidates_of(self._candidates.rows, physics)
+        self._informed(self._candidates, prior)
 
 
 @lru_cache(maxsize=8)
