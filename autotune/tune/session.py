@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -190,7 +190,9 @@ class _Session:
         may_fail = set(chosen.values()) - {OURS} if settings.provider == AUTO else ()
         self._supervisor = WorkerSupervisor(specs, start, may_fail)
         stack.callback(self._supervisor.close)
-        self._devices = self._supervisor.ready()
+        self._gpus = len({spec.device for spec in specs})
+        self._supervisor.ask(_problems(self._jobs(chosen)), guesses_of(settings))
+        self._devices = self._supervisor.ready(self._start_pool)
         for provider, reason in self._supervisor.refused.items():
             _log.warning("%s is left out, and our kernel stands in: %s", provider, reason)
             chosen |= {engine: OURS for engine, name in chosen.items() if name == provider}
@@ -199,7 +201,10 @@ class _Session:
             self._supervisor.add(self._specs_of([OURS]))
             self._devices = self._supervisor.ready()
         self._chosen = chosen
-        self._start_pools(gpus=len({spec.device for spec in specs}))
+        for provider in self._pools.keys() - self._devices.keys():
+            self._pools.pop(provider).close()
+        for provider, device in self._devices.items():
+            self._start_pool(provider, device)
 
     def _open_pool(self, provider: str) -> None:
         """Start what compiles ahead for a provider, where that is of use: it imports meanwhile."""
@@ -209,27 +214,25 @@ class _Session:
             self._pools[provider] = provider_pool(provider)
             self._stack.callback(self._pools[provider].close)
 
-    def _start_pools(self, gpus: int) -> None:
-        """Tell the pools what to compile for; they share the cores that ``gpus`` leave."""
+    def _start_pool(self, provider: str, device: Device) -> None:
+        """Tell a provider's pool what to compile for; pools share the cores that GPUs leave."""
+        settings, pool = self._settings, self._pools.get(provider)
+        if pool is None:
+            return
+        jobs = default_jobs(self._gpus) if settings.compile_jobs is None else settings.compile_jobs
+        path = settings.cache_dir / FILE_NAME
+        cache = CompileCache(path, device.target) if provider == OURS else None
+        share = -(-jobs // len(self._pools))
+        pool.start(device.target, share, timeout_s=settings.compile_timeout_s, cache=cache)
+
+    def _jobs(self, chosen: Mapping[str, str]) -> list[Job]:
         settings = self._settings
-        for provider in self._pools.keys() - self._devices.keys():
-            self._pools.pop(provider).close()
-        jobs = default_jobs(gpus) if settings.compile_jobs is None else settings.compile_jobs
-        for provider, pool in self._pools.items():
-            target = self._devices[provider].target
-            path = settings.cache_dir / FILE_NAME
-            cache = CompileCache(path, target) if provider == OURS else None
-            share = -(-jobs // len(self._pools))
-            pool.start(target, share, timeout_s=settings.compile_timeout_s, cache=cache)
+        return jobs_of(self._shape, settings.model, settings.engines, settings.kernel, chosen)
 
     def _open_studies(self) -> None:
         """Plan a study for each job as its device describes its space, and open them."""
-        settings = self._settings
-        jobs = jobs_of(self._shape, settings.model, settings.engines, settings.kernel, self._chosen)
-        problems: dict[str, list[Problem]] = {}
-        for job in jobs:
-            problems.setdefault(job.provider, []).append(job.problem)
-        answers = self._supervisor.describe(problems, guesses_of(settings))
+        settings, jobs = self._settings, self._jobs(self._chosen)
+        answers = self._supervisor.describe(_problems(jobs), guesses_of(settings))
         described = {provider: iter(spaces) for provider, spaces in answers.items()}
         self._plans = [self._plan(job, next(described[job.provider])) for job in jobs]
         if OURS in self._pools:
@@ -288,6 +291,14 @@ class _Writer(RunObserver):
         except EngineFileError as error:
             _log.warning("%s", error)
         self._is_old, self._written_at = False, time.monotonic()
+
+
+def _problems(jobs: Iterable[Job]) -> dict[str, list[Problem]]:
+    """Return the problems by their provider."""
+    problems: dict[str, list[Problem]] = {}
+    for job in jobs:
+        problems.setdefault(job.provider, []).append(job.problem)
+    return problems
 
 
 def _prefetch(pool: CompilePool, plans: Sequence[StudyPlan], settings: RunSettings) -> None:

@@ -107,6 +107,10 @@ class WorkerSupervisor:
         self.refused: dict[str, str] = {}
         """Provider that was left out → why, in words."""
         self._workers = [_WorkerHandle(spec, start) for spec in specs]
+        self._questions: dict[str, DescribeSpaces] = {}
+        self._asked: dict[str, tuple[_WorkerHandle, DescribeSpaces]] = {}
+        """Provider → the worker that has a question of it, and the question."""
+        self._described: dict[str, tuple[DescribedSpace, ...]] = {}
         self._begin: StartSearch | None = None
         self._measuring_since: float | None = None
         self._left_at: float | None = None
@@ -115,12 +119,20 @@ class WorkerSupervisor:
         """Start more workers."""
         self._workers += [_WorkerHandle(spec, self._start) for spec in specs]
 
-    def ready(self) -> dict[str, Device]:
+    def ready(self, on_ready: Callable[[str, Device], None] = lambda *_: None) -> dict[str, Device]:
         """The device that all have, as each provider measures on it; waits until they have it.
-        Those whose provider may fail and does are left out, see ``refused``. Raises DeviceError
-        where they are not alike, or cannot be used, and what a worker refused with."""
+        ``on_ready`` hears of each provider's first one at once. Those whose provider may fail and
+        does are left out, see ``refused``. Raises DeviceError where they are not alike, or cannot
+        be used, and what a worker refused with."""
+        told: set[str] = set()
         while any(w.device is None and w.state is not _State.GONE for w in self._workers):
             self._listen()
+            for worker in self._workers:
+                provider = worker.spec.options.provider
+                if worker.device is not None and provider not in told:
+                    told.add(provider)
+                    on_ready(provider, worker.device)
+            self._put_questions()
         found: dict[str, Device] = {}
         for worker in self._workers:
             if worker.device is None or worker.is_refused:
@@ -138,27 +150,28 @@ class WorkerSupervisor:
     ) -> dict[str, tuple[DescribedSpace, ...]]:
         """Return what devices say of the problems of each provider; ``guesses`` as DescribeSpaces
         has it. Raises what a worker refused with."""
-        found: dict[str, tuple[DescribedSpace, ...]] = {}
-        asked: dict[int, str] = {}
-        while len(found) < len(problems):
-            for provider in problems.keys() - found.keys() - set(asked.values()):
-                index = self._idle(provider)
-                if index is not None:
-                    asked[index] = provider
-                    self._workers[index].send(DescribeSpaces(tuple(problems[provider]), guesses))
-            for index, message in self._listen():
-                if isinstance(message, SpacesDescribed):
-                    found[asked.pop(index)] = message.spaces
-                elif isinstance(message, WorkerDied):
-                    asked.pop(index, None)  # another one is asked, or the same when it is back
-        return found
+        self.ask(problems, guesses)
+        while problems.keys() - self._described.keys():
+            self._put_questions()
+            self._listen()
+        return {provider: self._described[provider] for provider in problems}
 
-    def _idle(self, provider: str) -> int | None:
-        """Return the index of a worker of the provider that has nothing to do."""
-        for index, worker in enumerate(self._workers):
-            if worker.state is _State.IDLE and worker.spec.options.provider == provider:
-                return index
-        return None
+    def ask(self, problems: Mapping[str, Sequence[Problem]], guesses: int = 0) -> None:
+        """Ask for what ``describe`` returns, as soon as each provider's first device is there."""
+        for provider, each in problems.items():
+            question = DescribeSpaces(tuple(each), guesses)
+            if self._questions.get(provider) != question:
+                self._questions[provider] = question
+                self._described.pop(provider, None)
+
+    def _put_questions(self) -> None:
+        """Give each open question to a worker of its provider that has nothing to do."""
+        for provider in self._questions.keys() - self._described.keys() - self._asked.keys():
+            for worker in self._workers:
+                if worker.state is _State.IDLE and worker.spec.options.provider == provider:
+                    self._asked[provider] = worker, self._questions[provider]
+                    worker.send(self._questions[provider])
+                    break
 
     def _device_names(self) -> str:
         named = {w.spec.device: w.device.name for w in self._workers if w.device}
@@ -284,6 +297,11 @@ class WorkerSupervisor:
                 self._set_to_work(worker)
         elif isinstance(message, TrialStarted):
             self._measuring_since = self._measuring_since or time.monotonic()
+        elif isinstance(message, SpacesDescribed):
+            provider = worker.spec.options.provider
+            _, question = self._asked.pop(provider)
+            if question == self._questions[provider]:
+                self._described[provider] = message.spaces
         elif isinstance(message, TrialFinished):
             worker.deaths = 0
         elif isinstance(message, SearchFinished):
@@ -304,6 +322,8 @@ class WorkerSupervisor:
 
     def _on_end(self, worker: _WorkerHandle) -> None:
         words = worker.end()
+        asked = self._asked.items()
+        self._asked = {p: each for p, each in asked if each[0] is not worker}  # others are asked
         if self._left_at is not None or worker.is_done or worker.is_refused:
             return
         if self._leave_out(worker, f"its process died ({words})"):

@@ -303,6 +303,34 @@ def test_problems_are_described_by_the_device_that_measures_them() -> None:
         assert described.result(20) == {"autotune": (small, large), "sglang": (large,)}
 
 
+def test_questions_are_put_while_devices_open() -> None:
+    supervisor, ends = _supervisor("NVIDIA H200", "NVIDIA H200", providers=["autotune", "sglang"])
+    small = Problem(8, 2, 64, 32, 1)
+    supervisor.ask({"autotune": [small]}, 6)
+    ready: list[str] = []
+    assert set(supervisor.ready(lambda provider, _: ready.append(provider))) == set(ready)
+    assert sorted(ready) == ["autotune", "sglang"]
+    assert ends[0].recv() == DescribeSpaces((small,), 6)
+    ends[0].send(SpacesDescribed((small,)))  # type: ignore[arg-type]
+    assert supervisor.describe({"autotune": [small]}, 6) == {"autotune": (small,)}
+    assert not ends[0].poll()
+
+
+def test_an_answer_to_a_question_of_before_is_none_to_the_next() -> None:
+    supervisor, [end] = _supervisor("NVIDIA H200")
+    small, large = Problem(8, 2, 64, 32, 1), Problem(8, 2, 64, 32, 512)
+    supervisor.ask({"autotune": [small]})
+    supervisor.ready()
+    assert end.recv() == DescribeSpaces((small,))
+    end.send(SpacesDescribed((small,)))  # type: ignore[arg-type]
+    with ThreadPoolExecutor(1) as pool:
+        described = pool.submit(supervisor.describe, {"autotune": [small, large]})
+        assert end.poll(20)
+        assert end.recv() == DescribeSpaces((small, large))
+        end.send(SpacesDescribed((small, large)))  # type: ignore[arg-type]
+        assert described.result(20) == {"autotune": (small, large)}
+
+
 def _started(*first: object) -> Callable[[WorkerSpec], FakeProcess]:
     """Starts workers of which number 0 says ``first`` and dies, and others are ready."""
     living = []
