@@ -166,7 +166,8 @@ class SearchSpace(Protocol):
 
 
 class Space:
-    """A set of feasible configs, in a fixed order. Implements SearchSpace.
+    """A set of feasible configs, in a fixed order; equal to another of the same configs, for which
+    what was found out of one is remembered. Implements SearchSpace.
 
     ``why_not`` answers for any config, inside the knobs or not.
     """
@@ -177,6 +178,12 @@ class Space:
         self.configs = tuple(sorted(set(configs), key=lambda c: tuple(c.as_keys().values())))
         self._set = frozenset(self.configs)
         self.explain = explain
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Space) and self.fingerprint == other.fingerprint
+
+    def __hash__(self) -> int:
+        return hash(self.fingerprint)
 
     def __contains__(self, config: object) -> bool:
         return config in self._set

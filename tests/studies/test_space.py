@@ -91,6 +91,15 @@ def test_the_fingerprint_changes_with_the_configs_alone(problem: Problem, h200: 
     assert Space(reversed(one.configs)).fingerprint == one.fingerprint
 
 
+def test_spaces_of_the_same_configs_are_equal(space: Space) -> None:
+    again, fewer = Space(reversed(space.configs), str), Space(space.configs[1:])
+    assert again == space
+    assert hash(again) == hash(space)
+    assert fewer != space
+    assert space != space.fingerprint
+    assert [space.row_of[config] for config in space.configs] == list(range(len(space)))
+
+
 def test_batch_sizes_share_one_space_also_beyond_a_pipe(problem: Problem, h200: Device) -> None:
     spaces = [moe_space(replace(problem, tokens=tokens), h200) for tokens in (1, 4096)]
     assert len({id(space) for space in spaces}) == 1
