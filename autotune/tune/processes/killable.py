@@ -169,6 +169,10 @@ def _run(
     if leads_group:
         os.setpgid(0, 0)
     main(link, *args)
+    # An interpreter that has imported an engine takes seconds to take it down; all is closed.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def _printing_into(path: str, main: Callable[..., None], *args: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import signal
@@ -49,6 +50,12 @@ def _ends(pid: int) -> bool:
     while _is_alive(pid) and time.monotonic() < until:
         time.sleep(0.02)
     return not _is_alive(pid)
+
+
+def _end_slowly(link: Connection) -> None:
+    atexit.register(time.sleep, 60)
+    sys.stdout.write("the last word")
+    link.send("registered")
 
 
 def _print_and_die(link: Connection) -> None:
@@ -146,3 +153,10 @@ def test_words_of_an_end() -> None:
         "signal SIGKILL",
         "it had to be killed",
     ]
+
+
+def test_one_that_has_done_its_work_ends_at_once() -> None:
+    process: KillableProcess[None, str] = KillableProcess(_end_slowly, is_quiet=True)
+    assert process.receive() == "registered"
+    assert process.kill(20.0) == 0
+    assert process.last_words == "the last word"
