@@ -40,6 +40,10 @@ def run_command_line(argv: Sequence[str]) -> int:
     except BrokenPipeError:  # the reader of stdout has gone: nothing is left to say
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.FAILED
+    except OSError as error:  # of a path that nothing can be done with, or a full disk
+        _log.debug("where it happened:", exc_info=True)
+        words = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        return _fail(output, words, ExitCode.USAGE if error.filename else ExitCode.FAILED)
 
 
 class _Shown(logging.Formatter):

@@ -37,8 +37,8 @@ def write_text(path: Path, text: str) -> None:
 def locked(path: Path, *, timeout_s: float = 30.0) -> Iterator[None]:
     """Hold the lock of ``path`` against other processes and threads; leave no lock file behind.
 
-    The lock dies with its process. Raises TimeoutError (an OSError) when another holds it for
-    ``timeout_s``, and OSError where the folder cannot be written.
+    The lock dies with its process. A link in its place is not followed. Raises TimeoutError (an
+    OSError) when another holds it for ``timeout_s``, and OSError where nothing can be written.
     """
     lock = path.with_name(f".{path.name}.lock")
     deadline = time.monotonic() + timeout_s
@@ -56,7 +56,7 @@ def locked(path: Path, *, timeout_s: float = 30.0) -> Iterator[None]:
 def _acquire(lock: Path) -> int | None:
     """Return an open descriptor that holds the lock, or None while somebody else does."""
     with ExitStack() as stack:
-        descriptor = os.open(lock, os.O_CREAT | os.O_RDWR, 0o666)
+        descriptor = os.open(lock, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o666)
         stack.callback(os.close, descriptor)
         with suppress(BlockingIOError, FileNotFoundError):  # held, or given back just now
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

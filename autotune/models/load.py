@@ -58,7 +58,10 @@ def _found(model: str) -> tuple[str, ModelConfig]:
             "--model is empty; it is a Hugging Face name, a folder or a config.json. "
             "The `models` command lists the names that need no network"
         )
-    path = Path(model).expanduser()
+    try:
+        path = Path(model).expanduser()
+    except RuntimeError as error:
+        raise ModelError(f"--model {model}: there is no such user") from error
     if path.exists():
         return _load_local(path)
     if model.startswith((".", "/", "~")) or model.endswith(".json") or "\\" in model:
@@ -80,6 +83,8 @@ def _found(model: str) -> tuple[str, ModelConfig]:
 
 def _load_local(path: Path) -> tuple[str, ModelConfig]:
     file = path / _CONFIG if path.is_dir() else path
+    if not path.is_dir() and not file.is_file():
+        raise ModelError(f"--model {path}: it is neither a folder nor an ordinary file")
     if not file.is_file():
         held = ", ".join(sorted(entry.name for entry in path.iterdir())[:5]) or "nothing"
         raise ModelError(

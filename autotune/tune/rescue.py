@@ -100,7 +100,8 @@ def write_rescue(storage: str, studies: Sequence[TuningStudy], settings: RunSett
     the storage's file, or in the current folder. Raises StorageError and OSError."""
     address = parse_address(storage)
     place = Path("autotune.db") if isinstance(address, ServerAddress) else address.path
-    name = f"{place.stem}-rescue-{time.strftime('%Y%m%d-%H%M%S')}.db"
+    stem = place.stem.partition("-rescue-")[0]
+    name = f"{stem}-rescue-{time.strftime('%Y%m%d-%H%M%S')}.db"
     path = next((p for p in (place.with_name(name), Path(name)) if p.parent.is_dir()), Path(name))
     with opened(str(path), create=True) as rescue:
         for study in studies:

@@ -272,6 +272,14 @@ def test_a_lock_that_is_held_too_long_is_an_error(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_link_in_the_place_of_a_lock_is_not_followed(tmp_path: Path) -> None:
+    path, victim = tmp_path / "file.json", tmp_path / "victim"
+    path.with_name(".file.json.lock").symlink_to(victim)
+    with pytest.raises(OSError, match="symbolic link"), atomic.locked(path):
+        pass
+    assert not victim.exists()
+
+
 def test_a_dead_lock_file_holds_nobody_up(engine: Engine, path: Path) -> None:
     place(path.with_name(f".{path.name}.lock"), "")
     write_configs(engine, path, {1: SMALL}, PROBLEM, H200)

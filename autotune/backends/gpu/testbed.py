@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import stat
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -126,10 +127,15 @@ def device_of(properties: Any, *, cold_l2: bool) -> Device:
 
 
 def _lock_of(uuid: str) -> TextIO:
-    """Return the file by which processes of one user take turns on a GPU."""
+    """Return the file by which processes of one user take turns on a GPU. Raises DeviceError where
+    somebody else made its folder, which all may write beside."""
     folder = Path(tempfile.gettempdir()) / f"autotune-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
-    return (folder / f"gpu-{uuid}.lock").open("a")
+    made = folder.lstat()
+    if not stat.S_ISDIR(made.st_mode) or made.st_uid != os.getuid():
+        raise DeviceError(f"{folder} is not yours: remove it, or set TMPDIR to another folder")
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
+    return os.fdopen(os.open(folder / f"gpu-{uuid}.lock", flags, 0o600), "a")
 
 
 class HostClock:

@@ -98,6 +98,8 @@ def write_recording(path: Path, recording: Recording) -> None:
 
 def read_recording(path: Path) -> Recording:
     """Read ``path``; raises DeviceError where it cannot be read, or is of a newer version."""
+    if path.exists() and not path.is_file():
+        raise DeviceError(f"{path} is no ordinary file; a recording is an .npz file")
     try:
         with np.load(path, allow_pickle=False) as file:
             if sum(part.file_size for part in file.zip.infolist()) > _MOST_BYTES:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from autotune.backends.stand_in import kernel_lines
 from autotune.engines import ENGINES
 from autotune.report.layers import time_of
+from autotune.shown import shown
 from autotune.spec.config import AnyConfig
 from autotune.spec.device import DeviceKind
 from autotune.studies.key import StudyKey
@@ -16,6 +18,7 @@ from autotune.studies.selection.finalists import Finalist
 from autotune.studies.trial_record import TrialRecord, best_of, fastest_first
 from autotune.tune.engine_output import Result
 
+_MARKUP = re.compile(r"[\\`*\[\]<>|&!#~]")
 _BEST = 5
 """Rows of the best trials, while there are no finalists."""
 _SIBLINGS = 4
@@ -70,11 +73,17 @@ def note(noted: NotedStudy, known: Iterable[Known], picture: str | None = None) 
     )
 
 
+def plain(text: str) -> str:
+    """Return a text that a storage or a recording says as Markdown of one line without any markup
+    or HTML."""
+    return _MARKUP.sub(r"\\\g<0>", " ".join(shown(text).split()))
+
+
 def _head(noted: NotedStudy) -> Iterator[str]:
     device = noted.key.device
-    yield f"## {noted.model}, {noted.key.problem.tokens} tokens"
-    yield f"{_KIND[device.kind]} **{device.name}**, Triton {device.triton_version}."
-    ended = f" It ended early ({noted.ended})." if noted.ended else ""
+    yield f"## {plain(noted.model)}, {noted.key.problem.tokens} tokens"
+    yield f"{_KIND[device.kind]} **{plain(device.name)}**, Triton {plain(device.triton_version)}."
+    ended = f" It ended early ({plain(noted.ended)})." if noted.ended else ""
     yield f"{len(noted.measured)} of {noted.target} measurements.{ended}\n"
     for line in kernel_lines((r.engine, r.problem, r.device) for r in noted.results):
         yield f"{line}.\n"
@@ -149,7 +158,7 @@ def _lessons(noted: NotedStudy, known: Iterable[Known]) -> Iterator[str]:
     own = noted.key.problem
     rows = [
         (
-            s.problem.name,
+            plain(s.problem.name),
             f"{likeness(s.problem, own):.2f}",
             str(len(s.configs)),
             f"`{s.winner}`",

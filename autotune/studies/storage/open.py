@@ -130,6 +130,8 @@ def _check_file(address: SqliteAddress | JournalAddress, *, create: bool) -> Non
     path = address.path
     if path.is_dir():
         raise StorageError(f"{path} is a folder; --storage takes a file")
+    if path.exists() and not path.is_file():
+        raise StorageError(f"{path} is no ordinary file; --storage takes one, or makes it")
     if not path.exists() and not create:
         raise missing(address)
     if not path.parent.is_dir():

@@ -102,7 +102,11 @@ def scrub(address: StorageAddress, text: str) -> str:
 def _file(name: str, text: str) -> Path:
     if not name or "\0" in name or without_passwords(name) != name:
         raise StorageError(f"--storage {shown(text)!r} names no file. {ALLOWED}")
-    return Path(name).expanduser()
+    path = Path(name)
+    try:
+        return path.expanduser()
+    except RuntimeError:  # nobody is called so: the name is a file's
+        return path
 
 
 def _database(text: str) -> DatabaseAddress:

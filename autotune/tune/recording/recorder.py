@@ -24,6 +24,7 @@ from autotune.backends.protocol import Measurer
 from autotune.backends.replay.recording_format import recorded_configs
 from autotune.backends.selectors import open_measurer
 from autotune.backends.stand_in import OURS, owner_of
+from autotune.engines.names import checked_device
 from autotune.errors import UsageError
 from autotune.settings import RecordSettings
 from autotune.spec.binary import BOTH, binary_key
@@ -171,9 +172,10 @@ def is_compiled_here(device: Device) -> bool:
 
 
 def default_path(device: Device, problem: Problem) -> Path:
-    """Return a name as moe_NVIDIA_H200_E=128,N=768_bf16.npz; estimates say so."""
+    """Return a name as moe_NVIDIA_H200_E=128,N=768_bf16.npz; estimates say so. Raises
+    EngineFileError for a device whose name cannot be part of one."""
     kind = "" if device.kind is DeviceKind.CUDA else f"{device.kind.value}_"
-    name = device.name.replace(" ", "_")
+    name = checked_device(device.name).replace(" ", "_")
     kernel = "" if problem.kernel.value == "fused" else f"_{problem.kernel.value}"
     sizes = f"E={problem.experts},N={problem.intermediate}"
     return Path(f"{kind}moe_{name}_{sizes}_{problem.dtype.value}{kernel}.npz")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from autotune.backends.gpu.testbed import HostClock, device_of
+from autotune.backends.gpu.testbed import HostClock, _lock_of, device_of
+from autotune.errors import DeviceError
 from autotune.kernels.timing import EventTimer
 from autotune.spec.device import DeviceKind, Target
 
@@ -47,3 +50,17 @@ def test_there_is_nothing_to_capture() -> None:
         pass
 
     assert HostClock(cache_bytes=1).capture(call) is call
+
+
+def test_a_lock_in_a_folder_of_somebody_else_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    _lock_of("7").close()
+    [folder] = tmp_path.iterdir()
+    assert [path.name for path in folder.iterdir()] == ["gpu-7.lock"]
+    shutil.rmtree(folder)
+    folder.symlink_to(tmp_path)
+    with pytest.raises(DeviceError, match="not yours"):
+        _lock_of("7")
+    assert list(tmp_path.iterdir()) == [folder]

@@ -19,7 +19,7 @@ from optuna_dashboard import get_note, save_note
 
 from autotune.report.dashboard import note_writer
 from autotune.report.dashboard.note_writer import NoteWriter, refresh_notes
-from autotune.report.dashboard.notes import NotedStudy
+from autotune.report.dashboard.notes import NotedStudy, plain
 from autotune.report.terminal.run_display import PlainDisplay
 from autotune.studies.outcome import TrialResult
 from autotune.studies.storage.maintenance import back_up
@@ -227,3 +227,12 @@ def test_a_writer_serves_one_run_after_another(finished: Finished, tmp_path: Pat
         run(finished.settings, str(tmp_path / name), writer)
         storage = open_storage(str(tmp_path / name), create=False)
         assert all("20 of 20" in get_note(study) for study in _loaded(finished, storage))
+
+
+def test_what_a_recording_says_of_its_device_is_text_in_a_note() -> None:
+    assert plain("NVIDIA H200, fp8_w8a8") == "NVIDIA H200, fp8_w8a8"
+    hostile = plain("![x](http://h/p)\n# |<script>\x1b[31m")
+    assert "\n" not in hostile
+    assert "\x1b" not in hostile
+    for mark in "![]<>|#":
+        assert f"\\{mark}" in hostile
