@@ -200,6 +200,19 @@ def test_the_expected_gain_falls_as_the_search_ends() -> None:
     assert sampler.expected_gain(study) == math.inf
 
 
+def test_the_expected_gain_is_believed_the_less_the_longer_nothing_came_of_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    study, sampler = search(40)
+    values = [trial.value for trial in study.trials]
+    stale = len(values) - 1 - values.index(study.best_value)
+    assert stale > 10
+    gain = sampler.expected_gain(study)
+    monkeypatch.setattr("autotune.studies.search.surrogate.sampler._STOP_STALE", stale)
+    assert sampler.expected_gain(study) == pytest.approx(gain * stale / 5)
+    assert gain > 0
+
+
 def test_other_parameters_than_the_candidates_are_refused() -> None:
     study = optuna.create_study(sampler=SurrogateSampler(candidates_of(ROWS), 0))
     with pytest.raises(ValueError, match="enumerates"):
