@@ -40,8 +40,9 @@ class Cause(str, Enum):
 
     @property
     def is_work(self) -> bool:
-        """True where the device is in use, so that no other worker has it meanwhile."""
-        return self.is_busy or self in (Cause.ENGINE, Cause.LOAD)
+        """True where no other worker has the device meanwhile. The engine may be asked while the
+        device is another's, whose turn it then waits for."""
+        return self.is_busy or self is Cause.LOAD
 
 
 _LEAST = 0.005

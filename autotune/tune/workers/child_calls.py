@@ -33,12 +33,14 @@ class BinariesQuestion:
     problem: Problem
     trials: tuple[InFlightTrial, ...]
     likely: tuple[AnyConfig, ...]
+    """What is likely to be asked next, of which some may be known."""
+    configs: tuple[AnyConfig, ...]
+    """What the child is asked about."""
 
     @property
     def call(self) -> Call[tuple[Binaries, ...]]:
-        """The call that the child answers, first for the trials, then for the others."""
-        configs = (*(trial.asked.config for trial in self.trials), *self.likely)
-        return Call.of(Measurer.binaries, self.problem, configs)
+        """The call that the child answers, for ``configs``."""
+        return Call.of(Measurer.binaries, self.problem, self.configs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +54,24 @@ class FinalsRound:
     """Measurements that the study had when its finalists were picked."""
 
 
+Known = dict[Problem, dict[AnyConfig, Binaries]]
+"""What a child has said: it takes 3 ms for a config, in which its device does nothing."""
+
 Item = InFlightTrial | BinariesQuestion | FinalsRound
 """What the child's calls are about."""
+
+
+def question_about(
+    problem: Problem,
+    trials: tuple[InFlightTrial, ...],
+    likely: tuple[AnyConfig, ...],
+    known: Known,
+) -> BinariesQuestion:
+    """Return the question about what is not ``known`` of these."""
+    asked = dict.fromkeys((*(trial.asked.config for trial in trials), *likely))
+    told = known.get(problem, {})
+    new = tuple(config for config in asked if config not in told)
+    return BinariesQuestion(problem, trials, likely, new)
 
 
 def trials_of(item: Item) -> tuple[InFlightTrial, ...]:

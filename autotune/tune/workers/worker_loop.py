@@ -41,7 +41,9 @@ from autotune.tune.workers.child_calls import (
     FinalsRound,
     InFlightTrial,
     Item,
+    Known,
     cause_of,
+    question_about,
     trials_of,
 )
 from autotune.tune.workers.protocol import (
@@ -91,13 +93,14 @@ class Worker:
         start_at: int = 0,
         own: Collection[int] | None = None,
         time_line: TimeLine | None = None,
+        known: Known | None = None,
     ) -> None:
         """``compiles`` has configs compiled before the child measures; without a pool it compiles.
         Where ``asks_child``, the child says what a config needs, since the kernel is an engine's.
         ``start_at`` is the study to take first where all have equally many workers; ``own`` are
         the positions of those that this device can measure, None for all; when ``seconds`` have
         passed since the first measurement began, nothing more is asked. ``time_line`` has what the
-        device has done so far."""
+        device has done so far, ``known`` what its child has told."""
         self._studies = studies
         self._lease, self._parent = lease, parent
         self._seconds = math.inf if seconds is None else seconds
@@ -128,6 +131,7 @@ class Worker:
         self._result_writer = ResultWriter()
         self._ask_s = 0.0
         self._first = self._queued() if asks_child else iter(())
+        self._known: Known = {} if known is None else known
         self._questioned = 0
         """Trials that wait until the child has said what they compile."""
 
@@ -150,11 +154,14 @@ class Worker:
             queued = (asked_config(trial) for trial in study.view.waiting)
             likely = tuple(c for c in queued if c is not None and c in study.space)
             if likely:
-                yield BinariesQuestion(study.problem, (), likely)
+                yield question_about(study.problem, (), likely, self._known)
 
     def _question(self, question: BinariesQuestion) -> None:
-        self._questioned += len(question.trials)
-        self._calls.submit(question, question.call)
+        if question.configs:
+            self._questioned += len(question.trials)
+            self._calls.submit(question, question.call)
+        else:
+            self._request(question)
 
     def _on_start(self, item: Item) -> None:
         self._time_line.turn_to(cause_of(item))
@@ -211,7 +218,12 @@ class Worker:
         for each in asked:
             self._scheduler.begun(position, each.trial_id)
         if self._asks_child:
-            self._question(BinariesQuestion(study.problem, trials, self._likely(study)))
+            told = self._known.get(study.problem, {})
+            ready = tuple(trial for trial in trials if trial.asked.config in told)
+            self._question(question_about(study.problem, ready, (), self._known))
+            rest = tuple(trial for trial in trials if trial.asked.config not in told)
+            likely = self._likely(study)
+            self._question(question_about(study.problem, rest, likely, self._known))
         else:
             for trial in trials:
                 self._compiles.request(trial, gemm_binaries(study.problem, trial.asked.config))
@@ -319,17 +331,24 @@ class Worker:
     def _take_binaries(
         self, question: BinariesQuestion, value: tuple[Binaries, ...] | ChildFault
     ) -> None:
+        self._questioned -= len(question.trials)
+        if not isinstance(value, ChildFault):
+            told = zip(question.configs, value, strict=True)
+            self._known.setdefault(question.problem, {}).update(told)
+        self._request(question)
+
+    def _request(self, question: BinariesQuestion) -> None:
         """Request the compiles. What needs none is measured at once, and says itself what is wrong
         with it; so is what the child could not tell."""
-        count = len(question.trials)
-        self._questioned -= count
-        known = () if isinstance(value, ChildFault) else value
-        for number, trial in enumerate(question.trials):
-            if known and known[number]:
-                self._compiles.request(trial, known[number])
+        known = self._known.get(question.problem, {})
+        for trial in question.trials:
+            if binaries := known.get(trial.asked.config):
+                self._compiles.request(trial, binaries)
             else:
                 self._submit(trial)
-        self._prefetch(question.problem, known[count:])
+        if question.likely:
+            wanted = (known.get(config, {}) for config in question.likely)
+            self._prefetch(question.problem, [binaries for binaries in wanted if binaries])
 
     def _note_time(self, item: Item, value: object) -> None:
         """Note where the device's time went. What an answer does not account for is of the next

@@ -34,7 +34,7 @@ from autotune.tune.processes.child import Call, Child
 from autotune.tune.processes.killable import KillableProcess, ProcessHandle
 from autotune.tune.time_line import Cause, TimeLine
 from autotune.tune.tuning_study import TuningStudy
-from autotune.tune.workers.child_calls import InFlightTrial
+from autotune.tune.workers.child_calls import InFlightTrial, Known
 from autotune.tune.workers.protocol import (
     DescribedSpace,
     DescribeSpaces,
@@ -75,6 +75,7 @@ class _WorkerProcess:
         self._parent_channel = parent_channel
         self._stack = stack
         self._time_line = TimeLine()
+        self._known: Known = {}
         if spec.sampler == "surrogate":
             threading.Thread(target=thread_pools, name="libraries", daemon=True).start()
         self._child = Child(partial(open_measurer, spec.device, spec.options))
@@ -115,6 +116,7 @@ class _WorkerProcess:
         parent knows them."""
         if self._compiles.connection is not None and PROVIDERS[self._provider].engine:
             binaries = self._child.call(Measurer.binaries, problem, tuple(configs))
+            self._known[problem] = dict(zip(configs, binaries, strict=True))
             self._compiles.prefetch(problem, binaries)
 
     def _work(self, begin: StartSearch) -> None:
@@ -145,6 +147,7 @@ class _WorkerProcess:
                 asks_child=bool(PROVIDERS[provider].engine),
                 own=[i for i, plan in enumerate(begin.plans) if plan.job.provider == provider],
                 time_line=self._time_line,
+                known=self._known,
             )
             self._parent_channel.send(worker.run())
 

@@ -15,7 +15,7 @@ from fakes import FaultyMeasurer, SaidByChild  # type: ignore[import-not-found]
 from optuna.study import Study
 from test_worker_loop import Recorder, _tuning_study  # type: ignore[import-not-found]
 
-from autotune.backends.binaries import Binaries, LaunchBinary
+from autotune.backends.binaries import Binaries, LaunchBinary, gemm_binaries
 from autotune.backends.protocol import Measurer
 from autotune.spec.config import Config
 from autotune.spec.device import Target
@@ -114,6 +114,36 @@ def test_an_engines_child_says_what_is_compiled(
     # those of GROUP_SIZE_M 8 that nobody compiled end the device's process, twice each
     assert counts == {"ok": 4, "compile error": 2, "crashed": 2}
     assert pool.spent.binaries == 4  # of GROUP_SIZE_M 1, two tiles, fine and not
+
+
+class Writing(SaidByChild):  # type: ignore[misc]
+    """Writes down what it is asked about."""
+
+    def __init__(self, file: Path) -> None:
+        super().__init__()
+        self._file = file
+
+    def binaries(self, problem: Problem, configs: tuple[Config, ...]) -> tuple[Binaries, ...]:
+        with self._file.open("a") as file:
+            file.writelines(f"{config}\n" for config in configs)
+        found: tuple[Binaries, ...] = super().binaries(problem, configs)
+        return found
+
+
+def test_the_child_is_asked_once_about_what_it_has_not_told(
+    stack: ExitStack, database: str, tmp_path: Path
+) -> None:
+    study = _tuning_study(database, _space(FINE, RAISE), target=100)
+    known, asked = study.space.configs[0], tmp_path / "asked"
+    told = {study.problem: {known: gemm_binaries(study.problem, known)}}
+    measurer = partial(Writing, asked)
+    worker = _worker(
+        stack, database, [study], _pool(tmp_path), Recorder(), measurer=measurer, asks_child=True
+    )
+    worker._known |= told
+    worker.run()
+    assert sorted(asked.read_text().splitlines()) == sorted(map(str, study.space.configs[1:]))
+    assert len(study.measured) == 4
 
 
 def test_a_child_that_dies_of_the_question_measures_all_the_same(
