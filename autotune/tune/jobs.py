@@ -114,16 +114,19 @@ def jobs_of(
     engines: Sequence[str],
     kernel: KernelMode = KernelMode.FUSED,
     providers: Mapping[str, str] = MappingProxyType({}),
+    *,
+    serve: Sequence[Engine] | None = None,
 ) -> list[Job]:
     """Return the problems of every batch size, ascending; engines that agree, also in whose kernel
-    is measured, share one. ``providers`` are names of providers by engine, ours where missing.
+    is measured, share one. ``providers`` are names of providers by engine, ours where missing;
+    ``serve`` is what ``serving`` returns, if it was called.
 
     Under separate kernels an engine that reads one config for both GEMMs has the fused problem.
     An engine that refuses the model has none, where another serves it; raises NotServedError where
     all refuse.
     """
     jobs = []
-    serve = serving(shape, settings, engines)
+    serve = serving(shape, settings, engines) if serve is None else serve
     for tokens in sorted(set(settings.batch_sizes)):
         served: dict[tuple[Problem, str], list[Engine]] = {}
         for engine in serve:

@@ -108,8 +108,8 @@ class _Session:
         self._observers = observers
         self._storage_url, self._launcher = storage_url, launcher
         self._shape = model_shape(settings.model)
-        serve = serving(self._shape, settings.model, settings.engines)
-        self._settings = replace(settings, engines=tuple(engine.name for engine in serve))
+        self._serve = serving(self._shape, settings.model, settings.engines)
+        self._settings = replace(settings, engines=tuple(e.name for e in self._serve))
         self._pools: dict[str, CompilePool] = {}
         self._interrupt = Interrupt()
         self._stack = ExitStack()
@@ -226,8 +226,8 @@ class _Session:
         pool.start(device.target, share, timeout_s=settings.compile_timeout_s, cache=cache)
 
     def _jobs(self, chosen: Mapping[str, str]) -> list[Job]:
-        settings = self._settings
-        return jobs_of(self._shape, settings.model, settings.engines, settings.kernel, chosen)
+        model, kernel, engines = self._settings.model, self._settings.kernel, self._settings.engines
+        return jobs_of(self._shape, model, engines, kernel, chosen, serve=self._serve)
 
     def _open_studies(self) -> None:
         """Plan a study for each job as its device describes its space, and open them."""
