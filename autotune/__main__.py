@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 
 
 def main() -> int:
     """Run the command line; returns the exit code."""
-    from autotune.cli import run_command_line, show_bug  # children re-import this module
+    from autotune.tune.processes.signals import leave_at_once  # children re-import this module
+
+    leave_at_once()
+    from autotune.cli import run_command_line, show_bug
 
     sys.excepthook = show_bug
-    return run_command_line(sys.argv[1:])
+    code = run_command_line(sys.argv[1:])
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is said: an interruption changes nothing
+    return code
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from autotune.commands.registry import Command, make_parser
 from autotune.errors import AutotuneError
 from autotune.exit_codes import ExitCode
 from autotune.shown import shown, without_passwords
+from autotune.tune.processes.signals import INTERRUPTED, imports_are_done, write_line
 
 _log = logging.getLogger(__name__)
 
@@ -28,6 +29,7 @@ def run_command_line(argv: Sequence[str]) -> int:
     hide_logins(argv)
     try:
         command: Command = flags.command
+        imports_are_done()
         return command.load().run(flags, output)
     except AutotuneError as error:
         return _fail(output, str(error), error.exit_code)
@@ -36,7 +38,8 @@ def run_command_line(argv: Sequence[str]) -> int:
 
         return _fail(output, failure_words(error), ExitCode.FAILED)
     except KeyboardInterrupt:
-        return _fail(output, "interrupted", ExitCode.INTERRUPTED)
+        write_line(INTERRUPTED)
+        return ExitCode.INTERRUPTED
     except BrokenPipeError:  # the reader of stdout has gone: nothing is left to say
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.FAILED

@@ -25,7 +25,7 @@ from autotune.tune.workers.protocol import (
 )
 from autotune.tune.workers.supervisor import WorkerDied, WorkerSupervisor
 
-WORKERS_LEAVE_S = 5.0
+WORKERS_LEAVE_S = 2.5
 """Seconds that an interrupted run waits for its workers."""
 
 
@@ -67,6 +67,12 @@ class RunObserver:
 
     def tick(self) -> None:
         """Some time passed."""
+
+    def interrupted(self, words: str) -> None:
+        """The user asked to end. Called in a signal's handler: shows the words at once, if any."""
+
+    def stopped(self) -> None:
+        """The process is about to end at once, in a signal's handler."""
 
     def close(self, is_hurried: Callable[[], bool]) -> None:
         """Nothing more will happen. ``is_hurried`` says, at any moment, whether the user waits for

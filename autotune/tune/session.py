@@ -83,7 +83,8 @@ def run(
     """Tune everything that ``settings`` names; whatever is in the storage is not done again.
 
     Other runs on the same storage, here or elsewhere, join the same work. Engine files are written
-    every few seconds, and at the end. Raises AutotuneError for what the user can mend.
+    every few seconds, and at the end. Raises AutotuneError for what the user can mend,
+    KeyboardInterrupt where the user interrupted before the search.
     """
     with _Session(settings, storage_url, observers, launcher) as session:
         with session.guard.judging():
@@ -111,7 +112,7 @@ class _Session:
         self._serve = serving(self._shape, settings.model, settings.engines)
         self._settings = replace(settings, engines=tuple(e.name for e in self._serve))
         self._pools: dict[str, CompilePool] = {}
-        self._interrupt = Interrupt()
+        self._interrupt = Interrupt(self._say, self._clear)
         self._stack = ExitStack()
 
     def __enter__(self) -> _Session:
@@ -119,6 +120,7 @@ class _Session:
             stack.enter_context(self._interrupt)
             self._start_workers(stack)
             self._open_studies()
+            self._interrupt.check()
             self._device = self._plans[0].key.device
             start = RunStart(
                 self._shape, self._device, self._studies, self._history, self._settings.output_dir
@@ -188,7 +190,7 @@ class _Session:
         self._storage = stack.enter_context(opened(self._storage_url, create=True))
         self._watch.begin(self._storage)
         may_fail = set(chosen.values()) - {OURS} if settings.provider == AUTO else ()
-        self._supervisor = WorkerSupervisor(specs, start, may_fail)
+        self._supervisor = WorkerSupervisor(specs, start, may_fail, self._interrupt.check)
         stack.callback(self._supervisor.close)
         self._gpus = len({spec.device for spec in specs})
         self._supervisor.ask(_problems(self._jobs(chosen)), guesses_of(settings))
@@ -252,6 +254,14 @@ class _Session:
             described.prior_us,
             job.incumbents(device, output_dir, described.own_config),
         )
+
+    def _say(self, words: str) -> None:
+        for observer in self._observers:
+            observer.interrupted(words)
+
+    def _clear(self) -> None:
+        for observer in self._observers:
+            observer.stopped()
 
     def _close_observers(self, kind: type[BaseException] | None, *_: object) -> None:
         for observer in self._observers:

@@ -290,7 +290,7 @@ def _wait_for_trials(database: Path, count: int) -> None:
     pytest.fail(f"no {count} trials in a minute")
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 130)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGHUP, 130)])
 def test_a_signal_says_how_to_resume_and_resume_finishes(
     tmp_path: Path, landscape: Path, number: signal.Signals, code: int
 ) -> None:
@@ -308,6 +308,7 @@ def test_a_signal_says_how_to_resume_and_resume_finishes(
     running.send_signal(number)
     stdout, stderr = running.communicate(timeout=30)
     assert running.returncode == code, stderr
+    assert "finishing what runs; again to stop at once" in stderr
     assert "autotune resume" in stderr
     assert "wrote" in stdout
     before = _measured(tmp_path)

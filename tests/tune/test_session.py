@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -138,6 +139,17 @@ def test_what_is_interrupted_before_a_measurement_leaves_no_files(
     report = run(settings(), database, Hasty())
     assert report.interrupted
     assert (report.measured, report.files) == (0, ())
+    assert list(settings().output_dir.rglob("*.json")) == []
+
+
+def test_an_interruption_while_workers_start_ends_the_run_at_once(
+    settings: Make, database: str
+) -> None:
+    began = time.monotonic()
+    Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt):
+        _run(settings(), database)
+    assert time.monotonic() - began < 10  # imports of a worker alone may take as long
     assert list(settings().output_dir.rglob("*.json")) == []
 
 

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from autotune.report.terminal.eta import TimeLeft
 from autotune.report.terminal.run_display import seconds_words
 from autotune.spec.device import Device, DeviceKind
+from autotune.tune.processes.signals import write_line
 
 _log = logging.getLogger(__name__)
 _LINE_EVERY_S = 20.0
@@ -37,6 +38,9 @@ class BarDisplay:
 
     def step(self) -> None:
         self._progress.advance(self._task)
+
+    def interrupted(self, words: str) -> None:
+        self._console.print(words)
 
     def close(self) -> None:
         self._progress.stop()
@@ -66,6 +70,9 @@ class LineDisplay:
             left = self._left.seconds
             words = f", {seconds_words(left)} left" if left is not None else ""
             _log.info("%s: %d of %d%s", self._words, self._done, self._total, words)
+
+    def interrupted(self, words: str) -> None:
+        write_line(words)
 
     def close(self) -> None:
         pass

@@ -24,6 +24,7 @@ from autotune.spec.config import AnyConfig
 from autotune.spec.device import Device, DeviceKind
 from autotune.studies.outcome import TrialResult
 from autotune.tune.observer import RunObserver, RunStart
+from autotune.tune.processes.signals import write_line
 from autotune.tune.tuning_study import TuningStudy
 
 _log = logging.getLogger(__name__)
@@ -94,6 +95,12 @@ class LiveDisplay(RunObserver):
     def tick(self) -> None:
         busy = {id(study) for study in self._studies if study.in_flight}
         self._work = {n: work for n, work in self._work.items() if id(work[0]) in busy}
+
+    def interrupted(self, words: str) -> None:
+        self._console.print(words)
+
+    def stopped(self) -> None:
+        self._live.stop()
 
     def close(self, is_hurried: Callable[[], bool]) -> None:
         self._live.stop()
@@ -184,6 +191,9 @@ class PlainDisplay(RunObserver):
         _log.info("%s: %s; %d studies", name, device, len(start.studies))
         for line in start_lines(start):
             _log.info("%s", line)
+
+    def interrupted(self, words: str) -> None:
+        write_line(words)
 
     def trial_told(self, study: TuningStudy, result: TrialResult) -> None:
         log_trial(study, result)

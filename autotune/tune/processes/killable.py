@@ -49,8 +49,8 @@ class ProcessHandle(Protocol):
 class KillableProcess(Generic[Sent, Received]):
     """A spawned process that runs ``main(its end of the link, *args)``.
 
-    It ignores Ctrl-C, which goes to the whole terminal: the parent alone decides what it means. On
-    Linux it dies with the thread that makes the handle.
+    It ignores Ctrl-C and a hangup, which go to the whole terminal: the parent alone decides what
+    they mean. On Linux it dies with the thread that makes the handle.
     """
 
     def __init__(
@@ -164,6 +164,7 @@ def _run(
     main: Callable[..., None], link: Connection, parent: int, leads_group: bool, args: Any
 ) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     _die_with(parent)
     if leads_group:

@@ -58,6 +58,9 @@ class RecordDisplay(Protocol):
     def step(self) -> None:
         """One more of the part's total."""
 
+    def interrupted(self, words: str) -> None:
+        """The user asked to end: see ``RunObserver.interrupted``."""
+
     def close(self) -> None:
         """Nothing more will happen."""
 
@@ -114,7 +117,6 @@ def record(settings: RecordSettings, display: RecordDisplay) -> RecordReport:
     shape = model_shape(settings.model)
     jobs = jobs_of_kernel(shape, settings.model, settings.engines, settings.kernel)
     with ExitStack() as stack:
-        interrupt = stack.enter_context(Interrupt())
         pool = stack.enter_context(_engine_pool(settings))
         opened = partial(open_measurer, settings.device, settings.measurer_options)
         measuring = _children(stack, opened, settings.jobs)
@@ -123,6 +125,7 @@ def record(settings: RecordSettings, display: RecordDisplay) -> RecordReport:
             _study(job, device, measuring[0].call(Measurer.space, job.problem), settings)
             for job in jobs
         ]
+        interrupt = stack.enter_context(Interrupt(display.interrupted, display.close))
         logbook = RecordingLog(settings.output or default_path(device, studies[0].key.problem))
         stack.callback(logbook.close)
         logbook.check_device(device)

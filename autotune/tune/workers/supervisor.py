@@ -100,8 +100,11 @@ class WorkerSupervisor:
         specs: Sequence[WorkerSpec],
         start: Start = start_worker,
         may_fail: Collection[str] = (),
+        check: Callable[[], None] = lambda: None,
     ) -> None:
-        """Providers that ``may_fail`` are left out where their workers cannot begin."""
+        """Providers that ``may_fail`` are left out where their workers cannot begin. ``check``
+        raises where it is no more of use to wait for a device."""
+        self._check = check
         self._start = start
         self._may_fail = may_fail
         self.refused: dict[str, str] = {}
@@ -126,6 +129,7 @@ class WorkerSupervisor:
         be used, and what a worker refused with."""
         told: set[str] = set()
         while any(w.device is None and w.state is not _State.GONE for w in self._workers):
+            self._check()
             self._listen()
             for worker in self._workers:
                 provider = worker.spec.options.provider
@@ -152,6 +156,7 @@ class WorkerSupervisor:
         has it. Raises what a worker refused with."""
         self.ask(problems, guesses)
         while problems.keys() - self._described.keys():
+            self._check()
             self._put_questions()
             self._listen()
         return {provider: self._described[provider] for provider in problems}
@@ -261,7 +266,8 @@ class WorkerSupervisor:
         until = self._left_at + _WORKER_GRACE_S
         for worker in self._workers:
             if worker.state is not _State.GONE:
-                worker.end(max(until - time.monotonic(), _LEAST_GRACE_S))
+                grace_s = 0.0 if worker.state is _State.STARTING else until - time.monotonic()
+                worker.end(max(grace_s, _LEAST_GRACE_S))
 
     def _listen(self) -> list[tuple[int, object]]:
         links = {

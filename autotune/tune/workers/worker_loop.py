@@ -58,7 +58,7 @@ from autotune.tune.workers.scheduler import StudyScheduler
 
 _REST_S = 0.5
 """Seconds to wait where only others have trials in work."""
-TRIALS_LEAVE_S = 3.0
+TRIALS_LEAVE_S = 1.5
 """Seconds that an interrupted worker waits for the trials in flight."""
 _MOST_AHEAD = 12
 """Trials in work at most: the sampler has not seen their results."""

@@ -67,6 +67,9 @@ class Counter:
     def step(self) -> None:
         self.steps += 1
 
+    def interrupted(self, words: str) -> None:
+        pass
+
     def close(self) -> None:
         pass
 
