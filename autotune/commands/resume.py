@@ -46,7 +46,8 @@ def run(flags: argparse.Namespace, output: Output) -> int:
             f"{public_url(storage_url(flags.storage))} has no studies yet: a run that ended before "
             "it opened its first left nothing to resume. Use 'autotune run' with its flags"
         )
-    here = placed((study for study in studies if _is_here(study)), flags.output_dir)
+    may_be_left = (s for s in studies if flags.trials is not None or not s.is_finished)
+    here = placed((study for study in may_be_left if _is_here(study)), flags.output_dir)
     waiting = unfinished_settings(here, trials=flags.trials, timeout_s=flags.timeout_s)
     if not waiting:
         output.end(f"everything in {public_url(storage_url(flags.storage))} is finished")
@@ -62,7 +63,7 @@ def _is_here(study: StoredStudy) -> bool:
     model = settings.get("model")
     named = model.values() if isinstance(model, dict) else ()
     needs_file = str(settings.get("device")).startswith("replay") or any(map(_is_path, named))
-    if study.is_finished or not needs_file or is_own(settings):
+    if not needs_file or is_own(settings):
         return True
     _log.warning(
         "left out: study %r: a run that was not started here names files for it. Use 'autotune "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import random
 import time
 from collections.abc import Callable
@@ -31,15 +32,26 @@ RECOVER = "go on with a backup, or save what is there by 'sqlite3 FILE .recover'
 
 PATIENCE_S = 180.0
 """Seconds for which a step is tried again. SQLite waits a minute for a lock by itself each time."""
+LAST_S = 10.0
+"""The same once this process's time is up, see ``hurry_from``."""
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.1, 3.0
 _SAY_AFTER_S = 5.0
+_hurried_from = math.inf
+
+
+def hurry_from(moment: float) -> float:
+    """From this moment of the monotonic clock on, try a step that fails again for ``LAST_S`` alone:
+    a run whose time is up must end, whatever its storage does. Returns the moment."""
+    global _hurried_from  # noqa: PLW0603  a process works for one run
+    _hurried_from = moment
+    return moment
 
 
 def retry_storage(step: Callable[[], _T], *, is_hurried: Callable[[], bool] = lambda: False) -> _T:
     """Return the value of ``step``, which may be called several times: it must be safe to repeat.
 
-    Raises StorageFailedError if the storage still fails after PATIENCE_S, or once
-    ``is_hurried``.
+    Raises StorageFailedError if the storage still fails after PATIENCE_S, or LAST_S where the
+    process's time is up, or once ``is_hurried``.
     """
     began = time.monotonic()
     wait_s, said = _FIRST_WAIT_S, False
@@ -47,8 +59,10 @@ def retry_storage(step: Callable[[], _T], *, is_hurried: Callable[[], bool] = la
         try:
             return step()
         except TRANSIENT_ERRORS as error:
-            waited_s = time.monotonic() - began
-            if waited_s > PATIENCE_S or is_hurried():
+            now = time.monotonic()
+            waited_s = now - began
+            patience_s = LAST_S if now > _hurried_from else PATIENCE_S
+            if waited_s > patience_s or is_hurried():
                 raise StorageFailedError(failure_words(error, waited_s)) from error
             if waited_s > _SAY_AFTER_S and not said:
                 said = True

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Collection, Mapping
+from pathlib import Path
 from urllib.parse import quote
 
 import sqlalchemy as sa
@@ -47,7 +48,7 @@ class StorageWatch:
     def begin(self, storage: BaseStorage) -> None:
         """Take what is there now for the storage that was opened."""
         if isinstance(storage, RDBStorage):  # a new connection has no pages in memory
-            self._engine = storage.engine if self._path is None else self._reader()
+            self._engine = storage.engine if self._path is None else self._reader(self._path)
         if self._path is not None:
             self._file = os.open(self._path, os.O_RDONLY)
 
@@ -65,8 +66,9 @@ class StorageWatch:
         """
         return self._file_fault() or self._data_fault(studies)
 
-    def _reader(self) -> sa.Engine:
-        uri = f"file:{quote(str(self._path))}?mode=rw"  # it must not make the file anew
+    @staticmethod
+    def _reader(path: Path) -> sa.Engine:
+        uri = f"file:{quote(os.fsencode(path))}?mode=rw"  # it must not make the file anew
         return sa.create_engine(
             "sqlite://",
             creator=lambda: sqlite3.connect(uri, uri=True, timeout=_PATIENCE_S),

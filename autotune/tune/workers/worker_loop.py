@@ -27,7 +27,7 @@ from autotune.studies.coordination.claims import claim
 from autotune.studies.coordination.leases import Census, Lease
 from autotune.studies.outcome import Outcome, TrialResult, failed_compile
 from autotune.studies.search.batch_sampler import BatchSampler
-from autotune.studies.storage.retry import TRANSIENT_ERRORS, retry_storage
+from autotune.studies.storage.retry import TRANSIENT_ERRORS, hurry_from, retry_storage
 from autotune.studies.trial_io import ResultWriter, abandon
 from autotune.studies.trial_record import asked_config, ending, record_of
 from autotune.tune.compile_service.client import CompileClient
@@ -166,7 +166,7 @@ class Worker:
     def _on_start(self, item: Item) -> None:
         self._time_line.turn_to(cause_of(item))
         if isinstance(item, InFlightTrial):
-            self._deadline = min(self._deadline, time.monotonic() + self._seconds)
+            self._deadline = hurry_from(min(self._deadline, time.monotonic() + self._seconds))
             self._parent.send(TrialStarted(item.position, item.asked.config))
 
     def _step(self) -> bool:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import logging
+import math
 import sqlite3
+import time
 
 import pytest
 from optuna.exceptions import StorageInternalError
@@ -56,6 +58,17 @@ def test_in_the_end_it_gives_up_with_the_cause(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(retry, "PATIENCE_S", 0.05)
     with pytest.raises(StorageError, match="database is locked"):
         retry_storage(Failing(10**6, LOCKED))
+
+
+def test_it_gives_up_soon_once_time_is_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retry, "LAST_S", 0.05)
+    monkeypatch.setattr(retry, "_hurried_from", math.inf)
+    assert retry_storage(Failing(100, LOCKED)) == "done"
+    retry.hurry_from(time.monotonic() + 0.1)
+    began = time.monotonic()
+    with pytest.raises(StorageError, match="database is locked"):
+        retry_storage(Failing(10**6, LOCKED))
+    assert 0.1 < time.monotonic() - began < 20
 
 
 def test_a_failure_says_its_first_cause_and_what_to_do() -> None:
