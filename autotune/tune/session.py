@@ -121,6 +121,7 @@ class _Session:
             self._start_workers(stack)
             self._open_studies()
             self._interrupt.check()
+            self._supervisor.begin(self._plans, self._settings, self._settings.timeout_s)
             self._device = self._plans[0].key.device
             start = RunStart(
                 self._shape, self._device, self._studies, self._history, self._settings.output_dir
@@ -139,8 +140,8 @@ class _Session:
         self._stack.__exit__(*error)
 
     def search(self) -> None:
-        """Have the workers search until nothing is left, time is over, or the user interrupts."""
-        self._supervisor.begin(self._plans, self._settings, self._settings.timeout_s)
+        """Listen to the workers, which search already, until nothing is left, time is over, or the
+        user interrupts."""
         self._monitor.search(self._supervisor, self._interrupt)
         for study in self._studies:
             retry_storage(study.view.read)
