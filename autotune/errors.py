@@ -59,3 +59,18 @@ class ProviderError(AutotuneError):
 
 class MissingProvider(ProviderError):  # noqa: N818  said of a choice, not of a failure
     """An implementation that is not installed."""
+
+
+DAMAGED = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+"""What a library raises that reads a damaged file, beside errors of its own."""

@@ -55,7 +55,8 @@ def shape_of_config(name: str, config: ModelConfig) -> ModelShape:
         _warn_of_guess(called, sizes)
     stated_dense = fields.read_int(config, fields.FIRST_DENSE_LAYERS)
     shared_experts, shared_intermediate = _shared_experts(config, intermediate)
-    return ModelShape(
+    auto_map = config.get("auto_map")
+    shape = ModelShape(
         name=name,
         architecture=architecture,
         experts=experts,
@@ -73,8 +74,10 @@ def shape_of_config(name: str, config: ModelConfig) -> ModelShape:
         shared_intermediate=shared_intermediate,
         gated=family is None or family.gated,
         dense=family is not None and family.dense,
-        has_own_code=any("AutoModel" in str(key) for key in config.get("auto_map") or ()),
+        has_own_code=isinstance(auto_map, dict) and any("AutoModel" in key for key in auto_map),
     )
+    _check_counts(called, shape)
+    return shape
 
 
 def parse_shape(text: str) -> ModelShape:
@@ -167,6 +170,20 @@ def _check_sane(called: str, sizes: _Sizes) -> None:
         f"cannot be; allowed are topk up to E, E up to {EXPERTS.most}, the others up to "
         f"{WIDTHS.most}. Is its config.json whole? {_SHAPE_HINT}"
     )
+
+
+def _check_counts(called: str, shape: ModelShape) -> None:
+    """Raise ModelError where a number beside the sizes cannot be."""
+    counts = {
+        "leading dense layers": (shape.first_dense_layers, LAYERS),
+        "groups of experts": (shape.expert_groups, Range(0, EXPERTS.most)),
+        "groups that a token keeps": (shape.top_k_groups, Range(0, EXPERTS.most)),
+        "shared experts": (shape.shared_experts, Range(0, EXPERTS.most)),
+        "width of shared experts": (shape.shared_intermediate, Range(0, WIDTHS.most)),
+    }
+    for what, (count, allowed) in counts.items():
+        if count not in allowed:
+            raise ModelError(f"{called}: {what} is {count}; it is {allowed}. {_SHAPE_HINT}")
 
 
 def _sizes_of_family(called: str, family: FieldNames, config: ModelConfig) -> _Sizes:
@@ -330,7 +347,8 @@ def _by_step(config: ModelConfig, layers: range) -> list[int] | None:
     step = fields.read_int(config, ("decoder_sparse_step",))
     if not step:
         return None
-    dense = fields.read_value(config, "mlp_only_layers") or []
+    listed = fields.read_value(config, "mlp_only_layers")
+    dense = listed if isinstance(listed, list) else []
     return [layer for layer in layers if (layer + 1) % step == 0 and layer not in dense]
 
 

@@ -16,6 +16,7 @@ from dataclasses import replace
 from functools import cache
 from typing import Any
 
+from autotune.errors import ModelError
 from autotune.models.fields import (
     USUAL_MODULES,
     ModelConfig,
@@ -25,6 +26,7 @@ from autotune.models.fields import (
 )
 from autotune.models.shape import WeightQuantization
 from autotune.spec.problem import Dtype
+from autotune.spec.ranges import WIDTHS
 
 logger = logging.getLogger(__name__)
 
@@ -148,7 +150,7 @@ def _dotted(names: Names) -> str:
 def _matches(regex: str, names: Names) -> bool:
     try:
         return any(re.match(regex, name) for name in names)
-    except re.error:
+    except (re.error, OverflowError, RecursionError):
         return False
 
 
@@ -204,7 +206,7 @@ def _modelopt(method: str, section: Section, names: Names) -> WeightQuantization
         said = entry
     algorithm = _algorithm(said)
     if algorithm in ("FP8_PB_WO", "FP8_BLOCK_SCALES") and said is not section:
-        side = int(said.get("group_size") or 128)
+        side = _width("group_size", said.get("group_size") or 128)
         return WeightQuantization(method, Dtype.FP8_W8A8, (side, side))
     dtype = Dtype.FP8_W8A8 if algorithm == "FP8" else None
     words = f"{method} {algorithm}".strip()
@@ -271,7 +273,9 @@ def _group_of(section: Section, names: Names) -> Section | None:
     found = [group for group in groups.values() if isinstance(group, Mapping)]
     for meant in (_named, _of_class):
         for group in found:
-            if any(meant(str(target), names) for target in group.get("targets") or ("Linear",)):
+            targets = group.get("targets")
+            listed = targets if isinstance(targets, list) and targets else ("Linear",)
+            if any(meant(str(target), names) for target in listed):
                 return group
     return None
 
@@ -295,7 +299,7 @@ def _compressed_dtype(weights: Section, activations: Section | None) -> Dtype | 
 
 def _k_group(size: Any) -> tuple[int, int] | None:
     """Return a group along K as a block shape; null, 0 and -1 (a whole row) are none."""
-    return (0, size) if isinstance(size, int) and size > 0 else None
+    return (0, _width("group_size", size)) if isinstance(size, int) and size > 0 else None
 
 
 def _pair(value: Any) -> tuple[int, int] | None:
@@ -303,7 +307,18 @@ def _pair(value: Any) -> tuple[int, int] | None:
     entries = re.findall(r"\d+", value) if isinstance(value, str) else value
     if not isinstance(entries, list) or len(entries) != 2 or not all(entries):
         return None
-    return int(entries[0]), int(entries[1])
+    n, k = (_width("a side of the scale block", entry) for entry in entries)
+    return n, k
+
+
+def _width(what: str, value: Any) -> int:
+    """Return a number of the config, written as one or as text. Raises ModelError where it is no
+    width."""
+    is_text = isinstance(value, str) and value.isdecimal() and len(value) < 20
+    number = int(value) if is_text else value
+    if number not in WIDTHS:
+        raise ModelError(f"quantization_config: {what} is {value!s:.40}; it is {WIDTHS}")
+    return int(number)
 
 
 _MIXED = "MIXED_PRECISION"

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import re
+import struct
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +20,7 @@ from pickle import UnpicklingError
 import numpy as np
 from numpy.typing import NDArray
 
-from autotune.errors import UsageError
+from autotune.errors import DAMAGED, UsageError
 from autotune.routing.trace import LayerRows, RoutingTrace
 from autotune.spec.ranges import EXPERTS, LAYERS
 
@@ -102,7 +103,7 @@ def _read_compact(file: Path) -> RoutingTrace:
         with safe_open(file, framework="np") as opened:
             notes = opened.metadata() or {}
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
+    except (*DAMAGED, SafetensorError) as error:
         raise UsageError(f"{file} cannot be read: {error}. Record it again") from error
     layers = {}
     for name, ids in tensors.items():
@@ -166,7 +167,7 @@ def _load(path: Path) -> NDArray[np.int32]:
 
     try:
         tensor = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, UnpicklingError) as error:
+    except (*DAMAGED, UnpicklingError, struct.error) as error:
         first = str(error).strip().splitlines()
         raise UsageError(
             f"{path} cannot be read as a tensor: {first[0] if first else type(error).__name__}. "

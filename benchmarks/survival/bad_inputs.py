@@ -67,7 +67,9 @@ _NUMBERS = st.sampled_from(
     [0, 1, -1, 2, 3, 7, 8, 128, 2**15, 2**16, 2**31, 2**32, 2**40, 2**63, 10**30, -(10**30), 10**9]
 )
 _REALS = st.sampled_from([0.0, -0.0, 0.5, -1.0, 1e-300, 1e300, float("nan"), float("inf")])
-_TEXTS = st.sampled_from(["", "0", "8", "1e9", "x", "±∞", "a/b", "[", "re:(", "*", "²", "\ud800"])
+_TEXTS = st.sampled_from(
+    ["", "0", "8", "1e9", "x", "±∞", "a/b", "[", "re:(", "*", "²", "re:a{99999999999}", "\ud800"]
+)
 _LEAVES = st.none() | st.booleans() | _NUMBERS | _REALS | _TEXTS | st.integers() | st.floats()
 _JSON = st.recursive(
     _LEAVES,
@@ -127,6 +129,45 @@ def _quiet() -> Any:
 # --- config.json ---------------------------------------------------------------------------------
 
 
+_FIELDS = (
+    "auto_map", "mlp_only_layers", "moe_layers", "moe_layer_freq", "mlp_layer_types", "n_group",
+    "topk_group", "n_shared_experts", "shared_expert_intermediate_size", "first_k_dense_replace",
+    "decoder_sparse_step", "expert_layer_period", "interleave_moe_layer_step", "block_configs",
+    "layers_block_type", "torch_dtype", "architectures", "text_config", "num_hidden_layers",
+)  # fmt: skip
+_METHODS = (
+    "fp8", "fbgemm_fp8", "w8a8_int8", "modelopt", "mxfp4", "awq", "gptq", "auto-round",
+    "compressed-tensors", "bitsandbytes",
+)  # fmt: skip
+
+
+@st.composite
+def _quantizations(draw: st.DrawFn) -> dict[str, Any]:
+    """A quantization_config, every value of which is good or drawn."""
+
+    def either(good: Any) -> Any:
+        pair = st.lists(_LEAVES, min_size=2, max_size=2)
+        return draw(_JSON | pair) if draw(st.integers(0, 3)) == 0 else good
+
+    weights = {
+        "num_bits": either(8), "type": either("float"), "strategy": either("block"),
+        "block_structure": either([128, 128]), "group_size": either(128),
+    }  # fmt: skip
+    group = {"targets": either(["Linear"]), "weights": either(weights)}
+    layer = {"quant_algo": "FP8_PB_WO", "group_size": either(128)}
+    return {
+        "quant_method": either(draw(st.sampled_from(_METHODS))),
+        "weight_block_size": either([128, 128]),
+        "bits": either(4),
+        "group_size": either(128),
+        "ignore": either(["lm_head", "re:.*gate"]),
+        "dynamic": either({}),
+        "quant_algo": either("MIXED_PRECISION"),
+        "quantized_layers": either({"model.layers.3.mlp.experts": either(layer)}),
+        "config_groups": either({"group_0": either(group)}),
+    }
+
+
 @st.composite
 def _config_texts(draw: st.DrawFn) -> bytes:
     """A published config.json with some of its fields otherwise, in one of many ways."""
@@ -148,6 +189,10 @@ def _config_texts(draw: st.DrawFn) -> bytes:
             part[key] = draw(_JSON)
         if not part:
             break
+    if draw(st.booleans()):
+        config[draw(st.sampled_from(_FIELDS))] = draw(_JSON)
+    if draw(st.booleans()):
+        config["quantization_config"] = draw(_quantizations())
     if draw(st.integers(0, 30)) == 0:
         depth = draw(st.sampled_from([10, 60, 900, 5000]))
         return b'{"text_config":' * depth + json.dumps(config).encode() + b"}" * depth

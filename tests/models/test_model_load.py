@@ -269,6 +269,53 @@ def test_a_bad_config(tmp_path: Path, text: str, says: str) -> None:
 
 
 @pytest.mark.usefixtures("no_hub")
+def _fp8(side: Any) -> dict[str, Any]:
+    return {"quantization_config": {"quant_method": "fp8", "weight_block_size": [side, 128]}}
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"num_experts_per_tok": 9}, "topk=9"),
+        ({"hidden_size": 10**30}, "the others up to 1000000"),
+        ({"num_hidden_layers": 10**9}, "1000000000 hidden layers"),
+        ({"n_shared_experts": -1}, "shared experts is -1"),
+        ({"first_k_dense_replace": -2}, "leading dense layers is -2"),
+        ({"n_group": 10**30}, "groups of experts is 10"),
+        (_fp8(-128), "a side of the scale block is -128"),
+        (_fp8("a"), "a side of the scale block is a"),
+        (_fp8(10**30), "from 1 to 1,000,000"),
+        ({"quantization_config": {"quant_method": "gptq", "bits": 4, "group_size": 10**9}}, "size"),
+    ],
+)
+def test_numbers_that_cannot_be(tmp_path: Path, fields: dict[str, Any], says: str) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG | fields))
+    with pytest.raises(ModelError, match=says):
+        load_shape(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"auto_map": 5},
+        {"decoder_sparse_step": 1, "num_hidden_layers": 4, "mlp_only_layers": "all"},
+        {"quantization_config": {"config_groups": {"a": {"targets": 5, "weights": {}}}}},
+        {"quantization_config": {"quant_method": "fp8", "ignore": ["re:a{9999999999}"]}},
+    ],
+)
+def test_fields_of_another_kind_say_nothing(tmp_path: Path, fields: dict[str, Any]) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG | fields))
+    assert load_shape(str(tmp_path)).experts == 8
+
+
+@pytest.mark.parametrize("depth", [60, 5000])
+def test_a_deep_config(tmp_path: Path, depth: int) -> None:
+    text = '{"text_config":' * depth + json.dumps(CONFIG) + "}" * depth
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(ModelError, match=r"deep|not JSON"):
+        load_shape(str(tmp_path))
+
+
 def test_a_config_that_is_not_text(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_bytes(b"\xff\xfe\x00binary")
     with pytest.raises(ModelError, match="is not JSON"):

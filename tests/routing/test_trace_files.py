@@ -110,6 +110,13 @@ def test_a_pickle_that_is_no_torch_file_is_refused(tmp_path: Path) -> None:
         read_trace(tmp_path)
 
 
+def test_a_damaged_pickle_is_refused(tmp_path: Path) -> None:
+    # The marks of pickle are out of balance: the reader takes from an empty stack.
+    (tmp_path / "topk_ids_layer0_idx0.pt").write_bytes(b"\x80\x02t.")
+    with pytest.raises(UsageError, match="cannot be read as a tensor"):
+        read_trace(tmp_path)
+
+
 def test_layers_of_different_models_are_refused(tmp_path: Path) -> None:
     save(tmp_path, torch.tensor([[0, 1]]), layer=0)
     save(tmp_path, torch.tensor([[0, 1, 2]]), layer=1)

@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from autotune.errors import DeviceError
+from autotune.errors import DAMAGED, DeviceError
 from autotune.spec.arrays import Floats
 from autotune.spec.config import AnyConfig, config_from_keys
 from autotune.spec.device import Device
@@ -46,21 +46,6 @@ _WHOLE, _REAL = "iu", "f"
 _NUMBERS = Range(0, LAUNCHES.most)
 _MOST_BYTES = 2**30
 """A recording of thousands of configs at 18 batch sizes unpacks to a few MB."""
-_DAMAGED = (
-    ArithmeticError,
-    AttributeError,
-    EOFError,
-    LookupError,
-    MemoryError,
-    NotImplementedError,
-    OSError,
-    RecursionError,
-    TypeError,
-    ValueError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
-"""What comes of a file that is damaged, or no recording."""
 Results = Mapping[AnyConfig, TrialResult]
 
 
@@ -111,7 +96,7 @@ def read_recording(path: Path) -> Recording:
                     f"which GPU. Convert it once, with {CONVERTER} of the repository"
                 )
             return _recording(path, arrays)
-    except _DAMAGED as error:
+    except (*DAMAGED, zipfile.BadZipFile, zlib.error) as error:
         words = getattr(error, "strerror", None) or repr(error)
         raise DeviceError(f"{path} cannot be read as a recording: {words}") from error
 
