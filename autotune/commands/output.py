@@ -54,7 +54,7 @@ class Output:
 
     def end(self, text: str) -> None:
         """Print to stderr why the work ended, also under ``--quiet``."""
-        self.err.print(text, soft_wrap=True)
+        self.err.print(shown(text), soft_wrap=True)
 
     def note(self, text: str) -> None:
         """Print a line for people to stderr."""

@@ -65,12 +65,19 @@ def run_all(runs: Iterable[RunSettings], flags: argparse.Namespace, output: Outp
     """Tune with each of the settings, one after the other; say what each brought."""
     storage, live = flags.storage, output.err.is_terminal and not output.quiet
     launcher = Launcher(flags.ray_address if flags.launcher == "ray" else None)
-    reports = []
+    code: int = ExitCode.DONE
+    reports: list[tuple[RunSettings, RunReport]] = []
     for settings in runs:
         remember(settings.as_json())
         shown = LiveDisplay(output.err, timeout_s=settings.timeout_s) if live else PlainDisplay()
         notes = NoteWriter(artifact_folder(storage))
-        report = session.run(settings, storage, shown, notes, launcher=launcher)
+        try:
+            report = session.run(settings, storage, shown, notes, launcher=launcher)
+        except KeyboardInterrupt:  # before it searched: those before have something to say
+            if not reports:
+                raise
+            code = ExitCode.INTERRUPTED
+            break
         reports.append((settings, report))
         if report.interrupted:
             break
@@ -79,7 +86,7 @@ def run_all(runs: Iterable[RunSettings], flags: argparse.Namespace, output: Outp
     output.result(data[0] if len(data) == 1 else {"runs": data}, *summary)
     for _, report in reports:
         _notes(report, storage, output)
-    return max(_exit_code(report) for _, report in reports)
+    return max(code, *(_exit_code(report) for _, report in reports))
 
 
 def _summary(settings: RunSettings, report: RunReport) -> list[Any]:
