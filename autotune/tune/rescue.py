@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+import shlex
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -27,7 +27,6 @@ from autotune.tune.observer import RunObserver
 from autotune.tune.open_studies import study_attributes
 from autotune.tune.tuning_study import TuningStudy
 
-_log = logging.getLogger(__name__)
 _LOOK_S, _SHARE = 2.0, 20
 """Seconds between two looks, or so many times as long as one takes."""
 
@@ -85,8 +84,8 @@ class StorageGuard(RunObserver):
             kept = f"none of them could be written elsewhere: {error}"
         else:
             kept = (
-                f"they are in {path} now. Go on with 'autotune resume --storage {path}', or from a "
-                "backup"
+                f"they are in {path} now. Go on with 'autotune resume --storage "
+                f"{shlex.quote(str(path))}', or from a backup"
             )
         return shown(
             f"the storage {name} {fault} while the run used it: whatever else was in it is gone, "

@@ -24,6 +24,8 @@ from autotune.studies.trial_record import MEASURED
 
 _TAIL = 64
 _PATIENCE_S = 1.0
+_MOST_BYTES = 2**26
+"""A larger file is not read through at each look: the parent must hear its workers."""
 _DAMAGED = ("malformed", "not a database")
 """Words of SQLite of a file that has another content than it should."""
 
@@ -114,7 +116,7 @@ class StorageWatch:
                 return "has lost its tables"
             with self._engine.connect() as connection:
                 counts = {str(name): count for name, count in connection.execute(_COUNTS)}
-                if self._path is not None:
+                if self._path is not None and self._size <= _MOST_BYTES:
                     found = str(connection.exec_driver_sql("PRAGMA quick_check(1)").scalar())
         except sa.exc.DBAPIError as error:
             words = error_words(error)
