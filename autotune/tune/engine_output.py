@@ -134,10 +134,11 @@ def results_of(
 
 def write_files(results: Iterable[Result], output_dir: Path) -> list[WrittenFile]:
     """Write, or merge into, one file per engine and problem without its batch size, and the one
-    for the down GEMM where a pair won or a config of before would be found; each in the folder that
-    tells what it comes from. Where an engine has a file it launches nothing by itself, but takes
-    the nearest batch size's entry: then every batch size gets its own. Where nothing was measured
-    for a file, it is not touched.
+    for the down GEMM where the engine has such: without it SGLang takes one of another Triton
+    version, wherever the files are copied to. Each is in the folder that tells what it comes from.
+    Where an engine has a file it launches nothing by itself, but takes the nearest batch size's
+    entry: then every batch size gets its own. Where nothing was measured for a file, it is not
+    touched.
 
     Raises EngineFileError where a file cannot be written; files before it are complete.
     """
@@ -161,7 +162,7 @@ def _write(path: Path, group: Sequence[Result], folder: Path) -> Iterator[Writte
     engine, problem, device = group[0].engine, group[0].problem, group[0].device
     pairs = {result.problem.tokens: pair_of(result.config) for result in group}
     ups = {tokens: pair.up for tokens, pair in pairs.items()}
-    if not any(_needs_down(result, folder) for result in group):
+    if not engine.has_down_file:
         yield write_configs(engine, path, ups, problem, device)
         return
     down_path = engine.path(folder, problem, device, down=True)
@@ -190,16 +191,3 @@ def _lacking(have: Mapping[int, Config], other: Mapping[int, Config]) -> dict[in
 
 def _table(path: Path) -> dict[int, Config]:
     return read_configs(path) if path.exists() else {}
-
-
-def _needs_down(result: Result, folder: Path) -> bool:
-    """True for pairs. One config for both needs no second file, but one that is there would go
-    on saying something else."""
-    engine, problem, device = result.engine, result.problem, result.device
-    if not engine.has_down_file:
-        return False
-    if problem.kernel is KernelMode.SEPARATE or isinstance(result.config, ConfigPair):
-        return True
-    up, read = engine.path(folder, problem, device), engine.env_folder(folder)
-    found = engine.lookup(read, problem, device, problem.tokens, down=True)
-    return found is not None and found.path.name != up.name

@@ -79,12 +79,31 @@ def test_the_engines_find_what_a_run_wrote(
     for engine, package in packages.items():
         expected = getattr(kind, engine)
         files = sorted((tmp_path / "out").glob(f"*/{engine}/**/*.json"))
-        assert [expected in file.name for file in files] == ([True] if expected else []), files
+        found_in = [expected in file.name.replace("_down", "") for file in files]
+        assert found_in == ([True] * (1 + (engine == "sglang")) if expected else []), files
         if expected:
             found = _looked_up(kind, engine, package, folders[engine], files[0].parent.name)
             written = json.loads(files[0].read_text())
             written.pop("triton_version", None)
             assert found == {int(tokens): entry for tokens, entry in written.items()}
+
+
+def test_sglang_pairs_no_down_file_of_an_older_triton_with_what_was_tuned(
+    tmp_path: Path, engine_package: Callable[[str], Path]
+) -> None:
+    kind, package = KINDS["ModelOpt beside"], engine_package("sglang") / "sglang"
+    folder = _tuned(kind, tmp_path)["sglang"]
+    up = next(path for path in Path(folder).rglob("*.json") if "_down" not in path.name)
+    down = up.with_name(f"{up.stem}_down.json")
+    older = Path(folder) / "configs" / "triton_3_4_0" / down.name
+    older.parent.mkdir()
+    older.write_text('{"8": {"BLOCK_SIZE_M": 16}}')
+    assert _looked_up(kind, "sglang", package, folder, up.parent.name, down=True) == {
+        int(tokens): entry for tokens, entry in json.loads(up.read_text()).items()
+    }
+    down.unlink()
+    stale = _looked_up(kind, "sglang", package, folder, up.parent.name, down=True)
+    assert stale == {8: {"BLOCK_SIZE_M": 16}}
 
 
 def _tuned(kind: Kind, folder: Path) -> dict[str, str]:
@@ -117,7 +136,9 @@ def _tuned(kind: Kind, folder: Path) -> dict[str, str]:
     return {variables[variable]: value for variable, value in said}
 
 
-def _looked_up(kind: Kind, engine: str, package: Path, folder: str, version: str) -> dict[int, Any]:
+def _looked_up(
+    kind: Kind, engine: str, package: Path, folder: str, version: str, *, down: bool = False
+) -> dict[int, Any]:
     """Ask the engine's code which file it opens for this model, then to open it."""
     code = CODE[engine](package)
     stored = read_case(kind.config, kind.sidecar or None)
@@ -131,9 +152,13 @@ def _looked_up(kind: Kind, engine: str, package: Path, folder: str, version: str
         "json": json,
         "envs": SimpleNamespace(VLLM_BATCH_INVARIANT=False, VLLM_TUNED_CONFIG_FOLDER=folder),
         "get_exec": lambda: SimpleNamespace(deterministic=served),
-        "os": SimpleNamespace(path=os.path, environ={"SGLANG_MOE_CONFIG_DIR": folder}),
+        "os": SimpleNamespace(
+            path=os.path, listdir=os.listdir, environ={"SGLANG_MOE_CONFIG_DIR": folder}
+        ),
         "triton": SimpleNamespace(__version__=version.removeprefix("triton_").replace("_", ".")),
     }
     lookup = code.source.get(LOOKUP[engine], "get_moe_configs")
-    found: dict[int, Any] = lookup(int(experts), int(width), dtype, *(int(b or 0) for b in block))
+    more = {"down_moe": True} if down else {}
+    scales = (int(b or 0) for b in block)
+    found: dict[int, Any] = lookup(int(experts), int(width), dtype, *scales, **more)
     return found

@@ -131,8 +131,9 @@ def test_files_of_an_unproven_stand_in_lie_apart_and_count_only_there(tmp_path: 
     vllm = ENGINES["vllm"]
     shared = _result(_entry(FAST, 90), incumbents=())
     written = write_files([shared, replace(shared, engine=vllm)], tmp_path)
-    proven, apart = (file.path for file in written)
+    proven, down, apart = (file.path for file in written)
     assert proven == SGLANG.path(tmp_path, PROBLEM, H200)
+    assert down == SGLANG.path(tmp_path, PROBLEM, H200, down=True)
     assert apart == vllm.path(tmp_path / "stand-in", PROBLEM, H200)
     own = replace(H200, method="vllm 0.33.0: whole layer")
     assert present_config(vllm, PROBLEM, H200, tmp_path) == FAST
