@@ -96,6 +96,8 @@ class Engine(ABC):
     own_names: tuple[str, ...] = ()
     """Names of the up and the down file, with ``{device}``, where the engine's own code makes
     others than ``spell``; they are of one problem."""
+    own_classes: frozenset[str] = frozenset()
+    """Classes of models that its own code at hand has, beside those of the table."""
 
     def constants(self, problem: Problem) -> dict[str, int]:
         """Keys that every entry of this problem needs beside a Config's, with their one value."""
@@ -139,6 +141,8 @@ class Engine(ABC):
 
     def check_served(self, shape: ModelShape) -> None:
         """Raises NotServedError for a model that this engine has no class for."""
+        if shape.architecture in self.own_classes:
+            return
         if reason := why_unknown(self.name, shape, self.package_folder()):
             raise NotServedError(
                 f"{shape.name}: {self.title} {reason}. Where your version or plugin has it, or the "

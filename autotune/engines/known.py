@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
+from zipfile import Path as ZipPath
 
 from autotune.models.shape import ModelShape
 
@@ -23,7 +25,7 @@ def why_unknown(package: str, shape: ModelShape, installed: Path | None) -> str 
         return None
     if is_of_transformers(name):
         return None
-    if installed is not None and _speaks_of(installed, name):
+    if installed is not None and speaks_of(installed, name):
         return None
     return f"{known['version']} has no class {name}, nor has transformers, which it falls back to"
 
@@ -41,8 +43,18 @@ def _table() -> dict[str, Any]:
 
 
 @cache
-def _speaks_of(package: Path, name: str) -> bool:
+def speaks_of(package: Path | ZipPath, name: str) -> bool:
+    """True where the models of an engine's package, unpacked or in a wheel, name the class."""
     word = re.compile(rf"\b{re.escape(name)}\b")
-    models = (folder / "models" for folder in (package / "model_executor", package / "srt"))
-    files = (file for folder in models for file in folder.rglob("*.py"))
-    return any(word.search(file.read_text(encoding="utf-8")) for file in files)
+    folders = (package / above / "models" for above in ("model_executor", "srt"))
+    return any(word.search(text) for folder in folders if folder.is_dir() for text in _in(folder))
+
+
+def _in(folder: Path | ZipPath) -> Iterator[str]:
+    """Yield the texts of the Python files below a folder."""
+    entries: Iterator[Path | ZipPath] = iter(folder.iterdir())
+    for entry in entries:
+        if entry.is_dir():
+            yield from _in(entry)
+        elif entry.name.endswith(".py"):
+            yield entry.read_text(encoding="utf-8")

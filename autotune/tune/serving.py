@@ -7,7 +7,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from autotune.engines import ENGINES, Engine
-from autotune.engines.own_code.asking import NAMED_DEVICE, own_code_of, with_own_names
+from autotune.engines.own_code.asking import (
+    NAMED_DEVICE,
+    own_code_of,
+    with_own_class,
+    with_own_names,
+)
 from autotune.engines.own_code.question import Question
 from autotune.errors import NotServedError, UsageError
 from autotune.models.load import load_config
@@ -57,8 +62,9 @@ def problem_for(shape: ModelShape, settings: ModelSettings, engine: Engine, toke
 
 def named(shape: ModelShape, settings: ModelSettings, engine: Engine) -> Engine:
     """Return the engine with its own names. Raises NotServedError where it or its code refuses."""
-    problem = problem_for(shape, settings, engine, settings.batch_sizes[0])
     own = own_code_of(engine, settings.engine_sources) if settings.model else None
+    engine = with_own_class(engine, own, shape) if own else engine
+    problem = problem_for(shape, settings, engine, settings.batch_sizes[0])
     if own is None or settings.model is None or shape.dense:
         return engine
     question = Question.of(

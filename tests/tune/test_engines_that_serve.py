@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import json
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
 from autotune.engines import Engine
+from autotune.engines.own_code import asking
 from autotune.engines.own_code.asking import NAMED_DEVICE, OwnCode
 from autotune.engines.own_code.question import Question
 from autotune.errors import NotServedError
-from autotune.models.load import load_shape
+from autotune.models.load import load_config, load_shape
 from autotune.settings import ModelSettings
 from autotune.tune import serving, stored_results
 from autotune.tune.jobs import jobs_of
 
 MIXTRAL = ModelSettings(model="mistralai/Mixtral-8x7B-v0.1", tp_size=2, batch_sizes=(1, 64))
 SHAPE = load_shape("mistralai/Mixtral-8x7B-v0.1")
+NEW = {"architectures": ["NewMoeForCausalLM"]}
 OURS = "E=8,N=7168,device_name=NVIDIA_H200.json"
 
 
@@ -73,6 +77,33 @@ def test_a_name_of_its_own_is_what_jobs_write_under(at_hand: dict[str, str]) -> 
     path = engines["vllm"].path(Path("out"), job.problem, NAMED_DEVICE)
     assert path == Path("out/vllm") / at_hand["vllm"]
     assert engines["sglang"].file_name(job.problem, NAMED_DEVICE) == OURS
+
+
+@pytest.mark.parametrize("source", ["installed", "unpacked", "wheel"])
+def test_an_engine_at_hand_with_a_class_of_its_own_is_asked(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    source: str,
+) -> None:
+    asking._warn_once.cache_clear()
+    registry = tmp_path / "vllm" / "model_executor" / "models" / "registry.py"
+    registry.parent.mkdir(parents=True)
+    registry.write_text('_TEXT_GENERATION_MODELS = {"NewMoeForCausalLM": ()}\n')
+    (tmp_path / "vllm" / "__init__.py").touch()
+    with zipfile.ZipFile(tmp_path / "vllm-9.9-py3-none-any.whl", "w") as wheel:
+        wheel.write(registry, registry.relative_to(tmp_path))
+    model = tmp_path / "config.json"
+    model.write_text(json.dumps(load_config(str(MIXTRAL.model)) | NEW))
+    wheels = {"unpacked": (tmp_path,), "wheel": tuple(tmp_path.glob("*.whl"))}
+    settings = replace(MIXTRAL, model=str(model), engine_sources=wheels.get(source, ()))
+    if source == "installed":
+        with pytest.raises(NotServedError, match="has no class NewMoeForCausalLM"):
+            jobs_of(load_shape(str(model)), settings, ("vllm",))
+        monkeypatch.syspath_prepend(tmp_path)
+    jobs = jobs_of(load_shape(str(model)), settings, ("vllm",))
+    assert [job.problem.tokens for job in jobs] == [1, 64]
+    assert "own code could not be asked" in caplog.text
 
 
 def test_a_shape_without_a_config_is_asked_of_nobody(at_hand: dict[str, str]) -> None:

@@ -15,11 +15,13 @@ from zipfile import BadZipFile
 from zipfile import Path as ZipPath
 
 from autotune.engines.base import Engine
+from autotune.engines.known import speaks_of, why_unknown
 from autotune.engines.own_code.pieces import Package
 from autotune.engines.own_code.question import Question, RefusalError, UnknownModelError
 from autotune.engines.own_code.sglang import SGLangCode
 from autotune.engines.own_code.vllm import VLLMCode
 from autotune.errors import NotServedError, UsageError
+from autotune.models.shape import ModelShape
 from autotune.spec.device import Device, DeviceKind, Target
 from autotune.spec.problem import Problem
 
@@ -61,6 +63,7 @@ class OwnCode:
 
     version: str
     code: Code
+    package: Package | None = None
 
 
 def own_code_of(engine: Engine, sources: Sequence[Path]) -> OwnCode | None:
@@ -74,11 +77,23 @@ def own_code_of(engine: Engine, sources: Sequence[Path]) -> OwnCode | None:
     at_hand = (package for source in sources for package in _packages(source, engine.name))
     package: Package | None = next(at_hand, None)
     if package is not None:
-        return OwnCode(_version_beside(package), _code(engine.name, package))
+        return OwnCode(_version_beside(package), _code(engine.name, package), package)
     installed = engine.package_folder()
     if installed is None:
         return None
-    return OwnCode(installed_version(engine.name), _code(engine.name, installed))
+    return OwnCode(installed_version(engine.name), _code(engine.name, installed), installed)
+
+
+def with_own_class(engine: Engine, own: OwnCode, shape: ModelShape) -> Engine:
+    """Return the engine, which has a class for the model where its code at hand has one."""
+    name = shape.architecture
+    if own.package is None or why_unknown(engine.name, shape, None) is None:
+        return engine
+    if not speaks_of(own.package, name):
+        return engine
+    knowing = copy(engine)
+    knowing.own_classes = frozenset({name})
+    return knowing
 
 
 def with_own_names(engine: Engine, own: OwnCode, question: Question, problem: Problem) -> Engine:
