@@ -224,6 +224,16 @@ def regrouped(config: Config, space: SearchSpace) -> Iterator[Config]:
         yield replace(config, group_size_m=size)
 
 
+def beside(config: Config, space: SearchSpace) -> Iterator[Config]:
+    """Yield ``config`` with the next smaller and larger BLOCK_SIZE_N of the space; some may
+    not be members."""
+    sizes = space.knobs[KEY_OF_FIELD["block_size_n"]]
+    smaller = [size for size in sizes if size < config.block_size_n]
+    larger = [size for size in sizes if size > config.block_size_n]
+    for size in (*smaller[-1:], *larger[:1]):
+        yield replace(config, block_size_n=size)
+
+
 def moe_space(problem: Problem, device: Device) -> Space:
     """Every config of the device's knobs that breaks no rule. No rule looks at the batch size or
     the routing, so that all problems of a model have one object, which is pickled once."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -12,6 +13,7 @@ from optuna.storages import BaseStorage, RDBStorage
 from optuna.study import Study
 
 from autotune.backends.compile_cache import CompileCache, Footprints
+from autotune.backends.protocol import GuessedSpace
 from autotune.settings import RunSettings
 from autotune.spec.config import AnyConfig
 from autotune.spec.device import DeviceKind
@@ -37,8 +39,11 @@ from autotune.tune.warm_start import file_configs
 
 _SEEDS_APART = 100_003
 """Difference between the seeds of two workers; more than batch sizes, which are added too."""
-_PRIOR_SHARE = 10
+_PRIOR_SHARE = 15
 """One in so many of a study's measurements starts from the static model's favourites."""
+_EVEN_GUESSES = 3
+"""So many times the favourites wanted are taken to be even, but for the first: the model errs by
+more than they differ. Of them those are measured that other batch sizes guess too."""
 
 
 def open_studies(
@@ -49,7 +54,7 @@ def open_studies(
     and from every other study in the storage."""
     history, census, terms = StudyHistory(), Census(storage), _terms(settings)
     studies = []
-    for plan in plans:
+    for plan, first in starts(plans, settings):
         sampler = _sampler(plan, settings, history)
         study = open_study(storage, plan.key, sampler, study_attributes(plan, settings))
         tuning = TuningStudy(plan, study, terms, settings.robust, history, _kept_end(study, terms))
@@ -57,7 +62,7 @@ def open_studies(
         is_wanted = len(tuning.measured) < settings.trials and tuning.end is None
         sweep(study, tuning.view, census, queue=is_wanted)
         if is_wanted:
-            enqueue(study, plan.space, starts(plan, settings))
+            enqueue(study, plan.space, first)
             tuning.view.read()
         studies.append(tuning)
     history.add(_known_studies(storage, studies))
@@ -128,14 +133,26 @@ def _sampler(
     )
 
 
-def starts(plan: StudyPlan, settings: RunSettings) -> Iterator[tuple[AnyConfig, str]]:
-    """Yield what is measured first, with its source in words."""
-    for incumbent in plan.incumbents:
-        yield incumbent.config, incumbent.source
-    job = plan.job
-    yield from file_configs(job.problem, plan.key.device, job.engines, settings.warm_starts)
-    for config in promising(plan.space, plan.prior_us, guesses_of(settings)):
-        yield config, "static model"
+def starts(
+    plans: Sequence[StudyPlan], settings: RunSettings
+) -> Iterator[tuple[StudyPlan, list[tuple[AnyConfig, str]]]]:
+    """Yield each plan with what is measured first, with its source in words."""
+    guesses: dict[str, Iterator[list[AnyConfig]]] = {}
+    for provider in {plan.job.provider for plan in plans}:
+        guessed = [(p.space, p.prior_us) for p in plans if p.job.provider == provider]
+        guesses[provider] = iter(promising(guessed, guesses_of(settings)))
+    for plan in plans:
+        job = plan.job
+        files = file_configs(job.problem, plan.key.device, job.engines, settings.warm_starts)
+        favourites = next(guesses[job.provider])
+        yield (
+            plan,
+            [
+                *((incumbent.config, incumbent.source) for incumbent in plan.incumbents),
+                *files,
+                *((config, "static model") for config in favourites),
+            ],
+        )
 
 
 def guesses_of(settings: RunSettings) -> int:
@@ -143,7 +160,19 @@ def guesses_of(settings: RunSettings) -> int:
     return settings.trials // _PRIOR_SHARE
 
 
-def promising(space: SearchSpace, prior_us: Sequence[float] | None, count: int) -> list[AnyConfig]:
+def promising(guessed: Sequence[GuessedSpace], count: int) -> list[list[AnyConfig]]:
+    """Return the ``count`` most promising configs of each problem of a kernel: its fastest by the
+    guess, and of the next few those that most problems have among theirs, since their compiles
+    serve all. None without a guess."""
+    best = [_fastest(space, prior_us, _EVEN_GUESSES * count) for space, prior_us in guessed]
+    wanted = Counter(config for configs in best for config in configs)
+    return [
+        [*configs[:1], *sorted(configs[1:], key=wanted.__getitem__, reverse=True)][:count]
+        for configs in best
+    ]
+
+
+def _fastest(space: SearchSpace, prior_us: Sequence[float] | None, count: int) -> list[AnyConfig]:
     """Return the ``count`` fastest configs by the guess, the best first; none without one."""
     if prior_us is None:
         return []

@@ -316,9 +316,9 @@ def _prefetch(pool: CompilePool, plans: Sequence[StudyPlan], settings: RunSettin
     """Have compiled what every study of our kernel measures first, while the studies are made. An
     engine's child says itself what it launches."""
     client = CompileClient[None](pool.connect())
-    for plan in plans:
+    for plan, first in starts(plans, settings):
         if plan.job.provider == OURS:
-            problem, configs = plan.job.problem, dict.fromkeys(c for c, _ in starts(plan, settings))
+            problem, configs = plan.job.problem, dict.fromkeys(config for config, _ in first)
             wanted = [config for config in configs if config in plan.space]
             client.prefetch(problem, [gemm_binaries(problem, config) for config in wanted])
     client.close()

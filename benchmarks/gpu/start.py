@@ -59,8 +59,9 @@ def steps(provider: str, model: ModelSettings, folder: Path, began: float) -> No
     with step("what it launches at the others"):
         own = [measurer.own_config(problem) for problem in problems]
     with step(f"what its own config and {GUESSES} others of each compile"):
-        for problem, config, (space, prior_us) in zip(problems, own, spaces, strict=True):
-            configs = [*([] if config is None else [config]), *promising(space, prior_us, GUESSES)]
+        favourites = promising(spaces, GUESSES)
+        for problem, config, first in zip(problems, own, favourites, strict=True):
+            configs = [*([] if config is None else [config]), *first]
             measurer.binaries(problem, tuple(configs))
     for problem, config in list(zip(problems, own, strict=True))[:2]:
         if config is not None:

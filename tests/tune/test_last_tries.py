@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import pytest
+
 from autotune.spec.config import Config, ConfigPair
 from autotune.studies.pairs import PairSpace
-from autotune.studies.space import Space, regrouped
+from autotune.studies.space import Space, beside, regrouped
 from autotune.studies.trial_record import TrialRecord
 from autotune.tune.tuning_study import last_tries
 
@@ -22,10 +24,23 @@ def test_the_best_complete_one_counts() -> None:
         TrialRecord(ONE, (9.0,), 9.0, 0, complete=True),
         TrialRecord(OTHER, (7.0,), 7.0, 1, complete=False),
     ]
-    assert list(last_tries(entries, SPACE)) == [Config(16, 32, 64, g, 4, 3) for g in GROUPS]
-    assert not list(last_tries(entries[1:], SPACE))
+    others = [Config(16, 32, 64, g, 4, 3) for g in GROUPS]
+    assert list(last_tries(entries, SPACE, regrouped)) == others
+    assert not list(last_tries(entries[1:], SPACE, regrouped))
 
 
 def test_pairs_have_none() -> None:
     entry = TrialRecord(ConfigPair(ONE, OTHER), (9.0,), 9.0, 0, True, (3.0,), (6.0,))
-    assert not list(last_tries([entry], PairSpace(SPACE, SPACE)))
+    assert not list(last_tries([entry], PairSpace(SPACE, SPACE), regrouped))
+
+
+@pytest.mark.parametrize(
+    ("size", "others"),
+    [(32, [64]), (64, [32, 128]), (128, [64, 256]), (256, [128]), (96, [64, 128])],
+)
+def test_beside_it_are_the_next_smaller_and_the_next_larger_tile(
+    size: int, others: list[int]
+) -> None:
+    space = Space(Config(16, n, 64, 1) for n in (32, 64, 128, 256))
+    found = list(beside(Config(16, size, 64, 8, 8), space))
+    assert found == [Config(16, other, 64, 8, 8) for other in others]

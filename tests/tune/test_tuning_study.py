@@ -34,7 +34,7 @@ from autotune.studies.study_record import (
 from autotune.studies.trial_io import enqueue
 from autotune.studies.trial_record import TrialRecord, asked_config
 from autotune.tune.jobs import Job
-from autotune.tune.open_studies import begun_by, join_studies, open_studies
+from autotune.tune.open_studies import begun_by, join_studies, open_studies, promising
 from autotune.tune.tuning_study import LAST_TRY, StudyPlan, TuningStudy
 
 H200 = Device(DeviceKind.CUDA, "NVIDIA H200", Target("cuda", 90), 232448, "3.6.0")
@@ -58,6 +58,17 @@ def test_a_joined_study_learns_what_another_batch_size_compiled(
     for which in ("up", "down"):
         compiled.put(binary_key(PROBLEM, favourite, which), Resources(255, 4096, 65536))
     assert _proposed(study) == SPACE.configs[1]
+
+
+def test_batch_sizes_begin_with_their_best_guess_and_with_what_most_of_them_guess() -> None:
+    space = Space(Config(16, 32, 64, group, 4, 3) for group in range(1, 13))
+    first = ([0, 1, 2, 3, 4, 5], [6, 5, 7, 8, 9, 10], [5, 6, 11, 7, 1, 3])
+    orders = [[*best, *(row for row in range(12) if row not in best)] for best in first]
+    guessed = [(space, tuple(float(order.index(row)) for row in range(12))) for order in orders]
+    found = promising([*guessed, (space, None)], 2)
+    assert found == [[space.configs[row] for row in rows] for rows in ([0, 5], [6, 5], [5, 6], [])]
+    assert promising(guessed[:1], 3) == [list(space.configs[:3])]  # alone, its guess decides
+    assert promising(guessed, 0) == [[], [], []]
 
 
 def test_joined_studies_of_one_kernel_share_what_they_compile(
@@ -115,8 +126,13 @@ class EndingSampler(RandomSampler):
         return 0.001
 
 
-GROUPED = Space(Config(m, 64, 64, group, 4, 3) for m in (16, 32) for group in (1, 8, 32))
 BEST = Config(32, 64, 64, 8, 4, 3)
+GROUPED = Space(
+    [
+        *(Config(m, 64, 64, group, 4, 3) for m in (16, 32) for group in (1, 8, 32)),
+        replace(BEST, block_size_n=128),
+    ]
+)
 
 
 def _ending(
@@ -164,10 +180,14 @@ def test_before_a_converged_study_ends_the_bests_other_groups_are_queued_once(
     assert attributes_of(study.optuna_study).end == study.end == end
 
 
-def test_to_an_engines_kernel_another_group_is_another_compile(database: str) -> None:
+def test_to_an_engines_kernel_another_group_is_another_compile_and_no_last_try(
+    database: str,
+) -> None:
     study = _ending(database, provider="vllm")
+    assert study.advance() == Searching()
+    assert _queued(study) == [replace(BEST, block_size_n=128)]
+    _measure(study, BEST, 10.0)
     assert study.advance() == Finished(StudyEnd.converged(0.001))
-    assert _queued(study) == []
 
 
 def test_no_more_than_the_target_is_queued(database: str) -> None:

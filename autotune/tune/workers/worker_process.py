@@ -103,10 +103,10 @@ class _WorkerProcess:
         self._time_line.turn_to(Cause.DESCRIBE)
         described = []
         spaces = self._child.call(guessed_spaces, message.problems)
-        for problem, (space, prior_us) in zip(message.problems, spaces, strict=True):
+        favourites = promising(spaces, message.guesses)
+        for problem, guessed, first in zip(message.problems, spaces, favourites, strict=True):
             own = self._child.call(Measurer.own_config, problem)
-            described.append(DescribedSpace(space, prior_us, own))
-            first = promising(space, prior_us, message.guesses)
+            described.append(DescribedSpace(*guessed, own))
             self._compile_early(problem, [*([] if own is None else [own]), *first])
         self._time_line.turn_to(Cause.STUDIES)
         self._parent_channel.send(SpacesDescribed(tuple(described)))
