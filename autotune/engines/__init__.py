@@ -9,6 +9,7 @@
     serving.py     the problem that an engine serves: ranks that share an expert, whole scale blocks
     known.py       which models an engine has a class for: classes.json, made out of the wheels
     fusion.py      which models SGLang serves with the shared expert as a routed one, as a table
+    redundant.py   which models' classes take no redundant experts, as a table
     kernel_choice.py   the kernel that an engine takes by itself, Triton's or not: rows of rules
     sglang_kernels.py  those rows of SGLang
     vllm_kernels.py    and of vLLM

@@ -21,6 +21,7 @@ from autotune.engines.entries import (
 from autotune.engines.kernel_choice import KernelChoice, gpu_words
 from autotune.engines.known import why_unknown
 from autotune.engines.names import NameParts
+from autotune.engines.redundant import as_taken
 from autotune.errors import EngineFileError, NotServedError
 from autotune.models.problems import Parallelism, problem_of, with_redundant
 from autotune.models.shape import ModelShape
@@ -93,6 +94,8 @@ class Engine(ABC):
     """End of the names of files for a kernel that is not Triton's → what that kernel is called."""
     shipped: ClassVar[tuple[str, ...]]
     """Folders of config files inside the installed package; the first that exists is read."""
+    uneven: ClassVar[str]
+    """What it does where experts cannot be shared out evenly, as the end of "vLLM …"."""
     own_names: tuple[str, ...] = ()
     """Names of the up and the down file, with ``{device}``, where the engine's own code makes
     others than ``spell``; they are of one problem."""
@@ -126,8 +129,11 @@ class Engine(ABC):
         """
         self.check_served(shape)
         ranks = self.ranks_of_expert(parallel)
+        with_redundant(shape, parallel)  # refuses copies without expert parallelism
+        taken = with_redundant(shape, as_taken(self.name, self.title, shape, parallel))
+        self._check_even(taken, parallel.ep_size)
         problem = problem_of(
-            with_redundant(shape, parallel),
+            taken,
             dtype,
             tp_size=ranks,
             ep_size=parallel.ep_size,
@@ -147,6 +153,17 @@ class Engine(ABC):
             raise NotServedError(
                 f"{shape.name}: {self.title} {reason}. Where your version or plugin has it, or the "
                 "config names another class than it should, give the sizes with --shape"
+            )
+
+    def _check_even(self, shape: ModelShape, ep_size: int) -> None:
+        """Raises NotServedError unless every rank has as many experts."""
+        if shape.experts % ep_size:
+            allowed = [n for n in range(1, min(shape.experts, 128) + 1) if shape.experts % n == 0]
+            raise NotServedError(
+                f"--ep-size {ep_size} does not divide the experts of {shape.name}, "
+                f"{shape.experts}: {self.title} {self.uneven}; allowed are "
+                f"{', '.join(map(str, allowed))}. "
+                f"Try --ep-size {max(n for n in allowed if n < ep_size)}"
             )
 
     @abstractmethod

@@ -47,6 +47,7 @@ class SGLang(Engine):
     )
     env_variable = "SGLANG_MOE_CONFIG_DIR"
     env_replaces = True
+    uneven = "asserts that it does (srt/layers/moe/fused_moe_triton/layer.py:414)"
     has_down_file = True
     keys = CONFIG_KEYS | LAUNCH_OPTIONS
     shipped = ("srt/layers/moe/moe_runner/triton_utils", "srt/layers/moe/fused_moe_triton")

@@ -93,6 +93,11 @@ class VLLM(Engine):
     other_kernels: ClassVar[Mapping[str, str]] = {
         ",dtype=int4_w4a16,backend=flydsl.json": "FlyDSL",
     }
+    uneven = (
+        "gives the first ranks one expert more and so two files, but no redundant experts then "
+        "(model_executor/layers/fused_moe/expert_map_manager.py:69, layer.py:276); only ranks "
+        "with as many experts are tuned here"
+    )
     shipped = ("model_executor/layers/fused_moe/configs",)
 
     def ranks_of_expert(self, parallel: Parallelism) -> int:

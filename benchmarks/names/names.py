@@ -46,20 +46,28 @@ class Row:
     verdict: str
 
 
-def compare(config_file: Path, engine: str, code: VLLMCode | SGLangCode, tp: int, ep: int) -> Row:
+def compare(
+    config_file: Path,
+    engine: str,
+    code: VLLMCode | SGLangCode,
+    tp: int,
+    ep: int,
+    *,
+    redundant: int = 0,
+) -> Row:
     config = json.loads(config_file.read_text(encoding="utf-8"))
     beside = config_file.with_name("hf_quant_config.json")
     sidecar = json.loads(beside.read_text(encoding="utf-8")) if beside.exists() else None
     we, they = True, True
     try:
-        theirs = their_name(code, config, sidecar, tp, ep)
+        theirs = their_name(code, config, sidecar, tp, ep, redundant=redundant)
     except RefusalError as refusal:
         they, theirs = False, str(refusal)
     except (NotFoundError, NameError, AttributeError, KeyError) as unknown:
         text = f"{type(unknown).__name__}: {unknown}"  # a piece that lacks a stand-in here
         return Row(config_file.parent.name, engine, tp, ep, "", text, NOT_ASKED)
     try:
-        ours = our_name(config_file, engine, tp, ep)
+        ours = our_name(config_file, engine, tp, ep, redundant)
     except AutotuneError as error:
         we, ours = False, str(error)
     verdict = {

@@ -35,6 +35,8 @@ def their_name(
     sidecar: Mapping[str, Any] | None,
     tp: int,
     ep: int,
+    *,
+    redundant: int = 0,
 ) -> str:
     """Return it. Raises RefusalError where the engine refuses, NotFoundError where that is not
     known; ``sidecar`` is ``hf_quant_config.json``."""
@@ -42,7 +44,14 @@ def their_name(
     method = (stored.name or "").replace("_", "-").removesuffix("-fp8")
     if stored.name and not {method, f"{method}-fp8"} & _methods(code):
         raise RefusalError(f"no quantisation is called {stored.name}")
-    question = Question(config=config, stored=stored, device_name=DEVICE, tp_size=tp, ep_size=ep)
+    question = Question(
+        config=config,
+        stored=stored,
+        device_name=DEVICE,
+        tp_size=tp,
+        ep_size=ep,
+        redundant_experts=redundant,
+    )
     return code.file_name(question)
 
 

@@ -13,6 +13,7 @@ from autotune.engines.own_code.question import (
     TORCH,
     ConfigView,
     Question,
+    RefusalError,
     UnknownModelError,
     asked,
     layer_of,
@@ -157,8 +158,15 @@ class SGLangCode:
         config = ConfigView(question.text)
         names = {"config": config, "self": SimpleNamespace(config=config), "quant_config": quant}
         block_file, block = self.BLOCKS[question.architecture]
+        if question.redundant_experts:
+            self._check_redundant(f"{self.MODELS}/{block_file}")
         names |= self.source.constants_given(f"{self.MODELS}/{file}", block)
         return layer_of(self.source, (f"{self.MODELS}/{block_file}", block), names)
+
+    def _check_redundant(self, file: str) -> None:
+        text = (self.source.root / file).read_text(encoding="utf-8")
+        if "assert get_exec().moe.ep_num_redundant_experts == 0" in text:
+            raise RefusalError(f"{file} asserts that there are no redundant experts")
 
     def _split(self, layer: Mapping[str, Any], fused: int) -> Any:
         file = "srt/layers/moe/fused_moe_triton/layer.py"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import math
 import re
 from collections.abc import Mapping
@@ -148,9 +149,19 @@ class VLLMCode:
 
     def _local_experts(self, experts: int, question: Question, ep_size: int) -> int:
         counts = self.source.get(f"{self.FUSED}/layer.py", "determine_expert_counts")
-        everywhere, _, fused = counts(experts, question.redundant_experts, None, False)
+        redundant = question.redundant_experts if self._takes_redundant(question) else 0
+        everywhere, _, fused = counts(experts, redundant, None, False)
+        if redundant and everywhere % ep_size:
+            raise RefusalError(f"layer.py: {everywhere} experts are not even on {ep_size} ranks")
         mapped = self.source.get(f"{self.FUSED}/expert_map_manager.py", "determine_expert_map")
         return int(mapped(ep_size, 0, everywhere, num_fused_shared_experts=fused)[0])
+
+    def _takes_redundant(self, question: Question) -> bool:
+        """True where the model's file makes a layer of experts with redundant ones."""
+        file, _ = self.BLOCKS[question.architecture]
+        calls = (node for node in ast.walk(self.source.tree(file)) if isinstance(node, ast.Call))
+        given = ({keyword.arg for keyword in call.keywords} for call in calls)
+        return any({"num_redundant_experts", "intermediate_size"} <= names for names in given)
 
     def _split(self, layer: Mapping[str, Any], split: Any) -> SimpleNamespace:
         moe = SimpleNamespace(
