@@ -19,7 +19,7 @@ from autotune.routing.draw import instances_of
 from autotune.spec.binary import BOTH, Which
 from autotune.spec.config import AnyConfig, ConfigPair, pair_of
 from autotune.spec.device import Device, DeviceKind
-from autotune.spec.limits import why_no_dtype
+from autotune.spec.limits import shared_bytes, why_no_dtype
 from autotune.spec.measurement import (
     CompileFailure,
     Measurement,
@@ -30,7 +30,7 @@ from autotune.spec.occupancy import held_blocks
 from autotune.spec.problem import Problem
 from autotune.studies.outcome import Outcome, TrialResult, failed_compile
 from autotune.studies.pairs import space_of
-from autotune.studies.search.pruning import Stop
+from autotune.studies.search.pruning import Row, Stop, taken
 from autotune.studies.space import SearchSpace, broken_rule
 
 HOW = "estimate"
@@ -79,12 +79,16 @@ class EstimateMeasurer:
     ) -> TrialResult:
         """Compile both GEMMs unless their binaries are known, then model one sample for each
         routing instance: of the layer, or of a pair's GEMMs alone. Nothing is verified: there
-        is nothing to run, and nothing to save by stopping."""
+        is nothing to run. What has lost to ``stop`` even if no register were short is given up
+        before it is compiled."""
         pair = pair_of(config)
         for which in BOTH:
             reason = broken_rule(problem, self.device, getattr(pair, which))
             if reason is not None:
                 return TrialResult(Outcome.INFEASIBLE, reason=reason, failed_half=which)
+        lost = self._lost(problem, config, stop)
+        if lost is not None:
+            return lost
         begin = time.perf_counter()
         answers = {
             which: self._compiler.answer(problem, getattr(pair, which), which) for which in BOTH
@@ -105,9 +109,10 @@ class EstimateMeasurer:
                 )
         resources = {w: a for w, a in answers.items() if isinstance(a, Resources)}
         begin = time.perf_counter()
+        rows = self._rows(problem, config, resources)
         return TrialResult(
             Outcome.OK,
-            self._modelled(problem, config, resources),
+            Measurement.of_columns(tuple(zip(*rows, strict=True)), HOW, len(problem.routings)),
             resources=worse_of(*resources.values()),
             blocks_per_sm=held_blocks(config, answers, self.device),
             compile_s=compile_s,
@@ -123,16 +128,36 @@ class EstimateMeasurer:
     def close(self) -> None:
         """Nothing is held."""
 
-    def _modelled(
+    def _lost(self, problem: Problem, config: AnyConfig, stop: Stop | None) -> TrialResult | None:
+        if stop is None:
+            return None
+        pair, target = pair_of(config), self.spec.target
+        best: dict[Which, Resources] = {
+            which: Resources(1, 0, shared_bytes(problem, getattr(pair, which), target))
+            for which in BOTH
+        }
+        rows = self._rows(problem, config, best)
+        kept, cut = taken(rows, len(rows), stop)
+        if cut is None:
+            return None
+        columns, kinds = tuple(zip(*kept, strict=True)), len(problem.routings)
+        measurement = Measurement.of_columns(columns, HOW, kinds)
+        return TrialResult(
+            Outcome.PRUNED,
+            replace(measurement, extrapolated_us=cut.geomean_us),
+            reason=f"without a compile, at best: {cut.reason}",
+        )
+
+    def _rows(
         self, problem: Problem, config: AnyConfig, resources: Mapping[Which, Resources]
-    ) -> Measurement:
+    ) -> list[Row]:
+        """Return the modelled µs of each routing instance."""
         count = instances_of(problem, INSTANCES)
         routings = [routed_rows(problem, instance, self._seed) for instance in range(count)]
-        kinds = len(problem.routings)
         if isinstance(config, ConfigPair):
             compiled = {which: [found] for which, found in resources.items()}
-            columns = gemms_us(problem, [config], self.spec, routings, compiled)[:, :, 0].T
+            times = gemms_us(problem, [config], self.spec, routings, compiled)[:, :, 0]
         else:
             worst = worse_of(*resources.values())
-            columns = model_us(problem, [config], self.spec, routings, [worst]).T
-        return Measurement.of_columns(columns.tolist(), HOW, kinds)
+            times = model_us(problem, [config], self.spec, routings, [worst])
+        return [tuple(row) for row in times.tolist()]

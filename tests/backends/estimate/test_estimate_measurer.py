@@ -20,14 +20,16 @@ from measurer_cases import (  # type: ignore[import-not-found]
 from autotune.backends.compile_cache import FILE_NAME, CompileCache
 from autotune.backends.estimate.measurer import EstimateMeasurer
 from autotune.backends.hardware import find_spec
-from autotune.backends.protocol import MeasurerOptions
+from autotune.backends.protocol import INSTANCES, MeasurerOptions
 from autotune.backends.selectors import open_measurer
 from autotune.errors import DeviceError
 from autotune.spec.binary import BOTH, binary_key
+from autotune.spec.config import AnyConfig
 from autotune.spec.device import DeviceKind
 from autotune.spec.measurement import CompileFailure, CompileResult, Resources
-from autotune.spec.problem import Dtype
+from autotune.spec.problem import Dtype, Problem
 from autotune.studies.outcome import Outcome
+from autotune.studies.search.pruning import Stop
 from autotune.studies.space import moe_space
 
 H200 = find_spec("NVIDIA H200")
@@ -66,6 +68,31 @@ def test_a_compile_serves_every_batch_size_and_group_size(compiled_dir: Path) ->
         config = replace(TILES, group_size_m=group)
         assert measurer.measure(replace(PROBLEM, tokens=tokens), config).outcome is Outcome.OK
     assert (compiled_dir / FILE_NAME).read_text() == lines
+
+
+@pytest.mark.parametrize(("problem", "config"), [(PROBLEM, TILES), (SEPARATE, PAIR)])
+def test_what_cannot_win_is_not_compiled(
+    measurer: EstimateMeasurer, tmp_path: Path, problem: Problem, config: AnyConfig
+) -> None:
+    halves = 2 if problem is SEPARATE else 1
+    result = measurer.measure(problem, config, stop=Stop(((0.001,) * halves,) * INSTANCES))
+    assert (result.outcome, result.compile_s) == (Outcome.PRUNED, 0.0)
+    assert result.measurement
+    assert result.measurement.extrapolated_us
+    assert "without a compile" in result.reason
+    assert not (tmp_path / FILE_NAME).exists()
+
+
+@pytest.mark.parametrize(("selector", "problem", "config"), COMPILED)
+def test_no_compiler_makes_it_faster_than_what_it_is_given_up_by(
+    compiled_dir: Path, selector: str, problem: Problem, config: AnyConfig
+) -> None:
+    measurer = open_measurer(selector, MeasurerOptions(cache_dir=compiled_dir))
+    compiled = measurer.measure(problem, config).measurement
+    assert compiled
+    slower = [[1.001 * us for us in column] for column in compiled.columns]
+    stop = Stop(tuple(zip(*slower, strict=True)))
+    assert measurer.measure(problem, config, stop=stop).outcome is Outcome.OK
 
 
 def test_a_failed_compile_is_an_outcome(measurer: EstimateMeasurer, tmp_path: Path) -> None:
