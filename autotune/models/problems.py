@@ -139,6 +139,11 @@ def scales_of(shape: ModelShape, dtype: Dtype | None, per_channel: bool) -> Weig
             f"{list(stored.block_shape)}, and engines serve it so"
         )
     block_shape = stored.block_shape
+    if wanted is Dtype.INT4_W4A16 and (block_shape is None or block_shape[1] == 0):
+        raise ModelError(
+            f"{shape.name} stores int4 weights without groups along K (group_size), which the "
+            "Triton kernels here do not compute. Try another checkpoint of the model"
+        )
     per_channel = (per_channel or stored.per_channel_quant) and block_shape is None
     # Only kernels for weights in groups along K read zero points.
     zero_points = stored.zero_points and block_shape is not None and block_shape[0] == 0

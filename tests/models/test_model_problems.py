@@ -10,7 +10,7 @@ import pytest
 
 from autotune.errors import ModelError, UsageError
 from autotune.models.load import load_shape
-from autotune.models.parse import parse_shape
+from autotune.models.parse import parse_shape, shape_of_config
 from autotune.models.problems import _warn_once, problem_of
 from autotune.models.shape import ModelShape, WeightQuantization
 from autotune.spec.problem import Dtype, Problem
@@ -197,3 +197,16 @@ def test_parse_shape_without_a_gate(text: str) -> None:
 def test_parse_shape_refuses(text: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         parse_shape(text)
+
+
+def test_int4_weights_without_groups_are_refused() -> None:
+    config = {
+        "architectures": ["MixtralForCausalLM"],
+        "hidden_size": 64,
+        "intermediate_size": 32,
+        "num_local_experts": 8,
+        "num_experts_per_tok": 2,
+        "quantization_config": {"quant_method": "gptq", "bits": 4, "group_size": -1},
+    }
+    with pytest.raises(ModelError, match="without groups along K"):
+        problem_of(shape_of_config("whole rows", config), None, tokens=1, routing="uniform")
