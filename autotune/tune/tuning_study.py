@@ -255,8 +255,8 @@ def last_tries(
 ) -> Iterator[Config]:
     """Yield what is ``near`` the best config, to be measured before a study ends: another
     GROUP_SIZE_M where it costs no compile; else the next BLOCK_SIZE_N, without which DeepSeek-V3 at
-    1024 tokens was 3 to 4 % behind in half of the runs (benchmarks/workers/simulate.py). Nothing of
-    pairs, and where nothing was measured to the end."""
+    1024 tokens was 3 to 4 % behind in half of the simulated runs, and with it in fewer
+    (benchmarks/workers). Nothing of pairs, and where nothing was measured to the end."""
     best = best_of(entries)
     if best is not None and isinstance(best.config, Config):
         yield from near(best.config, space)
