@@ -70,18 +70,23 @@ class Testbed:
         self._events = kind(device.clock, warm=warm, rest=rest)
         self._graph = GraphTimer(device.clock, warm=warm, rest=rest)
         self._lock = _lock_of(device.uuid) if device.uuid else None
+        self._is_taken = False
 
     @contextmanager
-    def taken(self) -> Iterator[None]:
+    def taken(self) -> Iterator[float]:
         """Have the GPU alone while open, of all processes of this user that measure on it: what
-        another one runs would count as ours. A process that dies gives it back."""
-        if self._lock is None:
-            yield
+        another one runs would count as ours. A process that dies gives it back; while it has the
+        GPU, it may take it again. Yields the seconds that it waited."""
+        if self._lock is None or self._is_taken:
+            yield 0.0
             return
+        asked = time.perf_counter()
         fcntl.flock(self._lock, fcntl.LOCK_EX)
+        self._is_taken = True
         try:
-            yield
+            yield time.perf_counter() - asked
         finally:
+            self._is_taken = False
             fcntl.flock(self._lock, fcntl.LOCK_UN)
 
     def timer(self, *, is_capturable: bool) -> Timer:

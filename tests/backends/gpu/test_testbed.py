@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import fcntl
 import shutil
+import tempfile
 import time
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from autotune.backends.gpu.testbed import HostClock, _lock_of, device_of
+from autotune.backends.gpu.providers import ProviderSite
+from autotune.backends.gpu.testbed import HostClock, Testbed, TimedDevice, _lock_of, device_of
+from autotune.backends.protocol import MeasurerOptions
 from autotune.errors import DeviceError
 from autotune.kernels.timing import EventTimer
 from autotune.spec.device import DeviceKind, Target
@@ -64,3 +68,26 @@ def test_a_lock_in_a_folder_of_somebody_else_is_refused(
     with pytest.raises(DeviceError, match="not yours"):
         _lock_of("7")
     assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_a_turn_on_the_gpu_that_is_taken_twice_ends_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    device = TimedDevice(ProviderSite("cpu", Target("cuda", 90)), None, HostClock(1 << 10), "one")
+    mine = Testbed(device, MeasurerOptions(cache_dir=tmp_path))
+    with _lock_of("one") as others:
+
+        def is_free() -> bool:
+            try:
+                fcntl.flock(others, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+            fcntl.flock(others, fcntl.LOCK_UN)
+            return True
+
+        with mine.taken():
+            with mine.taken():
+                assert not is_free()
+            assert not is_free()
+        assert is_free()
