@@ -11,7 +11,7 @@ from pathlib import Path
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import FrozenTrial, create_trial
 
-from autotune.errors import AutotuneError, StorageError, StorageLostError
+from autotune.errors import AutotuneError, StorageLostError
 from autotune.settings import RunSettings
 from autotune.shown import shown
 from autotune.spec.measurement import Measurement
@@ -70,7 +70,7 @@ class StorageGuard(RunObserver):
             yield
         except StorageLostError:
             raise
-        except (StorageError, *STORAGE_ERRORS):
+        except (AutotuneError, *STORAGE_ERRORS):  # workers that died of it, too
             self.look()
             raise
         self.look()

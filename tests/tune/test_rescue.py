@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
@@ -90,8 +91,6 @@ def test_a_run_goes_on_with_what_was_rescued(
 def test_a_storage_that_is_backed_up_and_vacuumed_is_none_lost(
     settings: Make, tmp_path: Path
 ) -> None:
-    import sqlite3
-
     path = tmp_path / "s.db"
 
     def look_after() -> None:
@@ -99,3 +98,18 @@ def test_a_storage_that_is_backed_up_and_vacuumed_is_none_lost(
             connection.execute("VACUUM")
 
     assert run(settings(), str(path), _Harm(look_after)).unfinished == 0
+
+
+def test_a_storage_that_loses_a_table_is_lost(
+    settings: Make, tmp_path: Path, landscape: Path
+) -> None:
+    path = tmp_path / "s.db"
+
+    def drop() -> None:
+        with sqlite3.connect(path, timeout=30) as connection:
+            connection.execute("DROP TABLE trials")
+
+    slow = settings(device=f"replay:{landscape}@100ms", trials=200)
+    with pytest.raises(StorageLostError, match="no such table"):
+        run(slow, str(path), _Harm(drop))
+    assert list(tmp_path.glob("s-rescue-*.db"))

@@ -26,7 +26,7 @@ _TAIL = 64
 _PATIENCE_S = 1.0
 _MOST_BYTES = 2**26
 """A larger file is not read through at each look: the parent must hear its workers."""
-_DAMAGED = ("malformed", "not a database")
+_DAMAGED = ("malformed", "not a database", "no such table")
 """Words of SQLite of a file that has another content than it should."""
 
 
@@ -120,7 +120,9 @@ class StorageWatch:
                     found = str(connection.exec_driver_sql("PRAGMA quick_check(1)").scalar())
         except sa.exc.DBAPIError as error:
             words = error_words(error)
-            return f"is damaged: {words}" if any(w in words for w in _DAMAGED) else None
+            is_damaged = isinstance(error, sa.exc.ProgrammingError)  # a table that is not there
+            is_damaged = is_damaged or any(each in words for each in _DAMAGED)
+            return f"is damaged: {words}" if is_damaged else None
         except (*DAMAGE, *TRANSIENT_ERRORS):
             return None  # who works on that study hears of it
         if found != "ok":
