@@ -111,7 +111,7 @@ def write_rescue(storage: str, studies: Sequence[TuningStudy], settings: RunSett
             kept.add_trials([_trial(study, r) for r in records if r.config in study.space])
             if study.finalists:
                 write_finalists(kept, study.finalists, len(records), study.robust)
-    return path
+    return path.absolute()
 
 
 def _trial(study: TuningStudy, record: TrialRecord) -> FrozenTrial:
