@@ -15,8 +15,10 @@ from autotune.backends.detect import has_gpu
 if TYPE_CHECKING:
     from servers import Server
 
-# A shell starts what it runs in the background deaf to Ctrl-C; so would all be that tests start.
+# A shell starts what it runs in the background deaf to Ctrl-C, nohup to hangups; so would all be
+# that tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 hypothesis.settings.register_profile("few", deadline=None)  # a busy machine is no fault
 hypothesis.settings.register_profile("many", deadline=None, max_examples=10_000)
 hypothesis.settings.load_profile("few")  # pytest --hypothesis-profile many

@@ -74,6 +74,8 @@ def cross(
         if _is_measurable(here.problem, study.key.problem)
         if (crossing := _crossing(there, here, stored, child, run_timeout_s)) is not None
     ]
+    if is_over():  # what was left out is as it was
+        crossings += [crossing for crossing in stored if crossing not in crossings]
     if crossings != stored:
         rows = [asdict(crossing) for crossing in crossings]
         retry_storage(lambda: write_crossings(study.optuna_study, rows))

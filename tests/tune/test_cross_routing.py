@@ -5,9 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from itertools import permutations
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
+import optuna
 import pytest
 from small_landscape import SHAPE, save_landscape  # type: ignore[import-not-found]
 
@@ -19,9 +22,10 @@ from autotune.report.terminal.run_display import PlainDisplay
 from autotune.routing.trace import LayerRows, RoutingTrace, make_known
 from autotune.routing.trace_files import write_trace
 from autotune.settings import ModelSettings, RunSettings
+from autotune.studies.selection.select import Robust
 from autotune.studies.storage.open import open_storage
 from autotune.studies.study_record import StoredStudy, StudyAttributes, stored_studies
-from autotune.tune.cross_routing import Crossing, crossings_of
+from autotune.tune.cross_routing import Crossing, cross, crossings_of
 from autotune.tune.session import run
 from autotune.tune.stored_results import of_one_routing
 
@@ -64,6 +68,20 @@ def test_winners_meet_each_others_routing(
     run(made, database, PlainDisplay())  # nothing is measured twice
     assert _crossings(database) == found
     monkeypatch.undo()
+
+    storage = open_storage(database, create=False)
+    for one, other in permutations(_studies(database)):
+        handle = optuna.load_study(study_name=one.name, storage=storage)
+        leaving = SimpleNamespace(
+            key=one.key,
+            finalists=(),
+            measured=one.measured,
+            robust=Robust.MEAN,
+            history=[other],
+            optuna_study=handle,
+        )
+        cross(leaving, None, lambda: True, 1.0)  # type: ignore[arg-type]
+    assert _crossings(database) == found  # one that leaves takes nothing away
 
     _tuned(settings, database, "uniform,zipf:1")
     both = {c.measured for c in _crossings(database) if c.tuned == "uniform,zipf:1"}
