@@ -1,7 +1,7 @@
 """A picture of what the GPU of a run did, and what it waited for, from the run's JSON.
 
     python -m autotune run … --json > run.json
-    python benchmarks/gpu/time_line.py run.json [MORE.json …]   # run.svg beside it
+    python benchmarks/gpu/time_line.py run.json [MORE.json …]   # run.png beside it
 
 One row for each worker, a column for each quarter of a second since the run began: the share of
 the time that went to each cause.
@@ -44,11 +44,12 @@ def picture(run: dict[str, Any], title: str) -> Figure:
     rows = figure.subplots(len(workers), 1, sharex=True, squeeze=False)[:, 0]
     for axes, (name, worker) in zip(rows, workers.items(), strict=True):
         at = [piece[0] for piece in worker["pieces"]]
-        under = [0.0] * len(at)
-        for cause, colour in COLOURS.items():
-            shares = [piece[1].get(cause.value, 0.0) / PIECE_S for piece in worker["pieces"]]
-            axes.bar(at, shares, PIECE_S, under, align="edge", color=colour, label=cause.value)
-            under = [low + share for low, share in zip(under, shares, strict=True)]
+        shares = [
+            [piece[1].get(cause.value, 0.0) / PIECE_S for piece in worker["pieces"]]
+            for cause in COLOURS
+        ]
+        labels = [cause.value for cause in COLOURS]
+        axes.stackplot(at, shares, colors=COLOURS.values(), labels=labels, step="post")
         axes.set(ylim=(0, 1), xlim=(0, None), yticks=[], ylabel=f"GPU {name}")
     rows[-1].set_xlabel("seconds since the run began")
     rows[0].set_title(title, loc="left", fontsize=10)
@@ -65,7 +66,7 @@ def main() -> None:
         shares = ", ".join(f"{cause} {share:.0%}" for cause, share in run["device_time"].items())
         print(f"{path}: {shares}")
         title = f"{path.stem}: {run['new_measurements']} measurements in {run['seconds']:.0f} s"
-        picture(run, title).savefig(path.with_suffix(".svg"))
+        picture(run, title).savefig(path.with_suffix(".png"))
 
 
 if __name__ == "__main__":
