@@ -8,7 +8,7 @@ _HIDDEN = "***"
 _LOGIN = re.compile(
     r"""
     (?P<kept> (?P<scheme> [\w.+-]+ :/+ )?  # scheme:// or, with a slip, scheme:/
-              [^\s/@:=]* )                 # user
+              [^\s/@:=]*? )                # user
     (?: : | %3A ) (?(scheme) | (?! // ) )
     (?P<rest> \S* @
             | (?(scheme) [^\n]*? @ (?= [\w.\[\]-]+ [:/] ) | (?!) ) )  # it has blanks

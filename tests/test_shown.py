@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from autotune.commands.registry import make_parser
@@ -39,6 +39,7 @@ _PASSWORDS = st.text(
 
 @pytest.mark.parametrize("slip", _SLIPS)
 @given(password=_PASSWORDS)
+@example(password="qZ70:")
 def test_no_password_is_shown(slip: str, password: str) -> None:
     text = slip.format(password)
     assert password not in shown(f"error: {text} cannot be opened. Allowed: x://U@H/D")

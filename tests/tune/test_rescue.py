@@ -48,7 +48,7 @@ def _replace(path: Path) -> None:
 
 
 HARMS: dict[str, Callable[[Path], object]] = {
-    "was deleted": Path.unlink,
+    "was deleted|was replaced": Path.unlink,  # SQLite may make it anew before we look
     "was replaced by another file": _replace,
     "cut|overwritten": lambda path: os.truncate(path, 0),
     "damaged|overwritten|cut|lost": _overwrite,
