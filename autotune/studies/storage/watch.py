@@ -33,8 +33,8 @@ _DAMAGED = ("malformed", "not a database", "no such table")
 class StorageWatch:
     """Looks at a storage that this process has open, for as long as it is used.
 
-    A file's descriptor is held, so that its inode is nobody else's; closing one gives up the locks
-    that SQLite holds in this process, so it outlives the storage.
+    A journal's descriptor is held. One of SQLite's file is never opened here: to close it would
+    give up the locks of every connection in this process, and SQLite's own keep the inode.
     """
 
     def __init__(self, text: str) -> None:
@@ -43,6 +43,7 @@ class StorageWatch:
         self._path = None if isinstance(address, ServerAddress) else address.path.absolute()
         self._engine: sa.Engine | None = None
         self._file: int | None = None
+        self._opened: os.stat_result | None = None
         self._size = self._end = 0
         self._tail = b""
         self._counts: dict[str, int] = {}
@@ -52,10 +53,12 @@ class StorageWatch:
         if isinstance(storage, RDBStorage):  # a new connection has no pages in memory
             self._engine = storage.engine if self._path is None else self._reader(self._path)
         if self._path is not None:
-            self._file = os.open(self._path, os.O_RDONLY)
+            self._opened = self._path.stat()
+            if self._is_journal:
+                self._file = os.open(self._path, os.O_RDONLY)
 
     def close(self) -> None:
-        """Let the file go, once the storage is closed."""
+        """Let the journal go."""
         if self._file is not None:
             os.close(self._file)
             self._file = None
@@ -78,20 +81,19 @@ class StorageWatch:
         )
 
     def _file_fault(self) -> str | None:
-        if self._path is None or self._file is None:
+        if self._path is None or self._opened is None:
             return None
-        opened = os.fstat(self._file)
         try:
             present = self._path.stat()
         except FileNotFoundError:
             return "was deleted"
         except OSError:
             return None  # a disk that comes back may have it
-        if not os.path.samestat(opened, present):
+        if not os.path.samestat(self._opened, present):
             return "was replaced by another file"
         if self._is_journal:
-            return self._journal_fault(opened.st_size)
-        before, self._size = self._size, opened.st_size
+            return self._journal_fault(present.st_size)
+        before, self._size = self._size, present.st_size
         return f"was cut from {before} bytes to none" if before and not self._size else None
 
     def _journal_fault(self, size: int) -> str | None:
