@@ -1,0 +1,260 @@
+"""Serves one model with vLLM in several ways and times each by vLLM's own benchmark, interleaved.
+
+python benchmarks/serving/serve.py --model FOLDER --arm as_it_comes --arm tuned --tuned FILES \
+    --output results -- [flags of vllm serve]
+
+An arm is a server of its own. By default all are up at once, on one GPU, and take turns load by
+load, so that what changes on the machine meets all of them; ``--one-at-a-time`` is for models of
+which two do not fit, and starts each arm anew in every round, in turning order. Each server's log
+and each benchmark's numbers (``results.jsonl``) lie in the output folder; ``table.py`` reads them.
+
+Prompts are random tokens, the same for every arm; answers have the given length; prefix caching
+is off. The first round is not counted: it compiles what no graph held.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import io
+import json
+import os
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+ARMS = {
+    "as_it_comes": "vLLM by itself, with the files that it ships",
+    "no_files": "the config that vLLM launches for want of a file",
+    "tuned": "with the files in --tuned",
+    "deep_gemm": "VLLM_USE_DEEP_GEMM=1: another kernel, for block fp8",
+}
+
+
+@dataclass(frozen=True)
+class Load:
+    """One way to load the server: requests of ``prompt`` and ``answer`` tokens, ``at_once``."""
+
+    name: str
+    prompt: int
+    answer: int
+    at_once: int
+    requests: int
+
+
+LOADS = {
+    load.name: load
+    for load in (
+        Load("decode-1", 128, 512, 1, 2),
+        Load("decode-16", 128, 512, 16, 16),
+        Load("decode-64", 128, 512, 64, 64),
+        Load("decode-256", 128, 512, 256, 256),
+        Load("prefill-1", 4096, 32, 1, 6),
+        Load("prefill-16", 4096, 32, 16, 48),
+        Load("prefill-64", 4096, 32, 64, 96),
+        Load("prefill-256", 4096, 32, 256, 256),
+    )
+}
+
+
+class Server:
+    """``vllm serve`` for one arm; its log is ``<output>/<arm>.log``."""
+
+    def __init__(self, flags: argparse.Namespace, arm: str, port: int) -> None:
+        self.arm, self.port, self.log = arm, port, flags.output / f"{arm}.log"
+        command = [
+            *(sys.executable, "-m", "vllm.entrypoints.cli.main", "serve", str(flags.model)),
+            *("--load-format", "dummy", "--port", str(port), "--no-enable-prefix-caching"),
+            *("--max-model-len", "8192", *flags.server_flags),
+        ]
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                command,
+                stdout=log,
+                stderr=log,
+                env=_environment(flags, arm),
+                start_new_session=True,
+            )
+
+    def wait(self, seconds: float) -> None:
+        """Return once it answers. Raises RuntimeError when it ended, or did not come in time."""
+        until = time.monotonic() + seconds
+        while self._process.poll() is None and time.monotonic() < until:
+            with contextlib.suppress(OSError):
+                urllib.request.urlopen(f"http://127.0.0.1:{self.port}/health", timeout=5).close()
+                return
+            time.sleep(0.5)
+        raise RuntimeError(f"{self.arm}: no server; its log is {self.log}")
+
+    def stop(self) -> None:
+        """End it and what it started."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, 15)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(20)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, 9)
+        self._process.wait()
+
+
+def _environment(flags: argparse.Namespace, arm: str) -> dict[str, str]:
+    environment = {k: v for k, v in os.environ.items() if k != "VLLM_TUNED_CONFIG_FOLDER"}
+    if arm == "tuned":
+        environment["VLLM_TUNED_CONFIG_FOLDER"] = str(flags.tuned.resolve())
+    elif arm == "no_files":
+        environment["VLLM_TUNED_CONFIG_FOLDER"] = str(_files_without_entries(flags))
+    elif arm == "deep_gemm":
+        environment["VLLM_USE_DEEP_GEMM"] = environment["VLLM_MOE_USE_DEEP_GEMM"] = "1"
+    return environment
+
+
+def _files_without_entries(flags: argparse.Namespace) -> Path:
+    """Return a folder of files that have the names of the tuned ones, and no entry: vLLM opens
+    them in place of its own and then launches its default."""
+    folder = (flags.output / "no_files").resolve()
+    folder.mkdir(exist_ok=True)
+    for path in flags.tuned.glob("*.json"):
+        (folder / path.name).write_text("{}\n")
+    return folder
+
+
+class Benchmark:
+    """``vllm bench serve`` with its import paid once."""
+
+    def __init__(self, flags: argparse.Namespace) -> None:
+        from vllm.benchmarks import serve
+        from vllm.utils.argparse_utils import FlexibleArgumentParser
+
+        self._flags, self._serve = flags, serve
+        self._parser = FlexibleArgumentParser()
+        serve.add_cli_args(self._parser)
+
+    def __call__(self, server: Server, load: Load, requests: int) -> dict[str, float]:
+        words = {
+            "model": self._flags.model,
+            "port": server.port,
+            "host": "127.0.0.1",
+            "dataset-name": "random",
+            "random-input-len": load.prompt,
+            "random-output-len": load.answer,
+            "num-prompts": requests,
+            "max-concurrency": load.at_once,
+            "seed": 0,
+        }
+        line = [word for name, value in words.items() for word in (f"--{name}", str(value))]
+        with contextlib.redirect_stdout(io.StringIO()):
+            result = asyncio.run(
+                self._serve.main_async(
+                    self._parser.parse_args([*line, "--ignore-eos", "--disable-tqdm"])
+                )
+            )
+        if result["completed"] != requests:
+            raise RuntimeError(
+                f"{server.arm}, {load.name}: {result['completed']} of {requests} done"
+            )
+        return {
+            "output_tokens_per_second": result["output_throughput"],
+            "tokens_per_second": result["total_token_throughput"],
+            "ttft_ms": result["median_ttft_ms"],
+            "tpot_ms": result["median_tpot_ms"],
+            "seconds": result["duration"],
+        }
+
+
+def main() -> None:
+    flags = _flags()
+    flags.output.mkdir(parents=True, exist_ok=True)
+    rounds = at_once(flags) if not flags.one_at_a_time else one_at_a_time(flags)
+    with (flags.output / "results.jsonl").open("a") as out:
+        for row in rounds:
+            print(json.dumps(row), file=out, flush=True)
+            print(json.dumps(row), flush=True)
+
+
+def at_once(flags: argparse.Namespace) -> Iterator[dict[str, object]]:
+    """Yield a row for each round, load and arm; servers side by side."""
+    servers = []
+    try:
+        for i, arm in enumerate(flags.arms):
+            servers.append(Server(flags, arm, flags.port + i))
+        benchmark = Benchmark(flags)
+        for server in servers:
+            server.wait(flags.start_timeout)
+        _warm_up(benchmark, servers, flags.loads)
+        for turn in range(flags.rounds):
+            for load in flags.loads:
+                for server in _turned(servers, turn):
+                    yield _row(flags, server, load, turn, benchmark)
+            if time.monotonic() > flags.until:
+                return
+    finally:
+        for server in servers:
+            server.stop()
+
+
+def one_at_a_time(flags: argparse.Namespace) -> Iterator[dict[str, object]]:
+    """Yield a row for each round, arm and load; one server after the other."""
+    benchmark = Benchmark(flags)
+    for turn in range(flags.rounds):
+        for arm in _turned(flags.arms, turn):
+            server = Server(flags, arm, flags.port)
+            try:
+                server.wait(flags.start_timeout)
+                _warm_up(benchmark, [server], flags.loads)
+                for load in flags.loads:
+                    yield _row(flags, server, load, turn, benchmark)
+            finally:
+                server.stop()
+            if time.monotonic() > flags.until:
+                return
+
+
+def _warm_up(benchmark: Benchmark, servers: list[Server], loads: list[Load]) -> None:
+    for server in servers:
+        for load in loads:
+            benchmark(server, load, min(load.at_once, load.requests, 64))
+
+
+def _row(
+    flags: argparse.Namespace, server: Server, load: Load, turn: int, benchmark: Benchmark
+) -> dict[str, object]:
+    measured = benchmark(server, load, load.requests)
+    return {"arm": server.arm, "round": turn, **asdict(load), **measured, "at": round(time.time())}
+
+
+def _turned(arms: list[Any], turn: int) -> list[Any]:
+    """Return the arms in this round's order: each comes first, and each second, equally often."""
+    start = (turn // 2) % len(arms)
+    order = arms[start:] + arms[:start]
+    return order[::-1] if turn % 2 else order
+
+
+def _flags() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", type=Path, required=True, help="a folder by model.py, or any")
+    parser.add_argument("--arm", dest="arms", action="append", choices=ARMS, required=True)
+    parser.add_argument("--tuned", type=Path, help="the folder with tuned files")
+    parser.add_argument("--load", dest="loads", nargs="+", choices=LOADS, default=list(LOADS))
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--minutes", type=float, default=60, help="begin no round after these")
+    parser.add_argument("--one-at-a-time", action="store_true")
+    parser.add_argument("--port", type=int, default=8100, help="the first arm's")
+    parser.add_argument("--start-timeout", type=float, default=300, help="s for a server to answer")
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("server_flags", nargs="*", help="after --: flags of vllm serve")
+    flags = parser.parse_args()
+    if {"tuned", "no_files"} & set(flags.arms) and not (flags.tuned and flags.tuned.is_dir()):
+        parser.error("--arm tuned and no_files need --tuned FOLDER, with the tuned files")
+    flags.loads = [LOADS[name] for name in flags.loads]
+    flags.until = time.monotonic() + 60 * flags.minutes
+    return flags
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,66 @@
+"""Prints what serve.py measured: for each load the median of every arm, its spread, and the ratio
+to the first arm named.
+
+python benchmarks/serving/table.py FOLDER [FOLDER …] [--first as_it_comes]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import defaultdict
+from pathlib import Path
+from statistics import geometric_mean, median
+
+Rows = list[dict[str, float]]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folders", nargs="+", type=Path)
+    parser.add_argument("--first", default="as_it_comes", help="the arm that others are held to")
+    flags = parser.parse_args()
+    measured: dict[str, dict[str, Rows]] = defaultdict(lambda: defaultdict(list))
+    for folder in flags.folders:
+        for line in (folder / "results.jsonl").read_text().splitlines():
+            row = json.loads(line)
+            measured[row["name"]][row["arm"]].append(row)
+    arms = sorted(
+        {arm for by_arm in measured.values() for arm in by_arm}, key=lambda a: a != flags.first
+    )
+    print(
+        f"| load | {' | '.join(f'{arm}: tokens/s, first token ms' for arm in arms)} | over {flags.first} |"
+    )
+    print("|---" * (len(arms) + 2) + "|")
+    ratios: dict[str, list[float]] = defaultdict(list)
+    for load, by_arm in measured.items():
+        over = []
+        for arm in arms[1:]:
+            if arm in by_arm and flags.first in by_arm:
+                ratios[arm].append(_ratio(by_arm[arm], by_arm[flags.first]))
+                over.append(f"{ratios[arm][-1]:.3f}")
+        print(f"| {load} | {' | '.join(_cell(by_arm[arm]) for arm in arms)} | {', '.join(over)} |")
+    for arm, found in ratios.items():
+        print(
+            f"{arm} over {flags.first}: {geometric_mean(found):.3f} in the geometric mean of loads"
+        )
+
+
+def _cell(rows: Rows) -> str:
+    if not rows:
+        return ""
+    rates = [row["tokens_per_second"] for row in rows]
+    spread = (max(rates) - min(rates)) / median(rates)
+    first = median(row["ttft_ms"] for row in rows)
+    return f"{median(rates):,.0f} (±{50 * spread:.1f} %), {first:,.0f}"
+
+
+def _ratio(rows: Rows, base: Rows) -> float:
+    """Return the tokens a second of rows over those of base, medians of the rounds."""
+    return median(r["tokens_per_second"] for r in rows) / median(
+        r["tokens_per_second"] for r in base
+    )
+
+
+if __name__ == "__main__":
+    main()
