@@ -17,6 +17,7 @@ from autotune.backends.detect import Gpu, SmiFault, gpus, processes
 from autotune.backends.host_facts import package_version
 from autotune.backends.protocol import Measurer, MeasurerOptions
 from autotune.backends.selectors import open_measurer
+from autotune.commands import server_log
 from autotune.commands.flags import (
     add_device_flags,
     add_engine_flag,
@@ -60,10 +61,18 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add_device_flags(parser)
     add_engine_flag(parser, "whose files are looked up with --model (both)")
     add_storage_flag(parser)
+    parser.add_argument(
+        "--server-log",
+        metavar="FILE",
+        help="instead: which tuned files a vLLM or SGLang server opened, which it missed and what "
+        "to run for those, from its log (-: standard input)",
+    )
 
 
 def run(flags: argparse.Namespace, output: Output) -> int:
     """Check the machine. FAILED where something would stop a run: see ``docs/errors.md``."""
+    if flags.server_log:
+        return server_log.run(flags, output)
     device = device_selector(flags)
     rows = [asdict(check) for check in _checks(flags, device)]
     if flags.model or flags.shape:

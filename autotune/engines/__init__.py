@@ -17,6 +17,7 @@
     read_write.py  writes winners into files without losing what is there, and reads files back
     check.py       is a file legal, and would the engine find and load it
     convert.py     makes one engine's file legal for the other
+    served.py      what such a log says: model, split, kernels, files opened and missed
     folders.py     names of the folders that tell what was not measured on the engine's kernel
     atomic.py      writes and locks files that other processes read and write
 

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import ast
 import io
 import json
+import logging
+import re
+import runpy
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -93,3 +101,40 @@ def test_no_text_is_refused_and_bad_bytes_are_not() -> None:
             _read(raw)
     assert _read(b"caf\xe9 Using it\n") == [LogLine(1, "caf\N{REPLACEMENT CHARACTER} Using it")]
     assert _read(b"") == []
+
+
+def _printed(formatter: logging.Formatter, **more: object) -> str:
+    record = logging.LogRecord("vllm.x", logging.WARNING, "/a/x.py", 1, "Using %s", ("it",), None)
+    record.__dict__.update(more)
+    return formatter.format(record)
+
+
+@pytest.mark.parametrize("is_coloured", [False, True])
+def test_the_lines_of_vllms_own_formatters(
+    engine_package: Callable[[str], Path], is_coloured: bool
+) -> None:
+    package = engine_package("vllm") / "vllm"
+    names: dict[str, Any] = {"envs": SimpleNamespace(VLLM_LOGGING_PREFIX="my server: ")}
+    for node in ast.parse((package / "logger.py").read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Assign) and "_FORMAT" in ast.unparse(node.targets[0]):
+            exec(ast.unparse(node), names)
+    own = runpy.run_path(str(package / "logging_utils" / "formatter.py"))
+    kind = own["ColoredFormatter" if is_coloured else "NewLineFormatter"]
+    for level in ("INFO", "DEBUG"):
+        formatter = kind(names["_FORMAT"], names["_DATE_FORMAT"], log_level=level)
+        line = _printed(formatter, vllm_process_name="Worker_TP0")
+        assert ("\x1b" in line) is is_coloured
+        [read] = _read(line)
+        assert read.message == "Using it"
+        assert (read.engine, read.process) == ("vllm", "Worker_TP0")
+
+
+def test_the_lines_of_sglangs_own_format(engine_package: Callable[[str], Path]) -> None:
+    common = engine_package("sglang") / "sglang" / "srt" / "utils" / "common.py"
+    source = common.read_text(encoding="utf-8")
+    [form] = re.findall(r'^ +format = (f"\[%\(asctime\)s.*)$', source, re.MULTILINE)
+    assert 'datefmt="%Y-%m-%d %H:%M:%S"' in source
+    for prefix, milliseconds in (("", ""), (" DP0 TP1 EP1", ".%(msecs)03d")):
+        text = eval(form, {"prefix": prefix, "maybe_ms": milliseconds})
+        [read] = _read(_printed(logging.Formatter(text, "%Y-%m-%d %H:%M:%S")))
+        assert (read.message, read.engine, read.process) == ("Using it", "sglang", prefix.strip())
