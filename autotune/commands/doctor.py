@@ -17,7 +17,7 @@ from autotune.backends.detect import Gpu, SmiFault, gpus, processes
 from autotune.backends.host_facts import package_version
 from autotune.backends.protocol import Measurer, MeasurerOptions
 from autotune.backends.selectors import open_measurer
-from autotune.commands import server_log
+from autotune.commands import doctor_log
 from autotune.commands.flags import (
     add_device_flags,
     add_engine_flag,
@@ -72,7 +72,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def run(flags: argparse.Namespace, output: Output) -> int:
     """Check the machine. FAILED where something would stop a run: see ``docs/errors.md``."""
     if flags.server_log:
-        return server_log.run(flags, output)
+        return doctor_log.run(flags, output)
     device = device_selector(flags)
     rows = [asdict(check) for check in _checks(flags, device)]
     if flags.model or flags.shape:
