@@ -26,6 +26,7 @@ from autotune.studies.storage.open import opened
 from autotune.studies.storage.retry import retry_storage
 from autotune.studies.storage.watch import StorageWatch
 from autotune.tune.compile_service.client import CompileClient
+from autotune.tune.compile_service.first_builds import FirstBuilds, builds_ahead
 from autotune.tune.compile_service.pool import (
     CompilePool,
     PoolSpent,
@@ -179,8 +180,9 @@ class _Session:
         settings, launcher, level = self._settings, self._launcher, _log.getEffectiveLevel()
         on_gpu = settings.device.startswith("cuda")
         chosen = chosen_providers(settings.provider, settings.engines, on_gpu=on_gpu)
-        for provider in set(chosen.values()):
+        for provider, problems in _problems(self._jobs(chosen)).items():
             self._open_pool(provider)
+            self._build_first(provider, problems[0])
         self._specs_of, start = stack.enter_context(
             launcher.specs(settings, self._storage_url, level, self._pools)
         )
@@ -216,6 +218,13 @@ class _Session:
         if is_wanted and compiles_ahead(settings.device, provider):
             self._pools[provider] = provider_pool(provider)
             self._stack.callback(self._pools[provider].close)
+
+    def _build_first(self, provider: str, problem: Problem) -> None:
+        """Have built what the provider's first call would wait for: all batch sizes call it."""
+        settings = self._settings
+        is_wanted = self._launcher.is_local and settings.compile_jobs != 0
+        if is_wanted and builds_ahead(settings.device, provider):
+            self._stack.callback(FirstBuilds(provider, problem).close)
 
     def _start_pool(self, provider: str, device: Device) -> None:
         """Tell a provider's pool what to compile for; pools share the cores that GPUs leave."""

@@ -3,6 +3,7 @@
     base.py     Provider, ProviderLayer and what a provider can declare
     ours.py     our kernels, which can also compile ahead and run pairs
     sglang.py   SGLang's fused MoE
+    sglang_builds.py  what SGLang has built at its first call, built ahead
     vllm.py     vLLM's fused MoE
     engine.py   checks of an installed engine, and our tensors in the layouts that both take
     pytorch.py  PyTorch's ways: a loop, grouped products, torch.compile
@@ -16,9 +17,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import import_module, metadata
+from typing import Any
 
 from autotune.backends.gpu.providers.base import Provider, ProviderLayer, ProviderSite
 from autotune.errors import AutotuneError, ProviderError
+from autotune.spec.problem import Problem
 
 __all__ = [
     "AUTO",
@@ -28,6 +31,7 @@ __all__ = [
     "Provider",
     "ProviderLayer",
     "ProviderSite",
+    "build_ahead",
     "chosen_providers",
     "load_code",
     "open_provider",
@@ -48,16 +52,20 @@ class ProviderEntry:
     """True if importing it changes the process, so that it needs one of its own."""
     engine: str = ""
     """Name of the engine that serves by this kernel."""
+    builder: str = ""
+    """Module in this package that builds ahead what its first call would build."""
 
 
-_ENGINE = {"takes_configs": True, "compiles_ahead": True, "changes_process": True}
+_ENGINE: dict[str, Any] = {"takes_configs": True, "compiles_ahead": True, "changes_process": True}
 
 OURS, AUTO = "autotune", "auto"
 """The provider of our kernels, and the word for each engine's own where it is installed."""
 
 PROVIDERS = {
     OURS: ProviderEntry("ours.Ours", takes_configs=True, compiles_ahead=True),
-    "sglang": ProviderEntry("sglang.SGLangMoe", engine="sglang", **_ENGINE),
+    "sglang": ProviderEntry(
+        "sglang.SGLangMoe", engine="sglang", builder="sglang_builds", **_ENGINE
+    ),
     "vllm": ProviderEntry("vllm.VllmMoe", engine="vllm", **_ENGINE),
     "torch": ProviderEntry("pytorch.TorchLoop"),
     "torch-grouped": ProviderEntry("pytorch.TorchGrouped"),
@@ -106,6 +114,15 @@ def load_code(name: str) -> None:
     """Import the code whose kernels the provider launches. Needs no GPU; raises as
     ``open_provider`` does."""
     _class_of(name).load_code()
+
+
+def build_ahead(name: str, problem: Problem) -> list[str]:
+    """Build what the provider's first call for the problem would build, by whatever it calls beside
+    the kernels that ``load_code`` imports, into a cache of its own. For a process of its own: what
+    the provider imports may be stood in for. Returns what came of it, in words."""
+    module = import_module(f"{__name__}.{PROVIDERS[name].builder}")
+    built: list[str] = module.build(problem)
+    return built
 
 
 def _class_of(name: str) -> type[Provider]:
