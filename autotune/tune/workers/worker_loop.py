@@ -12,7 +12,7 @@ import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from itertools import islice
+from itertools import compress, islice
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
@@ -43,7 +43,6 @@ from autotune.tune.workers.child_calls import (
     Item,
     Known,
     cause_of,
-    question_about,
     trials_of,
 )
 from autotune.tune.workers.protocol import (
@@ -131,7 +130,7 @@ class Worker:
         self._result_writer = ResultWriter()
         self._ask_s = 0.0
         self._first = self._queued() if asks_child else iter(())
-        self._known: Known = {} if known is None else known
+        self._known = Known() if known is None else known
         self._questioned = 0
         """Trials that wait until the child has said what they compile."""
 
@@ -154,10 +153,10 @@ class Worker:
             queued = (asked_config(trial) for trial in study.view.waiting)
             likely = tuple(c for c in queued if c is not None and c in study.space)
             if likely:
-                yield question_about(study.problem, (), likely, self._known)
+                yield self._known.question(study.problem, (), likely)
 
     def _question(self, question: BinariesQuestion) -> None:
-        if question.configs:
+        if question.configs or question.is_waiting:
             self._questioned += len(question.trials)
             self._calls.submit(question, question.call)
         else:
@@ -218,12 +217,11 @@ class Worker:
         for each in asked:
             self._scheduler.begun(position, each.trial_id)
         if self._asks_child:
-            told = self._known.get(study.problem, {})
-            ready = tuple(trial for trial in trials if trial.asked.config in told)
-            self._question(question_about(study.problem, ready, (), self._known))
-            rest = tuple(trial for trial in trials if trial.asked.config not in told)
-            likely = self._likely(study)
-            self._question(question_about(study.problem, rest, likely, self._known))
+            known, problem = self._known, study.problem
+            told = [known.get(problem, trial.asked.config) is not None for trial in trials]
+            self._question(known.question(problem, tuple(compress(trials, told)), ()))
+            rest, likely = compress(trials, (not each for each in told)), self._likely(study)
+            self._question(known.question(problem, tuple(rest), likely))
         else:
             for trial in trials:
                 self._compiles.request(trial, gemm_binaries(study.problem, trial.asked.config))
@@ -332,23 +330,20 @@ class Worker:
         self, question: BinariesQuestion, value: tuple[Binaries, ...] | ChildFault
     ) -> None:
         self._questioned -= len(question.trials)
-        if not isinstance(value, ChildFault):
-            told = zip(question.configs, value, strict=True)
-            self._known.setdefault(question.problem, {}).update(told)
+        answers = None if isinstance(value, ChildFault) else value
+        self._known.tell(question.problem, question.configs, answers)
         self._request(question)
 
     def _request(self, question: BinariesQuestion) -> None:
         """Request the compiles. What needs none is measured at once, and says itself what is wrong
         with it; so is what the child could not tell."""
-        known = self._known.get(question.problem, {})
         for trial in question.trials:
-            if binaries := known.get(trial.asked.config):
+            if binaries := self._known.get(question.problem, trial.asked.config):
                 self._compiles.request(trial, binaries)
             else:
                 self._submit(trial)
         if question.likely:
-            wanted = (known.get(config, {}) for config in question.likely)
-            self._prefetch(question.problem, [binaries for binaries in wanted if binaries])
+            self._prefetch(question.problem, self._known.of(question.problem, question.likely))
 
     def _note_time(self, item: Item, value: object) -> None:
         """Note where the device's time went. What an answer does not account for is of the next

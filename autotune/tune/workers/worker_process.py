@@ -75,7 +75,7 @@ class _WorkerProcess:
         self._parent_channel = parent_channel
         self._stack = stack
         self._time_line = TimeLine()
-        self._known: Known = {}
+        self._known = Known()
         if spec.sampler == "surrogate":
             threading.Thread(target=thread_pools, name="libraries", daemon=True).start()
         self._child = Child(partial(open_measurer, spec.device, spec.options))
@@ -115,9 +115,10 @@ class _WorkerProcess:
         """Have an engine's launches compiled while studies are made. Ours need no device: the
         parent knows them."""
         if self._compiles.connection is not None and PROVIDERS[self._provider].engine:
-            binaries = self._child.call(Measurer.binaries, problem, tuple(configs))
-            self._known[problem] = dict(zip(configs, binaries, strict=True))
-            self._compiles.prefetch(problem, binaries)
+            question = self._known.question(problem, (), tuple(configs))
+            binaries = self._child.call(Measurer.binaries, problem, question.configs)
+            self._known.tell(problem, question.configs, binaries)
+            self._compiles.prefetch(problem, self._known.of(problem, configs))
 
     def _work(self, begin: StartSearch) -> None:
         self._settings = settings = begin.settings
