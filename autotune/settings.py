@@ -32,6 +32,7 @@ _RANGES: Mapping[str, tuple[str, Range]] = {
     "ep_rank": ("--ep-rank", Range(0, RANKS.most - 1)),
     "ep_num_redundant_experts": ("--ep-num-redundant-experts", Range(0, EXPERTS.most)),
     "batch_sizes": ("--batch-size", TOKENS),
+    "batch_weights": ("--batch-size", Range(0, 1, is_real=True)),
     "timeout_s": ("--timeout", SECONDS),
     "run_timeout_s": ("--run-timeout", SECONDS),
     "compile_timeout_s": ("--compile-timeout", SECONDS),
@@ -63,6 +64,8 @@ class ModelSettings:
     per_channel_quant: bool = False
     disable_shared_experts_fusion: bool = False
     batch_sizes: tuple[int, ...] = DEFAULT_TOKENS
+    batch_weights: tuple[float, ...] = ()
+    """The share of a server's time that each batch size stands for; empty where none is known."""
     routing: str = "uniform"
     """One routing or, with commas, several; a recording by its digest."""
     topk_ids_dir: str | None = None
@@ -83,6 +86,15 @@ class ModelSettings:
             )
         if not self.batch_sizes:
             raise UsageError("--batch-size needs at least one size, or leave it out for all 18")
+        if self.batch_weights and len(self.batch_weights) != len(self.batch_sizes):
+            raise UsageError(
+                f"{len(self.batch_weights)} shares of time for {len(self.batch_sizes)} batch sizes"
+            )
+
+    @property
+    def shares(self) -> dict[int, float]:
+        """Batch size → the share of a server's time that it stands for; empty without any."""
+        return dict(zip(self.batch_sizes, self.batch_weights, strict=bool(self.batch_weights)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,8 +202,12 @@ class RunSettings(MeasuringSettings):
             )
 
     def as_json(self) -> dict[str, Any]:
-        """Return only JSON types; ``settings_from`` is the inverse."""
-        return dict(json.loads(json.dumps(asdict(self), default=str)))
+        """Return only JSON types; ``settings_from`` is the inverse. Shares of time are left out
+        where there are none: then versions read it that know of no shares."""
+        stored = dict(json.loads(json.dumps(asdict(self), default=str)))
+        if not self.model.batch_weights:
+            del stored["model"]["batch_weights"]
+        return stored
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

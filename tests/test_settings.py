@@ -64,6 +64,16 @@ def test_settings_that_the_version_before_stored_are_read_and_stored_alike() -> 
     assert json.loads(json.dumps(settings.as_json())) == STORED
 
 
+def test_shares_of_time_are_stored_one_for_each_batch_size() -> None:
+    stored = {**STORED, "model": {**STORED["model"], "batch_weights": [0.75, 0.25]}}
+    settings = settings_from(RunSettings, stored)
+    assert settings.model.shares == {1: 0.75, 64: 0.25}
+    assert settings.as_json() == stored
+    for wrong in ([1.0], [0.5, 1.5], [0.5, "a"]):
+        with pytest.raises(UsageError):
+            settings_from(ModelSettings, {**stored["model"], "batch_weights": wrong})
+
+
 def test_fields_that_were_not_stored_take_their_defaults() -> None:
     few = {"model": {"model": "Qwen/Qwen3-30B-A3B"}, "device": "cuda"}
     model = ModelSettings(model="Qwen/Qwen3-30B-A3B")

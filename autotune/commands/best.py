@@ -10,7 +10,7 @@ from autotune.commands.own_runs import placed
 from autotune.report.terminal.tables import result_row, results_table
 from autotune.studies.storage.raw import Source
 from autotune.studies.storage.summaries import measured_studies
-from autotune.tune.stored_results import select, stored_results
+from autotune.tune.stored_results import select, shares_of, stored_results
 
 add_flags = add_look_flags
 
@@ -22,5 +22,9 @@ def run(flags: argparse.Namespace, output: Output) -> int:
 
 def _look(source: Source, model: str | None) -> Look:
     studies = placed(select(measured_studies(source), model))
-    rows = [result_row(result) for study in studies for result in stored_results(study)]
+    rows = [
+        result_row(result, shares_of(study))
+        for study in studies
+        for result in stored_results(study)
+    ]
     return {"results": rows}, results_table(rows)

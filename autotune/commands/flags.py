@@ -10,6 +10,7 @@ from typing import Any, get_type_hints
 
 from autotune.backends.gpu.providers import AUTO, TUNABLE
 from autotune.backends.selectors import auto_selector
+from autotune.commands.batch_sizes import named_sizes, size
 from autotune.commands.storage_flag import add_storage_flag
 from autotune.engines import DEFAULT_TOKENS, ENGINES
 from autotune.engines.own_code.asking import NOBODY
@@ -86,11 +87,12 @@ def add_model_flags(
     group.add_argument(
         "--batch-size",
         dest="batch_sizes",
-        type=int,
+        type=size,
         nargs="+",
         default=list(DEFAULT_TOKENS),
         metavar="N",
-        help=sizes_help,
+        help=f"{sizes_help}; auto:FILE: those of a server's log or steps.csv, 18 at most "
+        "(auto=N:FILE: N)",
     )
     group.add_argument(
         "--routing",
@@ -268,6 +270,7 @@ def model_settings(flags: argparse.Namespace) -> ModelSettings:
         routing=named_routing(flags.routing, folder),
         topk_ids_dir=str(folder.absolute()) if folder else None,
         engine_sources=[p if str(p) == NOBODY else p.absolute() for p in flags.engine_sources],
+        **named_sizes(flags.batch_sizes),
     )
 
 

@@ -26,6 +26,7 @@ from autotune.report.terminal.opening_rows import file_rows, written_to
 from autotune.report.terminal.run_display import LiveDisplay, PlainDisplay, seconds_words
 from autotune.report.terminal.serving_rows import serving_rows
 from autotune.report.terminal.tables import result_row, results_table, rows_table
+from autotune.report.traffic import traffic_gains
 from autotune.settings import RunSettings
 from autotune.spec.device import Device, DeviceKind
 from autotune.spec.problem import Problem
@@ -90,7 +91,10 @@ def run_all(runs: Iterable[RunSettings], flags: argparse.Namespace, output: Outp
 
 
 def _summary(settings: RunSettings, report: RunReport) -> list[Any]:
-    lines = [f"wrote {file.path}" for file in report.files]
+    shares = settings.model.shares
+    rows = [result_row(result, shares) for result in report.results]
+    lines = [gain.words for gain in traffic_gains(report.results, shares)]
+    lines += [f"wrote {file.path}" for file in report.files]
     measured = (result for result in report.results if result.measured)
     folders = {(r.engine, r.folder(settings.output_dir)): None for r in measured}
     for engine, folder in folders:
@@ -98,7 +102,7 @@ def _summary(settings: RunSettings, report: RunReport) -> list[Any]:
         shipped = engine.installed_config_folder()
         if shipped is not None:
             lines.append(f"  or, for good, copy its files to {shipped}")
-    return [results_table(map(result_row, report.results)), "\n".join(lines)]
+    return [results_table(rows), "\n".join(lines)]
 
 
 def _notes(report: RunReport, storage: str, output: Output) -> None:
@@ -155,7 +159,11 @@ def _report_json(settings: RunSettings, report: RunReport) -> dict[str, Any]:
     return {
         "device": f"{report.device.kind.value}:{report.device.name}",
         "triton": report.device.triton_version,
-        "results": [result_row(result) for result in report.results],
+        "results": [result_row(result, settings.model.shares) for result in report.results],
+        "traffic": [
+            {"engine": gain.engine.name, "speedup": round(gain.speedup, 3), "share": gain.share}
+            for gain in traffic_gains(report.results, settings.model.shares)
+        ],
         "lookups": file_rows(_asked(report), written_to(settings.output_dir)),
         "serving": _serving(report),
         "files": [

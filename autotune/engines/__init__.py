@@ -19,6 +19,8 @@
     convert.py     makes one engine's file legal for the other
     served.py      what such a log says: model, split, kernels, files opened and missed
     folders.py     names of the folders that tell what was not measured on the engine's kernel
+    server_steps.py    the steps that a server ran, from its log or the plugin's steps.csv
+    served_sizes.py    batch sizes to tune for them
     atomic.py      writes and locks files that other processes read and write
 
 An engine is one file with a subclass of ``Engine`` and one line in ``ENGINES``.

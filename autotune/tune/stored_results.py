@@ -40,6 +40,15 @@ def settings_of(study: MeasuredStudy) -> RunSettings:
         raise UsageError(f"study {study.name!r}: its settings cannot be read: {error}") from error
 
 
+def shares_of(study: MeasuredStudy) -> dict[int, float]:
+    """Return batch size → its share of a server's time, as the study's last run was told; empty
+    where it was told of none."""
+    try:
+        return settings_of(study).model.shares
+    except UsageError:
+        return {}
+
+
 @cache
 def engine_now(settings: ModelSettings, name: str) -> Engine:
     """Return the engine, which calls its files as its own code does now, where that is at hand. One

@@ -38,7 +38,7 @@ def studies(finished: Finished) -> list[StoredStudy]:
 
 
 def test_rows_are_for_machines_and_the_table_for_people(studies: list[StoredStudy]) -> None:
-    rows = [result_row(result) for result in stored_results(studies[0])]
+    rows = [result_row(result, {}) for result in stored_results(studies[0])]
     assert [(row["engine"], row["kernel"], row["kernel_is_proven"]) for row in rows] == [
         ("sglang", "sglang 0.5.23", True),
         ("vllm", "sglang 0.5.23", False),
@@ -52,7 +52,7 @@ def test_rows_are_for_machines_and_the_table_for_people(studies: list[StoredStud
 
 def test_a_replay_measures_no_kernel(finished: Finished) -> None:
     for result in stored_results(finished.studies()[0]):
-        row = result_row(result)
+        row = result_row(result, {})
         assert (row["kernel"], row["kernel_is_proven"]) == (None, None)
 
 

@@ -30,6 +30,7 @@ from autotune.report.layers import (
     time_of,
 )
 from autotune.report.style import Picture
+from autotune.report.traffic import shares_of_layer, traffic_gains
 from autotune.routing.draw import drawable
 from autotune.spec.config import AnyConfig, Config
 from autotune.spec.device import DeviceKind
@@ -83,6 +84,10 @@ def _tiles(layer: TunedLayer) -> str:
             mean = math.exp(fmean(math.log(gain) for gain in gains))
             words = f"mean over {ENGINES[engine].title}'s default (largest {max(gains):.2f}×)"
             tiles.append((f"{mean:.2f}×", words))
+    results = [result for size in layer.sizes for result in size.results]
+    for total in traffic_gains(results, shares_of_layer(layer)):
+        words = f"for {total.engine.title} over your traffic ({total.share:.0%} of its time)"
+        tiles.append((f"{total.speedup:.2f}×", words))
     cells = "".join(f'<div class="tile"><b>{b}</b><span>{s}</span></div>' for b, s in tiles)
     return f'<div class="tiles">{cells}</div>'
 
@@ -107,7 +112,7 @@ def _results(layer: TunedLayer) -> Iterator[str]:
         "BLOCK_SIZE_M x N x K, GROUP_SIZE_M, num_warps, num_stages. The interval (95 %) is of the "
         "speed-up over the fastest baseline, from finalists that were measured again side by side."
     )
-    lines = rooflines_of(layer)
+    lines, shares = rooflines_of(layer), shares_of_layer(layer)
     header = ("engine", "config", "batch size", "µs", "default µs", "speed-up", "interval")
     rows = []
     for engine in layer.engines:
@@ -127,9 +132,11 @@ def _results(layer: TunedLayer) -> Iterator[str]:
                         f"{gain:.2f}×" if gain else None,
                         f"{interval[0]:.2f}–{interval[1]:.2f}" if interval else None,
                         share,
+                        *([f"{shares.get(size.tokens, 0):.1%}"] if shares else []),
                     )
                 )
-    yield document.table((*header, "of the roofline"), rows, words=2)
+    of_time = ("of the time",) if shares else ()
+    yield document.table((*header, "of the roofline", *of_time), rows, words=2)
 
 
 def _nearest(layer: TunedLayer) -> Iterator[str]:

@@ -16,8 +16,9 @@ from autotune.tune.engine_output import Result
 Row = Mapping[str, Any]
 
 
-def result_row(result: Result) -> dict[str, Any]:
-    """Return the config to write for one engine and batch size, and how it compares."""
+def result_row(result: Result, shares: Mapping[int, float]) -> dict[str, Any]:
+    """Return the config to write for one engine and batch size, and how it compares. ``shares`` has
+    the share of a server's time by batch size, where it is known."""
     winner, default_us, kernel = result.winner, result.default_us, result.kernel
     config = winner.config if winner else result.config
     return {
@@ -25,6 +26,7 @@ def result_row(result: Result) -> dict[str, Any]:
         "E": result.problem.experts,
         "N": result.problem.intermediate,
         "batch_size": result.problem.tokens,
+        "share_of_time": shares.get(result.problem.tokens),
         "routing": result.problem.routing,
         "robust": result.robust.value,
         "method": result.device.method,
@@ -42,9 +44,18 @@ def result_row(result: Result) -> dict[str, Any]:
 
 def results_table(rows: Iterable[Row]) -> Table:
     """Return a table with a line for each ``result_row``."""
-    numbers = ("batch size", "µs", "default µs", "speed-up")
+    rows = list(rows)
+    has_shares = any(row["share_of_time"] is not None for row in rows)
+    numbers = [
+        "batch size",
+        *(["of the time"] if has_shares else []),
+        "µs",
+        "default µs",
+        "speed-up",
+    ]
     table = table_of("engine", *numbers, "config", numbers=numbers)
     for row in rows:
+        share = row["share_of_time"]
         speedup = "" if row["speedup"] is None else f"{row['speedup']:.2f}×"
         note = " (kept)" if row["keeps_incumbent"] else ""
         note += " (unproven stand-in)" if row["kernel_is_proven"] is False else ""
@@ -52,6 +63,7 @@ def results_table(rows: Iterable[Row]) -> Table:
         table.add_row(
             row["engine"],
             str(row["batch_size"]),
+            *(["" if share is None else f"{share:.1%}"] if has_shares else []),
             us_words(row["us"]),
             us_words(row["default_us"]),
             speedup,
