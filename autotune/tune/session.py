@@ -132,6 +132,7 @@ class _Session:
                 observer.started(start)
             self.writer = _Writer(self._studies, self._settings.output_dir)
             self.guard = StorageGuard(self._storage_url, self._watch, self._studies, self._settings)
+            self._supervisor.judge = self.guard.look
             observers = [*self._observers, self.writer, self.guard]
             self._monitor = RunMonitor(self._studies, observers)
             self._stack = stack.pop_all()

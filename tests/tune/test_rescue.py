@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import sqlite3
@@ -9,11 +10,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import sqlalchemy
 
 from autotune.errors import StorageLostError
+from autotune.report.dashboard.note_writer import NoteWriter
 from autotune.settings import RunSettings
 from autotune.studies.outcome import TrialResult
 from autotune.studies.storage.open import open_storage
+from autotune.studies.storage.retry import retry_storage
 from autotune.studies.study_record import stored_studies
 from autotune.tune.observer import RunObserver
 from autotune.tune.session import run
@@ -100,16 +104,39 @@ def test_a_storage_that_is_backed_up_and_vacuumed_is_none_lost(
     assert run(settings(), str(path), _Harm(look_after)).unfinished == 0
 
 
-def test_a_storage_that_loses_a_table_is_lost(
-    settings: Make, tmp_path: Path, landscape: Path
+@pytest.mark.parametrize(
+    ("kind", "table"),
+    [
+        ("sqlite", "trials"),
+        ("sqlite", "study_system_attributes"),
+        ("postgres", "trial_user_attributes"),
+    ],
+)
+def test_a_storage_that_loses_a_table_is_lost_and_nothing_else_is_said(
+    *,
+    settings: Make,
+    tmp_path: Path,
+    landscape: Path,
+    kind: str,
+    table: str,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    path = tmp_path / "s.db"
+    monkeypatch.chdir(tmp_path)
+    logging.getLogger("autotune").propagate = True
+    url = f"sqlite:///{tmp_path}/s.db"
+    if kind == "postgres":
+        url = request.getfixturevalue("postgres").new_url()
 
     def drop() -> None:
-        with sqlite3.connect(path, timeout=30) as connection:
-            connection.execute("DROP TABLE trials")
+        engine = sqlalchemy.create_engine(url)
+        with engine.begin() as connection:
+            connection.exec_driver_sql(f"DROP TABLE {table}{' CASCADE' * (kind == 'postgres')}")
+        engine.dispose()
 
     slow = settings(device=f"replay:{landscape}@100ms", trials=200)
-    with pytest.raises(StorageLostError, match="no such table"):
-        run(slow, str(path), _Harm(drop))
-    assert list(tmp_path.glob("s-rescue-*.db"))
+    with pytest.raises(StorageLostError, match=rf"has lost tables \({table}\) while"):
+        run(slow, url, _Harm(lambda: retry_storage(drop)), NoteWriter(tmp_path))
+    assert list(tmp_path.glob("*-rescue-*.db"))
+    assert [r for r in caplog.records if r.levelno >= logging.WARNING] == []

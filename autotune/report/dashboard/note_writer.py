@@ -19,7 +19,7 @@ from autotune.report.dashboard.artifacts import hang_picture
 from autotune.report.dashboard.notes import NotedStudy, note
 from autotune.studies.outcome import TrialResult
 from autotune.studies.search.history import Known
-from autotune.studies.storage.retry import STORAGE_ERRORS
+from autotune.studies.storage.retry import STORAGE_ERRORS, error_words, is_damage
 from autotune.studies.storage.transactions import storage_of, study_id_of
 from autotune.studies.study_record import StoredStudy, attributes_of, write_best, write_machine
 from autotune.studies.trial_record import fastest_first
@@ -61,7 +61,7 @@ class NoteWriter(RunObserver):
                 write_machine(study.optuna_study, self._machine)
                 _name_objective(study.optuna_study)  # filters of warnings are a process's
         except _TROUBLE as error:  # a later note brings them
-            _log.warning("the machine's facts could not be written: %s", error)
+            _say("the machine's facts", error)
 
     def trial_told(self, study: TuningStudy, result: TrialResult) -> None:
         if result.measurement and len(study.measured) % _EVERY == 1:
@@ -103,11 +103,17 @@ class NoteWriter(RunObserver):
             write_note(study.optuna_study, _noted(study), self._known, folder)
             self._written[name] = state
         except _TROUBLE as error:
-            _log.warning("the note of %s could not be written: %s", name, error)
+            _say(f"the note of {name}", error)
         except Exception:  # noqa: BLE001  no mistake of ours in a note may cost a run
             _log.exception("the note of %s failed", name)
         finally:
             storage_of(study.optuna_study).remove_session()  # this thread's
+
+
+def _say(what: str, error: Exception) -> None:
+    """Of a damaged storage the run itself tells, by one line."""
+    level = logging.DEBUG if is_damage(error) else logging.WARNING
+    _log.log(level, "%s could not be written: %s", what, error_words(error))
 
 
 def refresh_notes(storage: BaseStorage, studies: Iterable[StoredStudy], folder: Path) -> int:

@@ -27,6 +27,8 @@ TRANSIENT_ERRORS = (
     OSError,
 )
 """Errors that may pass: a lock, a full disk, a server that restarts."""
+_DAMAGE = ("malformed", "not a database", "no such table")
+"""SQLite's words of a file that has another content than it should."""
 RECOVER = "go on with a backup, or save what is there by 'sqlite3 FILE .recover'"
 """Advice about a damaged SQLite file."""
 
@@ -51,14 +53,18 @@ def retry_storage(step: Callable[[], _T], *, is_hurried: Callable[[], bool] = la
     """Return the value of ``step``, which may be called several times: it must be safe to repeat.
 
     Raises StorageFailedError if the storage still fails after PATIENCE_S, or LAST_S where the
-    process's time is up, or once ``is_hurried``.
+    process's time is up, or once ``is_hurried``; at once where it is damaged.
     """
     began = time.monotonic()
     wait_s, said = _FIRST_WAIT_S, False
     while True:
         try:
             return step()
-        except TRANSIENT_ERRORS as error:
+        except (OSError, *STORAGE_ERRORS) as error:
+            if is_damage(error):
+                raise StorageFailedError(failure_words(error)) from error
+            if not isinstance(error, TRANSIENT_ERRORS):
+                raise
             now = time.monotonic()
             waited_s = now - began
             patience_s = LAST_S if now > _hurried_from else PATIENCE_S
@@ -71,6 +77,15 @@ def retry_storage(step: Callable[[], _T], *, is_hurried: Callable[[], bool] = la
         wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
 
 
+def is_damage(error: BaseException) -> bool:
+    """Return True for an error of a storage that lacks a table, or is none any more: no trying
+    again will mend it."""
+    is_server = isinstance(error, sqlalchemy.exc.ProgrammingError)
+    if is_server or error.__cause__ is None:
+        return is_server or any(words in str(error) for words in _DAMAGE)
+    return is_damage(error.__cause__)
+
+
 def error_words(error: BaseException) -> str:
     """Return the first cause's own words on one line, without a login."""
     while error.__cause__ is not None:
@@ -81,7 +96,7 @@ def error_words(error: BaseException) -> str:
 def failure_words(error: BaseException, waited_s: float = 0.0) -> str:
     """Return what failed, and what to do about it."""
     words = error_words(error)
-    if "malformed" in words:
+    if is_damage(error):
         return f"the storage is damaged: {words}. 'autotune storage check' says more; {RECOVER}"
     since = f" for {waited_s:.0f} s" if waited_s else ""
     return (

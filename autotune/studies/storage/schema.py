@@ -28,6 +28,8 @@ ATTR: Any = models.TrialUserAttributeModel.__table__
 SYSTEM: Any = models.TrialSystemAttributeModel.__table__
 STEP: Any = models.TrialIntermediateValueModel.__table__
 """Optuna's private tables that are read and written here; their columns are its schema's."""
+_TABLES = frozenset(models.BaseModel.metadata.tables)
+_MARK = "alembic_version"
 
 _PATIENCE_S = 60.0
 _LOCK_KEY = 0x6175746F74756E65
@@ -49,12 +51,20 @@ def schema_of(engine: sa.Engine) -> Schema:
     """Look for Optuna's tables and change nothing. Raises SQLAlchemyError if that is impossible."""
     with engine.connect() as connection:
         tables = set(sa.inspect(connection).get_table_names())
-        if "alembic_version" in tables and _first(connection, "SELECT version_num FROM {}"):
+        if _MARK in tables and _first(connection, "SELECT version_num FROM {}"):
             return Schema.COMPLETE
         if "version_info" not in tables:
             return Schema.MISSING
         version = _first(connection, "SELECT schema_version FROM {}", "version_info")
     return Schema.MISSING if version in (None, models.SCHEMA_VERSION) else Schema.ANCIENT
+
+
+def missing_tables(engine: sa.Engine) -> list[str]:
+    """Return the names of the tables of a complete schema that are not there, or of its mark that
+    is empty. Raises SQLAlchemyError if that is impossible."""
+    mark = {_MARK} if schema_of(engine) is Schema.MISSING else set()
+    with engine.connect() as connection:
+        return sorted(_TABLES - set(sa.inspect(connection).get_table_names()) | mark)
 
 
 class Age(enum.Enum):
@@ -115,5 +125,5 @@ def _folder_locked(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _first(connection: sa.Connection, query: str, table: str = "alembic_version") -> object:
+def _first(connection: sa.Connection, query: str, table: str = _MARK) -> object:
     return connection.execute(sa.text(query.format(table))).scalar()

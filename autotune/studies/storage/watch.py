@@ -17,8 +17,8 @@ from optuna.storages import BaseStorage, RDBStorage
 from sqlalchemy.pool import NullPool
 
 from autotune.studies.storage.raw import DAMAGE
-from autotune.studies.storage.retry import TRANSIENT_ERRORS, error_words
-from autotune.studies.storage.schema import STUDY, TRIAL, Schema, schema_of
+from autotune.studies.storage.retry import TRANSIENT_ERRORS, error_words, is_damage
+from autotune.studies.storage.schema import STUDY, TRIAL, missing_tables
 from autotune.studies.storage.url import JournalAddress, ServerAddress, parse_address
 from autotune.studies.trial_record import MEASURED
 
@@ -26,8 +26,6 @@ _TAIL = 64
 _PATIENCE_S = 1.0
 _MOST_BYTES = 2**26
 """A larger file is not read through at each look: the parent must hear its workers."""
-_DAMAGED = ("malformed", "not a database", "no such table")
-"""Words of SQLite of a file that has another content than it should."""
 
 
 class StorageWatch:
@@ -114,17 +112,14 @@ class StorageWatch:
             return None
         found = "ok"
         try:
-            if schema_of(self._engine) is Schema.MISSING:
-                return "has lost its tables"
+            if gone := missing_tables(self._engine):
+                return f"has lost tables ({', '.join(gone)})"
             with self._engine.connect() as connection:
                 counts = {str(name): count for name, count in connection.execute(_COUNTS)}
                 if self._path is not None and self._size <= _MOST_BYTES:
                     found = str(connection.exec_driver_sql("PRAGMA quick_check(1)").scalar())
         except sa.exc.DBAPIError as error:
-            words = error_words(error)
-            is_damaged = isinstance(error, sa.exc.ProgrammingError)  # a table that is not there
-            is_damaged = is_damaged or any(each in words for each in _DAMAGED)
-            return f"is damaged: {words}" if is_damaged else None
+            return f"is damaged: {error_words(error)}" if is_damage(error) else None
         except (*DAMAGE, *TRANSIENT_ERRORS):
             return None  # who works on that study hears of it
         if found != "ok":

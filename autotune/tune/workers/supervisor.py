@@ -105,6 +105,8 @@ class WorkerSupervisor:
         """Providers that ``may_fail`` are left out where their workers cannot begin. ``check``
         raises where it is no more of use to wait for a device."""
         self._check = check
+        self.judge: Callable[[], None] = lambda: None
+        """Called when a worker has crashed; raises where it was not the worker's fault."""
         self._start = start
         self._may_fail = may_fail
         self.refused: dict[str, str] = {}
@@ -293,6 +295,7 @@ class WorkerSupervisor:
         if isinstance(message, AutotuneError):
             self._on_refusal(worker, message)
         if isinstance(message, WorkerCrashed):
+            self.judge()
             _log.error("worker %s failed:\n%s", worker.spec.name, message.trace)
         elif isinstance(message, logging.LogRecord):
             _log.handle(message)

@@ -16,7 +16,7 @@ from autotune.backends.compile_cache import FILE_NAME, CompileCache
 from autotune.backends.gpu.providers import OURS, PROVIDERS
 from autotune.backends.protocol import Measurer, guessed_spaces
 from autotune.backends.selectors import open_measurer
-from autotune.errors import AutotuneError
+from autotune.errors import AutotuneError, StorageFailedError
 from autotune.settings import RunSettings
 from autotune.spec.config import AnyConfig
 from autotune.spec.device import Device
@@ -24,7 +24,7 @@ from autotune.spec.problem import Problem
 from autotune.studies.coordination.leases import Census, Lease
 from autotune.studies.search.surrogate.model import thread_pools
 from autotune.studies.storage.open import open_storage
-from autotune.studies.storage.retry import retry_storage
+from autotune.studies.storage.retry import failure_words, is_damage, retry_storage
 from autotune.tune.compile_service.client import CompileClient
 from autotune.tune.compile_service.pool import CompilePool, compiles_ahead
 from autotune.tune.cross_routing import cross
@@ -178,7 +178,8 @@ def serve(link: Connection, spec: WorkerSpec, compiles: Connection | None = None
             _WorkerProcess(spec, parent_channel, stack, compiles).run()
     except AutotuneError as error:
         parent_channel.send(error)
-    except Exception:  # noqa: BLE001  the process's edge: the parent decides
-        parent_channel.send(WorkerCrashed(traceback.format_exc()))
+    except Exception as error:  # noqa: BLE001  the process's edge: the parent decides
+        lost = StorageFailedError(failure_words(error)) if is_damage(error) else None
+        parent_channel.send(lost or WorkerCrashed(traceback.format_exc()))
     parent_channel.close()
     link.close()

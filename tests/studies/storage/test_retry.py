@@ -7,7 +7,7 @@ import time
 
 import pytest
 from optuna.exceptions import StorageInternalError
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DatabaseError, OperationalError, ProgrammingError
 
 from autotune.errors import StorageError
 from autotune.studies.storage import retry
@@ -81,6 +81,26 @@ def test_a_failure_says_its_first_cause_and_what_to_do() -> None:
     error.__cause__ = cause
     assert failure_words(error).startswith("the storage is damaged: database disk image is")
     assert "sqlite3 FILE .recover" in failure_words(error)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OperationalError("SELECT", {}, sqlite3.OperationalError("no such table: trials")),
+        DatabaseError("SELECT", {}, sqlite3.DatabaseError("file is not a database")),
+        ProgrammingError("SELECT", {}, Exception("relation does not exist")),
+    ],
+)
+@pytest.mark.parametrize("is_wrapped", [False, True])
+def test_what_is_damaged_is_not_waited_for(error: Exception, is_wrapped: bool) -> None:
+    raised: Exception = error
+    if is_wrapped:
+        raised = StorageInternalError("in the commit")
+        raised.__cause__ = error
+    failing = Failing(3, raised)
+    with pytest.raises(StorageError, match="the storage is damaged"):
+        retry_storage(failing)
+    assert failing.left == 2
 
 
 def test_a_bug_is_not_waited_for() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -17,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from autotune.backends.protocol import MeasurerOptions
-from autotune.errors import DeviceError, ProviderError
+from autotune.errors import DeviceError, ProviderError, StorageLostError
 from autotune.report.terminal.run_display import PlainDisplay
 from autotune.settings import RunSettings
 from autotune.spec.device import Device, DeviceKind, Target
@@ -38,6 +39,7 @@ from autotune.tune.workers.protocol import (
     SearchFinished,
     SpacesDescribed,
     StartSearch,
+    WorkerCrashed,
     WorkerReady,
     WorkerSpec,
 )
@@ -427,6 +429,27 @@ def test_a_gpu_that_fails_in_the_middle_leaves_the_others_at_work(settings: Make
     ends[1].send(DeviceError("so did I"))
     with pytest.raises(DeviceError, match="so did I"):
         supervisor.listen()
+
+
+def test_a_crash_that_was_not_the_workers_fault_is_not_blamed_on_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    logging.getLogger("autotune").propagate = True
+    supervisor, [end] = _supervisor("NVIDIA H200")
+    supervisor.ready()
+    end.send(WorkerCrashed("Traceback: in the worker"))
+    supervisor.listen()
+    assert "Traceback: in the worker" in caplog.text
+    caplog.clear()
+
+    def judge() -> None:
+        raise StorageLostError("the storage was deleted")
+
+    supervisor.judge = judge
+    end.send(WorkerCrashed("Traceback: in the worker"))
+    with pytest.raises(StorageLostError):
+        supervisor.listen()
+    assert caplog.text == ""
 
 
 def test_spaces_are_asked_again_where_the_worker_that_was_asked_died() -> None:
