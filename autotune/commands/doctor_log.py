@@ -32,8 +32,8 @@ file was looked for."""
 
 
 def run(flags: argparse.Namespace, output: Output) -> int:
-    """Say what the log says. FAILED unless every file was opened that Triton's kernel looked for,
-    and one was."""
+    """Say what the log says. FAILED unless each server looked for files, opened them all, and took
+    no kernel that reads none."""
     if flags.shape:
         raise UsageError(
             "--shape with --server-log: the log says the layers. --model names the model where "

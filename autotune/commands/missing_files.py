@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -26,8 +26,6 @@ from autotune.tune.serving import named, problem_for
 _OUTPUT = Path("configs")
 _MODEL = {"vllm": "model", "sglang": "model_path"}
 _REDUNDANT = re.compile(r"num_redundant_experts['\"]?[=:] *(?P<number>[0-9]{1,6})")
-_SHIPPED = ("/sglang/srt/layers/moe/", "/vllm/model_executor/layers/fused_moe/")
-"""Parts of the paths of files that engines ship."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,16 +247,9 @@ def _redundant_flags(number: int) -> list[str]:
 
 def _placed(engine: Engine, lookup: Lookup) -> tuple[str, Path | None]:
     """Return the shell's line that makes a server open the output, and the output folder where
-    that is not every run's: the one that the server looks into now needs no line."""
-    looked = next(_env_folders(engine, lookup), None)
+    that is not every run's: where the server looks into one that a run would fill, no line is
+    needed."""
+    looked = engine.folder_of(Path(lookup.missed[0])) if lookup.missed else None
     if looked is not None and looked.name == engine.name:
         return "", looked.parent
     return f"export {engine.env_variable}=$PWD/{engine.env_folder(_OUTPUT)}", None
-
-
-def _env_folders(engine: Engine, lookup: Lookup) -> Iterator[Path]:
-    """Yield the folders that the engine's variable named, from the paths where it looked."""
-    for path in lookup.missed:
-        folder = engine.folder_of(Path(path))
-        if folder is not None and not any(part in path for part in _SHIPPED):
-            yield folder

@@ -137,6 +137,16 @@ def test_the_output_goes_where_the_server_looks_now(doctor: Doctor) -> None:
         (
             "vllm",
             {
+                "model": "Qwen/Qwen3-30B-A3B",
+                "tensor_parallel_size": 2,
+                "prefill_context_parallel_size": 2,
+            },
+            "E=128,N=192,device_name=NVIDIA_H200.json",
+            "--tp-size 4",
+        ),
+        (
+            "vllm",
+            {
                 "model": "deepseek-ai/DeepSeek-V3",
                 "tensor_parallel_size": 8,
                 "enable_expert_parallel": True,
@@ -243,6 +253,18 @@ def test_a_file_of_another_layer_is_said(doctor: Doctor) -> None:
     assert row["makes"] == BF16
 
 
+def test_a_share_of_experts_that_no_run_makes_is_a_shape(doctor: Doctor) -> None:
+    _, data = doctor(
+        _args(model="Qwen/Qwen3-30B-A3B", data_parallel_size=3, enable_expert_parallel=True),
+        _worker("[EP Rank 0/3] Expert parallelism is enabled. Expert placement strategy: linear."),
+        _worker(f"{MISSED}{VLLM_SHIPPED}/E=43,N=768,device_name=NVIDIA_H200.json"),
+    )
+    [row] = data["servers"][0]["files"]
+    assert "--shape E=129,topk=8,hidden=2048,intermediate=768 --ep-size 3" in row["command"]
+    assert "would make nothing: --ep-size 3 does not divide the experts" in row["note"]
+    assert row["makes"] == row["file"]
+
+
 def test_a_model_that_is_not_here_is_not_held_against_the_name(doctor: Doctor) -> None:
     _, data = doctor(
         _args(model="/models/mine", tensor_parallel_size=2),
@@ -293,12 +315,33 @@ def test_a_kernel_that_reads_no_files(
     assert words in doctor.text()
 
 
+def test_the_flag_is_that_of_the_checkpoint(tmp_path: Path, doctor: Doctor) -> None:
+    fields = {
+        "architectures": ["Qwen3MoeForCausalLM"],
+        "num_experts": 128,
+        "num_experts_per_tok": 8,
+        "hidden_size": 2048,
+        "moe_intermediate_size": 768,
+        "quantization_config": {"quant_method": "awq", "bits": 4, "group_size": 128},
+    }
+    (tmp_path / "config.json").write_text(json.dumps(fields))
+    opened = f"Using configuration from {VLLM_SHIPPED}/{BF16} for MoE layer."
+    code, data = doctor(
+        _args(model=str(tmp_path)), _worker("Using 'MARLIN' WNA16 MoE backend."), _worker(opened)
+    )
+    [server] = data["servers"]
+    assert (code, server["all_opened"]) == (ExitCode.FAILED, False)
+    assert server["kernels"][0]["flag"] == "--quantization moe_wna16"
+
+
 def test_a_runner_of_sglang_that_reads_no_files(doctor: Doctor) -> None:
     args = {"model_path": "deepseek-ai/DeepSeek-V3", "tp_size": 8}
     code, data = doctor(_server_args(**args, moe_runner_backend="flashinfer_trtllm"))
     [kernel] = data["servers"][0]["kernels"]
     assert (code, kernel["flag"]) == (ExitCode.FAILED, "--moe-runner-backend triton")
     assert "SGLang took flashinfer_trtllm" in doctor.text()
+    doctor(_server_args(**args, moe_runner_backend="marlin", quantization="modelopt_fp4"))
+    assert "this package does not tune such layers" in doctor.text()
     _, data = doctor(_server_args(**args, moe_runner_backend="auto"))
     assert data["servers"][0]["kernels"] == []
     assert "no line says that a tuned file was looked for" in doctor.text()
