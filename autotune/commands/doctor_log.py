@@ -90,6 +90,7 @@ def _server_row(adviser: Adviser) -> dict[str, Any]:
         "kernels": kernels,
         "fixed_configs": server.fixed is not None,
         "files": files,
+        "look": adviser.look(),
         "all_opened": bool(files)
         and all(row["state"] == FileState.OPENED.value for row in files)
         and all(row["reads_files"] for row in kernels),

@@ -71,6 +71,11 @@ class Adviser:
         """Return the command for the whole model, where no file's name is known."""
         return self._run(["--model", self.model or "MODEL", *self.parallel])
 
+    def look(self) -> str:
+        """Return the command that says which kernel the engine takes by itself, and its files."""
+        words = ["--model", self.model or "MODEL", *self.parallel, "--engine", self.engine.name]
+        return shlex.join(["python", "-m", "autotune", "doctor", *words])
+
     def problem(self) -> tuple[ModelShape, Problem] | None:
         """Return shape and problem of the served model; None where they cannot be known here."""
         if self.model is None:

@@ -345,6 +345,7 @@ def test_a_runner_of_sglang_that_reads_no_files(doctor: Doctor) -> None:
     _, data = doctor(_server_args(**args, moe_runner_backend="auto"))
     assert data["servers"][0]["kernels"] == []
     assert "no line says that a tuned file was looked for" in doctor.text()
+    assert "autotune doctor --model deepseek-ai/DeepSeek-V3 --tp-size 8 --engine" in doctor.text()
     doctor(
         _server_args(**args),
         _scheduler("Deterministic inference is enabled, using default MoE kernel config."),

@@ -86,7 +86,8 @@ def _kernel_words(server: Row) -> Iterator[str]:
     if server["fixed_configs"]:
         yield "deterministic inference is on: SGLang opens no tuned file then"
     if not server["files"] and not server["kernels"] and not server["fixed_configs"]:
-        yield _NOTHING[server["engine"]]
+        yield f"{_NOTHING[server['engine']]}. What it takes by itself where it serves:"
+        yield f"  {server['look']}"
 
 
 def _way_to_triton(row: Row) -> str:
