@@ -63,8 +63,8 @@ _MOST_AHEAD = 12
 """Trials in work at most: the sampler has not seen their results."""
 _SLACK = 2.0
 """Asking takes twice its usual time now and then: others commit, hyperparameters are fitted."""
-_LIKELY = 4
-"""Configs of a study that are compiled before they are asked for: with 16, a tenth more binaries
+_LIKELY = 2
+"""Configs of a study that are compiled before they are asked for: with 4, a fifth more binaries
 were compiled, while others were waited for (benchmarks/workers/simulate.py)."""
 _DEATHS, _KILLS = 2, 4
 """A config that ended two children is not tried again, nor one that was in hand when four were
