@@ -17,6 +17,7 @@ from autotune.engines import ENGINES
 from autotune.errors import DeviceError, EngineFileError
 from autotune.report.terminal.run_display import PlainDisplay
 from autotune.settings import ModelSettings, RunSettings
+from autotune.spec.problem import Problem
 from autotune.studies.coordination.leases import Lease
 from autotune.studies.lifecycle import EndReason, StudyEnd
 from autotune.studies.storage.open import open_storage
@@ -24,6 +25,7 @@ from autotune.studies.storage.protocol import TrialEnd
 from autotune.studies.storage.transactions import transactions_of
 from autotune.studies.study_record import StoredStudy, stored_studies
 from autotune.studies.trial_record import MEASURED
+from autotune.tune import session
 from autotune.tune.observer import RunObserver, RunStart
 from autotune.tune.session import RunReport, run
 from autotune.tune.stored_results import stored_results, unfinished_settings
@@ -239,3 +241,23 @@ def test_a_batch_size_that_was_not_recorded(settings: Make, database: str) -> No
     model = ModelSettings(shape=SHAPE, batch_sizes=(7,))
     with pytest.raises(DeviceError, match="7"):
         _run(settings(model=model), database)
+
+
+def test_what_a_first_call_builds_is_begun_with_the_run_and_ends_with_it(
+    settings: Make, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[str] = []
+
+    class Builds:
+        def __init__(self, provider: str, problem: Problem) -> None:
+            heard.append(f"{provider} {problem.tokens}")
+
+        def close(self) -> None:
+            heard.append("closed")
+
+    monkeypatch.setattr(session, "builds_ahead", lambda *_: True)
+    monkeypatch.setattr(session, "FirstBuilds", Builds)
+    _run(settings(compile_jobs=0), database)
+    assert heard == []
+    _run(settings(), database)
+    assert heard == ["autotune 1", "closed"]  # once for all batch sizes
