@@ -130,6 +130,7 @@ class _Log:
         self._name = name
         self._rows: list[_Row] = []
         self._graphs: list[int] = []
+        self._is_prefill_padded = True
         self._arguments: dict[str, int] = {}
 
     def read(self, line: LogLine) -> None:
@@ -142,6 +143,7 @@ class _Log:
         elif match := _GRAPHS.search(text):
             sizes = (match[1] or match[2] or "").split(",")
             self._graphs = sorted(int(size) for size in sizes if size.strip())
+            self._is_prefill_padded = "CUDAGraphMode.FULL_DECODE_ONLY" not in text
         elif "server_args=" in text:
             self._arguments = {key: int(value) for key, value in _ARGUMENT.findall(text)}
 
@@ -159,9 +161,10 @@ class _Log:
         ]
 
     def _iteration(self, match: re.Match[str]) -> None:
-        tokens, is_dummy = int(match[1]) + int(match[2]), match[4]
+        prompt, tokens, is_dummy = int(match[1]), int(match[1]) + int(match[2]), match[4]
         if tokens and not is_dummy:
-            self._add(self._padded(tokens), float(match[3]) / 1e3)
+            is_padded = not prompt or self._is_prefill_padded
+            self._add(self._padded(tokens) if is_padded else tokens, float(match[3]) / 1e3)
 
     def _batch(self, kind: str, text: str) -> None:
         if kind == "Prefill":

@@ -75,9 +75,12 @@ def test_vllm_s_lines(tmp_path: Path) -> None:
 
 
 def test_vllm_s_padding(tmp_path: Path) -> None:
-    config = "config: compilation_config={'cudagraph_capture_sizes': [1, 2, 4, 8], 'x': 0}"
-    steps = _steps(tmp_path / "log", config, _iteration(9, 0, 5.0), _iteration(0, 5, 6.0))
-    assert list(steps.seconds) == [9, 8]
+    config = "'cudagraph_mode': <CUDAGraphMode.{}: (2, 0)>, 'cudagraph_capture_sizes': [1, 2, 4, 8]"
+    lines = (_iteration(9, 0, 5.0), _iteration(0, 5, 6.0), _iteration(2, 1, 5.0))
+    everything = config.format("FULL_AND_PIECEWISE")
+    assert list(_steps(tmp_path / "log", everything, *lines).seconds) == [9, 8, 4]
+    decode_only = config.format("FULL_DECODE_ONLY")
+    assert list(_steps(tmp_path / "log", decode_only, *lines).seconds) == [9, 8, 3]
 
 
 def test_sglang_s_lines(tmp_path: Path) -> None:
