@@ -2,8 +2,8 @@
 
 python benchmarks/serving/model.py CONFIG_FOLDER OUTPUT_FOLDER [--block-fp8]
 
-No checkpoint and no hub is needed (``--load-format dummy``). The tokenizer has one word for each id,
-so that a prompt of N words is a prompt of N tokens, also after decoding and encoding again.
+No checkpoint and no hub is needed (``--load-format dummy``). The tokenizer has one word for each
+id, so that a prompt of N words is a prompt of N tokens, also after decoding and encoding again.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Serves one model with vLLM in several ways and times each by vLLM's own benchmark, interleaved.
+"""Serves one model in several ways and times each by the engine's own benchmark, interleaved.
 
-python benchmarks/serving/serve.py --model FOLDER --arm as_it_comes --arm tuned --tuned FILES \
-    --output results -- [flags of vllm serve]
+python benchmarks/serving/serve.py --engine vllm --model FOLDER --arm as_it_comes --arm tuned \
+    --tuned FILES --output results -- [flags of the server]
 
 An arm is a server of its own. By default all are up at once, on one GPU, and take turns load by
 load, so that what changes on the machine meets all of them; ``--one-at-a-time`` is for models of
@@ -9,31 +9,31 @@ which two do not fit, and starts each arm anew in every round, in turning order.
 and each benchmark's numbers (``results.jsonl``) lie in the output folder; ``table.py`` reads them.
 
 Prompts are random tokens, the same for every arm; answers have the given length; prefix caching
-is off. The first round is not counted: it compiles what no graph held.
+is off. Before the first round each load is run once in short, which is not counted: Triton compiles
+what no graph held.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import contextlib
-import io
 import json
 import os
 import subprocess
-import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from engines import ENGINES, timed
+
 ARMS = {
-    "as_it_comes": "vLLM by itself, with the files that it ships",
-    "no_files": "the config that vLLM launches for want of a file",
+    "as_it_comes": "the engine by itself, with the files that it ships",
+    "no_files": "the config that it launches for want of a file",
     "tuned": "with the files in --tuned",
-    "deep_gemm": "VLLM_USE_DEEP_GEMM=1: another kernel, for block fp8",
+    "deep_gemm": "vLLM with VLLM_USE_DEEP_GEMM=1: another kernel, for block fp8",
 }
 
 
@@ -51,7 +51,7 @@ class Load:
 LOADS = {
     load.name: load
     for load in (
-        Load("decode-1", 128, 512, 1, 2),
+        Load("decode-1", 128, 512, 1, 1),
         Load("decode-16", 128, 512, 16, 16),
         Load("decode-64", 128, 512, 64, 64),
         Load("decode-256", 128, 512, 256, 256),
@@ -64,15 +64,11 @@ LOADS = {
 
 
 class Server:
-    """``vllm serve`` for one arm; its log is ``<output>/<arm>.log``."""
+    """The server of one arm; its log is ``<output>/<arm>.log``."""
 
     def __init__(self, flags: argparse.Namespace, arm: str, port: int) -> None:
         self.arm, self.port, self.log = arm, port, flags.output / f"{arm}.log"
-        command = [
-            *(sys.executable, "-m", "vllm.entrypoints.cli.main", "serve", str(flags.model)),
-            *("--load-format", "dummy", "--port", str(port), "--no-enable-prefix-caching"),
-            *("--max-model-len", "8192", *flags.server_flags),
-        ]
+        command = [*flags.engine.command(flags.model, port), *flags.server_flags]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 command,
@@ -104,67 +100,26 @@ class Server:
 
 
 def _environment(flags: argparse.Namespace, arm: str) -> dict[str, str]:
-    environment = {k: v for k, v in os.environ.items() if k != "VLLM_TUNED_CONFIG_FOLDER"}
+    variable = flags.engine.folder_variable
+    environment = {k: v for k, v in os.environ.items() if k != variable}
     if arm == "tuned":
-        environment["VLLM_TUNED_CONFIG_FOLDER"] = str(flags.tuned.resolve())
+        environment[variable] = str(flags.tuned.resolve())
     elif arm == "no_files":
-        environment["VLLM_TUNED_CONFIG_FOLDER"] = str(_files_without_entries(flags))
+        environment[variable] = str(_files_without_entries(flags))
     elif arm == "deep_gemm":
         environment["VLLM_USE_DEEP_GEMM"] = environment["VLLM_MOE_USE_DEEP_GEMM"] = "1"
     return environment
 
 
 def _files_without_entries(flags: argparse.Namespace) -> Path:
-    """Return a folder of files that have the names of the tuned ones, and no entry: vLLM opens
-    them in place of its own and then launches its default."""
+    """Return a folder of files that have the names of the tuned ones, and no entry: the
+    engine opens them in place of its own and then launches its default."""
     folder = (flags.output / "no_files").resolve()
-    folder.mkdir(exist_ok=True)
-    for path in flags.tuned.glob("*.json"):
-        (folder / path.name).write_text("{}\n")
+    for path in flags.tuned.rglob("*.json"):
+        file = folder / path.relative_to(flags.tuned)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("{}\n")
     return folder
-
-
-class Benchmark:
-    """``vllm bench serve`` with its import paid once."""
-
-    def __init__(self, flags: argparse.Namespace) -> None:
-        from vllm.benchmarks import serve
-        from vllm.utils.argparse_utils import FlexibleArgumentParser
-
-        self._flags, self._serve = flags, serve
-        self._parser = FlexibleArgumentParser()
-        serve.add_cli_args(self._parser)
-
-    def __call__(self, server: Server, load: Load, requests: int) -> dict[str, float]:
-        words = {
-            "model": self._flags.model,
-            "port": server.port,
-            "host": "127.0.0.1",
-            "dataset-name": "random",
-            "random-input-len": load.prompt,
-            "random-output-len": load.answer,
-            "num-prompts": requests,
-            "max-concurrency": load.at_once,
-            "seed": 0,
-        }
-        line = [word for name, value in words.items() for word in (f"--{name}", str(value))]
-        with contextlib.redirect_stdout(io.StringIO()):
-            result = asyncio.run(
-                self._serve.main_async(
-                    self._parser.parse_args([*line, "--ignore-eos", "--disable-tqdm"])
-                )
-            )
-        if result["completed"] != requests:
-            raise RuntimeError(
-                f"{server.arm}, {load.name}: {result['completed']} of {requests} done"
-            )
-        return {
-            "output_tokens_per_second": result["output_throughput"],
-            "tokens_per_second": result["total_token_throughput"],
-            "ttft_ms": result["median_ttft_ms"],
-            "tpot_ms": result["median_tpot_ms"],
-            "seconds": result["duration"],
-        }
 
 
 def main() -> None:
@@ -183,14 +138,13 @@ def at_once(flags: argparse.Namespace) -> Iterator[dict[str, object]]:
     try:
         for i, arm in enumerate(flags.arms):
             servers.append(Server(flags, arm, flags.port + i))
-        benchmark = Benchmark(flags)
         for server in servers:
             server.wait(flags.start_timeout)
-        _warm_up(benchmark, servers, flags.loads)
+        _warm_up(flags, servers)
         for turn in range(flags.rounds):
             for load in flags.loads:
                 for server in _turned(servers, turn):
-                    yield _row(flags, server, load, turn, benchmark)
+                    yield _row(flags, server, load, turn)
             if time.monotonic() > flags.until:
                 return
     finally:
@@ -200,31 +154,30 @@ def at_once(flags: argparse.Namespace) -> Iterator[dict[str, object]]:
 
 def one_at_a_time(flags: argparse.Namespace) -> Iterator[dict[str, object]]:
     """Yield a row for each round, arm and load; one server after the other."""
-    benchmark = Benchmark(flags)
     for turn in range(flags.rounds):
         for arm in _turned(flags.arms, turn):
             server = Server(flags, arm, flags.port)
             try:
                 server.wait(flags.start_timeout)
-                _warm_up(benchmark, [server], flags.loads)
+                _warm_up(flags, [server])
                 for load in flags.loads:
-                    yield _row(flags, server, load, turn, benchmark)
+                    yield _row(flags, server, load, turn)
             finally:
                 server.stop()
             if time.monotonic() > flags.until:
                 return
 
 
-def _warm_up(benchmark: Benchmark, servers: list[Server], loads: list[Load]) -> None:
+def _warm_up(flags: argparse.Namespace, servers: list[Server]) -> None:
     for server in servers:
-        for load in loads:
-            benchmark(server, load, min(load.at_once, load.requests, 64))
+        for load in flags.loads:
+            short = replace(load, answer=min(load.answer, 64))
+            requests = min(load.at_once, load.requests, 64)
+            timed(flags.engine, flags.model, server.port, short, requests)
 
 
-def _row(
-    flags: argparse.Namespace, server: Server, load: Load, turn: int, benchmark: Benchmark
-) -> dict[str, object]:
-    measured = benchmark(server, load, load.requests)
+def _row(flags: argparse.Namespace, server: Server, load: Load, turn: int) -> dict[str, object]:
+    measured = timed(flags.engine, flags.model, server.port, load, load.requests)
     return {"arm": server.arm, "round": turn, **asdict(load), **measured, "at": round(time.time())}
 
 
@@ -237,6 +190,7 @@ def _turned(arms: list[Any], turn: int) -> list[Any]:
 
 def _flags() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--engine", choices=ENGINES, required=True)
     parser.add_argument("--model", type=Path, required=True, help="a folder by model.py, or any")
     parser.add_argument("--arm", dest="arms", action="append", choices=ARMS, required=True)
     parser.add_argument("--tuned", type=Path, help="the folder with tuned files")
@@ -247,10 +201,11 @@ def _flags() -> argparse.Namespace:
     parser.add_argument("--port", type=int, default=8100, help="the first arm's")
     parser.add_argument("--start-timeout", type=float, default=300, help="s for a server to answer")
     parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("server_flags", nargs="*", help="after --: flags of vllm serve")
+    parser.add_argument("server_flags", nargs="*", help="after --: flags of the server")
     flags = parser.parse_args()
     if {"tuned", "no_files"} & set(flags.arms) and not (flags.tuned and flags.tuned.is_dir()):
         parser.error("--arm tuned and no_files need --tuned FOLDER, with the tuned files")
+    flags.engine = ENGINES[flags.engine]()
     flags.loads = [LOADS[name] for name in flags.loads]
     flags.until = time.monotonic() + 60 * flags.minutes
     return flags

@@ -25,12 +25,10 @@ def main() -> None:
         for line in (folder / "results.jsonl").read_text().splitlines():
             row = json.loads(line)
             measured[row["name"]][row["arm"]].append(row)
-    arms = sorted(
-        {arm for by_arm in measured.values() for arm in by_arm}, key=lambda a: a != flags.first
-    )
-    print(
-        f"| load | {' | '.join(f'{arm}: tokens/s, first token ms' for arm in arms)} | over {flags.first} |"
-    )
+    found = {arm for by_arm in measured.values() for arm in by_arm}
+    arms = sorted(found, key=lambda arm: (arm != flags.first, arm))
+    heads = " | ".join(f"{arm}: tokens/s, first token ms" for arm in arms)
+    print(f"| load | {heads} | over {flags.first} |")
     print("|---" * (len(arms) + 2) + "|")
     ratios: dict[str, list[float]] = defaultdict(list)
     for load, by_arm in measured.items():
@@ -40,10 +38,9 @@ def main() -> None:
                 ratios[arm].append(_ratio(by_arm[arm], by_arm[flags.first]))
                 over.append(f"{ratios[arm][-1]:.3f}")
         print(f"| {load} | {' | '.join(_cell(by_arm[arm]) for arm in arms)} | {', '.join(over)} |")
-    for arm, found in ratios.items():
-        print(
-            f"{arm} over {flags.first}: {geometric_mean(found):.3f} in the geometric mean of loads"
-        )
+    for arm, over_first in ratios.items():
+        mean = geometric_mean(over_first)
+        print(f"{arm} over {flags.first}: {mean:.3f} in the geometric mean of loads")
 
 
 def _cell(rows: Rows) -> str:
@@ -57,9 +54,8 @@ def _cell(rows: Rows) -> str:
 
 def _ratio(rows: Rows, base: Rows) -> float:
     """Return the tokens a second of rows over those of base, medians of the rounds."""
-    return median(r["tokens_per_second"] for r in rows) / median(
-        r["tokens_per_second"] for r in base
-    )
+    rates = [median(row["tokens_per_second"] for row in one) for one in (rows, base)]
+    return rates[0] / rates[1]
 
 
 if __name__ == "__main__":
