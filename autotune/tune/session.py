@@ -139,6 +139,9 @@ class _Session:
         return self
 
     def __exit__(self, *error: Any) -> None:
+        if not self._supervisor.is_at_work:
+            for pool in self._pools.values():  # it ends while workers do
+                pool.hang_up()
         self._stack.__exit__(*error)
 
     def search(self) -> None:

@@ -118,14 +118,20 @@ class CompilePool:
         limits = CompileLimits(timeout_s, memory_bytes)
         self._process.send(StartCompiling(target, jobs, limits, cache))
 
-    def close(self) -> None:
-        """End the processes at once. Whoever waits is told that the pool is gone."""
+    def hang_up(self) -> None:
+        """Have the processes end while others are waited for. Whoever waits for a compile is told
+        that the pool is gone."""
         if self._is_closed:
             return
         self._is_closed = True
         with suppress(EOFError, OSError):
             while self._process.link.poll():
                 _log.warning(self._process.link.recv())
+        self._process.link.close()
+
+    def close(self) -> None:
+        """Hang up, and wait until the processes have ended."""
+        self.hang_up()
         self._process.kill(EXIT_GRACE_S)
 
 

@@ -106,6 +106,8 @@ class _Pool:
         for client in self._clients:
             client.close()
         for compiler in self._compilers:
+            compiler.process.strike()
+        for compiler in self._compilers:
             compiler.process.kill()
 
     def _hand_out(self, start: StartCompiling) -> None:

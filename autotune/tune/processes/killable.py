@@ -119,14 +119,19 @@ class KillableProcess(Generic[Sent, Received]):
         self.link.close()
         self._process.join(grace_s)
         code = self._process.exitcode
-        if self._leads_group:
-            with suppress(OSError):  # it has no group of its own yet, or is gone
-                os.killpg(self.pid, signal.SIGKILL)
-        self._process.kill()
+        self.strike()
         self._process.join()
         if self._printed:
             self._printed.close()
         return code
+
+    def strike(self) -> None:
+        """Kill it without waiting until it is gone: taking down what an engine has imported takes a
+        while, and many processes go side by side. ``kill`` waits."""
+        if self._leads_group:
+            with suppress(OSError):  # it has no group of its own yet, or is gone
+                os.killpg(self.pid, signal.SIGKILL)
+        self._process.kill()
 
 
 class _PrintedFile:
