@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
 _HIDDEN = "***"
 _LOGIN = re.compile(
@@ -32,6 +34,17 @@ def without_passwords(text: str) -> str:
     """Return a text with *** for every password in what looks like a URL, a slip in it or not."""
     text = _LOGIN.sub(_without_login, text)
     return _WORD.sub(rf"\1{_HIDDEN}", _OPTION.sub(rf"\1{_HIDDEN}", text))
+
+
+def data_without_passwords(data: Any) -> Any:
+    """Return data as JSON has it, of which no string, key or not, has a password."""
+    if isinstance(data, str):
+        return without_passwords(data)
+    if isinstance(data, Mapping):
+        return {data_without_passwords(k): data_without_passwords(v) for k, v in data.items()}
+    if isinstance(data, list | tuple):
+        return [data_without_passwords(each) for each in data]
+    return data
 
 
 def _without_login(found: re.Match[str]) -> str:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from autotune.commands.output import write_document
 from autotune.commands.registry import make_parser
 from autotune.errors import StorageError
 from autotune.shown import shown, without_passwords
@@ -48,6 +51,20 @@ def test_no_password_is_shown(slip: str, password: str) -> None:
         parse_address(text)
     except StorageError as error:
         assert password not in str(error)
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+def test_no_password_is_in_a_json_document(
+    indent: int | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = "postgresql://tuner:opensesame@db/moe"
+    rows = [{"study": "a", "model": url, url: ("kept", 1.5, None, True, [url])}]
+    write_document({"studies": rows}, indent)
+    printed = capsys.readouterr().out
+    assert "opensesame" not in printed
+    hidden = "postgresql://tuner:***@db/moe"
+    row = {"study": "a", "model": hidden, hidden: ["kept", 1.5, None, True, [hidden]]}
+    assert json.loads(printed) == {"studies": [row]}
 
 
 def test_a_password_with_blanks_is_not_shown() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Callable
@@ -13,7 +12,7 @@ from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from autotune.commands.output import Output
+from autotune.commands.output import Output, write_document
 from autotune.commands.storage_flag import add_studies_flags
 from autotune.exit_codes import ExitCode
 from autotune.spec.ranges import SECONDS
@@ -59,7 +58,7 @@ def _again(seconds: float, output: Output, look: Callable[[], Look]) -> NoReturn
         while True:
             data, shown = look()
             if output.as_json:
-                sys.stdout.write(json.dumps(data) + "\n")
+                write_document(data)
             else:
                 output.out.print(shown)
             sys.stdout.flush()

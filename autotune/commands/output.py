@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.console import Console, RenderableType
 
-from autotune.shown import shown
+from autotune.shown import data_without_passwords, shown
 
 
 def add_output_flags(parser: argparse.ArgumentParser) -> None:
@@ -32,6 +32,11 @@ def _stdout() -> Console:
     return console
 
 
+def write_document(data: Any, indent: int | None = None) -> None:
+    """Write JSON without passwords to stdout; without ``indent`` on one line."""
+    sys.stdout.write(json.dumps(data_without_passwords(data), indent=indent) + "\n")
+
+
 @dataclass(frozen=True, slots=True)
 class Output:
     """The streams that a command prints to. ``as_json`` makes stdout exactly one JSON document."""
@@ -44,7 +49,7 @@ class Output:
     def result(self, data: Any, *views: RenderableType) -> None:
         """Print ``data`` as JSON where that was asked for, else ``views``."""
         if self.as_json:
-            sys.stdout.write(json.dumps(data, indent=2) + "\n")
+            write_document(data, indent=2)
             return
         for item in views:
             if isinstance(item, str):
