@@ -54,7 +54,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "--like", type=Path, metavar="FILE.npz", help="only the configs of this recording"
     )
     group.add_argument("--seed", type=int, default=0, help="of what --limit chooses")
-    add_time_limits(group, "seconds for all of it", "for one compile or config")
+    add_time_limits(group, "seconds from the first measurement", "for one compile or config")
     group.add_argument(
         "--give-up-at",
         type=float,

@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -131,13 +131,11 @@ def record(settings: RecordSettings, display: RecordDisplay) -> RecordReport:
         logbook.check_device(device)
         stack.callback(display.close)
         display.started(device, logbook.path)
-        deadline = None if settings.timeout_s is None else began + settings.timeout_s
         recorder = Recorder(
             logbook,
             display,
             interrupt,
             run_timeout_s=settings.run_timeout_s,
-            deadline=deadline,
             give_up_at=settings.give_up_at,
         )
         before = _count(logbook, studies)
@@ -146,6 +144,8 @@ def record(settings: RecordSettings, display: RecordDisplay) -> RecordReport:
         elif pool is not None:
             pool.start(device.target, settings.compile_jobs, timeout_s=settings.run_timeout_s)
             recorder.compile_launches(studies, measuring[0], pool)
+        if settings.timeout_s is not None:
+            recorder = replace(recorder, deadline=time.monotonic() + settings.timeout_s)
         for study in studies:
             recorder.measure(study, measuring)
             logbook.save(_versions(), is_whole=False)
@@ -255,7 +255,8 @@ class Recorder:
     display: RecordDisplay
     interrupt: Interrupt
     run_timeout_s: float
-    deadline: float | None
+    deadline: float | None = None
+    """The monotonic clock's moment at which no more is measured."""
     give_up_at: float = HOPELESS
 
     def compile(self, studies: Sequence[RecordedStudy], open_children: OpenChildren) -> None:
