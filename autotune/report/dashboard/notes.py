@@ -18,7 +18,7 @@ from autotune.studies.selection.finalists import Finalist
 from autotune.studies.trial_record import TrialRecord, best_of, fastest_first
 from autotune.tune.engine_output import Result
 
-_MARKUP = re.compile(r"[\\`*\[\]<>|&!#~]")
+_MARKUP = re.compile(r"[\\`*_\[\]()<>|&!#~]")
 _BEST = 5
 """Rows of the best trials, while there are no finalists."""
 _SIBLINGS = 4

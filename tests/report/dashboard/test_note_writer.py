@@ -230,9 +230,9 @@ def test_a_writer_serves_one_run_after_another(finished: Finished, tmp_path: Pat
 
 
 def test_what_a_recording_says_of_its_device_is_text_in_a_note() -> None:
-    assert plain("NVIDIA H200, fp8_w8a8") == "NVIDIA H200, fp8_w8a8"
+    assert plain("NVIDIA H200, fp8_w8a8") == r"NVIDIA H200, fp8\_w8a8"
     hostile = plain("![x](http://h/p)\n# |<script>\x1b[31m")
     assert "\n" not in hostile
     assert "\x1b" not in hostile
-    for mark in "![]<>|#":
+    for mark in "![]()<>|#":
         assert f"\\{mark}" in hostile
