@@ -7,7 +7,8 @@ pairs.py          the same for pairs of configs, one for each GEMM
 outcome.py        what became of a trial (Outcome, TrialResult)
 trial_record.py   a trial in the storage: names of its attributes, writing, reading (TrialRecord)
 trial_io.py       queueing trials, ending them behind the measuring (ResultWriter), giving up
-study_record.py   a study in the storage: names and types of its attributes; opening, reading
+study_attributes.py  a study's attributes: names, types, what is sound, writing (StudyAttributes)
+study_record.py   a study in the storage: opened, found again, read with its trials
 lifecycle.py      a study's state as a pure function of what is known of it
 search/           samplers, what they learn from, and when a config is given up
 selection/        finalists, and which config wins

@@ -20,7 +20,7 @@ from autotune.studies.outcome import Outcome
 from autotune.studies.search.history import Known, comparable
 from autotune.studies.selection.select import Timed, ranked
 from autotune.studies.storage.retry import retry_storage
-from autotune.studies.study_record import StudyAttributes, attributes_of, write_crossings
+from autotune.studies.study_attributes import StudyAttributes, attributes_of, write_crossings
 from autotune.tune.processes.child import Child
 from autotune.tune.processes.dispatch import measure_interleaved_in
 from autotune.tune.tuning_study import TuningStudy

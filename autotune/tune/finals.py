@@ -13,7 +13,7 @@ from autotune.studies.outcome import Outcome, TrialResult
 from autotune.studies.selection.finalists import Finalist, pick, settled
 from autotune.studies.selection.select import Robust
 from autotune.studies.storage.retry import retry_storage
-from autotune.studies.study_record import attributes_of, write_finalists
+from autotune.studies.study_attributes import attributes_of, write_finalists
 from autotune.tune.jobs import may_write
 from autotune.tune.processes.child import Child
 from autotune.tune.processes.dispatch import measure_interleaved_in

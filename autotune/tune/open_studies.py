@@ -25,14 +25,14 @@ from autotune.studies.search.samplers import make_sampler
 from autotune.studies.search.surrogate.acquisition import BegunLookup
 from autotune.studies.space import SearchSpace, Space
 from autotune.studies.storage.summaries import measured_studies
-from autotune.studies.study_record import (
+from autotune.studies.study_attributes import (
     SearchTerms,
     attributes_of,
-    open_study,
     run_attributes,
     write_end,
     write_search,
 )
+from autotune.studies.study_record import open_study
 from autotune.studies.trial_io import enqueue
 from autotune.tune.tuning_study import StudyPlan, TuningStudy
 from autotune.tune.warm_start import file_configs

@@ -21,7 +21,8 @@ from autotune.studies.storage.protocol import Asked
 from autotune.studies.storage.retry import STORAGE_ERRORS
 from autotune.studies.storage.url import ServerAddress, parse_address
 from autotune.studies.storage.watch import StorageWatch
-from autotune.studies.study_record import open_study, write_finalists
+from autotune.studies.study_attributes import write_finalists
+from autotune.studies.study_record import open_study
 from autotune.studies.trial_record import TrialRecord, distributions, ending
 from autotune.tune.observer import RunObserver
 from autotune.tune.open_studies import study_attributes

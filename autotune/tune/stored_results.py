@@ -17,7 +17,7 @@ from autotune.routing.distributions import canonical
 from autotune.settings import ModelSettings, RunSettings, settings_from
 from autotune.spec.device import Device
 from autotune.spec.problem import Problem
-from autotune.studies.storage.raw import DAMAGE
+from autotune.studies.storage.retry import DAMAGE
 from autotune.studies.storage.summaries import StudySummary
 from autotune.studies.study_record import MeasuredStudy, StoredStudy
 from autotune.tune.engine_output import Result, results_of

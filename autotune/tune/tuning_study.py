@@ -33,7 +33,7 @@ from autotune.studies.search.surrogate.sampler import USUAL_STOP
 from autotune.studies.selection.finalists import Finalist
 from autotune.studies.selection.select import Robust
 from autotune.studies.space import SearchSpace, beside, regrouped
-from autotune.studies.study_record import SearchTerms, write_end
+from autotune.studies.study_attributes import SearchTerms, write_end
 from autotune.studies.trial_io import enqueue
 from autotune.studies.trial_record import TrialRecord, asked_config, best_of
 from autotune.tune.engine_output import Result, results_of

@@ -41,15 +41,14 @@ from autotune.studies.storage.raw import raw_studies
 from autotune.studies.storage.retry import STORAGE_ERRORS
 from autotune.studies.storage.summaries import measured_studies
 from autotune.studies.storage.transactions import transactions_of, trial_id_of
-from autotune.studies.study_record import (
+from autotune.studies.study_attributes import (
     attributes_of,
-    open_study,
     run_attributes,
-    stored_studies,
     write_crossings,
     write_finalists,
     write_machine,
 )
+from autotune.studies.study_record import open_study, stored_studies
 from autotune.studies.trial_record import distributions, ending
 from autotune.tune.jobs import Job
 from autotune.tune.stored_results import unfinished_settings

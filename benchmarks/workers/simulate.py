@@ -54,7 +54,7 @@ from autotune.studies.search.pruning import Stop, taken
 from autotune.studies.search.surrogate.model import thread_pools
 from autotune.studies.space import Space, moe_space
 from autotune.studies.storage.open import open_storage
-from autotune.studies.study_record import attributes_of
+from autotune.studies.study_attributes import attributes_of
 from autotune.studies.trial_io import ResultWriter
 from autotune.tune.compile_service.client import CompileClient, CompileRequest, Prefetch
 from autotune.tune.compile_service.queue import CompileQueue, TimedCompile

@@ -16,14 +16,12 @@ from autotune.studies.selection.finalists import Finalist
 from autotune.studies.selection.select import Robust
 from autotune.studies.space import Space
 from autotune.studies.storage.open import open_storage
-from autotune.studies.study_record import (
+from autotune.studies.study_attributes import (
     LAYOUT,
     SearchTerms,
     StudyAttributes,
     attributes_of,
-    open_study,
     run_attributes,
-    stored_studies,
     write_best,
     write_crossings,
     write_end,
@@ -31,6 +29,7 @@ from autotune.studies.study_record import (
     write_machine,
     write_search,
 )
+from autotune.studies.study_record import open_study, stored_studies
 
 CONFIG = Config(16, 64, 64, 1, 4, 3)
 FINALISTS = [Finalist(CONFIG, (1.0, 2.0, 1.5, 2.5), 2)]

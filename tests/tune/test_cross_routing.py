@@ -24,7 +24,8 @@ from autotune.routing.trace_files import write_trace
 from autotune.settings import ModelSettings, RunSettings
 from autotune.studies.selection.select import Robust
 from autotune.studies.storage.open import open_storage
-from autotune.studies.study_record import StoredStudy, StudyAttributes, stored_studies
+from autotune.studies.study_attributes import StudyAttributes
+from autotune.studies.study_record import StoredStudy, stored_studies
 from autotune.tune.cross_routing import Crossing, cross, crossings_of
 from autotune.tune.session import run
 from autotune.tune.stored_results import of_one_routing

@@ -16,7 +16,8 @@ from autotune.studies.search.samplers import SAMPLERS
 from autotune.studies.selection.finalists import Finalist
 from autotune.studies.selection.select import Robust, select_winner
 from autotune.studies.storage.open import open_storage
-from autotune.studies.study_record import SearchTerms, attributes_of, open_study
+from autotune.studies.study_attributes import SearchTerms, attributes_of
+from autotune.studies.study_record import open_study
 from autotune.studies.trial_record import TrialRecord
 from autotune.tune.finals import MAX_ROUNDS, MIN_ROUNDS, measure_finalists
 from autotune.tune.jobs import Incumbent, Job, Origin

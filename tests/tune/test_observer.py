@@ -19,7 +19,8 @@ from autotune.studies.selection.finalists import Finalist
 from autotune.studies.space import Space
 from autotune.studies.storage.open import open_storage
 from autotune.studies.storage.protocol import Asked
-from autotune.studies.study_record import SearchTerms, open_study
+from autotune.studies.study_attributes import SearchTerms
+from autotune.studies.study_record import open_study
 from autotune.studies.trial_io import enqueue
 from autotune.studies.trial_record import record_of
 from autotune.tune.jobs import Job

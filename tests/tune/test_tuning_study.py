@@ -24,13 +24,8 @@ from autotune.studies.outcome import Outcome, TrialResult
 from autotune.studies.search.surrogate.sampler import SurrogateSampler
 from autotune.studies.space import Space
 from autotune.studies.storage.open import open_storage
-from autotune.studies.study_record import (
-    MeasuredStudy,
-    SearchTerms,
-    StudyAttributes,
-    attributes_of,
-    open_study,
-)
+from autotune.studies.study_attributes import SearchTerms, StudyAttributes, attributes_of
+from autotune.studies.study_record import MeasuredStudy, open_study
 from autotune.studies.trial_io import enqueue
 from autotune.studies.trial_record import TrialRecord, asked_config
 from autotune.tune.jobs import Job

@@ -21,7 +21,8 @@ from autotune.studies.outcome import TrialResult
 from autotune.studies.search.history import Known
 from autotune.studies.storage.retry import STORAGE_ERRORS, error_words, is_damage
 from autotune.studies.storage.transactions import storage_of, study_id_of
-from autotune.studies.study_record import StoredStudy, attributes_of, write_best, write_machine
+from autotune.studies.study_attributes import attributes_of, write_best, write_machine
+from autotune.studies.study_record import StoredStudy
 from autotune.studies.trial_record import fastest_first
 from autotune.tune.observer import RunObserver, RunStart
 from autotune.tune.stored_results import stored_results

@@ -24,7 +24,7 @@ from autotune.spec.measurement import typical_us
 from autotune.studies.pairs import PairSpace, half_times
 from autotune.studies.search.unseen_sampler import exponents
 from autotune.studies.space import Space
-from autotune.studies.study_record import copy_key
+from autotune.studies.study_attributes import copy_key
 from autotune.studies.trial_record import (
     FAILED_HALF,
     HALF_US,

@@ -20,13 +20,16 @@ import sqlalchemy.event
 from optuna.distributions import BaseDistribution, json_to_distribution
 from optuna.storages import RDBStorage
 from optuna.storages._rdb import models
+from optuna.study._frozen import FrozenStudy
 from optuna.trial import FrozenTrial, TrialState
 
 from autotune.errors import MissingStorageError, StorageError
+from autotune.studies.storage.retry import DAMAGE
 from autotune.studies.storage.schema import (
     ATTR,
     PARAM,
     STEP,
+    STUDY,
     SYSTEM,
     TRIAL,
     VALUE,
@@ -49,6 +52,7 @@ _DRIVERS_WITH_TIMEOUT = ("psycopg", "psycopg2")
 _MANY = 500
 """More trials than this are joined by their study: databases limit a statement's parameters."""
 
+_log = logging.getLogger(__name__)
 logging.getLogger("alembic").setLevel(logging.WARNING)
 
 
@@ -152,6 +156,7 @@ def _sync_less(connection: Any, _record: object) -> None:
     cursor.close()
 
 
+_STUDIES = sa.select(STUDY.c.study_id, STUDY.c.study_name).order_by(STUDY.c.study_id)
 _Rows = dict[int, list[Any]]
 _TRIALS = sa.select(
     TRIAL.c.trial_id,
@@ -202,6 +207,37 @@ class FastRDBStorage(RDBStorage):
         if len(wanted) > _MANY:
             return super()._get_trials(study_id, states, included_trial_ids, trial_id_greater_than)
         return read_trials(self.engine, study_id, states, wanted, trial_id_greater_than)
+
+    def get_all_studies(self) -> list[FrozenStudy]:
+        """Return every study that can be read: a damaged one, another application's perhaps, is
+        left out with a line in the log, where Optuna would read none."""
+        try:
+            return super().get_all_studies()
+        except DAMAGE:
+            with self.engine.connect() as connection:
+                found = list(connection.execute(_STUDIES))
+            each = (self._frozen_study(study_id, name) for study_id, name in found)
+            return [study for study in each if study is not None]
+
+    def _frozen_study(self, study_id: int, name: str) -> FrozenStudy | None:
+        try:
+            return FrozenStudy(
+                study_name=name,
+                direction=None,
+                directions=self.get_study_directions(study_id),
+                user_attrs=self.get_study_user_attrs(study_id),
+                system_attrs=self.get_study_system_attrs(study_id),
+                study_id=study_id,
+            )
+        except DAMAGE as error:
+            say_left_out(name, f"its attributes cannot be read: {error!r:.200}")
+            return None
+
+
+@lru_cache(maxsize=1024)  # a line for each, however often a storage is looked at
+def say_left_out(name: str, fault: str) -> None:
+    """Say once in the log that a study is left out."""
+    _log.warning("left out: study %r: %s", name, fault)
 
 
 def read_trials(

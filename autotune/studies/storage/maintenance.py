@@ -23,11 +23,12 @@ from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 
 from autotune.errors import MissingStorageError, StorageError
+from autotune.studies.coordination.leases import LEASES
 from autotune.studies.storage.database import check_version, engine_kwargs, raw_storage
 from autotune.studies.storage.journal import cut_torn_line
 from autotune.studies.storage.open import checked_address, explained, opened
-from autotune.studies.storage.raw import DAMAGE, raw_studies, raw_trials
-from autotune.studies.storage.retry import RECOVER, error_words
+from autotune.studies.storage.raw import raw_studies, raw_trials
+from autotune.studies.storage.retry import DAMAGE, RECOVER, error_words
 from autotune.studies.storage.schema import Age, Schema, creating, schema_of, version_of
 from autotune.studies.storage.url import (
     DatabaseAddress,
@@ -36,7 +37,7 @@ from autotune.studies.storage.url import (
     SqliteAddress,
     StorageAddress,
 )
-from autotune.studies.study_record import StudyAttributes
+from autotune.studies.study_attributes import StudyAttributes
 
 _log = logging.getLogger(__name__)
 _PATIENCE_S = 60.0
@@ -111,7 +112,7 @@ def _of_studies(storage: BaseStorage) -> Iterator[StorageFinding]:
     studies = {raw.name: (raw, StudyAttributes(raw.attrs)) for raw in raw_studies(storage)}
     ours = {name for name, (_, attrs) in studies.items() if attrs.is_ours}
     faults = {name: fault for name in ours if (fault := studies[name][1].fault) is not None}
-    others = len(studies) - len(ours)
+    others = len(studies.keys() - ours - {LEASES})
     sound = f"{len(ours - faults.keys())} of ours" if ours - faults.keys() else "none of ours"
     yield StorageFinding("studies", f"{sound}{f', {others} of others' if others else ''}")
     states: Counter[TrialState] = Counter()
@@ -122,7 +123,8 @@ def _of_studies(storage: BaseStorage) -> Iterator[StorageFinding]:
         except DAMAGE as error:
             faults.setdefault(name, f"its trials cannot be read: {error!r:.200}")
             continue
-        states.update(trial.state for trial in trials)
+        if name != LEASES:
+            states.update(trial.state for trial in trials)
         if name in ours:
             begun += [t.datetime_start for t in trials if t.state == _RUNNING and t.datetime_start]
     for name, fault in faults.items():

@@ -16,6 +16,7 @@ from optuna.storages import BaseStorage, RDBStorage
 from optuna.trial import FrozenTrial
 
 from autotune.studies.storage.database import read_trials
+from autotune.studies.storage.retry import DAMAGE
 from autotune.studies.storage.schema import STUDY, STUDY_ATTR
 from autotune.studies.storage.transactions import study_id_of
 
@@ -23,16 +24,6 @@ Source = sa.Engine | BaseStorage
 """A storage as ``open.reading`` or ``open.opened`` opens it."""
 UNREADABLE = object()
 """The value of an attribute that is no JSON."""
-DAMAGE = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    LookupError,
-    RecursionError,
-    TypeError,
-    ValueError,
-)
-"""What reading raises where a cell, or a value in it, is not of the kind that belongs there."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,16 @@ _DAMAGE = ("malformed", "not a database", "no such table")
 """SQLite's words of a file that has another content than it should."""
 RECOVER = "go on with a backup, or save what is there by 'sqlite3 FILE .recover'"
 """Advice about a damaged SQLite file."""
+DAMAGE = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
+"""What reading raises where a cell, or a value in it, is not of the kind that belongs there."""
 
 PATIENCE_S = 180.0
 """Seconds for which a step is tried again. SQLite waits a minute for a lock by itself each time."""

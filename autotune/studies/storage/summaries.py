@@ -19,15 +19,11 @@ from optuna.trial import TrialState
 
 from autotune.spec.config import AnyConfig
 from autotune.studies.outcome import Outcome
-from autotune.studies.storage.raw import DAMAGE, Source
+from autotune.studies.storage.raw import Source
+from autotune.studies.storage.retry import DAMAGE
 from autotune.studies.storage.schema import ATTR, PARAM, TRIAL, VALUE
-from autotune.studies.study_record import (
-    MeasuredStudy,
-    StoredStudy,
-    StudyAttributes,
-    our_studies,
-    stored_studies,
-)
+from autotune.studies.study_attributes import StudyAttributes
+from autotune.studies.study_record import MeasuredStudy, StoredStudy, our_studies, stored_studies
 from autotune.studies.trial_record import (
     MEASURED,
     OUTCOME,

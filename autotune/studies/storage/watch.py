@@ -16,8 +16,7 @@ import sqlalchemy as sa
 from optuna.storages import BaseStorage, RDBStorage
 from sqlalchemy.pool import NullPool
 
-from autotune.studies.storage.raw import DAMAGE
-from autotune.studies.storage.retry import TRANSIENT_ERRORS, error_words, is_damage
+from autotune.studies.storage.retry import DAMAGE, TRANSIENT_ERRORS, error_words, is_damage
 from autotune.studies.storage.schema import STUDY, TRIAL, missing_tables
 from autotune.studies.storage.url import JournalAddress, ServerAddress, parse_address
 from autotune.studies.trial_record import MEASURED

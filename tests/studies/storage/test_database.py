@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import math
+from wsgiref.util import setup_testing_defaults
 
 import optuna
 import pytest
-from optuna.storages import RDBStorage
+from optuna.storages import BaseStorage, RDBStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
@@ -63,6 +66,38 @@ def test_it_reads_what_optuna_reads(
         some = {expected[0]._trial_id}
         parts = [s._get_trials(frozen._study_id, None, some, 3) for s in (ours, theirs)]
         assert [_plain(trial) for trial in parts[0]] == [_plain(trial) for trial in parts[1]]
+
+
+def _listed_by_dashboard(storage: BaseStorage) -> set[str]:
+    import optuna_dashboard
+
+    environ: dict[str, object] = {"PATH_INFO": "/api/studies"}
+    setup_testing_defaults(environ)
+    answered: list[str] = []
+    body = optuna_dashboard.wsgi(storage)(environ, lambda status, *_: answered.append(status))
+    assert answered == ["200 OK"]
+    return {each["study_name"] for each in json.loads(b"".join(body))["study_summaries"]}
+
+
+@pytest.mark.parametrize("kind", ["user", "system"])
+def test_one_study_that_cannot_be_read_hides_no_other(
+    database: str, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    logging.getLogger("autotune").propagate = True
+    storage = open_storage(database, create=True)
+    for name in ("ours", f"another application's {kind}"):
+        study = optuna.create_study(storage=storage, study_name=name)
+    study.set_user_attr("layout", "grid")
+    storage.set_study_system_attr(study._study_id, "layout", "grid")
+    with RDBStorage(database).engine.begin() as connection:
+        connection.exec_driver_sql(
+            f"UPDATE study_{kind}_attributes SET value_json = '{{' WHERE key = 'layout'"
+        )
+    assert _listed_by_dashboard(open_storage(database, create=False)) == {"ours"}
+    assert optuna.get_all_study_names(storage) == ["ours"]
+    said = {r.getMessage() for r in caplog.records}
+    [line] = said
+    assert f"another application's {kind}" in line
 
 
 def test_what_ends_elsewhere_is_seen(study: Study, database: str) -> None:

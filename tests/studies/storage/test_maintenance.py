@@ -18,6 +18,7 @@ from small_landscape import SHAPE  # type: ignore[import-not-found]
 from storages import KINDS, fresh_storage  # type: ignore[import-not-found]
 
 from autotune.cli import run_command_line
+from autotune.studies.coordination.leases import Lease
 from autotune.studies.storage.open import close_storage, open_storage
 
 Command = Callable[..., tuple[int, Any, str]]
@@ -90,6 +91,19 @@ def test_a_sound_storage_and_its_copy(
     assert _values(again) == _values(filled)
     code, _, err = storage_command("backup", filled, str(copy))
     assert (code, "overwrites nothing" in err) == (2, True)
+
+
+def test_our_bookkeeping_is_no_study_of_others(tmp_path: Path, storage_command: Command) -> None:
+    path = tmp_path / "s.db"
+    _fill(str(path))
+    storage = open_storage(str(path), create=False)
+    with Lease(storage, "cuda:0"):
+        pass
+    close_storage(storage)
+    code, found, _ = storage_command("check", path)
+    rows = _rows(found)
+    assert (code, rows["studies"]["detail"]) == (0, "none of ours, 1 of others")
+    assert rows["trials"]["detail"] == "3 complete"
 
 
 def test_a_copy_of_a_storage_in_use_is_whole(tmp_path: Path, storage_command: Command) -> None:

@@ -127,7 +127,7 @@ def test_a_half_made_study_is_passed_over_and_mended(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("autotune.studies.study_record.set_attributes", die)
+        patch.setattr("autotune.studies.study_attributes.set_attributes", die)
         open_study(storage, key, sampler, {"model": "m"})
     assert stored_studies(storage) == []
     open_study(storage, key, sampler, {"model": "m"})

@@ -87,7 +87,7 @@ from trials import ask, tell  # type: ignore[import-not-found]
 from autotune.studies.outcome import Outcome, TrialResult
 from autotune.spec.measurement import Measurement
 from autotune.studies.storage.open import close_storage, open_storage
-from autotune.studies.study_record import stored_studies
+from autotune.studies.study_record import (stored_studies)
 from test_storage_contract import _SPACE, _study
 print("ready", flush=True)
 sys.stdin.readline()

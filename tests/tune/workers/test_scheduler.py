@@ -25,7 +25,8 @@ from autotune.studies.outcome import Outcome, TrialResult
 from autotune.studies.space import Space
 from autotune.studies.storage.open import open_storage
 from autotune.studies.storage.protocol import Asked
-from autotune.studies.study_record import SearchTerms, attributes_of, open_study
+from autotune.studies.study_attributes import SearchTerms, attributes_of
+from autotune.studies.study_record import open_study
 from autotune.studies.trial_record import measured, taken_configs
 from autotune.tune.jobs import Job
 from autotune.tune.tuning_study import StudyPlan, TuningStudy

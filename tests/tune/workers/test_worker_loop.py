@@ -31,7 +31,8 @@ from autotune.studies.search.samplers import SAMPLERS
 from autotune.studies.selection.select import Robust
 from autotune.studies.space import Space
 from autotune.studies.storage.open import open_storage
-from autotune.studies.study_record import SearchTerms, attributes_of, open_study
+from autotune.studies.study_attributes import SearchTerms, attributes_of
+from autotune.studies.study_record import open_study
 from autotune.studies.trial_io import enqueue
 from autotune.studies.trial_record import outcome_counts
 from autotune.tune.jobs import Job

@@ -34,7 +34,7 @@ from autotune.studies.search.surrogate.features import features
 from autotune.studies.search.surrogate.model import Prior, Surrogate, thread_pools
 from autotune.studies.search.surrogate.prior import PriorTask, sibling_prior
 from autotune.studies.space import Space
-from autotune.studies.study_record import key_of
+from autotune.studies.study_attributes import key_of
 from autotune.studies.trial_record import MEASURED
 
 SiblingLookup = Callable[[StudyKey], Sequence[Sibling]]
