@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from enum import Enum
 from pathlib import Path
 from types import NoneType, UnionType
@@ -73,6 +73,15 @@ class ModelSettings:
     engine_sources: tuple[Path, ...] = ()
     """Wheels, or folders with them or with unpacked ones, whose code is asked for file names before
     that of installed engines; "none" alone: no code is asked."""
+
+    @property
+    def label(self) -> str:
+        """The model as it is split, in a few words: "DeepSeek-V3 TP8"."""
+        name = (self.model or self.shape or "").rstrip("/")
+        words = [name.rpartition("/")[2]] if self.model else [name]
+        words += [f"TP{self.tp_size}"] * (self.tp_size > 1)
+        words += [f"EP{self.ep_size}"] * (self.ep_size > 1)
+        return " ".join([*words, *([] if self.dtype == "auto" else [self.dtype])])
 
     def __post_init__(self) -> None:
         if (self.model is None) == (self.shape is None):
@@ -157,9 +166,16 @@ class RunSettings(MeasuringSettings):
     compile_jobs: int | None = None
     """Processes that compile ahead of GPUs; 0 for none, None for a core each but the GPUs'."""
     compile_timeout_s: float = 60.0
+    more_models: tuple[ModelSettings, ...] = ()
+    """Models that are tuned with ``model``, by the same workers."""
 
     def __post_init__(self) -> None:
         MeasuringSettings.__post_init__(self)
+        if self.more_models and any(model.topk_ids_dir for model in self.models):
+            raise UsageError(
+                "--topk-ids-dir with several models: a recording is of one model's experts. Tune "
+                "that one alone"
+            )
         if self.robust is Robust.WORST and "," not in self.model.routing:
             raise UsageError(
                 f"--robust worst with --routing {self.model.routing}: the worst loss is over "
@@ -201,12 +217,23 @@ class RunSettings(MeasuringSettings):
                 f"is for its files alone. Try --engine {self.provider}"
             )
 
+    @property
+    def models(self) -> tuple[ModelSettings, ...]:
+        """Every model that is tuned."""
+        return (self.model, *self.more_models)
+
+    def of_model(self, model: ModelSettings | None) -> RunSettings:
+        """Return the settings that tune this model alone; None: the only one."""
+        return self if model is None else replace(self, model=model, more_models=())
+
     def as_json(self) -> dict[str, Any]:
-        """Return only JSON types; ``settings_from`` is the inverse. Shares of time are left out
-        where there are none: then versions read it that know of no shares."""
+        """Return only JSON types; ``settings_from`` is the inverse. More models and shares of time
+        are left out where there are none: then versions read it that know of neither."""
         stored = dict(json.loads(json.dumps(asdict(self), default=str)))
         if not self.model.batch_weights:
             del stored["model"]["batch_weights"]
+        if not self.more_models:
+            del stored["more_models"]
         return stored
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,9 +16,13 @@ SHAPE = "E=8,topk=2,hidden=512,intermediate=256"
 PROBLEM = Problem(experts=8, top_k=2, hidden=512, intermediate=256, tokens=1)
 
 
-def save_landscape(path: Path, routings: tuple[str, ...] = (PROBLEM.routing,)) -> Path:
+def save_landscape(
+    path: Path,
+    routings: tuple[str, ...] = (PROBLEM.routing,),
+    layers: Sequence[Problem] = (PROBLEM,),
+) -> Path:
     """A recording of 216 configs at 1 and 64 tokens; the last 40 are not there at 1 token. Times
-    are the same under every routing."""
+    are the same under every routing, and of every layer."""
     rows = [
         (m, n, k, g, w, s)
         for m in (16, 32, 64)
@@ -36,14 +41,17 @@ def save_landscape(path: Path, routings: tuple[str, ...] = (PROBLEM.routing,)) -
         samples[tokens] = (cost * (1 + tokens / 64))[:, None, None] / 2 * noise
     samples[1][-40:] = np.nan  # left out
     times = GemmTimes(tuple(Config(*row) for row in rows), samples)
-    return save_times(path, times, routings)
+    return save_times(path, times, routings, layers)
 
 
 def save_times(
-    path: Path, times: GemmTimes, routings: tuple[str, ...] = (PROBLEM.routing,)
+    path: Path,
+    times: GemmTimes,
+    routings: tuple[str, ...] = (PROBLEM.routing,),
+    layers: Sequence[Problem] = (PROBLEM,),
 ) -> Path:
-    """A recording of the same layer with other times."""
-    problems = [replace(PROBLEM, routing=routing) for routing in routings]
+    """A recording of the same layers with other times."""
+    problems = [replace(layer, routing=routing) for layer in layers for routing in routings]
     gpu = pretended_gpu(path.stem)
     write_gemm_times(path, times, problems, gpu, "pretended", keeps_failed=False)
     return path

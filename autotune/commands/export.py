@@ -50,6 +50,8 @@ def run(flags: argparse.Namespace, output: Output) -> int:
     if flags.output_dir is None:
         for folder in folders:
             output.note(f"note: {folder}: {_whose(folder)}; --output-dir names another")
+    for note in dict.fromkeys(note for file in written for note in file.notes):
+        output.note(f"note: {note}")
     for line in dict.fromkeys(lines):
         output.note(line)
     return ExitCode.DONE

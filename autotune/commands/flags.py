@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -31,18 +32,33 @@ DEFAULT_OUTPUT = Path("configs")
 
 
 def add_model_flags(
-    parser: argparse.ArgumentParser, sizes_help: str = "default: the engines' 18, from 1 to 4096"
+    parser: argparse.ArgumentParser,
+    sizes_help: str = "default: the engines' 18, from 1 to 4096",
+    *,
+    several: bool = False,
 ) -> None:
-    """Add the flags that name a layer: those of the engines' scripts, with their defaults."""
+    """Add the flags that name a layer: those of the engines' scripts, with their defaults. With
+    ``several``, ``--model`` takes more than one, each with its own (``several_models``)."""
     group = parser.add_argument_group("model")
-    group.add_argument(
-        "--model", help="catalogue name, Hugging Face name, folder or config.json (see 'models')"
-    )
+    words = "catalogue name, Hugging Face name, folder or config.json (see 'models')"
+    if several:
+        words += "; several are tuned side by side, NAME:tp-size=8 one with flags of its own"
+        group.add_argument(
+            "--model", nargs="+", action="extend", metavar="NAME[:FLAG=VALUE,…]", help=words
+        )
+    else:
+        group.add_argument("--model", help=words)
     group.add_argument(
         "--shape",
         help="instead of --model: E=8,topk=2,hidden=4096,intermediate=14336, and gated=false where "
         "experts have no gate",
     )
+    add_split_flags(group)
+    _add_input_flags(group, sizes_help)
+
+
+def add_split_flags(group: argparse._ActionsContainer) -> None:
+    """Add the flags that say how a model is split, and in which dtype."""
     group.add_argument(
         "--tp-size",
         "--tp",
@@ -84,6 +100,10 @@ def add_model_flags(
     )
     group.add_argument("--per-channel-quant", action="store_true")
     group.add_argument("--disable-shared-experts-fusion", action="store_true")
+
+
+def _add_input_flags(group: argparse._ActionsContainer, sizes_help: str) -> None:
+    """Add the flags that say what enters a layer, and whose code is asked for file names."""
     group.add_argument(
         "--batch-size",
         dest="batch_sizes",
@@ -229,9 +249,9 @@ def add_time_limits(parser: argparse._ActionsContainer, all_words: str, one_word
     )
 
 
-def add_tuning_flags(parser: argparse.ArgumentParser) -> None:
-    """Add the flags that ``run`` and ``bench`` share."""
-    add_model_flags(parser)
+def add_tuning_flags(parser: argparse.ArgumentParser, *, several: bool = False) -> None:
+    """Add the flags that ``run``, which takes ``several`` models, and ``bench`` share."""
+    add_model_flags(parser, several=several)
     add_device_flags(parser)
     add_search_flags(parser)
 
@@ -340,18 +360,23 @@ def user_cache() -> Path:
     return Path(base) / "autotune"
 
 
-def run_settings(flags: argparse.Namespace) -> RunSettings:
-    """Make the settings of a run. Raises UsageError for values that cannot work."""
+def run_settings(
+    flags: argparse.Namespace, models: Sequence[ModelSettings] | None = None
+) -> RunSettings:
+    """Make the settings of a run, with ``models`` for the one that the flags name. Raises
+    UsageError for values that cannot work."""
     device = device_selector(flags)
     if flags.jobs is not None and device.startswith("cuda"):
         raise UsageError(
             f"--workers {flags.jobs} with --device {device}: two workers on one GPU would disturb "
             "each other's times, so each GPU has one. Choose GPUs with --gpus 0,1"
         )
+    model, *more = models or [model_settings(flags)]
     return from_flags(
         RunSettings,
         flags,
-        model=model_settings(flags),
+        model=model,
+        more_models=more,
         device=device,
         engines=_engines(flags),
         output_dir=flags.output_dir.absolute(),

@@ -3,6 +3,8 @@
 A run's files, from the outside in:
 
 session.py          a run: its workers, storage and studies, from start to end; its engine files
+run_models.py       its models: which are served, the plans of each, what is left out
+run_report.py       what it brought, in all and for each model
 serving.py          which engines serve a model, and the problem of each
 jobs.py             settings → problems of each batch size; what users have today (Incumbent)
 warm_start.py       configs from files, of users and of installed engines, worth an early trial

@@ -138,7 +138,7 @@ def write_files(results: Iterable[Result], output_dir: Path) -> list[WrittenFile
     version, wherever the files are copied to. Each is in the folder that tells what it comes from.
     Where an engine has a file it launches nothing by itself, but takes the nearest batch size's
     entry: then every batch size gets its own. Where nothing was measured for a file, it is not
-    touched.
+    touched. Names say neither H nor top-k: of layers that share one, the first has the file.
 
     Raises EngineFileError where a file cannot be written; files before it are complete.
     """
@@ -149,13 +149,32 @@ def write_files(results: Iterable[Result], output_dir: Path) -> list[WrittenFile
             continue
         path = engine.path(result.folder(output_dir), problem, device)
         files.setdefault(path, []).append(result)
-    return [
-        file
-        for path, group in files.items()
-        if any(result.measured for result in group)
-        and (path.exists() or any(result.is_writable for result in group))
-        for file in _write(path, group, group[0].folder(output_dir))
-    ]
+    written = []
+    for path, group in files.items():
+        of_one = [r for r in group if _layer(r.problem) == _layer(group[0].problem)]
+        if not any(result.measured for result in of_one):
+            continue
+        if path.exists() or any(result.is_writable for result in of_one):
+            notes = tuple(_notes_on_others(path, group))
+            for file in _write(path, of_one, group[0].folder(output_dir)):
+                written.append(replace(file, notes=(*file.notes, *notes)))
+    return written
+
+
+def _layer(problem: Problem) -> Problem:
+    """Equal for what entries of one file may be for."""
+    return replace(problem, tokens=0, routing="", ep_rank=0, kernel=KernelMode.FUSED)
+
+
+def _notes_on_others(path: Path, group: Sequence[Result]) -> Iterator[str]:
+    """Say which layers have no entries in the file that the engine opens for them too."""
+    first, *others = dict.fromkeys(_layer(result.problem) for result in group)
+    for other in others:
+        yield (
+            f"{group[0].engine.title} opens {path.name} for H={other.hidden}, top-k {other.top_k}, "
+            f"too, whose configs are not in it: it has those for H={first.hidden}, top-k "
+            f"{first.top_k}. Export or tune each model into an --output-dir of its own"
+        )
 
 
 def _write(path: Path, group: Sequence[Result], folder: Path) -> Iterator[WrittenFile]:

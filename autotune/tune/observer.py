@@ -30,10 +30,19 @@ WORKERS_LEAVE_S = 2.5
 
 
 @dataclass(frozen=True, slots=True)
+class ModelStudies:
+    """A model of a run, and its studies; models of one layer share theirs."""
+
+    label: str
+    shape: ModelShape
+    studies: Sequence[TuningStudy]
+
+
+@dataclass(frozen=True, slots=True)
 class RunStart:
     """The facts of a run that is about to measure."""
 
-    shape: ModelShape
+    models: Sequence[ModelStudies]
     device: Device
     """The first of them: those of several kernels differ in their method."""
     studies: Sequence[TuningStudy]

@@ -14,7 +14,7 @@ from optuna.study import Study
 
 from autotune.backends.compile_cache import CompileCache, Footprints
 from autotune.backends.protocol import GuessedSpace
-from autotune.settings import RunSettings
+from autotune.settings import ModelSettings, RunSettings
 from autotune.spec.config import AnyConfig
 from autotune.spec.device import DeviceKind
 from autotune.studies.coordination.claims import sweep
@@ -41,6 +41,8 @@ _SEEDS_APART = 100_003
 """Difference between the seeds of two workers; more than batch sizes, which are added too."""
 _PRIOR_SHARE = 15
 """One in so many of a study's measurements starts from the static model's favourites."""
+_Layer = tuple[str, ModelSettings | None]
+"""A provider and a model: what of its batch sizes' configs one compile serves."""
 _EVEN_GUESSES = 3
 """So many times the favourites wanted are taken to be even, but for the first: the model errs by
 more than they differ. Of them those are measured that other batch sizes guess too."""
@@ -137,14 +139,14 @@ def starts(
     plans: Sequence[StudyPlan], settings: RunSettings
 ) -> Iterator[tuple[StudyPlan, list[tuple[AnyConfig, str]]]]:
     """Yield each plan with what is measured first, with its source in words."""
-    guesses: dict[str, Iterator[list[AnyConfig]]] = {}
-    for provider in {plan.job.provider for plan in plans}:
-        guessed = [(p.space, p.prior_us) for p in plans if p.job.provider == provider]
-        guesses[provider] = iter(promising(guessed, guesses_of(settings)))
+    guesses: dict[_Layer, Iterator[list[AnyConfig]]] = {}
+    for layer in {_layer(plan) for plan in plans}:
+        guessed = [(plan.space, plan.prior_us) for plan in plans if _layer(plan) == layer]
+        guesses[layer] = iter(promising(guessed, guesses_of(settings)))
     for plan in plans:
         job = plan.job
         files = file_configs(job.problem, plan.key.device, job.engines, settings.warm_starts)
-        favourites = next(guesses[job.provider])
+        favourites = next(guesses[_layer(plan)])
         yield (
             plan,
             [
@@ -153,6 +155,10 @@ def starts(
                 *((config, "static model") for config in favourites),
             ],
         )
+
+
+def _layer(plan: StudyPlan) -> _Layer:
+    return plan.job.provider, plan.model
 
 
 def guesses_of(settings: RunSettings) -> int:
@@ -197,6 +203,7 @@ def _kept_end(study: Study, terms: SearchTerms) -> StudyEnd | None:
 
 def study_attributes(plan: StudyPlan, settings: RunSettings) -> dict[str, object]:
     """Return the attributes that a run sets of a study."""
+    settings = settings.of_model(plan.model)
     model = settings.model.model or settings.model.shape or ""
     engines = [engine.name for engine in plan.job.engines]
     return run_attributes(model, engines, settings.as_json(), settings.trials, plan.own_config)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import tempfile
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,7 @@ from autotune.backends.binaries import gemm_binaries
 from autotune.backends.compile_cache import FILE_NAME, CompileCache
 from autotune.backends.gpu.providers import AUTO, OURS, chosen_providers
 from autotune.engines import WrittenFile
-from autotune.errors import EngineFileError
-from autotune.models.shape import ModelShape
+from autotune.errors import AutotuneError, EngineFileError
 from autotune.settings import RunSettings
 from autotune.spec.device import Device
 from autotune.spec.problem import Problem
@@ -35,47 +34,25 @@ from autotune.tune.compile_service.pool import (
     provider_pool,
 )
 from autotune.tune.engine_output import Result, write_files
-from autotune.tune.jobs import Job, jobs_of, model_shape
+from autotune.tune.jobs import Job
 from autotune.tune.observer import RunMonitor, RunObserver, RunStart
 from autotune.tune.open_studies import guesses_of, open_studies, starts
 from autotune.tune.processes.signals import Interrupt
 from autotune.tune.rescue import StorageGuard
-from autotune.tune.serving import serving
-from autotune.tune.time_line import DeviceTime
+from autotune.tune.run_models import RunModel, RunModels
+from autotune.tune.run_report import RunReport, model_report, unfinished
 from autotune.tune.tuning_study import StudyPlan, TuningStudy
 from autotune.tune.workers.launcher import Launcher
 from autotune.tune.workers.protocol import DescribedSpace
-from autotune.tune.workers.supervisor import WorkerSupervisor
+from autotune.tune.workers.supervisor import Described, WorkerSupervisor
 
 _log = logging.getLogger(__name__)
 LOCAL = Launcher()
+_Question = tuple[str, tuple[Problem, ...]]
+"""A provider, and problems of one model that its device is asked to describe."""
 _WRITE_S = 10.0
 """Age that engine files may reach while studies are searched round-robin: a run that is killed
 leaves them."""
-
-
-@dataclass(frozen=True, slots=True)
-class RunReport:
-    """The end of a run, summed up."""
-
-    shape: ModelShape
-    device: Device
-    results: tuple[Result, ...]
-    files: tuple[WrittenFile, ...]
-    failed: dict[str, str]
-    """Study name → why it has no measured winner."""
-    measured: int
-    """New measurements of this run."""
-    interrupted: bool
-    unfinished: int
-    """Studies that have not all their measurements."""
-    seconds: float
-    began_s: float = 0.0
-    """When it began, on the machine's clock."""
-    device_times: Mapping[str, DeviceTime] = field(default_factory=dict)
-    """What each worker's device did, by the worker's name."""
-    ahead: PoolSpent | None = None
-    """Compiles ahead of the devices; None without a compile pool."""
 
 
 def run(
@@ -109,9 +86,8 @@ class _Session:
         self._began = time.monotonic()
         self._observers = observers
         self._storage_url, self._launcher = storage_url, launcher
-        self._shape = model_shape(settings.model)
-        self._serve = serving(self._shape, settings.model, settings.engines)
-        self._settings = replace(settings, engines=tuple(e.name for e in self._serve))
+        self._models = RunModels(settings)
+        self._settings = replace(settings, engines=self._models.engines)
         self._pools: dict[str, CompilePool] = {}
         self._interrupt = Interrupt(self._say, self._clear)
         self._stack = ExitStack()
@@ -125,7 +101,11 @@ class _Session:
             self._supervisor.begin(self._plans, self._settings, self._settings.timeout_s)
             self._device = self._plans[0].key.device
             start = RunStart(
-                self._shape, self._device, self._studies, self._history, self._settings.output_dir
+                self._models.studies(self._studies),
+                self._device,
+                self._studies,
+                self._history,
+                self._settings.output_dir,
             )
             stack.push(self._close_observers)
             for observer in self._observers:
@@ -158,20 +138,17 @@ class _Session:
 
     def report(self) -> RunReport:
         """Sum up the run, once it is closed."""
-        studies, writer, pools = self._studies, self.writer, list(self._pools.values())
+        writer, pools = self.writer, list(self._pools.values())
+        results = {study.key.study_name: tuple(study.results()) for study in self._studies}
+        models = self._models.studies(self._studies)
         return RunReport(
-            shape=self._shape,
+            models=tuple(model_report(model, results) for model in models),
+            left_out=self._models.left_out,
             device=self._device,
-            results=tuple(writer.results()),
             files=writer.files,
-            failed={
-                study.key.study_name: study.ended or "nothing was measured yet"
-                for study in studies
-                if study.best_us is None
-            },
-            measured=sum(len(study.measured) for study in studies) - self._measured_before,
+            measured=sum(len(study.measured) for study in self._studies) - self._measured_before,
             interrupted=self._interrupt.requested,
-            unfinished=sum(s.end is None and len(s.measured) < s.target for s in studies),
+            unfinished=unfinished(self._studies),
             seconds=time.monotonic() - self._began,
             began_s=self._began,
             device_times=self._monitor.device_times,
@@ -184,9 +161,11 @@ class _Session:
         settings, launcher, level = self._settings, self._launcher, _log.getEffectiveLevel()
         on_gpu = settings.device.startswith("cuda")
         chosen = chosen_providers(settings.provider, settings.engines, on_gpu=on_gpu)
-        for provider, problems in _problems(self._jobs(chosen)).items():
+        questions = _questions(self._models.jobs(chosen))
+        for provider in dict.fromkeys(provider for provider, _ in questions):
             self._open_pool(provider)
-            self._build_first(provider, problems[0])
+        for provider, problem in _first_calls(questions):
+            self._build_first(provider, problem)
         self._specs_of, start = stack.enter_context(
             launcher.specs(settings, self._storage_url, level, self._pools)
         )
@@ -200,7 +179,7 @@ class _Session:
         self._supervisor = WorkerSupervisor(specs, start, may_fail, self._interrupt.check)
         stack.callback(self._supervisor.close)
         self._gpus = len({spec.device for spec in specs})
-        self._supervisor.ask(_problems(self._jobs(chosen)), guesses_of(settings))
+        self._supervisor.ask(questions, guesses_of(settings))
         self._devices = self._supervisor.ready(self._start_pool)
         for provider, reason in self._supervisor.refused.items():
             _log.warning("%s is left out, and our kernel stands in: %s", provider, reason)
@@ -241,16 +220,13 @@ class _Session:
         share = -(-jobs // len(self._pools))
         pool.start(device.target, share, timeout_s=settings.compile_timeout_s, cache=cache)
 
-    def _jobs(self, chosen: Mapping[str, str]) -> list[Job]:
-        model, kernel, engines = self._settings.model, self._settings.kernel, self._settings.engines
-        return jobs_of(self._shape, model, engines, kernel, chosen, serve=self._serve)
-
     def _open_studies(self) -> None:
         """Plan a study for each job as its device describes its space, and open them."""
-        settings, jobs = self._settings, self._jobs(self._chosen)
-        answers = self._supervisor.describe(_problems(jobs), guesses_of(settings))
-        described = {provider: iter(spaces) for provider, spaces in answers.items()}
-        self._plans = [self._plan(job, next(described[job.provider])) for job in jobs]
+        settings = self._settings
+        questions = _questions(self._models.jobs(self._chosen))
+        answers = self._supervisor.describe(questions, guesses_of(settings))
+        described = dict(zip(questions, answers, strict=True))
+        self._plans = self._models.plan(lambda model: self._plans_of(model, described))
         if OURS in self._pools:
             _prefetch(self._pools[OURS], self._plans, settings)
         self._studies, self._history = retry_storage(
@@ -259,7 +235,20 @@ class _Session:
         )
         self._measured_before = sum(len(study.measured) for study in self._studies)
 
-    def _plan(self, job: Job, described: DescribedSpace) -> StudyPlan:
+    def _plans_of(
+        self, model: RunModel, described: Mapping[_Question, Described]
+    ) -> list[StudyPlan]:
+        """Raises the AutotuneError with which its device refuses one of the problems."""
+        jobs = model.jobs(self._settings.kernel, self._chosen)
+        spaces: dict[str, Iterator[DescribedSpace]] = {}
+        for provider, problems in _questions([jobs]):
+            answer = described[provider, problems]
+            if isinstance(answer, AutotuneError):
+                raise answer
+            spaces[provider] = iter(answer)
+        return [self._plan(model, job, next(spaces[job.provider])) for job in jobs]
+
+    def _plan(self, model: RunModel, job: Job, described: DescribedSpace) -> StudyPlan:
         device, output_dir = self._devices[job.provider], self._settings.output_dir
         return StudyPlan(
             job,
@@ -267,6 +256,7 @@ class _Session:
             described.space,
             described.prior_us,
             job.incumbents(device, output_dir, described.own_config),
+            model.settings if self._settings.more_models else None,
         )
 
     def _say(self, words: str) -> None:
@@ -317,12 +307,25 @@ class _Writer(RunObserver):
         self._is_old, self._written_at = False, time.monotonic()
 
 
-def _problems(jobs: Iterable[Job]) -> dict[str, list[Problem]]:
-    """Return the problems by their provider."""
-    problems: dict[str, list[Problem]] = {}
-    for job in jobs:
-        problems.setdefault(job.provider, []).append(job.problem)
-    return problems
+def _questions(jobs: Iterable[Iterable[Job]]) -> list[_Question]:
+    """Return each model's problems by their provider, those that models share once."""
+    found = []
+    for of_model in jobs:
+        problems: dict[str, list[Problem]] = {}
+        for job in of_model:
+            problems.setdefault(job.provider, []).append(job.problem)
+        found += [(provider, tuple(each)) for provider, each in problems.items()]
+    return list(dict.fromkeys(found))
+
+
+def _first_calls(questions: Iterable[_Question]) -> list[tuple[str, Problem]]:
+    """Return a problem for each provider and kind of layer whose first call builds the same."""
+    found = {
+        (name, p.dtype, p.block_shape, p.per_channel_quant, p.gated): (name, p)
+        for name, problems in questions
+        for p in problems[:1]
+    }
+    return list(found.values())
 
 
 def _prefetch(pool: CompilePool, plans: Sequence[StudyPlan], settings: RunSettings) -> None:

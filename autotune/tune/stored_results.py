@@ -88,7 +88,8 @@ def unfinished_settings(
     studies: Iterable[MeasuredStudy], *, trials: int | None = None, timeout_s: float | None = None
 ) -> list[RunSettings]:
     """Return the distinct settings of studies that lack measurements, in order of study name; with
-    ``trials`` and ``timeout_s`` in place of the stored ones, where these are given."""
+    ``trials`` and ``timeout_s`` in place of the stored ones, where these are given. Settings that
+    differ in nothing but the model are one run of several models."""
     found: list[RunSettings] = []
     for study in studies:
         try:
@@ -104,7 +105,22 @@ def unfinished_settings(
         is_left = not study.is_finished if trials is None else len(study.measured) < trials
         if is_left and settings not in found:
             found.append(settings)
-    return found
+    return _of_several_models(found)
+
+
+def _of_several_models(alone: Iterable[RunSettings]) -> list[RunSettings]:
+    """Join settings of models that may share workers: no recording is of several models."""
+    runs: list[RunSettings] = []
+    for settings in alone:
+        model = settings.model
+        is_like = (i for i, run in enumerate(runs) if run.of_model(model) == settings)
+        place = None if model.topk_ids_dir else next(is_like, None)
+        if place is None:
+            runs.append(settings)
+        else:
+            more = (*runs[place].more_models, model)
+            runs[place] = replace(runs[place], more_models=more)
+    return runs
 
 
 def select(studies: Sequence[Chosen], model: str | None) -> list[Chosen]:

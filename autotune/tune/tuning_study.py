@@ -10,6 +10,7 @@ from optuna.study import Study
 
 from autotune.backends.gpu.providers import OURS
 from autotune.engines import Engine
+from autotune.settings import ModelSettings
 from autotune.spec.config import AnyConfig, Config
 from autotune.spec.problem import Problem
 from autotune.studies.coordination.study_view import BEST_HALVES, StudyView
@@ -53,6 +54,18 @@ class StudyPlan:
     prior_us: tuple[float, ...] | None
     """See ``Measurer``."""
     incumbents: tuple[Incumbent, ...]
+    model: ModelSettings | None = None
+    """The model that it is of, where its run has several."""
+
+    def shared_with(self, other: StudyPlan) -> StudyPlan:
+        """Return this plan for the engines of the other one too: another model's, of the same
+        layer."""
+        known = {engine.name for engine in self.job.engines}
+        more = [engine for engine in other.job.engines if engine.name not in known]
+        job = replace(self.job, engines=(*self.job.engines, *more))
+        names = {engine.name for engine in more}
+        added = (incumbent for incumbent in other.incumbents if incumbent.engine in names)
+        return replace(self, job=job, incumbents=(*self.incumbents, *added))
 
     @property
     def own_config(self) -> AnyConfig | None:

@@ -43,6 +43,7 @@ from autotune.commands.flags import run_settings
 from autotune.commands.output import Output
 from autotune.commands.registry import COMMANDS, make_parser
 from autotune.commands.routing_stats import _sizes
+from autotune.commands.several_models import models_of
 from autotune.engines import ENGINES
 from autotune.errors import AutotuneError, UsageError
 from autotune.models.load import load_shape
@@ -470,9 +471,10 @@ def _use_flags(words: list[str], folder: Path) -> None:
         name = flags.command.name
         if name in _SETTINGS_ONLY:
             if name in ("run", "bench"):
-                made = run_settings(flags)
-                if made.model.shape is not None:
-                    jobs_of(model_shape(made.model), made.model, made.engines, made.kernel)
+                made = run_settings(flags, models_of(flags) if name == "run" else None)
+                for model in made.models:
+                    if model.shape is not None:
+                        jobs_of(model_shape(model), model, made.engines, made.kernel)
         elif name not in _NEVER and flags.__dict__.get("watch") is None:
             run_command_line(words)
     except SystemExit as end:

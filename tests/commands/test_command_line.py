@@ -11,11 +11,12 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from small_landscape import SHAPE  # type: ignore[import-not-found]
+from small_landscape import PROBLEM, SHAPE, save_landscape  # type: ignore[import-not-found]
 
 import autotune
 from autotune.engines import DEFAULT_TOKENS
@@ -85,6 +86,47 @@ def test_the_main_job_and_what_looks_at_it(tmp_path: Path, landscape: Path) -> N
     resume = _autotune(tmp_path, "resume")
     assert resume.returncode == 0
     assert "everything" in resume.stderr
+
+
+def test_several_models_in_one_command(tmp_path: Path) -> None:
+    half = replace(PROBLEM, intermediate=PROBLEM.intermediate // 2)
+    landscape = save_landscape(tmp_path / "layers.npz", layers=(PROBLEM, half))
+    config = {
+        "architectures": ["MixtralForCausalLM"],
+        "model_type": "mixtral",
+        "num_local_experts": PROBLEM.experts,
+        "num_experts_per_tok": PROBLEM.top_k,
+        "hidden_size": PROBLEM.hidden,
+        "intermediate_size": PROBLEM.intermediate,
+        "num_hidden_layers": 2,
+        "torch_dtype": "bfloat16",
+    }
+    (tmp_path / "small").mkdir()
+    (tmp_path / "small" / "config.json").write_text(json.dumps(config))
+    words = ["run", "--device", f"replay:{landscape}", "--batch-size", "1", "64", "--trials", "8"]
+    words += ["--model", "./small", "./small:tp-size=2"]
+    plan = _json(tmp_path, *words, "--dry-run")
+    assert [row["model"] for row in plan["studies"]] == ["small"] * 2 + ["small TP2"] * 2
+    assert plan["left_out"] == {}
+
+    first = _autotune(tmp_path, *words, "--model", "./nowhere")
+    assert first.returncode == 1, first.stderr
+    heads = [line for line in first.stdout.splitlines() if line.endswith(":")]
+    assert heads == ["small:", "small TP2:"]
+    assert "nothing for nowhere: --model ./nowhere" in first.stderr
+    assert "32 new measurements of 2 models in" in first.stderr
+    again = _json(tmp_path, *words)
+    assert [model["model"] for model in again["models"]] == ["small", "small TP2"]
+    assert [len(model["results"]) for model in again["models"]] == [4, 4]
+    assert (again["new_measurements"], len(again["files"])) == (0, 6)
+    texts = {Path(file["path"]): Path(file["path"]).read_text() for file in again["files"]}
+    for path in texts:
+        path.unlink()
+    assert _autotune(tmp_path, "export").returncode == 0
+    assert {path: path.read_text() for path in texts} == texts
+    more = _json(tmp_path, "resume", "--trials", "9")
+    assert [model["model"] for model in more["models"]] == ["small TP2", "small"]
+    assert more["new_measurements"] == 4
 
 
 def test_bench(tmp_path: Path, landscape: Path) -> None:

@@ -13,7 +13,7 @@ from autotune.commands.output import Output
 from autotune.commands.run import run_all
 from autotune.settings import ModelSettings, RunSettings
 from autotune.tune import session
-from autotune.tune.session import RunReport
+from autotune.tune.run_report import RunReport
 
 
 def test_a_run_that_is_interrupted_before_its_search_leaves_the_words_of_those_before(

@@ -22,7 +22,8 @@ from autotune.studies.storage.open import open_storage
 from autotune.studies.study_record import stored_studies
 from autotune.tune.comparison.bench import bench
 from autotune.tune.jobs import Incumbent, Origin
-from autotune.tune.session import RunReport, run
+from autotune.tune.run_report import RunReport
+from autotune.tune.session import run
 from autotune.tune.stored_results import stored_results
 
 Make = Callable[..., RunSettings]

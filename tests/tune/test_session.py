@@ -27,7 +27,8 @@ from autotune.studies.study_record import StoredStudy, stored_studies
 from autotune.studies.trial_record import MEASURED
 from autotune.tune import session
 from autotune.tune.observer import RunObserver, RunStart
-from autotune.tune.session import RunReport, run
+from autotune.tune.run_report import RunReport
+from autotune.tune.session import run
 from autotune.tune.stored_results import stored_results, unfinished_settings
 
 Make = Callable[..., RunSettings]

@@ -66,7 +66,7 @@ class LiveDisplay(RunObserver):
         )
 
     def started(self, start: RunStart) -> None:
-        self._console.print(f"{start.shape.name}: {device_line(start.device)}")
+        self._console.print(f"{models_words(start)}: {device_line(start.device)}")
         for line in start_lines(start):
             self._console.print(line, soft_wrap=True)
         self._studies = start.studies
@@ -148,8 +148,8 @@ class LiveDisplay(RunObserver):
         """Return every study that has begun, or as many as fit: those that workers took last."""
         seen = dict(self._seen)  # this is drawn by a thread of its own
         before = [study for study in self._studies if study.measured and id(study) not in seen]
-        shown = [*before, *seen.values()][-rows:]
-        return sorted(shown, key=lambda study: study.key.problem.tokens)
+        shown = {id(study) for study in [*before, *seen.values()][-rows:]}
+        return [study for study in self._studies if id(study) in shown]
 
 
 def _line(words: str) -> Text:
@@ -178,17 +178,26 @@ def start_lines(start: RunStart) -> list[str]:
     """Return lines for each engine: whose kernel is measured for its files, what it calls them and
     where it looks, and whether it opens them where it serves."""
     asked = [(e, study.problem, study.key.device) for study in start.studies for e in study.engines]
-    files = file_rows(asked, written_to(start.output_dir))
-    rows = [*files, *serving_rows(start.shape, asked)]
+    rows = file_rows(asked, written_to(start.output_dir))
+    for model in start.models:
+        of_model = [(e, s.problem, s.key.device) for s in model.studies for e in s.engines]
+        label = model.label if len(start.models) > 1 else None
+        rows += serving_rows(model.shape, of_model, label)
     return kernel_lines(asked) + [row["words"] for row in rows]
+
+
+def models_words(start: RunStart) -> str:
+    """Return the model's name; of several, each as it is split."""
+    models = start.models
+    return models[0].shape.name if len(models) == 1 else ", ".join(m.label for m in models)
 
 
 class PlainDisplay(RunObserver):
     """A display that logs a line for a start and for each study's end: for files and pipes."""
 
     def started(self, start: RunStart) -> None:
-        name, device = start.shape.name, device_line(start.device)
-        _log.info("%s: %s; %d studies", name, device, len(start.studies))
+        names, device = models_words(start), device_line(start.device)
+        _log.info("%s: %s; %d studies", names, device, len(start.studies))
         for line in start_lines(start):
             _log.info("%s", line)
 
@@ -206,9 +215,11 @@ class PlainDisplay(RunObserver):
 
 
 def study_words(study: TuningStudy) -> str:
-    """Return the batch size, and the engine where its own kernel is measured."""
+    """Return the batch size, the engine where its own kernel is measured, and the model where the
+    run has several."""
     tokens, own = study.key.problem.tokens, PROVIDERS[study.plan.job.provider].engine
-    return f"{tokens} of {ENGINES[own].title}" if own else str(tokens)
+    words = f"{tokens} of {ENGINES[own].title}" if own else str(tokens)
+    return f"{words}, {study.plan.model.label}" if study.plan.model else words
 
 
 def log_trial(study: TuningStudy, result: TrialResult) -> None:

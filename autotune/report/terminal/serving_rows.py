@@ -13,12 +13,15 @@ from autotune.spec.problem import Problem
 
 
 def serving_rows(
-    shape: ModelShape, asked: Iterable[tuple[Engine, Problem, Device]]
+    shape: ModelShape,
+    asked: Iterable[tuple[Engine, Problem, Device]],
+    label: str | None = None,
 ) -> list[dict[str, Any]]:
     """Return what each engine takes by itself for these problems: ``words`` is a line for people,
-    which no two rows share."""
-    rows = (_row(engine, shape, problem, device) for engine, problem, device in asked)
-    return list({row["words"]: row for row in rows}.values())
+    which no two rows share; it says the model's ``label``, of several models."""
+    found = (_row(engine, shape, problem, device) for engine, problem, device in asked)
+    rows = {row["words"]: row for row in found}.values()
+    return [row | {"words": f"{label}: {row['words']}"} for row in rows] if label else [*rows]
 
 
 def _row(engine: Engine, shape: ModelShape, problem: Problem, device: Device) -> dict[str, Any]:

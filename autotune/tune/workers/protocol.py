@@ -20,6 +20,7 @@ from typing import Any
 
 from autotune.backends.gpu.providers import OURS
 from autotune.backends.protocol import MeasurerOptions
+from autotune.errors import AutotuneError
 from autotune.settings import RunSettings
 from autotune.spec.config import AnyConfig
 from autotune.spec.device import Device
@@ -94,9 +95,9 @@ class WorkerReady:
 
 @dataclass(frozen=True, slots=True)
 class SpacesDescribed:
-    """The answer, in the problems' order."""
+    """The answer, in the problems' order, or why the device refuses one of them."""
 
-    spaces: tuple[DescribedSpace, ...]
+    spaces: tuple[DescribedSpace, ...] | AutotuneError
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from autotune.studies.coordination.leases import Census, Lease
 from autotune.studies.lifecycle import Finished, Searching
 from autotune.studies.storage.protocol import Tally
 from autotune.studies.storage.transactions import transactions_of
-from autotune.tune.tuning_study import TuningStudy
+from autotune.tune.tuning_study import StudyPlan, TuningStudy
 
 _SWEEP_S = 5.0
 VISIT = 6
@@ -61,6 +61,17 @@ def visiting_order(standings: Sequence[Standing], last: int) -> list[int]:
         return not s.is_queued, not s.is_near, not s.is_known, s.workers, s.started, distance
 
     return sorted(range(count), key=rank)
+
+
+def first_position(plans: Sequence[StudyPlan], number: int) -> int:
+    """Return the study that the worker of this number begins with: workers begin with different
+    models, where there are several, and there with different studies."""
+    models = list(dict.fromkeys(plan.model for plan in plans))
+    if not models:
+        return number
+    turn, model = divmod(number, len(models))
+    of_model = [at for at, plan in enumerate(plans) if plan.model == models[model]]
+    return of_model[turn % len(of_model)]
 
 
 @dataclass(slots=True)

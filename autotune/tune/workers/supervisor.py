@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from multiprocessing.connection import wait
@@ -49,6 +49,11 @@ Start = Callable[[WorkerSpec], ProcessHandle]
 class WorkerDied:
     """A worker has ended before its work; another may take its place."""
 
+
+Described = tuple[DescribedSpace, ...] | AutotuneError
+"""What a device says of problems, in their order, or why it refuses one of them."""
+
+_Question = tuple[str, DescribeSpaces]
 
 Event = tuple[str, object]
 """Name of the worker, and its message (see ``protocol``) or WorkerDied."""
@@ -112,10 +117,10 @@ class WorkerSupervisor:
         self.refused: dict[str, str] = {}
         """Provider that was left out → why, in words."""
         self._workers = [_WorkerHandle(spec, start) for spec in specs]
-        self._questions: dict[str, DescribeSpaces] = {}
-        self._asked: dict[str, tuple[_WorkerHandle, DescribeSpaces]] = {}
-        """Provider → the worker that has a question of it, and the question."""
-        self._described: dict[str, tuple[DescribedSpace, ...]] = {}
+        self._questions: list[_Question] = []
+        self._asked: dict[_Question, _WorkerHandle] = {}
+        """Question → the worker that has it; each has one at a time."""
+        self._described: dict[_Question, Described] = {}
         self._begin: StartSearch | None = None
         self._measuring_since: float | None = None
         self._left_at: float | None = None
@@ -152,32 +157,32 @@ class WorkerSupervisor:
         return found
 
     def describe(
-        self, problems: Mapping[str, Sequence[Problem]], guesses: int = 0
-    ) -> dict[str, tuple[DescribedSpace, ...]]:
-        """Return what devices say of the problems of each provider; ``guesses`` as DescribeSpaces
-        has it. Raises what a worker refused with."""
-        self.ask(problems, guesses)
-        while problems.keys() - self._described.keys():
+        self, questions: Sequence[tuple[str, Sequence[Problem]]], guesses: int = 0
+    ) -> list[Described]:
+        """Return what a device says of each question: a provider, and problems; ``guesses`` as
+        DescribeSpaces has it. Raises what a worker ended with."""
+        self.ask(questions, guesses)
+        while set(self._questions) - self._described.keys():
             self._check()
             self._put_questions()
             self._listen()
-        return {provider: self._described[provider] for provider in problems}
+        return [self._described[question] for question in self._questions]
 
-    def ask(self, problems: Mapping[str, Sequence[Problem]], guesses: int = 0) -> None:
-        """Ask for what ``describe`` returns, as soon as each provider's first device is there."""
-        for provider, each in problems.items():
-            question = DescribeSpaces(tuple(each), guesses)
-            if self._questions.get(provider) != question:
-                self._questions[provider] = question
-                self._described.pop(provider, None)
+    def ask(self, questions: Sequence[tuple[str, Sequence[Problem]]], guesses: int = 0) -> None:
+        """Ask for what ``describe`` returns, as soon as a provider's devices are there."""
+        self._questions = [(name, DescribeSpaces(tuple(p), guesses)) for name, p in questions]
 
     def _put_questions(self) -> None:
         """Give each open question to a worker of its provider that has nothing to do."""
-        for provider in self._questions.keys() - self._described.keys() - self._asked.keys():
+        for question in self._questions:
+            if question in self._described or question in self._asked:
+                continue
+            provider, message = question
             for worker in self._workers:
-                if worker.state is _State.IDLE and worker.spec.options.provider == provider:
-                    self._asked[provider] = worker, self._questions[provider]
-                    worker.send(self._questions[provider])
+                is_free = worker.state is _State.IDLE and worker not in self._asked.values()
+                if is_free and worker.spec.options.provider == provider:
+                    self._asked[question] = worker
+                    worker.send(message)
                     break
 
     def _device_names(self) -> str:
@@ -307,10 +312,9 @@ class WorkerSupervisor:
         elif isinstance(message, TrialStarted):
             self._measuring_since = self._measuring_since or time.monotonic()
         elif isinstance(message, SpacesDescribed):
-            provider = worker.spec.options.provider
-            _, question = self._asked.pop(provider)
-            if question == self._questions[provider]:
-                self._described[provider] = message.spaces
+            question = next(q for q, asked in self._asked.items() if asked is worker)
+            del self._asked[question]
+            self._described[question] = message.spaces
         elif isinstance(message, TrialFinished):
             worker.deaths = 0
         elif isinstance(message, SearchFinished):
@@ -332,7 +336,7 @@ class WorkerSupervisor:
     def _on_end(self, worker: _WorkerHandle) -> None:
         words = worker.end()
         asked = self._asked.items()
-        self._asked = {p: each for p, each in asked if each[0] is not worker}  # others are asked
+        self._asked = {q: each for q, each in asked if each is not worker}  # others are asked
         if self._left_at is not None or worker.is_done or worker.is_refused:
             return
         if self._leave_out(worker, f"its process died ({words})"):

@@ -6,7 +6,7 @@ import logging
 import signal
 import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
 from logging.handlers import QueueHandler
@@ -47,6 +47,7 @@ from autotune.tune.workers.protocol import (
     WorkerReady,
     WorkerSpec,
 )
+from autotune.tune.workers.scheduler import first_position
 from autotune.tune.workers.worker_loop import Worker
 
 
@@ -101,15 +102,21 @@ class _WorkerProcess:
 
     def _describe(self, message: DescribeSpaces) -> None:
         self._time_line.turn_to(Cause.DESCRIBE)
-        described = []
+        answer: tuple[DescribedSpace, ...] | AutotuneError
+        try:
+            answer = tuple(self._described(message))
+        except AutotuneError as error:  # of these problems; others may be measured
+            answer = error
+        self._time_line.turn_to(Cause.STUDIES)
+        self._parent_channel.send(SpacesDescribed(answer))
+
+    def _described(self, message: DescribeSpaces) -> Iterator[DescribedSpace]:
         spaces = self._child.call(guessed_spaces, message.problems)
         favourites = promising(spaces, message.guesses)
         for problem, guessed, first in zip(message.problems, spaces, favourites, strict=True):
             own = self._child.call(Measurer.own_config, problem)
-            described.append(DescribedSpace(*guessed, own))
             self._compile_early(problem, [*([] if own is None else [own]), *first])
-        self._time_line.turn_to(Cause.STUDIES)
-        self._parent_channel.send(SpacesDescribed(tuple(described)))
+            yield DescribedSpace(*guessed, own)
 
     def _compile_early(self, problem: Problem, configs: Sequence[AnyConfig]) -> None:
         """Have an engine's launches compiled while studies are made. Ours need no device: the
@@ -143,7 +150,7 @@ class _WorkerProcess:
                 parent=self._parent_channel,
                 run_timeout_s=settings.run_timeout_s,
                 seconds=begin.seconds,
-                start_at=self._spec.number,
+                start_at=first_position(begin.plans, self._spec.number),
                 compiles=self._compiles if is_ahead else None,
                 asks_child=bool(PROVIDERS[provider].engine),
                 own=[i for i, plan in enumerate(begin.plans) if plan.job.provider == provider],

@@ -28,7 +28,7 @@ from autotune.spec.device import Device, DeviceKind, Target
 from autotune.spec.problem import Problem
 from autotune.studies.search.history import StudyHistory
 from autotune.tune.jobs import Job
-from autotune.tune.observer import RunStart
+from autotune.tune.observer import ModelStudies, RunStart
 
 _ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _REDRAWN = re.compile(r"\r(?:\x1b\[1?A|\x1b\[2K)+")
@@ -46,10 +46,15 @@ class _Study:
         problem = Problem(128, 8, 2048, 768, tokens)
         self.key = type("Key", (), {"problem": problem, "device": device})()
         self.problem, self.engines = problem, list(ENGINES.values())
-        self.plan = type("Plan", (), {"job": Job(problem, ())})()
+        self.plan = type("Plan", (), {"job": Job(problem, ()), "model": None})()
         self.measured = [object()] * 20
         self.target, self.usual_end, self.in_flight, self.ended = 60, 60, 1, ""
         self.best_us, self.default_us = 331.3, 453.0
+
+
+def _start(studies: list[_Study], device: Device) -> RunStart:
+    models = [ModelStudies(SHAPE, parse_shape(SHAPE), studies)]  # type: ignore[arg-type]
+    return RunStart(models, device, studies, StudyHistory())  # type: ignore[arg-type]
 
 
 def _shown(studies: list[_Study], workers: Iterable[int], width: int, height: int) -> list[str]:
@@ -59,7 +64,7 @@ def _shown(studies: list[_Study], workers: Iterable[int], width: int, height: in
         width=width, height=height, force_terminal=True, file=written, color_system=None
     )
     display = LiveDisplay(console)
-    display.started(RunStart(parse_shape(SHAPE), DEVICE, studies, StudyHistory()))  # type: ignore[arg-type]
+    display.started(_start(studies, DEVICE))
     for worker, study in zip(workers, studies * 2, strict=False):
         display.trial_asked(study, worker, Config(128, 256, 128, 64, 8, 5))  # type: ignore[arg-type]
     display.close(lambda: False)
@@ -153,7 +158,7 @@ def test_a_run_begins_with_whose_kernel_is_measured_for_each_engine(
 ) -> None:
     device = replace(DEVICE, kind=DeviceKind.CUDA, method="vllm 0.33.0: whole layer, 4, cold L2")
     written = io.StringIO()
-    start = RunStart(parse_shape(SHAPE), device, [_Study(1, device)] * 2, StudyHistory())  # type: ignore[list-item]
+    start = _start([_Study(1, device)] * 2, device)
     display = LiveDisplay(Console(file=written, width=80))
     display.started(start)
     display.close(lambda: False)

@@ -13,6 +13,7 @@ from optuna.samplers import RandomSampler
 from optuna.study import Study
 from trials import tell  # type: ignore[import-not-found]
 
+from autotune.settings import ModelSettings
 from autotune.spec.config import Config
 from autotune.spec.device import Device, DeviceKind, Target
 from autotune.spec.measurement import Measurement
@@ -30,7 +31,14 @@ from autotune.studies.study_record import open_study
 from autotune.studies.trial_record import measured, taken_configs
 from autotune.tune.jobs import Job
 from autotune.tune.tuning_study import StudyPlan, TuningStudy
-from autotune.tune.workers.scheduler import VISIT, Standing, StudyScheduler, Visit, visiting_order
+from autotune.tune.workers.scheduler import (
+    VISIT,
+    Standing,
+    StudyScheduler,
+    Visit,
+    first_position,
+    visiting_order,
+)
 
 H200 = Device(DeviceKind.CUDA, "NVIDIA H200", Target("cuda", 90), 232448, "3.6.0")
 PROBLEM = Problem(8, 2, 512, 256, 64)
@@ -239,3 +247,13 @@ def test_a_visit_ends_with_the_queue_that_it_came_for_or_after_some_trials() -> 
     assert Visit(0, came_for_queue=True, started=1).is_over(is_queued=False)
     assert not Visit(0, came_for_queue=False, started=VISIT - 1).is_over(is_queued=True)
     assert Visit(0, came_for_queue=False, started=VISIT).is_over(is_queued=True)
+
+
+def test_workers_begin_with_different_models() -> None:
+    key = StudyKey(PROBLEM, H200, SPACE.fingerprint)
+    models = [ModelSettings(model="A"), ModelSettings(model="B")]
+    plans = [StudyPlan(Job(PROBLEM, ()), key, SPACE, None, (), m) for m in models for _ in "abc"]
+    assert [first_position(plans, number) for number in range(8)] == [0, 3, 1, 4, 2, 5, 0, 3]
+    alone = [replace(plan, model=None) for plan in plans]
+    assert [first_position(alone, number) for number in range(7)] == [0, 1, 2, 3, 4, 5, 0]
+    assert first_position([], 2) == 2

@@ -296,41 +296,62 @@ def test_problems_are_described_by_the_device_that_measures_them() -> None:
     supervisor.ready()
     small, large = Problem(8, 2, 64, 32, 1), Problem(8, 2, 64, 32, 512)
     with ThreadPoolExecutor(1) as pool:
-        question = {"sglang": [large], "autotune": [small, large]}
-        described = pool.submit(supervisor.describe, question)
+        questions = [("sglang", [large]), ("autotune", [small, large])]
+        described = pool.submit(supervisor.describe, questions)
         for end, expected in zip(ends, ((small, large), (large,)), strict=True):
             assert end.poll(20)
             assert end.recv() == DescribeSpaces(expected)
             end.send(SpacesDescribed(expected))  # type: ignore[arg-type]
-        assert described.result(20) == {"autotune": (small, large), "sglang": (large,)}
+        assert described.result(20) == [(large,), (small, large)]
 
 
 def test_questions_are_put_while_devices_open() -> None:
     supervisor, ends = _supervisor("NVIDIA H200", "NVIDIA H200", providers=["autotune", "sglang"])
     small = Problem(8, 2, 64, 32, 1)
-    supervisor.ask({"autotune": [small]}, 6)
+    supervisor.ask([("autotune", [small])], 6)
     ready: list[str] = []
     assert set(supervisor.ready(lambda provider, _: ready.append(provider))) == set(ready)
     assert sorted(ready) == ["autotune", "sglang"]
     assert ends[0].recv() == DescribeSpaces((small,), 6)
     ends[0].send(SpacesDescribed((small,)))  # type: ignore[arg-type]
-    assert supervisor.describe({"autotune": [small]}, 6) == {"autotune": (small,)}
+    assert supervisor.describe([("autotune", [small])], 6) == [(small,)]
     assert not ends[0].poll()
 
 
 def test_an_answer_to_a_question_of_before_is_none_to_the_next() -> None:
     supervisor, [end] = _supervisor("NVIDIA H200")
     small, large = Problem(8, 2, 64, 32, 1), Problem(8, 2, 64, 32, 512)
-    supervisor.ask({"autotune": [small]})
+    supervisor.ask([("autotune", [small])])
     supervisor.ready()
     assert end.recv() == DescribeSpaces((small,))
     end.send(SpacesDescribed((small,)))  # type: ignore[arg-type]
     with ThreadPoolExecutor(1) as pool:
-        described = pool.submit(supervisor.describe, {"autotune": [small, large]})
+        described = pool.submit(supervisor.describe, [("autotune", [small, large])])
         assert end.poll(20)
         assert end.recv() == DescribeSpaces((small, large))
         end.send(SpacesDescribed((small, large)))  # type: ignore[arg-type]
-        assert described.result(20) == {"autotune": (small, large)}
+        assert described.result(20) == [(small, large)]
+
+
+def test_models_are_described_side_by_side_and_one_that_is_refused_ends_nothing() -> None:
+    supervisor, ends = _supervisor("NVIDIA H200", "NVIDIA H200")
+    small, large = Problem(8, 2, 64, 32, 1), Problem(8, 2, 64, 32, 512)
+    questions = [("autotune", [small]), ("autotune", [large]), ("autotune", [small, large])]
+    supervisor.ready()
+    with ThreadPoolExecutor(1) as pool:
+        described = pool.submit(supervisor.describe, questions)
+        for end, problem in zip(ends, (small, large), strict=True):  # before any has answered
+            assert end.poll(20)
+            assert end.recv() == DescribeSpaces((problem,))
+        refusal = DeviceError("no tensor cores for it")
+        ends[1].send(SpacesDescribed(refusal))
+        assert ends[1].poll(20)  # it takes the next while the other is at its first
+        assert ends[1].recv() == DescribeSpaces((small, large))
+        ends[1].send(SpacesDescribed((small, large)))  # type: ignore[arg-type]
+        ends[0].send(SpacesDescribed((small,)))  # type: ignore[arg-type]
+        first, second, third = described.result(20)
+        assert (first, third) == ((small,), (small, large))
+        assert str(second) == str(refusal)
 
 
 def _started(*first: object) -> Callable[[WorkerSpec], FakeProcess]:
@@ -357,7 +378,7 @@ def test_a_provider_whose_only_worker_dies_ends_a_run_that_has_not_begun(
     supervisor = WorkerSupervisor(_specs(2, ["sglang", "autotune"]), _started(*first))
     with pytest.raises(DeviceError, match="no worker lives"):
         supervisor.ready()
-        supervisor.describe({"sglang": []})
+        supervisor.describe([("sglang", [])])
 
 
 def test_an_engine_that_is_left_out_has_no_device_though_one_gpu_was_ready() -> None:
@@ -457,10 +478,10 @@ def test_spaces_are_asked_again_where_the_worker_that_was_asked_died() -> None:
     supervisor.ready()
     ends[0].close()
     with ThreadPoolExecutor(1) as pool:
-        spaces = pool.submit(supervisor.describe, {"autotune": []})
+        spaces = pool.submit(supervisor.describe, [("autotune", [])])
         answered = _wait_for_a_question(ends)
         answered.send(SpacesDescribed(()))
-        assert spaces.result(20) == {"autotune": ()}
+        assert spaces.result(20) == [()]
     assert len(ends) == 3
 
 

@@ -1,0 +1,139 @@
+"""``run --dry-run``: what would run, and how long."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack, closing
+from dataclasses import replace
+from functools import partial
+from statistics import median
+from typing import Any
+
+from autotune.backends.gpu.providers import chosen_providers
+from autotune.backends.protocol import Measurer
+from autotune.backends.selectors import open_measurer
+from autotune.errors import MissingStorageError
+from autotune.report.terminal.opening_rows import Asked, file_rows, written_to
+from autotune.report.terminal.serving_rows import serving_rows
+from autotune.settings import RunSettings
+from autotune.spec.device import Device
+from autotune.studies.key import StudyKey
+from autotune.studies.storage.open import opened
+from autotune.studies.study_record import StoredStudy, stored_studies
+from autotune.studies.trial_record import OUTCOME
+from autotune.tune.jobs import Job
+from autotune.tune.processes.child import Child
+from autotune.tune.run_models import RunModel, RunModels
+
+Row = dict[str, Any]
+
+
+def planned(settings: RunSettings, storage_url: str) -> dict[str, Any]:
+    """Return what would run: ``studies``, one row each; ``summary``, how long in one sentence;
+    ``lookups``, what each engine calls its files and where it looks; ``serving``, the kernel that
+    it takes by itself; of several models ``left_out``, which of them not and why. Measures and
+    writes nothing."""
+    models = RunModels(settings)
+    known = {study.name: study for study in _stored(storage_url)}
+    on_gpu = settings.device.startswith("cuda")
+    chosen = chosen_providers(settings.provider, models.engines, on_gpu=on_gpu)
+    rows: dict[str, Row] = {}
+    asked: list[Asked] = []
+    serving: list[Row] = []
+    with _Devices(settings) as devices:
+
+        def of_model(model: RunModel) -> tuple[list[Row], list[Asked]]:
+            jobs = model.jobs(settings.kernel, chosen)
+            found = [_planned(job, devices.child(job.provider), settings, known) for job in jobs]
+            kinds = [devices.kind(job.provider) for job in jobs]
+            pairs = zip(jobs, kinds, strict=True)
+            return found, [(e, job.problem, kind) for job, kind in pairs for e in job.engines]
+
+        for model, (found, served) in models.keep(of_model):
+            label = model.settings.label if settings.more_models else None
+            named = {"model": label} if label else {}
+            rows |= {r["study"]: named | r for r in found if r["study"] not in rows}
+            asked += served
+            serving += serving_rows(model.shape, served, label)
+    left_out = {"left_out": models.left_out} if settings.more_models else {}
+    return {
+        "studies": list(rows.values()),
+        "summary": _plan_words(rows.values(), settings.jobs, known.values()),
+        "lookups": file_rows(asked, written_to(settings.output_dir)),
+        "serving": serving,
+        **left_out,
+    }
+
+
+class _Devices:
+    """A process for each provider, which says what its device allows; all end with this."""
+
+    def __init__(self, settings: RunSettings) -> None:
+        self._settings = settings
+        self._children: dict[str, Child] = {}
+        self._stack = ExitStack()
+
+    def __enter__(self) -> _Devices:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def child(self, provider: str) -> Child:
+        if provider not in self._children:
+            options = replace(self._settings.measurer_options, provider=provider)
+            child = Child(partial(open_measurer, self._settings.device, options))
+            self._children[provider] = self._stack.enter_context(closing(child))
+        return self._children[provider]
+
+    def kind(self, provider: str) -> Device:
+        device: Device = self.child(provider).call(Measurer.device)
+        return device
+
+
+def _planned(
+    job: Job, child: Child, settings: RunSettings, known: Mapping[str, StoredStudy]
+) -> Row:
+    space = child.call(Measurer.space, job.problem)
+    key = StudyKey(job.problem, child.call(Measurer.device), space.fingerprint)
+    stored = known.get(key.study_name)
+    done = len(stored.measured) if stored else 0
+    return {
+        "study": key.study_name,
+        "engines": "+".join(engine.name for engine in job.engines),
+        "configs": len(space),
+        "measured": done,
+        "to_measure": max(0, min(settings.trials, len(space)) - done),
+    }
+
+
+def _stored(url: str) -> list[StoredStudy]:
+    try:
+        with opened(url) as storage:
+            return stored_studies(storage)
+    except MissingStorageError:
+        return []  # all is to do
+
+
+def _plan_words(rows: Iterable[Row], jobs: int, stored: Iterable[StoredStudy]) -> str:
+    left = sum(row["to_measure"] for row in rows)
+    each = _seconds_per_trial(stored)
+    if not left:
+        return "nothing to measure: everything is there"
+    if each is None:
+        return f"{left} measurements; how long is known once this storage has its first ones"
+    minutes = left * each / jobs / 60
+    return (
+        f"{left} measurements, about {minutes:.1f} min at {each:.2f} s each on {jobs} process(es)"
+    )
+
+
+def _seconds_per_trial(stored: Iterable[StoredStudy]) -> float | None:
+    """Median over the trials of the storage, from ask to tell."""
+    seconds = [
+        trial.duration.total_seconds()
+        for study in stored
+        for trial in study.trials
+        if trial.duration is not None and OUTCOME in trial.user_attrs
+    ]
+    return median(seconds) if seconds else None
