@@ -30,6 +30,8 @@ _MAY_BE_ZERO = frozenset({"waves_per_eu", "matrix_instr_nonkdim"})
 def load_body(path: Path) -> dict[str, Any]:
     """Return the JSON object in ``path``. Raises EngineFileError for anything else, or no file."""
     try:
+        if path.exists() and not (path.is_file() or path.is_dir()):  # a pipe would be waited for
+            raise EngineFileError(f"{path} is no ordinary file; an engine file is JSON")
         body = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise EngineFileError(f"{path} cannot be read: {error.strerror or error}") from error

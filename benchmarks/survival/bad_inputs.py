@@ -31,7 +31,7 @@ from typing import Any
 import numpy as np
 import torch
 from bad_storages import ENGINE_FILES, STORAGES, use_engine_file, use_storage
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 from safetensors.numpy import save
@@ -88,8 +88,9 @@ class Corpus:
     use: Callable[[Any, Path], None]
 
 
-def count(corpus: Corpus, examples: int) -> Counter[str]:
-    """Return how many examples ended how. Raises what an example raised that is no refusal."""
+def count(corpus: Corpus, examples: int, seed_number: int | None = None) -> Counter[str]:
+    """Return how many examples ended how; each seed draws others. Raises what an example raised
+    that is no refusal."""
     ends: Counter[str] = Counter()
 
     @settings(
@@ -97,7 +98,7 @@ def count(corpus: Corpus, examples: int) -> Counter[str]:
         database=None,
         deadline=None,
         suppress_health_check=list(HealthCheck),
-        derandomize=True,
+        derandomize=seed_number is None,
     )
     @given(corpus.drawn)
     def use(example: Any) -> None:
@@ -108,6 +109,8 @@ def count(corpus: Corpus, examples: int) -> Counter[str]:
             except AutotuneError:
                 ends[REFUSED] += 1
 
+    if seed_number is not None:
+        use = seed(seed_number)(use)
     use()
     return ends
 
@@ -498,6 +501,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--examples", type=int, default=10_000)
     parser.add_argument("--only", nargs="+", default=[corpus.name for corpus in CORPORA])
+    parser.add_argument("--seed", type=int, help="each draws other examples, the same each time")
     flags = parser.parse_args()
     failed = False
     for corpus in CORPORA:
@@ -505,7 +509,7 @@ def main() -> int:
             continue
         began = time.monotonic()
         try:
-            ends = count(corpus, flags.examples)
+            ends = count(corpus, flags.examples, flags.seed)
         except Exception:  # noqa: BLE001  whatever is no refusal is what is looked for
             print(
                 "".join(

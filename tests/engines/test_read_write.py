@@ -306,3 +306,9 @@ def test_warm_starts_read_what_they_can(path: Path, caplog: pytest.LogCaptureFix
     assert "at 4 tokens: num_ctas 2 is left out" in caplog.text
     assert "8 tokens" in caplog.text
     assert read_configs(place(path, "{")) == {}
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(EngineFileError, match="no ordinary file"):
+        read_configs(tmp_path / "pipe")

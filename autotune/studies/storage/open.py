@@ -177,7 +177,7 @@ def network_disk(path: Path, mounts: Path = _MOUNTS) -> str | None:
     except OSError:
         return None
     kinds = dict(_mounted(text))  # of two mounts at one place the later one is on top
-    absolute = path.resolve()
+    absolute = Path(os.path.realpath(path))  # of links in a circle, too
     kind = next((kinds[p] for p in (absolute, *absolute.parents) if p in kinds), "")
     return kind if _NETWORK.fullmatch(kind) else None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, TypeAlias
@@ -103,10 +104,11 @@ def _file(name: str, text: str) -> Path:
     if not name or "\0" in name or without_passwords(name) != name:
         raise StorageError(f"--storage {shown(text)!r} names no file. {ALLOWED}")
     path = Path(name)
-    try:
-        return path.expanduser()
-    except RuntimeError:  # nobody is called so: the name is a file's
-        return path
+    with suppress(RuntimeError):  # nobody is called so: the name is a file's
+        path = path.expanduser()
+    if not path.name:
+        raise StorageError(f"--storage {shown(text)!r} is a folder; it takes a file")
+    return path
 
 
 def _database(text: str) -> DatabaseAddress:
@@ -121,7 +123,8 @@ def _database(text: str) -> DatabaseAddress:
     if backend != "sqlite":
         return ServerAddress(_shown(url), url)
     name = url.database or ""
-    is_file = name not in ("", ":memory:") and not name.startswith("file:") and not url.host
+    is_file = Path(name).name not in ("", ":memory:") and not name.startswith("file:")
+    is_file = is_file and not url.host
     if not is_file or without_passwords(text) != text:
         raise StorageError(f"{shown(text)!r} is no file that others could open. {ALLOWED}")
     return SqliteAddress(text, Path(name), url)

@@ -7,6 +7,7 @@ import pytest
 import sqlalchemy
 
 from autotune.errors import StorageError
+from autotune.report.dashboard.artifacts import artifact_folder
 from autotune.studies.key import StudyKey
 from autotune.studies.search.samplers import SAMPLERS
 from autotune.studies.space import Space
@@ -45,6 +46,20 @@ def test_no_database(tmp_path: Path) -> None:
 def test_a_place_that_cannot_hold_one(tmp_path: Path, name: str) -> None:
     with pytest.raises(StorageError, match=r"does not exist|is a folder"):
         open_storage(str(tmp_path / name), create=True)
+
+
+@pytest.mark.parametrize("text", ["/", "sqlite:////", "journal:/", "a\0b", "journal:"])
+def test_no_name_is_no_file(text: str) -> None:
+    with pytest.raises(StorageError, match=r"is a folder|names no file|is no file|cannot be"):
+        open_storage(text, create=True)
+    with pytest.raises(StorageError):
+        artifact_folder(text)
+
+
+def test_a_link_to_itself_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(StorageError, match="cannot be opened"):
+        open_storage(str(tmp_path / "loop"), create=True)
 
 
 def test_reading_makes_nothing(tmp_path: Path) -> None:
