@@ -14,6 +14,7 @@ import pytest
 from engine_cases import H200, LARGE, SMALL, make_device, make_problem
 
 from autotune.engines import ENGINES, Engine, atomic, read_configs, write_configs
+from autotune.engines.entries import load_body
 from autotune.errors import EngineFileError
 from autotune.spec.config import Config
 from autotune.spec.problem import Dtype
@@ -311,4 +312,4 @@ def test_warm_starts_read_what_they_can(path: Path, caplog: pytest.LogCaptureFix
 def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(EngineFileError, match="no ordinary file"):
-        read_configs(tmp_path / "pipe")
+        load_body(tmp_path / "pipe")
