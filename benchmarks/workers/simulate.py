@@ -1,14 +1,16 @@
 """A whole run of all batch sizes, engines on their own kernels, on a clock that skips waits.
 
     python benchmarks/workers/simulate.py [--cases qwen3 qwen3-both deepseek] [--seeds 2] [--warm]
-    python benchmarks/workers/simulate.py --gpus 2    # a worker on each for each engine
+    python benchmarks/workers/simulate.py --gpus 1 2 4 8    # a worker on each for each engine
+        [--measure-ms 15] [--storage-ms 0.55]
 
 Studies, sampler, scheduler, worker loop, compile queue and finals are the product's. GPUs, and 16
 compile processes for each of them, are pretended, and play recordings of an H200
 (``benchmarks/landscapes``): a measurement takes what recorded ones took, GROUP_SIZE_M is a part of
 a binary, as for the engines' kernels, and a binary takes ``--compile-s`` in the mean. Asking and
-telling take the CPU time that they take here; writing is free. The clock begins when the workers
-have joined the studies.
+telling take the CPU time that they take here; writing is free, unless ``--storage-ms`` says what
+a trial costs the storage, which then serves one after the other: a worker waits for what it
+asks, not for what it tells. The clock begins when the workers have joined the studies.
 
 Regret is of what the run would write, against the best of the whole recorded space, at the batch
 sizes that were recorded; those between them are interpolated.
@@ -47,6 +49,7 @@ from autotune.spec.config import AnyConfig, Config
 from autotune.spec.device import Device, DeviceKind
 from autotune.spec.measurement import Measurement, Resources, typical_us
 from autotune.spec.problem import Problem
+from autotune.studies.coordination.claims import claim
 from autotune.studies.coordination.leases import Census, Lease
 from autotune.studies.key import StudyKey
 from autotune.studies.outcome import Outcome, TrialResult
@@ -63,6 +66,7 @@ from autotune.tune.jobs import Job
 from autotune.tune.open_studies import join_studies, open_studies
 from autotune.tune.processes import dispatch
 from autotune.tune.processes.child import Call
+from autotune.tune.time_line import TimeLine, shares_of, shares_words
 from autotune.tune.tuning_study import StudyPlan, TuningStudy
 from autotune.tune.workers import worker_loop
 from autotune.tune.workers.protocol import StudyFinished
@@ -235,6 +239,8 @@ class Gpu:
 
     landscape: Landscape
     seed: int
+    measure_s: float | None = None
+    """Seconds of each measurement; None: as long as it took."""
     free_at: float = 0.0
     busy_s: float = 0.0
     finals_s: float = 0.0
@@ -296,6 +302,8 @@ class PretendedChild:
         else:
             start = max(start, gpu.free_at)
             answer, busy_s, other_s = self._measured(call)
+            if call.method == "measure":
+                answer = replace(answer, turn_s=start - max(at, self._ended_at))
             gpu.free_at = start + busy_s + other_s
             gpu.busy_s += busy_s
             gpu.finals_s += busy_s * (call.method != "measure")
@@ -339,8 +347,8 @@ class PretendedChild:
             measurement,
             reason=cut.reason if cut else "",
             resources=Resources(64, 0, 0),
-            verify_s=LAUNCH_S + VERIFY_S,
-            measure_s=sum(map(sample_s, measurement.samples_us)),
+            verify_s=LAUNCH_S + VERIFY_S if gpu.measure_s is None else 0.0,
+            measure_s=gpu.measure_s or sum(map(sample_s, measurement.samples_us)),
         )
 
 
@@ -431,8 +439,8 @@ class PretendedLink:
 class WritesAtOnce(ResultWriter):
     """A ``ResultWriter`` whose time does not count: it has another core."""
 
-    def __init__(self, clock: Time) -> None:
-        self._clock = clock
+    def __init__(self, clock: Time, storage: PretendedStorage) -> None:
+        self._clock, self._storage = clock, storage
 
     def check(self) -> None:
         pass
@@ -443,6 +451,30 @@ class WritesAtOnce(ResultWriter):
         began = time.thread_time()
         self._write([(study, end, then)])
         self._clock.forget(time.thread_time() - began)
+        self._storage.serve(1, self._clock.now)
+
+
+@dataclass
+class PretendedStorage:
+    """What a storage does for one worker at a time: half of a trial's cost to begin it, half to
+    end it."""
+
+    half_s: float
+    free_at: float = 0.0
+    busy_s: float = 0.0
+
+    def serve(self, trials: int, now: float) -> float:
+        """Return when it is done."""
+        self.free_at = max(self.free_at, now) + trials * self.half_s
+        self.busy_s += trials * self.half_s
+        return self.free_at
+
+
+def _claim(*words: Any, **more: Any) -> list[Any]:
+    asked = claim(*words, **more)
+    clock: Time = _local.clock
+    clock.skip_to(_local.storage.serve(len(asked), clock.now))
+    return asked
 
 
 class Parent:
@@ -485,16 +517,23 @@ class Ran:
     configs: int
     """Distinct configs that were measured, by engine."""
     regrets: tuple[float, ...]
+    causes: str
+    """The GPUs' time between first and last measurement of the search, in words."""
+    storage: float
+    """Share of the search in which the storage was busy, ..."""
+    cores: float
+    """... and compile processes."""
 
 
 _local = threading.local()
-"""``clock`` of the worker that runs in a thread."""
+"""``clock`` of the worker that runs in a thread, and the ``storage``."""
 
 
 def _pretend() -> None:
     """Let the worker loop wait on the simulated clock."""
     pretended = types.SimpleNamespace(monotonic=lambda: _local.clock.now, sleep=_sleep)
     worker_loop.time = pretended
+    worker_loop.claim = _claim
     worker_loop.wait = dispatch.wait = _wait
 
 
@@ -512,8 +551,8 @@ def _wait(sources: Sequence[Any], timeout: float) -> list[Any]:
     return ready
 
 
-def simulate(case: str, seed: int, args: argparse.Namespace) -> Ran:
-    """Run one case."""
+def simulate(case: str, seed: int, count: int, args: argparse.Namespace) -> Ran:
+    """Run one case on so many GPUs."""
     name, engines = CASES[case]
     landscape = landscape_of(name)
     with tempfile.TemporaryDirectory() as folder:
@@ -529,7 +568,7 @@ def simulate(case: str, seed: int, args: argparse.Namespace) -> Ran:
         plans = [plan for engine in engines for plan in _plans(landscape, engine, settings)]
         plans.sort(key=lambda plan: plan.key.problem.tokens)
         open_studies(open_storage(storage, create=True), plans, settings)
-        return _run(_Order(landscape, engines, plans, settings, storage), args)
+        return _run(_Order(landscape, engines, plans, settings, storage), count, args)
 
 
 @dataclass(frozen=True, slots=True)
@@ -565,17 +604,20 @@ def _prior(problem: Problem, configs: tuple[Config, ...], seed: int) -> tuple[fl
     return static_us(problem, configs, find_spec("NVIDIA H200"), seed)
 
 
-def _run(order: _Order, args: argparse.Namespace) -> Ran:
+def _run(order: _Order, count: int, args: argparse.Namespace) -> Ran:
     _pretend()
     landscape = order.landscape
     turns, asked = Turns(), set[int]()
-    gpus = [Gpu(landscape, order.settings.seed) for _ in range(args.gpus)]
+    measure_s = args.measure_ms and args.measure_ms / 1000
+    gpus = [Gpu(landscape, order.settings.seed, measure_s) for _ in range(count)]
+    storage = PretendedStorage(args.storage_ms / 2000)
     seconds = 0.02 if args.warm else args.compile_s
-    cores = CORES * args.gpus // len(order.engines)
+    cores = CORES * count // len(order.engines)
     pools = {engine: PretendedPool(landscape, cores, seconds) for engine in order.engines}
+    pairs = itertools.product(enumerate(gpus), order.engines)
     workers = [
-        _Worker(number, engine, gpu, pools[engine], turns)
-        for number, (gpu, engine) in enumerate(itertools.product(gpus, order.engines))
+        _Worker(number, f"{place} {engine}", gpu, pools[engine], turns=turns, storage=storage)
+        for number, ((place, gpu), engine) in enumerate(pairs)
     ]
     threads = [threading.Thread(target=w.run, args=(order, asked)) for w in workers]
     for thread in threads:
@@ -601,21 +643,26 @@ def _run(order: _Order, args: argparse.Namespace) -> Ran:
             regret = landscape.regret(study.problem.tokens, result.config)
             print(f"  {worker.engine} {study.problem.tokens:5} {len(study.measured):3} "
                   f"{result.config!s:30} {regret:.2%} {study.ended}")  # fmt: skip
+    searched_s = max(worker.searched_s for worker in workers)
+    compile_s = sum(pool.compile_s for pool in pools.values())
     return Ran(
-        searched_s=max(worker.searched_s for worker in workers),
+        searched_s=searched_s,
         wall_s=max(worker.wall_s for worker in workers),
         busy=sum(g.busy_s for g in gpus) / sum(g.last_at - g.first_at for g in gpus),
         search_gpu_s=sum(g.busy_s - g.finals_s for g in gpus),
         finals_gpu_s=sum(g.finals_s for g in gpus),
         measured=sum(len(study.measured) for _, study in own),
         compiled=sum(pool.compiled for pool in pools.values()),
-        compile_s=sum(pool.compile_s for pool in pools.values()),
+        compile_s=compile_s,
         configs=len({(w.engine, e.config) for w, s in own for e in s.measured}),
         regrets=tuple(
             landscape.regret(s.problem.tokens, s.results()[0].config)
             for _, s in own
             if s.problem.tokens in landscape.recorded
         ),
+        causes=shares_words(shares_of({w.name: w.device_time for w in workers})),
+        storage=storage.busy_s / searched_s,
+        cores=compile_s / searched_s / (CORES * count),
     )
 
 
@@ -623,10 +670,18 @@ class _Worker:
     """One engine's worker on a GPU, in a thread."""
 
     def __init__(
-        self, number: int, engine: str, gpu: Gpu, pool: PretendedPool, turns: Turns
+        self,
+        number: int,
+        name: str,
+        gpu: Gpu,
+        pool: PretendedPool,
+        *,
+        turns: Turns,
+        storage: PretendedStorage,
     ) -> None:
-        self.number, self.engine, self._turns = number, engine, turns
-        self._gpu, self._pool = gpu, pool
+        self.number, self.name, self._turns = number, name, turns
+        self.engine = name.partition(" ")[2]
+        self._gpu, self._pool, self._storage = gpu, pool, storage
         self.clock = Time(turns)
         self.error: BaseException | None = None
 
@@ -640,7 +695,8 @@ class _Worker:
             self._turns.give(self.clock, is_over=True)
 
     def _run(self, order: _Order, asked: set[int]) -> None:
-        _local.clock = clock = self.clock
+        clock = _local.clock = self.clock
+        _local.storage = self._storage
         storage = open_storage(order.url, create=False)
         studies = join_studies(
             storage, order.plans, order.settings, worker=self.number, compiled=None
@@ -660,13 +716,14 @@ class _Worker:
                 compiles=CompileClient(PretendedLink(self._pool, clock)),
                 asks_child=True,
                 own=mine,
+                time_line=TimeLine(lambda: clock.now),
             )
-            worker._result_writer = WritesAtOnce(clock)
+            worker._result_writer = WritesAtOnce(clock, self._storage)
             thread_pools()  # a worker's process imports these libraries while the device opens
             clock.behind = 0.0
             clock.may_run.wait()
             clock.start()
-            worker.run()
+            self.device_time = worker.run().device_time
         self.searched_s = clock.now
         for position in mine:
             if position not in asked:
@@ -681,7 +738,9 @@ def main() -> None:
     parser.add_argument("--cases", nargs="+", default=["qwen3", "qwen3-both", "deepseek"],
                         choices=CASES)  # fmt: skip
     parser.add_argument("--seeds", type=int, default=2)
-    parser.add_argument("--gpus", type=int, default=1)
+    parser.add_argument("--gpus", type=int, nargs="+", default=[1])
+    parser.add_argument("--measure-ms", type=float, help="of each measurement (what it took)")
+    parser.add_argument("--storage-ms", type=float, default=0.0, help="of a trial, one at a time")
     parser.add_argument("--compile-s", type=float, default=0.6, help="of a binary, in the mean")
     parser.add_argument("--warm", action="store_true", help="everything is in Triton's cache")
     parser.add_argument("--trials", type=int, default=60)
@@ -690,15 +749,16 @@ def main() -> None:
     args = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     print("| case | seed | search | with finals | GPU busy | search + finals | measured | configs "
-          "| compiled | regret, mean | most |")  # fmt: skip
-    print("|---" * 11 + "|", flush=True)
-    for case in args.cases:
-        rans = []
+          "| compiled | regret, mean | most | compile processes, storage busy | in the search "
+          "|")  # fmt: skip
+    print("|---" * 13 + "|", flush=True)
+    for case, count in itertools.product(args.cases, args.gpus):
+        name, rans = f"{case} x {count}" if len(args.gpus) > 1 else case, []
         for seed in range(args.seeds):
-            rans.append(simulate(case, seed, args))
-            print(_line(case, str(seed), [rans[-1]]), flush=True)
+            rans.append(simulate(case, seed, count, args))
+            print(_line(name, str(seed), [rans[-1]]), flush=True)
         if len(rans) > 1:
-            print(_line(case, "mean", rans), flush=True)
+            print(_line(name, "mean", rans), flush=True)
 
 
 def _line(case: str, seed: str, rans: Sequence[Ran]) -> str:
@@ -711,7 +771,9 @@ def _line(case: str, seed: str, rans: Sequence[Ran]) -> str:
         f"| {mean('busy'):.0%} | {mean('search_gpu_s'):.1f} + {mean('finals_gpu_s'):.1f} s "
         f"| {mean('measured'):.0f} | {mean('configs'):.0f} "
         f"| {mean('compiled'):.0f} in {mean('compile_s'):.0f} s "
-        f"| {statistics.fmean(regrets):.2%} | {max(regrets):.2%} |"
+        f"| {statistics.fmean(regrets):.2%} | {max(regrets):.2%} "
+        f"| {mean('cores'):.0%}, {mean('storage'):.0%} "
+        f"| {rans[0].causes if len(rans) == 1 else ''} |"
     )
 
 
