@@ -5,7 +5,8 @@ Each has ``add_flags(parser)`` and ``run(flags, output)``; ``registry`` lists th
 | file | holds |
 |---|---|
 | registry | every command's name and help; the parser, which imports a command when it is called |
-| flags | groups of flags that several commands share, and the settings made from them |
+| model_flags | flags that name a layer, and the settings made from them |
+| flags | other groups of flags that several commands share, and a run's settings |
 | several_models | ``--model A B:tp-size=8``: the settings of each |
 | dry_run | what ``run`` would do |
 | own_runs | whose settings in a storage say paths that may be used |

@@ -9,13 +9,8 @@ from pathlib import Path
 from autotune.backends.detect import has_gpu
 from autotune.backends.gpu.providers import PROVIDERS
 from autotune.backends.protocol import MeasurerOptions
-from autotune.commands.flags import (
-    add_engine_flag,
-    add_model_flags,
-    cache_dir,
-    engine_names,
-    model_settings,
-)
+from autotune.commands.flags import add_engine_flag, cache_dir, engine_names
+from autotune.commands.model_flags import add_model_flags, model_settings
 from autotune.commands.output import Output
 from autotune.errors import UsageError
 from autotune.exit_codes import ExitCode

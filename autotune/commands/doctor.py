@@ -21,12 +21,11 @@ from autotune.commands import doctor_log
 from autotune.commands.flags import (
     add_device_flags,
     add_engine_flag,
-    add_model_flags,
     cache_dir,
     device_selector,
     engine_names,
-    model_settings,
 )
+from autotune.commands.model_flags import add_model_flags, model_settings
 from autotune.commands.output import Output
 from autotune.commands.storage_flag import add_storage_flag
 from autotune.engines import ENGINES, Engine

@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import NoReturn
 
-from autotune.commands.flags import add_model_flags, model_settings
+from autotune.commands.model_flags import add_model_flags, model_settings
 from autotune.engines import ENGINES, Engine
 from autotune.engines.check import assumed
 from autotune.engines.names import NameParts

@@ -11,15 +11,13 @@ from autotune.commands.flags import (
     add_device_flags,
     add_engine_flag,
     add_kernel_flag,
-    add_model_flags,
     add_time_limits,
     cache_dir,
     device_selector,
     engine_names,
-    from_flags,
     jobs_on,
-    model_settings,
 )
+from autotune.commands.model_flags import add_model_flags, from_flags, model_settings
 from autotune.commands.output import Output
 from autotune.exit_codes import ExitCode
 from autotune.report.terminal.bars import BarDisplay, LineDisplay

@@ -7,7 +7,7 @@ from copy import copy
 from pathlib import Path
 from typing import NoReturn
 
-from autotune.commands.flags import add_split_flags, model_settings
+from autotune.commands.model_flags import add_split_flags, model_settings
 from autotune.errors import UsageError
 from autotune.settings import ModelSettings
 

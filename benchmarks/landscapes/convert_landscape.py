@@ -22,7 +22,7 @@ import numpy as np
 from gemm_times import GemmTimes, write_gemm_times
 
 from autotune.backends.hardware import find_spec
-from autotune.commands.flags import add_model_flags, model_settings
+from autotune.commands.model_flags import add_model_flags, model_settings
 from autotune.engines import ENGINES
 from autotune.errors import AutotuneError, UsageError
 from autotune.spec.config import Config
