@@ -224,3 +224,33 @@ def test_steps_of_vllm(
     (tmp_path / "start").unlink()
     execute(4)
     assert _steps(tmp_path) == [64, 32, 8]
+
+
+def test_steps_on_a_gpu_are_written_when_it_has_done_them(
+    plugin: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[bool] = []
+
+    class Event:
+        def __init__(self, enable_timing: bool) -> None:
+            assert enable_timing
+
+        def record(self) -> None:
+            self.number = len(done)
+            done.append(False)
+
+        def query(self) -> bool:
+            return done[self.number]
+
+        def elapsed_time(self, end: Any) -> float:
+            assert self.query()
+            assert end.query()
+            return 12.5
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    plugin.step(8, plugin.now())
+    assert _steps(tmp_path) == []
+    done[:2] = [True, True]
+    plugin.step(9, plugin.now())
+    assert (tmp_path / "steps.csv").read_text() == "tokens,seconds\n8,0.012500\n"
