@@ -19,7 +19,9 @@ import argparse
 import contextlib
 import json
 import os
+import signal
 import subprocess
+import sys
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -124,6 +126,7 @@ def _files_without_entries(flags: argparse.Namespace) -> Path:
 
 def main() -> None:
     flags = _flags()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that servers are stopped
     flags.output.mkdir(parents=True, exist_ok=True)
     rounds = at_once(flags) if not flags.one_at_a_time else one_at_a_time(flags)
     with (flags.output / "results.jsonl").open("a") as out:
@@ -172,8 +175,7 @@ def _warm_up(flags: argparse.Namespace, servers: list[Server]) -> None:
     for server in servers:
         for load in flags.loads:
             short = replace(load, answer=min(load.answer, 64))
-            requests = min(load.at_once, load.requests, 64)
-            timed(flags.engine, flags.model, server.port, short, requests)
+            timed(flags.engine, flags.model, server.port, short, load.requests)
 
 
 def _row(flags: argparse.Namespace, server: Server, load: Load, turn: int) -> dict[str, object]:

@@ -1,5 +1,5 @@
-"""Prints what serve.py measured: for each load the median of every arm, its spread, and the ratio
-to the first arm named.
+"""Prints what serve.py measured: for each load the median of every arm, half its range over the
+rounds, and the ratio to one arm.
 
 python benchmarks/serving/table.py FOLDER [FOLDER …] [--first as_it_comes]
 """
@@ -47,9 +47,9 @@ def _cell(rows: Rows) -> str:
     if not rows:
         return ""
     rates = [row["tokens_per_second"] for row in rows]
-    spread = (max(rates) - min(rates)) / median(rates)
-    first = median(row["ttft_ms"] for row in rows)
-    return f"{median(rates):,.0f} (±{50 * spread:.1f} %), {first:,.0f}"
+    spread = 50 * (max(rates) - min(rates)) / median(rates)
+    rounds = f"±{spread:.1f} % in {len(rows)}" if len(rows) > 1 else "once"
+    return f"{median(rates):,.0f} ({rounds}), {median(row['ttft_ms'] for row in rows):,.0f}"
 
 
 def _ratio(rows: Rows, base: Rows) -> float:
