@@ -14,10 +14,13 @@ from rich.text import Text
 
 from autotune.commands.output import Output, write_document
 from autotune.commands.storage_flag import add_studies_flags
+from autotune.errors import StorageLostError
 from autotune.exit_codes import ExitCode
 from autotune.spec.ranges import SECONDS
 from autotune.studies.storage.open import reading
 from autotune.studies.storage.raw import Source
+from autotune.studies.storage.url import public_url, storage_url
+from autotune.studies.storage.watch import StorageWatch
 
 Look = tuple[dict[str, Any], RenderableType]
 """One look at a storage: as JSON, and for people."""
@@ -46,10 +49,23 @@ def watch(
         if flags.watch is None:
             output.result(*look(source, flags.model))
             return ExitCode.DONE
+        guard = StorageWatch(flags.storage)
+        guard.begin(source)
+
+        def next_look() -> Look:
+            if fault := guard.fault(()):
+                raise StorageLostError(
+                    f"the storage {public_url(storage_url(flags.storage))} {fault} meanwhile: what "
+                    "was shown before is not there any more"
+                )
+            return look(source, flags.model)
+
         try:
-            _again(flags.watch, output, lambda: look(source, flags.model))
+            _again(flags.watch, output, next_look)
         except KeyboardInterrupt:
             return ExitCode.DONE
+        finally:
+            guard.close()
 
 
 def _again(seconds: float, output: Output, look: Callable[[], Look]) -> NoReturn:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -51,6 +52,18 @@ def test_watching_ends_well_with_ctrl_c_and_prints_a_document_a_line(tuned: Path
         assert (watch.returncode, stderr) == (0, "")
         assert lines[0] == lines[1]
         assert len(lines[0][field]) in (2, 4)
+
+
+def test_watching_a_storage_that_is_deleted_ends_in_a_line(tuned: Path, tmp_path: Path) -> None:
+    shutil.copy(tuned / "autotune.db", tmp_path / "copy.db")
+    watch = _start(tmp_path, "status", "--watch", "0.1", "--json", "--storage", "copy.db")
+    assert watch.stdout is not None
+    assert json.loads(watch.stdout.readline())["studies"]
+    (tmp_path / "copy.db").unlink()
+    _, stderr = watch.communicate(timeout=60)
+    assert watch.returncode == 1
+    assert "copy.db was deleted meanwhile" in stderr
+    assert len(stderr.splitlines()) == 1
 
 
 def test_no_time_between_two_looks_is_refused(tuned: Path) -> None:

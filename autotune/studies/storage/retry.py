@@ -29,8 +29,8 @@ TRANSIENT_ERRORS = (
 """Errors that may pass: a lock, a full disk, a server that restarts."""
 _DAMAGE = ("malformed", "not a database", "no such table")
 """SQLite's words of a file that has another content than it should."""
-RECOVER = "go on with a backup, or save what is there by 'sqlite3 FILE .recover'"
-"""Advice about a damaged SQLite file."""
+RECOVER = "go on with a backup, or, of a SQLite file, with what 'sqlite3 FILE .recover' saves"
+"""Advice about a damaged storage."""
 DAMAGE = (
     ArithmeticError,
     AssertionError,

@@ -13,9 +13,10 @@ from pathlib import Path
 from urllib.parse import quote
 
 import sqlalchemy as sa
-from optuna.storages import BaseStorage, RDBStorage
+from optuna.storages import RDBStorage
 from sqlalchemy.pool import NullPool
 
+from autotune.studies.storage.raw import Source
 from autotune.studies.storage.retry import DAMAGE, TRANSIENT_ERRORS, error_words, is_damage
 from autotune.studies.storage.schema import STUDY, TRIAL, missing_tables
 from autotune.studies.storage.url import JournalAddress, ServerAddress, parse_address
@@ -45,10 +46,11 @@ class StorageWatch:
         self._tail = b""
         self._counts: dict[str, int] = {}
 
-    def begin(self, storage: BaseStorage) -> None:
+    def begin(self, storage: Source) -> None:
         """Take what is there now for the storage that was opened."""
-        if isinstance(storage, RDBStorage):  # a new connection has no pages in memory
-            self._engine = storage.engine if self._path is None else self._reader(self._path)
+        engine = storage.engine if isinstance(storage, RDBStorage) else storage
+        if isinstance(engine, sa.Engine):  # a new connection has no pages in memory
+            self._engine = engine if self._path is None else self._reader(self._path)
         if self._path is not None:
             self._opened = self._path.stat()
             if self._is_journal:
