@@ -12,6 +12,7 @@ written as it ends, and runs that results.csv has are not run again: delete it, 
     same60  and 60 random measurements of each of these
     other   and every measurement of the other model
     both    as other, with the static time model
+    wrong   as static, with the guess upside down: what it takes for fast is slow
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ from autotune.studies.search.surrogate.sampler import SurrogateSampler, Transfer
 from autotune.studies.space import Space
 
 HERE = Path(__file__).parent
-SCENARIOS = ("cold", "static", "same", "same60", "other", "both")
+SCENARIOS = ("cold", "static", "same", "same60", "other", "both", "wrong")
 STOCK: dict[str, Callable[[int], BaseSampler]] = {
     "random": lambda seed: RandomSampler(seed=seed),
     "tpe": lambda seed: TPESampler(seed=seed),
@@ -185,9 +186,11 @@ def sampler_of(race: Race, recording: Recording) -> BaseSampler:
         return SurrogateSampler(candidates_of(recording.rows), race.seed)
     known = _siblings(race, recording)
     space = Space(recording.configs)
-    guess = _static(race, space) if race.scenario in ("static", "both") else None
     return TransferSampler(
-        space, race.seed, history=(lambda _: known) if known else None, prior_us=guess
+        space,
+        race.seed,
+        history=(lambda _: known) if known else None,
+        prior_us=_guess(race, space),
     )
 
 
@@ -211,12 +214,16 @@ def _sibling(recording: Recording, seed: int, count: int) -> Sibling:
     )
 
 
-def _static(race: Race, space: Space) -> tuple[float, ...]:
+def _guess(race: Race, space: Space) -> tuple[float, ...] | None:
+    """Return what is given as a guess of times; None: the sampler makes its own."""
+    if race.scenario not in ("static", "both", "wrong"):
+        return None
     problem = recordings(race.landscapes)[race.recording].problem
     assert problem is not None
     rows = [routed_rows(problem, instance, 0) for instance in range(ROUTINGS)]
     times = model_us(problem, space.configs, find_spec(DEVICE.name), rows)
-    return tuple(times.mean(axis=0).tolist())
+    guess = times.mean(axis=0)
+    return tuple((1 / guess if race.scenario == "wrong" else guess).tolist())
 
 
 @cache

@@ -78,7 +78,7 @@ class Candidates:
 
     def index(self, params: Mapping[str, Any]) -> int | None:
         """Return the row of ``params``; None where they are incomplete or no candidate."""
-        key = tuple(params.get(name) for name in self._names)
+        key = tuple(map(params.get, self._names))
         return self._row_of.get(key)
 
     @cached_property

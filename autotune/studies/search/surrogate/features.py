@@ -20,26 +20,26 @@ from autotune.spec.device import Device, Target
 from autotune.spec.limits import shared_bytes
 from autotune.spec.problem import Problem
 
-_SMS = 132
+SMS = 132
 """SMs that any device is taken to have: those of H100 and H200. Others have 108 to 160."""
 COUNTS = 5
 """So many first columns grow with the problem: M-blocks, tiles, bytes, operations, K steps."""
 _REGISTERS = 65536
 """32-bit registers of an SM, SM70 to SM120."""
 _WARPS = 64
-_MOST_REGISTERS = 255
+MOST_REGISTERS = 255
 _ADDRESSING = 60
 """Registers of a thread beside its accumulators, roughly: pointers, masks and operands."""
 
 
 def features(problem: Problem, device: Device, configs: Sequence[Config]) -> Floats:
     """[config, feature] for both GEMMs together. Pure: the same arguments, the same numbers."""
-    table = _Table(problem, device, tuple(configs))
+    table = Table(problem, device, tuple(configs))
     return np.column_stack(table.columns())
 
 
 @dataclass(frozen=True)
-class _Table:
+class Table:
     """Columns over configs."""
 
     problem: Problem
@@ -65,7 +65,7 @@ class _Table:
         (waves × steps), and how full the waves are."""
         tiles = self.m_blocks * np.ceil(shape.n / self.block_n)
         steps = np.ceil(shape.k / self.block_k)
-        waves = tiles / (_SMS * self.occupancy)
+        waves = tiles / (SMS * self.occupancy)
         return (
             tiles,
             tiles * steps * self.step_bytes,
@@ -90,19 +90,27 @@ class _Table:
     @cached_property
     def accumulators(self) -> Floats:
         """fp32 accumulators of a thread."""
-        threads = self.device.target.warp_size * self.warps
-        share: Floats = self.block_m * self.block_n / threads
+        share: Floats = self.block_m * self.block_n / self.threads
         return share
+
+    @property
+    def registers(self) -> Floats:
+        """Registers that a thread asks for, roughly; what is beyond the most is spilled."""
+        return self.accumulators + _ADDRESSING
+
+    @cached_property
+    def threads(self) -> Floats:
+        threads: Floats = self.device.target.warp_size * self.warps
+        return threads
 
     @cached_property
     def occupancy(self) -> Floats:
         """Blocks of an SM, by shared memory, warps and a guess of registers; at least one."""
-        a_thread = np.minimum(self.accumulators + _ADDRESSING, _MOST_REGISTERS)
-        threads = self.device.target.warp_size * self.warps
+        a_thread = np.minimum(self.registers, MOST_REGISTERS)
         limits = (
             self.device.shared_bytes / self.shared,
             _WARPS / self.warps,
-            _REGISTERS / (threads * a_thread),
+            _REGISTERS / (self.threads * a_thread),
         )
         blocks: Floats = np.maximum(np.floor(np.minimum.reduce(limits)), 1)
         return blocks
@@ -122,8 +130,12 @@ class _Table:
 
     @cached_property
     def blocks_per_expert(self) -> Floats:
-        active = int(np.count_nonzero(rows_per_expert(self.problem)))
-        return np.maximum(self.m_blocks / max(active, 1), 1)
+        return np.maximum(self.m_blocks / self.active_experts, 1)
+
+    @cached_property
+    def active_experts(self) -> int:
+        """Experts that get a row, at least one."""
+        return max(int(np.count_nonzero(rows_per_expert(self.problem))), 1)
 
     @cached_property
     def block_m(self) -> Floats:

@@ -30,9 +30,7 @@ _TAIL = 1.2
 _LOOK_UP = 0.5
 """Share of the look-up where a sibling just like this one measured the same config."""
 _ERROR = 0.12
-"""Deviation of log times from the guess where the nearest sibling is an equal problem; it grows
-as likeness falls, up to ``_UNLIKE_ERROR``. (The static model: 0.14 to 0.19 on an H200.)"""
-_UNLIKE_ERROR = 0.3
+"""Deviation of log times from the guess. (The time model's: 0.14 to 0.19 on an H200.)"""
 _HALF_BELIEVED = 0.03
 """Likeness of the nearest sibling at which its lesson counts half. Slope of measured on guessed
 slowness from the other recorded model: 0.7 to 0.9 at a likeness of 0.05 to 0.06 (three spaces),
@@ -49,27 +47,20 @@ class PriorTask:
 
 
 def sibling_prior(
-    task: PriorTask,
-    siblings: Sequence[Sibling],
-    *,
-    static_us: Sequence[float] | None = None,
-    seed: int = 0,
-) -> Prior | None:
-    """Return the guess for the configs of ``task.space``; None where nothing is known.
+    task: PriorTask, siblings: Sequence[Sibling], static_us: Floats, *, seed: int = 0
+) -> Prior:
+    """Return the guess for the configs of ``task.space``.
 
-    ``static_us`` is a guess without measurements (``Measurer.prior_us``): it stands in for
-    siblings as far as these are unlike the problem.
+    ``static_us`` is a guess without measurements (``Measurer.prior_us`` or ``rough_time``): it
+    stands in for siblings as far as these are unlike the problem.
     """
-    static = None if static_us is None else _slowness(np.asarray(static_us, dtype=float))
+    static, odds = _slowness(static_us), 1 / _HALF_BELIEVED
     if not siblings:
-        return None if static is None else Prior(static, _ERROR, odds=1 / _HALF_BELIEVED)
+        return Prior(static, _ERROR, odds)
     siblings = sorted(siblings, key=lambda s: -likeness(s.problem, task.problem))[:_MOST]
     near = likeness(siblings[0].problem, task.problem)
     learnt = near / (near + _HALF_BELIEVED) * _learnt(task, siblings, seed)
-    if static is None:
-        error = _ERROR + (_UNLIKE_ERROR - _ERROR) * (1 - near)
-        return Prior(learnt, error, odds=near / _HALF_BELIEVED)
-    return Prior(near * learnt + (1 - near) * static, _ERROR, odds=1 / _HALF_BELIEVED)
+    return Prior(near * learnt + (1 - near) * static, _ERROR, odds)
 
 
 def _learnt(task: PriorTask, siblings: Sequence[Sibling], seed: int) -> Floats:

@@ -33,6 +33,7 @@ from autotune.studies.search.surrogate.candidates import (
 from autotune.studies.search.surrogate.features import features
 from autotune.studies.search.surrogate.model import Prior, Surrogate, thread_pools
 from autotune.studies.search.surrogate.prior import PriorTask, sibling_prior
+from autotune.studies.search.surrogate.rough_time import rough_clocks
 from autotune.studies.space import Space
 from autotune.studies.study_attributes import key_of
 from autotune.studies.trial_record import MEASURED
@@ -41,8 +42,8 @@ SiblingLookup = Callable[[StudyKey], Sequence[Sibling]]
 """Returns the siblings of a study that are known by now."""
 
 USUAL_STOP = 30
-"""Measurements after which ``expected_gain`` is usually small: 16 where other batch sizes are
-known, 32 and 36 where nothing is (early stops in benchmarks/samplers/README.md)."""
+"""Measurements within which ``expected_gain`` becomes small: after 17 in the mean on recorded
+landscapes where nothing is known (early stops in benchmarks/samplers/README.md)."""
 
 _FIRST = 6
 """Trials before the models speak, warm starts counted, where there is no prior. (On recorded MoE
@@ -248,8 +249,8 @@ class TransferSampler(SurrogateSampler):
     ) -> None:
         """``history`` finds a key's siblings; it is called now and then, not for each trial.
         ``prior_us`` is a guess for each config of ``space.configs``, of which only the ratios
-        count. ``footprints`` tells what was compiled by now, and how well, ``begun`` what will be
-        anyway; None: nothing is compiled."""
+        count; None: ``rough_clocks``. ``footprints`` tells what was compiled by now, and how well,
+        ``begun`` what will be anyway; None: nothing is compiled."""
         super().__init__(_of_space(space), seed)
         self._space = space
         self._history = history
@@ -287,7 +288,11 @@ class TransferSampler(SurrogateSampler):
 
     def _learn(self, key: StudyKey, known: Sequence[Sibling]) -> None:
         task = PriorTask(key.problem, key.device, self._space)
-        prior = sibling_prior(task, known, static_us=self._prior_us, seed=self._seed)
+        if self._prior_us is None:
+            guess = rough_clocks(key.problem, key.device, self._space.configs)
+        else:
+            guess = np.array(self._prior_us, dtype=float)
+        prior = sibling_prior(task, known, guess, seed=self._seed)
         if self._learnt_from is None:
             physics = features(key.problem, key.device, self._space.configs)
             self._candidates = candidates_of(self._candidates.rows, physics)

@@ -28,9 +28,8 @@ def test_siblings_far_behind_the_nearest_teach_nothing(key: StudyKey, space: Spa
     near = [sibling(replace(key.problem, tokens=65 + t), space, 10) for t in range(12)]
     wide = replace(key.problem, intermediate=16 * key.problem.intermediate)
     far = [sibling(replace(wide, tokens=t), space, 10) for t in range(1, 9)]
-    alone, among = sibling_prior(task, near), sibling_prior(task, [*far, *near])
-    assert alone is not None
-    assert among is not None
+    same = np.ones(len(space))
+    alone, among = sibling_prior(task, near, same), sibling_prior(task, [*far, *near], same)
     assert np.array_equal(alone.log_us, among.log_us)
 
 
