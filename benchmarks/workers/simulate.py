@@ -95,8 +95,8 @@ recorded configs of Qwen3 took 5 to 6 ms and 2.6 to 3.2 times up to 32 tokens, 6
 REST_FROM_US = 700.0
 PREPARE_S = 0.115
 """A batch size's tensors, made at its first measurement: the mean of 17 on an H200."""
-QUESTION_S = 0.0003
-"""What a config compiles, asked of an engine's call (gpu/README.md)."""
+QUESTION_S = 0.006
+"""What a config compiles, asked of an engine's call while all cores compile (gpu/README.md)."""
 _SAMPLES = 10
 
 
