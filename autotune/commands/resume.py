@@ -46,13 +46,15 @@ def run(flags: argparse.Namespace, output: Output) -> int:
             f"{public_url(storage_url(flags.storage))} has no studies yet: a run that ended before "
             "it opened its first left nothing to resume. Use 'autotune run' with its flags"
         )
-    may_be_left = (s for s in studies if flags.trials is not None or not s.is_finished)
-    here = placed((study for study in may_be_left if _is_here(study)), flags.output_dir)
-    waiting = unfinished_settings(here, trials=flags.trials, timeout_s=flags.timeout_s)
+    may_be_left = [s for s in studies if flags.trials is not None or not s.is_finished]
+    here = [study for study in may_be_left if _is_here(study)]
+    ours = placed(here, flags.output_dir)
+    waiting = unfinished_settings(ours, trials=flags.trials, timeout_s=flags.timeout_s)
     if not waiting:
-        output.end(f"everything in {public_url(storage_url(flags.storage))} is finished")
+        what = "everything" if here == may_be_left else "everything but what is left out"
+        output.end(f"{what} in {public_url(storage_url(flags.storage))} is finished")
         output.result({"runs": []})
-        return ExitCode.DONE
+        return ExitCode.DONE if here == may_be_left else ExitCode.FAILED
     return run_all(waiting, flags, output)
 
 

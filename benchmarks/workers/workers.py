@@ -1,7 +1,7 @@
 """A whole run of several workers on a pretended GPU each: what it loses, and what it costs.
 
     python benchmarks/workers/workers.py --workers 8 --measure-ms 15 --studies 18 --trials 60
-        [--storage postgresql+psycopg://…] [--ray-address ADDRESS]
+        [--storage postgresql+psycopg://… | --postgres] [--ray-address ADDRESS]
 
 Prints the counts of every kind of trial, trials per second, the share of the time in which the
 pretended GPUs were busy, and CPU time for a trial. Exits with 1 where a trial was lost, doubled
@@ -18,7 +18,8 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,9 +44,9 @@ class Ran:
 
 def main() -> int:
     args = _arguments()
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory() as name, _server(args) as url:
         folder = Path(name)
-        storage = args.storage or f"sqlite:///{folder}/autotune.db"
+        storage = args.storage or url or f"sqlite:///{folder}/autotune.db"
         ran = _run(folder, storage, args)
         studies = stored_studies(open_storage(storage, create=False))
         _print_costs(ran, [trial for study in studies for trial in study.trials], args)
@@ -60,9 +61,23 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--trials", type=int, default=60)
     parser.add_argument("--sampler", default="surrogate")
     parser.add_argument("--storage", help="an empty database; a SQLite file by default")
+    parser.add_argument("--postgres", action="store_true", help="on a private PostgreSQL")
     parser.add_argument("--ray-address", help="workers on this cluster: see ray_nodes.py")
     parser.add_argument("--verbose", action="store_true", help="print what the run said")
     return parser.parse_args()
+
+
+@contextmanager
+def _server(args: argparse.Namespace) -> Iterator[str | None]:
+    """The URL of an empty database of a private server, where that is asked for."""
+    if not args.postgres:
+        yield None
+        return
+    sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
+    import servers
+
+    with servers.postgres() as server:
+        yield server.new_url()
 
 
 def _run(folder: Path, storage: str, args: argparse.Namespace) -> Ran:

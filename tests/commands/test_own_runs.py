@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import optuna
 import pytest
 from bad_storages import sound_storage  # type: ignore[import-not-found]
 
@@ -66,3 +67,17 @@ def test_resume_says_that_nothing_was_begun(
         pass
     assert run_command_line(["resume", "--storage", str(tmp_path / "new.db")]) == 2
     assert "no studies yet" in capsys.readouterr().err
+
+
+def test_resume_does_not_call_finished_what_it_left_out(
+    studies: list[StoredStudy], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with opened("s.db") as storage:
+        for stored in studies:
+            settings = {**stored.attrs.settings, "device": "replay:/somebodys.npz"}
+            study = optuna.load_study(study_name=stored.name, storage=storage)
+            study.set_user_attr("settings", settings)
+    assert run_command_line(["resume", "--storage", "s.db"]) == 1
+    said = capsys.readouterr().err
+    assert said.count("was not started here names files for it") == len(studies)
+    assert "everything but what is left out in sqlite:///s.db is finished" in said
