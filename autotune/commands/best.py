@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 
+from rich.console import Group
+
 from autotune.commands.look import Look, add_look_flags, watch
 from autotune.commands.output import Output
 from autotune.commands.own_runs import placed
+from autotune.report.kept import kept_words
 from autotune.report.terminal.tables import result_row, results_table
 from autotune.studies.storage.raw import Source
 from autotune.studies.storage.summaries import measured_studies
@@ -27,4 +30,5 @@ def _look(source: Source, model: str | None) -> Look:
         for study in studies
         for result in stored_results(study)
     ]
-    return {"results": rows}, results_table(rows)
+    kept = kept_words(row["kept"] for row in rows)
+    return {"results": rows}, Group(results_table(rows), *([kept] if kept else []))

@@ -17,6 +17,7 @@ from autotune.engines import Engine
 from autotune.exit_codes import ExitCode
 from autotune.report.dashboard.artifacts import artifact_folder
 from autotune.report.dashboard.note_writer import NoteWriter
+from autotune.report.kept import kept_words
 from autotune.report.terminal.opening_rows import file_rows, written_to
 from autotune.report.terminal.run_display import LiveDisplay, PlainDisplay, seconds_words
 from autotune.report.terminal.serving_rows import serving_rows
@@ -82,7 +83,9 @@ def run_all(runs: Iterable[RunSettings], flags: argparse.Namespace, output: Outp
 
 def _summary(settings: RunSettings, report: RunReport) -> list[Any]:
     shares = settings.model.shares
-    lines = [
+    kept = kept_words(result.is_kept for result in report.results)
+    lines = [kept] if kept else []
+    lines += [
         f"{model.label}: {gain.words}" if settings.more_models else gain.words
         for model in report.models
         for gain in traffic_gains(model.results, shares)

@@ -8,7 +8,7 @@ from functools import cached_property
 
 from autotune.engines import ENGINES, Found
 from autotune.errors import EngineFileError
-from autotune.spec.config import AnyConfig, pair_of
+from autotune.spec.config import AnyConfig
 from autotune.spec.device import Device, DeviceKind
 from autotune.spec.problem import Problem
 from autotune.studies.pairs import completed_as_asked
@@ -108,12 +108,6 @@ def same_layer(study: StoredStudy) -> tuple[Problem, Device]:
 
 def result_for(size: TunedSize, engine: str) -> Result | None:
     return next((result for result in size.results if result.engine.name == engine), None)
-
-
-def is_default(result: Result) -> bool:
-    """True where what is written is what the engine launches without a file."""
-    default = result.default
-    return default is not None and pair_of(result.config) == pair_of(default)
 
 
 def speedup_of(size: TunedSize, engine: str) -> float | None:

@@ -32,6 +32,8 @@ _ENGINES = "engines"
 _OWN = "own_config"
 """Keys of the config that the engine launches by itself, where its kernel is measured;
 else empty or missing."""
+_FILES = "users_files"
+"""Engine → keys of the config that the user's file had before a run wrote its own."""
 _SETTINGS = "settings"
 """``RunSettings`` of the last run, as JSON."""
 _TARGET = "target_trials"
@@ -123,6 +125,13 @@ class StudyAttributes:
         return config_from_keys(keys) if keys else None
 
     @property
+    def users_files(self) -> dict[str, AnyConfig]:
+        """Engine → the config that the user's file in the output folder had for the batch size
+        before a run of the study wrote there; empty where none had any."""
+        stored = self.values.get(_FILES, {})
+        return {engine: config_from_keys(keys) for engine, keys in stored.items()}
+
+    @property
     def settings(self) -> Mapping[str, Any]:
         """Settings of the last run as JSON, see ``settings_from``; may be empty."""
         return self.values.get(_SETTINGS, {})  # type: ignore[no-any-return]
@@ -191,6 +200,7 @@ _SOUND: Mapping[str, Callable[[StudyAttributes], bool]] = {
     _TOKENS: lambda attrs: attrs.values[_TOKENS] in TOKENS,
     _ENGINES: lambda attrs: isinstance(attrs.values[_ENGINES], list) and _are_texts(attrs.engines),
     _OWN: lambda attrs: attrs.own_config is None or is_launch(attrs.own_config),
+    _FILES: lambda attrs: all(map(is_launch, attrs.users_files.values())),
     _SETTINGS: lambda attrs: isinstance(attrs.settings, dict) and bool(attrs.robust),
     _TARGET: lambda attrs: attrs.values[_TARGET] in Range(0, 1_000_000_000),
     _SEARCH: lambda attrs: attrs.search is None or _are_texts([attrs.search.sampler]),
@@ -234,6 +244,14 @@ def run_attributes(
         _SETTINGS: settings,
         _OWN: {} if own is None else dict(own.as_keys()),
     }
+
+
+def write_users_files(study: Study, files: Mapping[str, AnyConfig]) -> None:
+    """Write the user's configs by engine, beside those of engines that are not among them."""
+    stored = study.user_attrs.get(_FILES, {})
+    new = {engine: dict(config.as_keys()) for engine, config in files.items()}
+    if new:
+        _write(study, {_FILES: {**stored, **new}})
 
 
 def write_end(study: Study, end: StudyEnd | None) -> None:

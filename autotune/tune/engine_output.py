@@ -77,12 +77,17 @@ class Result:
 
     @property
     def config(self) -> AnyConfig:
-        """The config to write: the winner, else what an earlier run wrote, else the default."""
+        """The config to write: the winner, else what the user's file had, else the default."""
         winner = self.winner
         if winner:
             return winner.config
         files = (known.config for known in self.incumbents if known.origin is Origin.FILE)
         return next(files, self.incumbents[-1].config)
+
+    @property
+    def is_kept(self) -> bool:
+        """True where ``config`` is what the user has today, which nothing beat."""
+        return self.winner is None or self.winner.is_incumbent
 
     @property
     def is_writable(self) -> bool:

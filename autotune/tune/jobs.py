@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
@@ -38,12 +38,13 @@ class Origin(Enum):
     SHIPPED = "shipped"
     """A file that the installed engine brings."""
     FILE = "file"
-    """A file in the output folder."""
+    """A file of the user's in the output folder: what a run of the study wrote there is none."""
     OWN = "own"
     """What the installed engine launches by itself, as its own call says: from a file that its
     lookup finds, or by its rule. Where its kernel is measured, this stands for the first two."""
 
 
+_ORDER = {origin: place for place, origin in enumerate(Origin)}
 BASELINES = (Origin.OWN, Origin.DEFAULT)
 """Origins over which speed-ups are told, the first that is there."""
 
@@ -74,7 +75,8 @@ class Job:
     def incumbents(
         self, device: Device, output_dir: Path, own: AnyConfig | None = None
     ) -> tuple[Incumbent, ...]:
-        """Return what a user has today, as the study's space has it, in the order of origins.
+        """Return what a user has today, as the study's space has it, in the order of origins; whose
+        the output folder's entry is, ``with_users_files`` tells.
         ``own`` is what the engine launches by itself, where its kernel is measured."""
         return tuple(
             Incumbent(engine.name, origin, config)
@@ -101,6 +103,27 @@ class Job:
         if origin is Origin.SHIPPED:
             return shipped_config(engine, self.problem, device)
         return present_config(engine, self.problem, device, output_dir)
+
+
+def with_users_files(
+    incumbents: Sequence[Incumbent],
+    stored: Mapping[str, AnyConfig],
+    known: Collection[AnyConfig],
+) -> tuple[Incumbent, ...]:
+    """Return the incumbents of a study with the user's files alone. ``stored`` has those of earlier
+    runs by engine. An entry that a run of the study had ``known`` before it came from us: all that
+    is written was measured, or is another incumbent. Where an entry is ours or gone, that of before
+    still counts: what users had does not change by our writing over it."""
+    names = {incumbent.engine for incumbent in incumbents}
+    others = [one for one in incumbents if one.origin is not Origin.FILE]
+    halves = {pair_of(one.config).up for one in others}  # a fused problem reads the up file alone
+    files = {name: config for name, config in stored.items() if name in names} | {
+        one.engine: one.config
+        for one in incumbents
+        if one.origin is Origin.FILE and one.config not in known and one.config not in halves
+    }
+    files_first = [Incumbent(name, Origin.FILE, config) for name, config in files.items()]
+    return tuple(sorted([*files_first, *others], key=lambda one: _ORDER[one.origin]))
 
 
 def model_shape(settings: ModelSettings) -> ModelShape:
@@ -173,7 +196,7 @@ def may_write(engine: Engine, problem: Problem, device: Device, config: AnyConfi
 def present_config(
     engine: Engine, problem: Problem, device: Device, output_dir: Path
 ) -> AnyConfig | None:
-    """Return what an earlier run left in the output folder for exactly this batch size."""
+    """Return what the output folder has for exactly this batch size, whoever wrote it."""
     folder = files_dir(output_dir, engine, problem, device)
     config = _entry(engine.path(folder, problem, device), problem.tokens)
     if config is None:

@@ -31,9 +31,11 @@ from autotune.studies.study_attributes import (
     run_attributes,
     write_end,
     write_search,
+    write_users_files,
 )
 from autotune.studies.study_record import open_study
 from autotune.studies.trial_io import enqueue
+from autotune.tune.jobs import Origin, with_users_files
 from autotune.tune.tuning_study import StudyPlan, TuningStudy
 from autotune.tune.warm_start import file_configs
 
@@ -61,6 +63,7 @@ def open_studies(
         study = open_study(storage, plan.key, sampler, study_attributes(plan, settings))
         tuning = TuningStudy(plan, study, terms, settings.robust, history, _kept_end(study, terms))
         tuning.view.read()
+        tuning.plan = _with_users_files(tuning)
         is_wanted = len(tuning.measured) < settings.trials and tuning.end is None
         sweep(study, tuning.view, census, queue=is_wanted)
         if is_wanted:
@@ -69,6 +72,15 @@ def open_studies(
         studies.append(tuning)
     history.add(_known_studies(storage, studies))
     return studies, history
+
+
+def _with_users_files(study: TuningStudy) -> StudyPlan:
+    """Return the study's plan without what its runs wrote; the user's entries are kept in mind."""
+    stored = attributes_of(study.optuna_study).users_files
+    incumbents = with_users_files(study.plan.incumbents, stored, study.view.taken)
+    files = {one.engine: one.config for one in incumbents if one.origin is Origin.FILE}
+    write_users_files(study.optuna_study, files)
+    return replace(study.plan, incumbents=incumbents)
 
 
 def join_studies(

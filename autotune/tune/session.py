@@ -233,6 +233,7 @@ class _Session:
             lambda: open_studies(self._storage, self._plans, settings),
             is_hurried=lambda: self._interrupt.requested,
         )
+        self._plans = [study.plan for study in self._studies]  # they know whose the files are
         self._measured_before = sum(len(study.measured) for study in self._studies)
 
     def _plans_of(

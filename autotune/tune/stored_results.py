@@ -21,7 +21,7 @@ from autotune.studies.storage.retry import DAMAGE
 from autotune.studies.storage.summaries import StudySummary
 from autotune.studies.study_record import MeasuredStudy, StoredStudy
 from autotune.tune.engine_output import Result, results_of
-from autotune.tune.jobs import Job, model_shape
+from autotune.tune.jobs import Job, model_shape, with_users_files
 from autotune.tune.serving import named
 
 _log = logging.getLogger(__name__)
@@ -77,10 +77,14 @@ def recording_folder(study: MeasuredStudy) -> str | None:
 def stored_results(
     study: MeasuredStudy, *, engine_of: Callable[[str], Engine] = ENGINES.__getitem__
 ) -> list[Result]:
-    """Return one result per engine, against the defaults and what its output folder holds today."""
+    """Return one result per engine, against the defaults and what the user's files held."""
     engines = tuple(engine_of(name) for name in _known_engines(study))
     job, own = Job(study.key.problem, engines), study.attrs.own_config
-    incumbents = job.incumbents(study.key.device, output_folder(study), own)
+    incumbents = with_users_files(
+        job.incumbents(study.key.device, output_folder(study), own),
+        study.attrs.users_files,
+        {entry.config for entry in study.measured},
+    )
     return results_of(study, engines, incumbents)
 
 

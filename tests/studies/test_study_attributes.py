@@ -150,6 +150,8 @@ def test_a_study_is_finished_with_its_measurements_or_before(
         ("engines", "sglang"),
         ("engines", [1]),
         ("own_config", [1]),
+        ("users_files", [1]),
+        ("users_files", {"vllm": {"BLOCK_SIZE_M": "x"}}),
         ("own_config", {"BLOCK_SIZE_M": "x"}),
         ("settings", []),
         ("settings", {"robust": "none"}),

@@ -15,7 +15,7 @@ from autotune.settings import ModelSettings
 from autotune.spec.config import Config, ConfigPair
 from autotune.spec.device import Device, DeviceKind, Target
 from autotune.spec.problem import KernelMode, Problem
-from autotune.tune.jobs import Job, Origin, jobs_of, may_write
+from autotune.tune.jobs import Incumbent, Job, Origin, jobs_of, may_write, with_users_files
 
 SHAPE = "E=8,topk=2,hidden=512,intermediate=256"
 SETTINGS = ModelSettings(shape=SHAPE, batch_sizes=(1, 64))
@@ -52,6 +52,40 @@ def test_what_the_engine_launches_by_itself_stands_for_our_picture_of_it(tmp_pat
     pair = ConfigPair(OWN, replace(OWN, num_warps=8))
     [own] = job.incumbents(H200, tmp_path, pair)
     assert own.config == pair  # which SGLang takes from a shipped file for the down GEMM
+
+
+DEFAULT, OURS, USERS = (
+    Incumbent("sglang", origin, replace(OWN, block_size_n=n))
+    for origin, n in ((Origin.DEFAULT, 32), (Origin.FILE, 128), (Origin.FILE, 256))
+)
+
+
+@pytest.mark.parametrize(
+    ("found", "stored", "known", "files"),
+    [
+        ([DEFAULT, USERS], {}, [], [USERS]),  # the first run
+        ([DEFAULT, OURS], {}, [OURS.config], []),
+        ([DEFAULT, OURS], {"sglang": USERS.config}, [OURS.config, USERS.config], [USERS]),
+        ([DEFAULT, USERS], {"sglang": USERS.config}, [USERS.config], [USERS]),  # it was kept
+        ([DEFAULT], {"sglang": USERS.config}, [], [USERS]),  # it is gone, or the folder another
+        ([DEFAULT, USERS], {"sglang": OURS.config}, [OURS.config], [USERS]),  # they changed it
+        ([DEFAULT, replace(DEFAULT, origin=Origin.FILE)], {}, [], []),  # the default was written
+        ([DEFAULT], {"vllm": USERS.config}, [], []),  # of an engine that the run is not for
+    ],
+)
+def test_an_entry_is_the_users_unless_a_run_of_the_study_measured_it(
+    found: list[Incumbent],
+    stored: dict[str, Config],
+    known: list[Config],
+    files: list[Incumbent],
+) -> None:
+    assert with_users_files(found, stored, known) == (DEFAULT, *files)
+
+
+def test_a_pair_that_a_fused_study_wrote_is_read_as_its_up_half_and_still_ours() -> None:
+    own = Incumbent("sglang", Origin.OWN, ConfigPair(OWN, replace(OWN, num_warps=8)))
+    found = [Incumbent("sglang", Origin.FILE, OWN), own]
+    assert with_users_files(found, {}, []) == (own,)
 
 
 def test_a_pair_is_for_an_engine_that_reads_two_files() -> None:

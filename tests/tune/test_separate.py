@@ -21,7 +21,7 @@ from autotune.studies.pairs import best_pairs
 from autotune.studies.storage.open import open_storage
 from autotune.studies.study_record import stored_studies
 from autotune.tune.comparison.bench import bench
-from autotune.tune.jobs import Incumbent, Origin
+from autotune.tune.jobs import Origin
 from autotune.tune.run_report import RunReport
 from autotune.tune.session import run
 from autotune.tune.stored_results import stored_results
@@ -145,14 +145,17 @@ def test_a_fused_run_after_a_separate_one_leaves_no_stale_down_file(
     assert up == down
 
 
-def test_what_an_earlier_run_wrote_is_the_incumbent(separate: Make, database: str) -> None:
-    report = _run(separate(engines=("sglang",)), database)
-    folder = report.results[0].folder(separate().output_dir)
-    studies = stored_studies(open_storage(database, create=False))
-    for study in studies:
-        for result in stored_results(study):
-            assert Incumbent("sglang", Origin.FILE, result.config) in result.incumbents
-    assert folder.exists()
+def test_what_an_earlier_run_wrote_is_not_the_users(separate: Make, database: str) -> None:
+    first, second = (_run(separate(engines=("sglang",)), database) for _ in range(2))
+    assert first.files[0].path.exists()
+    stored = stored_studies(open_storage(database, create=False))
+    looks = [first.results, second.results, [r for study in stored for r in stored_results(study)]]
+    assert not any(result.is_kept for result in first.results)
+    for results in looks:
+        assert [(r.config, r.is_kept) for r in results] == [
+            (r.config, r.is_kept) for r in first.results
+        ]
+        assert not any(i.origin is Origin.FILE for r in results for i in r.incumbents)
 
 
 def test_bench_times_both_halves(separate: Make) -> None:

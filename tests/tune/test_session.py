@@ -3,8 +3,9 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from threading import Timer
 
@@ -13,10 +14,11 @@ import pytest
 from optuna.trial import TrialState
 from small_landscape import SHAPE  # type: ignore[import-not-found]
 
-from autotune.engines import ENGINES
+from autotune.engines import ENGINES, write_configs
 from autotune.errors import DeviceError, EngineFileError
 from autotune.report.terminal.run_display import PlainDisplay
 from autotune.settings import ModelSettings, RunSettings
+from autotune.spec.config import Config
 from autotune.spec.problem import Problem
 from autotune.studies.coordination.leases import Lease
 from autotune.studies.lifecycle import EndReason, StudyEnd
@@ -26,6 +28,7 @@ from autotune.studies.storage.transactions import transactions_of
 from autotune.studies.study_record import StoredStudy, stored_studies
 from autotune.studies.trial_record import MEASURED
 from autotune.tune import session
+from autotune.tune.engine_output import Result
 from autotune.tune.observer import RunObserver, RunStart
 from autotune.tune.run_report import RunReport
 from autotune.tune.session import run
@@ -187,6 +190,31 @@ def test_results_come_from_the_storage_alone(settings: Make, database: str) -> N
     report = _run(settings(), database)
     again = [result for study in _stored(database) for result in stored_results(study)]
     assert [r.config for r in again] == [r.config for r in report.results]
+
+
+def test_a_second_look_says_what_the_first_run_decided(settings: Make, database: str) -> None:
+    """Files that a run wrote are ours, an entry that was there before is the user's; and one that
+    they change to what was never measured is theirs from then on."""
+    best, other = Config(32, 64, 64, 8, 4, 3), Config(64, 128, 128, 1, 8, 4)
+    sample = _run(settings(output_dir=settings().output_dir / "else"), f"{database}2").results[0]
+    path = sample.engine.path(
+        sample.folder(settings().output_dir), sample.problem, sample.device
+    )  # SGLang's, at 1 token
+    write_configs(sample.engine, path, {1: best}, sample.problem, sample.device)
+    make = partial(settings, sampler="random", trials=3)
+
+    def kept(results: Iterable[Result]) -> list[tuple[str, int, bool]]:
+        return sorted((r.engine.name, r.problem.tokens, r.is_kept) for r in results)
+
+    first = kept(_run(make(), database).results)
+    assert ("sglang", 1, True) in first
+    assert not all(is_kept for _, _, is_kept in first)
+    assert kept(_run(make(), database).results) == first
+    assert kept(r for study in _stored(database) for r in stored_results(study)) == first
+    write_configs(sample.engine, path, {64: other}, sample.problem, sample.device)
+    _run(make(trials=4), database)
+    files = {s.key.problem.tokens: s.attrs.users_files for s in _stored(database)}
+    assert files == {1: {"sglang": best}, 64: {"sglang": other}}
 
 
 def test_one_engine(settings: Make, database: str) -> None:

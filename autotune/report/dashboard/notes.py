@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from autotune.backends.stand_in import kernel_lines
 from autotune.engines import ENGINES
+from autotune.report.kept import config_words
 from autotune.report.layers import time_of
 from autotune.shown import shown
 from autotune.spec.config import AnyConfig
@@ -99,7 +100,8 @@ def _winners(noted: NotedStudy) -> Iterator[str]:
         gain = f"{result.default_us / winner.geomean_us:.2f}×" if result.default_us else ""
         default = f"{result.default_us:.1f}" if result.default_us else "not measured"
         name = ENGINES[result.engine.name].title
-        rows.append((name, f"`{result.config}`", f"{winner.geomean_us:.1f}", default, gain))
+        words = config_words(result.config, is_kept=result.is_kept)
+        rows.append((name, f"`{words}`", f"{winner.geomean_us:.1f}", default, gain))
     if not rows:
         yield "Nothing was measured completely yet.\n"
         return

@@ -20,10 +20,10 @@ from autotune.engines import ENGINES
 from autotune.errors import DeviceError
 from autotune.report.html import document
 from autotune.report.html.roofline import rooflines_of
+from autotune.report.kept import config_words, kept_words
 from autotune.report.layers import (
     TunedLayer,
     TunedSize,
-    is_default,
     result_for,
     shipped_config,
     speedup_of,
@@ -125,7 +125,7 @@ def _results(layer: TunedLayer) -> Iterator[str]:
                 rows.append(
                     (
                         ENGINES[engine].title,
-                        f"{result.config}{' (the default)' if is_default(result) else ''}",
+                        config_words(result.config, is_kept=result.is_kept),
                         size.tokens,
                         _us(winner.geomean_us if winner else None),
                         _us(result.default_us),
@@ -137,6 +137,8 @@ def _results(layer: TunedLayer) -> Iterator[str]:
                 )
     of_time = ("of the time",) if shares else ()
     yield document.table((*header, "of the roofline", *of_time), rows, words=2)
+    if kept := kept_words(result.is_kept for size in layer.sizes for result in size.results):
+        yield document.paragraph(kept)
 
 
 def _nearest(layer: TunedLayer) -> Iterator[str]:

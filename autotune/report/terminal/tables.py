@@ -8,6 +8,7 @@ from typing import Any
 from rich.table import Table
 
 from autotune.models.shape import ModelShape
+from autotune.report.kept import config_words
 from autotune.spec.config import config_from_keys
 from autotune.studies.selection.select import Robust
 from autotune.studies.storage.summaries import StudySummary
@@ -36,7 +37,7 @@ def result_row(result: Result, shares: Mapping[int, float]) -> dict[str, Any]:
         "us": round(winner.geomean_us, 2) if winner else None,
         "default_us": round(default_us, 2) if default_us else None,
         "speedup": round(default_us / winner.geomean_us, 3) if winner and default_us else None,
-        "keeps_incumbent": winner.is_incumbent if winner else True,
+        "kept": result.is_kept,
         "device": f"{result.device.kind.value}:{result.device.name}",
         "measurements": len(result.measured),
     }
@@ -57,8 +58,7 @@ def results_table(rows: Iterable[Row]) -> Table:
     for row in rows:
         share = row["share_of_time"]
         speedup = "" if row["speedup"] is None else f"{row['speedup']:.2f}×"
-        note = " (kept)" if row["keeps_incumbent"] else ""
-        note += " (unproven stand-in)" if row["kernel_is_proven"] is False else ""
+        note = " (unproven stand-in)" if row["kernel_is_proven"] is False else ""
         note += " (by its worst routing)" if row["robust"] == Robust.WORST.value else ""
         table.add_row(
             row["engine"],
@@ -67,7 +67,7 @@ def results_table(rows: Iterable[Row]) -> Table:
             us_words(row["us"]),
             us_words(row["default_us"]),
             speedup,
-            f"{config_from_keys(row['config'])}{note}",
+            config_words(config_from_keys(row["config"]), is_kept=row["kept"]) + note,
         )
     return table
 

@@ -1,0 +1,44 @@
+"""What is kept is marked by one word, and counted alike, wherever results are shown."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from finished_run import Finished  # type: ignore[import-not-found]
+from rich.console import Console
+
+from autotune.report.dashboard.notes import NotedStudy, note
+from autotune.report.html.layer_section import layer_section
+from autotune.report.kept import kept_words
+from autotune.report.layers import layers_of
+from autotune.report.terminal.tables import result_row, results_table
+from autotune.tune.stored_results import stored_results
+
+
+def test_one_word_and_one_count_in_table_note_and_page(finished: Finished) -> None:
+    first, second = finished.studies()
+    [sglang, _] = stored_results(first)
+    defaults = [entry for entry in first.measured if entry.config == sglang.default]
+    studies = [replace(first, measured=defaults), second]
+    results = {study.name: stored_results(study) for study in studies}
+    rows = [result_row(result, {}) for found in results.values() for result in found]
+    count = sum(row["kept"] for row in rows)
+    assert 0 < count < len(rows)
+    console = Console(width=200)
+    with console.capture() as capture:
+        console.print(results_table(rows))
+    assert capture.get().count("(kept)") == count
+    notes = [
+        note(NotedStudy(s.key, "m", "random", s.measured, 20, "", results[s.name]), [])
+        for s in studies
+    ]
+    assert sum(text.count("(kept)") for text in notes) == count
+    [layer] = layers_of(studies)
+    page = layer_section(layer, ())
+    assert page.count("(kept)") == count
+    assert kept_words(row["kept"] for row in rows) in page
+
+
+def test_the_line_below_a_table() -> None:
+    assert kept_words([True, False, True]).startswith("2 of 3 kept: ")
+    assert kept_words([False]) == kept_words([]) == ""
