@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -33,9 +34,17 @@ def leave_at_once() -> None:
 
 
 def imports_are_done() -> None:
-    """Have Ctrl-C raise KeyboardInterrupt again, after ``leave_at_once``."""
+    """Have Ctrl-C raise KeyboardInterrupt again, after ``leave_at_once``. Where Python cannot raise
+    it, as in a finalizer, it would print that and go on: the process ends."""
     if signal.getsignal(signal.SIGINT) is _leave:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        sys.unraisablehook = _on_unraisable
+
+
+def _on_unraisable(error: sys.UnraisableHookArgs) -> None:
+    if issubclass(error.exc_type, KeyboardInterrupt):
+        _leave(signal.SIGINT, None)
+    sys.__unraisablehook__(error)
 
 
 def _leave(_number: int, _frame: FrameType | None) -> None:

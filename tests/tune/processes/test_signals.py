@@ -113,3 +113,17 @@ write_line(process.receive())
 process.kill(5.0)
 """)
     assert done.stderr == "lives\n", done.stderr
+
+
+def test_ctrl_c_in_a_finalizer_ends_the_process_in_a_line() -> None:
+    done = _python("""
+from autotune.tune.processes.signals import imports_are_done, leave_at_once
+class Held:
+    def __del__(self):
+        press()
+leave_at_once()
+imports_are_done()
+Held()
+write_line("it went on")
+""")
+    assert (done.returncode, done.stderr) == (130, "autotune: interrupted\n")
