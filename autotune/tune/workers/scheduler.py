@@ -36,7 +36,8 @@ class Standing:
     """Other workers on it."""
     is_queued: bool
     """Trials wait that are measured whatever is believed: defaults, warm starts, what somebody
-    left; and nobody else is about to take them."""
+    left; nobody else is about to take them, and they are worth turning to: the device holds the
+    study's weights, or the study has nothing to show."""
     is_near: bool
     """The device holds its weights."""
     is_known: bool
@@ -138,9 +139,10 @@ class StudyScheduler:
         """Count it no more. Thread-safe."""
         self._unwritten.pop(trial_id, None)
 
-    def find(self) -> int | None:
+    def find(self, *, may_turn: bool = True) -> int | None:
         """Return the study to ask: the one that is visited while it has room, else the next by
-        ``visiting_order``; None where no study wants a trial now."""
+        ``visiting_order``; None where no study wants a trial now. Unless the worker ``may_turn``,
+        only studies whose weights the device holds: what is in work needs them."""
         self._look_back()
         visit = self._visit
         if visit is not None and not self._is_over(visit):
@@ -148,8 +150,11 @@ class StudyScheduler:
                 return visit.position
             self._left.add(visit.position)
         counts = self._tallies()
-        for position in visiting_order(self._standings(counts), self._last):
+        standings = self._standings(counts)
+        for position in visiting_order(standings, self._last):
             if position not in self.own or position in self._finished:
+                continue
+            if not may_turn and not standings[position].is_near:
                 continue
             if self._is_full(position, counts[position]):
                 continue
@@ -193,12 +198,15 @@ class StudyScheduler:
     def _standings(self, counts: Sequence[Tally]) -> list[Standing]:
         mine = set(self._lease.names)
         held = weights_key(self._studies[self._last].problem) if self._visited else None
+        near = [weights_key(study.problem) == held for study in self._studies]
         others = [len(tally.workers - mine) for tally in counts]
         return [
             Standing(
                 workers=others[position],
-                is_queued=tally.waiting > 0 and not others[position],
-                is_near=weights_key(study.problem) == held,
+                is_queued=tally.waiting > 0
+                and not others[position]
+                and (held is None or near[position] or not tally.measured),
+                is_near=near[position],
                 is_known=position in self._visited,
                 started=tally.measured + tally.running,
             )

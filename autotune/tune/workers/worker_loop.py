@@ -22,7 +22,7 @@ from autotune.intervals import LULL_S
 from autotune.spec.config import AnyConfig, config_from_keys
 from autotune.spec.device import DeviceKind
 from autotune.spec.measurement import CompileFailure
-from autotune.spec.problem import Problem
+from autotune.spec.problem import Problem, weights_key
 from autotune.studies.coordination.claims import claim
 from autotune.studies.coordination.leases import Census, Lease
 from autotune.studies.outcome import Outcome, TrialResult, failed_compile
@@ -129,7 +129,9 @@ class Worker:
         self._compiles = CompileClient() if compiles is None else compiles
         self._result_writer = ResultWriter()
         self._ask_s = 0.0
-        self._first = self._queued() if asks_child else iter(())
+        self._layer: Problem | None = None
+        """Whose weights the child has been asked for last."""
+        self._first: Iterator[BinariesQuestion] = iter(())
         self._known = Known() if known is None else known
         self._questioned = 0
         """Trials that wait until the child has said what they compile."""
@@ -146,10 +148,19 @@ class Worker:
             self._result_writer.close()
         return SearchFinished(self._time_line.taken())
 
-    def _queued(self) -> Iterator[BinariesQuestion]:
-        """Yield a question about what each study measures first, to have it compiled."""
+    def _turn_to_layer(self, problem: Problem) -> None:
+        """Have compiled what the layer's studies measure first: of others the child would make the
+        weights anew."""
+        if self._layer != weights_key(problem):
+            self._layer = weights_key(problem)
+            self._first = self._queued(self._layer) if self._asks_child else iter(())
+
+    def _queued(self, layer: Problem) -> Iterator[BinariesQuestion]:
+        """Yield a question about what each of the layer's studies measures first."""
         for position in self._scheduler.own:
             study = self._studies[position]
+            if weights_key(study.problem) != layer:
+                continue
             queued = (asked_config(trial) for trial in study.view.waiting)
             likely = tuple(c for c in queued if c is not None and c in study.space)
             if likely:
@@ -202,10 +213,12 @@ class Worker:
             return
         began = time.monotonic()
         self._wait()
-        position = retry_storage(self._scheduler.find)
+        may_turn = not self._in_work
+        position = retry_storage(lambda: self._scheduler.find(may_turn=may_turn))
         if position is None:
             return
         study = self._studies[position]
+        self._turn_to_layer(study.problem)
         free = min(2 * low - len(self._calls), _MOST_AHEAD - self._in_work)
         count, worker = max(min(free, study.room), 1), self._lease.worker
         asked = retry_storage(
@@ -301,8 +314,11 @@ class Worker:
         self._submit_compiled()
 
     def _begin_finals(self, position: int) -> None:
-        """The device has time for a finished study's finals while others' configs compile."""
+        """The device has time for a finished study's finals while others' configs compile, unless
+        it holds another model's weights by now: then they wait for the end of the search."""
         study = self._studies[position]
+        if self._layer not in (None, weights_key(study.problem)):
+            return
         retry_storage(study.view.read)
         rounds = finals_of(study)
         if rounds is not None:

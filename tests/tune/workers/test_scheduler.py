@@ -28,6 +28,7 @@ from autotune.studies.storage.open import open_storage
 from autotune.studies.storage.protocol import Asked
 from autotune.studies.study_attributes import SearchTerms, attributes_of
 from autotune.studies.study_record import open_study
+from autotune.studies.trial_io import enqueue
 from autotune.studies.trial_record import measured, taken_configs
 from autotune.tune.jobs import Job
 from autotune.tune.tuning_study import StudyPlan, TuningStudy
@@ -257,3 +258,37 @@ def test_workers_begin_with_different_models() -> None:
     alone = [replace(plan, model=None) for plan in plans]
     assert [first_position(alone, number) for number in range(7)] == [0, 1, 2, 3, 4, 5, 0]
     assert first_position([], 2) == 2
+
+
+@pytest.mark.parametrize("is_measured", [False, True])
+def test_other_weights_are_made_for_a_queue_only_where_a_study_has_nothing_to_show(
+    database: str, is_measured: bool
+) -> None:
+    storage = open_storage(database, create=True)
+    studies = []
+    for hidden in (512, 1024):
+        problem = replace(PROBLEM, hidden=hidden)
+        key = StudyKey(problem, H200, SPACE.fingerprint)
+        study = open_study(storage, key, RandomSampler(seed=1), {"model": "m"})
+        plan = StudyPlan(Job(problem, ()), key, SPACE, None, ())
+        studies.append(TuningStudy(plan, study, SearchTerms("random", 10, stop_gain=0.0)))
+    mine, other = studies
+    enqueue(mine.optuna_study, SPACE, [(SPACE.configs[0], "first")])
+    with Lease(storage, "cuda:0") as lease:
+        options = {"lease": lease, "census": Census(storage), "on_finished": lambda _: None}
+        scheduler = StudyScheduler(studies, start_at=0, **options)
+        assert scheduler.find() == 0
+        [asked] = claim(mine.optuna_study, SPACE, mine.view, lease.worker, count=1, goal=10)
+        scheduler.begun(0, asked.trial_id)
+        tell(mine.optuna_study, asked, _ok(), None)
+        scheduler.written(asked.trial_id)
+        if is_measured:
+            other.view.read()
+            [theirs] = claim(other.optuna_study, SPACE, other.view, "gone", count=1, goal=10)
+            tell(other.optuna_study, theirs, _ok(), None)
+        enqueue(other.optuna_study, SPACE, [(SPACE.configs[1], "first")])
+        assert scheduler.find() == (0 if is_measured else 1)
+
+
+def _ok() -> TrialResult:
+    return TrialResult(Outcome.OK, Measurement((10.0,), "made up"))

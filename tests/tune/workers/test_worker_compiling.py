@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,8 @@ from autotune.spec.config import Config
 from autotune.spec.device import Target
 from autotune.spec.problem import Problem
 from autotune.studies.coordination.leases import Census, Lease
+from autotune.studies.outcome import TrialResult
+from autotune.studies.search.pruning import Stop
 from autotune.studies.space import Space
 from autotune.studies.storage.open import open_storage
 from autotune.studies.trial_io import enqueue
@@ -145,6 +148,46 @@ def test_the_child_is_asked_about_what_it_has_not_told(
     assert sorted(set(lines)) == sorted(map(str, study.space.configs[1:]))
     assert len(lines) <= 2 * len(set(lines))  # a child that dies takes its answers with it
     assert len(study.measured) == 4
+
+
+class Turning(SaidByChild):  # type: ignore[misc]
+    """Writes down whose weights each call needs."""
+
+    def __init__(self, file: Path) -> None:
+        super().__init__()
+        self._file = file
+
+    def binaries(self, problem: Problem, configs: tuple[Config, ...]) -> tuple[Binaries, ...]:
+        self._note(problem)
+        found: tuple[Binaries, ...] = super().binaries(problem, configs)
+        return found
+
+    def measure(self, problem: Problem, config: Config, *, stop: Stop | None = None) -> TrialResult:
+        self._note(problem)
+        found: TrialResult = super().measure(problem, config, stop=stop)
+        return found
+
+    def _note(self, problem: Problem) -> None:
+        with self._file.open("a") as file:
+            file.write(f"{problem.hidden}\n")
+
+
+def test_a_device_turns_to_another_models_weights_once(
+    stack: ExitStack, database: str, tmp_path: Path
+) -> None:
+    space = Space(Config(m, 64, 64, 1, 4, FINE) for m in (16, 32))
+    studies = []
+    for hidden, tokens in product((2048, 4096, 1024), (1, 64, 512)):
+        study = _tuning_study(database, space, target=2, tokens=tokens, hidden=hidden)
+        enqueue(study.optuna_study, space, [(config, "first") for config in space.configs])
+        studies.append(study)
+    needed = tmp_path / "needed"
+    pool, measurer = _pool(tmp_path), partial(Turning, needed)
+    _worker(stack, database, studies, pool, Recorder(), measurer=measurer, asks_child=True).run()
+    assert all(len(study.measured) == 2 for study in studies)
+    lines = needed.read_text().splitlines()
+    turns = [hidden for i, hidden in enumerate(lines) if i == 0 or hidden != lines[i - 1]]
+    assert len(turns) == 3, turns
 
 
 def test_a_child_that_dies_of_the_question_measures_all_the_same(

@@ -117,8 +117,10 @@ def _space(*stages: int, count: int = 1) -> Space:
     return Space(Config(16, 32, 64, g, 4, s) for s in stages for g in range(1, count + 1))
 
 
-def _tuning_study(database: str, space: Space, target: int, tokens: int = 1) -> TuningStudy:
-    problem = Problem(8, 2, 512, 256, tokens)
+def _tuning_study(
+    database: str, space: Space, target: int, tokens: int = 1, hidden: int = 512
+) -> TuningStudy:
+    problem = Problem(8, 2, hidden, 256, tokens)
     key = StudyKey(problem, FaultyMeasurer.device, space.fingerprint)
     sampler = SAMPLERS["grid"](space, 0)
     study = open_study(open_storage(database, create=True), key, sampler, {"model": "m"})
