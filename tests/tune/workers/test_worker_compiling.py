@@ -190,6 +190,20 @@ def test_a_device_turns_to_another_models_weights_once(
     assert len(turns) == 3, turns
 
 
+def test_only_what_needs_the_weights_at_hand_is_compiled_before_it_is_asked(
+    stack: ExitStack, database: str, tmp_path: Path
+) -> None:
+    space = _space(FINE)
+    studies = [_tuning_study(database, space, target=2, hidden=hidden) for hidden in (512, 1024)]
+    for study in studies:
+        enqueue(study.optuna_study, space, [(space.configs[0], "first")])
+        study.view.read()
+    worker = _worker(stack, database, studies, _pool(tmp_path), Recorder(), asks_child=True)
+    for study in studies[::-1]:
+        worker._turn_to_layer(study.problem)
+        assert [question.problem for question in worker._first] == [study.problem]
+
+
 def test_a_child_that_dies_of_the_question_measures_all_the_same(
     stack: ExitStack, database: str, tmp_path: Path
 ) -> None:
