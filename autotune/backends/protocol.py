@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,3 +98,20 @@ def guessed_spaces(measurer: Measurer, problems: Sequence[Problem]) -> tuple[Gue
     spaces = [measurer.space(problem) for problem in problems]
     guesses = [measurer.prior_us(p, s.configs) for p, s in zip(problems, spaces, strict=True)]
     return tuple(zip(spaces, guesses, strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class TimedBinaries:
+    """What a measurer says of ``Measurer.binaries``, and the seconds that it took to say so."""
+
+    binaries: tuple[Binaries, ...]
+    seconds: float
+
+
+def timed_binaries(
+    measurer: Measurer, problem: Problem, configs: tuple[AnyConfig, ...]
+) -> TimedBinaries:
+    """Ask a measurer what configs compile; its answer may wait until somebody reads it."""
+    began = time.perf_counter()
+    found = measurer.binaries(problem, configs)
+    return TimedBinaries(found, time.perf_counter() - began)

@@ -41,6 +41,7 @@ from landscape import BATCH_SIZES
 from autotune.backends.binaries import Binaries, LaunchBinary
 from autotune.backends.estimate.model import static_us
 from autotune.backends.hardware import find_spec
+from autotune.backends.protocol import TimedBinaries, timed_binaries
 from autotune.backends.replay.recording_format import read_recording
 from autotune.engines import ENGINES
 from autotune.settings import ModelSettings, RunSettings
@@ -295,10 +296,11 @@ class PretendedChild:
         began = time.thread_time()
         at, call = self._calls[0]
         start, gpu = max(at, self._ended_at), self._gpu
-        if call.method == "binaries":
+        if call.method is timed_binaries:
             problem, configs = call.args
-            answer: Any = tuple(binaries_of(self._provider, problem, c) for c in configs)
-            self._answer = start + QUESTION_S * len(configs), answer
+            found = tuple(binaries_of(self._provider, problem, c) for c in configs)
+            answer: Any = TimedBinaries(found, QUESTION_S * len(configs))
+            self._answer = start + answer.seconds, answer
         else:
             start = max(start, gpu.free_at)
             answer, busy_s, other_s = self._measured(call)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from autotune.backends.binaries import Binaries
-from autotune.backends.protocol import Measurer
+from autotune.backends.protocol import TimedBinaries, timed_binaries
 from autotune.spec.binary import BOTH, Which
 from autotune.spec.config import AnyConfig, pair_of
 from autotune.spec.problem import Problem
@@ -43,9 +43,9 @@ class BinariesQuestion:
     """True where the answer to another question, which is on its way, is needed, too."""
 
     @property
-    def call(self) -> Call[tuple[Binaries, ...]]:
+    def call(self) -> Call[TimedBinaries]:
         """The call that the child answers, for ``configs``."""
-        return Call.of(Measurer.binaries, self.problem, self.configs)
+        return Call.of(timed_binaries, self.problem, self.configs)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from autotune.backends.binaries import Binaries, gemm_binaries
-from autotune.backends.protocol import Measurer
+from autotune.backends.protocol import Measurer, TimedBinaries
 from autotune.intervals import LULL_S
 from autotune.spec.config import AnyConfig, config_from_keys
 from autotune.spec.device import DeviceKind
@@ -342,11 +342,9 @@ class Worker:
         keep_finals(study, item.rounds, item.count)
         self._parent.send(FinalsMeasured(item.position, tuple(study.finalists)))
 
-    def _take_binaries(
-        self, question: BinariesQuestion, value: tuple[Binaries, ...] | ChildFault
-    ) -> None:
+    def _take_binaries(self, question: BinariesQuestion, value: TimedBinaries | ChildFault) -> None:
         self._questioned -= len(question.trials)
-        answers = None if isinstance(value, ChildFault) else value
+        answers = None if isinstance(value, ChildFault) else value.binaries
         self._known.tell(question.problem, question.configs, answers)
         self._request(question)
 
@@ -365,6 +363,10 @@ class Worker:
         """Note where the device's time went. What an answer does not account for is of the next
         call, or nobody had one ready."""
         following = Cause.TIME if self._calls else self._awaited
+        if isinstance(value, TimedBinaries):  # the rest is what the answer waited for us
+            self._time_line.spend(Cause.ENGINE, value.seconds)
+            self._time_line.go_on(following)
+            return
         if not isinstance(item, InFlightTrial) or not isinstance(value, TrialResult):
             self._time_line.turn_to(following)
             return

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from autotune.backends.binaries import Binaries, LaunchBinary
+from autotune.backends.protocol import TimedBinaries
 from autotune.spec.config import Config, ConfigPair
 from autotune.spec.problem import Problem
+from autotune.tune.time_line import Cause
 from autotune.tune.workers.child_calls import Known
+from autotune.tune.workers.worker_loop import Worker
 
 SMALL = Problem(experts=4, top_k=2, hidden=64, intermediate=32, tokens=8)
 LARGE = replace(SMALL, tokens=1024)
@@ -87,3 +91,38 @@ def test_what_a_child_could_not_tell_is_asked_again(known: Known) -> None:
     known.question(LARGE, (), (FIRST,))
     known.tell(LARGE, [FIRST], None)
     assert known.question(LARGE, (), (FIRST,)).configs == (FIRST,)
+
+
+class Said:
+    """Stands in for a worker's time line."""
+
+    def __init__(self) -> None:
+        self.spent: list[tuple[Cause, float]] = []
+
+    def spend(self, cause: Cause, seconds: float) -> None:
+        self.spent.append((cause, seconds))
+
+    def go_on(self, cause: Cause) -> None:
+        self.spent.append((cause, -1.0))
+
+
+@pytest.mark.parametrize(("calls", "following"), [([], Cause.ASK), (["a trial"], Cause.TIME)])
+def test_an_answer_that_waits_for_its_worker_is_no_asking_of_the_engine(
+    known: Known, calls: list[str], following: Cause
+) -> None:
+    worker: Any = Worker.__new__(Worker)
+    worker._calls, worker._compiles, worker._time_line = calls, [], Said()
+    question = known.question(LARGE, (), (FIRST,))
+    worker._note_time(question, TimedBinaries((_binaries(FIRST),), 0.25))
+    assert worker._time_line.spent == [(Cause.ENGINE, 0.25), (following, -1.0)]
+
+
+def test_a_measurer_is_asked_with_its_seconds() -> None:
+    class Measurer:
+        def binaries(self, problem: Problem, configs: tuple[Config, ...]) -> Any:
+            return tuple(map(_binaries, configs))
+
+    held: Any = Measurer()
+    said: TimedBinaries = Known().question(SMALL, (), (FIRST,)).call.on(held)
+    assert said.binaries == (_binaries(FIRST),)
+    assert said.seconds >= 0
