@@ -36,6 +36,12 @@ def without_passwords(text: str) -> str:
     return _WORD.sub(rf"\1{_HIDDEN}", _OPTION.sub(rf"\1{_HIDDEN}", text))
 
 
+def counted(number: int, one: str, many: str | None = None) -> str:
+    """Return "1 study", "2 studies": a number with its noun, of which ``many`` is the plural where
+    that is more than an s."""
+    return f"{number} {one if number == 1 else many or one + 's'}"
+
+
 def data_without_passwords(data: Any) -> Any:
     """Return data as JSON has it, of which no string, key or not, has a password."""
     if isinstance(data, str):

@@ -16,6 +16,7 @@ from autotune.errors import MissingStorageError
 from autotune.report.terminal.opening_rows import Asked, file_rows, written_to
 from autotune.report.terminal.serving_rows import serving_rows
 from autotune.settings import RunSettings
+from autotune.shown import counted
 from autotune.spec.device import Device
 from autotune.studies.key import StudyKey
 from autotune.studies.storage.open import opened
@@ -121,10 +122,12 @@ def _plan_words(rows: Iterable[Row], jobs: int, stored: Iterable[StoredStudy]) -
     if not left:
         return "nothing to measure: everything is there"
     if each is None:
-        return f"{left} measurements; how long is known once this storage has its first ones"
+        words = counted(left, "measurement")
+        return f"{words}; how long is known once this storage has its first ones"
     minutes = left * each / jobs / 60
     return (
-        f"{left} measurements, about {minutes:.1f} min at {each:.2f} s each on {jobs} process(es)"
+        f"{counted(left, 'measurement')}, about {minutes:.1f} min at {each:.2f} s each on "
+        f"{counted(jobs, 'process', 'processes')}"
     )
 
 

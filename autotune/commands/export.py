@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from autotune.backends.stand_in import kernel_lines
-from autotune.commands.flags import DEFAULT_OUTPUT
+from autotune.commands.default_folders import DEFAULT_OUTPUT
 from autotune.commands.output import Output
 from autotune.commands.storage_flag import add_studies_flags, chosen_studies
 from autotune.errors import UsageError

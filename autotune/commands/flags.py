@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from autotune.backends.gpu.providers import AUTO, TUNABLE
 from autotune.backends.selectors import auto_selector
+from autotune.commands.default_folders import DEFAULT_OUTPUT, user_cache
 from autotune.commands.model_flags import add_model_flags, from_flags, model_settings
 from autotune.commands.storage_flag import add_storage_flag
 from autotune.engines import ENGINES
@@ -21,8 +21,6 @@ from autotune.studies.selection.select import Robust
 from autotune.tune.compile_service.pool import default_jobs
 
 _log = logging.getLogger(__name__)
-DEFAULT_OUTPUT = Path("configs")
-"""Folder of engine files where nobody says one: in the current folder."""
 
 
 def add_device_flags(parser: argparse.ArgumentParser) -> None:
@@ -173,12 +171,6 @@ def device_selector(flags: argparse.Namespace) -> str:
 def cache_dir(flags: argparse.Namespace) -> Path:
     """Return --cache-dir, else the user's cache folder."""
     return user_cache() if flags.cache_dir is None else Path(flags.cache_dir).absolute()
-
-
-def user_cache() -> Path:
-    """Return the user's cache folder of ours."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "autotune"
 
 
 def run_settings(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
@@ -24,6 +25,7 @@ from autotune.report.terminal.serving_rows import serving_rows
 from autotune.report.terminal.tables import result_row, results_table, rows_table
 from autotune.report.traffic import traffic_gains
 from autotune.settings import RunSettings
+from autotune.shown import counted
 from autotune.spec.device import Device, DeviceKind
 from autotune.spec.problem import Problem
 from autotune.studies.storage.url import public_url, storage_url
@@ -31,6 +33,8 @@ from autotune.tune import session
 from autotune.tune.run_report import ModelReport, RunReport
 from autotune.tune.time_line import as_json, shares_of, shares_words
 from autotune.tune.workers.launcher import Launcher
+
+_log = logging.getLogger(__name__)
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -58,6 +62,7 @@ def run_all(runs: Iterable[RunSettings], flags: argparse.Namespace, output: Outp
     launcher = Launcher(flags.ray_address if flags.launcher == "ray" else None)
     code: int = ExitCode.DONE
     reports: list[tuple[RunSettings, RunReport]] = []
+    _log.info("looking into %s for what is measured already", public_url(storage_url(storage)))
     for settings in runs:
         for model in settings.models:
             remember(settings.of_model(model).as_json())
@@ -132,17 +137,19 @@ def _notes(report: RunReport, storage: str, output: Output) -> None:
         busy = f"; {shares_words(shares)}"
     if report.ahead is not None:
         spent = report.ahead
-        busy += f"; {spent.binaries} binaries compiled ahead in {spent.seconds:.0f} s of CPU time"
+        binaries = counted(spent.binaries, "binary", "binaries")
+        busy += f"; {binaries} compiled ahead in {spent.seconds:.0f} s of CPU time"
     of_models = f" of {len(report.models)} models" if len(report.models) > 1 else ""
     output.note(
-        f"{report.measured} new measurements{of_models} in {seconds_words(report.seconds)}{busy}"
+        f"{counted(report.measured, 'new measurement')}{of_models} "
+        f"in {seconds_words(report.seconds)}{busy}"
     )
     if report.unfinished:
         why = "interrupted" if report.interrupted else "time is up"
         url = public_url(storage_url(storage))
         output.end(
-            f"{why}: {report.unfinished} studies lack measurements. Nothing is lost; go on with "
-            f"the same command, or 'autotune resume --storage {url}'"
+            f"{why}: {counted(report.unfinished, 'study lacks', 'studies lack')} measurements. "
+            f"Nothing is lost; go on with the same command, or 'autotune resume --storage {url}'"
         )
 
 

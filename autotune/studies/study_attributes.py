@@ -51,6 +51,8 @@ _MACHINE = "machine"
 _BEST_US, _DEFAULT_US = "best_us", "default_us"
 """Times of the fastest complete trial and of the engine's default, for people; ``SPEEDUP`` beside
 them."""
+_NOTED = "noted"
+"""The state of the study that its note and picture are of, in words."""
 _TOKENS = "M"
 """Batch size; beside it stand other fields of the key for people, see ``_columns``."""
 
@@ -168,6 +170,11 @@ class StudyAttributes:
         return from_json(stored["rows"])
 
     @property
+    def noted(self) -> str:
+        """The state of the study that its last note, with its picture, is of; empty without."""
+        return str(self.values.get(_NOTED, ""))
+
+    @property
     def crossings(self) -> Sequence[Mapping[str, Any]]:
         """Rows of the winner under other routings, see ``tune.cross_routing``."""
         return self.values.get(_CROSSINGS, ())  # type: ignore[no-any-return]
@@ -206,6 +213,7 @@ _SOUND: Mapping[str, Callable[[StudyAttributes], bool]] = {
     _SEARCH: lambda attrs: attrs.search is None or _are_texts([attrs.search.sampler]),
     _END: lambda attrs: _are_texts([attrs.values[_END]]),
     _FINALISTS: _are_finalists,
+    _NOTED: lambda attrs: _are_texts([attrs.values[_NOTED]]),
     _CROSSINGS: lambda attrs: all(isinstance(row, dict) for row in attrs.crossings),
     _MACHINE: lambda attrs: _are_texts([*attrs.machine, *attrs.machine.values()]),
 }
@@ -275,6 +283,11 @@ def write_finalists(
 def write_crossings(study: Study, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write the winner under other routings."""
     _write(study, {_CROSSINGS: list(rows)})
+
+
+def write_noted(study: Study, state: str) -> None:
+    """Write of which state the study's note and picture are."""
+    _write(study, {_NOTED: state})
 
 
 def write_machine(study: Study, facts: Mapping[str, str]) -> None:

@@ -11,11 +11,13 @@ warm_start.py       configs from files, of users and of installed engines, worth
 open_studies.py     a run's studies are made or mended by the parent, and joined by its workers
 tuning_study.py     TuningStudy: plan, progress, and ``advance``, which acts on a study's state
 observer.py         the parent's loop (RunMonitor), and whoever it tells (RunObserver)
+finished.py         a run of which nothing is left, found before workers start
 finals.py           a study's finalists, measured again, interleaved
 time_line.py        what devices did, and what they waited for
 cross_routing.py    the winners under one routing, measured under another
 rescue.py           a storage that is lost under a run: noticed, what is known written anew
 engine_output.py    what a study says to an engine (Result), and the engines' files
+file_writer.py      the files of a run, written while it goes on
 stored_results.py   the same of a storage, without running anything
 workers/            processes with a device each: launched, supervised, asking, writing results
 compile_service/    compiles ahead of the devices

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 from autotune.backends.estimate.margin import margin_of
@@ -20,7 +20,7 @@ from autotune.studies.trial_record import TrialRecord
 from autotune.tune.jobs import BASELINES, Incumbent, Origin, files_dir, may_write
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Result:
     """The answer of one study to one engine."""
 
@@ -50,7 +50,7 @@ class Result:
         origins = {incumbent.origin: incumbent.config for incumbent in self.incumbents}
         return next((origins[origin] for origin in BASELINES if origin in origins), None)
 
-    @property
+    @cached_property
     def winner(self) -> Winner | None:
         """The config that the engine can launch and that loses to no incumbent of its; where the
         worst loss counts, to its default. Finalists decide, where there are any. An estimate must

@@ -56,7 +56,7 @@ def open_studies(
     """Make or find the studies of a run, give back what dead workers left, and queue their warm
     starts; any number of runs may do so at the same time. Their samplers learn from each other,
     and from every other study in the storage."""
-    history, census, terms = StudyHistory(), Census(storage), _terms(settings)
+    history, census, terms = StudyHistory(), Census(storage), terms_of(settings)
     studies = []
     for plan, first in starts(plans, settings):
         sampler = _sampler(plan, settings, history)
@@ -102,7 +102,7 @@ def join_studies(
         begun = partial(begun_by, studies, plan.job.provider) if is_compiled else None
         sampler = _sampler(plan, settings, history, compiled, begun)
         study = optuna.load_study(study_name=plan.key.study_name, storage=storage, sampler=sampler)
-        end, terms = attributes_of(study).end, _terms(settings)
+        end, terms = attributes_of(study).end, terms_of(settings)
         studies.append(TuningStudy(plan, study, terms, settings.robust, history, end))
         studies[-1].view.read()
     history.add(_known_studies(storage, studies))
@@ -198,7 +198,8 @@ def _fastest(space: SearchSpace, prior_us: Sequence[float] | None, count: int) -
     return [space.configs[number] for number in best[:count]]
 
 
-def _terms(settings: RunSettings) -> SearchTerms:
+def terms_of(settings: RunSettings) -> SearchTerms:
+    """Return the terms under which the run's studies end."""
     return SearchTerms(settings.sampler, settings.trials, settings.stop_gain)
 
 

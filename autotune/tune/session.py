@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import logging
-import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
+
+from optuna.storages import BaseStorage
 
 from autotune.backends.binaries import gemm_binaries
 from autotune.backends.compile_cache import FILE_NAME, CompileCache
 from autotune.backends.gpu.providers import AUTO, OURS, chosen_providers
-from autotune.engines import WrittenFile
-from autotune.errors import AutotuneError, EngineFileError
+from autotune.backends.selectors import open_measurer
+from autotune.errors import AutotuneError
 from autotune.settings import RunSettings
+from autotune.shown import counted
 from autotune.spec.device import Device
 from autotune.spec.problem import Problem
 from autotune.studies.key import StudyKey
-from autotune.studies.outcome import TrialResult
 from autotune.studies.storage.open import opened
 from autotune.studies.storage.retry import retry_storage
 from autotune.studies.storage.watch import StorageWatch
@@ -33,15 +33,16 @@ from autotune.tune.compile_service.pool import (
     default_jobs,
     provider_pool,
 )
-from autotune.tune.engine_output import Result, write_files
+from autotune.tune.file_writer import FileWriter, check_output
+from autotune.tune.finished import are_finished, described_here, ended_studies
 from autotune.tune.jobs import Job
 from autotune.tune.observer import RunMonitor, RunObserver, RunStart
-from autotune.tune.open_studies import guesses_of, open_studies, starts
+from autotune.tune.open_studies import guesses_of, open_studies, starts, terms_of
 from autotune.tune.processes.signals import Interrupt
 from autotune.tune.rescue import StorageGuard
 from autotune.tune.run_models import RunModel, RunModels
 from autotune.tune.run_report import RunReport, model_report, unfinished
-from autotune.tune.tuning_study import StudyPlan, TuningStudy
+from autotune.tune.tuning_study import StudyPlan
 from autotune.tune.workers.launcher import Launcher
 from autotune.tune.workers.protocol import DescribedSpace
 from autotune.tune.workers.supervisor import Described, WorkerSupervisor
@@ -50,9 +51,6 @@ _log = logging.getLogger(__name__)
 LOCAL = Launcher()
 _Question = tuple[str, tuple[Problem, ...]]
 """A provider, and problems of one model that its device is asked to describe."""
-_WRITE_S = 10.0
-"""Age that engine files may reach while studies are searched round-robin: a run that is killed
-leaves them."""
 
 
 def run(
@@ -89,14 +87,16 @@ class _Session:
         self._models = RunModels(settings)
         self._settings = replace(settings, engines=self._models.engines)
         self._pools: dict[str, CompilePool] = {}
+        self._storage: BaseStorage | None = None
         self._interrupt = Interrupt(self._say, self._clear)
         self._stack = ExitStack()
 
     def __enter__(self) -> _Session:
         with self._stack as stack:
             stack.enter_context(self._interrupt)
-            self._start_workers(stack)
-            self._open_studies()
+            if not self._finds_all_finished(stack):
+                self._start_workers(stack)
+                self._open_studies()
             self._interrupt.check()
             self._supervisor.begin(self._plans, self._settings, self._settings.timeout_s)
             self._device = self._plans[0].key.device
@@ -110,7 +110,7 @@ class _Session:
             stack.push(self._close_observers)
             for observer in self._observers:
                 observer.started(start)
-            self.writer = _Writer(self._studies, self._settings.output_dir)
+            self.writer = FileWriter(self._studies, self._settings.output_dir)
             self.guard = StorageGuard(self._storage_url, self._watch, self._studies, self._settings)
             self._supervisor.judge = self.guard.look
             observers = [*self._observers, self.writer, self.guard]
@@ -155,6 +155,50 @@ class _Session:
             ahead=sum((p.spent for p in pools), PoolSpent()) if pools else None,
         )
 
+    def _finds_all_finished(self, stack: ExitStack) -> bool:
+        """Open the studies without a worker, where the storage has them, nothing is left of any,
+        and no GPU has to be asked for their spaces: an estimate or a replay. False where workers
+        are needed."""
+        settings = self._settings
+        if not self._launcher.is_local or settings.device.startswith("cuda"):
+            return False
+        ended = ended_studies(self._storage_url, terms_of(settings))
+        if not ended:
+            return False
+        measurer = open_measurer(settings.device, settings.measurer_options)
+        stack.callback(measurer.close)
+        chosen = chosen_providers(settings.provider, settings.engines, on_gpu=False)
+        self._chosen, self._devices = chosen, {OURS: measurer.device}
+        questions = _questions(self._models.jobs(chosen))
+        try:
+            answers = {q: tuple(described_here(measurer, q[1])) for q in questions}
+        except AutotuneError:  # of one of several models, perhaps: the usual way leaves it out
+            return False
+        names = {
+            StudyKey(problem, measurer.device, described.space.fingerprint).study_name
+            for (_, problems), spaces in answers.items()
+            for problem, described in zip(problems, spaces, strict=True)
+        }
+        if not names <= ended:
+            return False
+        self._open_storage(stack)
+        self._make_studies(answers)
+        if not are_finished(self._studies):
+            return False
+        _log.info("all is measured already: no worker is started")
+        self._supervisor = WorkerSupervisor([])
+        return True
+
+    def _open_storage(self, stack: ExitStack) -> None:
+        """Open the storage for the whole run, unless it is open."""
+        if self._storage is not None:
+            return
+        check_output(self._settings.output_dir)
+        self._watch = StorageWatch(self._storage_url)
+        stack.callback(self._watch.close)
+        self._storage = stack.enter_context(opened(self._storage_url, create=True))
+        self._watch.begin(self._storage)
+
     def _start_workers(self, stack: ExitStack) -> None:
         """Start the workers, and what compiles for them, and wait for their devices. An engine
         that cannot be used is left out and said, unless it was asked for, and ours stands in."""
@@ -170,11 +214,9 @@ class _Session:
             launcher.specs(settings, self._storage_url, level, self._pools)
         )
         specs = self._specs_of(list(dict.fromkeys(chosen.values())))
-        _check_output(settings.output_dir)
-        self._watch = StorageWatch(self._storage_url)
-        stack.callback(self._watch.close)
-        self._storage = stack.enter_context(opened(self._storage_url, create=True))
-        self._watch.begin(self._storage)
+        workers = counted(len(specs), "worker")
+        _log.info("waiting for %s to be opened by %s", settings.device, workers)
+        self._open_storage(stack)
         may_fail = set(chosen.values()) - {OURS} if settings.provider == AUTO else ()
         self._supervisor = WorkerSupervisor(specs, start, may_fail, self._interrupt.check)
         stack.callback(self._supervisor.close)
@@ -225,12 +267,17 @@ class _Session:
         settings = self._settings
         questions = _questions(self._models.jobs(self._chosen))
         answers = self._supervisor.describe(questions, guesses_of(settings))
-        described = dict(zip(questions, answers, strict=True))
+        self._make_studies(dict(zip(questions, answers, strict=True)))
+
+    def _make_studies(self, described: Mapping[_Question, Described]) -> None:
+        """Make or find the studies of every model."""
+        settings, storage = self._settings, self._storage
+        assert storage is not None
         self._plans = self._models.plan(lambda model: self._plans_of(model, described))
         if OURS in self._pools:
             _prefetch(self._pools[OURS], self._plans, settings)
         self._studies, self._history = retry_storage(
-            lambda: open_studies(self._storage, self._plans, settings),
+            lambda: open_studies(storage, self._plans, settings),
             is_hurried=lambda: self._interrupt.requested,
         )
         self._plans = [study.plan for study in self._studies]  # they know whose the files are
@@ -273,41 +320,6 @@ class _Session:
             observer.close(lambda: kind is not None or self._interrupt.requested)
 
 
-class _Writer(RunObserver):
-    """Keeps the engine files about as good as the studies are."""
-
-    files: tuple[WrittenFile, ...] = ()
-    """The files as they were written last."""
-
-    def __init__(self, studies: Sequence[TuningStudy], output_dir: Path) -> None:
-        self._studies = studies
-        self._output_dir = output_dir
-        self._is_old = False
-        self._written_at = time.monotonic()
-
-    def results(self) -> list[Result]:
-        return [result for study in self._studies for result in study.results()]
-
-    def write(self) -> None:
-        self.files = tuple(write_files(self.results(), self._output_dir))
-
-    def trial_told(self, study: TuningStudy, result: TrialResult) -> None:
-        self._is_old = True
-
-    def study_ended(self, study: TuningStudy) -> None:
-        self._is_old = True
-
-    def tick(self) -> None:
-        """A file that cannot be written now must not end the run: the last write will tell."""
-        if not self._is_old or time.monotonic() - self._written_at < _WRITE_S:
-            return
-        try:
-            self.write()
-        except EngineFileError as error:
-            _log.warning("%s", error)
-        self._is_old, self._written_at = False, time.monotonic()
-
-
 def _questions(jobs: Iterable[Iterable[Job]]) -> list[_Question]:
     """Return each model's problems by their provider, those that models share once."""
     found = []
@@ -339,16 +351,3 @@ def _prefetch(pool: CompilePool, plans: Sequence[StudyPlan], settings: RunSettin
             wanted = [config for config in configs if config in plan.space]
             client.prefetch(problem, [gemm_binaries(problem, config) for config in wanted])
     client.close()
-
-
-def _check_output(folder: Path) -> None:
-    """Raise EngineFileError, before hours of measuring, where nothing can be written."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise EngineFileError(
-            f"--output-dir {folder} cannot be written: {error.strerror}. "
-            "Give a folder that you may write"
-        ) from error

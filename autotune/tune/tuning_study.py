@@ -210,6 +210,11 @@ class TuningStudy:
                 write_end(self.optuna_study, self.end)
         return state
 
+    @property
+    def is_finished(self) -> bool:
+        """True where nothing is left to ask, not even a last try; acts on nothing."""
+        return isinstance(state_of(self._with_candidates(self._facts(unwritten=0))), Finished)
+
     def _go_on(self) -> None:
         """Take back an end, whoever wrote it."""
         write_end(self.optuna_study, None)

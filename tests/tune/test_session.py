@@ -3,11 +3,12 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from threading import Timer
+from typing import NoReturn
 
 import optuna
 import pytest
@@ -25,14 +26,17 @@ from autotune.studies.lifecycle import EndReason, StudyEnd
 from autotune.studies.storage.open import open_storage
 from autotune.studies.storage.protocol import TrialEnd
 from autotune.studies.storage.transactions import transactions_of
-from autotune.studies.study_record import StoredStudy, stored_studies
+from autotune.studies.study_attributes import write_end, write_search
+from autotune.studies.study_record import StoredStudy, open_study, stored_studies
 from autotune.studies.trial_record import MEASURED
 from autotune.tune import session
 from autotune.tune.engine_output import Result
 from autotune.tune.observer import RunObserver, RunStart
+from autotune.tune.open_studies import terms_of
 from autotune.tune.run_report import RunReport
 from autotune.tune.session import run
 from autotune.tune.stored_results import stored_results, unfinished_settings
+from autotune.tune.workers.launcher import Launcher
 
 Make = Callable[..., RunSettings]
 
@@ -76,9 +80,49 @@ def test_a_second_identical_run_measures_nothing_and_writes_the_same(
 ) -> None:
     first = _run(settings(), database)
     texts = [file.path.read_text() for file in first.files]
-    second = _run(settings(), database)
+    second = run(settings(), database, launcher=_NoWorkers())
     assert second.measured == 0
     assert [file.path.read_text() for file in second.files] == texts
+
+
+class _NoWorkers(Launcher):
+    def specs(self, *_: object) -> NoReturn:
+        raise AssertionError("workers are started")
+
+
+@pytest.mark.parametrize("change", ["trials", "stop_gain", "waiting", "routing"])
+def test_workers_start_where_anything_is_left(settings: Make, database: str, change: str) -> None:
+    make = partial(settings, model=ModelSettings(shape=SHAPE, batch_sizes=(64,)), trials=4)
+    _run(make(), database)
+    [study] = _stored(database)
+    storage = open_storage(database, create=False)
+    optuna_study = optuna.load_study(study_name=study.name, storage=storage)
+    changes: dict[str, object] = {}
+    if change == "trials":
+        changes = {"trials": 5}
+    elif change == "stop_gain":  # it ended early, under other terms
+        changes = {"trials": 6, "stop_gain": 0.01}
+        write_end(optuna_study, StudyEnd.converged(0.01))
+    elif change == "waiting":
+        write_end(optuna_study, StudyEnd.converged(0.01))
+        changes = {"trials": 6}
+        write_search(optuna_study, terms_of(make(**changes)))
+        optuna_study.enqueue_trial(dict(_untried(study)))
+    else:
+        problem = replace(study.key.problem, routing="zipf:1.2")
+        key = replace(study.key, problem=problem)
+        rival = open_study(storage, key, optuna.samplers.RandomSampler(), {"model": "m"})
+        for trial in study.trials[:1]:
+            rival.add_trial(trial)
+    with pytest.raises(AssertionError, match="workers are started"):
+        run(make(**changes), database, launcher=_NoWorkers())
+
+
+def _untried(study: StoredStudy) -> Mapping[str, object]:
+    """A config that no trial of the study has."""
+    taken = {entry.config for entry in study.measured}
+    values = (Config(m, n, 64, 8, 4, 3) for m in (16, 32, 64) for n in (32, 64, 128))
+    return next(config for config in values if config not in taken).as_keys()
 
 
 def test_more_trials_go_on_from_what_is_there(settings: Make, database: str) -> None:
@@ -288,5 +332,5 @@ def test_what_a_first_call_builds_is_begun_with_the_run_and_ends_with_it(
     monkeypatch.setattr(session, "FirstBuilds", Builds)
     _run(settings(compile_jobs=0), database)
     assert heard == []
-    _run(settings(), database)
+    _run(settings(), f"{database}2")
     assert heard == ["autotune 1", "closed"]  # once for all batch sizes

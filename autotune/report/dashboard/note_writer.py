@@ -13,6 +13,7 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.storages import BaseStorage
 from optuna.study import Study
 
+import autotune
 from autotune.backends.host_facts import host_facts
 from autotune.intervals import LULL_S
 from autotune.report.dashboard.artifacts import hang_picture
@@ -21,7 +22,7 @@ from autotune.studies.outcome import TrialResult
 from autotune.studies.search.history import Known
 from autotune.studies.storage.retry import STORAGE_ERRORS, error_words, is_damage
 from autotune.studies.storage.transactions import storage_of, study_id_of
-from autotune.studies.study_attributes import attributes_of, write_best, write_machine
+from autotune.studies.study_attributes import attributes_of, write_best, write_machine, write_noted
 from autotune.studies.study_record import StoredStudy
 from autotune.studies.trial_record import fastest_first
 from autotune.tune.observer import RunObserver, RunStart
@@ -80,6 +81,8 @@ class NoteWriter(RunObserver):
         ``dashboard`` (``refresh_notes``) or the next run."""
         self._is_closing = True
         last = [self._thread.submit(self._write, study) for study in self._studies]
+        if not is_hurried() and wait(last, LULL_S).not_done:
+            _log.info("waiting for the dashboard's notes and pictures")
         while not is_hurried() and wait(last, LULL_S).not_done:
             pass
         self._thread.shutdown(wait=False, cancel_futures=True)
@@ -98,11 +101,16 @@ class NoteWriter(RunObserver):
         state = len(study.measured), len(study.finalists), study.ended, is_last
         if not study.measured or self._written.get(name) == state:
             return
+        words = f"{autotune.__version__}: {state}, {study.target}"
         try:
+            if attributes_of(study.optuna_study).noted == words:  # an earlier run's end
+                return
             write_machine(study.optuna_study, self._machine)
             folder = self._folder if is_last else None
             write_note(study.optuna_study, _noted(study), self._known, folder)
             self._written[name] = state
+            if is_last:
+                write_noted(study.optuna_study, words)
         except _TROUBLE as error:
             _say(f"the note of {name}", error)
         except Exception:  # noqa: BLE001  no mistake of ours in a note may cost a run

@@ -10,7 +10,7 @@ from autotune.backends.stand_in import kernel_lines
 from autotune.engines import ENGINES
 from autotune.report.kept import config_words
 from autotune.report.layers import time_of
-from autotune.shown import shown
+from autotune.shown import counted, shown
 from autotune.spec.config import AnyConfig
 from autotune.spec.device import DeviceKind
 from autotune.studies.key import StudyKey
@@ -85,7 +85,7 @@ def _head(noted: NotedStudy) -> Iterator[str]:
     yield f"## {plain(noted.model)}, {noted.key.problem.tokens} tokens"
     yield f"{_KIND[device.kind]} **{plain(device.name)}**, Triton {plain(device.triton_version)}."
     ended = f" It ended early ({plain(noted.ended)})." if noted.ended else ""
-    yield f"{len(noted.measured)} of {noted.target} measurements.{ended}\n"
+    yield f"{len(noted.measured)} of {counted(noted.target, 'measurement')}.{ended}\n"
     for line in kernel_lines((r.engine, r.problem, r.device) for r in noted.results):
         yield f"{line}.\n"
 

@@ -20,6 +20,7 @@ from autotune.report.terminal.eta import TimeLeft, still_expected
 from autotune.report.terminal.opening_rows import file_rows, written_to
 from autotune.report.terminal.serving_rows import serving_rows
 from autotune.report.terminal.tables import table_of, us_words
+from autotune.shown import counted
 from autotune.spec.config import AnyConfig
 from autotune.spec.device import Device, DeviceKind
 from autotune.studies.outcome import TrialResult
@@ -197,7 +198,7 @@ class PlainDisplay(RunObserver):
 
     def started(self, start: RunStart) -> None:
         names, device = models_words(start), device_line(start.device)
-        _log.info("%s: %s; %d studies", names, device, len(start.studies))
+        _log.info("%s: %s; %s", names, device, counted(len(start.studies), "study", "studies"))
         for line in start_lines(start):
             _log.info("%s", line)
 

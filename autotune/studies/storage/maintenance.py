@@ -23,6 +23,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 
 from autotune.errors import MissingStorageError, StorageError
+from autotune.shown import counted
 from autotune.studies.coordination.leases import LEASES
 from autotune.studies.storage.database import check_version, engine_kwargs, raw_storage
 from autotune.studies.storage.journal import cut_torn_line
@@ -139,7 +140,7 @@ def _in_work(begun: list[datetime.datetime]) -> StorageFinding:
         return StorageFinding("in work", "nothing")
     oldest = min(begun)
     stale = datetime.datetime.now() - oldest > _STALE
-    words = f"{len(begun)} trials, the oldest since {oldest:%Y-%m-%d %H:%M:%S}"
+    words = f"{counted(len(begun), 'trial')}, the oldest since {oldest:%Y-%m-%d %H:%M:%S}"
     more = ": left by a dead run, the next one asks it again" if stale else ""
     return StorageFinding("in work", words + more, doubt=stale)
 

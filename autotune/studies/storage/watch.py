@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from optuna.storages import RDBStorage
 from sqlalchemy.pool import NullPool
 
+from autotune.shown import counted
 from autotune.studies.storage.raw import Source
 from autotune.studies.storage.retry import DAMAGE, TRANSIENT_ERRORS, error_words, is_damage
 from autotune.studies.storage.schema import STUDY, TRIAL, missing_tables
@@ -135,7 +136,8 @@ def _lost(known: Mapping[str, int], counts: Mapping[str, int]) -> str | None:
     lost = sum(max(count - counts.get(name, 0), 0) for name, count in known.items())
     if not gone and not lost:
         return None
-    return f"was overwritten: {gone} studies and {lost} measured trials are not in it"
+    studies, trials = counted(gone, "study", "studies"), counted(lost, "measured trial")
+    return f"was overwritten: {studies} and {trials} are not in it"
 
 
 _COUNTS = (

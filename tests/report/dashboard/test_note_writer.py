@@ -15,6 +15,7 @@ import optuna
 import pytest
 from finished_run import Finished  # type: ignore[import-not-found]
 from optuna.storages import RDBStorage
+from optuna.study import Study
 from optuna_dashboard import get_note, save_note
 
 from autotune.report.dashboard import note_writer
@@ -236,3 +237,12 @@ def test_what_a_recording_says_of_its_device_is_text_in_a_note() -> None:
     assert "\x1b" not in hostile
     for mark in "![]()<>|#":
         assert f"\\{mark}" in hostile
+
+
+def test_a_run_of_which_nothing_is_left_writes_no_note_again(
+    finished: Finished, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[Study] = []
+    monkeypatch.setattr(note_writer, "write_note", lambda study, *_: written.append(study))
+    run(finished.settings, finished.storage, NoteWriter(finished.artifacts))
+    assert not written

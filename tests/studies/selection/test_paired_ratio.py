@@ -3,8 +3,9 @@ from __future__ import annotations
 import random
 
 import pytest
+from scipy.special import stdtrit
 
-from autotune.studies.selection.paired_ratio import ratio
+from autotune.studies.selection.paired_ratio import _quantile, ratio
 
 
 def _samples(us: float, count: int, seed: str, noise: float = 0.01) -> list[float]:
@@ -52,3 +53,8 @@ def test_two_pairs_of_each_routing_are_needed() -> None:
         ratio([1.0], [2.0])
     with pytest.raises(ValueError, match="3 pairs"):
         ratio([1.0] * 3, [2.0] * 3, 2)
+
+
+def test_the_quantiles_are_scipys() -> None:
+    for freedom in range(1, 80):
+        assert _quantile(freedom) == pytest.approx(stdtrit(freedom, 0.975), rel=1e-9)
