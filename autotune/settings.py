@@ -78,10 +78,9 @@ class ModelSettings:
     def label(self) -> str:
         """The model as it is split, in a few words: "DeepSeek-V3 TP8"."""
         name = (self.model or self.shape or "").rstrip("/")
-        words = [name.rpartition("/")[2]] if self.model else [name]
-        words += [f"TP{self.tp_size}"] * (self.tp_size > 1)
-        words += [f"EP{self.ep_size}"] * (self.ep_size > 1)
-        return " ".join([*words, *([] if self.dtype == "auto" else [self.dtype])])
+        name = name.rpartition("/")[2] if self.model else name
+        words = split_words(name, self.tp_size, self.ep_size)
+        return words if self.dtype == "auto" else f"{words} {self.dtype}"
 
     def __post_init__(self) -> None:
         if (self.model is None) == (self.shape is None):
@@ -104,6 +103,13 @@ class ModelSettings:
     def shares(self) -> dict[int, float]:
         """Batch size → the share of a server's time that it stands for; empty without any."""
         return dict(zip(self.batch_sizes, self.batch_weights, strict=bool(self.batch_weights)))
+
+
+def split_words(name: str, tp_size: object, ep_size: object) -> str:
+    """Return a model's name with the ranks that it is split over: "DeepSeek-V3 TP8"."""
+    sizes = (("TP", tp_size), ("EP", ep_size))
+    words = [f"{flag}{size}" for flag, size in sizes if isinstance(size, int) and size > 1]
+    return " ".join([name, *words])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -55,7 +55,7 @@ def run(flags: argparse.Namespace, output: Output) -> int:
     output.note(device_line(device))
     names = settings.model.routing.split(",")
     data = [_row(row, names if len(names) > 1 else []) for row in rows]
-    output.result({"device": device.name, "rows": data}, rows_table(data))
+    output.result({"device": device.name, "rows": data}, rows_table(list(map(_for_people, data))))
     has_failed = any(row.result.outcome != Outcome.OK for row in rows)
     return ExitCode.FAILED if has_failed else ExitCode.DONE
 
@@ -65,7 +65,7 @@ def _bench_files(settings: RunSettings, files: list[Path], output: Output) -> in
     output.note(device_line(device))
     numbers = {str(path): number for number, path in enumerate(files, 1)}
     data = [_file_row(size, entry, numbers) for size in sizes for entry in size.entries]
-    shown = [{key: _shown(row[key]) for key in row if key != "reason"} for row in data]
+    shown = [_for_people({k: _shown(row[k]) for k in row if k != "reason"}) for row in data]
     found = totals(sizes)
     lines = _summary(found, numbers, len(sizes))
     document = {
@@ -104,6 +104,14 @@ def _shown(value: Any) -> Any:
     if isinstance(value, list):
         return " to ".join(f"{bound:.4f}" for bound in value)
     return {True: "wins", False: ""}[value] if isinstance(value, bool) else value
+
+
+def _for_people(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row with its time, or why there is none, under "µs"."""
+    us, outcome = row["us"], row.get("outcome")
+    named = {"µs" if name == "us" else name: value for name, value in row.items()}
+    named["µs"] = outcome if us is None else us
+    return {name: value for name, value in named.items() if name != "outcome"}
 
 
 def _total_json(total: FileTotal, numbers: dict[str, int]) -> dict[str, Any]:

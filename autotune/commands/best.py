@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 from rich.console import Group
 
@@ -10,11 +11,12 @@ from autotune.commands.look import Look, add_look_flags, watch
 from autotune.commands.output import Output
 from autotune.commands.own_runs import placed
 from autotune.report.kept import kept_words
-from autotune.report.terminal.tables import result_row, results_table
+from autotune.report.terminal.tables import layer_heading, result_row, results_table, under_headings
 from autotune.studies.storage.raw import Source
 from autotune.studies.storage.summaries import measured_studies
 from autotune.tune.stored_results import select, shares_of, stored_results
 
+Row = dict[str, Any]
 add_flags = add_look_flags
 
 
@@ -25,10 +27,13 @@ def run(flags: argparse.Namespace, output: Output) -> int:
 
 def _look(source: Source, model: str | None) -> Look:
     studies = placed(select(measured_studies(source), model))
-    rows = [
-        result_row(result, shares_of(study))
-        for study in studies
-        for result in stored_results(study)
-    ]
+    rows: list[Row] = []
+    layers: dict[str, list[Row]] = {}
+    for study in studies:
+        named, words = {"model": study.attrs.model}, layer_heading(study.attrs, study.key)
+        found = [named | result_row(r, shares_of(study)) for r in stored_results(study)]
+        layers.setdefault(words, []).extend(found)
+        rows += found
+    tables = under_headings({words: results_table(of) for words, of in layers.items()})
     kept = kept_words(row["kept"] for row in rows)
-    return {"results": rows}, Group(results_table(rows), *([kept] if kept else []))
+    return {"results": rows}, Group(tables, *([kept] if kept else []))

@@ -19,6 +19,7 @@ from autotune.commands.storage_flag import add_storage_flag
 from autotune.errors import StorageError, UsageError
 from autotune.exit_codes import ExitCode
 from autotune.report.dashboard.artifacts import artifact_folder, open_artifacts
+from autotune.report.dashboard.listing import list_for_people
 from autotune.report.dashboard.note_writer import refresh_notes
 from autotune.spec.ranges import Range
 from autotune.studies.coordination.leases import Census
@@ -62,6 +63,7 @@ def run(flags: argparse.Namespace, output: Output) -> int:
     storage = open_storage(flags.storage, create=False)
     folder = flags.artifacts or artifact_folder(flags.storage)
     _refresh(storage, folder)
+    list_for_people(storage)
     app = optuna_dashboard.wsgi(storage, artifact_store=_artifacts(folder))
     with _serve(flags.host, flags.port, app) as server:
         host = f"[{flags.host}]" if ":" in flags.host else flags.host

@@ -101,6 +101,7 @@ def _planned(
     done = len(stored.measured) if stored else 0
     return {
         "study": key.study_name,
+        "batch_size": job.problem.tokens,
         "engines": "+".join(engine.name for engine in job.engines),
         "configs": len(space),
         "measured": done,

@@ -49,7 +49,7 @@ def run(flags: argparse.Namespace, output: Output) -> int:
     settings = run_settings(flags, models_of(flags))
     if flags.dry_run:
         plan = planned(settings, flags.storage)
-        output.result(plan, rows_table(plan["studies"]), plan["summary"])
+        output.result(plan, rows_table(_without_names(plan)), plan["summary"])
         for row in (*plan["lookups"], *plan["serving"]):
             output.note(row["words"])
         return ExitCode.FAILED if plan.get("left_out") else ExitCode.DONE
@@ -110,6 +110,11 @@ def _summary(settings: RunSettings, report: RunReport) -> list[Any]:
     return [*tables, "\n".join(lines)]
 
 
+def _without_names(plan: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the rows of a plan without the studies' names, which are long."""
+    return [{name: row[name] for name in row if name != "study"} for row in plan["studies"]]
+
+
 def _notes(report: RunReport, storage: str, output: Output) -> None:
     for note in (note for file in report.files for note in file.notes):
         output.note(f"note: {note}")
@@ -140,10 +145,8 @@ def _notes(report: RunReport, storage: str, output: Output) -> None:
         binaries = counted(spent.binaries, "binary", "binaries")
         busy += f"; {binaries} compiled ahead in {spent.seconds:.0f} s of CPU time"
     of_models = f" of {len(report.models)} models" if len(report.models) > 1 else ""
-    output.note(
-        f"{counted(report.measured, 'new measurement')}{of_models} "
-        f"in {seconds_words(report.seconds)}{busy}"
-    )
+    made = counted(report.measured, f"new {report.device.kind.noun}")
+    output.note(f"{made}{of_models} in {seconds_words(report.seconds)}{busy}")
     if report.unfinished:
         why = "interrupted" if report.interrupted else "time is up"
         url = public_url(storage_url(storage))

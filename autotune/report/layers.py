@@ -17,6 +17,7 @@ from autotune.studies.study_record import StoredStudy
 from autotune.studies.trial_record import TrialRecord
 from autotune.tune.engine_output import Result
 from autotune.tune.stored_results import stored_results
+from autotune.tune.study_words import stored_layer_words
 
 _KIND_WORDS = {
     DeviceKind.CUDA: "measured on",
@@ -84,9 +85,10 @@ class TunedLayer:
 
     @property
     def title(self) -> str:
-        """ "Qwen/Qwen3-30B-A3B: E=128,N=768,H=2048,topk=8 bf16, measured on NVIDIA H200"."""
-        shape = self.problem.name.rsplit(" M=", maxsplit=1)[0]
-        return f"{self.model}: {shape}, {_KIND_WORDS[self.device.kind]} {self.device.name}"
+        """ "DeepSeek-V3 TP8 fp8_w8a8, measured on NVIDIA H200"."""
+        names = {stored_layer_words(size.study.attrs, size.problem) for size in self.sizes}
+        words = ", ".join(sorted(names))
+        return f"{words}, {_KIND_WORDS[self.device.kind]} {self.device.name}"
 
 
 def layers_of(studies: Iterable[StoredStudy]) -> list[TunedLayer]:

@@ -13,6 +13,11 @@ class DeviceKind(str, Enum):
     ESTIMATE = "estimate"
     REPLAY = "replay"
 
+    @property
+    def noun(self) -> str:
+        """What one time of a config is called."""
+        return "estimate" if self is DeviceKind.ESTIMATE else "measurement"
+
 
 @dataclass(frozen=True, slots=True)
 class Target:

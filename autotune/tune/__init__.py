@@ -19,6 +19,7 @@ rescue.py           a storage that is lost under a run: noticed, what is known w
 engine_output.py    what a study says to an engine (Result), and the engines' files
 file_writer.py      the files of a run, written while it goes on
 stored_results.py   the same of a storage, without running anything
+study_words.py      what people call a study: model, split, dtype, batch size
 workers/            processes with a device each: launched, supervised, asking, writing results
 compile_service/    compiles ahead of the devices
 processes/          processes that may be killed, calls on them, signals

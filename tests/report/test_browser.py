@@ -128,12 +128,12 @@ def test_the_dashboard_during_a_live_run(tmp_path: Path, shots: Path) -> None:
 
 def _lists_both(driver: Any, address: str, shots: Path) -> None:
     driver.get(address)
-    _until(lambda: "M=00001" in _text(driver))
+    _until(lambda: "batch size 1:" in _text(driver))
 
     def both() -> bool:
         driver.refresh()
         time.sleep(1)
-        return "M=00064" in _text(driver)
+        return "batch size 64:" in _text(driver)
 
     _until(both)
     driver.save_screenshot(str(shots / "dashboard-studies.png"))
@@ -144,7 +144,7 @@ def _study(address: str, tokens: int) -> str:
     api = address.replace("/dashboard/", "/api/studies")
     with urllib.request.urlopen(api, timeout=10) as answer:
         listed = json.load(answer)["study_summaries"]
-    [found] = [s["study_id"] for s in listed if f"M={tokens:05d}" in s["study_name"]]
+    [found] = [s["study_id"] for s in listed if f"batch size {tokens}:" in s["study_name"]]
     return f"{address}studies/{found}"
 
 

@@ -60,8 +60,8 @@ def test_a_note_says_so(studies: list[StoredStudy]) -> None:
     study = studies[0]
     results = stored_results(study)
     noted = NotedStudy(study.key, "m", "random", study.measured, 20, "", results)
-    assert f"{OWN}.\n" in note(noted, [])
-    assert UNPROVEN in note(noted, [])
+    assert f"{OWN}.\n" in note(noted, [], {})
+    assert UNPROVEN in note(noted, [], {})
 
 
 def test_a_page_says_so(studies: list[StoredStudy]) -> None:

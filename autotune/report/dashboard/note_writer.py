@@ -17,16 +17,17 @@ import autotune
 from autotune.backends.host_facts import host_facts
 from autotune.intervals import LULL_S
 from autotune.report.dashboard.artifacts import hang_picture
-from autotune.report.dashboard.notes import NotedStudy, note
+from autotune.report.dashboard.notes import Names, NotedStudy, note
 from autotune.studies.outcome import TrialResult
 from autotune.studies.search.history import Known
 from autotune.studies.storage.retry import STORAGE_ERRORS, error_words, is_damage
 from autotune.studies.storage.transactions import storage_of, study_id_of
 from autotune.studies.study_attributes import attributes_of, write_best, write_machine, write_noted
-from autotune.studies.study_record import StoredStudy
+from autotune.studies.study_record import MeasuredStudy, StoredStudy
 from autotune.studies.trial_record import fastest_first
 from autotune.tune.observer import RunObserver, RunStart
 from autotune.tune.stored_results import stored_results
+from autotune.tune.study_words import layer_words, stored_layer_words
 from autotune.tune.tuning_study import TuningStudy
 
 _log = logging.getLogger(__name__)
@@ -47,6 +48,7 @@ class NoteWriter(RunObserver):
         self._folder = folder
         self._studies: Sequence[TuningStudy] = ()
         self._known: Iterable[Known] = ()
+        self._names: Names = {}
         self._machine: dict[str, str] = {}
         self._written: dict[str, tuple[object, ...]] = {}
         self._queued: set[str] = set()
@@ -57,6 +59,7 @@ class NoteWriter(RunObserver):
         self._written, self._queued, self._is_closing = {}, set(), False
         self._thread = ThreadPoolExecutor(1)
         self._studies, self._known = start.studies, start.history
+        self._names = _names(start)
         self._machine = host_facts(start.device)
         try:
             for study in start.studies:
@@ -107,7 +110,7 @@ class NoteWriter(RunObserver):
                 return
             write_machine(study.optuna_study, self._machine)
             folder = self._folder if is_last else None
-            write_note(study.optuna_study, _noted(study), self._known, folder)
+            write_note(study.optuna_study, _noted(study), self._known, self._names, folder)
             self._written[name] = state
             if is_last:
                 write_noted(study.optuna_study, words)
@@ -117,6 +120,16 @@ class NoteWriter(RunObserver):
             _log.exception("the note of %s failed", name)
         finally:
             storage_of(study.optuna_study).remove_session()  # this thread's
+
+
+def _names(start: RunStart) -> Names:
+    """Return what other studies of the storage, and those of the run, are called."""
+    stored = (study for study in start.history if isinstance(study, MeasuredStudy))
+    return {s.key.problem: stored_layer_words(s.attrs, s.key.problem) for s in stored} | {
+        study.key.problem: layer_words(model.label, study.key.problem)
+        for model in start.models
+        for study in model.studies
+    }
 
 
 def _say(what: str, error: Exception) -> None:
@@ -132,10 +145,11 @@ def refresh_notes(storage: BaseStorage, studies: Iterable[StoredStudy], folder: 
     cannot be written.
     """
     known = [study for study in studies if study.measured]
+    names = {s.key.problem: stored_layer_words(s.attrs, s.key.problem) for s in known}
     for stored in known:
         noted = NotedStudy(
             key=stored.key,
-            model=stored.attrs.model,
+            layer=names[stored.key.problem],
             sampler=stored.attrs.search.sampler if stored.attrs.search else "",
             measured=stored.measured,
             target=stored.attrs.target,
@@ -143,12 +157,12 @@ def refresh_notes(storage: BaseStorage, studies: Iterable[StoredStudy], folder: 
             results=stored_results(stored),
         )
         study = optuna.load_study(study_name=stored.name, storage=storage)
-        write_note(study, noted, known, folder)
+        write_note(study, noted, known, names, folder)
     return len(known)
 
 
 def write_note(
-    study: Study, noted: NotedStudy, known: Iterable[Known], folder: Path | None
+    study: Study, noted: NotedStudy, known: Iterable[Known], names: Names, folder: Path | None
 ) -> None:
     """Write a study's note and figures, and with ``folder`` the best trial's picture."""
     from optuna_dashboard import get_note, save_note  # brings sklearn: not for ``status``
@@ -159,7 +173,7 @@ def write_note(
         write_best(study, best_us, default_us)
         picture = _picture(study, noted, folder) if folder is not None else None
     _name_objective(study)
-    text = note(noted, known, picture)
+    text = note(noted, known, names, picture)
     if get_note(study) != text:
         save_note(study, text)
 
@@ -175,7 +189,7 @@ def _noted(study: TuningStudy) -> NotedStudy:
     """Return what the note says of a study in work."""
     return NotedStudy(
         key=study.key,
-        model=attributes_of(study.optuna_study).model,
+        layer=stored_layer_words(attributes_of(study.optuna_study), study.key.problem),
         sampler=study.terms.sampler,
         measured=list(study.measured),  # the run goes on meanwhile
         target=study.target,

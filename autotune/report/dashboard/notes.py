@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from autotune.backends.stand_in import kernel_lines
@@ -13,6 +13,7 @@ from autotune.report.layers import time_of
 from autotune.shown import counted, shown
 from autotune.spec.config import AnyConfig
 from autotune.spec.device import DeviceKind
+from autotune.spec.problem import Problem
 from autotune.studies.key import StudyKey
 from autotune.studies.search.history import Known, likeness, siblings
 from autotune.studies.selection.finalists import Finalist
@@ -37,7 +38,8 @@ class NotedStudy:
     """A study that a note is about: one in work, or as the storage has it."""
 
     key: StudyKey
-    model: str
+    layer: str
+    """The model as it is split, and its dtype."""
     sampler: str
     measured: Sequence[TrialRecord]
     target: int
@@ -60,7 +62,13 @@ class NotedStudy:
         return min((r.default_us for r in self.results if r.default_us), default=None)
 
 
-def note(noted: NotedStudy, known: Iterable[Known], picture: str | None = None) -> str:
+Names = Mapping[Problem, str]
+"""Problem → its layer in words, as far as studies are known to be a model's."""
+
+
+def note(
+    noted: NotedStudy, known: Iterable[Known], names: Names, picture: str | None = None
+) -> str:
     """Return the whole note. ``known`` are the studies that its sampler may learn from, ``picture``
     is the path of its chart on the dashboard's server."""
     return "\n".join(
@@ -69,7 +77,7 @@ def note(noted: NotedStudy, known: Iterable[Known], picture: str | None = None) 
             *_winners(noted),
             *([f"![every trial, and the finalists]({picture})\n"] if picture else []),
             *_finalists(noted),
-            *_lessons(noted, known),
+            *_lessons(noted, known, names),
         ]
     )
 
@@ -82,10 +90,10 @@ def plain(text: str) -> str:
 
 def _head(noted: NotedStudy) -> Iterator[str]:
     device = noted.key.device
-    yield f"## {plain(noted.model)}, {noted.key.problem.tokens} tokens"
+    yield f"## {plain(noted.layer)}, batch size {noted.key.problem.tokens}"
     yield f"{_KIND[device.kind]} **{plain(device.name)}**, Triton {plain(device.triton_version)}."
     ended = f" It ended early ({plain(noted.ended)})." if noted.ended else ""
-    yield f"{len(noted.measured)} of {counted(noted.target, 'measurement')}.{ended}\n"
+    yield f"{len(noted.measured)} of {counted(noted.target, device.kind.noun)}.{ended}\n"
     for line in kernel_lines((r.engine, r.problem, r.device) for r in noted.results):
         yield f"{line}.\n"
 
@@ -98,19 +106,19 @@ def _winners(noted: NotedStudy) -> Iterator[str]:
         if winner is None:
             continue
         gain = f"{result.default_us / winner.geomean_us:.2f}×" if result.default_us else ""
-        default = f"{result.default_us:.1f}" if result.default_us else "not measured"
+        default = f"{result.default_us:.1f}" if result.default_us else "unknown"
         name = ENGINES[result.engine.name].title
         words = config_words(result.config, is_kept=result.is_kept)
         rows.append((name, f"`{words}`", f"{winner.geomean_us:.1f}", default, gain))
     if not rows:
-        yield "Nothing was measured completely yet.\n"
+        yield "Nothing was timed completely yet.\n"
         return
     yield from _table(("engine", "config", "µs", "default µs", "speed-up"), rows)
 
 
 def _finalists(noted: NotedStudy) -> Iterator[str]:
     finalists = sorted(noted.finalists, key=lambda finalist: finalist.geomean_us)
-    if finalists:
+    if finalists and noted.key.device.kind is not DeviceKind.ESTIMATE:
         yield "### Finalists"
         yield "Measured again, side by side; the interval is 95 %.\n"
         best = finalists[0]
@@ -143,7 +151,7 @@ def _role(noted: NotedStudy, config: AnyConfig) -> str:
     return ", ".join(incumbent.source for incumbent in known if incumbent.config == config)
 
 
-def _lessons(noted: NotedStudy, known: Iterable[Known]) -> Iterator[str]:
+def _lessons(noted: NotedStudy, known: Iterable[Known], names: Names) -> Iterator[str]:
     """Yield the siblings that the surrogate learns from, in its own order of likeness."""
     yield "### What the sampler knew"
     if noted.sampler != "surrogate":
@@ -160,7 +168,8 @@ def _lessons(noted: NotedStudy, known: Iterable[Known]) -> Iterator[str]:
     own = noted.key.problem
     rows = [
         (
-            plain(s.problem.name),
+            plain(names.get(s.problem, s.problem.name)),
+            str(s.problem.tokens),
             f"{likeness(s.problem, own):.2f}",
             str(len(s.configs)),
             f"`{s.winner}`",
@@ -168,14 +177,14 @@ def _lessons(noted: NotedStudy, known: Iterable[Known]) -> Iterator[str]:
         )
         for s in found[:_SIBLINGS]
     ]
-    yield from _table(("study", "likeness", "trials", "its best", "here"), rows)
+    yield from _table(("layer", "batch size", "likeness", "trials", "its best", "here"), rows)
 
 
 def _here(noted: NotedStudy, config: AnyConfig) -> str:
     """Return how a sibling's winner did in this study."""
     best = noted.best_us
     here = time_of(noted.results[0], config) if noted.results else None
-    return f"{here / best:.2f}× the best" if here and best else "not measured"
+    return f"{here / best:.2f}× the best" if here and best else "not tried"
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:

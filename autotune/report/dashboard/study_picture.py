@@ -9,6 +9,7 @@ import numpy as np
 from autotune.report.dashboard.notes import NotedStudy
 from autotune.report.style import BLUE, GREY, OURS, SKY, VERMILION, Picture, axes_row, styled
 from autotune.studies.trial_record import fastest_first
+from autotune.tune.study_words import place_words
 
 _SHOWN = 1.3
 """A trial that takes so many times the best's time, or more, is drawn at the edge."""
@@ -25,7 +26,13 @@ def study_png(noted: NotedStudy) -> bytes:
         figure.subplots_adjust(left=0.07, right=0.98, top=0.83, bottom=0.15, wspace=0.52)
         _trials(trials, noted, best)
         _finalists(finals, noted)
-        title = f"{noted.model}, {noted.key.problem.tokens} tokens, {noted.key.device.name}"
+        title = ", ".join(
+            [
+                noted.layer,
+                f"batch size {noted.key.problem.tokens}",
+                place_words(noted.key.device),
+            ]
+        )
         figure.suptitle(title, fontsize=11)
         return Picture("study", title, "", figure).png()
 
@@ -47,7 +54,7 @@ def _trials(axes: Any, noted: NotedStudy, best: float) -> None:
     if noted.default_us is not None:
         axes.axhline(noted.default_us, color=VERMILION, linestyle="--", label="fastest default")
     axes.set_ylim(top=top * 1.02)
-    axes.set_xlabel("measurement")
+    axes.set_xlabel(noted.key.device.kind.noun)
     axes.set_ylabel("µs")
     axes.legend(loc="lower left", bbox_to_anchor=(0, 0.98), ncols=3, columnspacing=1.2)
 
@@ -58,14 +65,15 @@ def _finalists(axes: Any, noted: NotedStudy) -> None:
     rows: list[Any] = [*noted.finalists] or complete[:5]
     rows = sorted(rows, key=lambda row: -row.geomean_us)
     edge = _EDGE * rows[-1].geomean_us
+    right = max(edge, *(max(row.samples_us) for row in rows if row.geomean_us <= edge))
     for place, row in enumerate(rows):
         if row.geomean_us > edge:
-            axes.annotate(f"{row.geomean_us:.1f} →", (edge, place), ha="right", va="center")
+            axes.annotate(f"{row.geomean_us:.1f} →", (right, place), ha="right", va="center")
             continue
         samples = row.samples_us
         axes.plot(samples, [place] * len(samples), "|", color=SKY, markersize=9)
         axes.plot([row.geomean_us], [place], "D", color=OURS, markersize=5)
-    axes.set_xlim(right=edge)
+    axes.set_xlim(right=1.005 * right)
     labels = [str(row.config).replace(", down", ",\ndown") for row in rows]
     axes.set_yticks(range(len(rows)), labels, fontsize=7.5)
     axes.set_ylim(-0.6, len(rows) - 0.4)

@@ -209,10 +209,11 @@ class PlainDisplay(RunObserver):
         log_trial(study, result)
 
     def study_ended(self, study: TuningStudy) -> None:
-        best = "nothing measured" if study.best_us is None else f"best {study.best_us:.1f} µs"
+        best = "no time" if study.best_us is None else f"best {study.best_us:.1f} µs"
         words = f", {_speedup(study)} the default" if _speedup(study) else ""
         count, name = len(study.measured), study_words(study)
-        _log.info("batch size %s: %s%s, %d measurements", name, best, words, count)
+        noun = study.key.device.kind.noun
+        _log.info("batch size %s: %s%s, %s", name, best, words, counted(count, noun))
 
 
 def study_words(study: TuningStudy) -> str:

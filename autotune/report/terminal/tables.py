@@ -5,14 +5,21 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
+from rich.console import Group, RenderableType
 from rich.table import Table
+from rich.text import Text
 
 from autotune.models.shape import ModelShape
 from autotune.report.kept import config_words
+from autotune.shown import shown
 from autotune.spec.config import config_from_keys
+from autotune.studies.key import StudyKey
+from autotune.studies.lifecycle import EndReason
 from autotune.studies.selection.select import Robust
 from autotune.studies.storage.summaries import StudySummary
+from autotune.studies.study_attributes import StudyAttributes
 from autotune.tune.engine_output import Result
+from autotune.tune.study_words import only_engine, place_words, stored_layer_words
 
 Row = Mapping[str, Any]
 
@@ -74,29 +81,52 @@ def results_table(rows: Iterable[Row]) -> Table:
 
 def status_row(study: StudySummary) -> dict[str, Any]:
     """Return how far one study is."""
+    key, end = study.attrs.key, study.attrs.end
     return {
         "study": study.name,
         "model": study.attrs.model,
+        "layer": ", for ".join([layer_heading(study.attrs, key), *only_engine(study.attrs)]),
         "batch_size": study.attrs.tokens,
         "measurements": study.measured,
         "target": study.attrs.target,
         "state": "finished" if study.is_finished else "unfinished",
         "best_us": round(study.best_us, 2) if study.best_us else None,
         "outcomes": dict(study.outcomes),
-        "ended": study.attrs.end.text if study.attrs.end else None,
+        "ended": end.text if end else None,
     }
 
 
-def status_table(rows: Sequence[Row]) -> Table:
-    """Return a table with a line for each study."""
-    numbers = ("measured", "best µs")
-    table = table_of("study", *numbers, "state", "outcomes", numbers=numbers)
-    for row in rows:
+def status_tables(rows: Sequence[Row]) -> Group:
+    """Return a table for each layer, under its name, with a line for each batch size."""
+    numbers = ("batch size", "measured", "best µs")
+    tables: dict[str, Table] = {}
+    for row in sorted(rows, key=lambda row: row["batch_size"]):
+        table = tables.setdefault(
+            row["layer"], table_of(*numbers, "state", "outcomes", numbers=numbers)
+        )
         outcomes = ", ".join(f"{count} {word}" for word, count in row["outcomes"].items())
         measured = f"{row['measurements']}/{row['target']}"
-        state = row["ended"] or row["state"]
-        table.add_row(row["study"], measured, us_words(row["best_us"]), state, outcomes)
-    return table
+        best, size = us_words(row["best_us"]), str(row["batch_size"])
+        table.add_row(size, measured, best, _state(row), outcomes)
+    return under_headings(tables)
+
+
+def under_headings(tables: Mapping[str, RenderableType]) -> Group:
+    """Return tables, each under its heading."""
+    return Group(*(part for words in sorted(tables) for part in (Text(words), tables[words])))
+
+
+def _state(row: Row) -> str:
+    """Return how a study ended, without the figures of one that converged."""
+    ended: str = row["ended"] or row["state"]
+    converged = EndReason.CONVERGED.value
+    return converged if ended.startswith(converged) else shown(ended)
+
+
+def layer_heading(attrs: StudyAttributes, key: StudyKey) -> str:
+    """Return "DeepSeek-V3 TP8 fp8_w8a8, NVIDIA H200, Triton 3.6.0", above a layer's table."""
+    words = (stored_layer_words(attrs, key.problem), place_words(key.device))
+    return shown(f"{', '.join(words)}, Triton {key.device.triton_version}")
 
 
 def model_row(shape: ModelShape) -> dict[str, Any]:
@@ -125,12 +155,20 @@ def _dtype_words(shape: ModelShape) -> str:
 
 
 def rows_table(rows: Sequence[Row]) -> Table:
-    """Return a table of any rows with the same fields; numbers to the right."""
+    """Return a table of any rows with the same fields; numbers to the right. A field that no row
+    has is left out. A narrow terminal folds texts, and neither cuts headings nor numbers."""
     first = rows[0] if rows else {}
-    numbers = [name for name, value in first.items() if isinstance(value, int | float)]
-    table = table_of(*first, numbers=numbers)
-    for row in rows:
-        table.add_row(*("" if value is None else str(value) for value in row.values()))
+    names = [name for name in first if any(row[name] is not None for row in rows)]
+    columns = [["" if row[name] is None else str(row[name]) for row in rows] for name in names]
+    table = table_of(numbers=())
+    for name, values in zip(names, columns, strict=True):
+        widest, heading = max(map(len, values)), name.replace("_", " ")
+        is_number = isinstance(first[name], int | float)
+        if is_number and len(heading) > widest:
+            heading = heading.replace(" ", "\n")
+        table.add_column(heading, justify="right" if is_number else "left", no_wrap=is_number)
+    for cells in zip(*columns, strict=True):
+        table.add_row(*cells)
     return table
 
 

@@ -41,7 +41,7 @@ def test_each_study_has_a_note_with_its_best_and_what_its_sampler_knew(finished:
     for stored, study in zip(finished.studies(), _loaded(finished, storage), strict=True):
         text = get_note(study)
         best = min((e for e in stored.measured if e.complete), key=lambda e: e.geomean_us)
-        assert f"{stored.key.problem.tokens} tokens" in text
+        assert f"batch size {stored.key.problem.tokens}" in text
         assert f"`{best.config}`" in text
         assert "Replayed" in text
         assert "random sampler learns from this study alone" in text
@@ -72,7 +72,7 @@ def test_refreshing_writes_what_is_missing_and_nothing_twice(
     stored = stored_studies(storage)
     assert refresh_notes(storage, stored, tmp_path / "artifacts") == len(studies)
     notes = [get_note(study) for study in studies]
-    assert all("tokens" in text for text in notes)
+    assert all("batch size" in text for text in notes)
     attrs = [storage.get_study_system_attrs(study._study_id) for study in studies]
     refresh_notes(storage, stored, tmp_path / "artifacts")
     assert [storage.get_study_system_attrs(study._study_id) for study in studies] == attrs
@@ -126,9 +126,9 @@ def test_what_is_settled_is_written_before_the_end(
     written: list[tuple[int, bool]] = []
     write, all_written = note_writer.write_note, Event()
 
-    def noting(study: optuna.Study, noted: NotedStudy, known: object, folder: Path | None) -> None:
-        write(study, noted, known, folder)  # type: ignore[arg-type]
-        written.append((len(noted.measured), folder is not None))
+    def noting(study: optuna.Study, noted: NotedStudy, *rest: object) -> None:
+        write(study, noted, *rest)  # type: ignore[arg-type]
+        written.append((len(noted.measured), rest[-1] is not None))
         if [each for each in written if each == (20, True)] == [(20, True)] * 2:
             all_written.set()
 
