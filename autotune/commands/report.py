@@ -12,6 +12,7 @@ from autotune.errors import UsageError
 from autotune.exit_codes import ExitCode
 from autotune.routing.trace import make_known
 from autotune.routing.trace_files import read_trace
+from autotune.studies.storage.url import public_url, storage_url
 from autotune.studies.study_record import StoredStudy
 from autotune.tune.stored_results import recording_folder
 
@@ -20,7 +21,11 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     """Add whose report it is, and the folder."""
     add_studies_flags(parser)
     parser.add_argument("--output-dir", type=Path, default=Path("report"), help="(report)")
-    parser.add_argument("--compare", metavar="STORAGE", help="another storage, side by side")
+    parser.add_argument(
+        "--compare",
+        metavar="STORAGE",
+        help="another storage, side by side: a file, journal:FILE or URL",
+    )
 
 
 def run(flags: argparse.Namespace, output: Output) -> int:
@@ -31,7 +36,7 @@ def run(flags: argparse.Namespace, output: Output) -> int:
     other = chosen_studies(flags.compare, flags.model) if flags.compare else []
     _read_recordings([*studies, *other], output)
     try:
-        page, *pictures = write_report(studies, flags.output_dir, other)
+        page, *pictures = write_report(studies, flags.output_dir, other, _names(flags))
     except OSError as error:
         raise UsageError(
             f"--output-dir {flags.output_dir} cannot be written: {error.strerror}. "
@@ -42,6 +47,13 @@ def run(flags: argparse.Namespace, output: Output) -> int:
         f"wrote {page} and {len(pictures)} pictures beside it",
     )
     return ExitCode.DONE
+
+
+def _names(flags: argparse.Namespace) -> tuple[str, str]:
+    """Return a short name of each storage, by which a reader knows them apart."""
+    urls = [public_url(storage_url(url)) for url in (flags.storage, flags.compare or "")]
+    one, other = (url.rstrip("/").rpartition("/")[2] for url in urls)
+    return (one, other) if one != other else (urls[0], urls[1])
 
 
 def _read_recordings(studies: Iterable[StoredStudy], output: Output) -> None:

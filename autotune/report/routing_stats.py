@@ -96,7 +96,7 @@ def stats_picture(loads: Sequence[ExpertLoad], paddings: Sequence[Padding]) -> P
     left.set_title("Load of experts, the busiest first")
     left.set_xlabel("expert, by rank within its layer")
     left.set_ylabel("rows over the mean")
-    left.legend()
+    left.legend(loc="upper right")
     sizes = [each.tokens for each in paddings if each.routing == "uniform"]
     for colour, is_uniform in ((BLUE, False), (ORANGE, True)):
         found = [p for p in paddings if (p.routing == "uniform") == is_uniform]

@@ -108,6 +108,11 @@ def token_axis(axes: Axes, tokens: Iterable[int]) -> None:
     axes.set_xlabel("batch size (tokens)")
 
 
+def legend_above(axes: Axes, columns: int = 4) -> None:
+    """Put the legend above the axes, where no data is."""
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, borderaxespad=0.2)
+
+
 def log_scale(axes: Axes) -> None:
     """Make the y axis logarithmic, with plain numbers at its ticks; of the minor ones 2 and 5."""
     axes.set_yscale("log")

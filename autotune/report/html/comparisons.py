@@ -10,7 +10,15 @@ from typing import Any
 
 from autotune.report.html import document
 from autotune.report.layers import TunedLayer, TunedSize, same_layer
-from autotune.report.style import BLUE, VERMILION, Picture, axes_row, token_axis
+from autotune.report.style import (
+    BLUE,
+    VERMILION,
+    Picture,
+    axes_row,
+    legend_above,
+    log_scale,
+    token_axis,
+)
 from autotune.routing.trace import RECORDED
 from autotune.spec.device import Device
 from autotune.spec.problem import Problem
@@ -38,6 +46,8 @@ class Sides:
 
     here: TunedLayer
     there: TunedLayer
+    names: tuple[str, str]
+    """What the two storages are called."""
 
     @property
     def common(self) -> list[tuple[TunedSize, TunedSize, float]]:
@@ -51,10 +61,12 @@ class Sides:
         ]
 
 
-def sides_of(here: Iterable[TunedLayer], there: Sequence[TunedLayer]) -> list[Sides]:
+def sides_of(
+    here: Iterable[TunedLayer], there: Sequence[TunedLayer], names: tuple[str, str]
+) -> list[Sides]:
     """Return every pair of layers of one problem."""
     return [
-        Sides(ours, theirs)
+        Sides(ours, theirs, names)
         for ours in here
         for theirs in there
         if same_layer(ours.sizes[0].study)[0] == same_layer(theirs.sizes[0].study)[0]
@@ -62,12 +74,20 @@ def sides_of(here: Iterable[TunedLayer], there: Sequence[TunedLayer]) -> list[Si
 
 
 def compare_section(sides: Sides, pictures: Sequence[Picture]) -> str:
+    one, other = sides.names
     return document.section(
-        f"Side by side: {sides.here.model}",
-        document.pairs([("here", _name(sides.here)), ("there", _name(sides.there))]),
+        f"Side by side: {one} and {other}",
+        document.pairs([(one, sides.here.title), (other, sides.there.title)]),
         *(document.figure(picture) for picture in pictures),
         document.table(
-            ("batch size", "µs here", "µs there", "there over here", "config here", "config there"),
+            (
+                "batch size",
+                f"µs {one}",
+                f"µs {other}",
+                f"{other} over {one}",
+                f"config {one}",
+                f"config {other}",
+            ),
             list(_rows(sides)),
             words=0,
         ),
@@ -79,32 +99,28 @@ def compare_charts(sides: Sides) -> Iterator[Picture]:
     common = sides.common
     if not common:
         return
-    figure, [times, ratios] = axes_row(2, height=3.4)
+    one, other = sides.names
+    figure, [times, ratios] = axes_row(2, height=3.6)
     tokens = [ours.tokens for ours, _, _ in common]
     here: Any = [ours.best_us for ours, _, _ in common]
     there: Any = [theirs.best_us for _, theirs, _ in common]
-    times.plot(tokens, here, "o-", color=BLUE, label="here")
-    times.plot(tokens, there, "s--", color=VERMILION, label="there")
-    times.set_yscale("log")
+    times.plot(tokens, here, "o-", color=BLUE, label=one, clip_on=False)
+    times.plot(tokens, there, "s--", color=VERMILION, label=other, clip_on=False)
+    log_scale(times)
     times.set_ylabel("µs")
-    times.legend()
-    ratios.plot(tokens, [ratio for _, _, ratio in common], "D-", color="black")
+    legend_above(times, 1)
+    ratios.plot(tokens, [ratio for _, _, ratio in common], "D-", color="black", clip_on=False)
     ratios.axhline(1, color="black", linewidth=0.9)
-    ratios.set_ylabel("time there over time here")
+    ratios.set_ylabel("ratio of the times")
     for axes in (times, ratios):
         token_axis(axes, tokens)
     yield Picture(
         "compare",
         "Tuned times",
-        f"Here: {_name(sides.here)}. There: {_name(sides.there)}. On the right, above 1 is "
-        "faster here.",
+        f"{one}: {sides.here.title}. {other}: {sides.there.title}. On the right the time of "
+        f"{other} over that of {one}; above 1, {one} is faster.",
         figure,
     )
-
-
-def _name(layer: TunedLayer) -> str:
-    device = layer.device
-    return f"{device.kind.value}: {device.name}, Triton {device.triton_version}"
 
 
 def _rows(sides: Sides) -> Iterator[Sequence[object]]:

@@ -42,6 +42,11 @@ _LABEL = {
     "times come from a model.",
     DeviceKind.REPLAY: "Replayed from a recording; nothing was measured in this run.",
 }
+_CONFIG = "BLOCK_SIZE_M x N x K, GROUP_SIZE_M, num_warps, num_stages."
+_INTERVAL = (
+    " The interval (95 %) is of the speed-up over the fastest baseline, from finalists that were "
+    "measured again side by side."
+)
 _PRIVATE = ("output_dir", "cache_dir")
 """Settings that name folders of the machine that tuned: a report may be passed on."""
 _ROUTINGS, _SEED = 3, 0
@@ -75,7 +80,7 @@ def _tiles(layer: TunedLayer) -> str:
     measured = sum(len(size.study.measured) for size in layer.sizes)
     tiles = [
         (f"{len(layer.sizes)}", "batch sizes"),
-        (f"{measured}", "measurements"),
+        (f"{measured}", f"{layer.device.kind.noun}s"),
         (f"{_wall_s(trials):.0f} s", "with a trial in work"),
     ]
     for engine in layer.engines:
@@ -107,13 +112,19 @@ def _wall_s(trials: Iterable[FrozenTrial]) -> float:
 
 
 def _results(layer: TunedLayer) -> Iterator[str]:
+    is_estimate = layer.device.kind is DeviceKind.ESTIMATE
     yield "<h3>The configs</h3>"
-    yield document.paragraph(
-        "BLOCK_SIZE_M x N x K, GROUP_SIZE_M, num_warps, num_stages. The interval (95 %) is of the "
-        "speed-up over the fastest baseline, from finalists that were measured again side by side."
-    )
+    yield document.paragraph(f"{_CONFIG}{'' if is_estimate else _INTERVAL}")
     lines, shares = rooflines_of(layer), shares_of_layer(layer)
-    header = ("engine", "config", "batch size", "µs", "default µs", "speed-up", "interval")
+    header = (
+        "engine",
+        "config",
+        "batch size",
+        "µs",
+        "default µs",
+        "speed-up",
+        *(() if is_estimate else ("interval",)),
+    )
     rows = []
     for engine in layer.engines:
         for size in layer.sizes:
@@ -130,7 +141,7 @@ def _results(layer: TunedLayer) -> Iterator[str]:
                         _us(winner.geomean_us if winner else None),
                         _us(result.default_us),
                         f"{gain:.2f}×" if gain else None,
-                        f"{interval[0]:.2f}–{interval[1]:.2f}" if interval else None,
+                        *(() if is_estimate else (_interval_words(interval),)),
                         share,
                         *([f"{shares.get(size.tokens, 0):.1%}"] if shares else []),
                     )
@@ -141,6 +152,10 @@ def _results(layer: TunedLayer) -> Iterator[str]:
         yield document.paragraph(kept)
 
 
+def _interval_words(interval: tuple[float, float] | None) -> str | None:
+    return f"{interval[0]:.2f}–{interval[1]:.2f}" if interval else None
+
+
 def _nearest(layer: TunedLayer) -> Iterator[str]:
     by_engine = {engine: nearest_losses(layer, engine) for engine in layer.engines}
     by_engine = {engine: losses for engine, losses in by_engine.items() if losses}
@@ -149,8 +164,8 @@ def _nearest(layer: TunedLayer) -> Iterator[str]:
     yield "<h3>If a batch size had no key of its own</h3>"
     yield document.paragraph(
         "The engine takes the config of the nearest key. This is how much slower each batch size "
-        "would be with its neighbour's config; ~ is a guess of the time model, where the two were "
-        "not both measured."
+        "would be with its neighbour's config; ~ is a guess of the time model, where there are not "
+        f"{layer.device.kind.noun}s of both."
     )
     header = ["batch size", "nearest other key", *(ENGINES[engine].title for engine in by_engine)]
     rows: dict[int, list[object]] = {}
@@ -187,6 +202,8 @@ def _us(value: float | None) -> str | None:
 def version_rows(layer: TunedLayer) -> Iterator[tuple[str, object]]:
     """Yield name and value of what the run was made with, as far as its studies say."""
     device, attrs = layer.device, layer.sizes[-1].study.attrs
+    yield "Model", layer.model
+    yield "Layer of one rank", layer.problem.name.rpartition(" M=")[0]
     yield "Device", f"{device.kind.value}: {device.name} ({device.target})"
     yield "Triton", device.triton_version
     if device.method:
@@ -198,7 +215,7 @@ def version_rows(layer: TunedLayer) -> Iterator[tuple[str, object]]:
     ends = [size.study.attrs.end for size in layer.sizes]
     converged = sum(end is not None and end.reason is EndReason.CONVERGED for end in ends)
     trials = settings.get("trials")
-    yield "Ended early", f"{converged} of them converged before {trials} measurements"
+    yield "Ended early", f"{converged} of them converged before {trials} {device.kind.noun}s"
 
 
 def _words(settings: Mapping[str, Any]) -> Iterator[str]:

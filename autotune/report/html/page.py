@@ -31,14 +31,18 @@ _Part = tuple[str, str, Sequence[Picture]]
 
 
 def write_report(
-    studies: Sequence[StoredStudy], folder: Path, other: Sequence[StoredStudy] = ()
+    studies: Sequence[StoredStudy],
+    folder: Path,
+    other: Sequence[StoredStudy] = (),
+    names: tuple[str, str] = ("here", "there"),
 ) -> list[Path]:
     """Write ``report.html`` and PNG files into ``folder``; return the paths, the page first.
-    ``other`` is the storage to compare. Raises OSError where the folder cannot be written."""
+    ``other`` is the storage to compare, ``names`` what the two are called. Raises OSError where the
+    folder cannot be written."""
     layers = layers_of(studies)
     with styled():
         across = routings_section(layers)
-        parts = list(_parts(layers, sides_of(layers, layers_of(other)) if other else []))
+        parts = list(_parts(layers, sides_of(layers, layers_of(other), names)))
         folder.mkdir(parents=True, exist_ok=True)
         pictures = []
         for name, _, shown in parts:

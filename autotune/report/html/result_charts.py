@@ -20,9 +20,11 @@ from autotune.report.style import (
     Picture,
     axes_row,
     category_axis,
+    legend_above,
     log_scale,
     token_axis,
 )
+from autotune.spec.device import DeviceKind
 from autotune.spec.problem import KernelMode
 
 _BAR = 0.38
@@ -56,13 +58,15 @@ def latency(layer: TunedLayer, rooflines: Mapping[int, Roofline]) -> Picture:
     log_scale(axes)
     axes.set_ylabel("µs")
     token_axis(axes, layer.tokens)
-    axes.legend(loc="upper left")
+    legend_above(axes, 6)
     is_pair = layer.problem.kernel is KernelMode.SEPARATE
+    is_estimate = layer.device.kind is DeviceKind.ESTIMATE
+    mean = "Estimated time" if is_estimate else "Mean time"
     timed = "both GEMMs, each by itself" if is_pair else "the whole MoE layer"
     return Picture(
         "latency",
         "Time of one layer",
-        f"Mean time of {timed}, lower is better. The dashed line is the least that "
+        f"{mean} of {timed}, lower is better. The dashed line is the least that "
         "the GPU's stated bandwidth and FLOP rate allow.",
         figure,
     )
@@ -95,13 +99,15 @@ def speedup(layer: TunedLayer) -> Picture:
     category_axis(axes, layer.tokens)
     axes.set_xlabel("batch size (tokens)")
     axes.set_ylabel("times as fast")
-    axes.legend(loc="upper left")
+    is_estimate = layer.device.kind is DeviceKind.ESTIMATE
+    error = "the model errs" if is_estimate else "the noise"
+    legend_above(axes, 6)
     return Picture(
         "speedup",
         "Speed-up over the engines' defaults",
         "What the engine would launch without a config file, over what is written; 1 is no gain. "
-        "A bar of no height means that the default stays, as nothing beat it by more than the "
-        "noise.",
+        "A bar of no height means that the default stays, as nothing beat it by more than "
+        f"{error}.",
         figure,
     )
 
@@ -117,10 +123,10 @@ def roofline_share(layer: TunedLayer, rooflines: Mapping[int, Roofline]) -> Pict
     _line(axes, memory, "of the memory bandwidth", color=GREEN, marker="o")
     _line(axes, compute, "of the matrix units' FLOP rate", color=PURPLE, marker="s")
     axes.axhline(100, color=GREY, linestyle="--", linewidth=1)
-    axes.set_ylim(0, max(105.0, *memory.values(), *compute.values()))
+    axes.set_ylim(-3, max(105.0, *memory.values(), *compute.values()))
     axes.set_ylabel("% of the stated ceiling")
     token_axis(axes, layer.tokens)
-    axes.legend(loc="best")
+    legend_above(axes)
     return Picture(
         "roofline",
         "Share of the roofline",
@@ -138,4 +144,4 @@ def _defaults(layer: TunedLayer, engine: str) -> dict[int, float]:
 def _line(axes: Axes, values: Mapping[int, float], label: str, **look: Any) -> None:
     if values:
         sizes = sorted(values)
-        axes.plot(sizes, [values[size] for size in sizes], label=label, **look)
+        axes.plot(sizes, [values[size] for size in sizes], label=label, clip_on=False, **look)

@@ -27,8 +27,10 @@ from autotune.report.style import (
     Picture,
     axes_row,
     category_axis,
+    legend_above,
 )
 from autotune.spec.arrays import Floats
+from autotune.spec.device import DeviceKind
 from autotune.studies.outcome import Outcome
 from autotune.studies.study_record import StoredStudy
 from autotune.studies.trial_record import MEASURED, PHASES_S, outcome_counts
@@ -101,8 +103,8 @@ def convergence(layer: TunedLayer) -> Picture:
     by_count.step(
         range(1, longest + 1), np.median(held, axis=0), where="post", color=OURS, label="median"
     )
-    by_count.legend(loc="upper right")
-    by_count.set_xlabel("measurements")
+    legend_above(by_count)
+    by_count.set_xlabel(f"{layer.device.kind.noun}s")
     by_second.set_xlabel("seconds in trials")
     for axes in (by_count, by_second):
         axes.set_ylabel("% slower than the study's best")
@@ -140,15 +142,16 @@ def time_spent(layer: TunedLayer) -> Picture:
     bars = [_Bars("compile", ORANGE, compiled)]
     if verified.any():
         bars.append(_Bars("verify", GREEN, verified))
+    timing = "model" if layer.device.kind is DeviceKind.ESTIMATE else "measure"
     if measured.any():
-        bars += [_Bars("measure", BLUE, measured), _Bars("load, wait", GREY, rest)]
+        bars += [_Bars(timing, BLUE, measured), _Bars("load, wait", GREY, rest)]
     else:
-        bars.append(_Bars("verify, measure, wait", BLUE, rest))
+        bars.append(_Bars(f"verify, {timing}, wait", BLUE, rest))
     return Picture(
         "time",
         "What the time was spent on",
         "Seconds from ask to tell, added over all trials. Several are asked ahead and wait while "
-        "another is measured, so this is more than the run took; what a pool compiled ahead is in "
+        "another is timed, so this is more than the run took; what a pool compiled ahead is in "
         "no bar. A config that was compiled for one batch size is loaded by the others.",
         _stacked(layer, bars, " s", "seconds"),
     )
@@ -216,7 +219,7 @@ def importance(by_size: dict[int, dict[str, float]]) -> Picture:
         "importance",
         "Which parameter decides",
         "PED-ANOVA: how far each parameter's values among a study's best quarter differ from all "
-        "that were measured. The search looks where it expects good configs, so this says what "
+        "that were timed. The search looks where it expects good configs, so this says what "
         "still mattered there, not over the whole space.",
         figure,
     )
@@ -263,8 +266,8 @@ def slices(layer: TunedLayer) -> Picture:
     return Picture(
         "slices",
         "Slices",
-        f"Every complete measurement by the value of each parameter; 1 is the best of its batch "
-        f"size, {_WORST:g} stands for that and slower.",
+        f"Every complete {layer.device.kind.noun} by the value of each parameter; 1 is the best of "
+        f"its batch size, {_WORST:g} stands for that and slower.",
         figure,
     )
 
