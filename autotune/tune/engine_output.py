@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -17,6 +17,7 @@ from autotune.studies.search.history import Known
 from autotune.studies.selection.finalists import Finalist
 from autotune.studies.selection.select import Robust, Winner, beats, select_winner
 from autotune.studies.trial_record import TrialRecord
+from autotune.tune.filled import filled, filled_words
 from autotune.tune.jobs import BASELINES, Incumbent, Origin, files_dir, may_write
 
 
@@ -142,8 +143,9 @@ def write_files(results: Iterable[Result], output_dir: Path) -> list[WrittenFile
     for the down GEMM where the engine has such: without it SGLang takes one of another Triton
     version, wherever the files are copied to. Each is in the folder that tells what it comes from.
     Where an engine has a file it launches nothing by itself, but takes the nearest batch size's
-    entry: then every batch size gets its own. Where nothing was measured for a file, it is not
-    touched. Names say neither H nor top-k: of layers that share one, the first has the file.
+    entry: then every batch size gets its own, also those that were not tuned (``filled``). Where
+    nothing was measured for a file, it is not touched. Names say neither H nor top-k: of layers
+    that share one, the first has the file.
 
     Raises EngineFileError where a file cannot be written; files before it are complete.
     """
@@ -184,20 +186,31 @@ def _notes_on_others(path: Path, group: Sequence[Result]) -> Iterator[str]:
 
 def _write(path: Path, group: Sequence[Result], folder: Path) -> Iterator[WrittenFile]:
     engine, problem, device = group[0].engine, group[0].problem, group[0].device
-    pairs = {result.problem.tokens: pair_of(result.config) for result in group}
+    tuned = {result.problem.tokens: pair_of(result.config) for result in group}
+    down_path = engine.path(folder, problem, device, down=True) if engine.has_down_file else path
+    before = _table(path), _table(down_path)
+    pairs = tuned | filled(engine, problem, device, tuned, before)
     ups = {tokens: pair.up for tokens, pair in pairs.items()}
     if not engine.has_down_file:
-        yield write_configs(engine, path, ups, problem, device)
+        yield _told(write_configs(engine, path, ups, problem, device), group, tuned)
         return
-    down_path = engine.path(folder, problem, device, down=True)
     downs = {tokens: pair.down for tokens, pair in pairs.items()}
     legal = partial(may_write, engine, problem, device)
     lacking_in_down = _lacking(_table(path) | ups, _table(down_path) | downs)
     lacking_in_up = _lacking(_table(down_path) | downs, _table(path) | ups)
     ups |= {tokens: c for tokens, c in lacking_in_up.items() if legal(c)}
     downs |= {tokens: c for tokens, c in lacking_in_down.items() if legal(c)}
-    yield write_configs(engine, path, ups, problem, device)
-    yield write_configs(engine, down_path, downs, problem, device)
+    yield _told(write_configs(engine, path, ups, problem, device), group, tuned)
+    file = write_configs(engine, down_path, downs, problem, device)
+    yield replace(file, written=tuple(sorted(tuned)))
+
+
+def _told(file: WrittenFile, group: Sequence[Result], tuned: Collection[int]) -> WrittenFile:
+    """Tell what was tuned from what is there for other batch sizes."""
+    one = group[0]
+    words = filled_words(one.engine, one.problem, one.device, tuned, _table(file.path))
+    notes = (*file.notes, *([f"{file.path.name}: {words}"] if words else []))
+    return replace(file, written=tuple(sorted(tuned)), notes=notes)
 
 
 def _lacking(have: Mapping[int, Config], other: Mapping[int, Config]) -> dict[int, Config]:

@@ -11,7 +11,7 @@ import pytest
 from gemm_times import read_gemm_times
 from small_landscape import save_times  # type: ignore[import-not-found]
 
-from autotune.engines import ENGINES, check_file
+from autotune.engines import DEFAULT_TOKENS, ENGINES, check_file
 from autotune.errors import UsageError
 from autotune.report.terminal.run_display import PlainDisplay
 from autotune.settings import ModelSettings, RunSettings, settings_from
@@ -71,7 +71,7 @@ def test_two_files_with_the_same_keys_and_one_for_vllm(separate: Make, database:
     up, down = (file.path for file in report.files if "sglang" in str(file.path))
     assert down.name == up.name.replace(".json", "_down.json")
     bodies = [json.loads(path.read_text()) for path in (up, down)]
-    assert bodies[0].keys() == bodies[1].keys() == {"1", "64"}
+    assert bodies[0].keys() == bodies[1].keys() == set(map(str, DEFAULT_TOKENS))
     for tokens in ("1", "64"):
         assert bodies[0][tokens]["BLOCK_SIZE_M"] == bodies[1][tokens]["BLOCK_SIZE_M"]
     for file in report.files:
@@ -187,7 +187,7 @@ def test_files_of_unlike_runs_keep_the_same_keys(
     report = _run(separate(kernel=second, model=_at(64, separate), **sglang), database)
     up, down = (file.path for file in report.files)
     bodies = [json.loads(path.read_text()) for path in (up, down)]
-    assert bodies[0].keys() == bodies[1].keys() == {"1", "64"}
+    assert bodies[0].keys() == bodies[1].keys() == set(map(str, DEFAULT_TOKENS))
     for path in (up, down):
         report_of_file = check_file(path, ENGINES["sglang"])
         assert report_of_file.ok
