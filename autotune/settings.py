@@ -77,13 +77,31 @@ class ModelSettings:
     @property
     def label(self) -> str:
         """The model as it is split, in a few words: "DeepSeek-V3 TP8"."""
-        name = (self.model or self.shape or "").rstrip("/")
-        name = name.rpartition("/")[2] if self.model else name
-        words = split_words(name, self.tp_size, self.ep_size)
-        return words if self.dtype == "auto" else f"{words} {self.dtype}"
+        name = self._name.rpartition("/")[2] if self.model else self._name
+        return self._labelled(name)
+
+    @property
+    def whole_label(self) -> str:
+        """The same with all of the model's name: "deepseek-ai/DeepSeek-V3 TP8"."""
+        return self._labelled(self._name)
+
+    @property
+    def _name(self) -> str:
+        return (self.model or self.shape or "").rstrip("/")
+
+    def _labelled(self, name: str) -> str:
+        words = {
+            f"rank {self.ep_rank}": self.ep_rank is not None,
+            f"{self.ep_num_redundant_experts} redundant": self.ep_num_redundant_experts > 0,
+            self.dtype: self.dtype != "auto",
+            "per channel": self.per_channel_quant,
+            "not fused": self.disable_shared_experts_fusion,
+        }
+        split = split_words(name, self.tp_size, self.ep_size)
+        return " ".join([split, *(word for word, is_said in words.items() if is_said)])
 
     def __post_init__(self) -> None:
-        if (self.model is None) == (self.shape is None):
+        if bool(self.model) == bool(self.shape):
             raise UsageError("give either --model NAME or --shape E=..,topk=..,hidden=..,…")
         _check_numbers(self)
         redundant = self.ep_num_redundant_experts

@@ -51,7 +51,7 @@ def planned(settings: RunSettings, storage_url: str) -> dict[str, Any]:
             return found, [(e, job.problem, kind) for job, kind in pairs for e in job.engines]
 
         for model, (found, served) in models.keep(of_model):
-            label = model.settings.label if settings.more_models else None
+            label = model.label if settings.more_models else None
             named = {"model": label} if label else {}
             rows |= {r["study"]: named | r for r in found if r["study"] not in rows}
             asked += served

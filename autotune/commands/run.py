@@ -87,13 +87,12 @@ def run_all(runs: Iterable[RunSettings], flags: argparse.Namespace, output: Outp
 
 
 def _summary(settings: RunSettings, report: RunReport) -> list[Any]:
-    shares = settings.model.shares
     kept = kept_words(result.is_kept for result in report.results)
     lines = [kept] if kept else []
     lines += [
         f"{model.label}: {gain.words}" if settings.more_models else gain.words
         for model in report.models
-        for gain in traffic_gains(model.results, shares)
+        for gain in traffic_gains(model.results, model.shares)
     ]
     lines += [f"wrote {file.path}" for file in report.files]
     measured = (result for result in report.results if result.measured)
@@ -106,7 +105,7 @@ def _summary(settings: RunSettings, report: RunReport) -> list[Any]:
     tables: list[Any] = []
     for model in report.models:
         tables += [f"{model.label}:"] if settings.more_models else []
-        tables.append(results_table([result_row(result, shares) for result in model.results]))
+        tables.append(results_table([result_row(result, model.shares) for result in model.results]))
     return [*tables, "\n".join(lines)]
 
 
@@ -197,10 +196,10 @@ def _model_json(settings: RunSettings, report: RunReport, model: ModelReport) ->
     named = {"model": model.label, "unfinished": model.unfinished} if settings.more_models else {}
     return {
         **named,
-        "results": [result_row(result, settings.model.shares) for result in model.results],
+        "results": [result_row(result, model.shares) for result in model.results],
         "traffic": [
             {"engine": gain.engine.name, "speedup": round(gain.speedup, 3), "share": gain.share}
-            for gain in traffic_gains(model.results, settings.model.shares)
+            for gain in traffic_gains(model.results, model.shares)
         ],
         "lookups": file_rows(_asked(model), written_to(settings.output_dir)),
         "serving": _serving(report, model),

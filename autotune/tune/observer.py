@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +34,8 @@ class ModelStudies:
     """A model of a run, and its studies; models of one layer share theirs."""
 
     label: str
+    shares: Mapping[int, float]
+    """Batch size → the share of a server's time that it stands for; empty without any."""
     shape: ModelShape
     studies: Sequence[TuningStudy]
 

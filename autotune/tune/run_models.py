@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -29,6 +30,8 @@ class RunModel:
     """A model of a run, and the engines that serve it as it is split."""
 
     settings: ModelSettings
+    label: str
+    """No other model of the run has it."""
     shape: ModelShape
     serve: tuple[Engine, ...]
 
@@ -52,7 +55,9 @@ class RunModels:
 
     def __post_init__(self) -> None:
         """Find each model's shape, and who serves it. Raises AutotuneError where none is left."""
-        self.models = self._kept(self.settings.models, lambda m: m.label, self._found)
+        labels = _labels(self.settings.models)
+        found = self._kept(labels.items(), lambda m: m[1], lambda m: self._found(*m))
+        self.models = found
 
     @property
     def engines(self) -> tuple[str, ...]:
@@ -67,7 +72,7 @@ class RunModels:
     def keep(self, make: Callable[[RunModel], Kept]) -> list[tuple[RunModel, Kept]]:
         """Return each model with what ``make`` makes of it; one whose AutotuneError it raises is
         left out. Raises that where no model is left."""
-        kept = self._kept(self.models, lambda m: m.settings.label, lambda m: (m, make(m)))
+        kept = self._kept(self.models, lambda m: m.label, lambda m: (m, make(m)))
         self.models = [model for model, _ in kept]
         return kept
 
@@ -86,16 +91,18 @@ class RunModels:
         by_place = {_place(study.plan): study for study in studies}
         return [
             ModelStudies(
-                model.settings.label,
+                model.label,
+                model.settings.shares,
                 model.shape,
                 [by_place[place] for place in self._places[model.settings]],
             )
             for model in self.models
         ]
 
-    def _found(self, settings: ModelSettings) -> RunModel:
+    def _found(self, settings: ModelSettings, label: str) -> RunModel:
         shape = model_shape(settings)
-        return RunModel(settings, shape, tuple(serving(shape, settings, self.settings.engines)))
+        serve = tuple(serving(shape, settings, self.settings.engines))
+        return RunModel(settings, label, shape, serve)
 
     def _kept(
         self, models: Iterable[Each], label: Callable[[Each], str], keep: Callable[[Each], Kept]
@@ -114,6 +121,12 @@ class RunModels:
         if not kept:
             raise errors[-1][1]
         return kept
+
+
+def _labels(models: Sequence[ModelSettings]) -> dict[ModelSettings, str]:
+    """Return each model's label, with the whole name where several end alike."""
+    count = Counter(model.label for model in models)
+    return {m: m.label if count[m.label] == 1 else m.whole_label for m in models}
 
 
 def _place(plan: StudyPlan) -> _Place:

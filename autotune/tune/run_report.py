@@ -20,6 +20,8 @@ class ModelReport:
     """A model's part of a run."""
 
     label: str
+    shares: Mapping[int, float]
+    """See ``ModelStudies``."""
     shape: ModelShape
     results: tuple[Result, ...]
     failed: Mapping[str, str]
@@ -71,6 +73,7 @@ def model_report(model: ModelStudies, results: Mapping[str, tuple[Result, ...]])
     names = [study.key.study_name for study in model.studies]
     return ModelReport(
         model.label,
+        model.shares,
         model.shape,
         tuple(result for name in names for result in results[name]),
         {

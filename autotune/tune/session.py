@@ -305,6 +305,7 @@ class _Session:
             described.prior_us,
             job.incumbents(device, output_dir, described.own_config),
             model.settings if self._settings.more_models else None,
+            model.label,
         )
 
     def _say(self, words: str) -> None:

@@ -56,6 +56,8 @@ class StudyPlan:
     incumbents: tuple[Incumbent, ...]
     model: ModelSettings | None = None
     """The model that it is of, where its run has several."""
+    label: str = ""
+    """That model's."""
 
     def shared_with(self, other: StudyPlan) -> StudyPlan:
         """Return this plan for the engines of the other one too: another model's, of the same

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from small_landscape import SHAPE  # type: ignore[import-not-found]
+from small_landscape import PROBLEM, SHAPE, save_landscape  # type: ignore[import-not-found]
 
 from autotune.cli import run_command_line
 from autotune.commands.batch_sizes import named_sizes, size
@@ -67,3 +68,20 @@ def test_a_run_over_traffic(
     assert f"vLLM over your traffic: {gain['speedup']:.2f}×" in capsys.readouterr().out
     assert run_command_line(["best"]) == 0
     assert "75.0%" in capsys.readouterr().out
+
+
+def test_what_two_servers_ran_is_resumed_with_the_shares_of_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    half = replace(PROBLEM, intermediate=PROBLEM.intermediate // 2)
+    landscape = save_landscape(tmp_path / "layers.npz", layers=(PROBLEM, half))
+    monkeypatch.chdir(tmp_path)
+    for tp_size, seconds in ((1, 3), (2, 1)):
+        Path("steps.csv").write_text(f"tokens,seconds\n1,{seconds}\n64,1\n")
+        words = f"run --shape {SHAPE} --tp-size {tp_size} --batch-size auto:steps.csv --trials 3"
+        assert run_command_line([*words.split(), "--device", f"replay:{landscape}"]) == 0
+    capsys.readouterr()
+    assert run_command_line(["resume", "--trials", "4", "--json"]) == 0
+    models = json.loads(capsys.readouterr().out)["models"]
+    found = [{row["batch_size"]: row["share_of_time"] for row in m["results"]} for m in models]
+    assert sorted(map(str, found)) == ["{1: 0.5, 64: 0.5}", "{1: 0.75, 64: 0.25}"]

@@ -36,7 +36,7 @@ def test_flags_hold_for_all_models_but_those_with_their_own() -> None:
     assert [m.label for m in (one, two, three)] == [
         "A TP2 bf16",
         "B TP8 fp8_w8a8",
-        "C TP4 EP4 bf16",
+        "C TP4 EP4 bf16 per channel",
     ]
 
 
@@ -68,6 +68,7 @@ def test_a_path_with_a_colon_is_a_path(tmp_path: Path) -> None:
         ("A:batch-size=1", "unrecognized arguments: --batch-size=1"),
         ("A:", "unrecognized|expected"),
         ("A:tp=0", "--tp-size is 0"),
+        (":tp=2", "either --model NAME or --shape"),
         ("~nobody-of-this-name:8", "unrecognized arguments: --8"),
         (f"{'long' * 999}:8", "unrecognized arguments: --8"),
     ],

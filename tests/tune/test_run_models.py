@@ -51,7 +51,7 @@ def model(tmp_path: Path) -> Callable[..., ModelSettings]:
             "torch_dtype": "bfloat16",
         }
         folder = tmp_path / name
-        folder.mkdir(exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         (folder / "config.json").write_text(json.dumps(config))
         return ModelSettings(model=str(folder), tp_size=tp_size, batch_sizes=(1, 64))
 
@@ -116,6 +116,18 @@ def test_models_that_cannot_be_tuned_do_not_stop_the_others(
     assert [each.label for each in report.models] == ["small"]
     assert (report.measured, report.failed) == (24, {})
     assert caplog.text.count(" is left out: ") == 3
+
+
+def test_models_whose_names_end_alike_are_told_apart(
+    settings: Make, model: Model, tmp_path: Path
+) -> None:
+    here, there = model("a/small"), model("b/small")
+    lost = [ModelSettings(model=str(tmp_path / name / "lost")) for name in "ab"]
+    models = RunModels(settings(model=here, more_models=(there, *lost, model(tp_size=2))))
+    wanted = [str(tmp_path / "a/small"), str(tmp_path / "b/small"), "small TP2"]
+    assert [each.label for each in models.models] == wanted
+    assert list(models.left_out) == [each.model for each in lost]
+    assert replace(here, ep_rank=0).label != replace(here, disable_shared_experts_fusion=True).label
 
 
 def test_where_no_model_can_be_tuned_the_last_ones_error_ends_the_run(

@@ -221,7 +221,7 @@ def study_words(study: TuningStudy) -> str:
     run has several."""
     tokens, own = study.key.problem.tokens, PROVIDERS[study.plan.job.provider].engine
     words = f"{tokens} of {ENGINES[own].title}" if own else str(tokens)
-    return f"{words}, {study.plan.model.label}" if study.plan.model else words
+    return f"{words}, {study.plan.label}" if study.plan.model else words
 
 
 def log_trial(study: TuningStudy, result: TrialResult) -> None:
