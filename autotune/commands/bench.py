@@ -6,7 +6,16 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from autotune.commands.flags import add_tuning_flags, run_settings
+from autotune.commands.flags import (
+    add_device_flags,
+    add_engine_flag,
+    add_measuring_flags,
+    add_run_timeout,
+    cache_dir,
+    device_selector,
+    written_engines,
+)
+from autotune.commands.model_flags import add_model_flags, from_flags, model_settings
 from autotune.commands.output import Output
 from autotune.engines import ENGINES
 from autotune.errors import UsageError
@@ -25,30 +34,49 @@ _KEYS = ("BLOCK_SIZE_M", "BLOCK_SIZE_N", "BLOCK_SIZE_K", "GROUP_SIZE_M", "num_wa
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Add the flags of ``run``, and which configs are timed."""
-    add_tuning_flags(parser)
-    parser.add_argument(
+    """Add which configs are timed, of which layer, where and on whose kernel."""
+    add_model_flags(parser)
+    add_device_flags(parser)
+    group = parser.add_argument_group("configs (neither: what the engines launch by themselves)")
+    group.add_argument(
         "--configs",
         type=int,
         nargs="+",
         metavar="N",
         help="six numbers a config: BLOCK_SIZE_M N K GROUP_SIZE_M num_warps num_stages",
     )
-    parser.add_argument(
+    group.add_argument(
         "--config-file",
         type=Path,
         nargs="+",
         action="extend",
         metavar="F",
         help="engine files; two and more are measured interleaved, and compared with the first; on "
-        "an engine's kernel also one, and all with what the engine launches by itself",
+        "an engine's kernel also one, and all with what the engine launches by itself. The _down "
+        "file beside one is read where the engine reads it",
+    )
+    group = parser.add_argument_group("measuring")
+    add_engine_flag(group)
+    add_measuring_flags(group)
+    add_run_timeout(group, "seconds for one config (120)")
+    group.add_argument("--seed", type=int, default=0, help="of inputs and routings")
+
+
+def _settings(flags: argparse.Namespace) -> RunSettings:
+    return from_flags(
+        RunSettings,
+        flags,
+        model=model_settings(flags),
+        device=device_selector(flags),
+        engines=written_engines(flags),
+        cache_dir=cache_dir(flags),
     )
 
 
 def run(flags: argparse.Namespace, output: Output) -> int:
     """Time given configs. FAILED where any could not be measured."""
     configs, files = parse_configs(flags.configs or []), [*dict.fromkeys(flags.config_file or [])]
-    settings = run_settings(flags)
+    settings = _settings(flags)
     if files and not configs and (len(files) > 1 or measured_provider(settings) in ENGINES):
         return _bench_files(settings, files, output)
     device, rows = bench(settings, configs, files)

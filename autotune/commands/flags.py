@@ -43,14 +43,7 @@ def add_search_flags(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("search")
     group.add_argument("--trials", type=int, default=60, help="measurements per batch size (60)")
     add_time_limits(group, "seconds from the first measurement", "seconds for one trial (120)")
-    add_kernel_flag(group, "one config for both GEMMs, or one for each where the engine reads two")
-    group.add_argument(
-        "--provider",
-        choices=(AUTO, *TUNABLE),
-        default=AUTO,
-        help="whose kernel is measured: each engine's own where it is installed, else ours (auto); "
-        "ours; or one engine's own, for its files alone",
-    )
+    add_measuring_flags(group)
     group.add_argument("--sampler", choices=sorted(SAMPLERS), default="surrogate")
     group.add_argument(
         "--stop-gain",
@@ -89,6 +82,22 @@ def add_search_flags(parser: argparse.ArgumentParser) -> None:
         type=int,
         help="without a GPU: workers that estimate (one per core) or replay (1)",
     )
+    group = parser.add_argument_group("output")
+    add_engine_flag(group)
+    group.add_argument("--output-dir", type=Path, default=DEFAULT_OUTPUT)
+    add_storage_flag(group)
+
+
+def add_measuring_flags(group: argparse._ActionsContainer) -> None:
+    """Add the flags that say whose kernel is measured, and what compiles for it."""
+    add_kernel_flag(group, "one config for both GEMMs, or one for each where the engine reads two")
+    group.add_argument(
+        "--provider",
+        choices=(AUTO, *TUNABLE),
+        default=AUTO,
+        help="whose kernel is measured: each engine's own where it is installed, else ours (auto); "
+        "ours; or one engine's own, for its files alone",
+    )
     group.add_argument(
         "--compile-jobs",
         type=int,
@@ -103,10 +112,6 @@ def add_search_flags(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="for one compile (60)",
     )
-    group = parser.add_argument_group("output")
-    add_engine_flag(group)
-    group.add_argument("--output-dir", type=Path, default=DEFAULT_OUTPUT)
-    add_storage_flag(group)
 
 
 def add_kernel_flag(parser: argparse._ActionsContainer, words: str) -> None:
@@ -127,18 +132,23 @@ def add_engine_flag(parser: argparse._ActionsContainer, words: str | None = None
 def add_time_limits(parser: argparse._ActionsContainer, all_words: str, one_words: str) -> None:
     """Add ``--timeout`` and ``--run-timeout`` with their help."""
     parser.add_argument("--timeout", dest="timeout_s", type=float, metavar="S", help=all_words)
+    add_run_timeout(parser, one_words)
+
+
+def add_run_timeout(parser: argparse._ActionsContainer, words: str) -> None:
+    """Add ``--run-timeout`` with its help."""
     parser.add_argument(
         "--run-timeout",
         dest="run_timeout_s",
         type=float,
         default=120.0,
         metavar="S",
-        help=one_words,
+        help=words,
     )
 
 
 def add_tuning_flags(parser: argparse.ArgumentParser, *, several: bool = False) -> None:
-    """Add the flags that ``run``, which takes ``several`` models, and ``bench`` share."""
+    """Add the flags of ``run``, which takes ``several`` models."""
     add_model_flags(parser, several=several)
     add_device_flags(parser)
     add_search_flags(parser)
@@ -191,7 +201,7 @@ def run_settings(
         model=model,
         more_models=more,
         device=device,
-        engines=_engines(flags),
+        engines=written_engines(flags),
         output_dir=flags.output_dir.absolute(),
         warm_starts=_warm_starts(flags.warm_starts),
         cache_dir=cache_dir(flags),
@@ -205,7 +215,7 @@ def engine_names(flags: argparse.Namespace) -> tuple[str, ...]:
     return tuple(ENGINES) if flags.engine == "both" else (flags.engine,)
 
 
-def _engines(flags: argparse.Namespace) -> tuple[str, ...]:
+def written_engines(flags: argparse.Namespace) -> tuple[str, ...]:
     """Return the engines whose files are written: an engine's own kernel is for its own alone."""
     if flags.engine == "both" and flags.provider in ENGINES:
         return (flags.provider,)

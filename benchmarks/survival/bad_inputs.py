@@ -473,8 +473,8 @@ def _use_flags(words: list[str], folder: Path) -> None:
         flags = make_parser().parse_args(words)
         name = flags.command.name
         if name in _SETTINGS_ONLY:
-            if name in ("run", "bench"):
-                made = run_settings(flags, models_of(flags) if name == "run" else None)
+            if name == "run":
+                made = run_settings(flags, models_of(flags))
                 for model in made.models:
                     if model.shape is not None:
                         jobs_of(model_shape(model), model, made.engines, made.kernel)

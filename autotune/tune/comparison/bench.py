@@ -16,7 +16,7 @@ from autotune.engines import ENGINES
 from autotune.engines.entries import nearest
 from autotune.errors import UsageError
 from autotune.settings import RunSettings
-from autotune.spec.config import AnyConfig, Config
+from autotune.spec.config import AnyConfig, Config, ConfigPair, pair_of
 from autotune.spec.device import Device, DeviceKind
 from autotune.spec.limits import why_no_tma
 from autotune.spec.problem import KernelMode, Problem
@@ -50,8 +50,9 @@ def bench(
     """Measure ``configs`` and what ``files`` say for each batch size; where neither is given, what
     the engines launch by themselves. Raises DeviceError where the device cannot be used at all,
     UsageError where the engines' kernels are several."""
-    tables = {str(path): config_table(path) for path in files}
+    tables = {path: config_table(path) for path in files}
     jobs = _jobs(settings)
+    _say_whose_down_files(files, jobs)
     with _opened(settings) as opened:
         device, child = opened.device, opened.child
         given = [
@@ -70,6 +71,7 @@ def bench_files(settings: RunSettings, files: Sequence[Path]) -> tuple[Device, l
     what the engine launches by itself, as the baseline. Raises as ``bench`` does."""
     tables = {path: config_table(path) for path in files}
     jobs = _jobs(settings)
+    _say_whose_down_files(files, jobs)
     with _opened(settings) as opened:
         device, child = opened.device, opened.child
         rounds = MAX_ROUNDS if device.kind is DeviceKind.CUDA else 1
@@ -166,13 +168,32 @@ def _opened(settings: RunSettings) -> Iterator[_Opened]:
 def _given(path: Path, table: dict[int, Config], job: Job, device: Device) -> FileTime:
     """With what the file of the down GEMM beside it says, where the engine reads it."""
     problem, key = job.problem, nearest(table, job.problem.tokens)
-    down_path = path.with_name(f"{path.stem}_down.json")
     config = completed_as_asked(problem, device, table[key])
-    if down_path.is_file() and any(engine.has_down_file for engine in job.engines):
+    down_path = _down_file(path)
+    if down_path is not None and any(engine.has_down_file for engine in job.engines):
         down_table = config_table(down_path)
         down = down_table[nearest(down_table, problem.tokens)]
         config = together(problem, device, table[key], down)
     return FileTime(str(path), key, config)
+
+
+def _down_file(path: Path) -> Path | None:
+    """Return the file of the down GEMM beside an up file; None where there is none."""
+    beside = path.with_name(f"{path.stem}_down.json")
+    return beside if beside.is_file() else None
+
+
+def _say_whose_down_files(files: Sequence[Path], jobs: Sequence[Job]) -> None:
+    """Say of a down file beside each file whether it is read: whose engine reads one reads it."""
+    if not jobs:
+        return
+    engines = {engine.title: engine for job in jobs for engine in job.engines}
+    readers = [title for title, engine in engines.items() if engine.has_down_file]
+    for path in (down for file in files if (down := _down_file(file)) is not None):
+        if readers:
+            _log.info("%s: read too, for the down GEMM, as %s does", path, " and ".join(readers))
+        else:
+            _log.info("%s: not read, as %s does not", path, " and ".join(engines))
 
 
 def _candidates(
@@ -180,18 +201,18 @@ def _candidates(
     job: Job,
     device: Device,
     configs: Sequence[Config],
-    tables: dict[str, dict[int, Config]],
+    tables: Mapping[Path, dict[int, Config]],
 ) -> Iterator[tuple[str, AnyConfig]]:
     """Under separate kernels a config is timed with and without TMA, on both GEMMs; so is what
-    an up file says."""
+    a file says, with that of the down GEMM beside it."""
     if not configs and not tables:
         own = child.call(Measurer.own_config, job.problem)
         if own is not None:
             yield Incumbent(job.engines[0].name, Origin.OWN, own).source, own
             return
-    given = [("--configs", config) for config in configs]
-    for path, table in tables.items():
-        given.append((path, table[nearest(table, job.problem.tokens)]))
+    given: list[tuple[str, AnyConfig]] = [("--configs", config) for config in configs]
+    told = (_given(path, table, job, device) for path, table in tables.items())
+    given += [(file.source, file.config) for file in told]
     if not given:
         for engine in job.engines:
             default = engine.default_config(job.problem, device)
@@ -199,14 +220,18 @@ def _candidates(
     problem = job.problem
     has_tma = problem.kernel is KernelMode.SEPARATE and why_no_tma(problem, device.target) is None
     for source, config in given:
-        yield source, completed_as_asked(problem, device, config)
-        if has_tma and not config.use_tma:
-            with_tma = replace(config, use_tma=True)
-            yield f"{source}, with TMA", completed_as_asked(problem, device, with_tma)
+        up, down = pair_of(config).up, pair_of(config).down
+        yield source, config if up != down else completed_as_asked(problem, device, up)
+        if has_tma and not (up.use_tma or down.use_tma):
+            with_tma = [replace(half, use_tma=True) for half in (up, down)]
+            yield f"{source}, with TMA", completed_as_asked(problem, device, *with_tma)
 
 
 def _measure(child: Child, job: Job, config: AnyConfig, settings: RunSettings) -> TrialResult:
-    why = child.call(Measurer.space, job.problem).why_not(config)
+    space = child.call(Measurer.space, job.problem)
+    is_pair = isinstance(config, ConfigPair) and job.problem.kernel is KernelMode.FUSED
+    halves = [pair_of(config).up, pair_of(config).down] if is_pair else [config]
+    why = next((reason for half in halves if (reason := space.why_not(half))), None)
     if why is not None and config != child.call(Measurer.own_config, job.problem):
         return TrialResult(Outcome.INFEASIBLE, reason=why)
     return measure_in(child, settings.run_timeout_s, job.problem, config)

@@ -10,6 +10,7 @@ import pytest
 from fakes import FINE, OWN, open_engine  # type: ignore[import-not-found]
 
 from autotune import settings as settings_module
+from autotune.backends.selectors import open_measurer
 from autotune.cli import run_command_line
 from autotune.engines import ENGINES
 from autotune.errors import UsageError
@@ -120,3 +121,40 @@ def test_the_down_file_beside_a_file_counts_for_the_engine_that_reads_it(tmp_pat
     assert isinstance(pair, ConfigPair)
     assert (pair.up.num_warps, pair.down.num_warps) == (4, 8)
     assert isinstance(found["vllm"].config, Config)
+
+
+@pytest.mark.parametrize("kernel", ["fused", "separate"])
+def test_one_file_is_timed_with_its_down_file(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    kernel: str,
+) -> None:
+    """On our kernel, where one file has no rival; and the command says what became of it."""
+    monkeypatch.setattr(bench_module, "open_measurer", open_measurer)
+    up = Config(16, 32, 64, 1, 4, 3)
+    path = _file(tmp_path, "E=8.json", {64: up})
+    _file(tmp_path, "E=8_down.json", {64: replace(up, num_warps=8)})
+    words = ["bench", "--shape", SHAPE, "--batch-size", "64", "--device", "estimate:h200"]
+    words += ["--kernel", kernel, "--json", "--config-file", str(path)]
+    words += ["--cache-dir", str(tmp_path)]
+    assert run_command_line([*words, "--engine", "sglang"]) == 0
+    told = capsys.readouterr()
+    assert "up 16x32x64 G1 w4 s3, down 16x32x64 G1 w8 s3" in [
+        row["config"] for row in json.loads(told.out)["rows"]
+    ]
+    assert "E=8_down.json: read too, for the down GEMM, as SGLang does" in told.err
+    if kernel == "fused":
+        assert run_command_line([*words, "--engine", "vllm"]) == 0
+        told = capsys.readouterr()
+        assert json.loads(told.out)["rows"][0]["config"] == "16x32x64 G1 w4 s3"
+        assert "E=8_down.json: not read, as vLLM does not" in told.err
+
+
+def test_flags_of_a_search_are_not_offered(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        run_command_line(["bench", "--help"])
+    offered = capsys.readouterr().out
+    for flag in ("--trials", "--sampler", "--warm-start", "--storage", "--output-dir", "--gpus"):
+        assert flag not in offered
+    assert "--config-file" in offered
