@@ -115,7 +115,7 @@ def _without_names(plan: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _notes(report: RunReport, storage: str, output: Output) -> None:
-    for note in (note for file in report.files for note in file.notes):
+    for note in dict.fromkeys(note for file in report.files for note in file.notes):
         output.note(f"note: {note}")
     unproven = (r for r in report.results if r.kernel is not None and not r.kernel.is_proven)
     for line in kernel_lines((r.engine, r.problem, r.device) for r in unproven):

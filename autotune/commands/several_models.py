@@ -47,6 +47,8 @@ class _OwnFlags(argparse.ArgumentParser):
         add_split_flags(self)
 
     def error(self, message: str) -> NoReturn:
+        if "@" in self._word:  # a storage's URL that strayed here: the rest is its password
+            message = "what stands after the last colon is no flag"
         raise UsageError(
             f"--model {self._word}: {message}. After the colon stand flags of this model with "
             "commas between, as tp-size=8,dtype=fp8_w8a8: those that say how it is split, and its "

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from autotune.cli import run_command_line
 from autotune.commands.flags import add_tuning_flags, run_settings
 from autotune.commands.several_models import models_of
 from autotune.errors import UsageError
@@ -76,6 +77,16 @@ def test_a_path_with_a_colon_is_a_path(tmp_path: Path) -> None:
 def test_flags_that_no_model_can_have(word: str, words: str) -> None:
     with pytest.raises(UsageError, match=words):
         _models("--model", "B", word)
+
+
+@pytest.mark.parametrize("word", ["postgresql://u:secret@h/db", "postgresql:/u:tp=secret@h/db"])
+def test_a_password_that_strayed_into_a_name_is_not_said(
+    word: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command_line(["run", "--model", "A", word, "--device", "estimate:h200"]) == 2
+    said = "".join(capsys.readouterr())
+    assert "is no flag" in said
+    assert "secret" not in said
 
 
 def test_a_recording_is_of_one_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
