@@ -11,7 +11,13 @@ from autotune.commands.look import Look, add_look_flags, watch
 from autotune.commands.output import Output
 from autotune.commands.own_runs import placed
 from autotune.report.kept import kept_words
-from autotune.report.terminal.tables import layer_heading, result_row, results_table, under_headings
+from autotune.report.terminal.tables import (
+    layer_heading,
+    result_row,
+    results_table,
+    rounded,
+    under_headings,
+)
 from autotune.studies.storage.raw import Source
 from autotune.studies.storage.summaries import measured_studies
 from autotune.tune.stored_results import select, shares_of, stored_results
@@ -36,4 +42,4 @@ def _look(source: Source, model: str | None) -> Look:
         rows += found
     tables = under_headings({words: results_table(of) for words, of in layers.items()})
     kept = kept_words(row["kept"] for row in rows)
-    return {"results": rows}, Group(tables, *([kept] if kept else []))
+    return {"results": [rounded(row) for row in rows]}, Group(tables, *([kept] if kept else []))

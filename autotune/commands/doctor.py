@@ -47,7 +47,7 @@ _MIN_FREE_BYTES = 2 << 30
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One line of the answer: ``state`` is ok, warning or error."""
+    """One line of the answer: ``state`` is ok, warning or error; absent: not there, nor needed."""
 
     what: str
     state: str
@@ -150,7 +150,8 @@ def _engine(engine: Engine) -> Check:
         installed = f"{version} installed; its shipped configs are in {shipped}"
     value = os.environ.get(engine.env_variable)
     if not value:
-        return Check(engine.title, "ok", f"{installed}; {engine.env_variable} is not set")
+        state = "absent" if shipped is None else "ok"
+        return Check(engine.title, state, f"{installed}; {engine.env_variable} is not set")
     env = f"{installed}; {engine.env_variable}={value}"
     if not Path(value).is_dir():
         return Check(engine.title, "warning", f"{env} is no folder: nothing is read there")
@@ -170,8 +171,9 @@ def gpu_checks(*, needed: bool) -> Iterator[Check]:
     """Check driver, clocks, other processes. ``needed``: a run would measure on a GPU."""
     found = gpus()
     if found is None:
-        state = "warning" if needed else "ok"
-        yield Check("NVIDIA driver", state, "no nvidia-smi: nothing is known of clocks and others")
+        why = "nothing is known of clocks and others" if needed else "none is needed"
+        state = "warning" if needed else "absent"
+        yield Check("NVIDIA driver", state, f"no nvidia-smi: {why}")
     elif isinstance(found, SmiFault):
         yield Check("NVIDIA driver", "error" if needed else "warning", found.reason)
     else:

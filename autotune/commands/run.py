@@ -22,7 +22,7 @@ from autotune.report.kept import kept_words
 from autotune.report.terminal.opening_rows import file_rows, written_to
 from autotune.report.terminal.run_display import LiveDisplay, PlainDisplay, seconds_words
 from autotune.report.terminal.serving_rows import serving_rows
-from autotune.report.terminal.tables import result_row, results_table, rows_table
+from autotune.report.terminal.tables import result_row, results_table, rounded, rows_table
 from autotune.report.traffic import traffic_gains
 from autotune.settings import RunSettings
 from autotune.shown import counted
@@ -196,7 +196,7 @@ def _model_json(settings: RunSettings, report: RunReport, model: ModelReport) ->
     named = {"model": model.label, "unfinished": model.unfinished} if settings.more_models else {}
     return {
         **named,
-        "results": [result_row(result, model.shares) for result in model.results],
+        "results": [rounded(result_row(result, model.shares)) for result in model.results],
         "traffic": [
             {"engine": gain.engine.name, "speedup": round(gain.speedup, 3), "share": gain.share}
             for gain in traffic_gains(model.results, model.shares)

@@ -96,7 +96,9 @@ def check_file(path: Path, engine: Engine, *, triton_version: str | None = None)
         findings.append(Finding(Level.ERROR, "file", str(error)))
     else:
         findings += [*file.check_body(body), *file.check_pair(body)]
-    return CheckReport(path, engine.name, tuple(findings), engine.env_variable, file.folder, reads)
+    is_looked_for = not any(f.level is Level.ERROR and f.key == "name" for f in findings)
+    folder = file.folder if is_looked_for else None
+    return CheckReport(path, engine.name, tuple(findings), engine.env_variable, folder, reads)
 
 
 def _of_another_kernel(path: Path, engine: Engine) -> Finding | None:

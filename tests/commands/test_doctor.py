@@ -61,7 +61,7 @@ def test_a_driver_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_no_driver_is_no_error_where_none_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
-    assert _states(needed=False)["NVIDIA driver"].state == "ok"
+    assert _states(needed=False)["NVIDIA driver"].state == "absent"
 
 
 def test_a_folder_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:

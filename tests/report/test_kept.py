@@ -29,7 +29,7 @@ def test_one_word_and_one_count_in_table_note_and_page(finished: Finished) -> No
         console.print(results_table(rows))
     assert capture.get().count("(kept)") == count
     notes = [
-        note(NotedStudy(s.key, "m", "random", s.measured, 20, "", results[s.name]), [])
+        note(NotedStudy(s.key, "m", "random", s.measured, 20, "", results[s.name]), [], {})
         for s in studies
     ]
     assert sum(text.count("(kept)") for text in notes) == count

@@ -11,7 +11,7 @@ from rich.console import Console
 from autotune.report.dashboard.notes import NotedStudy, note
 from autotune.report.html.layer_section import layer_section
 from autotune.report.layers import layers_of
-from autotune.report.terminal.tables import result_row, results_table
+from autotune.report.terminal.tables import result_row, results_table, rounded
 from autotune.spec.device import DeviceKind
 from autotune.studies.study_record import StoredStudy
 from autotune.tune.stored_results import stored_results
@@ -68,3 +68,19 @@ def test_a_page_says_so(studies: list[StoredStudy]) -> None:
     [layer] = layers_of(studies)
     text = layer_section(layer, ())
     assert text.count(OWN) == text.count(UNPROVEN) == 1
+
+
+def test_numbers_are_rounded_once(finished: Finished) -> None:
+    """1.3746 is 1.37 in a table and 1.375 in ``--json``; of 1.375 a table would make 1.38."""
+    result = stored_results(finished.studies()[0])[0]
+    row = result_row(result, {})
+    assert result.winner is not None
+    assert result.default_us is not None
+    assert row["speedup"] == result.default_us / result.winner.geomean_us
+    assert row["us"] == result.winner.geomean_us
+    row |= {"us": 1.24499, "speedup": 1.3746}
+    assert (rounded(row)["us"], rounded(row)["speedup"]) == (1.24, 1.375)
+    console = Console(width=200)
+    with console.capture() as capture:
+        console.print(results_table([row]))
+    assert "1.37×" in capture.get()

@@ -22,6 +22,18 @@ from autotune.tune.engine_output import Result
 from autotune.tune.study_words import only_engine, place_words, stored_layer_words
 
 Row = Mapping[str, Any]
+_DIGITS = {"us": 2, "default_us": 2, "best_us": 2, "speedup": 3}
+"""Digits behind the point of what ``--json`` has of a row."""
+
+
+def rounded(row: Row) -> dict[str, Any]:
+    """Return a row as ``--json`` has it. Tables round for themselves: of a number that was rounded
+    before, they would show another than elsewhere."""
+    return row | {  # type: ignore[operator,no-any-return]
+        name: round(row[name], digits)
+        for name, digits in _DIGITS.items()
+        if row.get(name) is not None
+    }
 
 
 def result_row(result: Result, shares: Mapping[int, float]) -> dict[str, Any]:
@@ -41,9 +53,9 @@ def result_row(result: Result, shares: Mapping[int, float]) -> dict[str, Any]:
         "kernel": kernel.name if kernel else None,
         "kernel_is_proven": kernel.is_proven if kernel else None,
         "config": config.as_keys(),
-        "us": round(winner.geomean_us, 2) if winner else None,
-        "default_us": round(default_us, 2) if default_us else None,
-        "speedup": round(default_us / winner.geomean_us, 3) if winner and default_us else None,
+        "us": winner.geomean_us if winner else None,
+        "default_us": default_us,
+        "speedup": default_us / winner.geomean_us if winner and default_us else None,
         "kept": result.is_kept,
         "device": f"{result.device.kind.value}:{result.device.name}",
         "measurements": len(result.measured),
@@ -90,7 +102,7 @@ def status_row(study: StudySummary) -> dict[str, Any]:
         "measurements": study.measured,
         "target": study.attrs.target,
         "state": "finished" if study.is_finished else "unfinished",
-        "best_us": round(study.best_us, 2) if study.best_us else None,
+        "best_us": study.best_us,
         "outcomes": dict(study.outcomes),
         "ended": end.text if end else None,
     }
