@@ -10,6 +10,7 @@ from pathlib import Path
 
 from autotune.engines import WrittenFile
 from autotune.errors import EngineFileError
+from autotune.spec.config import AnyConfig
 from autotune.studies.outcome import TrialResult
 from autotune.tune.engine_output import Result, write_files
 from autotune.tune.observer import RunObserver
@@ -39,7 +40,7 @@ class FileWriter(RunObserver):
     def write(self) -> None:
         self.files = tuple(write_files(self.results(), self._output_dir))
 
-    def trial_told(self, study: TuningStudy, result: TrialResult) -> None:
+    def trial_told(self, study: TuningStudy, config: AnyConfig, result: TrialResult) -> None:
         self._is_old = True
 
     def study_ended(self, study: TuningStudy) -> None:

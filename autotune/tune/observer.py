@@ -64,8 +64,8 @@ class RunObserver:
     def trial_asked(self, study: TuningStudy, worker: str, config: AnyConfig) -> None:
         """The device of the worker of this name turned to a config."""
 
-    def trial_told(self, study: TuningStudy, result: TrialResult) -> None:
-        """A trial ended."""
+    def trial_told(self, study: TuningStudy, config: AnyConfig, result: TrialResult) -> None:
+        """A trial of this config ended."""
 
     def study_ended(self, study: TuningStudy) -> None:
         """A study has its measurements, or will get no more."""
@@ -143,7 +143,7 @@ class RunMonitor:
             if event.entry is not None:
                 study.view.note(event.entry)
             for observer in self._observers:
-                observer.trial_told(study, event.result)
+                observer.trial_told(study, event.config, event.result)
         elif isinstance(event, StudyFinished):
             self._end(event)
         elif isinstance(event, FinalsMeasured):

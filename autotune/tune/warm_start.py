@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -109,7 +110,7 @@ def _of_folder(
 ) -> Iterator[tuple[AnyConfig, str]]:
     files = _fitting(folder, replace(problem, tokens=1), device)
     if not files and is_asked_for:
-        _say_what_is_there(folder, replace(problem, tokens=1))
+        _say_what_is_there(folder, _names(replace(problem, tokens=1), device))
     found: set[AnyConfig] = set()
     for file in files:
         try:
@@ -191,15 +192,29 @@ def _parts(engine: Engine, problem: Problem, device: Device) -> NameParts | None
 
 
 @cache
-def _say_what_is_there(folder: Path, problem: Problem) -> None:
-    """Once for each folder and problem. Raises EngineFileError where no name is an engine's."""
+def _say_what_is_there(folder: Path, wanted: tuple[str, ...]) -> None:
+    """Once for each folder and layer, of which engines open ``wanted``. Raises EngineFileError
+    where no name is an engine's."""
     names = {path.name for path in folder.rglob("*.json")}
     if not any(engine.parse_name(name) for engine in ENGINES.values() for name in names):
         raise EngineFileError(
             f"--warm-start {folder} holds no engine file (E=…,N=…,device_name=….json). Give the "
             "folder of an engine's configs, or a file"
         )
-    _log.warning("no warm start from %s: no file there is for %s", folder, problem.name)
+    _log.warning(
+        "no warm start from %s: it has neither %s, nor the same of another GPU",
+        folder,
+        " nor ".join(wanted),
+    )
+
+
+def _names(problem: Problem, device: Device) -> tuple[str, ...]:
+    """Return the names of the files that engines open for the problem; none where they refuse."""
+    found: dict[str, None] = {}
+    for engine in ENGINES.values():
+        with suppress(EngineFileError, ValueError):
+            found[engine.file_name(problem, device)] = None
+    return tuple(found)
 
 
 def _version(text: str) -> list[int]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import pytest
 from trials import ask, tell  # type: ignore[import-not-found]
 
-from autotune.spec.config import Config
+from autotune.spec.config import AnyConfig, Config
 from autotune.spec.device import Device, DeviceKind, Target
 from autotune.spec.measurement import Measurement
 from autotune.spec.problem import Problem
@@ -80,7 +80,7 @@ class Listener(RunObserver):
     def trial_asked(self, study: TuningStudy, worker: int, config: object) -> None:
         self.heard.append(("asked", study.problem.tokens, worker, config))
 
-    def trial_told(self, study: TuningStudy, result: TrialResult) -> None:
+    def trial_told(self, study: TuningStudy, config: AnyConfig, result: TrialResult) -> None:
         self.heard.append(("told", study.problem.tokens, len(study.measured)))
 
     def study_ended(self, study: TuningStudy) -> None:
@@ -108,7 +108,7 @@ def _study(database: str, tokens: int) -> TuningStudy:
 
 
 def _told(position: int, number: int, config: Config) -> TrialFinished:
-    return TrialFinished(position, RESULT, record_of(Asked(number, number, config), RESULT))
+    return TrialFinished(position, config, RESULT, record_of(Asked(number, number, config), RESULT))
 
 
 def _search(studies: list[TuningStudy], *readings: Sequence[tuple[int, object]]) -> Listener:
@@ -125,7 +125,7 @@ def test_a_trial_that_is_reported_twice_is_one_measurement(studies: list[TuningS
 
 
 def test_a_failed_trial_is_told_and_measures_nothing(studies: list[TuningStudy]) -> None:
-    failed = TrialFinished(0, TrialResult(Outcome.CRASHED, reason="gone"), None)
+    failed = TrialFinished(0, FIRST, TrialResult(Outcome.CRASHED, reason="gone"), None)
     assert _search(studies, [(0, failed)]).heard == [("told", 1, 0)]
 
 

@@ -15,6 +15,7 @@ import sqlalchemy
 from autotune.errors import StorageLostError
 from autotune.report.dashboard.note_writer import NoteWriter
 from autotune.settings import RunSettings
+from autotune.spec.config import AnyConfig
 from autotune.studies.outcome import TrialResult
 from autotune.studies.storage.open import open_storage
 from autotune.studies.storage.retry import retry_storage
@@ -32,7 +33,7 @@ class _Harm(RunObserver):
     def __init__(self, do: Callable[[], object], after: int = 8) -> None:
         self._do, self._after, self.measured = do, after, 0
 
-    def trial_told(self, study: TuningStudy, result: TrialResult) -> None:
+    def trial_told(self, study: TuningStudy, config: AnyConfig, result: TrialResult) -> None:
         self.measured += 1
         if self.measured == self._after:
             self._do()

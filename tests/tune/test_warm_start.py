@@ -118,7 +118,9 @@ def test_a_folder_for_other_problems_is_passed_over_with_a_word(
     write(tmp_path / NAME.replace("N=768", "N=384"), {"64": entry(64)})
     with caplog.at_level(logging.WARNING):
         assert blocks([tmp_path]) == blocks([tmp_path], replace(PROBLEM, tokens=1)) == []
-    assert caplog.text.count("no file there is for") == 1
+    assert caplog.text.count("it has neither") == 1
+    assert NAME in caplog.text
+    assert "topk=" not in caplog.text
 
 
 @pytest.fixture

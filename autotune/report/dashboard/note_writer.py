@@ -18,6 +18,7 @@ from autotune.backends.host_facts import host_facts
 from autotune.intervals import LULL_S
 from autotune.report.dashboard.artifacts import hang_picture
 from autotune.report.dashboard.notes import Names, NotedStudy, note
+from autotune.spec.config import AnyConfig
 from autotune.studies.outcome import TrialResult
 from autotune.studies.search.history import Known
 from autotune.studies.storage.retry import STORAGE_ERRORS, error_words, is_damage
@@ -68,7 +69,7 @@ class NoteWriter(RunObserver):
         except _TROUBLE as error:  # a later note brings them
             _say("the machine's facts", error)
 
-    def trial_told(self, study: TuningStudy, result: TrialResult) -> None:
+    def trial_told(self, study: TuningStudy, config: AnyConfig, result: TrialResult) -> None:
         if result.measurement and len(study.measured) % _EVERY == 1:
             self._queue(study)
 

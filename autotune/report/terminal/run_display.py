@@ -84,8 +84,8 @@ class LiveDisplay(RunObserver):
         self._seen.pop(id(study), None)
         self._seen[id(study)] = study
 
-    def trial_told(self, study: TuningStudy, result: TrialResult) -> None:
-        log_trial(study, result)
+    def trial_told(self, study: TuningStudy, config: AnyConfig, result: TrialResult) -> None:
+        log_trial(study, config, result)
         if result.measurement is not None:
             self._left.measured(still_expected(self._studies))
 
@@ -205,8 +205,8 @@ class PlainDisplay(RunObserver):
     def interrupted(self, words: str) -> None:
         write_line(words)
 
-    def trial_told(self, study: TuningStudy, result: TrialResult) -> None:
-        log_trial(study, result)
+    def trial_told(self, study: TuningStudy, config: AnyConfig, result: TrialResult) -> None:
+        log_trial(study, config, result)
 
     def study_ended(self, study: TuningStudy) -> None:
         best = "no time" if study.best_us is None else f"best {study.best_us:.1f} µs"
@@ -224,11 +224,12 @@ def study_words(study: TuningStudy) -> str:
     return f"{words}, {study.plan.label}" if study.plan.model else words
 
 
-def log_trial(study: TuningStudy, result: TrialResult) -> None:
+def log_trial(study: TuningStudy, config: AnyConfig, result: TrialResult) -> None:
     """Log a trial for ``--verbose``."""
     geomean_us = result.measurement.geomean_us if result.measurement else None
     words = us_words(geomean_us) + (" µs" if geomean_us else result.reason)
-    _log.debug("%s: %s %s", study.optuna_study.study_name, result.outcome.value, words)
+    size, outcome = study_words(study), result.outcome.value
+    _log.debug("batch size %s: %s %s %s", size, config, outcome, words)
 
 
 def study_table(studies: Sequence[TuningStudy]) -> Table:

@@ -122,6 +122,7 @@ class TrialFinished:
     """A trial has ended, and the storage has it."""
 
     position: int
+    config: AnyConfig
     result: TrialResult
     entry: TrialRecord | None
 

@@ -389,7 +389,7 @@ class Worker:
 
         def then(is_written: bool) -> None:
             if is_written:
-                self._parent.send(TrialFinished(position, result, entry))
+                self._parent.send(TrialFinished(position, asked.config, result, entry))
             self._scheduler.written(asked.trial_id)
 
         self._result_writer.tell(study.optuna_study, end, then)

@@ -22,6 +22,7 @@ from autotune.report.dashboard import note_writer
 from autotune.report.dashboard.note_writer import NoteWriter, refresh_notes
 from autotune.report.dashboard.notes import NotedStudy, plain
 from autotune.report.terminal.run_display import PlainDisplay
+from autotune.spec.config import AnyConfig
 from autotune.studies.outcome import TrialResult
 from autotune.studies.storage.maintenance import back_up
 from autotune.studies.storage.open import open_storage
@@ -103,7 +104,7 @@ class _After(PlainDisplay):
     def __init__(self, number: int, action: object) -> None:
         self._left, self._action = number, action
 
-    def trial_told(self, study: TuningStudy, result: TrialResult) -> None:
+    def trial_told(self, study: TuningStudy, config: AnyConfig, result: TrialResult) -> None:
         self._left -= 1
         if self._left == 0:
             self._action()  # type: ignore[operator]

@@ -57,7 +57,7 @@ class KillingDisplay(PlainDisplay):
         self._left = after
         self._child = child
 
-    def trial_told(self, study: TuningStudy, result: object) -> None:  # type: ignore[override]
+    def trial_told(self, study: TuningStudy, *_: object) -> None:
         self._left -= 1
         if self._left == 0:
             victims = _children(os.getpid())
