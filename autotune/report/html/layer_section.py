@@ -112,9 +112,11 @@ def _wall_s(trials: Iterable[FrozenTrial]) -> float:
 
 
 def _results(layer: TunedLayer) -> Iterator[str]:
-    is_estimate = layer.device.kind is DeviceKind.ESTIMATE
+    has_intervals = layer.device.kind is not DeviceKind.ESTIMATE and any(
+        r.winner and r.winner.speedup_interval for size in layer.sizes for r in size.results
+    )
     yield "<h3>The configs</h3>"
-    yield document.paragraph(f"{_CONFIG}{'' if is_estimate else _INTERVAL}")
+    yield document.paragraph(f"{_CONFIG}{_INTERVAL if has_intervals else ''}")
     lines, shares = rooflines_of(layer), shares_of_layer(layer)
     header = (
         "engine",
@@ -123,7 +125,7 @@ def _results(layer: TunedLayer) -> Iterator[str]:
         "µs",
         "default µs",
         "speed-up",
-        *(() if is_estimate else ("interval",)),
+        *(("interval",) if has_intervals else ()),
     )
     rows = []
     for engine in layer.engines:
@@ -141,7 +143,7 @@ def _results(layer: TunedLayer) -> Iterator[str]:
                         _us(winner.geomean_us if winner else None),
                         _us(result.default_us),
                         f"{gain:.2f}×" if gain else None,
-                        *(() if is_estimate else (_interval_words(interval),)),
+                        *((_interval_words(interval),) if has_intervals else ()),
                         share,
                         *([f"{shares.get(size.tokens, 0):.1%}"] if shares else []),
                     )
