@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
+from xml.etree import ElementTree
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -44,6 +45,11 @@ _RC: Any = {
 }
 IMAGES = ("png", "svg", "pdf")
 _PNG_DPI = 130
+_TIP_POINTS = "8"
+"""Radius, in points, within which a marker says its words: it is smaller than a pointer is sure."""
+_SVG = "http://www.w3.org/2000/svg"
+ElementTree.register_namespace("", _SVG)
+ElementTree.register_namespace("xlink", "http://www.w3.org/1999/xlink")
 _CROWDED = 10
 """Batch sizes from which their labels are turned."""
 
@@ -56,6 +62,8 @@ class Picture:
     title: str
     caption: str
     figure: Figure
+    tips: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Group of a line in the figure (its ``gid``) → what each of its markers says."""
 
     def png(self) -> bytes:
         return self.image("png")
@@ -71,6 +79,23 @@ class Picture:
         buffer = io.BytesIO()
         self.figure.savefig(buffer, format="svg", metadata={"Date": None})
         return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+
+    def inline_svg(self) -> str:
+        """Return an SVG for a page's own text, where markers say their words under the pointer."""
+        buffer = io.BytesIO()
+        self.figure.savefig(buffer, format="svg", metadata={"Date": None})
+        root = ElementTree.fromstring(buffer.getvalue())
+        root.set("role", "img")
+        root.set("aria-label", f"{self.title}: {self.caption}")
+        groups = root.findall(f".//{{{_SVG}}}g[@id]")
+        for group in groups:
+            words = self.tips.get(group.attrib.pop("id"), ())  # ids are a page's, not a picture's
+            for marker, tip in zip(list(group.iter(f"{{{_SVG}}}use")), words, strict=False):
+                place = {"cx": marker.get("x", ""), "cy": marker.get("y", "")}
+                look = {"r": _TIP_POINTS, "fill": "transparent"}
+                spot = ElementTree.SubElement(group, f"{{{_SVG}}}circle", place | look)
+                ElementTree.SubElement(spot, f"{{{_SVG}}}title").text = tip
+        return ElementTree.tostring(root, encoding="unicode")
 
 
 @contextmanager

@@ -42,7 +42,10 @@ def test_the_report_is_drawn_and_asks_for_nothing(
     with chromium(tmp_path / "profile") as driver:
         driver.get(page_file.as_uri())
         images = driver.find_elements("css selector", "figure img")
-        assert len(images) == len(pictures)
+        drawn = driver.find_elements("css selector", "figure > svg")
+        assert len(images) + len(drawn) == len(pictures)
+        assert all(figure.size["width"] > 400 for figure in drawn)
+        assert driver.find_elements("css selector", "figure > svg circle > title")
         for image in images:
             assert driver.execute_script("return arguments[0].naturalWidth", image) > 400
             assert driver.execute_script(INK, image) > 1000

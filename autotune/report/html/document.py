@@ -37,10 +37,13 @@ def paragraph(text: str) -> str:
 
 def figure(picture: Picture) -> str:
     """A chart under its title, with its caption."""
+    words = f"{escape(picture.title)}: {escape(picture.caption)}"
+    drawn = (
+        picture.inline_svg() if picture.tips else f'<img src="{picture.data_uri()}" alt="{words}">'
+    )
     return (
         f'<figure id="{escape(picture.slug)}"><h3>{escape(picture.title)}</h3>'
-        f'<img src="{picture.data_uri()}" alt="{escape(picture.title)}: '
-        f'{escape(picture.caption)}"><figcaption>{escape(picture.caption)}</figcaption></figure>'
+        f"{drawn}<figcaption>{escape(picture.caption)}</figcaption></figure>"
     )
 
 

@@ -46,13 +46,15 @@ def result_charts(layer: TunedLayer) -> Iterator[Picture]:
 
 def latency(layer: TunedLayer, rooflines: Mapping[int, Roofline]) -> Picture:
     figure, [axes] = axes_row(height=3.9)
+    tips: dict[str, list[str]] = {}
     for engine in layer.engines:
         title, colour = ENGINES[engine].title, ENGINE_COLOURS[engine]
         marker, shipped = ENGINE_MARKERS[engine], shipped_us(layer, engine)
-        _line(axes, _defaults(layer, engine), f"{title} default", color=colour, marker=marker)
-        _line(axes, shipped, f"{title} shipped file", color=colour, marker="x", linestyle=":")
+        default, own = f"{title} default", f"{title} shipped file"
+        tips |= _line(axes, _defaults(layer, engine), default, color=colour, marker=marker)
+        tips |= _line(axes, shipped, own, color=colour, marker="x", linestyle=":")
     best = {size.tokens: size.best_us for size in layer.sizes if size.best_us}
-    _line(axes, best, "tuned", color=OURS, marker="o")
+    tips |= _line(axes, best, "tuned", color=OURS, marker="o")
     bounds = {tokens: line.bound_us for tokens, line in rooflines.items()}
     _line(axes, bounds, "roofline", color=GREY, linestyle="--")
     log_scale(axes)
@@ -67,8 +69,9 @@ def latency(layer: TunedLayer, rooflines: Mapping[int, Roofline]) -> Picture:
         "latency",
         "Time of one layer",
         f"{mean} of {timed}, lower is better. The dashed line is the least that "
-        "the GPU's stated bandwidth and FLOP rate allow.",
+        "the GPU's stated bandwidth and FLOP rate allow. Markers under the pointer say their time.",
         figure,
+        tips,
     )
 
 
@@ -120,8 +123,9 @@ def roofline_share(layer: TunedLayer, rooflines: Mapping[int, Roofline]) -> Pict
         if size.best_us:
             memory[size.tokens] = 100 * line.memory_us / size.best_us
             compute[size.tokens] = 100 * line.compute_us / size.best_us
-    _line(axes, memory, "of the memory bandwidth", color=GREEN, marker="o")
-    _line(axes, compute, "of the matrix units' FLOP rate", color=PURPLE, marker="s")
+    tips = _line(axes, memory, "of the memory bandwidth", " %", color=GREEN, marker="o")
+    flops = "of the matrix units' FLOP rate"
+    tips |= _line(axes, compute, flops, " %", color=PURPLE, marker="s")
     axes.axhline(100, color=GREY, linestyle="--", linewidth=1)
     axes.set_ylim(-3, max(105.0, *memory.values(), *compute.values()))
     axes.set_ylabel("% of the stated ceiling")
@@ -133,6 +137,7 @@ def roofline_share(layer: TunedLayer, rooflines: Mapping[int, Roofline]) -> Pict
         "Bytes and FLOPs that the layer cannot do without, per second of the tuned time, against "
         "the datasheet's ceilings (which no kernel reaches whole). Each operand counts once.",
         figure,
+        tips,
     )
 
 
@@ -141,7 +146,12 @@ def _defaults(layer: TunedLayer, engine: str) -> dict[int, float]:
     return {tokens: r.default_us for tokens, r in results if r is not None and r.default_us}
 
 
-def _line(axes: Axes, values: Mapping[int, float], label: str, **look: Any) -> None:
-    if values:
-        sizes = sorted(values)
-        axes.plot(sizes, [values[size] for size in sizes], label=label, clip_on=False, **look)
+def _line(
+    axes: Axes, values: Mapping[int, float], label: str, unit: str = " µs", **look: Any
+) -> dict[str, list[str]]:
+    """Draw a line over batch sizes; return what its markers say, as ``Picture.tips`` has it."""
+    if not values:
+        return {}
+    sizes, gid = sorted(values), f"line {label}"
+    axes.plot(sizes, [values[size] for size in sizes], label=label, clip_on=False, gid=gid, **look)
+    return {gid: [f"{label}, batch size {size}: {values[size]:.1f}{unit}" for size in sizes]}

@@ -30,6 +30,19 @@ def test_the_page_is_whole_and_asks_for_nothing(finished: Finished, tmp_path: Pa
     assert str(finished.settings.output_dir) not in page
 
 
+def test_markers_say_their_batch_size_and_time_without_a_script(
+    finished: Finished, tmp_path: Path
+) -> None:
+    page = write_report(finished.studies(), tmp_path)[0].read_text(encoding="utf-8")
+    [layer] = layers_of(finished.studies())
+    for size in layer.sizes:
+        assert f"<title>tuned, batch size {size.tokens}: {size.best_us:.1f} µs</title>" in page
+    tips = page.count("<title>") - 1  # the page's own
+    lines = 1 + len(layer.engines)
+    assert tips == lines * len(layer.sizes)
+    assert not re.search(r'<g id="', page)
+
+
 def test_a_known_gpu_has_its_roofline(finished: Finished, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(roofline, "known_spec", lambda name: find_spec("H200"))
     [layer] = layers_of(finished.studies())
