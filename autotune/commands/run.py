@@ -132,8 +132,9 @@ def _notes(report: RunReport, storage: str, output: Output) -> None:
     if not has_times:
         reasons = "; ".join(dict.fromkeys(report.failed.values()))
         output.note(f"no engine file is written: {reasons}")
-    for name, reason in report.failed.items() if has_times else ():
-        output.note(f"no winner for {name}: {reason}; its entry is what you had, or the default")
+    words = dict.fromkeys(words for model in report.models for words in model.failed_words)
+    for each in words if has_times else ():
+        output.note(f"no winner for {each}; its entry is what you had, or the default")
     for label, reason in report.left_out.items():
         output.note(f"nothing for {label}: {reason}")
     busy = ""

@@ -11,6 +11,7 @@ from autotune.spec.device import Device
 from autotune.tune.compile_service.pool import PoolSpent
 from autotune.tune.engine_output import Result
 from autotune.tune.observer import ModelStudies
+from autotune.tune.study_words import layer_words
 from autotune.tune.time_line import DeviceTime
 from autotune.tune.tuning_study import TuningStudy
 
@@ -26,6 +27,8 @@ class ModelReport:
     results: tuple[Result, ...]
     failed: Mapping[str, str]
     """Study name → why it has no measured winner."""
+    failed_words: tuple[str, ...]
+    """The same for people: layer, batch size and reason of each."""
     unfinished: int
     """Studies that have not all their measurements."""
 
@@ -71,15 +74,20 @@ def unfinished(studies: Iterable[TuningStudy]) -> int:
 def model_report(model: ModelStudies, results: Mapping[str, tuple[Result, ...]]) -> ModelReport:
     """Sum up a model; ``results`` are those of every study, by its name."""
     names = [study.key.study_name for study in model.studies]
+    failed = {
+        study.key: study.ended or "nothing was measured yet"
+        for study in model.studies
+        if study.best_us is None
+    }
     return ModelReport(
         model.label,
         model.shares,
         model.shape,
         tuple(result for name in names for result in results[name]),
-        {
-            study.key.study_name: study.ended or "nothing was measured yet"
-            for study in model.studies
-            if study.best_us is None
-        },
+        {key.study_name: reason for key, reason in failed.items()},
+        tuple(
+            f"{layer_words(model.label, key.problem)}, batch size {key.problem.tokens}: {reason}"
+            for key, reason in failed.items()
+        ),
         unfinished(model.studies),
     )
