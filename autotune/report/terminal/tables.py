@@ -110,7 +110,7 @@ def status_row(study: StudySummary) -> dict[str, Any]:
 
 def status_tables(rows: Sequence[Row]) -> Group:
     """Return a table for each layer, under its name, with a line for each batch size."""
-    numbers = ("batch size", "measured", "best µs")
+    numbers = ("batch size", "trials", "best µs")
     tables: dict[str, Table] = {}
     for row in sorted(rows, key=lambda row: row["batch_size"]):
         table = tables.setdefault(
