@@ -13,9 +13,10 @@ import resource
 import signal
 import sys
 import tempfile
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
@@ -28,6 +29,7 @@ _CONTEXT = multiprocessing.get_context("spawn")
 _FORK = multiprocessing.get_context("fork")
 _PAGE_BYTES = resource.getpagesize()
 _PR_SET_PDEATHSIG = 1
+_OF_THE_TERMINAL = (signal.SIGINT, signal.SIGHUP)
 _LAST_LINES, _LAST_BYTES = 5, 2000
 
 Sent = TypeVar("Sent")
@@ -78,7 +80,8 @@ class KillableProcess(Generic[Sent, Received]):
             args=(main, theirs, os.getpid(), leads_group, args),
             daemon=not has_children,
         )
-        self._process.start()
+        with _signals_held():
+            self._process.start()
         theirs.close()
 
     @property
@@ -165,12 +168,25 @@ def exit_words(code: int | None) -> str:
     return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
 
 
+@contextmanager
+def _signals_held() -> Iterator[None]:
+    """Hold the terminal's signals back from this thread and what it starts, which ignores them only
+    once it has imported its main: until then Ctrl-C would end it with a traceback."""
+    resource_tracker.ensure_running()  # as it is started it lets them through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _OF_THE_TERMINAL)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _run(
     main: Callable[..., None], link: Connection, parent: int, leads_group: bool, args: Any
 ) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    for number in _OF_THE_TERMINAL:
+        signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _OF_THE_TERMINAL)
     _die_with(parent)
     if leads_group:
         os.setpgid(0, 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import importlib
 import logging
 import os
 import signal
@@ -128,6 +129,24 @@ def test_signals_of_the_terminal_are_for_the_parent() -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_signals_of_the_terminal_are_held_back_while_it_imports_its_main(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "interrupted_import.py").write_text(
+        "import os, signal\n"
+        f"if os.getpid() != {os.getpid()}:\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "def main(link):\n"
+        "    link.send(signal.pthread_sigmask(signal.SIG_BLOCK, ()))\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    main = importlib.import_module("interrupted_import").main
+    process: KillableProcess[None, set[int]] = KillableProcess(main)
+    assert process.receive() == set()  # it lets them through to what it starts
+    process.kill(60)
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == set()
+
+
 def test_the_group_that_it_leads_is_killed_with_it() -> None:
     process: KillableProcess[None, int] = KillableProcess(_start_another, leads_group=True)
     other = process.receive()
