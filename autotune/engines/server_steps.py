@@ -31,17 +31,20 @@ from autotune.spec.ranges import TOKENS, Range
 
 HEADER = "tokens,seconds"
 _SECONDS = Range(0, 1_000_000, is_real=True)
+_WHOLE, _REAL = "[0-9]{1,15}", r"[0-9]{1,15}(?:\.[0-9]{1,30})?"
 _ITERATION = re.compile(
-    r"Iteration\(\d+\): \d+ context requests, (\d+) context tokens, "
-    r"\d+ generation requests, (\d+) generation tokens, "
-    r"iteration elapsed time: ([0-9.]+) ms( \(dummy\))?"
+    rf"Iteration\(\d+\): \d+ context requests, ({_WHOLE}) context tokens, "
+    rf"\d+ generation requests, ({_WHOLE}) generation tokens, "
+    rf"iteration elapsed time: ({_REAL}) ms( \(dummy\))?"
 )
 _BATCH = re.compile(r"(Prefill|Decode) batch(?: \[\d+\])?, (.*)")
 _GRAPHS = re.compile(
     r"'cudagraph_capture_sizes': \[([0-9, ]*)\]"  # vLLM's config, in tokens
     r"|Capture target (?:decode|verify) .* end\. bs=\[([0-9, ]*)\]"  # SGLang's, in requests
 )
-_ARGUMENT = re.compile(r"'?(decode_log_interval|speculative_num_draft_tokens)'?[=:] ?(\d+)")
+_ARGUMENT = re.compile(
+    r"'?(decode_log_interval|speculative_num_draft_tokens)'?[=:] ?(" + _WHOLE + ")"
+)
 _DECODE_INTERVAL = 40
 """SGLang's default."""
 _HINT = (
@@ -141,8 +144,8 @@ class _Log:
         elif match := _BATCH.match(text):
             self._batch(match[1], match[2])
         elif match := _GRAPHS.search(text):
-            sizes = (match[1] or match[2] or "").split(",")
-            self._graphs = sorted(int(size) for size in sizes if size.strip())
+            sizes = re.findall(_WHOLE, match[1] or match[2] or "")
+            self._graphs = sorted(size for size in map(int, sizes) if size in TOKENS)
             self._is_prefill_padded = "CUDAGraphMode.FULL_DECODE_ONLY" not in text
         elif "server_args=" in text:
             self._arguments = {key: int(value) for key, value in _ARGUMENT.findall(text)}
@@ -207,5 +210,5 @@ class _Log:
 
 def _field(text: str, name: str) -> float:
     """Return the number behind a field's name; 0 where it is not there."""
-    match = re.search(rf"{name}: ([0-9.]+)", text)
+    match = re.search(rf"{name}: ({_REAL})", text)
     return float(match[1]) if match else 0.0

@@ -110,6 +110,19 @@ def test_sglang_s_drafts(tmp_path: Path) -> None:
         _steps(tmp_path / "log", line)
 
 
+@pytest.mark.parametrize("number", ["1.2.3", ".", "9" * 400])
+def test_odd_numbers_of_a_log_do_not_stop_the_others(tmp_path: Path, number: str) -> None:
+    lines = [
+        f"'cudagraph_capture_sizes': [{number}, 1 2]",
+        _iteration(0, 1, 5).replace("5.00 ms", f"{number} ms"),
+        _iteration(0, 1, 5).replace(" 1 generation tokens", f" {number} generation tokens"),
+        f"server_args={{'decode_log_interval': {number}}}",
+        _prefill(7, 0.5).replace("#new-token: 7", f"#new-token: {number}"),
+        _decode(3, 30).replace("(token/s): 30.00", f"(token/s): {number}"),
+    ]
+    assert 64 in _steps(tmp_path / "log", *lines, _iteration(0, 64, 5)).seconds
+
+
 def test_nothing_of_steps(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--enable-logging-iteration-details"):
         _steps(tmp_path / "log", "INFO all is well")
