@@ -22,6 +22,8 @@ from autotune.tune.engine_output import Result
 from autotune.tune.study_words import only_engine, place_words, stored_layer_words
 
 Row = Mapping[str, Any]
+_NARROW = 6
+"""Letters of a heading that take no more room than numbers mostly do: it is not folded."""
 _DIGITS = {"us": 2, "default_us": 2, "best_us": 2, "speedup": 3}
 """Digits behind the point of what ``--json`` has of a row."""
 
@@ -176,7 +178,7 @@ def rows_table(rows: Sequence[Row]) -> Table:
     for name, values in zip(names, columns, strict=True):
         widest, heading = max(map(len, values)), name.replace("_", " ")
         is_number = isinstance(first[name], int | float)
-        if is_number and len(heading) > widest:
+        if is_number and len(heading) > max(widest, _NARROW):
             heading = heading.replace(" ", "\n")
         table.add_column(heading, justify="right" if is_number else "left", no_wrap=is_number)
     for cells in zip(*columns, strict=True):
