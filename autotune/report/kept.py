@@ -15,5 +15,9 @@ def config_words(config: AnyConfig, *, is_kept: bool) -> str:
 def kept_words(is_kept: Iterable[bool]) -> str:
     """Return how many of the configs of a table are kept, as a line below it; empty for none."""
     each = list(is_kept)
-    count = sum(each)
-    return f"{count} of {len(each)} kept: what you have today, and nothing beat" if count else ""
+    if not any(each):
+        return ""
+    return (
+        f"{sum(each)} of {len(each)} kept: what you have today, which nothing beat by more than the "
+        "noise (estimates: by more than they err)"
+    )
