@@ -18,6 +18,6 @@ def kept_words(is_kept: Iterable[bool]) -> str:
     if not any(each):
         return ""
     return (
-        f"{sum(each)} of {len(each)} kept: what you have today, which nothing beat by more than the "
-        "noise (estimates: by more than they err)"
+        f"{sum(each)} of {len(each)} kept: what you have today, which nothing beat by more than "
+        "the noise (estimates: by more than they err)"
     )
