@@ -17,6 +17,9 @@
     read_write.py  writes winners into files without losing what is there, and reads files back
     check.py       is a file legal, and would the engine find and load it
     convert.py     makes one engine's file legal for the other
+    opening.py     which file an engine opens, and the config that it launches
+    own_code/      what an engine's own code says of a model, asked without importing the engine
+    server_log.py  the lines of a server's log, without time, level and process
     served.py      what such a log says: model, split, kernels, files opened and missed
     folders.py     names of the folders that tell what was not measured on the engine's kernel
     server_steps.py    the steps that a server ran, from its log or the plugin's steps.csv

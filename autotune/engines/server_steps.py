@@ -85,7 +85,7 @@ def read_steps(path: Path) -> Steps:
             is_table = head.strip().decode(errors="replace") == HEADER
             rows = list(_of_table(stream, name) if is_table else _of_log(stream, name))
     except OSError as error:
-        raise UsageError(f"{name} cannot be read: {error.strerror or error}") from error
+        raise UsageError(f"{name} cannot be read: {error.strerror or error}. {_HINT}") from error
     seconds: defaultdict[int, float] = defaultdict(float)
     for row in rows:
         seconds[row.tokens] += row.seconds * row.steps

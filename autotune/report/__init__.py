@@ -7,6 +7,7 @@
 | html | the page of ``report``: its sections and charts |
 | layers | the subject of the page: the tuned batch sizes of one layer |
 | traffic | gains weighted by the steps that a server ran |
+| kept | the word for what users have today and nothing beat, and its count |
 | comparison | the files of ``compare``: PNG, CSV, HTML |
 | routing_stats | the rows and the picture of ``routing-stats`` |
 | style | colours, axes and the file formats of every picture |

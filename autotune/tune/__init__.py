@@ -18,6 +18,7 @@ cross_routing.py    the winners under one routing, measured under another
 rescue.py           a storage that is lost under a run: noticed, what is known written anew
 engine_output.py    what a study says to an engine (Result), and the engines' files
 file_writer.py      the files of a run, written while it goes on
+filled.py           entries for the batch sizes that a run did not tune
 stored_results.py   the same of a storage, without running anything
 study_words.py      what people call a study: model, split, dtype, batch size
 workers/            processes with a device each: launched, supervised, asking, writing results
@@ -39,10 +40,10 @@ The way of a trial. Steps 2 to 9 are in the worker's process, 5 and 6 in process
  7  the result becomes a record and an end                 studies/trial_record
  8  the end is written, many in one transaction            studies/trial_io, studies/storage
  9  the parent hears of it                                 workers/worker_process, protocol
-10  and tells displays, notes and the writer of files      observer, session
+10  and tells displays, notes and the writer of files      observer, file_writer
 11  finalists are measured again, the winner chosen; of
     a finished study while others are searched             finals, studies/selection
-12  engine files are written                               engine_output
+12  engine files are written                               file_writer, engine_output
 
 Where a fact lives. The storage is the only state that runs share; all else can be lost.
 
@@ -57,7 +58,7 @@ binaries: order, results               cache file         CompileClient       Co
 what an engine launches by itself      attribute          its child           StudyPlan
 finalists, crossings                   attributes         measures them       TuningStudy.finalists
 incumbents, spaces, seeds              – (made anew)      StudyPlan           StudyPlan
-engine files                           – (made anew)      –                   session
+engine files                           – (made anew)      –                   FileWriter
 
 Workers meet in the storage, so several runs may share a study; the parent decides nothing about
 trials, but has what one process alone must do: the display, the files, the compile pool.
