@@ -8,7 +8,7 @@ import sys
 
 def main() -> int:
     """Run the command line; returns the exit code."""
-    from autotune.tune.processes.signals import leave_at_once  # children re-import this module
+    from autotune.tuning.processes.signals import leave_at_once  # children re-import this module
 
     leave_at_once()
     from autotune.cli import run_command_line, show_bug

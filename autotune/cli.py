@@ -16,7 +16,7 @@ from autotune.commands.registry import Command, make_parser
 from autotune.errors import AutotuneError
 from autotune.exit_codes import ExitCode
 from autotune.shown import shown, without_passwords
-from autotune.tune.processes.signals import INTERRUPTED, imports_are_done, write_line
+from autotune.tuning.processes.signals import INTERRUPTED, imports_are_done, write_line
 
 _log = logging.getLogger(__name__)
 

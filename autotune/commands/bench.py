@@ -27,8 +27,8 @@ from autotune.spec.config import Config
 from autotune.spec.measurement import Measurement, routing_us, typical_us
 from autotune.spec.ranges import LAUNCHES
 from autotune.studies.outcome import Outcome
-from autotune.tune.comparison.bench import BenchTime, bench, bench_files, measured_provider
-from autotune.tune.comparison.config_files import FilesAtSize, FileTime, FileTotal, totals
+from autotune.tuning.comparison.bench import BenchTime, bench, bench_files, measured_provider
+from autotune.tuning.comparison.config_files import FilesAtSize, FileTime, FileTotal, totals
 
 _KEYS = ("BLOCK_SIZE_M", "BLOCK_SIZE_N", "BLOCK_SIZE_K", "GROUP_SIZE_M", "num_warps", "num_stages")
 

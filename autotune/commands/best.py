@@ -20,7 +20,7 @@ from autotune.report.terminal.tables import (
 )
 from autotune.studies.storage.raw import Source
 from autotune.studies.storage.summaries import measured_studies
-from autotune.tune.stored_results import select, shares_of, stored_results
+from autotune.tuning.stored_results import select, shares_of, stored_results
 
 Row = dict[str, Any]
 add_flags = add_look_flags

@@ -16,8 +16,8 @@ from autotune.errors import UsageError
 from autotune.exit_codes import ExitCode
 from autotune.report.terminal.tables import rows_table
 from autotune.spec.ranges import SECONDS
-from autotune.tune.comparison.compare import CompareSettings, compare
-from autotune.tune.comparison.variants import ConfigSources
+from autotune.tuning.comparison.compare import CompareSettings, compare
+from autotune.tuning.comparison.variants import ConfigSources
 
 DEFAULT_SIZES = (1, 2, 3, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192)
 """The ranges of the engines' scripts in one: 1 to 4 (torch.compile), 1 to 512 (vLLM against

@@ -38,8 +38,8 @@ from autotune.spec.device import Device
 from autotune.spec.problem import Problem
 from autotune.studies.storage.open import close_storage, open_storage
 from autotune.studies.storage.url import public_url
-from autotune.tune.jobs import jobs_of, model_shape
-from autotune.tune.processes.child import Child
+from autotune.tuning.jobs import jobs_of, model_shape
+from autotune.tuning.processes.child import Child
 
 _MIN_FREE_BYTES = 2 << 30
 """A compile cache of a whole run takes a few hundred MB; a full disk stops everything."""

@@ -22,9 +22,9 @@ from autotune.studies.key import StudyKey
 from autotune.studies.storage.open import opened
 from autotune.studies.study_record import StoredStudy, stored_studies
 from autotune.studies.trial_record import OUTCOME
-from autotune.tune.jobs import Job
-from autotune.tune.processes.child import Child
-from autotune.tune.run_models import RunModel, RunModels
+from autotune.tuning.jobs import Job
+from autotune.tuning.processes.child import Child
+from autotune.tuning.run_models import RunModel, RunModels
 
 Row = dict[str, Any]
 

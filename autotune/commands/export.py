@@ -13,8 +13,8 @@ from autotune.commands.storage_flag import add_studies_flags, chosen_studies
 from autotune.errors import UsageError
 from autotune.exit_codes import ExitCode
 from autotune.studies.study_record import StoredStudy
-from autotune.tune.engine_output import Result, write_files
-from autotune.tune.stored_results import (
+from autotune.tuning.engine_output import Result, write_files
+from autotune.tuning.stored_results import (
     engine_now,
     of_one_routing,
     output_folder,

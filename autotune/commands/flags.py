@@ -18,7 +18,7 @@ from autotune.settings import ALL_GPUS, ModelSettings, RunSettings
 from autotune.spec.problem import KernelMode
 from autotune.studies.search.samplers import SAMPLERS
 from autotune.studies.selection.select import Robust
-from autotune.tune.compile_service.pool import default_jobs
+from autotune.tuning.compile_service.pool import default_jobs
 
 _log = logging.getLogger(__name__)
 

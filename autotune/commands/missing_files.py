@@ -20,8 +20,8 @@ from autotune.errors import AutotuneError, ModelError, UsageError
 from autotune.models.shape import ModelShape
 from autotune.settings import ModelSettings
 from autotune.spec.problem import Problem
-from autotune.tune.jobs import model_shape
-from autotune.tune.serving import named, problem_for
+from autotune.tuning.jobs import model_shape
+from autotune.tuning.serving import named, problem_for
 
 _OUTPUT = Path("configs")
 _MODEL = {"vllm": "model", "sglang": "model_path"}

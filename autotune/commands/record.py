@@ -25,8 +25,8 @@ from autotune.report.terminal.run_display import seconds_words
 from autotune.report.terminal.tables import rows_table
 from autotune.settings import RecordSettings
 from autotune.studies.search.pruning import HOPELESS
-from autotune.tune.compile_service.pool import default_jobs
-from autotune.tune.recording.recorder import RecordReport, StudyCount, record
+from autotune.tuning.compile_service.pool import default_jobs
+from autotune.tuning.recording.recorder import RecordReport, StudyCount, record
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:

@@ -14,7 +14,7 @@ from autotune.routing.trace import make_known
 from autotune.routing.trace_files import read_trace
 from autotune.studies.storage.url import public_url, storage_url
 from autotune.studies.study_record import StoredStudy
-from autotune.tune.stored_results import recording_folder
+from autotune.tuning.stored_results import recording_folder
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:

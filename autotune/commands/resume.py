@@ -16,7 +16,7 @@ from autotune.exit_codes import ExitCode
 from autotune.studies.storage.open import opened
 from autotune.studies.storage.url import public_url, storage_url
 from autotune.studies.study_record import StoredStudy, stored_studies
-from autotune.tune.stored_results import unfinished_settings
+from autotune.tuning.stored_results import unfinished_settings
 
 _log = logging.getLogger(__name__)
 

@@ -29,10 +29,10 @@ from autotune.shown import counted
 from autotune.spec.device import Device, DeviceKind
 from autotune.spec.problem import Problem
 from autotune.studies.storage.url import public_url, storage_url
-from autotune.tune import session
-from autotune.tune.run_report import ModelReport, RunReport
-from autotune.tune.time_line import as_json, shares_of, shares_words
-from autotune.tune.workers.launcher import Launcher
+from autotune.tuning import session
+from autotune.tuning.run_report import ModelReport, RunReport
+from autotune.tuning.time_line import as_json, shares_of, shares_words
+from autotune.tuning.workers.launcher import Launcher
 
 _log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from autotune.commands.output import Output
 from autotune.report.terminal.tables import rounded, status_row, status_tables
 from autotune.studies.storage.raw import Source
 from autotune.studies.storage.summaries import study_summaries
-from autotune.tune.stored_results import select
+from autotune.tuning.stored_results import select
 
 add_flags = add_look_flags
 

@@ -38,7 +38,7 @@ def chosen_studies(
     from autotune.commands.own_runs import placed
     from autotune.studies.storage.open import opened
     from autotune.studies.study_record import stored_studies
-    from autotune.tune.stored_results import select
+    from autotune.tuning.stored_results import select
 
     with opened(url) as storage:
         return placed(select(stored_studies(storage), model), output_dir)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from enum import Enum
+from enum import StrEnum
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from autotune.spec.device import Device, DeviceKind
 from autotune.spec.problem import Dtype, Problem
 
 
-class Level(str, Enum):
+class Level(StrEnum):
     """An error: the engine fails, computes wrongly, or never reads it. A warning: worth a look."""
 
     ERROR = "error"

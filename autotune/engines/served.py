@@ -13,12 +13,12 @@ import ast
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import StrEnum
 
 from autotune.engines.server_log import LogLine
 
 
-class FileState(str, Enum):
+class FileState(StrEnum):
     """What an engine did about a file that it looked for."""
 
     OPENED = "opened"

@@ -31,8 +31,8 @@ from autotune.report.style import (
     token_axis,
 )
 from autotune.studies.outcome import Outcome
-from autotune.tune.comparison.compare import Comparison
-from autotune.tune.comparison.variants import Variant
+from autotune.tuning.comparison.compare import Comparison
+from autotune.tuning.comparison.variants import Variant
 
 _COLOURS = {
     "autotune": (BLUE, SKY, BLACK),

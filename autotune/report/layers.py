@@ -15,9 +15,9 @@ from autotune.studies.pairs import completed_as_asked
 from autotune.studies.selection.finalists import Finalist
 from autotune.studies.study_record import StoredStudy
 from autotune.studies.trial_record import TrialRecord
-from autotune.tune.engine_output import Result
-from autotune.tune.stored_results import stored_results
-from autotune.tune.study_words import stored_layer_words
+from autotune.tuning.engine_output import Result
+from autotune.tuning.stored_results import stored_results
+from autotune.tuning.study_words import stored_layer_words
 
 _KIND_WORDS = {
     DeviceKind.CUDA: "measured on",

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from autotune.engines import ENGINES, Engine
 from autotune.report.layers import TunedLayer
-from autotune.tune.engine_output import Result
-from autotune.tune.stored_results import shares_of
+from autotune.tuning.engine_output import Result
+from autotune.tuning.stored_results import shares_of
 
 
 @dataclass(frozen=True, slots=True)

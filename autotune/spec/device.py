@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 
 
-class DeviceKind(str, Enum):
+class DeviceKind(StrEnum):
     """The source of times. Only CUDA ones may be called measured on this machine."""
 
     CUDA = "cuda"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 from statistics import geometric_mean
 
 from autotune.spec.binary import Which
@@ -31,7 +31,7 @@ def worse_of(*kernels: Resources) -> Resources:
     )
 
 
-class FailureCause(str, Enum):
+class FailureCause(StrEnum):
     """The cause of a missing binary. Only the first says the same on another day."""
 
     REFUSED = "refused"

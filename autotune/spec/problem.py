@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from enum import Enum
+from enum import StrEnum
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -13,7 +13,7 @@ Size = TypeVar("Size", int, "Floats")
 """A size, or a column of them."""
 
 
-class Dtype(str, Enum):
+class Dtype(StrEnum):
     """The type of weights and activations in the GEMMs, in the engines' words."""
 
     BF16 = "bf16"
@@ -41,7 +41,7 @@ class Dtype(str, Enum):
         return bits.get(self, 16)
 
 
-class KernelMode(str, Enum):
+class KernelMode(StrEnum):
     """The way in which the two GEMMs get their launch configs."""
 
     FUSED = "fused"

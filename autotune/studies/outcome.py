@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 
 from autotune.spec.binary import Which
 from autotune.spec.measurement import CompileFailure, FailureCause, Measurement, Resources
 
 
-class Outcome(str, Enum):
+class Outcome(StrEnum):
     """The closed set of ends of a trial."""
 
     OK = "ok"

@@ -1,7 +1,7 @@
 """What an estimated run writes, against each engine's default: with and without a margin.
 
 For every recorded batch size (SGLang's kernel and ours with one config for both GEMMs, SGLang's
-with one for each) the model times all configs, resources compiled, and ``tune/engine_output``
+with one for each) the model times all configs, resources compiled, and ``tuning/engine_output``
 chooses, as for a run that has tried them all. Shares are optimum / time, as recorded. "First" is
 the model's first choice; "written" is with the margin of ``autotune/backends/estimate/margin.py``
 over the default, from errors found on the other models' recordings alone: DeepSeek's, the only
@@ -47,8 +47,8 @@ from autotune.spec.measurement import typical_us
 from autotune.spec.problem import KernelMode, Problem
 from autotune.studies.pairs import completed_as_asked
 from autotune.studies.trial_record import TrialRecord
-from autotune.tune import engine_output
-from autotune.tune.jobs import Incumbent, Origin
+from autotune.tuning import engine_output
+from autotune.tuning.jobs import Incumbent, Origin
 
 OURS = HERE.parent / "landscapes"
 FAST = 1.5

@@ -17,8 +17,8 @@ from pathlib import Path
 
 from autotune.backends.protocol import INSTANCES, MeasurerOptions, guessed_spaces
 from autotune.settings import ModelSettings
-from autotune.tune.jobs import jobs_of, model_shape
-from autotune.tune.open_studies import promising
+from autotune.tuning.jobs import jobs_of, model_shape
+from autotune.tuning.open_studies import promising
 
 GUESSES = 6
 

@@ -18,7 +18,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from autotune.report.style import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION, YELLOW
-from autotune.tune.time_line import PIECE_S, Cause
+from autotune.tuning.time_line import PIECE_S, Cause
 
 COLOURS = {
     Cause.TIME: BLUE,

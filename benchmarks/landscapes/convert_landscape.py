@@ -27,7 +27,7 @@ from autotune.engines import ENGINES
 from autotune.errors import AutotuneError, UsageError
 from autotune.spec.config import Config
 from autotune.spec.device import Device, DeviceKind
-from autotune.tune.jobs import jobs_of, model_shape
+from autotune.tuning.jobs import jobs_of, model_shape
 
 _BATCH_KEY = re.compile(r"M(\d+)")
 _COLUMNS = 6

@@ -106,14 +106,14 @@ TARGETS = {
     ),
     "pruning": Target("autotune.studies.search.pruning", ("tests/studies/search/test_pruning.py",)),
     "last_tries": Target(
-        "autotune.tune.tuning_study", ("tests/tune/test_last_tries.py",), places=("last_tries",)
+        "autotune.tuning.tuning_study", ("tests/tuning/test_last_tries.py",), places=("last_tries",)
     ),
     "history": Target("autotune.studies.search.history", ("tests/studies/search/test_history.py",)),
     "lifecycle": Target("autotune.studies.lifecycle", ("tests/studies/test_lifecycle.py",)),
     "round_robin": Target(
-        "autotune.tune.workers.scheduler",
+        "autotune.tuning.workers.scheduler",
         tuple(
-            f"tests/tune/workers/test_scheduler.py::{test}"
+            f"tests/tuning/workers/test_scheduler.py::{test}"
             for test in (
                 "test_what_is_queued_anywhere_comes_before_any_search",
                 "test_all_are_searched_round_robin",

@@ -56,7 +56,7 @@ from autotune.spec.measurement import Measurement, Resources
 from autotune.spec.problem import Problem
 from autotune.studies.key import StudyKey
 from autotune.studies.outcome import Outcome, TrialResult
-from autotune.tune.jobs import jobs_of, model_shape
+from autotune.tuning.jobs import jobs_of, model_shape
 
 READ, REFUSED = "read", "refused in words"
 _GPU = Device(DeviceKind.CUDA, "NVIDIA H200", Target("cuda", 90), 232_448, "3.9.0")

@@ -50,8 +50,8 @@ from autotune.studies.study_attributes import (
 )
 from autotune.studies.study_record import open_study, stored_studies
 from autotune.studies.trial_record import distributions, ending
-from autotune.tune.jobs import Job
-from autotune.tune.stored_results import unfinished_settings
+from autotune.tuning.jobs import Job
+from autotune.tuning.stored_results import unfinished_settings
 
 _GPU = Device(DeviceKind.CUDA, "NVIDIA H200", Target("cuda", 90), 232_448, "3.9.0")
 _CONFIGS = [Config(16, 32, 64, 1, 4, 3), Config(16, 64, 64, 1, 4, 3), Config(32, 32, 64, 8, 4, 3)]

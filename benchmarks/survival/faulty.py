@@ -34,8 +34,8 @@ from autotune.spec.config import Config
 from autotune.spec.device import DeviceKind, Target
 from autotune.spec.measurement import CompileFailure, Resources
 from autotune.studies.outcome import TrialResult
-from autotune.tune.compile_service import pool, process
-from autotune.tune.workers import launcher, worker_process
+from autotune.tuning.compile_service import pool, process
+from autotune.tuning.workers import launcher, worker_process
 
 ORDERS = ("hang", "abort")
 _COMPILE_S = 0.02

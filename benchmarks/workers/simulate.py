@@ -60,17 +60,17 @@ from autotune.studies.space import Space, moe_space
 from autotune.studies.storage.open import open_storage
 from autotune.studies.study_attributes import attributes_of
 from autotune.studies.trial_io import ResultWriter
-from autotune.tune.compile_service.client import CompileClient, CompileRequest, Prefetch
-from autotune.tune.compile_service.queue import CompileQueue, TimedCompile
-from autotune.tune.finals import measure_finalists
-from autotune.tune.jobs import Job
-from autotune.tune.open_studies import join_studies, open_studies
-from autotune.tune.processes import dispatch
-from autotune.tune.processes.child import Call
-from autotune.tune.time_line import TimeLine, shares_of, shares_words
-from autotune.tune.tuning_study import StudyPlan, TuningStudy
-from autotune.tune.workers import worker_loop
-from autotune.tune.workers.protocol import StudyFinished
+from autotune.tuning.compile_service.client import CompileClient, CompileRequest, Prefetch
+from autotune.tuning.compile_service.queue import CompileQueue, TimedCompile
+from autotune.tuning.finals import measure_finalists
+from autotune.tuning.jobs import Job
+from autotune.tuning.open_studies import join_studies, open_studies
+from autotune.tuning.processes import dispatch
+from autotune.tuning.processes.child import Call
+from autotune.tuning.time_line import TimeLine, shares_of, shares_words
+from autotune.tuning.tuning_study import StudyPlan, TuningStudy
+from autotune.tuning.workers import worker_loop
+from autotune.tuning.workers.protocol import StudyFinished
 
 LANDSCAPES = Path(__file__).parents[1] / "landscapes"
 FILES = {

@@ -40,15 +40,15 @@ from autotune.studies.outcome import TrialResult
 from autotune.studies.search.pruning import Stop
 from autotune.studies.storage.open import open_storage
 from autotune.studies.study_record import stored_studies
-from autotune.tune import tuning_study
-from autotune.tune.compile_service.pool import CompilePool
-from autotune.tune.processes.killable import KillableProcess, ProcessHandle
-from autotune.tune.session import run
-from autotune.tune.workers import scheduler, worker_process
-from autotune.tune.workers.launcher import Launcher, SpecsOf, worker_specs
-from autotune.tune.workers.protocol import WorkerSpec
-from autotune.tune.workers.scheduler import Standing, Visit
-from autotune.tune.workers.supervisor import Start
+from autotune.tuning import tuning_study
+from autotune.tuning.compile_service.pool import CompilePool
+from autotune.tuning.processes.killable import KillableProcess, ProcessHandle
+from autotune.tuning.session import run
+from autotune.tuning.workers import scheduler, worker_process
+from autotune.tuning.workers.launcher import Launcher, SpecsOf, worker_specs
+from autotune.tuning.workers.protocol import WorkerSpec
+from autotune.tuning.workers.scheduler import Standing, Visit
+from autotune.tuning.workers.supervisor import Start
 
 RECORDED = Path(__file__).parents[1] / "landscapes" / "qwen3-30b-a3b_tp1_bf16.npz"
 SHAPE = "E=128,topk=8,hidden=2048,intermediate=768"

@@ -14,7 +14,7 @@ from autotune.cli import run_command_line
 from autotune.commands.own_runs import is_own, placed, remember
 from autotune.studies.storage.open import opened
 from autotune.studies.study_record import StoredStudy, stored_studies
-from autotune.tune.stored_results import output_folder, settings_of
+from autotune.tuning.stored_results import output_folder, settings_of
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from autotune.settings import RunSettings, settings_from
 from autotune.studies.selection.select import Robust, ranked
 from autotune.studies.storage.open import open_storage
 from autotune.studies.study_record import stored_studies
-from autotune.tune.stored_results import stored_results
+from autotune.tuning.stored_results import stored_results
 
 
 @pytest.fixture

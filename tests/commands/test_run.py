@@ -12,8 +12,8 @@ from small_landscape import SHAPE  # type: ignore[import-not-found]
 from autotune.commands.output import Output
 from autotune.commands.run import run_all
 from autotune.settings import ModelSettings, RunSettings
-from autotune.tune import session
-from autotune.tune.run_report import RunReport
+from autotune.tuning import session
+from autotune.tuning.run_report import RunReport
 
 
 def test_a_run_that_is_interrupted_before_its_search_leaves_the_words_of_those_before(

@@ -9,7 +9,7 @@ from small_landscape import SHAPE, save_landscape  # type: ignore[import-not-fou
 from autotune.report.dashboard.artifacts import artifact_folder
 from autotune.report.dashboard.note_writer import NoteWriter
 from autotune.settings import ModelSettings, RunSettings
-from autotune.tune.session import run
+from autotune.tuning.session import run
 
 
 @pytest.fixture(scope="session")

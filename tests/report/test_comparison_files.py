@@ -19,8 +19,8 @@ from autotune.spec.config import Config
 from autotune.spec.measurement import Measurement
 from autotune.spec.problem import Problem
 from autotune.studies.outcome import Outcome, TrialResult
-from autotune.tune.comparison.compare import Comparison, VariantTime
-from autotune.tune.comparison.variants import Variant
+from autotune.tuning.comparison.compare import Comparison, VariantTime
+from autotune.tuning.comparison.variants import Variant
 
 PROBLEM = Problem(experts=8, top_k=2, hidden=4096, intermediate=7168, tokens=64)
 OURS = Variant("autotune, vLLM default", "autotune", lambda *_: None, is_default=True)

@@ -12,7 +12,7 @@ from autotune.report.html.layer_section import layer_section
 from autotune.report.kept import kept_words
 from autotune.report.layers import layers_of
 from autotune.report.terminal.tables import result_row, results_table
-from autotune.tune.stored_results import stored_results
+from autotune.tuning.stored_results import stored_results
 
 
 def test_one_word_and_one_count_in_table_note_and_page(finished: Finished) -> None:

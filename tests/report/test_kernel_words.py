@@ -14,7 +14,7 @@ from autotune.report.layers import layers_of
 from autotune.report.terminal.tables import result_row, results_table, rounded
 from autotune.spec.device import DeviceKind
 from autotune.studies.study_record import StoredStudy
-from autotune.tune.stored_results import stored_results
+from autotune.tuning.stored_results import stored_results
 
 UNPROVEN = "vLLM: sglang 0.5.23 stands in, not proven for bf16"
 OWN = "SGLang: its own kernel, sglang 0.5.23"

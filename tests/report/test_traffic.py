@@ -10,7 +10,7 @@ from finished_run import Finished  # type: ignore[import-not-found]
 from autotune.report.html.layer_section import layer_section
 from autotune.report.layers import TunedLayer, layers_of, speedup_of
 from autotune.report.traffic import shares_of_layer, traffic_gains
-from autotune.tune.stored_results import shares_of
+from autotune.tuning.stored_results import shares_of
 
 WEIGHTS = {"batch_sizes": [1, 64], "batch_weights": [0.9, 0.1]}
 

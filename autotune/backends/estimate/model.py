@@ -220,7 +220,7 @@ class _Gemm:
 
 def _together(*times: Floats) -> Floats:
     """Return the time of works that overlap: the longest, and more the closer the others come."""
-    total: Floats = sum((time**OVERLAP for time in times), np.float64(0)) ** (1 / OVERLAP)
+    total: Floats = sum((time**OVERLAP for time in times), np.zeros(())) ** (1 / OVERLAP)
     return total
 
 

@@ -1,6 +1,6 @@
 """Measures a provider's layer on a testbed: compile, verify against the reference, time.
 
-Lives in a child process (tune/processes). What a config can cause and leave the process whole is
+Lives in a child process (tuning/processes). What a config can cause and leave the process whole is
 an outcome; an illegal memory access poisons the CUDA context, so it is raised and the child is
 started afresh.
 """

@@ -8,7 +8,7 @@ from optuna.storages import BaseStorage
 
 from autotune.studies.coordination.leases import LEASES
 from autotune.studies.study_attributes import StudyAttributes
-from autotune.tune.study_words import study_names
+from autotune.tuning.study_words import study_names
 
 
 def list_for_people(storage: BaseStorage) -> None:

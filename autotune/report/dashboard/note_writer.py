@@ -26,10 +26,10 @@ from autotune.studies.storage.transactions import storage_of, study_id_of
 from autotune.studies.study_attributes import attributes_of, write_best, write_machine, write_noted
 from autotune.studies.study_record import MeasuredStudy, StoredStudy
 from autotune.studies.trial_record import fastest_first
-from autotune.tune.observer import RunObserver, RunStart
-from autotune.tune.stored_results import stored_results
-from autotune.tune.study_words import layer_words, stored_layer_words
-from autotune.tune.tuning_study import TuningStudy
+from autotune.tuning.observer import RunObserver, RunStart
+from autotune.tuning.stored_results import stored_results
+from autotune.tuning.study_words import layer_words, stored_layer_words
+from autotune.tuning.tuning_study import TuningStudy
 
 _log = logging.getLogger(__name__)
 _EVERY = 10

@@ -18,7 +18,7 @@ from autotune.studies.key import StudyKey
 from autotune.studies.search.history import Known, likeness, siblings
 from autotune.studies.selection.finalists import Finalist
 from autotune.studies.trial_record import TrialRecord, best_of, fastest_first
-from autotune.tune.engine_output import Result
+from autotune.tuning.engine_output import Result
 
 _MARKUP = re.compile(r"[\\`*_\[\]()<>|&!#~]")
 _BEST = 5

@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 from autotune.report.dashboard.notes import NotedStudy
 from autotune.report.style import BLUE, GREY, OURS, SKY, VERMILION, Picture, axes_row, styled
 from autotune.studies.trial_record import fastest_first
-from autotune.tune.study_words import place_words
+from autotune.tuning.study_words import place_words
 
 _SHOWN = 1.3
 """A trial that takes so many times the best's time, or more, is drawn at the edge."""

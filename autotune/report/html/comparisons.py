@@ -22,8 +22,8 @@ from autotune.report.style import (
 from autotune.routing.trace import RECORDED
 from autotune.spec.device import Device
 from autotune.spec.problem import Problem
-from autotune.tune.cross_routing import Crossing, crossings_of
-from autotune.tune.stored_results import recording_folder
+from autotune.tuning.cross_routing import Crossing, crossings_of
+from autotune.tuning.stored_results import recording_folder
 
 _EXPLAINED = (
     "How much slower a layer is whose configs were tuned under one routing and met another, "

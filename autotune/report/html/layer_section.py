@@ -35,7 +35,7 @@ from autotune.routing.draw import drawable
 from autotune.spec.config import AnyConfig, Config
 from autotune.spec.device import DeviceKind
 from autotune.studies.lifecycle import EndReason
-from autotune.tune.engine_output import Result
+from autotune.tuning.engine_output import Result
 
 _LABEL = {
     DeviceKind.ESTIMATE: "Nothing here was measured: configs were compiled for this GPU and their "

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from autotune.report.terminal.eta import TimeLeft
 from autotune.report.terminal.run_display import seconds_words
 from autotune.spec.device import Device, DeviceKind
-from autotune.tune.processes.signals import write_line
+from autotune.tuning.processes.signals import write_line
 
 _log = logging.getLogger(__name__)
 _LINE_EVERY_S = 20.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
-from autotune.tune.tuning_study import TuningStudy
+from autotune.tuning.tuning_study import TuningStudy
 
 _FEWEST = 3
 _LONGER = 1 / 3

@@ -13,7 +13,7 @@ from autotune.errors import EngineFileError
 from autotune.spec.config import config_from_keys
 from autotune.spec.device import Device
 from autotune.spec.problem import Problem
-from autotune.tune.jobs import files_dir
+from autotune.tuning.jobs import files_dir
 
 Asked = tuple[Engine, Problem, Device]
 EnvFolder = Callable[[Engine, Problem, Device], Path | None]

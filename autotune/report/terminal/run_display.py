@@ -24,9 +24,9 @@ from autotune.shown import counted
 from autotune.spec.config import AnyConfig
 from autotune.spec.device import Device, DeviceKind
 from autotune.studies.outcome import TrialResult
-from autotune.tune.observer import RunObserver, RunStart
-from autotune.tune.processes.signals import write_line
-from autotune.tune.tuning_study import TuningStudy
+from autotune.tuning.observer import RunObserver, RunStart
+from autotune.tuning.processes.signals import write_line
+from autotune.tuning.tuning_study import TuningStudy
 
 _log = logging.getLogger(__name__)
 _LEAST_ROWS = 6

@@ -18,8 +18,8 @@ from autotune.studies.lifecycle import EndReason
 from autotune.studies.selection.select import Robust
 from autotune.studies.storage.summaries import StudySummary
 from autotune.studies.study_attributes import StudyAttributes
-from autotune.tune.engine_output import Result
-from autotune.tune.study_words import only_engine, place_words, stored_layer_words
+from autotune.tuning.engine_output import Result
+from autotune.tuning.study_words import only_engine, place_words, stored_layer_words
 
 Row = Mapping[str, Any]
 _NARROW = 6

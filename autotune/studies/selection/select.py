@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 from typing import Protocol, TypeVar
 
 from autotune.spec.config import AnyConfig
@@ -15,7 +15,7 @@ from autotune.spec.measurement import routing_us, typical_us
 from autotune.studies.selection.paired_ratio import ratio
 
 
-class Robust(str, Enum):
+class Robust(StrEnum):
     """The loss over routings that counts. Under one routing both are the same."""
 
     MEAN = "mean"

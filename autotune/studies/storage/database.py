@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Container, Iterable, Sequence
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
@@ -320,4 +320,4 @@ def _local(utc: datetime | None) -> datetime | None:
     """Turn the naive UTC of Optuna's tables into the naive local time of its trials."""
     if utc is None:
         return None
-    return utc.replace(tzinfo=timezone.utc).astimezone().replace(tzinfo=None)
+    return utc.replace(tzinfo=UTC).astimezone().replace(tzinfo=None)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from math import inf
 from typing import Any
 
@@ -219,7 +219,7 @@ class RdbTransactions(TrialTransactions):
 
 
 def _now() -> datetime:
-    return datetime.now(timezone.utc).replace(tzinfo=None)  # as Optuna's tables have it
+    return datetime.now(UTC).replace(tzinfo=None)  # as Optuna's tables have it
 
 
 def _insert(

@@ -27,8 +27,8 @@ from autotune.studies.outcome import TrialResult
 from autotune.studies.storage.maintenance import back_up
 from autotune.studies.storage.open import open_storage
 from autotune.studies.study_record import stored_studies
-from autotune.tune.session import run
-from autotune.tune.tuning_study import TuningStudy
+from autotune.tuning.session import run
+from autotune.tuning.tuning_study import TuningStudy
 
 _PNG = b"\x89PNG"
 

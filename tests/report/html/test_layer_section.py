@@ -18,7 +18,7 @@ from autotune.spec.problem import Problem
 from autotune.studies.key import StudyKey
 from autotune.studies.study_record import StoredStudy
 from autotune.studies.trial_record import TrialRecord
-from autotune.tune.engine_output import Result
+from autotune.tuning.engine_output import Result
 
 PROBLEM = Problem(experts=8, top_k=2, hidden=4096, intermediate=1024, tokens=1)
 H200 = Device(DeviceKind.CUDA, "NVIDIA H200", Target("cuda", 90), 232448, "3.6.0")

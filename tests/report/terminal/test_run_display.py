@@ -27,8 +27,8 @@ from autotune.spec.config import Config
 from autotune.spec.device import Device, DeviceKind, Target
 from autotune.spec.problem import Problem
 from autotune.studies.search.history import StudyHistory
-from autotune.tune.jobs import Job
-from autotune.tune.observer import ModelStudies, RunStart
+from autotune.tuning.jobs import Job
+from autotune.tuning.observer import ModelStudies, RunStart
 
 _ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _REDRAWN = re.compile(r"\r(?:\x1b\[1?A|\x1b\[2K)+")

@@ -82,5 +82,5 @@ def _step_clocks(table: Table, resident: Floats) -> Floats:
 
 def _together(*clocks: Floats | float) -> Floats:
     """Return the time of works that overlap: the longest, and more the closer the others come."""
-    total: Floats = sum((np.asarray(work) ** 3 for work in clocks), np.float64(0)) ** (1 / 3)
+    total: Floats = sum((np.asarray(work) ** 3 for work in clocks), np.zeros(())) ** (1 / 3)
     return total
