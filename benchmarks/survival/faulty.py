@@ -35,6 +35,7 @@ from autotune.spec.device import DeviceKind, Target
 from autotune.spec.measurement import CompileFailure, Resources
 from autotune.studies.outcome import TrialResult
 from autotune.tuning.compile_service import pool, process
+from autotune.tuning.processes.killable import KillableProcess
 from autotune.tuning.workers import launcher, worker_process
 
 ORDERS = ("hang", "abort")
@@ -81,7 +82,8 @@ def log(name: str, *words: object) -> None:
 
 
 def install() -> None:
-    """Put the faults into this process."""
+    """Put the faults into this process, and what it spawns."""
+    KillableProcess.imports_script = True
     launcher.visible_gpus = lambda _mask: int((folder() / "workers").read_text())
     worker_process.open_measurer = pretended_gpu
     process.triton_compiler = pretended_compiler

@@ -54,6 +54,7 @@ RECORDED = Path(__file__).parents[1] / "landscapes" / "qwen3-30b-a3b_tp1_bf16.np
 SHAPE = "E=128,topk=8,hidden=2048,intermediate=768"
 ORDERS = ("study", "turns")
 SECONDS = (2, 5, 10, 15, 20, 30, 45, 60, 90)
+KillableProcess.imports_script = True  # workers have the pretended GPU too
 
 
 @dataclass(frozen=True, slots=True)

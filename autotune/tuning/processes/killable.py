@@ -13,13 +13,15 @@ import resource
 import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from types import ModuleType
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 _log = logging.getLogger(__name__)
 
@@ -29,6 +31,7 @@ _CONTEXT = multiprocessing.get_context("spawn")
 _FORK = multiprocessing.get_context("fork")
 _PAGE_BYTES = resource.getpagesize()
 _PR_SET_PDEATHSIG = 1
+_STARTING = threading.Lock()
 _OF_THE_TERMINAL = (signal.SIGINT, signal.SIGHUP)
 _LAST_LINES, _LAST_BYTES = 5, 2000
 
@@ -51,9 +54,14 @@ class ProcessHandle(Protocol):
 class KillableProcess(Generic[Sent, Received]):
     """A spawned process that runs ``main(its end of the link, *args)``.
 
-    It ignores Ctrl-C and a hangup, which go to the whole terminal: the parent alone decides what
-    they mean. On Linux it dies with the thread that makes the handle.
+    It imports what it needs and not the script that starts it, whose imports take their time and
+    which would run again without ``if __name__ == "__main__"``. It ignores Ctrl-C and a hangup,
+    which go to the whole terminal: the parent alone decides what they mean. On Linux it dies with
+    the thread that makes the handle.
     """
+
+    imports_script: ClassVar[bool] = False
+    """True for scripts that change this package in every process, as benchmarks/survival does."""
 
     def __init__(
         self,
@@ -73,14 +81,14 @@ class KillableProcess(Generic[Sent, Received]):
         self.link, theirs = _CONTEXT.Pipe()
         self._leads_group = leads_group
         self._printed = _PrintedFile() if is_quiet else None
-        if self._printed:
-            main = partial(_printing_into, self._printed.path, main)
+        whole = partial(_printing_into, self._printed.path, main) if self._printed else main
         self._process = (_FORK if is_fork else _CONTEXT).Process(
             target=_run,
-            args=(main, theirs, os.getpid(), leads_group, args),
+            args=(whole, theirs, os.getpid(), leads_group, args),
             daemon=not has_children,
         )
-        with _signals_held():
+        is_bare = not is_fork and not self.imports_script
+        with _signals_held(), _without_script() if is_bare else nullcontext():
             self._process.start()
         theirs.close()
 
@@ -178,6 +186,18 @@ def _signals_held() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _without_script() -> Iterator[None]:
+    """Hide the script from ``multiprocessing``, which has what is started import it."""
+    with _STARTING:
+        script = sys.modules["__main__"]
+        sys.modules["__main__"] = ModuleType("__main__")
+        try:
+            yield
+        finally:
+            sys.modules["__main__"] = script
 
 
 def _run(

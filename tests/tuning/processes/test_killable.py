@@ -179,3 +179,24 @@ def test_one_that_has_done_its_work_ends_at_once() -> None:
     assert process.receive() == "registered"
     assert process.kill(20.0) == 0
     assert process.last_words == "the last word"
+
+
+@pytest.mark.parametrize(("settings", "runs"), [("", 1), ("imports_script = True", 2)])
+def test_the_script_that_starts_one_runs_once_unless_it_wants_to_be_imported(
+    tmp_path: Path, settings: str, runs: int
+) -> None:
+    (tmp_path / "answering.py").write_text("def main(link):\n    link.send('an answer')\n")
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import os\n"
+        "from answering import main\n"
+        "from autotune.tuning.processes.killable import KillableProcess\n"
+        "os.write(1, b'runs\\n')\n"
+        f"{f'KillableProcess.{settings}' if settings else ''}\n"
+        f"if {not settings} or __name__ == '__main__':\n"
+        "    process = KillableProcess(main)\n"
+        "    os.write(1, process.receive().encode())\n"
+        "    process.kill()\n"
+    )
+    said = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)
+    assert (said.stdout, said.stderr) == ("runs\n" * runs + "an answer", "")
