@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import secrets
 import shutil
-import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from autotune.intervals import POLL_S
@@ -40,27 +38,16 @@ def locked(path: Path, *, timeout_s: float = 30.0) -> Iterator[None]:
     The lock dies with its process. A link in its place is not followed. Raises TimeoutError (an
     OSError) when another holds it for ``timeout_s``, and OSError where nothing can be written.
     """
+    from filelock import FileLock, Timeout  # 40 ms: not for who only replaces a file
+
     lock = path.with_name(f".{path.name}.lock")
-    deadline = time.monotonic() + timeout_s
-    while (descriptor := _acquire(lock)) is None:
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"another process has held {lock} for {timeout_s:.0f} s")
-        time.sleep(POLL_S)
+    file_lock = FileLock(lock, timeout=timeout_s, poll_interval=POLL_S, thread_local=False)
     try:
-        yield
-    finally:
-        lock.unlink(missing_ok=True)  # while holding it: who waits on this inode tries again
-        os.close(descriptor)
-
-
-def _acquire(lock: Path) -> int | None:
-    """Return an open descriptor that holds the lock, or None while somebody else does."""
-    with ExitStack() as stack:
-        descriptor = os.open(lock, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o666)
-        stack.callback(os.close, descriptor)
-        with suppress(BlockingIOError, FileNotFoundError):  # held, or given back just now
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.path.samestat(os.fstat(descriptor), lock.stat()):
-                stack.pop_all()
-                return descriptor
-    return None
+        held = file_lock.acquire()
+    except Timeout:
+        raise TimeoutError(f"another process has held {lock} for {timeout_s:.0f} s") from None
+    with held:
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)  # while holding it: who waits on this inode tries again

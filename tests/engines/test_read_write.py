@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import multiprocessing
 import os
+import signal
 import stat
 import threading
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
@@ -279,6 +282,46 @@ def test_a_link_in_the_place_of_a_lock_is_not_followed(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="symbolic link"), atomic.locked(path):
         pass
     assert not victim.exists()
+
+
+def _hold(path: Path, link: Connection) -> None:
+    with atomic.locked(path):
+        link.send(None)
+        signal.pause()
+
+
+def test_the_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
+    path = tmp_path / "file.json"
+    context = multiprocessing.get_context("fork")
+    mine, theirs = context.Pipe()
+    holder = context.Process(target=_hold, args=(path, theirs))
+    holder.start()
+    mine.recv()
+    holder.kill()
+    holder.join()
+    with atomic.locked(path, timeout_s=0.1):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_system_without_locks_is_locked_by_a_marker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lustre that is mounted without ``-o flock``."""
+
+    def no_flock(*_: object) -> None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(fcntl, "flock", no_flock)
+    path = tmp_path / "file.json"
+    with (
+        pytest.warns(UserWarning, match="flock not supported"),
+        atomic.locked(path),
+        pytest.raises(TimeoutError, match="another process"),
+        atomic.locked(path, timeout_s=0.1),
+    ):
+        pass
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_dead_lock_file_holds_nobody_up(engine: Engine, path: Path) -> None:
