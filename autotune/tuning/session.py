@@ -54,15 +54,20 @@ _Question = tuple[str, tuple[Problem, ...]]
 
 
 def run(
-    settings: RunSettings, storage_url: str, *observers: RunObserver, launcher: Launcher = LOCAL
+    settings: RunSettings,
+    storage_url: str,
+    *observers: RunObserver,
+    launcher: Launcher = LOCAL,
+    is_our_process: bool = True,
 ) -> RunReport:
     """Tune everything that ``settings`` names; whatever is in the storage is not done again.
 
     Other runs on the same storage, here or elsewhere, join the same work. Engine files are written
     every few seconds, and at the end. Raises AutotuneError for what the user can mend,
-    KeyboardInterrupt where the user interrupted before the search.
+    KeyboardInterrupt where the user interrupted before the search. ``Interrupt`` says what signals
+    do in a process that is ours, and in another.
     """
-    with _Session(settings, storage_url, observers, launcher) as session:
+    with _Session(settings, storage_url, observers, launcher, is_our_process) as session:
         with session.guard.judging():
             session.search()
             session.measure_finals()
@@ -80,6 +85,7 @@ class _Session:
         storage_url: str,
         observers: Sequence[RunObserver],
         launcher: Launcher,
+        is_our_process: bool,
     ) -> None:
         self._began = time.monotonic()
         self._observers = observers
@@ -88,7 +94,7 @@ class _Session:
         self._settings = replace(settings, engines=self._models.engines)
         self._pools: dict[str, CompilePool] = {}
         self._storage: BaseStorage | None = None
-        self._interrupt = Interrupt(self._say, self._clear)
+        self._interrupt = Interrupt(self._say, self._clear, is_ours=is_our_process)
         self._stack = ExitStack()
 
     def __enter__(self) -> _Session:

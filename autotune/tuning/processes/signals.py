@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -57,16 +58,22 @@ class Interrupt:
 
     A second signal ends the process at once; its children die with it, and the next run clears
     the trials that were in flight. A hangup that is ignored, as under nohup, stays so.
+
+    Of a process that is not ours only SIGINT is heard, and a second one raises KeyboardInterrupt.
+    Outside the main thread no signal is: Python brings them there.
     """
 
     def __init__(
         self,
         say: Callable[[str], None] = write_line,
         clear: Callable[[], None] = lambda: None,
+        *,
+        is_ours: bool = True,
     ) -> None:
         """``say`` shows a line at once, and ``clear`` takes a display off the screen. Both are
-        called in the signals' handler."""
-        self._say, self._clear = say, clear
+        called in the signals' handler. The process ``is_ours`` where a command of ours is all that
+        it does."""
+        self._say, self._clear, self._is_ours = say, clear, is_ours
         self._at: float | None = None
         self._is_ending = False
         self._previous: dict[signal.Signals, Any] = {}
@@ -86,10 +93,16 @@ class Interrupt:
             raise KeyboardInterrupt
 
     def __enter__(self) -> Interrupt:
-        is_deaf = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
-        heard = [number for number in _SIGNALS if not (is_deaf and number is signal.SIGHUP)]
-        self._previous = {number: signal.signal(number, self._handle) for number in heard}
+        if threading.current_thread() is threading.main_thread():
+            self._previous = {number: signal.signal(number, self._handle) for number in self._heard}
         return self
+
+    @property
+    def _heard(self) -> list[signal.Signals]:
+        if not self._is_ours:
+            return [signal.SIGINT]
+        is_deaf = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+        return [number for number in _SIGNALS if not (is_deaf and number is signal.SIGHUP)]
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._previous.items():
@@ -107,6 +120,8 @@ class Interrupt:
             self._is_ending = True
             with suppress(OSError, RuntimeError):
                 self._clear()
+        if not self._is_ours:
+            raise KeyboardInterrupt
         write_line((_SHOW_CURSOR if os.isatty(2) else "") + _STOPPED)
         os._exit(ExitCode.INTERRUPTED)
 

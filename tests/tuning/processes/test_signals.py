@@ -69,6 +69,37 @@ with Interrupt() as interrupt:
     assert done.stderr == "False\n"
 
 
+def test_in_a_process_of_others_the_second_one_raises_and_other_signals_are_theirs() -> None:
+    done = _python("""
+theirs = signal.signal(signal.SIGTERM, lambda *_: write_line("theirs"))
+try:
+    with Interrupt(lambda words: write_line("said"), lambda: write_line("cleared"), is_ours=False):
+        press(signal.SIGTERM)
+        press()
+        press()
+        write_line("goes on")
+except KeyboardInterrupt:
+    write_line("raised")
+""")
+    assert done.stderr.split() == ["theirs", "said", "cleared", "raised"]
+    assert done.returncode == 0
+
+
+def test_outside_the_main_thread_signals_go_where_they_went() -> None:
+    done = _python("""
+import threading
+def work():
+    with Interrupt() as interrupt:
+        write_line(str(interrupt.requested))
+signal.signal(signal.SIGINT, lambda *_: write_line("theirs"))
+thread = threading.Thread(target=work)
+thread.start()
+thread.join()
+press()
+""")
+    assert (done.returncode, done.stderr.split()) == (0, ["False", "theirs"])
+
+
 def test_where_the_terminal_is_gone_nothing_that_is_printed_fails() -> None:
     done = _python("""
 import pty
