@@ -8,10 +8,9 @@ import platform
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from autotune.backends.detect import Gpu, SmiFault, gpus, processes
 from autotune.backends.host_facts import package_version
@@ -28,12 +27,14 @@ from autotune.commands.flags import (
 from autotune.commands.model_flags import add_model_flags, model_settings
 from autotune.commands.output import Output
 from autotune.commands.storage_flag import add_storage_flag
+from autotune.documents.machine import DoctorDocument
+from autotune.documents.rows import CheckRow, State
 from autotune.engines import ENGINES, Engine
 from autotune.errors import MissingStorageError, StorageError
 from autotune.exit_codes import ExitCode
-from autotune.report.terminal.opening_rows import file_rows, launch_rows, launch_words
+from autotune.report.terminal.opening_rows import launch_rows, launch_words, lookup_rows
 from autotune.report.terminal.serving_rows import serving_rows
-from autotune.report.terminal.tables import rows_table
+from autotune.report.terminal.tables import checks_table, rows_table
 from autotune.spec.device import Device
 from autotune.spec.problem import Problem
 from autotune.studies.storage.open import close_storage, open_storage
@@ -43,15 +44,6 @@ from autotune.tuning.processes.child import Child
 
 _MIN_FREE_BYTES = 2 << 30
 """A compile cache of a whole run takes a few hundred MB; a full disk stops everything."""
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One line of the answer: ``state`` is ok, warning or error; absent: not there, nor needed."""
-
-    what: str
-    state: str
-    detail: str
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -73,21 +65,21 @@ def run(flags: argparse.Namespace, output: Output) -> int:
     if flags.server_log:
         return doctor_log.run(flags, output)
     device = device_selector(flags)
-    rows = [asdict(check) for check in _checks(flags, device)]
+    rows = tuple(_checks(flags, device))
     if flags.model or flags.shape:
-        opens = _opens(flags, device)
-        lines = (row["words"] for row in (*opens["lookups"], *opens["serving"]))
-        launches = rows_table(list(map(launch_words, opens["launches"])))
-        output.result({"checks": rows, **opens}, rows_table(rows), "\n".join(lines), launches)
+        found = _opens(rows, flags, device)
+        lines = [row.words for row in found.lookups] + [row.words for row in found.serving]
+        launches = rows_table(list(map(launch_words, found.launches)))
+        output.result(found, checks_table(rows), "\n".join(lines), launches)
     else:
-        output.result({"checks": rows}, rows_table(rows))
-    return ExitCode.FAILED if any(row["state"] == "error" for row in rows) else ExitCode.DONE
+        output.result(_checked(rows), checks_table(rows))
+    return ExitCode.FAILED if any(row.state == "error" for row in rows) else ExitCode.DONE
 
 
-def _checks(flags: argparse.Namespace, device: str) -> Iterator[Check]:
-    yield Check("python", "ok", platform.python_version())
+def _checks(flags: argparse.Namespace, device: str) -> Iterator[CheckRow]:
+    yield _check("python", "ok", platform.python_version())
     yield from (_package(name) for name in ("torch", "triton", "optuna", "optuna-dashboard"))
-    yield Check("device", "ok", f"--device {flags.device} is {device}")
+    yield _check("device", "ok", f"--device {flags.device} is {device}")
     yield from gpu_checks(needed=device.startswith("cuda"))
     yield folder_check("cache folder", cache_dir(flags))
     triton_cache = Path(os.environ.get("TRITON_CACHE_DIR") or Path.home() / ".triton" / "cache")
@@ -98,9 +90,15 @@ def _checks(flags: argparse.Namespace, device: str) -> Iterator[Check]:
         yield from modes_set(engine, os.environ)
 
 
-def _opens(flags: argparse.Namespace, selector: str) -> dict[str, Any]:
-    """Return what engines open for the model on this device as the environment is, and what they
-    launch at each batch size."""
+def _checked(rows: tuple[CheckRow, ...]) -> DoctorDocument:
+    return DoctorDocument(
+        checks=rows, device=None, triton=None, lookups=(), serving=(), launches=()
+    )
+
+
+def _opens(rows: tuple[CheckRow, ...], flags: argparse.Namespace, selector: str) -> DoctorDocument:
+    """Return also what engines open for the model on this device as the environment is, and what
+    they launch at each batch size."""
     settings = model_settings(flags)
     shape = model_shape(settings)
     options = MeasurerOptions(cache_dir=cache_dir(flags))
@@ -109,13 +107,14 @@ def _opens(flags: argparse.Namespace, selector: str) -> dict[str, Any]:
     jobs = jobs_of(shape, settings, engine_names(flags))
     asked = [(engine, job.problem, device) for job in jobs for engine in job.engines]
     asked.sort(key=lambda one: one[0].name)
-    return {
-        "device": f"{device.kind.value}:{device.name}",
-        "triton": device.triton_version,
-        "lookups": file_rows(asked, _env_folder),
-        "serving": serving_rows(shape, asked),
-        "launches": launch_rows(asked, _env_folder),
-    }
+    return replace(
+        _checked(rows),
+        device=device.title,
+        triton=device.triton_version,
+        lookups=tuple(lookup_rows(asked, _env_folder)),
+        serving=tuple(serving_rows(shape, asked)),
+        launches=tuple(launch_rows(asked, _env_folder)),
+    )
 
 
 def _env_folder(engine: Engine, problem: Problem, device: Device) -> Path | None:
@@ -123,24 +122,28 @@ def _env_folder(engine: Engine, problem: Problem, device: Device) -> Path | None
     return Path(value) if value else None
 
 
-def _package(name: str) -> Check:
+def _check(what: str, state: State, detail: str) -> CheckRow:
+    return CheckRow(what=what, state=state, detail=detail)
+
+
+def _package(name: str) -> CheckRow:
     version = package_version(name)
     if version == "none":
-        return Check(name, "error", f"not installed; try 'pip install {name}'")
-    return Check(name, "ok", version)
+        return _check(name, "error", f"not installed; try 'pip install {name}'")
+    return _check(name, "ok", version)
 
 
-def _storage(url: str) -> Check:
+def _storage(url: str) -> CheckRow:
     try:
         close_storage(open_storage(url, create=False))
     except MissingStorageError:
-        return Check("storage", "ok", f"{public_url(url)} will be made")
+        return _check("storage", "ok", f"{public_url(url)} will be made")
     except StorageError as error:
-        return Check("storage", "error", str(error))
-    return Check("storage", "ok", f"{public_url(url)} opens")
+        return _check("storage", "error", str(error))
+    return _check("storage", "ok", f"{public_url(url)} opens")
 
 
-def _engine(engine: Engine) -> Check:
+def _engine(engine: Engine) -> CheckRow:
     """Say which version there is, and the folder of its config files; nothing is imported."""
     shipped = engine.installed_config_folder()
     if shipped is None:
@@ -150,59 +153,59 @@ def _engine(engine: Engine) -> Check:
         installed = f"{version} installed; its shipped configs are in {shipped}"
     value = os.environ.get(engine.env_variable)
     if not value:
-        state = "absent" if shipped is None else "ok"
-        return Check(engine.title, state, f"{installed}; {engine.env_variable} is not set")
+        state: State = "absent" if shipped is None else "ok"
+        return _check(engine.title, state, f"{installed}; {engine.env_variable} is not set")
     env = f"{installed}; {engine.env_variable}={value}"
     if not Path(value).is_dir():
-        return Check(engine.title, "warning", f"{env} is no folder: nothing is read there")
-    return Check(engine.title, "ok", f"{env}: it looks there first")
+        return _check(engine.title, "warning", f"{env} is no folder: nothing is read there")
+    return _check(engine.title, "ok", f"{env}: it looks there first")
 
 
-def modes_set(engine: Engine, environment: Mapping[str, str]) -> Iterator[Check]:
+def modes_set(engine: Engine, environment: Mapping[str, str]) -> Iterator[CheckRow]:
     """Warn of settings in the environment under which the engine does not open our files."""
     for mode in engine.modes:
         if mode.is_set(environment):
             value = environment[mode.variable]
             detail = f"{mode.variable}={value}: {engine.title} {engine.version} {mode.effect}"
-            yield Check(engine.title, "warning", detail)
+            yield _check(engine.title, "warning", detail)
 
 
-def gpu_checks(*, needed: bool) -> Iterator[Check]:
+def gpu_checks(*, needed: bool) -> Iterator[CheckRow]:
     """Check driver, clocks, other processes. ``needed``: a run would measure on a GPU."""
     found = gpus()
     if found is None:
         why = "nothing is known of clocks and others" if needed else "none is needed"
-        state = "warning" if needed else "absent"
-        yield Check("NVIDIA driver", state, f"no nvidia-smi: {why}")
+        state: State = "warning" if needed else "absent"
+        yield _check("NVIDIA driver", state, f"no nvidia-smi: {why}")
     elif isinstance(found, SmiFault):
-        yield Check("NVIDIA driver", "error" if needed else "warning", found.reason)
+        yield _check("NVIDIA driver", "error" if needed else "warning", found.reason)
     else:
         for gpu in found:
             yield from _gpu(gpu)
         yield _others(processes())
 
 
-def _gpu(gpu: Gpu) -> Iterator[Check]:
+def _gpu(gpu: Gpu) -> Iterator[CheckRow]:
     what = f"GPU {gpu.index}"
-    yield Check(what, "ok", f"{gpu.name}, driver {gpu.driver}")
+    yield _check(what, "ok", f"{gpu.name}, driver {gpu.driver}")
     clocks = f"SM clock {gpu.sm_mhz} of at most {gpu.max_sm_mhz} MHz"
     if gpu.slowed:
-        yield Check(f"{what} clocks", "warning", f"{clocks}; slowed by {', '.join(gpu.slowed)}")
+        yield _check(f"{what} clocks", "warning", f"{clocks}; slowed by {', '.join(gpu.slowed)}")
     else:
-        yield Check(f"{what} clocks", "ok", clocks)
+        yield _check(f"{what} clocks", "ok", clocks)
 
 
-def _others(found: list[str]) -> Check:
+def _others(found: list[str]) -> CheckRow:
     if not found:
-        return Check("GPU in use", "ok", "no other process computes on a GPU")
-    return Check("GPU in use", "warning", f"times will be disturbed by {'; '.join(found)}")
+        return _check("GPU in use", "ok", "no other process computes on a GPU")
+    return _check("GPU in use", "warning", f"times will be disturbed by {'; '.join(found)}")
 
 
-def folder_check(what: str, folder: Path) -> Check:
+def folder_check(what: str, folder: Path) -> CheckRow:
     """Check that a folder may be written, or made, and that there is room."""
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK):
-        return Check(what, "error", f"{folder} cannot be written")
+        return _check(what, "error", f"{folder} cannot be written")
     free = shutil.disk_usage(existing).free
-    state = "warning" if free < _MIN_FREE_BYTES else "ok"
-    return Check(what, state, f"{folder}, {free / 2**30:.1f} GiB free")
+    state: State = "warning" if free < _MIN_FREE_BYTES else "ok"
+    return _check(what, state, f"{folder}, {free / 2**30:.1f} GiB free")

@@ -12,8 +12,10 @@ from typing import Any
 from autotune.backends.gpu.providers import chosen_providers
 from autotune.backends.protocol import Measurer
 from autotune.backends.selectors import open_measurer
+from autotune.documents.lookups import ServingRow
+from autotune.documents.run import DryRunDocument, PlannedStudy
 from autotune.errors import MissingStorageError
-from autotune.report.terminal.opening_rows import Asked, file_rows, written_to
+from autotune.report.terminal.opening_rows import Asked, lookup_rows, written_to
 from autotune.report.terminal.serving_rows import serving_rows
 from autotune.settings import RunSettings
 from autotune.shown import counted
@@ -26,43 +28,58 @@ from autotune.tuning.jobs import Job
 from autotune.tuning.processes.child import Child
 from autotune.tuning.run_models import RunModel, RunModels
 
-Row = dict[str, Any]
 
-
-def planned(settings: RunSettings, storage_url: str) -> dict[str, Any]:
-    """Return what would run: ``studies``, one row each; ``summary``, how long in one sentence;
-    ``lookups``, what each engine calls its files and where it looks; ``serving``, the kernel that
-    it takes by itself; of several models ``left_out``, which of them not and why. Measures and
-    writes nothing."""
+def planned(settings: RunSettings, storage_url: str) -> DryRunDocument:
+    """Return what would run. Measures and writes nothing."""
     models = RunModels(settings)
     known = {study.name: study for study in _stored(storage_url)}
     on_gpu = settings.device.startswith("cuda")
     chosen = chosen_providers(settings.provider, models.engines, on_gpu=on_gpu)
-    rows: dict[str, Row] = {}
+    rows: dict[str, PlannedStudy] = {}
     asked: list[Asked] = []
-    serving: list[Row] = []
+    serving: list[ServingRow] = []
     with _Devices(settings) as devices:
 
-        def of_model(model: RunModel) -> tuple[list[Row], list[Asked]]:
+        def of_model(model: RunModel) -> tuple[list[PlannedStudy], list[Asked]]:
             jobs = model.jobs(settings.kernel, chosen)
-            found = [_planned(job, devices.child(job.provider), settings, known) for job in jobs]
+            found = [
+                _planned(model.label, job, devices.child(job.provider), settings, known)
+                for job in jobs
+            ]
             kinds = [devices.kind(job.provider) for job in jobs]
             pairs = zip(jobs, kinds, strict=True)
             return found, [(e, job.problem, kind) for job, kind in pairs for e in job.engines]
 
         for model, (found, served) in models.keep(of_model):
-            label = model.label if settings.more_models else None
-            named = {"model": label} if label else {}
-            rows |= {r["study"]: named | r for r in found if r["study"] not in rows}
+            for row in found:
+                rows.setdefault(row.study, row)
             asked += served
+            label = model.label if settings.more_models else None
             serving += serving_rows(model.shape, served, label)
-    left_out = {"left_out": models.left_out} if settings.more_models else {}
+    return DryRunDocument(
+        studies=tuple(rows.values()),
+        left_out=dict(models.left_out),
+        summary=_plan_words(rows.values(), settings.jobs, known.values()),
+        lookups=tuple(lookup_rows(asked, written_to(settings.output_dir))),
+        serving=tuple(serving),
+    )
+
+
+def plan_rows(plan: DryRunDocument) -> list[dict[str, Any]]:
+    """Return the studies as a table for people has them: without their names, which are long, and
+    without the model where it is the only one."""
+    several = len({study.model for study in plan.studies}) > 1
+    return [_plan_row(study, several=several) for study in plan.studies]
+
+
+def _plan_row(study: PlannedStudy, *, several: bool) -> dict[str, Any]:
     return {
-        "studies": list(rows.values()),
-        "summary": _plan_words(rows.values(), settings.jobs, known.values()),
-        "lookups": file_rows(asked, written_to(settings.output_dir)),
-        "serving": serving,
-        **left_out,
+        "model": study.model if several else None,
+        "batch_size": study.batch_size,
+        "engines": "+".join(study.engines),
+        "configs": study.configs,
+        "measured": study.measured,
+        "to_measure": study.to_measure,
     }
 
 
@@ -93,20 +110,21 @@ class _Devices:
 
 
 def _planned(
-    job: Job, child: Child, settings: RunSettings, known: Mapping[str, StoredStudy]
-) -> Row:
+    model: str, job: Job, child: Child, settings: RunSettings, known: Mapping[str, StoredStudy]
+) -> PlannedStudy:
     space = child.call(Measurer.space, job.problem)
     key = StudyKey(job.problem, child.call(Measurer.device), space.fingerprint)
     stored = known.get(key.study_name)
     done = len(stored.measured) if stored else 0
-    return {
-        "study": key.study_name,
-        "batch_size": job.problem.tokens,
-        "engines": "+".join(engine.name for engine in job.engines),
-        "configs": len(space),
-        "measured": done,
-        "to_measure": max(0, min(settings.trials, len(space)) - done),
-    }
+    return PlannedStudy(
+        model=model,
+        study=key.study_name,
+        batch_size=job.problem.tokens,
+        engines=tuple(engine.name for engine in job.engines),
+        configs=len(space),
+        measured=done,
+        to_measure=max(0, min(settings.trials, len(space)) - done),
+    )
 
 
 def _stored(url: str) -> list[StoredStudy]:
@@ -117,8 +135,8 @@ def _stored(url: str) -> list[StoredStudy]:
         return []  # all is to do
 
 
-def _plan_words(rows: Iterable[Row], jobs: int, stored: Iterable[StoredStudy]) -> str:
-    left = sum(row["to_measure"] for row in rows)
+def _plan_words(rows: Iterable[PlannedStudy], jobs: int, stored: Iterable[StoredStudy]) -> str:
+    left = sum(row.to_measure for row in rows)
     each = _seconds_per_trial(stored)
     if not left:
         return "nothing to measure: everything is there"

@@ -10,8 +10,12 @@ from autotune.backends.stand_in import kernel_lines
 from autotune.commands.default_folders import DEFAULT_OUTPUT
 from autotune.commands.output import Output
 from autotune.commands.storage_flag import add_studies_flags, chosen_studies
+from autotune.documents.files import ExportDocument
+from autotune.documents.rows import ResultRow
+from autotune.engines import WrittenFile
 from autotune.errors import UsageError
 from autotune.exit_codes import ExitCode
+from autotune.report.rows import file_row, result_row
 from autotune.studies.study_record import StoredStudy
 from autotune.tuning.engine_output import Result, write_files
 from autotune.tuning.stored_results import (
@@ -19,6 +23,7 @@ from autotune.tuning.stored_results import (
     of_one_routing,
     output_folder,
     settings_of,
+    shares_of,
     stored_results,
 )
 
@@ -34,17 +39,23 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(flags: argparse.Namespace, output: Output) -> int:
     """Write the engine files again, from the storage alone."""
-    written, lines = [], list[str]()
+    written, rows, lines = list[WrittenFile](), list[ResultRow](), list[str]()
     found = chosen_studies(flags.storage, flags.model, flags.output_dir)
     folders: dict[Path, list[StoredStudy]] = {}
     for study in of_one_routing(found, flags.routing):
         folders.setdefault(output_folder(study), []).append(study)
     for folder, studies in folders.items():
-        results = [r for study in studies for r in _results(study)]
+        found_of = {study.name: _results(study) for study in studies}
+        results = [result for of_study in found_of.values() for result in of_study]
         written += write_files(results, folder)
+        rows += [
+            result_row(result, study.attrs.model, shares_of(study))
+            for study in studies
+            for result in found_of[study.name]
+        ]
         lines += kernel_lines((r.engine, r.problem, r.device) for r in results)
     output.result(
-        {"files": [str(file.path) for file in written]},
+        ExportDocument(files=tuple(map(file_row, written)), results=tuple(rows)),
         "\n".join(f"wrote {file.path}" for file in written),
     )
     if flags.output_dir is None:

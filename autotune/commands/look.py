@@ -6,7 +6,7 @@ import argparse
 import sys
 import time
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from rich.console import Group, RenderableType
 from rich.live import Live
@@ -14,6 +14,7 @@ from rich.text import Text
 
 from autotune.commands.output import Output, write_document
 from autotune.commands.storage_flag import add_studies_flags
+from autotune.documents.base import Document
 from autotune.errors import StorageLostError
 from autotune.exit_codes import ExitCode
 from autotune.spec.ranges import SECONDS
@@ -22,8 +23,8 @@ from autotune.studies.storage.raw import Source
 from autotune.studies.storage.url import public_url, storage_url
 from autotune.studies.storage.watch import StorageWatch
 
-Look = tuple[dict[str, Any], RenderableType]
-"""One look at a storage: as JSON, and for people."""
+Look = tuple[Document, RenderableType]
+"""One look at a storage: as a document, and for people."""
 
 
 def add_look_flags(parser: argparse.ArgumentParser) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from rich.console import Console, RenderableType
 
+from autotune.documents.base import Document
 from autotune.shown import data_without_passwords, shown
 
 
@@ -34,6 +35,7 @@ def _stdout() -> Console:
 
 def write_document(data: Any, indent: int | None = None) -> None:
     """Write JSON without passwords to stdout; without ``indent`` on one line."""
+    data = data.as_json() if isinstance(data, Document) else data
     sys.stdout.write(json.dumps(data_without_passwords(data), indent=indent) + "\n")
 
 

@@ -111,7 +111,7 @@ def _row(study: StudyCount) -> dict[str, Any]:
 
 def _json(report: RecordReport, rows: list[dict[str, Any]]) -> dict[str, Any]:
     return {
-        "device": f"{report.device.kind.value}:{report.device.name}",
+        "device": report.device.title,
         "file": str(report.path),
         "studies": rows,
         "new_measurements": report.measured,

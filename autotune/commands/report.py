@@ -8,8 +8,10 @@ from pathlib import Path
 
 from autotune.commands.output import Output
 from autotune.commands.storage_flag import add_studies_flags, chosen_studies
+from autotune.documents.files import ReportDocument
 from autotune.errors import UsageError
 from autotune.exit_codes import ExitCode
+from autotune.report.rows import stored_rows
 from autotune.routing.trace import make_known
 from autotune.routing.trace_files import read_trace
 from autotune.studies.storage.url import public_url, storage_url
@@ -43,7 +45,11 @@ def run(flags: argparse.Namespace, output: Output) -> int:
             "Give a folder that you may write"
         ) from error
     output.result(
-        {"page": str(page), "pictures": [str(path) for path in pictures]},
+        ReportDocument(
+            page=page,
+            pictures=tuple(pictures),
+            results=tuple(row for study in studies for row in stored_rows(study)),
+        ),
         f"wrote {page} and {len(pictures)} pictures beside it",
     )
     return ExitCode.DONE

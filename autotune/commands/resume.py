@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 from autotune.commands.flags import add_launcher_flags
@@ -11,6 +12,7 @@ from autotune.commands.output import Output
 from autotune.commands.own_runs import is_own, placed
 from autotune.commands.run import run_all
 from autotune.commands.storage_flag import add_storage_flag
+from autotune.documents.run import ResumeDocument, RunDocument
 from autotune.errors import UsageError
 from autotune.exit_codes import ExitCode
 from autotune.studies.storage.open import opened
@@ -53,9 +55,13 @@ def run(flags: argparse.Namespace, output: Output) -> int:
     if not waiting:
         what = "everything" if here == may_be_left else "everything but what is left out"
         output.end(f"{what} in {public_url(storage_url(flags.storage))} is finished")
-        output.result({"runs": []})
+        output.result(_document(()))
         return ExitCode.DONE if here == may_be_left else ExitCode.FAILED
-    return run_all(waiting, flags, output)
+    return run_all(waiting, flags, output, _document)
+
+
+def _document(runs: Sequence[RunDocument]) -> ResumeDocument:
+    return ResumeDocument(runs=tuple(runs))
 
 
 def _is_here(study: StoredStudy) -> bool:

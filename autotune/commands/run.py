@@ -4,34 +4,33 @@ from __future__ import annotations
 
 import argparse
 import logging
-from collections.abc import Iterable
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from autotune.backends.stand_in import kernel_lines
-from autotune.commands.dry_run import planned
+from autotune.commands.dry_run import plan_rows, planned
 from autotune.commands.flags import add_launcher_flags, add_tuning_flags, run_settings
 from autotune.commands.output import Output
 from autotune.commands.own_runs import remember
 from autotune.commands.several_models import models_of
-from autotune.engines import Engine
+from autotune.documents.base import Document
+from autotune.documents.run import RunDocument
 from autotune.exit_codes import ExitCode
 from autotune.report.dashboard.artifacts import artifact_folder
 from autotune.report.dashboard.note_writer import NoteWriter
 from autotune.report.kept import kept_words
-from autotune.report.terminal.opening_rows import file_rows, written_to
+from autotune.report.rows import result_row
+from autotune.report.run_document import run_document, served
 from autotune.report.terminal.run_display import LiveDisplay, PlainDisplay, seconds_words
-from autotune.report.terminal.serving_rows import serving_rows
-from autotune.report.terminal.tables import result_row, results_table, rounded, rows_table
+from autotune.report.terminal.tables import results_table, rows_table
 from autotune.report.traffic import traffic_gains
 from autotune.settings import RunSettings
 from autotune.shown import counted
-from autotune.spec.device import Device, DeviceKind
-from autotune.spec.problem import Problem
+from autotune.spec.device import DeviceKind
 from autotune.studies.storage.url import public_url, storage_url
 from autotune.tuning import session
-from autotune.tuning.run_report import ModelReport, RunReport
-from autotune.tuning.time_line import as_json, shares_of, shares_words
+from autotune.tuning.run_report import RunReport
+from autotune.tuning.time_line import shares_of, shares_words
 from autotune.tuning.workers.launcher import Launcher
 
 _log = logging.getLogger(__name__)
@@ -49,15 +48,22 @@ def run(flags: argparse.Namespace, output: Output) -> int:
     settings = run_settings(flags, models_of(flags))
     if flags.dry_run:
         plan = planned(settings, flags.storage)
-        output.result(plan, rows_table(_without_names(plan)), plan["summary"])
-        for row in (*plan["lookups"], *plan["serving"]):
-            output.note(row["words"])
-        return ExitCode.FAILED if plan.get("left_out") else ExitCode.DONE
+        output.result(plan, rows_table(plan_rows(plan)), plan.summary)
+        lines = [row.words for row in plan.lookups] + [row.words for row in plan.serving]
+        for words in lines:
+            output.note(words)
+        return ExitCode.FAILED if plan.left_out else ExitCode.DONE
     return run_all([settings], flags, output)
 
 
-def run_all(runs: Iterable[RunSettings], flags: argparse.Namespace, output: Output) -> int:
-    """Tune with each of the settings, one after the other; say what each brought."""
+def run_all(
+    runs: Iterable[RunSettings],
+    flags: argparse.Namespace,
+    output: Output,
+    document: Callable[[Sequence[RunDocument]], Document] = lambda runs: runs[0],
+) -> int:
+    """Tune with each of the settings, one after the other; say what each brought, as the
+    ``document`` of them."""
     storage, live = flags.storage, output.err.is_terminal and not output.quiet
     launcher = Launcher(flags.ray_address if flags.launcher == "ray" else None)
     code: int = ExitCode.DONE
@@ -79,8 +85,8 @@ def run_all(runs: Iterable[RunSettings], flags: argparse.Namespace, output: Outp
         if report.interrupted:
             break
     summary = [item for settings, report in reports for item in _summary(settings, report)]
-    data = [_report_json(settings, report) for settings, report in reports]
-    output.result(data[0] if len(data) == 1 else {"runs": data}, *summary)
+    data = [run_document(report, settings.output_dir) for settings, report in reports]
+    output.result(document(data), *summary)
     for _, report in reports:
         _notes(report, storage, output)
     return max(code, *(_exit_code(report) for _, report in reports))
@@ -105,13 +111,9 @@ def _summary(settings: RunSettings, report: RunReport) -> list[Any]:
     tables: list[Any] = []
     for model in report.models:
         tables += [f"{model.label}:"] if settings.more_models else []
-        tables.append(results_table([result_row(result, model.shares) for result in model.results]))
+        rows = [result_row(result, model.label, model.shares) for result in model.results]
+        tables.append(results_table(rows))
     return [*tables, "\n".join(lines)]
-
-
-def _without_names(plan: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the rows of a plan without the studies' names, which are long."""
-    return [{name: row[name] for name in row if name != "study"} for row in plan["studies"]]
 
 
 def _notes(report: RunReport, storage: str, output: Output) -> None:
@@ -125,9 +127,10 @@ def _notes(report: RunReport, storage: str, output: Output) -> None:
             f"{title} by itself has a config for each GEMM, from a file and its _down file, which "
             "no config for both beats: --kernel separate searches such pairs"
         )
-    for row in (row for model in report.models for row in _serving(report, model)):
-        if not row["by_itself"]:
-            output.note(row["words"])
+    several = len(report.models) > 1
+    for row in (row for model in report.models for row in served(model, several=several)):
+        if not row.by_itself:
+            output.note(row.words)
     has_times = any(result.measured for result in report.results)
     if not has_times:
         reasons = "; ".join(dict.fromkeys(report.failed.values()))
@@ -156,53 +159,7 @@ def _notes(report: RunReport, storage: str, output: Output) -> None:
         )
 
 
-def _serving(report: RunReport, model: ModelReport) -> list[dict[str, Any]]:
-    label = model.label if len(report.models) > 1 else None
-    return serving_rows(model.shape, _asked(model), label)
-
-
-def _asked(model: ModelReport) -> list[tuple[Engine, Problem, Device]]:
-    return [(result.engine, result.problem, result.device) for result in model.results]
-
-
 def _exit_code(report: RunReport) -> int:
     if report.interrupted:
         return ExitCode.INTERRUPTED
     return ExitCode.FAILED if report.failed or report.left_out else ExitCode.DONE
-
-
-def _report_json(settings: RunSettings, report: RunReport) -> dict[str, Any]:
-    """Return what a run of one model says of it at the top, and one of several under ``models``."""
-    models = [_model_json(settings, report, model) for model in report.models]
-    several = {"models": models, "left_out": dict(report.left_out)}
-    return {
-        "device": f"{report.device.kind.value}:{report.device.name}",
-        "triton": report.device.triton_version,
-        **(several if settings.more_models else models[0]),
-        "files": [
-            {"path": str(file.path), "written": list(file.written), "notes": list(file.notes)}
-            for file in report.files
-        ],
-        "new_measurements": report.measured,
-        "unfinished": report.unfinished,
-        "interrupted": report.interrupted,
-        "seconds": round(report.seconds, 1),
-        "compiled_ahead": None if report.ahead is None else asdict(report.ahead),
-        "device_time": {c.value: round(s, 3) for c, s in shares_of(report.device_times).items()},
-        "time_line": as_json(report.device_times, report.began_s),
-    }
-
-
-def _model_json(settings: RunSettings, report: RunReport, model: ModelReport) -> dict[str, Any]:
-    named = {"model": model.label, "unfinished": model.unfinished} if settings.more_models else {}
-    return {
-        **named,
-        "results": [rounded(result_row(result, model.shares)) for result in model.results],
-        "traffic": [
-            {"engine": gain.engine.name, "speedup": round(gain.speedup, 3), "share": gain.share}
-            for gain in traffic_gains(model.results, model.shares)
-        ],
-        "lookups": file_rows(_asked(model), written_to(settings.output_dir)),
-        "serving": _serving(report, model),
-        "failed": dict(model.failed),
-    }

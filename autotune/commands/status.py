@@ -6,7 +6,9 @@ import argparse
 
 from autotune.commands.look import Look, add_look_flags, watch
 from autotune.commands.output import Output
-from autotune.report.terminal.tables import rounded, status_row, status_tables
+from autotune.documents.storage import StatusDocument
+from autotune.report.rows import study_row
+from autotune.report.terminal.tables import status_tables
 from autotune.studies.storage.raw import Source
 from autotune.studies.storage.summaries import study_summaries
 from autotune.tuning.stored_results import select
@@ -20,5 +22,5 @@ def run(flags: argparse.Namespace, output: Output) -> int:
 
 
 def _look(source: Source, model: str | None) -> Look:
-    rows = [status_row(study) for study in select(study_summaries(source), model)]
-    return {"studies": [rounded(row) for row in rows]}, status_tables(rows)
+    rows = tuple(map(study_row, select(study_summaries(source), model)))
+    return StatusDocument(studies=rows), status_tables(rows)

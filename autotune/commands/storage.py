@@ -8,8 +8,14 @@ from pathlib import Path
 from autotune.commands.output import Output
 from autotune.commands.registry import Action
 from autotune.commands.storage_flag import add_storage_flag
+from autotune.documents.rows import CheckRow, State
+from autotune.documents.storage import (
+    StorageBackupDocument,
+    StorageCheckDocument,
+    StorageUpgradeDocument,
+)
 from autotune.exit_codes import ExitCode
-from autotune.report.terminal.tables import rows_table
+from autotune.report.terminal.tables import checks_table
 from autotune.studies.storage.maintenance import (
     DUMP_TOOL,
     StorageFinding,
@@ -23,12 +29,12 @@ from autotune.studies.storage.url import ServerAddress, parse_address, public_ur
 def _check(flags: argparse.Namespace, output: Output) -> int:
     """Print what the storage is made of. FAILED where something must be mended."""
     found = check_storage(flags.storage)
-    rows = [{"what": f.what, "state": _state(f), "detail": f.detail} for f in found]
-    output.result({"checks": rows}, rows_table(rows))
+    rows = tuple(CheckRow(what=f.what, state=_state(f), detail=f.detail) for f in found)
+    output.result(StorageCheckDocument(checks=rows), checks_table(rows))
     return ExitCode.FAILED if any(finding.fault for finding in found) else ExitCode.DONE
 
 
-def _state(finding: StorageFinding) -> str:
+def _state(finding: StorageFinding) -> State:
     return "error" if finding.fault else "warning" if finding.doubt else "ok"
 
 
@@ -40,7 +46,7 @@ def _add_backup_flags(parser: argparse.ArgumentParser) -> None:
 def _backup(flags: argparse.Namespace, output: Output) -> int:
     """Copy a storage that may be in use."""
     path = back_up(flags.storage, flags.file)
-    output.result({"backup": str(path)}, f"wrote {path}")
+    output.result(StorageBackupDocument(backup=path), f"wrote {path}")
     if isinstance(parse_address(flags.storage), ServerAddress):
         output.note(
             f"each study was copied by itself; {DUMP_TOOL} copies the database at one moment"
@@ -59,7 +65,7 @@ def _upgrade(flags: argparse.Namespace, output: Output) -> int:
     if copy is not None:
         output.note(f"the storage as it was: {copy}")
     output.result(
-        {"schema": version, "backup": str(copy) if copy else None},
+        StorageUpgradeDocument(version=version, backup=copy),
         f"{public_url(flags.storage)} has schema {version}",
     )
     return ExitCode.DONE

@@ -14,6 +14,10 @@ ConfigKeys: TypeAlias = Mapping[str, int | bool]
 ``BLOCK_SIZE_M`` for both and the other keys with ``up.`` and ``down.`` before them."""
 
 
+State: TypeAlias = Literal["ok", "absent", "warning", "error"]
+"""``absent``: it is not there, and is not needed."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResultRow(Row):
     """The config to write for one engine and batch size, and how it compares."""
@@ -107,7 +111,7 @@ class CheckRow(Row):
     """One thing that was looked at."""
 
     what: str
-    state: Literal["ok", "absent", "warning", "error"]
+    state: State
     """``absent``: it is not there, and is not needed."""
     detail: str
     """What was found, in words."""

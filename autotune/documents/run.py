@@ -54,7 +54,7 @@ class CompiledAhead(Row):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Piece(Row):
+class TimePiece(Row):
     """A quarter of a second of one worker."""
 
     start_s: float = field(metadata=digits(2))
@@ -71,7 +71,7 @@ class WorkerTime(Row):
     """When it turned to its first trial, in seconds since the run began; null without one."""
     last_s: float | None = field(metadata=digits(2))
     """When its last trial or round of finals ended; null without one."""
-    pieces: tuple[Piece, ...]
+    pieces: tuple[TimePiece, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,6 +5,8 @@
 | terminal | displays of a run and of a recording, tables, the time left |
 | dashboard | notes and pictures for optuna-dashboard |
 | html | the page of ``report``: its sections and charts |
+| rows | rows of results, studies and files, as documents and tables have them |
+| run_document | the document of a run |
 | layers | the subject of the page: the tuned batch sizes of one layer |
 | traffic | gains weighted by the steps that a server ran |
 | kept | the word for what users have today and nothing beat, and its count |

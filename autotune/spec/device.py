@@ -46,3 +46,8 @@ class Device:
     triton_version: str
     method: str = ""
     """The way in which times come about, and its revision: times of unlike methods never mix."""
+
+    @property
+    def title(self) -> str:
+        """Return "cuda:NVIDIA H200"."""
+        return f"{self.kind.value}:{self.name}"

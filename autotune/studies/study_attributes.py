@@ -326,6 +326,6 @@ def _columns(key: StudyKey) -> dict[str, Any]:
         "top_k": problem.top_k,
         _TOKENS: problem.tokens,
         "dtype": problem.dtype.value,
-        "device": f"{device.kind.value}:{device.name}",
+        "device": device.title,
         "triton": device.triton_version,
     }

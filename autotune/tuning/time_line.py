@@ -11,7 +11,8 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+
+from autotune.documents.run import TimePiece, WorkerTime
 
 PIECE_S = 0.25
 """Length of a piece, on the clock that all processes of a machine share."""
@@ -122,19 +123,23 @@ def shares_words(shares: Mapping[Cause, float]) -> str:
     return f"GPUs verified and timed {busy:.0%} of their time{rest}"
 
 
-def as_json(device_times: Mapping[str, DeviceTime], began_s: float) -> dict[str, Any]:
+def worker_times(device_times: Mapping[str, DeviceTime], began_s: float) -> dict[str, WorkerTime]:
     """Return the pieces of each worker, in seconds since ``began_s``."""
-    return {
-        worker: {
-            "first_s": round(each.first_s - began_s, 2) if each.first_s < math.inf else None,
-            "last_s": round(each.last_s - began_s, 2) if each.last_s > -math.inf else None,
-            "pieces": [
-                [round(number * PIECE_S - began_s, 2), {c.value: round(s, 3) for c, s in p.items()}]
-                for number, p in sorted(each.pieces.items())
-            ],
-        }
-        for worker, each in device_times.items()
-    }
+    return {worker: _worker_time(each, began_s) for worker, each in device_times.items()}
+
+
+def _worker_time(device_time: DeviceTime, began_s: float) -> WorkerTime:
+    first, last = device_time.first_s, device_time.last_s
+    return WorkerTime(
+        first_s=first - began_s if first < math.inf else None,
+        last_s=last - began_s if last > -math.inf else None,
+        pieces=tuple(
+            TimePiece(
+                start_s=number * PIECE_S - began_s, seconds={c.value: s for c, s in piece.items()}
+            )
+            for number, piece in sorted(device_time.pieces.items())
+        ),
+    )
 
 
 def _of_device(workers: Collection[DeviceTime]) -> dict[Cause, float]:

@@ -55,10 +55,11 @@ def test_a_run_over_traffic(
     run = f"run --shape {SHAPE} --batch-size auto:{steps} --device replay:{landscape} {search}"
     assert run_command_line(run.split()) == 0
     first = json.loads(capsys.readouterr().out)
-    rows = {row["batch_size"]: row for row in first["results"] if row["engine"] == "vllm"}
+    [model] = first["models"]
+    rows = {row["batch_size"]: row for row in model["results"] if row["engine"] == "vllm"}
     assert {tokens: row["share_of_time"] for tokens, row in rows.items()} == {1: 0.75, 64: 0.25}
     slower = [row["us"] / row["default_us"] for row in (rows[1], rows[64])]
-    [gain] = [gain for gain in first["traffic"] if gain["engine"] == "vllm"]
+    [gain] = [gain for gain in model["traffic"] if gain["engine"] == "vllm"]
     assert gain["speedup"] == pytest.approx(1 / (0.75 * slower[0] + 0.25 * slower[1]), abs=2e-3)
     assert gain["share"] == 1
     assert gain["speedup"] > 1.05
@@ -82,6 +83,8 @@ def test_what_two_servers_ran_is_resumed_with_the_shares_of_each(
         assert run_command_line([*words.split(), "--device", f"replay:{landscape}"]) == 0
     capsys.readouterr()
     assert run_command_line(["resume", "--trials", "4", "--json"]) == 0
-    models = json.loads(capsys.readouterr().out)["models"]
-    found = [{row["batch_size"]: row["share_of_time"] for row in m["results"]} for m in models]
+    [run] = json.loads(capsys.readouterr().out)["runs"]
+    found = [
+        {row["batch_size"]: row["share_of_time"] for row in m["results"]} for m in run["models"]
+    ]
     assert sorted(map(str, found)) == ["{1: 0.5, 64: 0.5}", "{1: 0.75, 64: 0.25}"]

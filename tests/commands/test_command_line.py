@@ -63,12 +63,13 @@ def test_the_main_job_and_what_looks_at_it(tmp_path: Path, landscape: Path) -> N
     assert "SGLANG_MOE_CONFIG_DIR" in first.stdout
     assert "24 new measurements" in first.stderr
     data = _json(tmp_path, *_run_words(landscape))
-    assert (data["new_measurements"], data["failed"], data["unfinished"]) == (0, {}, 0)
+    [model] = data["models"]
+    assert (data["new_measurements"], model["failed"], data["unfinished"]) == (0, {}, 0)
 
     status = _json(tmp_path, "status")["studies"]
     assert [(row["measurements"], row["state"]) for row in status] == [(12, "finished")] * 2
     best = _json(tmp_path, "best")["results"]
-    assert [row["config"] for row in best] == [row["config"] for row in data["results"]]
+    assert best == model["results"]
 
     files = {Path(file["path"]): Path(file["path"]).read_text() for file in data["files"]}
     for path in files:
@@ -124,7 +125,7 @@ def test_several_models_in_one_command(tmp_path: Path) -> None:
         path.unlink()
     assert _autotune(tmp_path, "export").returncode == 0
     assert {path: path.read_text() for path in texts} == texts
-    more = _json(tmp_path, "resume", "--trials", "9")
+    [more] = _json(tmp_path, "resume", "--trials", "9")["runs"]
     assert [model["model"] for model in more["models"]] == ["small TP2", "small"]
     assert more["new_measurements"] == 4
 
@@ -357,7 +358,8 @@ def test_a_signal_says_how_to_resume_and_resume_finishes(
     assert 20 <= before < 240
     done = _autotune(tmp_path, "resume", "--json")
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["new_measurements"] == 240 - before
+    [run] = json.loads(done.stdout)["runs"]
+    assert run["new_measurements"] == 240 - before
     assert _measured(tmp_path) == 240
     done = _autotune(tmp_path, "resume", "--quiet")
     assert done.stderr == "everything in sqlite:///autotune.db is finished\n"

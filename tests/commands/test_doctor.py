@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from autotune.backends import detect
-from autotune.commands.doctor import Check, folder_check, gpu_checks, modes_set
+from autotune.commands.doctor import folder_check, gpu_checks, modes_set
+from autotune.documents.rows import CheckRow
 from autotune.engines import ENGINES
 
 _TWO = """0, NVIDIA H200, 570.124.06, 1980, 1980, 0x0000000000000001
@@ -23,7 +24,7 @@ def _tool(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
     monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
 
 
-def _states(*, needed: bool) -> dict[str, Check]:
+def _states(*, needed: bool) -> dict[str, CheckRow]:
     return {check.what: check for check in gpu_checks(needed=needed)}
 
 

@@ -203,7 +203,7 @@ def test_the_worst_loss_is_over_several_routings(
     assert settings_from(RunSettings, study.attrs.settings).robust is Robust.WORST
     [result] = stored_results(study)
     assert result.robust is Robust.WORST
-    assert result.config.as_keys() == first["results"][0]["config"]
+    assert result.config.as_keys() == first["models"][0]["results"][0]["config"]
     least = ranked([e for e in study.measured if e.complete], 2, Robust.WORST)[0].config
     assert result.config in (least, *(known.config for known in result.incumbents))
     capsys.readouterr()

@@ -110,11 +110,12 @@ def test_the_main_job_and_its_winners_in_a_journal(
     with fresh_storage("journal", tmp_path, request) as storage:
         user = _user(tmp_path, storage)
         ran = user.tunes()
-        assert (ran["new_measurements"], ran["failed"], ran["unfinished"]) == (8, {}, 0)
+        [model] = ran["models"]
+        assert (ran["new_measurements"], model["failed"], ran["unfinished"]) == (8, {}, 0)
         [row] = json.loads(user.types("status", "--json"))["studies"]
         assert (row["measurements"], row["state"]) == (8, "finished")
         best = json.loads(user.types("best", "--json"))["results"]
-        assert [r["config"] for r in best] == [r["config"] for r in ran["results"]]
+        assert best == model["results"]
         with _dashboard(user) as (address, _):
             assert _study_path(address).startswith("api/studies/")
 
@@ -149,9 +150,9 @@ def test_every_command_works_on_postgresql(on_postgres: tuple[_User, dict[str, A
     assert [seen[run]["new_measurements"] for run in ("ran", "again")] == [8, 0]
     [row] = seen["status"]["studies"]
     assert (row["measurements"], row["state"]) == (8, "finished")
-    best = [r["config"] for r in seen["best"]["results"]]
-    assert best == [r["config"] for r in seen["ran"]["results"]]
-    assert seen["export"]["files"] == [file["path"] for file in seen["ran"]["files"]]
+    assert seen["best"]["results"] == seen["ran"]["models"][0]["results"]
+    assert seen["export"]["results"] == seen["best"]["results"]
+    assert seen["export"]["files"] == seen["ran"]["files"]
     checks = {check["what"]: check["state"] for check in seen["doctor"]["checks"]}
     assert checks["storage"] == "ok"
     assert "report.html" in seen["report"]

@@ -11,7 +11,8 @@ from autotune.report.dashboard.notes import NotedStudy, note
 from autotune.report.html.layer_section import layer_section
 from autotune.report.kept import kept_words
 from autotune.report.layers import layers_of
-from autotune.report.terminal.tables import result_row, results_table
+from autotune.report.rows import result_row
+from autotune.report.terminal.tables import results_table
 from autotune.tuning.stored_results import stored_results
 
 
@@ -21,8 +22,8 @@ def test_one_word_and_one_count_in_table_note_and_page(finished: Finished) -> No
     defaults = [entry for entry in first.measured if entry.config == sglang.default]
     studies = [replace(first, measured=defaults), second]
     results = {study.name: stored_results(study) for study in studies}
-    rows = [result_row(result, {}) for found in results.values() for result in found]
-    count = sum(row["kept"] for row in rows)
+    rows = [result_row(result, "m", {}) for found in results.values() for result in found]
+    count = sum(row.kept for row in rows)
     assert 0 < count < len(rows)
     console = Console(width=200)
     with console.capture() as capture:
@@ -36,7 +37,7 @@ def test_one_word_and_one_count_in_table_note_and_page(finished: Finished) -> No
     [layer] = layers_of(studies)
     page = layer_section(layer, ())
     assert page.count("(kept)") == count
-    assert kept_words(row["kept"] for row in rows) in page
+    assert kept_words(row.kept for row in rows) in page
 
 
 def test_the_line_below_a_table() -> None:

@@ -11,7 +11,8 @@ from rich.console import Console
 from autotune.report.dashboard.notes import NotedStudy, note
 from autotune.report.html.layer_section import layer_section
 from autotune.report.layers import layers_of
-from autotune.report.terminal.tables import result_row, results_table, rounded
+from autotune.report.rows import result_row
+from autotune.report.terminal.tables import results_table
 from autotune.spec.device import DeviceKind
 from autotune.studies.study_record import StoredStudy
 from autotune.tuning.stored_results import stored_results
@@ -38,8 +39,8 @@ def studies(finished: Finished) -> list[StoredStudy]:
 
 
 def test_rows_are_for_machines_and_the_table_for_people(studies: list[StoredStudy]) -> None:
-    rows = [result_row(result, {}) for result in stored_results(studies[0])]
-    assert [(row["engine"], row["kernel"], row["kernel_is_proven"]) for row in rows] == [
+    rows = [result_row(result, "m", {}) for result in stored_results(studies[0])]
+    assert [(row.engine, row.kernel, row.kernel_is_proven) for row in rows] == [
         ("sglang", "sglang 0.5.23", True),
         ("vllm", "sglang 0.5.23", False),
     ]
@@ -52,8 +53,8 @@ def test_rows_are_for_machines_and_the_table_for_people(studies: list[StoredStud
 
 def test_a_replay_measures_no_kernel(finished: Finished) -> None:
     for result in stored_results(finished.studies()[0]):
-        row = result_row(result, {})
-        assert (row["kernel"], row["kernel_is_proven"]) == (None, None)
+        row = result_row(result, "m", {})
+        assert (row.kernel, row.kernel_is_proven) == (None, None)
 
 
 def test_a_note_says_so(studies: list[StoredStudy]) -> None:
@@ -73,13 +74,14 @@ def test_a_page_says_so(studies: list[StoredStudy]) -> None:
 def test_numbers_are_rounded_once(finished: Finished) -> None:
     """1.3746 is 1.37 in a table and 1.375 in ``--json``; of 1.375 a table would make 1.38."""
     result = stored_results(finished.studies()[0])[0]
-    row = result_row(result, {})
+    row = result_row(result, "m", {})
     assert result.winner is not None
     assert result.default_us is not None
-    assert row["speedup"] == result.default_us / result.winner.geomean_us
-    assert row["us"] == result.winner.geomean_us
-    row |= {"us": 1.24499, "speedup": 1.3746}
-    assert (rounded(row)["us"], rounded(row)["speedup"]) == (1.24, 1.375)
+    assert row.speedup == result.default_us / result.winner.geomean_us
+    assert row.us == result.winner.geomean_us
+    row = replace(row, us=1.24499, speedup=1.3746)
+    found = row.as_json()
+    assert (found["us"], found["speedup"]) == (1.24, 1.375)
     console = Console(width=200)
     with console.capture() as capture:
         console.print(results_table([row]))

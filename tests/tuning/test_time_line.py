@@ -7,9 +7,9 @@ from autotune.tuning.time_line import (
     Cause,
     DeviceTime,
     TimeLine,
-    as_json,
     shares_of,
     shares_words,
+    worker_times,
 )
 
 
@@ -127,10 +127,14 @@ def test_the_words_name_what_was_waited_for() -> None:
 
 
 def test_the_json_begins_with_the_run() -> None:
-    found = as_json({"0": _device_time(0.25, 0.5, (Cause.OPEN, 0.25), (Cause.TIME, 0.1))}, -1.0)
-    assert found["0"]["pieces"] == [
-        [1.0, {"opening the device": 0.25}],
-        [1.25, {"timing": 0.1}],
-    ]
-    assert (found["0"]["first_s"], found["0"]["last_s"]) == (1.25, 1.5)
-    assert as_json({"0": DeviceTime()}, 0.0)["0"] == {"first_s": None, "last_s": None, "pieces": []}
+    one = {"0": _device_time(0.25, 0.5, (Cause.OPEN, 0.25), (Cause.TIME, 0.1))}
+    assert worker_times(one, -1.0)["0"].as_json() == {
+        "first_s": 1.25,
+        "last_s": 1.5,
+        "pieces": [
+            {"start_s": 1.0, "seconds": {"opening the device": 0.25}},
+            {"start_s": 1.25, "seconds": {"timing": 0.1}},
+        ],
+    }
+    nothing = worker_times({"0": DeviceTime()}, 0.0)["0"]
+    assert nothing.as_json() == {"first_s": None, "last_s": None, "pieces": []}

@@ -8,5 +8,5 @@
 | opening_rows | which files engines look for, where, and what they launch |
 | serving_rows | whether engines open our files where they serve |
 | server_rows | what a server's log says of files and kernels |
-| tables | rows of results, studies and models, for people and for ``--json`` |
+| tables | tables of results, studies and any rows |
 """

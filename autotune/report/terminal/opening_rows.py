@@ -1,11 +1,13 @@
-"""Which files engines look for, where, and what they launch: rows for people and ``--json``."""
+"""Which files engines look for, where, and what they launch: as rows."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from autotune.documents.lookups import FolderRow, LaunchRow, LookupRow
 from autotune.engines import Engine
 from autotune.engines.opening import Opening, folders_read, opening
 from autotune.engines.own_code.asking import installed_version
@@ -18,7 +20,6 @@ from autotune.tuning.jobs import files_dir
 Asked = tuple[Engine, Problem, Device]
 EnvFolder = Callable[[Engine, Problem, Device], Path | None]
 """Returns the value of an engine's environment variable."""
-_BROKEN = "broken: "
 
 
 def written_to(output_dir: Path) -> EnvFolder:
@@ -30,64 +31,68 @@ def written_to(output_dir: Path) -> EnvFolder:
     return env_folder
 
 
-def file_rows(asked: Iterable[Asked], env_folder: EnvFolder) -> list[dict[str, Any]]:
+def lookup_rows(asked: Iterable[Asked], env_folder: EnvFolder) -> list[LookupRow]:
     """Return a row for each engine and file name: the folders in the engine's order, each with the
-    file that is there now; ``words`` is a line for people."""
-    rows = (_file_row(*one, env_folder(*one)) for one in asked)
-    return list({row["words"]: row for row in rows}.values())
+    file that is there now."""
+    rows = (_lookup_row(*one, env_folder(*one)) for one in asked)
+    return list({row.words: row for row in rows}.values())
 
 
-def launch_rows(asked: Iterable[Asked], env_folder: EnvFolder) -> list[dict[str, Any]]:
+def launch_rows(asked: Iterable[Asked], env_folder: EnvFolder) -> list[LaunchRow]:
     """Return a row for each engine and batch size: the config that it launches now, and why."""
     return [_launch_row(*one, folders_read(one[0], env_folder(*one))) for one in asked]
 
 
-def _file_row(
+def _lookup_row(
     engine: Engine, problem: Problem, device: Device, env_folder: Path | None
-) -> dict[str, Any]:
+) -> LookupRow:
     names = [engine.file_name(problem, device)]
     if engine.has_down_file:
         names.append(engine.file_name(problem, device, down=True))
     folders = [
-        {
-            "folder": str(engine.file_folder(folder, device)),
-            "variable": engine.env_variable if folder == env_folder else None,
-            "file": _file_in(engine, folder, problem, device),
-        }
+        _folder_row(engine, problem, device, folder, is_named=folder == env_folder)
         for folder in folders_read(engine, env_folder)
     ]
     version = version_words(engine)
-    return {
-        "engine": engine.name,
-        "version": version,
-        "files": names,
-        "folders": folders,
-        "words": f"{engine.title} {version} looks for {' and '.join(names)} {_where(folders)}",
-    }
+    return LookupRow(
+        engine=engine.name,
+        version=version,
+        files=tuple(names),
+        folders=tuple(folders),
+        words=f"{engine.title} {version} looks for {' and '.join(names)} {_where(folders)}",
+    )
 
 
-def _file_in(engine: Engine, folder: Path, problem: Problem, device: Device) -> str | None:
+def _folder_row(
+    engine: Engine, problem: Problem, device: Device, folder: Path, *, is_named: bool
+) -> FolderRow:
+    file, fault = None, None
     try:
         found = opening(engine, [folder], problem, device).found
+        file = found.path if found else None
     except EngineFileError as error:
-        return f"{_BROKEN}{error}"
-    return str(found.path) if found else None
+        fault = str(error)
+    return FolderRow(
+        folder=engine.file_folder(folder, device),
+        variable=engine.env_variable if is_named else None,
+        file=file,
+        fault=fault,
+    )
 
 
-def _where(folders: Sequence[dict[str, Any]]) -> str:
-    words = (f"in {each['folder']} ({_state(each)})" for each in folders)
+def _where(folders: Sequence[FolderRow]) -> str:
+    words = (f"in {each.folder} ({each.variable or 'shipped'}: {_state(each)})" for each in folders)
     return ", then ".join(words) or "in its shipped folder, which is not here"
 
 
-def _state(folder: dict[str, Any]) -> str:
-    kind = folder["variable"] or "shipped"
-    file = folder["file"]
-    if file is None:
-        return f"{kind}: not there now"
-    parent = Path(file).parent
-    if file.startswith(_BROKEN) or str(parent) == folder["folder"]:
-        return f"{kind}: {file if file.startswith(_BROKEN) else 'there now'}"
-    return f"{kind}: there now for another Triton, in {parent.name}"
+def _state(folder: FolderRow) -> str:
+    if folder.fault is not None:
+        return f"broken: {folder.fault}"
+    if folder.file is None:
+        return "not there now"
+    if folder.file.parent == folder.folder:
+        return "there now"
+    return f"there now for another Triton, in {folder.file.parent.name}"
 
 
 def version_words(engine: Engine) -> str:
@@ -97,30 +102,41 @@ def version_words(engine: Engine) -> str:
     return installed_version(engine.name)
 
 
-def launch_words(row: dict[str, Any]) -> dict[str, Any]:
-    """Return a row of ``launch_rows`` as a table for people has it."""
-    config = str(config_from_keys(row["config"])) if row["config"] else ""
-    if row["down"]:
-        config += f"; down {config_from_keys(row['down'])}"
-    columns = ("engine", "batch_size")
-    return {**{name: row[name] for name in columns}, "launches": config, "from": row["source"]}
+def launch_words(row: LaunchRow) -> dict[str, Any]:
+    """Return a row as a table for people has it."""
+    config = str(config_from_keys(row.config)) if row.config else ""
+    if row.down:
+        config += f"; down {config_from_keys(row.down)}"
+    return {
+        "engine": row.engine,
+        "batch_size": row.batch_size,
+        "launches": config,
+        "from": row.source,
+    }
 
 
 def _launch_row(
     engine: Engine, problem: Problem, device: Device, folders: Sequence[Path]
-) -> dict[str, Any]:
-    row: dict[str, Any] = {"engine": engine.name, "batch_size": problem.tokens}
+) -> LaunchRow:
+    row = LaunchRow(
+        engine=engine.name,
+        batch_size=problem.tokens,
+        config=None,
+        down=None,
+        file=None,
+        source="",
+    )
     try:
         opened = opening(engine, folders, problem, device)
     except EngineFileError as error:
-        return {**row, "config": None, "down": None, "file": None, "source": f"fails: {error}"}
-    return {
-        **row,
-        "config": opened.config.as_keys(),
-        "down": opened.down.config.as_keys() if opened.down else None,
-        "file": str(opened.found.path) if opened.found else None,
-        "source": _source(engine, opened),
-    }
+        return replace(row, source=f"fails: {error}")
+    return replace(
+        row,
+        config=opened.config.as_keys(),
+        down=opened.down.config.as_keys() if opened.down else None,
+        file=opened.found.path if opened.found else None,
+        source=_source(engine, opened),
+    )
 
 
 def _source(engine: Engine, opened: Opening) -> str:

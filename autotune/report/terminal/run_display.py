@@ -17,7 +17,7 @@ from autotune.backends.gpu.providers import PROVIDERS
 from autotune.backends.stand_in import kernel_lines
 from autotune.engines import ENGINES
 from autotune.report.terminal.eta import TimeLeft, still_expected
-from autotune.report.terminal.opening_rows import file_rows, written_to
+from autotune.report.terminal.opening_rows import lookup_rows, written_to
 from autotune.report.terminal.serving_rows import serving_rows
 from autotune.report.terminal.tables import table_of, us_words
 from autotune.shown import counted
@@ -179,12 +179,12 @@ def start_lines(start: RunStart) -> list[str]:
     """Return lines for each engine: whose kernel is measured for its files, what it calls them and
     where it looks, and whether it opens them where it serves."""
     asked = [(e, study.problem, study.key.device) for study in start.studies for e in study.engines]
-    rows = file_rows(asked, written_to(start.output_dir))
+    words = [row.words for row in lookup_rows(asked, written_to(start.output_dir))]
     for model in start.models:
         of_model = [(e, s.problem, s.key.device) for s in model.studies for e in s.engines]
         label = model.label if len(start.models) > 1 else None
-        rows += serving_rows(model.shape, of_model, label)
-    return kernel_lines(asked) + [row["words"] for row in rows]
+        words += [row.words for row in serving_rows(model.shape, of_model, label)]
+    return kernel_lines(asked) + words
 
 
 def models_words(start: RunStart) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from dataclasses import replace
 
+from autotune.documents.lookups import ServingRow
 from autotune.engines import Engine
 from autotune.engines.kernel_choice import gpu_words
 from autotune.models.shape import ModelShape
@@ -16,22 +17,22 @@ def serving_rows(
     shape: ModelShape,
     asked: Iterable[tuple[Engine, Problem, Device]],
     label: str | None = None,
-) -> list[dict[str, Any]]:
-    """Return what each engine takes by itself for these problems: ``words`` is a line for people,
-    which no two rows share; it says the model's ``label``, of several models."""
+) -> list[ServingRow]:
+    """Return what each engine takes by itself for these problems, no two rows with the same words;
+    they say the model's ``label``, of several models."""
     found = (_row(engine, shape, problem, device) for engine, problem, device in asked)
-    rows = {row["words"]: row for row in found}.values()
-    return [row | {"words": f"{label}: {row['words']}"} for row in rows] if label else [*rows]
+    rows = {row.words: row for row in found}.values()
+    return [replace(row, words=f"{label}: {row.words}") for row in rows] if label else [*rows]
 
 
-def _row(engine: Engine, shape: ModelShape, problem: Problem, device: Device) -> dict[str, Any]:
+def _row(engine: Engine, shape: ModelShape, problem: Problem, device: Device) -> ServingRow:
     choice = engine.kernel_choice(shape, problem, device.target)
-    return {
-        "engine": f"{engine.name} {engine.version}",
-        "gpu": gpu_words(device.target),
-        "kernel": choice.backend or None,
-        "by_itself": choice.by_itself,
-        "flag": choice.flag or None,
-        "source": str(choice.source) if choice.source else None,
-        "words": engine.kernel_words(shape, problem, device.target),
-    }
+    return ServingRow(
+        engine=f"{engine.name} {engine.version}",
+        gpu=gpu_words(device.target),
+        kernel=choice.backend or None,
+        by_itself=choice.by_itself,
+        flag=choice.flag or None,
+        source=str(choice.source) if choice.source else None,
+        words=engine.kernel_words(shape, problem, device.target),
+    )

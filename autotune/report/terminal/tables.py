@@ -1,4 +1,4 @@
-"""Rows for people and for ``--json``: results, studies, models."""
+"""Tables of results, studies and any rows, for people."""
 
 from __future__ import annotations
 
@@ -9,65 +9,22 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from autotune.documents.rows import CheckRow, ResultRow, StudyRow
 from autotune.models.shape import ModelShape
 from autotune.report.kept import config_words
 from autotune.shown import shown
 from autotune.spec.config import config_from_keys
-from autotune.studies.key import StudyKey
 from autotune.studies.lifecycle import EndReason
 from autotune.studies.selection.select import Robust
-from autotune.studies.storage.summaries import StudySummary
-from autotune.studies.study_attributes import StudyAttributes
-from autotune.tuning.engine_output import Result
-from autotune.tuning.study_words import only_engine, place_words, stored_layer_words
 
-Row = Mapping[str, Any]
 _NARROW = 6
 """Letters of a heading that take no more room than numbers mostly do: it is not folded."""
-_DIGITS = {"us": 2, "default_us": 2, "best_us": 2, "speedup": 3}
-"""Digits behind the point of what ``--json`` has of a row."""
 
 
-def rounded(row: Row) -> dict[str, Any]:
-    """Return a row as ``--json`` has it. Tables round for themselves: of a number that was rounded
-    before, they would show another than elsewhere."""
-    return row | {  # type: ignore[operator,no-any-return]
-        name: round(row[name], digits)
-        for name, digits in _DIGITS.items()
-        if row.get(name) is not None
-    }
-
-
-def result_row(result: Result, shares: Mapping[int, float]) -> dict[str, Any]:
-    """Return the config to write for one engine and batch size, and how it compares. ``shares`` has
-    the share of a server's time by batch size, where it is known."""
-    winner, default_us, kernel = result.winner, result.default_us, result.kernel
-    config = winner.config if winner else result.config
-    return {
-        "engine": result.engine.name,
-        "E": result.problem.experts,
-        "N": result.problem.intermediate,
-        "batch_size": result.problem.tokens,
-        "share_of_time": shares.get(result.problem.tokens),
-        "routing": result.problem.routing,
-        "robust": result.robust.value,
-        "method": result.device.method,
-        "kernel": kernel.name if kernel else None,
-        "kernel_is_proven": kernel.is_proven if kernel else None,
-        "config": config.as_keys(),
-        "us": winner.geomean_us if winner else None,
-        "default_us": default_us,
-        "speedup": default_us / winner.geomean_us if winner and default_us else None,
-        "kept": result.is_kept,
-        "device": f"{result.device.kind.value}:{result.device.name}",
-        "measurements": len(result.measured),
-    }
-
-
-def results_table(rows: Iterable[Row]) -> Table:
-    """Return a table with a line for each ``result_row``."""
+def results_table(rows: Iterable[ResultRow]) -> Table:
+    """Return a table with a line for each row."""
     rows = list(rows)
-    has_shares = any(row["share_of_time"] is not None for row in rows)
+    has_shares = any(row.share_of_time is not None for row in rows)
     numbers = [
         "batch size",
         *(["of the time"] if has_shares else []),
@@ -77,50 +34,33 @@ def results_table(rows: Iterable[Row]) -> Table:
     ]
     table = table_of("engine", *numbers, "config", numbers=numbers)
     for row in rows:
-        share = row["share_of_time"]
-        speedup = "" if row["speedup"] is None else f"{row['speedup']:.2f}×"
-        note = " (unproven stand-in)" if row["kernel_is_proven"] is False else ""
-        note += " (by its worst routing)" if row["robust"] == Robust.WORST.value else ""
+        share = row.share_of_time
+        speedup = "" if row.speedup is None else f"{row.speedup:.2f}×"
+        note = " (unproven stand-in)" if row.kernel_is_proven is False else ""
+        note += " (by its worst routing)" if row.robust == Robust.WORST.value else ""
         table.add_row(
-            row["engine"],
-            str(row["batch_size"]),
+            row.engine,
+            str(row.batch_size),
             *(["" if share is None else f"{share:.1%}"] if has_shares else []),
-            us_words(row["us"]),
-            us_words(row["default_us"]),
+            us_words(row.us),
+            us_words(row.default_us),
             speedup,
-            config_words(config_from_keys(row["config"]), is_kept=row["kept"]) + note,
+            config_words(config_from_keys(row.config), is_kept=row.kept) + note,
         )
     return table
 
 
-def status_row(study: StudySummary) -> dict[str, Any]:
-    """Return how far one study is."""
-    key, end = study.attrs.key, study.attrs.end
-    return {
-        "study": study.name,
-        "model": study.attrs.model,
-        "layer": ", for ".join([layer_heading(study.attrs, key), *only_engine(study.attrs)]),
-        "batch_size": study.attrs.tokens,
-        "measurements": study.measured,
-        "target": study.attrs.target,
-        "state": "finished" if study.is_finished else "unfinished",
-        "best_us": study.best_us,
-        "outcomes": dict(study.outcomes),
-        "ended": end.text if end else None,
-    }
-
-
-def status_tables(rows: Sequence[Row]) -> Group:
+def status_tables(rows: Iterable[StudyRow]) -> Group:
     """Return a table for each layer, under its name, with a line for each batch size."""
     numbers = ("batch size", "trials", "best µs")
     tables: dict[str, Table] = {}
-    for row in sorted(rows, key=lambda row: row["batch_size"]):
+    for row in sorted(rows, key=lambda row: row.batch_size):
         table = tables.setdefault(
-            row["layer"], table_of(*numbers, "state", "outcomes", numbers=numbers)
+            row.layer, table_of(*numbers, "state", "outcomes", numbers=numbers)
         )
-        outcomes = ", ".join(f"{count} {word}" for word, count in row["outcomes"].items())
-        measured = f"{row['measurements']}/{row['target']}"
-        best, size = us_words(row["best_us"]), str(row["batch_size"])
+        outcomes = ", ".join(f"{count} {word}" for word, count in row.outcomes.items())
+        measured = f"{row.measurements}/{row.target}"
+        best, size = us_words(row.best_us), str(row.batch_size)
         table.add_row(size, measured, best, _state(row), outcomes)
     return under_headings(tables)
 
@@ -130,17 +70,11 @@ def under_headings(tables: Mapping[str, RenderableType]) -> Group:
     return Group(*(part for words in sorted(tables) for part in (Text(words), tables[words])))
 
 
-def _state(row: Row) -> str:
+def _state(row: StudyRow) -> str:
     """Return how a study ended, without the figures of one that converged."""
-    ended: str = row["ended"] or row["state"]
+    ended = row.ended or row.state
     converged = EndReason.CONVERGED.value
     return converged if ended.startswith(converged) else shown(ended)
-
-
-def layer_heading(attrs: StudyAttributes, key: StudyKey) -> str:
-    """Return "DeepSeek-V3 TP8 fp8_w8a8, NVIDIA H200, Triton 3.6.0", above a layer's table."""
-    words = (stored_layer_words(attrs, key.problem), place_words(key.device))
-    return shown(f"{', '.join(words)}, Triton {key.device.triton_version}")
 
 
 def model_row(shape: ModelShape) -> dict[str, Any]:
@@ -168,7 +102,7 @@ def _dtype_words(shape: ModelShape) -> str:
     return stored.dtype.value if stored.dtype else f"{stored.method} (unsupported)"
 
 
-def rows_table(rows: Sequence[Row]) -> Table:
+def rows_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     """Return a table of any rows with the same fields; numbers to the right. A field that no row
     has is left out. A narrow terminal folds texts, and neither cuts headings nor numbers."""
     first = rows[0] if rows else {}
@@ -184,6 +118,11 @@ def rows_table(rows: Sequence[Row]) -> Table:
     for cells in zip(*columns, strict=True):
         table.add_row(*cells)
     return table
+
+
+def checks_table(rows: Iterable[CheckRow]) -> Table:
+    """Return a table with a line for each thing that was looked at."""
+    return rows_table([row.as_json() for row in rows])
 
 
 def table_of(*names: str, numbers: Collection[str]) -> Table:

@@ -52,7 +52,7 @@ class RecordingLog:
         for key in self.studies:
             if key.device != device:
                 was, now = (
-                    f"{d.kind.value}:{d.name}, Triton {d.triton_version}, {d.method}"
+                    f"{d.title}, Triton {d.triton_version}, {d.method}"
                     for d in (key.device, device)
                 )
                 raise UsageError(

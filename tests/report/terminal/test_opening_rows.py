@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from autotune.engines import ENGINES, Engine
-from autotune.report.terminal.opening_rows import file_rows, launch_rows, launch_words, written_to
+from autotune.report.terminal.opening_rows import launch_rows, launch_words, lookup_rows, written_to
 from autotune.spec.config import Config
 from autotune.spec.device import Device, DeviceKind, Target
 from autotune.spec.problem import Dtype, Problem
@@ -33,33 +33,33 @@ def _put(folder: Path, text: str = "") -> None:
 def test_a_line_for_each_engine_names_files_and_folders(tmp_path: Path) -> None:
     env_folder = written_to(tmp_path)
     asked = [(engine, PROBLEM, H200) for engine in (SGLANG, VLLM) for _ in range(2)]
-    sglang, vllm = file_rows(asked, env_folder)
+    sglang, vllm = lookup_rows(asked, env_folder)
     folder = env_folder(VLLM, PROBLEM, H200)
-    assert vllm["words"] == (
+    assert vllm.words == (
         f"vLLM (rules of {VLLM.version}; not installed here) looks for {NAME} in {folder} "
         "(VLLM_TUNED_CONFIG_FOLDER: not there now)"
     )
-    assert sglang["files"] == [NAME, NAME.replace(".json", "_down.json")]
-    assert sglang["folders"][0]["folder"].endswith("sglang/configs/triton_3_6_0")
+    assert sglang.files == (NAME, NAME.replace(".json", "_down.json"))
+    assert sglang.folders[0].folder == tmp_path / "sglang/configs/triton_3_6_0"
 
 
 def test_a_file_that_is_there_is_said_and_so_is_one_for_another_triton(tmp_path: Path) -> None:
     _put(tmp_path / "configs" / "triton_3_5_1")
-    (row,) = file_rows([(SGLANG, PROBLEM, H200)], lambda *_: tmp_path)
-    assert "there now for another Triton, in triton_3_5_1" in row["words"]
+    (row,) = lookup_rows([(SGLANG, PROBLEM, H200)], lambda *_: tmp_path)
+    assert "there now for another Triton, in triton_3_5_1" in row.words
     _put(tmp_path / "configs" / "triton_3_6_0")
-    (row,) = file_rows([(SGLANG, PROBLEM, H200)], lambda *_: tmp_path)
-    assert row["words"].endswith("triton_3_6_0 (SGLANG_MOE_CONFIG_DIR: there now)")
-    assert row["folders"][0]["file"] == str(tmp_path / "configs" / "triton_3_6_0" / NAME)
+    (row,) = lookup_rows([(SGLANG, PROBLEM, H200)], lambda *_: tmp_path)
+    assert row.words.endswith("triton_3_6_0 (SGLANG_MOE_CONFIG_DIR: there now)")
+    assert row.folders[0].file == tmp_path / "configs" / "triton_3_6_0" / NAME
 
 
 def test_launches_have_their_source(tmp_path: Path) -> None:
     (default,) = launch_rows([(VLLM, PROBLEM, H200)], lambda *_: None)
-    assert default["source"] == "vLLM's default: no file"
-    assert default["config"] == VLLM.default_config(PROBLEM, H200).as_keys()
+    assert default.source == "vLLM's default: no file"
+    assert default.config == VLLM.default_config(PROBLEM, H200).as_keys()
     _put(tmp_path)
     (found,) = launch_rows([(VLLM, PROBLEM, H200)], lambda *_: tmp_path)
-    assert (found["config"], found["file"]) == (SMALL.as_keys(), str(tmp_path / NAME))
+    assert (found.config, found.file) == (SMALL.as_keys(), tmp_path / NAME)
     assert launch_words(found) == {
         "engine": "vllm",
         "batch_size": 64,
@@ -72,7 +72,9 @@ def test_a_broken_file_is_said_in_both(tmp_path: Path) -> None:
     _put(tmp_path, "{")
     asked = [(VLLM, PROBLEM, H200)]
     (launch,) = launch_rows(asked, lambda *_: tmp_path)
-    assert launch["config"] is None
-    assert launch["source"].startswith("fails: ")
-    (file,) = file_rows(asked, lambda *_: tmp_path)
-    assert "VLLM_TUNED_CONFIG_FOLDER: broken: " in file["words"]
+    assert launch.config is None
+    assert launch.source.startswith("fails: ")
+    (file,) = lookup_rows(asked, lambda *_: tmp_path)
+    assert "VLLM_TUNED_CONFIG_FOLDER: broken: " in file.words
+    assert file.folders[0].file is None
+    assert file.folders[0].fault

@@ -27,15 +27,15 @@ def test_each_engine_and_kernel_has_one_row() -> None:
         for engine in ENGINES.values()
     ]
     rows = serving_rows(shape, asked)
-    assert [(row["engine"], row["gpu"], row["by_itself"]) for row in rows] == [
+    assert [(row.engine, row.gpu, row.by_itself) for row in rows] == [
         ("sglang 0.5.23", "SM90", True),
         ("vllm 0.33.0", "SM90", True),
         ("sglang 0.5.23", "SM100", False),
         ("vllm 0.33.0", "SM100", False),
     ]
-    assert [row["flag"] for row in rows[2:]] == [
+    assert [row.flag for row in rows[2:]] == [
         "--moe-runner-backend triton",
         "--moe-backend triton",
     ]
-    assert all(row["flag"] in row["words"] for row in rows[2:])
-    assert rows[3]["source"] == "model_executor/layers/fused_moe/oracle/unquantized.py:69"
+    assert all(row.flag in row.words for row in rows[2:])
+    assert rows[3].source == "model_executor/layers/fused_moe/oracle/unquantized.py:69"

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from finished_run import Finished  # type: ignore[import-not-found]
 from rich.console import Console, RenderableType
 
-from autotune.report.terminal.tables import rows_table, status_row, status_tables
+from autotune.report.rows import study_row
+from autotune.report.terminal.tables import rows_table, status_tables
 from autotune.studies.storage.open import reading
 from autotune.studies.storage.summaries import study_summaries
 
@@ -19,7 +22,7 @@ def _lines(shown: RenderableType) -> list[str]:
 
 def test_a_study_takes_one_line_under_its_layer(finished: Finished) -> None:
     with reading(finished.storage) as source:
-        rows = [status_row(study) for study in study_summaries(source)]
+        rows = [study_row(study) for study in study_summaries(source)]
     layer, heading, *studies = _lines(status_tables(rows[::-1]))
     shape = "E=8,topk=2,hidden=512,intermediate=256"
     assert layer.startswith(f"{shape} bf16, small, replayed, Triton ")
@@ -31,9 +34,9 @@ def test_why_a_study_ended_is_said_and_the_figures_of_convergence_are_not(
     finished: Finished,
 ) -> None:
     with reading(finished.storage) as source:
-        row = status_row(study_summaries(source)[0])
+        row = study_row(study_summaries(source)[0])
     ended = ["converged: 0.20% expected of the next trial", "40 failures in a row; the last: oom"]
-    lines = _lines(status_tables([row | {"ended": words, "outcomes": {}} for words in ended]))
+    lines = _lines(status_tables([replace(row, ended=words, outcomes={}) for words in ended]))
     assert "0.20%" not in "".join(lines)
     assert "the last: oom" in "".join(lines)
 

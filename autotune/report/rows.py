@@ -1,0 +1,80 @@
+"""Rows of results, studies and files, as documents and tables have them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from autotune.documents.rows import FileRow, ResultRow, StudyRow
+from autotune.engines import WrittenFile
+from autotune.shown import shown
+from autotune.studies.key import StudyKey
+from autotune.studies.storage.summaries import StudySummary
+from autotune.studies.study_attributes import StudyAttributes
+from autotune.studies.study_record import MeasuredStudy
+from autotune.tuning.engine_output import Result
+from autotune.tuning.stored_results import shares_of, stored_results
+from autotune.tuning.study_words import only_engine, place_words, stored_layer_words
+
+
+def result_row(result: Result, model: str, shares: Mapping[int, float]) -> ResultRow:
+    """Return the config to write for one engine and batch size, and how it compares. ``shares`` has
+    the share of a server's time by batch size, where it is known."""
+    problem, winner, kernel = result.problem, result.winner, result.kernel
+    us, default_us = winner.geomean_us if winner else None, result.default_us
+    return ResultRow(
+        model=model,
+        engine=result.engine.name,
+        E=problem.experts,
+        N=problem.intermediate,
+        H=problem.hidden,
+        top_k=problem.top_k,
+        dtype=problem.dtype.value,
+        batch_size=problem.tokens,
+        share_of_time=shares.get(problem.tokens),
+        routing=problem.routing,
+        robust=result.robust.value,
+        method=result.device.method,
+        kernel=kernel.name if kernel else None,
+        kernel_is_proven=kernel.is_proven if kernel else None,
+        config=(winner.config if winner else result.config).as_keys(),
+        us=us,
+        default_us=default_us,
+        speedup=default_us / us if us and default_us else None,
+        kept=result.is_kept,
+        device=result.device.title,
+        measurements=len(result.measured),
+    )
+
+
+def stored_rows(study: MeasuredStudy) -> list[ResultRow]:
+    """Return the row of each engine that a stored study is for."""
+    shares = shares_of(study)
+    return [result_row(each, study.attrs.model, shares) for each in stored_results(study)]
+
+
+def study_row(study: StudySummary) -> StudyRow:
+    """Return how far one study is."""
+    key, end = study.attrs.key, study.attrs.end
+    return StudyRow(
+        study=study.name,
+        model=study.attrs.model,
+        layer=", for ".join([layer_heading(study.attrs, key), *only_engine(study.attrs)]),
+        batch_size=study.attrs.tokens,
+        measurements=study.measured,
+        target=study.attrs.target,
+        state="finished" if study.is_finished else "unfinished",
+        best_us=study.best_us,
+        outcomes=dict(study.outcomes),
+        ended=end.text if end else None,
+    )
+
+
+def layer_heading(attrs: StudyAttributes, key: StudyKey) -> str:
+    """Return "DeepSeek-V3 TP8 fp8_w8a8, NVIDIA H200, Triton 3.6.0", above a layer's table."""
+    words = (stored_layer_words(attrs, key.problem), place_words(key.device))
+    return shown(f"{', '.join(words)}, Triton {key.device.triton_version}")
+
+
+def file_row(file: WrittenFile) -> FileRow:
+    """Return what was written."""
+    return FileRow(path=file.path, written=file.written, notes=file.notes)
