@@ -28,7 +28,9 @@ class ReportDocument(Document):
 
     schema: ClassVar[str] = "autotune/report/1"
     page: Path
+    """The HTML page."""
     pictures: tuple[Path, ...]
+    """The same plots as PNGs."""
     results: tuple[ResultRow, ...]
     """What the page shows; not those of ``--compare``."""
 
@@ -43,6 +45,7 @@ class FindingRow(Row):
     """The entry's token count as the file has it; otherwise ``name``, ``folder``, ``file`` or
     ``pair``."""
     message: str
+    """What is wrong, and what to do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +53,7 @@ class CheckedFile(Row):
     """What is known of one engine file."""
 
     path: Path
+    """The file that was checked."""
     engine: str
     """``sglang`` or ``vllm``."""
     findings: tuple[FindingRow, ...]
@@ -75,6 +79,7 @@ class ConvertDocument(Document):
 
     schema: ClassVar[str] = "autotune/convert/1"
     path: Path
+    """The file that was written."""
     changes: tuple[str, ...]
     """Every difference to the source, in sentences."""
     env: Mapping[str, Path | None]

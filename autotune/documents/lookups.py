@@ -14,6 +14,7 @@ class FolderRow(Row):
     """A folder that an engine looks into."""
 
     folder: Path
+    """Where it looks; the folder itself may not be there."""
     variable: str | None
     """The environment variable that names it; null for the folder of shipped files."""
     file: Path | None

@@ -65,3 +65,4 @@ class DashboardDocument(Document):
 
     schema: ClassVar[str] = "autotune/dashboard/1"
     url: str
+    """The address to open."""

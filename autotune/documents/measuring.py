@@ -22,6 +22,7 @@ class BenchRow(Row):
     source: str
     """Where the config comes from: ``--configs``, a file, or an engine's default."""
     config: ConfigKeys
+    """The config that was timed."""
     us: float | None = field(metadata=US)
     """Time in µs, the geometric mean of its samples; null where it was not measured."""
     routing_us: Mapping[str, float] = field(metadata=US)
@@ -64,6 +65,7 @@ class BenchFileRow(Row):
     key: int | None
     """The file's entry that is launched; null for what launches by itself."""
     config: ConfigKeys
+    """The config that is launched."""
     us: float | None = field(metadata=US)
     """Time in µs, the geometric mean of its samples; null where it was not measured."""
     ratio: float | None = field(metadata=_RATIO)
@@ -158,6 +160,7 @@ class CompareDocument(Document):
 
     schema: ClassVar[str] = "autotune/compare/1"
     model: str
+    """As it was named, or its shape."""
     device: str
     """``cuda:`` and the GPU's name, or ``cpu``."""
     versions: Mapping[str, str]
@@ -202,11 +205,13 @@ class RecordDocument(Document):
     device: str
     """``cuda:`` or ``estimate:`` and the GPU's name: times of an ``estimate`` are not measured."""
     file: Path
+    """The recording."""
     studies: tuple[RecordedStudy, ...]
     new_measurements: int
     """Measurements, or estimates, of this call; what the file had before is not counted."""
     missing: int
     """Configs that are left: the same command goes on with them."""
     interrupted: bool
+    """True where Ctrl-C ended it."""
     seconds: float = field(metadata=digits(1))
     """From start to end."""

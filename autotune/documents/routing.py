@@ -16,6 +16,7 @@ class CaptureDocument(Document):
 
     schema: ClassVar[str] = "autotune/capture-routing/1"
     folder: Path
+    """Where the recording is."""
     routing: str
     """The recording's name, by its digest."""
     layers: tuple[int, ...]
@@ -25,7 +26,9 @@ class CaptureDocument(Document):
     top_k: int
     """Experts that each token goes to, fused shared experts among them."""
     files: tuple[Path, ...]
+    """Its files."""
     interrupted: bool
+    """True where Ctrl-C ended it: what was recorded until then is there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +58,7 @@ class PaddingRow(Row):
     batch_size: int
     """Tokens of one step."""
     routing: str
+    """``uniform``, or the recording."""
     factors: Mapping[str, float] = field(metadata=digits(2))
     """BLOCK_SIZE_M → rows after padding over rows before."""
 
@@ -69,6 +73,7 @@ class RoutingStatsDocument(Document):
     notes: Mapping[str, str]
     """What was noted of the recording: its model, versions and the like."""
     experts: int
+    """Experts of a layer."""
     top_k: int
     """Experts that each token goes to."""
     ep_size: int
@@ -76,3 +81,4 @@ class RoutingStatsDocument(Document):
     layers: tuple[LoadRow, ...]
     padding: tuple[PaddingRow, ...]
     plot: Path
+    """The picture that was written."""

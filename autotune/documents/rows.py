@@ -75,6 +75,7 @@ class FileRow(Row):
     """An engine file that was written."""
 
     path: Path
+    """The file."""
     written: tuple[int, ...]
     """Batch sizes whose tuned entries it got."""
     notes: tuple[str, ...]
@@ -95,9 +96,10 @@ class StudyRow(Row):
     """Tokens of one step."""
     measurements: int
     """Configs measured so far."""
-    target: int | None
-    """Measurements that it is to have; null where no run said it yet."""
+    target: int
+    """Measurements that its last run wants."""
     state: Literal["finished", "unfinished"]
+    """``finished``: it has its measurements, or ended before."""
     best_us: float | None = field(metadata=US)
     """Time of its best config in µs; null where none is measured."""
     outcomes: Mapping[str, int]
@@ -111,6 +113,7 @@ class CheckRow(Row):
     """One thing that was looked at."""
 
     what: str
+    """Its name, in a few words."""
     state: State
     """``absent``: it is not there, and is not needed."""
     detail: str

@@ -47,6 +47,7 @@ class CompiledAhead(Row):
     """The work of the processes that compile ahead of the devices."""
 
     binaries: int
+    """Kernels that were compiled."""
     seconds: float = field(metadata=digits(1))
     """Of compiling, added over the processes."""
     killed: int
@@ -94,6 +95,7 @@ class RunDocument(Document):
     unfinished: int
     """Studies of all models that have not all their measurements."""
     interrupted: bool
+    """True where Ctrl-C ended it: the same command goes on."""
     seconds: float = field(metadata=digits(1))
     """From start to end."""
     compiled_ahead: CompiledAhead | None
