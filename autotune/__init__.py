@@ -4,6 +4,7 @@
     exit_codes.py   the exit codes: done, failed, bad input, interrupted
     settings.py     what a command was told, as frozen values, and as JSON in a storage
     errors.py       the errors that a user can cause
+    extras.py       the packages that only some commands need
     shown.py        any text made fit to be shown: no password, no control characters
     intervals.py    how often loops look again
 

@@ -21,6 +21,10 @@ class NotServedError(UsageError):
     """A model, split in a way, that one serving engine refuses."""
 
 
+class MissingExtraError(AutotuneError):
+    """A package that is not installed, or cannot be imported, and that an extra brings."""
+
+
 class ModelError(AutotuneError):
     """A model that cannot be found, or whose config does not describe experts."""
 

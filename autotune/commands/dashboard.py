@@ -18,6 +18,7 @@ from autotune.commands.own_runs import placed
 from autotune.commands.storage_flag import add_storage_flag
 from autotune.errors import StorageError, UsageError
 from autotune.exit_codes import ExitCode
+from autotune.extras import needed
 from autotune.report.dashboard.artifacts import artifact_folder, open_artifacts
 from autotune.report.dashboard.listing import list_for_people
 from autotune.report.dashboard.note_writer import refresh_notes
@@ -57,7 +58,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(flags: argparse.Namespace, output: Output) -> int:
     """Serve until Ctrl-C. The address is the one line on stdout."""
-    import optuna_dashboard  # brings sklearn: not for ``status``
+    with needed("dashboard", "dashboard"):
+        import optuna_dashboard
 
     _PORTS.check("--port", flags.port)
     storage = open_storage(flags.storage, create=False)

@@ -30,8 +30,9 @@ from autotune.commands.storage_flag import add_storage_flag
 from autotune.documents.machine import DoctorDocument
 from autotune.documents.rows import CheckRow, State
 from autotune.engines import ENGINES, Engine
-from autotune.errors import MissingStorageError, StorageError
+from autotune.errors import MissingExtraError, MissingStorageError, StorageError
 from autotune.exit_codes import ExitCode
+from autotune.extras import EXTRAS, install_command
 from autotune.report.terminal.opening_rows import launch_rows, launch_words, lookup_rows
 from autotune.report.terminal.serving_rows import serving_rows
 from autotune.report.terminal.tables import checks_table, rows_table
@@ -78,7 +79,8 @@ def run(flags: argparse.Namespace, output: Output) -> int:
 
 def _checks(flags: argparse.Namespace, device: str) -> Iterator[CheckRow]:
     yield _check("python", "ok", platform.python_version())
-    yield from (_package(name) for name in ("torch", "triton", "optuna", "optuna-dashboard"))
+    yield from (_package(name) for name in ("torch", "triton", "optuna"))
+    yield from (extra_check(name) for name in EXTRAS)
     yield _check("device", "ok", f"--device {flags.device} is {device}")
     yield from gpu_checks(needed=device.startswith("cuda"))
     yield folder_check("cache folder", cache_dir(flags))
@@ -133,12 +135,22 @@ def _package(name: str) -> CheckRow:
     return _check(name, "ok", version)
 
 
+def extra_check(extra: str) -> CheckRow:
+    """Say which versions of an extra's packages there are, or how they are installed."""
+    versions = {name: package_version(name) for name in EXTRAS[extra]}
+    missing = [name for name, version in versions.items() if version == "none"]
+    if missing:
+        detail = f"no {', no '.join(missing)}: {install_command(extra)}"
+        return _check(f"extra {extra}", "absent", detail)
+    return _check(f"extra {extra}", "ok", ", ".join(map(" ".join, versions.items())))
+
+
 def _storage(url: str) -> CheckRow:
     try:
         close_storage(open_storage(url, create=False))
     except MissingStorageError:
         return _check("storage", "ok", f"{public_url(url)} will be made")
-    except StorageError as error:
+    except (MissingExtraError, StorageError) as error:
         return _check("storage", "error", str(error))
     return _check("storage", "ok", f"{public_url(url)} opens")
 

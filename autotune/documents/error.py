@@ -12,6 +12,7 @@ ErrorKind: TypeAlias = Literal[
     "not_served",
     "model",
     "device",
+    "extra_missing",
     "storage",
     "storage_missing",
     "storage_failed",
@@ -23,6 +24,7 @@ ErrorKind: TypeAlias = Literal[
     "interrupted",
 ]
 """``usage``: flags that cannot work. ``not_served``: an engine refuses the model as it is split.
+``extra_missing``: a package that is not installed, and that an extra brings.
 ``storage_missing``: nobody made it yet. ``storage_failed``, ``storage_lost``: in the middle of the
 work. ``file``: a path that nothing can be done with, or a full disk. The others: what is named."""
 

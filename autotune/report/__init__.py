@@ -4,13 +4,13 @@
 |---|---|
 | terminal | displays of a run and of a recording, tables, the time left |
 | dashboard | notes and pictures for optuna-dashboard |
-| html | the page of ``report``: its sections and charts |
+| html | the pages of ``report`` and ``compare``: sections and charts |
 | rows | rows of results, studies and files, as documents and tables have them |
 | run_document | the document of a run |
 | layers | the subject of the page: the tuned batch sizes of one layer |
 | traffic | gains weighted by the steps that a server ran |
 | kept | the word for what users have today and nothing beat, and its count |
-| comparison | the files of ``compare``: PNG, CSV, HTML |
+| comparison | what ``compare`` measured, as rows and CSV files |
 | routing_stats | the rows and the picture of ``routing-stats`` |
 | style | colours, axes and the file formats of every picture |
 """

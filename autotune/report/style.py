@@ -1,4 +1,8 @@
-"""One style for every picture: colour-blind safe, readable in print, the same everywhere."""
+"""One style for every picture: colour-blind safe, readable in print, the same everywhere.
+
+matplotlib is imported here alone: importing this file raises MissingExtraError where it is not
+installed.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +14,14 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 from xml.etree import ElementTree
 
-import matplotlib
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, NullLocator
+from autotune.extras import needed
+
+with needed("report", "drawing"):
+    import matplotlib
+    from matplotlib.axes import Axes
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import FixedLocator, NullLocator
 
 BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
 YELLOW, BLUE, VERMILION, PURPLE = "#F0E442", "#0072B2", "#D55E00", "#CC79A7"

@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autotune.errors import ModelError, UsageError
+from autotune.extras import needed
 from autotune.routing.trace import LayerRows, RoutingTrace
 
 if TYPE_CHECKING:
@@ -51,7 +52,6 @@ INTERRUPTED = "interrupted"
 TokensDone = Callable[[int, int], None]
 """Called with the tokens that are recorded, and how many there will be."""
 
-_EXTRA = "pip install 'moe-autotune[capture]'"
 _NO_MODEL = (
     "Give a folder of a checkpoint in the Hugging Face layout, or its name on the Hub; it must be "
     "one that transformers runs without remote code"
@@ -234,15 +234,10 @@ def _with_shared(rows: LayerRows, experts: int, fused: int) -> LayerRows:
 
 def _load(name: str, offload: str) -> tuple[Any, Any]:
     """Return the model, spread over what memory there is, and its tokenizer."""
-    try:
+    with needed("capture", "capture-routing"):
         import accelerate  # noqa: F401  device_map needs it, and says so late
         import transformers
-
-        transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    except ImportError as error:
-        raise ModelError(
-            f"capture-routing runs the model with transformers: {error}. Try {_EXTRA}"
-        ) from error
+    transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     try:
         config = transformers.AutoConfig.from_pretrained(name, trust_remote_code=False)
         architecture = (config.architectures or [""])[0]

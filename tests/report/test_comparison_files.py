@@ -8,13 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from autotune.report.comparison import (
-    baseline_of,
-    point_rows,
-    table_rows,
-    times_of,
-    write_comparison,
-)
+from autotune.report.comparison import point_rows, table_rows, times_of, write_comparison
+from autotune.report.html.provider_page import baseline_of
 from autotune.spec.config import Config
 from autotune.spec.measurement import Measurement
 from autotune.spec.problem import Problem
@@ -58,7 +53,8 @@ def test_quantiles_are_those_of_the_engines_scripts() -> None:
 
 def test_files_and_what_is_in_them(tmp_path: Path) -> None:
     names = [path.name for path in write_comparison(BOTH, tmp_path / "new")]
-    assert names[:2] == ["fused-moe-performance.png", "fused-moe-performance-speedup.png"]
+    endings = (".png", "-speedup.png", ".html", ".csv", "-details.csv")
+    assert names == [f"fused-moe-performance{ending}" for ending in endings]
     with (tmp_path / "new/fused-moe-performance.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert rows == [

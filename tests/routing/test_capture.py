@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from autotune.cli import run_command_line
-from autotune.errors import ModelError, UsageError
+from autotune.errors import MissingExtraError, ModelError, UsageError
 from autotune.models.load import load_shape
 from autotune.models.parse import shape_of_config
 from autotune.models.problems import routing_of
@@ -441,5 +441,5 @@ def test_what_transformers_cannot_run(tmp_path: Path) -> None:
 @pytest.mark.parametrize("missing", ["transformers", "accelerate"])
 def test_a_missing_library_names_the_extra(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, missing, None)
-    with pytest.raises(ModelError, match=rf"{missing}.*moe-autotune\[capture\]"):
+    with pytest.raises(MissingExtraError, match=rf"{missing}.*moe-autotune\[capture\]"):
         capture("any", ["text"], 8)

@@ -15,9 +15,11 @@ from optuna.study import Study
 
 import autotune
 from autotune.backends.host_facts import host_facts
+from autotune.errors import MissingExtraError
 from autotune.intervals import LULL_S
 from autotune.report.dashboard.artifacts import hang_picture
 from autotune.report.dashboard.notes import Names, NotedStudy, note
+from autotune.report.dashboard.stored_note import save_note
 from autotune.spec.config import AnyConfig
 from autotune.studies.outcome import TrialResult
 from autotune.studies.search.history import Known
@@ -166,17 +168,13 @@ def write_note(
     study: Study, noted: NotedStudy, known: Iterable[Known], names: Names, folder: Path | None
 ) -> None:
     """Write a study's note and figures, and with ``folder`` the best trial's picture."""
-    from optuna_dashboard import get_note, save_note  # brings sklearn: not for ``status``
-
     picture = None
     best_us, default_us = noted.best_us, noted.default_us
     if best_us is not None:
         write_best(study, best_us, default_us)
         picture = _picture(study, noted, folder) if folder is not None else None
     _name_objective(study)
-    text = note(noted, known, names, picture)
-    if get_note(study) != text:
-        save_note(study, text)
+    save_note(study, note(noted, known, names, picture))
 
 
 def _name_objective(study: Study) -> None:
@@ -199,9 +197,13 @@ def _noted(study: TuningStudy) -> NotedStudy:
     )
 
 
-def _picture(study: Study, noted: NotedStudy, folder: Path) -> str:
-    from autotune.report.dashboard.study_picture import study_png  # matplotlib takes a second
-
+def _picture(study: Study, noted: NotedStudy, folder: Path) -> str | None:
+    """Hang the picture; None where matplotlib, which takes a second to import, is not installed."""
+    try:
+        from autotune.report.dashboard.study_picture import study_png
+    except MissingExtraError as error:
+        _log.debug("%s", error)
+        return None
     best = fastest_first(noted.measured)[0]
     storage, study_id = storage_of(study), study_id_of(study)
     trial_id = storage.get_trial_id_from_study_id_trial_number(study_id, best.trial_number)

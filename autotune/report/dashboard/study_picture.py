@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from matplotlib.ticker import MaxNLocator
 
 from autotune.report.dashboard.notes import NotedStudy
 from autotune.report.style import BLUE, GREY, OURS, SKY, VERMILION, Picture, axes_row, styled
@@ -55,7 +54,7 @@ def _trials(axes: Any, noted: NotedStudy, best: float) -> None:
     if noted.default_us is not None:
         axes.axhline(noted.default_us, color=VERMILION, linestyle="--", label="fastest default")
     axes.set_ylim(top=top * 1.02)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.locator_params(axis="x", integer=True)
     axes.set_xlabel(noted.key.device.kind.noun)
     axes.set_ylabel("µs")
     axes.legend(loc="lower left", bbox_to_anchor=(0, 0.98), ncols=3, columnspacing=1.2)

@@ -1,8 +1,9 @@
-"""The page that ``report`` writes: one file without scripts, that loads nothing.
+"""The pages of ``report`` and ``compare``: one file each without scripts, that loads nothing.
 
 | file | holds |
 |---|---|
-| page | the whole page and its PNG files |
+| page | the page of ``report`` and its PNG files |
+| provider_page | the page of ``compare``: kernels side by side |
 | document | pieces of HTML: section, figure, table |
 | layer_section | the section of one layer: results, settings, the loss of a batch size left out |
 | result_charts | charts of times, speed-ups and shares of the roofline |

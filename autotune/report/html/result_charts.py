@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
-
-from matplotlib.axes import Axes
+from typing import TYPE_CHECKING, Any
 
 from autotune.engines import ENGINES
 from autotune.report.html.roofline import Roofline, rooflines_of
@@ -26,6 +24,9 @@ from autotune.report.style import (
 )
 from autotune.spec.device import DeviceKind
 from autotune.spec.problem import KernelMode
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _BAR = 0.38
 """Width of one bar where two engines stand side by side; batch sizes are 1 apart."""

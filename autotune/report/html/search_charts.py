@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import optuna
-from matplotlib.colors import LogNorm
 from optuna.importance import PedAnovaImportanceEvaluator
 from optuna.trial import FrozenTrial, create_trial
 
@@ -238,7 +237,7 @@ def slices(layer: TunedLayer) -> Picture:
     values = {name: several for name, several in found.items() if len(several) > 1}
     lines = -(-max(len(values), 1) // _COLUMNS)
     figure, panels = axes_row(_COLUMNS, rows=lines, height=2.3 * lines + 0.2)
-    norm = LogNorm(min(layer.tokens), max(*layer.tokens, min(layer.tokens) + 1))
+    least, most = min(layer.tokens), max(*layer.tokens, min(layer.tokens) + 1)
     rng = np.random.default_rng(0)  # only spreads the dots sideways
     for axes, name in zip(panels, values, strict=False):
         shown = [(t, keys[name], ratio) for t, keys, ratio in rows if name in keys]
@@ -248,7 +247,9 @@ def slices(layer: TunedLayer) -> Picture:
             [min(ratio, _WORST) for _, _, ratio in shown],
             c=[tokens for tokens, _, _ in shown],
             cmap=_SEQUENTIAL,
-            norm=norm,
+            norm="log",
+            vmin=least,
+            vmax=most,
             s=9,
             linewidths=0,
             rasterized=True,  # hundreds of dots are smaller as pixels

@@ -14,6 +14,7 @@ import sqlalchemy.exc
 from optuna.storages import BaseStorage, RDBStorage
 
 from autotune.errors import StorageError
+from autotune.extras import needed
 from autotune.studies.storage.database import engine_kwargs, missing, open_database
 from autotune.studies.storage.journal import open_journal
 from autotune.studies.storage.retry import STORAGE_ERRORS, error_words
@@ -149,14 +150,11 @@ def _check_file(address: SqliteAddress | JournalAddress, *, create: bool) -> Non
 
 @contextmanager
 def explained(address: StorageAddress) -> Iterator[None]:
-    """Turn the errors of drivers into a StorageError without the password."""
+    """Turn the errors of drivers into a StorageError without the password, and a driver that is
+    not installed into a MissingExtraError."""
     try:
-        yield
-    except ImportError as error:
-        raise StorageError(
-            f"{address.public} needs a package that is not installed: "
-            "pip install 'moe-autotune[postgres]'"
-        ) from error
+        with needed("postgres", address.public):
+            yield
     except sqlalchemy.exc.NoSuchModuleError:
         raise StorageError(f"{address.public!r} is no storage URL. {ALLOWED}") from None
     except (OSError, ValueError, *STORAGE_ERRORS) as error:

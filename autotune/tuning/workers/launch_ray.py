@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 
 import autotune
 from autotune.errors import DeviceError, UsageError
+from autotune.extras import needed
 from autotune.studies.storage.url import JournalAddress, SqliteAddress, parse_address
 from autotune.tuning.processes.killable import ProcessHandle
 
@@ -79,15 +80,11 @@ class Cluster:
 def connected(address: str, storage: str) -> Iterator[Cluster]:
     """Join the cluster at ``address`` ("auto": the one of this machine) for as long as it takes.
 
-    Raises UsageError where Ray is not installed, nobody answers, or the cluster's machines would
-    not reach the storage.
+    Raises MissingExtraError where Ray is not installed, UsageError where nobody answers or the
+    cluster's machines would not reach the storage.
     """
-    try:
+    with needed("ray", "--launcher ray"):
         import ray
-    except ImportError as error:
-        raise UsageError(
-            "--launcher ray needs a package that is not installed: pip install 'moe-autotune[ray]'"
-        ) from error
     try:
         ray.init(
             address=address,

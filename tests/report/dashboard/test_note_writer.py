@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +19,7 @@ from optuna.storages import RDBStorage
 from optuna.study import Study
 from optuna_dashboard import get_note, save_note
 
-from autotune.report.dashboard import note_writer
+from autotune.report.dashboard import note_writer, stored_note
 from autotune.report.dashboard.note_writer import NoteWriter, refresh_notes
 from autotune.report.dashboard.notes import NotedStudy, plain
 from autotune.report.terminal.run_display import PlainDisplay
@@ -77,6 +78,31 @@ def test_refreshing_writes_what_is_missing_and_nothing_twice(
     attrs = [storage.get_study_system_attrs(study._study_id) for study in studies]
     refresh_notes(storage, stored, tmp_path / "artifacts")
     assert [storage.get_study_system_attrs(study._study_id) for study in studies] == attrs
+
+
+@pytest.mark.parametrize("letters", [0, 1, 2045, 2046, 5000])
+def test_the_dashboard_reads_our_notes_and_we_overwrite_its_own(letters: int) -> None:
+    study = optuna.create_study()
+    stored_note.save_note(study, "µ" * letters)
+    assert get_note(study) == "µ" * letters
+    save_note(study, "written by a person " * 300)
+    stored_note.save_note(study, "µ" * letters)
+    assert get_note(study) == "µ" * letters
+
+
+def test_a_run_without_extras_leaves_notes_without_pictures(
+    finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("matplotlib", "optuna_dashboard"):
+        monkeypatch.setitem(sys.modules, module, None)
+    monkeypatch.delitem(sys.modules, "autotune.report.style", raising=False)
+    monkeypatch.delitem(sys.modules, "autotune.report.dashboard.study_picture", raising=False)
+    copy = back_up(finished.storage, tmp_path / "copy.db")
+    storage = open_storage(str(copy), create=False)
+    refresh_notes(storage, stored_studies(storage), tmp_path / "artifacts")
+    notes = [get_note(study) for study in _loaded(finished, storage)]
+    assert all("batch size" in text and "/artifacts/" not in text for text in notes)
+    assert not (tmp_path / "artifacts").exists()
 
 
 def test_a_note_that_cannot_be_kept_does_not_end_a_run(finished: Finished, tmp_path: Path) -> None:

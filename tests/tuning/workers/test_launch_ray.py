@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from echoing import start_echo  # type: ignore[import-not-found]
 
-from autotune.errors import DeviceError, UsageError
+from autotune.errors import DeviceError, MissingExtraError, UsageError
 from autotune.tuning.workers.launch_ray import Cluster, RayProcess, _Relay, check_reach, connected
 
 _HERE = socket.gethostname()
@@ -53,7 +53,7 @@ def test_what_other_machines_reach() -> None:
 
 def test_without_ray_its_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(UsageError, match=r"moe-autotune\[ray\]"), connected("auto", "a.db"):
+    with pytest.raises(MissingExtraError, match=r"moe-autotune\[ray\]"), connected("auto", "a.db"):
         pass
 
 
