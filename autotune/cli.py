@@ -11,8 +11,8 @@ from types import TracebackType
 
 from rich.logging import RichHandler
 
+from autotune.commands.command_line import Call, parsed
 from autotune.commands.output import Output
-from autotune.commands.registry import Command, make_parser
 from autotune.errors import AutotuneError
 from autotune.exit_codes import ExitCode
 from autotune.shown import shown, without_passwords
@@ -23,14 +23,22 @@ _log = logging.getLogger(__name__)
 
 def run_command_line(argv: Sequence[str]) -> int:
     """Run one command; return its exit code. Errors of the user's making become one line."""
-    flags = make_parser().parse_args(argv)
-    output = Output(as_json=flags.json, quiet=flags.quiet)
-    _set_up_logging(output, verbose=flags.verbose)
-    hide_logins(argv)
     try:
-        command: Command = flags.command
+        call = parsed(argv)
+    except AutotuneError as error:
+        return _fail(Output(as_json="--json" in argv), str(error), error.exit_code)
+    if isinstance(call, int):
+        return call
+    output = Output(as_json=call.output.json, quiet=call.output.quiet)
+    _set_up_logging(output, verbose=call.output.verbose)
+    hide_logins(argv)
+    return _done(call, output)
+
+
+def _done(call: Call, output: Output) -> int:
+    try:
         imports_are_done()
-        return command.load().run(flags, output)
+        return call.run(call.flags, output)
     except AutotuneError as error:
         return _fail(output, str(error), error.exit_code)
     except _storage_errors() as error:

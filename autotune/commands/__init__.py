@@ -1,10 +1,14 @@
 """The commands of the command line: a file for each, under its name.
 
-Each has ``add_flags(parser)`` and ``run(flags, output)``; ``registry`` lists them with their help.
+Each has ``Flags``, a frozen dataclass, and ``run(flags, output)``; ``registry`` lists them with
+their help.
 
 | file | holds |
 |---|---|
-| registry | every command's name and help; the parser, which imports a command when it is called |
+| registry | every command's name and help |
+| command_line | the whole command line as typer's, which imports a command when it is called |
+| flag_command | from a dataclass of flags to a command of typer's, and back |
+| flag_kinds | flags that take many words, or know some; what a misspelt word may have meant |
 | model_flags | flags that name a layer, and the settings made from them |
 | flags | other groups of flags that several commands share, and a run's settings |
 | batch_sizes | ``--batch-size``: numbers, or ``auto:FILE`` |

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from autotune.commands.flag_kinds import at_commas, whole_number
 from autotune.engines import DEFAULT_TOKENS
 from autotune.engines.served_sizes import chosen_sizes, shares
 from autotune.engines.server_steps import read_steps
@@ -19,9 +20,14 @@ _AUTO = re.compile(r"auto(?:=(?P<most>\d+))?:(?P<path>.+)")
 _MOST = Range(1, 512)
 
 
-def size(text: str) -> int | str:
-    """Read one word behind the flag. Raises ValueError for neither form."""
-    return text if _AUTO.fullmatch(text) else int(text)
+def size(word: Any) -> int | str:
+    """Parse one value of the flag."""
+    return str(word) if _AUTO.fullmatch(str(word)) else whole_number(word)
+
+
+def words_of_sizes(word: str) -> list[str]:
+    """Return the numbers between commas, or the file as it stands."""
+    return [word] if _AUTO.fullmatch(word) else at_commas(word)
 
 
 def named_sizes(words: Sequence[int | str]) -> dict[str, Any]:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import typer
+
+from autotune.commands.flag_kinds import Many, paths
 from autotune.commands.flags import (
-    add_device_flags,
-    add_engine_flag,
-    add_measuring_flags,
-    add_run_timeout,
+    DeviceFlags,
+    EngineFlag,
+    MeasuringFlags,
     cache_dir,
     device_selector,
     written_engines,
 )
-from autotune.commands.model_flags import add_model_flags, from_flags, model_settings
+from autotune.commands.model_flags import ModelFlags, from_flags, model_settings
 from autotune.commands.output import Output
 from autotune.engines import ENGINES
 from autotune.errors import UsageError
@@ -30,52 +33,50 @@ from autotune.studies.outcome import Outcome
 from autotune.tuning.comparison.bench import BenchTime, bench, bench_files, measured_provider
 from autotune.tuning.comparison.config_files import FilesAtSize, FileTime, FileTotal, totals
 
+_PANEL = "Configs (none: what the engines launch by themselves)"
 _KEYS = ("BLOCK_SIZE_M", "BLOCK_SIZE_N", "BLOCK_SIZE_K", "GROUP_SIZE_M", "num_warps", "num_stages")
 
 
-def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Add which configs are timed, of which layer, where and on whose kernel."""
-    add_model_flags(parser)
-    add_device_flags(parser)
-    group = parser.add_argument_group("configs (neither: what the engines launch by themselves)")
-    group.add_argument(
-        "--configs",
-        type=int,
-        nargs="+",
-        metavar="N",
-        help="six numbers a config: BLOCK_SIZE_M N K GROUP_SIZE_M num_warps num_stages",
-    )
-    group.add_argument(
-        "--config-file",
-        type=Path,
-        nargs="+",
-        action="extend",
-        metavar="F",
-        help="engine files; two and more are measured interleaved, and compared with the first; on "
-        "an engine's kernel also one, and all with what the engine launches by itself. The _down "
-        "file beside one is read where the engine reads it",
-    )
-    group = parser.add_argument_group("measuring")
-    add_engine_flag(group)
-    add_measuring_flags(group)
-    add_run_timeout(group, "seconds for one config (120)")
-    group.add_argument("--seed", type=int, default=0, help="of inputs and routings")
+@dataclass(frozen=True, kw_only=True)
+class Flags(ModelFlags, DeviceFlags, MeasuringFlags, EngineFlag):
+    """Which configs are timed, of which layer, where and on whose kernel."""
+
+    configs: Annotated[
+        tuple[int, ...],
+        typer.Option(
+            "--configs",
+            rich_help_panel=_PANEL,
+            help="six numbers a config: BLOCK_SIZE_M N K GROUP_SIZE_M num_warps num_stages",
+        ),
+        Many(),
+    ] = ()
+    config_files: Annotated[
+        tuple[Path, ...],
+        typer.Option(
+            "--config-file",
+            rich_help_panel=_PANEL,
+            help="engine files; two and more are measured interleaved, and compared with the "
+            "first; on an engine's kernel also one, and all with what the engine launches by "
+            "itself. The _down file beside one is read where the engine reads it",
+        ),
+        Many(paths),
+    ] = ()
 
 
-def _settings(flags: argparse.Namespace) -> RunSettings:
+def _settings(flags: Flags) -> RunSettings:
     return from_flags(
         RunSettings,
         flags,
-        model=model_settings(flags),
+        model=model_settings(flags, flags.model),
         device=device_selector(flags),
-        engines=written_engines(flags),
+        engines=written_engines(flags, flags.provider),
         cache_dir=cache_dir(flags),
     )
 
 
-def run(flags: argparse.Namespace, output: Output) -> int:
+def run(flags: Flags, output: Output) -> int:
     """Time given configs. FAILED where any could not be measured."""
-    configs, files = parse_configs(flags.configs or []), [*dict.fromkeys(flags.config_file or [])]
+    configs, files = parse_configs(flags.configs), [*dict.fromkeys(flags.config_files)]
     settings = _settings(flags)
     if files and not configs and (len(files) > 1 or measured_provider(settings) in ENGINES):
         return _bench_files(settings, files, output)
@@ -172,7 +173,7 @@ def _against(total: FileTotal, baseline: FileTotal, numbers: dict[str, int]) -> 
     return f"; time over {name}: {mean} ({words})"
 
 
-def parse_configs(numbers: list[int]) -> list[Config]:
+def parse_configs(numbers: Sequence[int]) -> list[Config]:
     """Read six numbers a config, in the engines' key order. Raises UsageError for another count,
     and for a number that no launch has."""
     size = len(_KEYS)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
-
 from rich.console import Group
 
-from autotune.commands.look import Look, add_look_flags, watch
+from autotune.commands.look import Look, LookFlags, watch
 from autotune.commands.output import Output
 from autotune.commands.own_runs import placed
 from autotune.documents.rows import ResultRow
@@ -18,10 +16,10 @@ from autotune.studies.storage.raw import Source
 from autotune.studies.storage.summaries import measured_studies
 from autotune.tuning.stored_results import select
 
-add_flags = add_look_flags
+Flags = LookFlags
 
 
-def run(flags: argparse.Namespace, output: Output) -> int:
+def run(flags: LookFlags, output: Output) -> int:
     """Print the winner of every study for each engine."""
     return watch(_look, flags, output)
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import json
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from autotune.commands.output import Output
 from autotune.errors import UsageError
@@ -16,27 +19,33 @@ _FEWEST = 2 * SNAPSHOT_ROWS
 """Tokens that SGLang's tool needs: it reads two snapshots of each layer."""
 
 
-def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Add which model is run, on which texts, and the folder."""
-    parser.add_argument("--model", required=True, help="folder of a checkpoint, or Hub name")
-    parser.add_argument(
-        "--prompts",
-        type=Path,
-        metavar="FILE",
-        help="a text a line, or .jsonl with prompt or text (default: topics of Python's help)",
+@dataclass(frozen=True, kw_only=True)
+class Flags:
+    """Which model is run, on which texts, and the folder."""
+
+    model: Annotated[str, typer.Option("--model", help="folder of a checkpoint, or Hub name")]
+    prompts: Annotated[
+        Path | None,
+        typer.Option(
+            "--prompts",
+            show_default="topics of Python's help",
+            help="a text a line, or .jsonl with prompt or text",
+        ),
+    ] = None
+    tokens: Annotated[int, typer.Option("--tokens", help="rows of each layer")] = 8192
+    fused_shared_experts: Annotated[
+        int,
+        typer.Option(
+            "--fused-shared-experts",
+            help="N further columns, for SGLang's own tuner where it fuses shared experts",
+        ),
+    ] = 0
+    output_dir: Annotated[Path, typer.Option("--output-dir", help="folder of the recording")] = (
+        Path("topk_ids")
     )
-    parser.add_argument("--tokens", type=int, default=8192, help="rows of each layer (8192)")
-    parser.add_argument(
-        "--fused-shared-experts",
-        type=int,
-        default=0,
-        metavar="N",
-        help="N further columns, for SGLang's own tuner where it fuses shared experts (0)",
-    )
-    parser.add_argument("--output-dir", type=Path, default=Path("topk_ids"), help="(topk_ids)")
 
 
-def run(flags: argparse.Namespace, output: Output) -> int:
+def run(flags: Flags, output: Output) -> int:
     """Run a model over texts and write which experts it chose. INTERRUPTED where Ctrl-C ended it:
     what was recorded by then is written."""
     from autotune.report.terminal.bars import token_bar
@@ -76,7 +85,7 @@ def run(flags: argparse.Namespace, output: Output) -> int:
     return ExitCode.DONE
 
 
-def _check_capture_flags(flags: argparse.Namespace, output: Output) -> None:
+def _check_capture_flags(flags: Flags, output: Output) -> None:
     """Raise UsageError for flags that cannot work, before the model takes its time."""
     Range(1, 100_000_000).check("--tokens", flags.tokens)
     Range(0, 64).check("--fused-shared-experts", flags.fused_shared_experts)

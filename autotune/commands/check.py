@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
-import argparse
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import typer
+
+from autotune.commands.flag_kinds import OneOf
 from autotune.commands.output import Output
 from autotune.engines import ENGINES, CheckReport, check_file
 from autotune.exit_codes import ExitCode
 
 
-def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Add the files, and who is to read them."""
-    parser.add_argument("file", type=Path, nargs="+")
-    parser.add_argument("--engine", choices=tuple(ENGINES), required=True)
-    parser.add_argument("--triton-version", help="of the serving machine, as 3.6.0")
+@dataclass(frozen=True, kw_only=True)
+class Flags:
+    """The files, and who is to read them."""
+
+    files: Annotated[tuple[Path, ...], typer.Argument(metavar="FILE...", help="engines' files")]
+    engine: Annotated[
+        str, typer.Option("--engine", help="whose file it is to be"), OneOf(tuple(ENGINES))
+    ]
+    triton_version: Annotated[
+        str | None, typer.Option("--triton-version", help="of the serving machine, as 3.6.0")
+    ] = None
 
 
-def run(flags: argparse.Namespace, output: Output) -> int:
+def run(flags: Flags, output: Output) -> int:
     """Say whether each file is legal and would be found; FAILED where one has errors."""
     reports = [
         check_file(path, ENGINES[flags.engine], triton_version=flags.triton_version)
-        for path in flags.file
+        for path in flags.files
     ]
     output.result(
         {"files": [_check_json(report) for report in reports]},

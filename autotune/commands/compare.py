@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-import argparse
 import re
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from autotune.backends.detect import has_gpu
 from autotune.backends.gpu.providers import PROVIDERS
 from autotune.backends.protocol import MeasurerOptions
-from autotune.commands.flags import add_engine_flag, cache_dir, engine_names
-from autotune.commands.model_flags import add_model_flags, model_settings
+from autotune.commands.default_folders import DEFAULT_OUTPUT
+from autotune.commands.flag_kinds import Many, OneOf, ShownDefault, at_commas, is_there
+from autotune.commands.flags import EngineFlag, RunTimeout, TimingFlags, cache_dir, engine_names
+from autotune.commands.model_flags import BatchSizes, ModelFlags, model_settings
 from autotune.commands.output import Output
 from autotune.errors import UsageError
 from autotune.exit_codes import ExitCode
@@ -26,46 +31,53 @@ CPU_SIZES = DEFAULT_SIZES[:4]
 SAVE_PATH = Path("configs/benchmark_ops/fused_moe")
 
 
-def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Add the flags of the engines' comparison scripts, and ours."""
-    add_model_flags(parser, "default: 1 to 4 and powers of two to 8192; on the CPU 1 to 4")
-    parser.set_defaults(batch_sizes=None)
-    group = parser.add_argument_group("comparison")
-    group.add_argument(
-        "--provider",
-        nargs="+",
-        choices=tuple(PROVIDERS),
-        default=list(PROVIDERS),
-        help="default: all; an engine that is not installed is left out, and said so",
-    )
-    group.add_argument(
-        "--config-file",
-        nargs="+",
-        default=[],
-        metavar="[LABEL:]F",
-        help="engine files: a line each with our kernels, and with each installed engine's",
-    )
-    add_engine_flag(
-        group,
-        "whose defaults and files our kernels are timed with, each on its own problem (both)",
-    )
-    group.add_argument(
-        "--device", default="auto", help="auto, cuda, cuda:INDEX or cpu (PyTorch's ways alone)"
-    )
-    group.add_argument("--l2", choices=("cold", "warm"), default="cold")
-    group.add_argument("--cache-dir", type=Path, help="default: the user's cache")
-    group.add_argument(
-        "--output-dir", type=Path, default=Path("configs"), help="where tuned files are (configs)"
-    )
-    group.add_argument(
-        "--save-path", type=Path, default=SAVE_PATH, metavar="D", help=f"results ({SAVE_PATH})"
-    )
-    group.add_argument(
-        "--run-timeout", type=float, default=600.0, metavar="S", help="seconds for one line (600)"
-    )
+def _labelled_paths(word: str) -> list[str]:
+    """Return the files between commas; one that is there is taken as it stands."""
+    is_one = is_there(word) or is_there(word.partition(":")[2])
+    return [word] if is_one else at_commas(word)
 
 
-def run(flags: argparse.Namespace, output: Output) -> int:
+@dataclass(frozen=True, kw_only=True)
+class Flags(ModelFlags, TimingFlags, EngineFlag):
+    """The flags of the engines' comparison scripts, and ours."""
+
+    panel = "Comparison"
+
+    batch_sizes: Annotated[
+        BatchSizes, ShownDefault("1 to 4 and powers of two to 8192; on the CPU 1 to 4")
+    ] = ()
+    provider: Annotated[
+        tuple[str, ...],
+        typer.Option(
+            "--provider",
+            show_default="all",
+            help="whose kernels; an engine that is not installed is left out, and said so",
+        ),
+        OneOf(tuple(PROVIDERS)),
+        Many(),
+    ] = tuple(PROVIDERS)
+    config_files: Annotated[
+        tuple[str, ...],
+        typer.Option(
+            "--config-file",
+            metavar="[LABEL:]PATH",
+            help="engine files: a line each with our kernels, and with each installed engine's",
+        ),
+        Many(_labelled_paths),
+    ] = ()
+    device: Annotated[
+        str, typer.Option("--device", help="auto, cuda, cuda:INDEX or cpu (PyTorch's ways alone)")
+    ] = "auto"
+    output_dir: Annotated[Path, typer.Option("--output-dir", help="where tuned files are")] = (
+        DEFAULT_OUTPUT
+    )
+    save_path: Annotated[Path, typer.Option("--save-path", help="folder of the results")] = (
+        SAVE_PATH
+    )
+    run_timeout_s: RunTimeout = 600.0
+
+
+def run(flags: Flags, output: Output) -> int:
     """Measure, write, say where. FAILED where a provider is unknown, crashed or was wrong."""
     from autotune.report.comparison import point_rows, table_rows, write_comparison
 
@@ -101,23 +113,23 @@ def run(flags: argparse.Namespace, output: Output) -> int:
     return ExitCode.FAILED if comparison.failed else ExitCode.DONE
 
 
-def _settings(flags: argparse.Namespace) -> CompareSettings:
-    SECONDS.check("--run-timeout", flags.run_timeout)
+def _settings(flags: Flags) -> CompareSettings:
+    SECONDS.check("--run-timeout", flags.run_timeout_s)
     gpu = _gpu(flags.device)
-    flags.batch_sizes = flags.batch_sizes or list(CPU_SIZES if gpu is None else DEFAULT_SIZES)
+    sizes = flags.batch_sizes or (CPU_SIZES if gpu is None else DEFAULT_SIZES)
     return CompareSettings(
-        model=model_settings(flags),
+        model=model_settings(replace(flags, batch_sizes=sizes), flags.model),
         gpu=gpu,
         providers=tuple(dict.fromkeys(flags.provider)),
         sources=ConfigSources(
             engines=engine_names(flags),
             config_files=tuple(
-                _labelled(text, number) for number, text in enumerate(flags.config_file, 1)
+                _labelled(text, number) for number, text in enumerate(flags.config_files, 1)
             ),
             output_dir=flags.output_dir.absolute(),
         ),
         options=MeasurerOptions(cache_dir=cache_dir(flags), cold_l2=flags.l2 == "cold"),
-        run_timeout_s=flags.run_timeout,
+        run_timeout_s=flags.run_timeout_s,
     )
 
 

@@ -2,37 +2,52 @@
 
 from __future__ import annotations
 
-import argparse
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
+import typer
+
+from autotune.commands.default_folders import DEFAULT_OUTPUT
+from autotune.commands.flag_kinds import OneOf
 from autotune.commands.output import Output
 from autotune.engines import ENGINES
 from autotune.engines.convert import convert_file
 from autotune.exit_codes import ExitCode
 
 
-def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Add the file, its engine and the other, and facts that the file does not hold."""
-    parser.add_argument("file", type=Path)
-    parser.add_argument("--from", dest="source", choices=tuple(ENGINES), required=True)
-    parser.add_argument("--to", dest="target", choices=tuple(ENGINES), required=True)
-    parser.add_argument(
-        "--output",
-        type=Path,
-        default=Path("configs"),
-        metavar="F",
-        help="a folder, laid out as that of run, or the file itself (configs)",
-    )
-    parser.add_argument("--triton-version", help="of the serving machine (as the source says)")
-    parser.add_argument("--device-name", help="the GPU as its driver calls it (as the source says)")
-    parser.add_argument(
-        "--per-channel-quant",
-        action="store_true",
-        help="scales are per channel: vLLM's names omit it",
-    )
+@dataclass(frozen=True, kw_only=True)
+class Flags:
+    """The file, its engine and the other, and facts that the file does not hold."""
+
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="an engine's file")]
+    source: Annotated[str, typer.Option("--from", help="whose file it is"), OneOf(tuple(ENGINES))]
+    target: Annotated[str, typer.Option("--to", help="who is to read it"), OneOf(tuple(ENGINES))]
+    output: Annotated[
+        Path,
+        typer.Option("--output", help="a folder, laid out as that of run, or the file itself"),
+    ] = DEFAULT_OUTPUT
+    triton_version: Annotated[
+        str | None,
+        typer.Option(
+            "--triton-version", show_default="as the source says", help="of the serving machine"
+        ),
+    ] = None
+    device_name: Annotated[
+        str | None,
+        typer.Option(
+            "--device-name",
+            show_default="as the source says",
+            help="the GPU as its driver calls it",
+        ),
+    ] = None
+    per_channel_quant: Annotated[
+        bool,
+        typer.Option("--per-channel-quant", help="scales are per channel: vLLM's names omit it"),
+    ] = False
 
 
-def run(flags: argparse.Namespace, output: Output) -> int:
+def run(flags: Flags, output: Output) -> int:
     """Write the file for the other engine, and say what was changed."""
     source, target = ENGINES[flags.source], ENGINES[flags.target]
     done = convert_file(

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import argparse
 import logging
 import socket
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from socketserver import ThreadingMixIn
-from typing import Any
+from typing import Annotated, Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
+import typer
 from optuna.storages import BaseStorage
 
 from autotune.commands.output import Output
 from autotune.commands.own_runs import placed
-from autotune.commands.storage_flag import add_storage_flag
+from autotune.commands.storage_flag import StorageFlag
 from autotune.errors import StorageError, UsageError
 from autotune.exit_codes import ExitCode
 from autotune.extras import needed
@@ -46,17 +47,21 @@ class _QuietHandler(WSGIRequestHandler):
         _log.debug(format, *args)
 
 
-def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Add which storage is shown, and the address."""
-    add_storage_flag(parser)
-    parser.add_argument("--host", default="127.0.0.1", help="(127.0.0.1: this machine only)")
-    parser.add_argument("--port", type=int, default=8080, help="a free one if taken (8080)")
-    parser.add_argument(
-        "--artifacts", type=Path, metavar="DIR", help="pictures (default: beside the storage)"
-    )
+@dataclass(frozen=True, kw_only=True)
+class Flags(StorageFlag):
+    """Which storage is shown, and the address."""
+
+    host: Annotated[
+        str, typer.Option("--host", help="address to listen on: this one is for this machine only")
+    ] = "127.0.0.1"
+    port: Annotated[int, typer.Option("--port", help="a free one where it is taken")] = 8080
+    artifacts: Annotated[
+        Path | None,
+        typer.Option("--artifacts", show_default="beside the storage", help="folder of pictures"),
+    ] = None
 
 
-def run(flags: argparse.Namespace, output: Output) -> int:
+def run(flags: Flags, output: Output) -> int:
     """Serve until Ctrl-C. The address is the one line on stdout."""
     with needed("dashboard", "dashboard"):
         import optuna_dashboard

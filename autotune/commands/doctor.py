@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import platform
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from autotune.backends.detect import Gpu, SmiFault, gpus, processes
 from autotune.backends.host_facts import package_version
@@ -18,15 +20,15 @@ from autotune.backends.protocol import Measurer, MeasurerOptions
 from autotune.backends.selectors import open_measurer
 from autotune.commands import doctor_log
 from autotune.commands.flags import (
-    add_device_flags,
-    add_engine_flag,
+    DeviceFlags,
+    EngineFlag,
     cache_dir,
     device_selector,
     engine_names,
 )
-from autotune.commands.model_flags import add_model_flags, model_settings
+from autotune.commands.model_flags import ModelFlags, model_settings
 from autotune.commands.output import Output
-from autotune.commands.storage_flag import add_storage_flag
+from autotune.commands.storage_flag import StorageFlag
 from autotune.documents.machine import DoctorDocument
 from autotune.documents.rows import CheckRow, State
 from autotune.engines import ENGINES, Engine
@@ -47,24 +49,25 @@ _MIN_FREE_BYTES = 2 << 30
 """A compile cache of a whole run takes a few hundred MB; a full disk stops everything."""
 
 
-def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Add the flags that say what a run would use."""
-    add_model_flags(parser)
-    add_device_flags(parser)
-    add_engine_flag(parser, "whose files are looked up with --model (both)")
-    add_storage_flag(parser)
-    parser.add_argument(
-        "--server-log",
-        metavar="FILE",
-        help="instead: which tuned files a vLLM or SGLang server opened, which it missed and what "
-        "to run for those, from its log (-: standard input)",
-    )
+@dataclass(frozen=True, kw_only=True)
+class Flags(ModelFlags, DeviceFlags, EngineFlag, StorageFlag):
+    """The flags that say what a run would use."""
+
+    server_log: Annotated[
+        str | None,
+        typer.Option(
+            "--server-log",
+            metavar="FILE",
+            help="instead: which tuned files a vLLM or SGLang server opened, which it missed and "
+            "what to run for those, from its log (-: standard input)",
+        ),
+    ] = None
 
 
-def run(flags: argparse.Namespace, output: Output) -> int:
+def run(flags: Flags, output: Output) -> int:
     """Check the machine. FAILED where something would stop a run: see ``docs/errors.md``."""
     if flags.server_log:
-        return doctor_log.run(flags, output)
+        return doctor_log.run(flags.server_log, flags, output)
     device = device_selector(flags)
     rows = tuple(_checks(flags, device))
     if flags.model or flags.shape:
@@ -77,7 +80,7 @@ def run(flags: argparse.Namespace, output: Output) -> int:
     return ExitCode.FAILED if any(row.state == "error" for row in rows) else ExitCode.DONE
 
 
-def _checks(flags: argparse.Namespace, device: str) -> Iterator[CheckRow]:
+def _checks(flags: Flags, device: str) -> Iterator[CheckRow]:
     yield _check("python", "ok", platform.python_version())
     yield from (_package(name) for name in ("torch", "triton", "optuna"))
     yield from (extra_check(name) for name in EXTRAS)
@@ -98,10 +101,10 @@ def _checked(rows: tuple[CheckRow, ...]) -> DoctorDocument:
     )
 
 
-def _opens(rows: tuple[CheckRow, ...], flags: argparse.Namespace, selector: str) -> DoctorDocument:
+def _opens(rows: tuple[CheckRow, ...], flags: Flags, selector: str) -> DoctorDocument:
     """Return also what engines open for the model on this device as the environment is, and what
     they launch at each batch size."""
-    settings = model_settings(flags)
+    settings = model_settings(flags, flags.model)
     shape = model_shape(settings)
     options = MeasurerOptions(cache_dir=cache_dir(flags))
     with closing(Child(partial(open_measurer, selector, options))) as child:

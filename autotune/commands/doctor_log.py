@@ -3,7 +3,6 @@ make those that it missed."""
 
 from __future__ import annotations
 
-import argparse
 import re
 import sys
 from collections.abc import Iterable, Iterator
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from autotune.commands.missing_files import Adviser
+from autotune.commands.model_flags import ModelFlags
 from autotune.commands.output import Output
 from autotune.engines.served import Backend, FileState, Lookup, Seen, Server, read_servers
 from autotune.engines.server_log import LogLine, log_lines
@@ -31,7 +31,7 @@ _TARGETS = (
 file was looked for."""
 
 
-def run(flags: argparse.Namespace, output: Output) -> int:
+def run(log: str, flags: ModelFlags, output: Output) -> int:
     """Say what the log says. FAILED unless each server looked for files, opened them all, and took
     no kernel that reads none."""
     if flags.shape:
@@ -39,11 +39,11 @@ def run(flags: argparse.Namespace, output: Output) -> int:
             "--shape with --server-log: the log says the layers. --model names the model where "
             "the log does not, or where it is a folder of another machine"
         )
-    with _opened(flags.server_log) as stream:
-        lines = _Counted(log_lines(stream, flags.server_log))
+    with _opened(log) as stream:
+        lines = _Counted(log_lines(stream, log))
         servers = read_servers(lines)
     rows = [_server_row(Adviser.of(each, flags.model, flags.engine_sources)) for each in servers]
-    data = {"log": flags.server_log, "lines": lines.count, "servers": rows}
+    data = {"log": log, "lines": lines.count, "servers": rows}
     output.result(data, *server_views(data))
     is_fine = bool(rows) and all(row["all_opened"] for row in rows)
     return ExitCode.DONE if is_fine else ExitCode.FAILED

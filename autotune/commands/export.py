@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import argparse
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from autotune.backends.stand_in import kernel_lines
 from autotune.commands.default_folders import DEFAULT_OUTPUT
+from autotune.commands.flag_kinds import Many
 from autotune.commands.output import Output
-from autotune.commands.storage_flag import add_studies_flags, chosen_studies
+from autotune.commands.storage_flag import StudiesFlags, chosen_studies
 from autotune.documents.files import ExportDocument
 from autotune.documents.rows import ResultRow
 from autotune.engines import WrittenFile
@@ -28,21 +32,31 @@ from autotune.tuning.stored_results import (
 )
 
 
-def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Add whose files are written, and the folder."""
-    add_studies_flags(parser)
-    parser.add_argument(
-        "--output-dir", type=Path, help="default: that of a run that was started here, else configs"
-    )
-    parser.add_argument("--routing", help="whose winners, where there are several")
+@dataclass(frozen=True, kw_only=True)
+class Flags(StudiesFlags):
+    """Whose files are written, and the folder."""
+
+    output_dir: Annotated[
+        Path | None,
+        typer.Option(
+            "--output-dir",
+            show_default="that of a run that was started here, else configs",
+            help="folder of the engine files",
+        ),
+    ] = None
+    routing: Annotated[
+        tuple[str, ...],
+        typer.Option("--routing", metavar="R", help="whose winners, where there are several"),
+        Many(),
+    ] = ()
 
 
-def run(flags: argparse.Namespace, output: Output) -> int:
+def run(flags: Flags, output: Output) -> int:
     """Write the engine files again, from the storage alone."""
     written, rows, lines = list[WrittenFile](), list[ResultRow](), list[str]()
     found = chosen_studies(flags.storage, flags.model, flags.output_dir)
     folders: dict[Path, list[StoredStudy]] = {}
-    for study in of_one_routing(found, flags.routing):
+    for study in of_one_routing(found, ",".join(flags.routing) or None):
         folders.setdefault(output_folder(study), []).append(study)
     for folder, studies in folders.items():
         found_of = {study.name: _results(study) for study in studies}

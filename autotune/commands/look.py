@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
 from collections.abc import Callable
-from typing import NoReturn
+from dataclasses import dataclass
+from typing import Annotated, NoReturn
 
+import typer
 from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
+from autotune.commands.flag_kinds import Otherwise
 from autotune.commands.output import Output, write_document
-from autotune.commands.storage_flag import add_studies_flags
+from autotune.commands.storage_flag import StudiesFlags
 from autotune.documents.base import Document
 from autotune.errors import StorageLostError
 from autotune.exit_codes import ExitCode
@@ -27,22 +29,22 @@ Look = tuple[Document, RenderableType]
 """One look at a storage: as a document, and for people."""
 
 
-def add_look_flags(parser: argparse.ArgumentParser) -> None:
-    """Add ``--storage``, ``--model`` and ``--watch``."""
-    add_studies_flags(parser)
-    parser.add_argument(
-        "--watch",
-        type=float,
-        nargs="?",
-        const=2.0,
-        metavar="S",
-        help="again every S seconds (2) until Ctrl-C; with --json a line each time",
-    )
+@dataclass(frozen=True, kw_only=True)
+class LookFlags(StudiesFlags):
+    """Which studies are looked at, and how often."""
+
+    watch: Annotated[
+        float | None,
+        typer.Option(
+            "--watch",
+            metavar="[S]",
+            help="again every S seconds (2) until Ctrl-C; with --json a line each time",
+        ),
+        Otherwise("2"),
+    ] = None
 
 
-def watch(
-    look: Callable[[Source, str | None], Look], flags: argparse.Namespace, output: Output
-) -> int:
+def watch(look: Callable[[Source, str | None], Look], flags: LookFlags, output: Output) -> int:
     """Print what ``look`` sees; with ``--watch`` until Ctrl-C, which is its ordinary end."""
     if flags.watch is not None:
         SECONDS.check("--watch", flags.watch)

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import argparse
 import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import NoReturn
 
-from autotune.commands.model_flags import add_model_flags, model_settings
+from autotune.commands.flag_command import parse_flags
+from autotune.commands.model_flags import ModelFlags, model_settings
 from autotune.engines import ENGINES, Engine
 from autotune.engines.check import assumed
 from autotune.engines.names import NameParts
 from autotune.engines.served import FileState, Lookup, Server
-from autotune.errors import AutotuneError, ModelError, UsageError
+from autotune.errors import AutotuneError, ModelError
 from autotune.models.shape import ModelShape
 from autotune.settings import ModelSettings
 from autotune.spec.problem import Problem
@@ -171,11 +170,8 @@ class Adviser:
 
     def _read(self, flags: Sequence[str]) -> tuple[ModelSettings, ModelShape]:
         """Return what the flags of a run come to. Raises AutotuneError."""
-        parser = _Parser()
-        add_model_flags(parser)
-        given = parser.parse_args(list(flags))
-        given.engine_sources = list(self.sources)
-        settings = model_settings(given)
+        given = replace(parse_flags(ModelFlags, flags), engine_sources=self.sources)
+        settings = model_settings(given, given.model)
         return settings, _shape_of(settings.model, settings.shape)
 
 
@@ -190,11 +186,6 @@ class _Flags:
 
 _UNKNOWN = ("TOPK", "HIDDEN")
 _NO_MODEL = "no line of the log names the model"
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(message)
 
 
 @cache

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Annotated, Any, get_type_hints
 
-from autotune.commands.batch_sizes import named_sizes, size
+import typer
+
+from autotune.commands.batch_sizes import named_sizes, size, words_of_sizes
+from autotune.commands.flag_kinds import Many, paths
 from autotune.engines import DEFAULT_TOKENS
 from autotune.engines.own_code.asking import NOBODY
 from autotune.errors import UsageError
@@ -17,136 +20,180 @@ from autotune.settings import ModelSettings, Settings, settings_from
 from autotune.spec.problem import Dtype
 from autotune.spec.ranges import RANKS
 
-
-def add_model_flags(
-    parser: argparse.ArgumentParser,
-    sizes_help: str = "default: the engines' 18, from 1 to 4096",
-    *,
-    several: bool = False,
-) -> None:
-    """Add the flags that name a layer: those of the engines' scripts, with their defaults. With
-    ``several``, ``--model`` takes more than one, each with its own (``several_models``)."""
-    group = parser.add_argument_group("model")
-    words = "catalogue name, Hugging Face name, folder or config.json (see 'models')"
-    if several:
-        words += "; several are tuned side by side, NAME:tp-size=8 one with flags of its own"
-        group.add_argument(
-            "--model", nargs="+", action="extend", metavar="NAME[:FLAG=VALUE,…]", help=words
-        )
-    else:
-        group.add_argument("--model", help=words)
-    group.add_argument(
-        "--shape",
-        help="instead of --model: E=8,topk=2,hidden=4096,intermediate=14336, and gated=false where "
-        "experts have no gate",
-    )
-    add_split_flags(group)
-    _add_input_flags(group, sizes_help)
-
-
-def add_split_flags(group: argparse._ActionsContainer) -> None:
-    """Add the flags that say how a model is split, and in which dtype."""
-    group.add_argument(
-        "--tp-size",
-        "--tp",
-        "--tensor-parallel-size",
-        type=int,
-        default=1,
-        help="ranks of a layer, as in SGLang; 1 beside a larger --ep-size means as many as that",
-    )
-    group.add_argument(
-        "--ep-size",
-        "--ep",
-        type=int,
-        help="parts into which experts are split (1); --tp-size / --ep-size ranks share each",
-    )
-    group.add_argument(
-        "--enable-expert-parallel",
-        action="store_true",
-        help="as in vLLM: --ep-size is --tp-size times --data-parallel-size",
-    )
-    group.add_argument(
-        "--data-parallel-size",
-        type=int,
-        default=1,
-        help="as in vLLM, where a layer has as many times --tp-size ranks (1)",
-    )
-    group.add_argument(
-        "--ep-num-redundant-experts",
-        type=int,
-        default=0,
-        metavar="N",
-        help="as in SGLang, num_redundant_experts of vLLM's --eplb-config (0)",
-    )
-    group.add_argument("--ep-rank", type=int, help="whose experts are tuned (the most loaded rank)")
-    group.add_argument(
-        "--dtype",
-        default="auto",
-        metavar="DTYPE",
-        help=f"auto (what the model's config says), {', '.join(d.value for d in Dtype)}",
-    )
-    group.add_argument("--per-channel-quant", action="store_true")
-    group.add_argument("--disable-shared-experts-fusion", action="store_true")
-
-
-def _add_input_flags(group: argparse._ActionsContainer, sizes_help: str) -> None:
-    """Add the flags that say what enters a layer, and whose code is asked for file names."""
-    group.add_argument(
+MODEL_HELP = "catalogue name, Hugging Face name, folder or config.json (see 'autotune models')"
+BatchSizes = Annotated[
+    tuple[int | str, ...],
+    typer.Option(
         "--batch-size",
-        dest="batch_sizes",
-        type=size,
-        nargs="+",
-        default=list(DEFAULT_TOKENS),
+        parser=size,
         metavar="N",
-        help=f"{sizes_help}; auto:FILE: those of a server's log or steps.csv, 18 at most "
+        show_default="the engines' 18, from 1 to 4096",
+        help="tokens in a batch; auto:FILE: those of a server's log or steps.csv, 18 at most "
         "(auto=N:FILE: N)",
-    )
-    group.add_argument(
-        "--routing",
-        metavar="R[,R…]",
-        help="uniform (default), zipf:A, dirichlet:C, balanced, worst, grouped[:G:T], recorded; "
-        "several: the config with the best mean over all",
-    )
-    group.add_argument(
-        "--engine-source",
-        dest="engine_sources",
-        type=Path,
-        nargs="+",
-        default=[],
-        metavar="PATH",
-        help="engines' wheels, or folders of them, whose own code is asked what they call their "
-        "files (default: the installed engines'; none: nobody is asked)",
-    )
-    group.add_argument(
-        "--topk-ids-dir", type=Path, metavar="D", help="the recording (see capture-routing)"
-    )
+    ),
+    Many(words_of_sizes),
+]
 
 
-def from_flags(kind: type[Settings], flags: argparse.Namespace, **found: Any) -> Settings:
+@dataclass(frozen=True, kw_only=True)
+class SplitFlags:
+    """The flags that say how a model is split, and in which dtype: those of the engines."""
+
+    panel = "Model"
+
+    tp_size: Annotated[
+        int,
+        typer.Option(
+            "--tp-size",
+            "--tp",
+            "--tensor-parallel-size",
+            help="ranks of a layer, as in SGLang; 1 beside a larger --ep-size means as many as "
+            "that",
+        ),
+    ] = 1
+    ep_size: Annotated[
+        int | None,
+        typer.Option(
+            "--ep-size",
+            "--ep",
+            show_default="1",
+            help="parts into which experts are split; --tp-size / --ep-size ranks share each",
+        ),
+    ] = None
+    enable_expert_parallel: Annotated[
+        bool,
+        typer.Option(
+            "--enable-expert-parallel",
+            help="as in vLLM: --ep-size is --tp-size times --data-parallel-size",
+        ),
+    ] = False
+    data_parallel_size: Annotated[
+        int,
+        typer.Option(
+            "--data-parallel-size",
+            help="as in vLLM, where a layer has as many times --tp-size ranks",
+        ),
+    ] = 1
+    ep_num_redundant_experts: Annotated[
+        int,
+        typer.Option(
+            "--ep-num-redundant-experts",
+            help="as in SGLang, num_redundant_experts of vLLM's --eplb-config",
+        ),
+    ] = 0
+    ep_rank: Annotated[
+        int | None,
+        typer.Option(
+            "--ep-rank",
+            show_default="the most loaded rank",
+            help="whose experts are tuned",
+        ),
+    ] = None
+    dtype: Annotated[
+        str,
+        typer.Option(
+            "--dtype",
+            metavar="DTYPE",
+            help=f"auto (what the model's config says), {', '.join(d.value for d in Dtype)}",
+        ),
+    ] = "auto"
+    per_channel_quant: Annotated[
+        bool, typer.Option("--per-channel-quant", help="weights have a scale for each channel")
+    ] = False
+    disable_shared_experts_fusion: Annotated[
+        bool,
+        typer.Option(
+            "--disable-shared-experts-fusion", help="as in SGLang: shared experts are apart"
+        ),
+    ] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerFlags(SplitFlags):
+    """The flags that say what a layer is, but for its model's name, and what enters it."""
+
+    panel = "Model"
+
+    shape: Annotated[
+        str | None,
+        typer.Option(
+            "--shape",
+            help="instead of --model: E=8,topk=2,hidden=4096,intermediate=14336, and gated=false "
+            "where experts have no gate",
+        ),
+    ] = None
+    batch_sizes: BatchSizes = DEFAULT_TOKENS
+    routing: Annotated[
+        tuple[str, ...],
+        typer.Option(
+            "--routing",
+            metavar="R",
+            show_default="uniform",
+            help="uniform, zipf:A, dirichlet:C, balanced, worst, grouped[:G:T], recorded; "
+            "several: the config with the best mean over all",
+        ),
+        Many(),
+    ] = ()
+    engine_sources: Annotated[
+        tuple[Path, ...],
+        typer.Option(
+            "--engine-source",
+            show_default="the installed engines'",
+            help="engines' wheels, or folders of them, whose own code is asked what they call "
+            "their files (none: nobody is asked)",
+        ),
+        Many(paths),
+    ] = ()
+    topk_ids_dir: Annotated[
+        Path | None,
+        typer.Option("--topk-ids-dir", help="the recording (see 'autotune capture-routing')"),
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelFlags(LayerFlags):
+    """The flags that name a layer: those of the engines' scripts, with their defaults."""
+
+    panel = "Model"
+
+    model: Annotated[str | None, typer.Option("--model", metavar="NAME", help=MODEL_HELP)] = None
+
+
+def from_flags(kind: type[Settings], *flags: Any, **found: Any) -> Settings:
     """Make settings of a class: a field is what was ``found`` for it, else the flag of its name,
-    else its default. Raises UsageError for values that cannot work."""
+    of the last that have it, else its default. Raises UsageError for values that cannot work."""
     names = get_type_hints(kind)
-    given = {name: value for name, value in vars(flags).items() if name in names}
+    given = {
+        each.name: getattr(of, each.name)
+        for of in flags
+        for each in fields(of)
+        if each.name in names
+    }
     return settings_from(kind, given | found)
 
 
-def model_settings(flags: argparse.Namespace) -> ModelSettings:
-    """Make the settings of the layer. Raises UsageError for values that cannot work."""
-    folder = flags.topk_ids_dir
-    tp_size, ep_size = _ranks(flags)
+def model_settings(
+    flags: LayerFlags, model: str | None, split: SplitFlags | None = None
+) -> ModelSettings:
+    """Make the settings of a layer of ``model``, None for --shape; ``split`` is the model's own in
+    place of the flags'. Raises UsageError for values that cannot work."""
+    folder, split = flags.topk_ids_dir, split or flags
+    tp_size, ep_size = _ranks(split)
     return from_flags(
         ModelSettings,
         flags,
+        split,
+        model=model,
         tp_size=tp_size,
         ep_size=ep_size,
-        routing=named_routing(flags.routing, folder),
+        routing=named_routing(",".join(flags.routing) or None, folder),
         topk_ids_dir=str(folder.absolute()) if folder else None,
         engine_sources=[p if str(p) == NOBODY else p.absolute() for p in flags.engine_sources],
         **named_sizes(flags.batch_sizes),
     )
 
 
-def _ranks(flags: argparse.Namespace) -> tuple[int, int]:
+def _ranks(flags: SplitFlags) -> tuple[int, int]:
     """Return the TP and EP sizes as SGLang counts them, all ranks being TP ranks."""
     RANKS.check("--data-parallel-size", flags.data_parallel_size)
     tp_size = flags.tp_size * flags.data_parallel_size

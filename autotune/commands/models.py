@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import argparse
+from dataclasses import dataclass
 
 from autotune.commands.output import Output
 from autotune.exit_codes import ExitCode
@@ -10,11 +10,12 @@ from autotune.models.load import catalogue_shapes
 from autotune.report.terminal.tables import model_row, rows_table
 
 
-def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Add nothing: the catalogue is one table."""
+@dataclass(frozen=True, kw_only=True)
+class Flags:
+    """None: the catalogue is one table."""
 
 
-def run(flags: argparse.Namespace, output: Output) -> int:
+def run(flags: Flags, output: Output) -> int:
     """Print the catalogue."""
     rows = [model_row(shape) for shape in catalogue_shapes()]
     output.result({"models": rows}, rows_table(rows))

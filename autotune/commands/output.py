@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 from rich.console import Console, RenderableType
 
 from autotune.documents.base import Document
 from autotune.shown import data_without_passwords, shown
 
 
-def add_output_flags(parser: argparse.ArgumentParser) -> None:
-    """Add the flags that every command has."""
-    group = parser.add_argument_group("output")
-    group.add_argument("--json", action="store_true", help="one JSON document on stdout")
-    group.add_argument("--quiet", "-q", action="store_true", help="results and errors only")
-    group.add_argument("--verbose", "-v", action="store_true", help="log every trial")
+@dataclass(frozen=True, kw_only=True)
+class OutputFlags:
+    """The flags that every command has."""
+
+    panel = "Output of every command"
+
+    json: Annotated[bool, typer.Option("--json", help="one JSON document on stdout")] = False
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="results and errors only")] = False
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="log every trial")] = False
 
 
 def _stderr() -> Console:

@@ -2,71 +2,95 @@
 
 from __future__ import annotations
 
-import argparse
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from autotune.backends.gpu.providers import TUNABLE
+from autotune.commands.flag_kinds import OneOf
 from autotune.commands.flags import (
-    add_device_flags,
-    add_engine_flag,
-    add_kernel_flag,
-    add_time_limits,
+    DeviceFlags,
+    EngineFlag,
+    Kernel,
+    RunTimeout,
+    Seed,
+    Timeout,
     cache_dir,
     device_selector,
     engine_names,
     jobs_on,
 )
-from autotune.commands.model_flags import add_model_flags, from_flags, model_settings
+from autotune.commands.model_flags import ModelFlags, from_flags, model_settings
 from autotune.commands.output import Output
 from autotune.exit_codes import ExitCode
 from autotune.report.terminal.bars import BarDisplay, LineDisplay
 from autotune.report.terminal.run_display import seconds_words
 from autotune.report.terminal.tables import rows_table
 from autotune.settings import RecordSettings
+from autotune.spec.problem import KernelMode
 from autotune.studies.search.pruning import HOPELESS
 from autotune.tuning.compile_service.pool import default_jobs
 from autotune.tuning.recording.recorder import RecordReport, StudyCount, record
 
 
-def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Add every flag of ``record``."""
-    add_model_flags(parser)
-    add_device_flags(parser)
-    group = parser.add_argument_group("recording")
-    group.add_argument(
-        "--output", type=Path, metavar="FILE.npz", help="(named by device and problem, here)"
-    )
-    add_kernel_flag(group, "one config for both GEMMs, or pairs of twice the same, each GEMM timed")
-    add_engine_flag(group)
-    group.add_argument(
-        "--provider",
-        choices=TUNABLE,
-        default=TUNABLE[0],
-        help="whose kernel is measured: ours (default), or an installed engine's own",
-    )
-    group.add_argument(
-        "--limit", type=int, metavar="N", help="N random configs and the defaults (the whole space)"
-    )
-    group.add_argument(
-        "--like", type=Path, metavar="FILE.npz", help="only the configs of this recording"
-    )
-    group.add_argument("--seed", type=int, default=0, help="of what --limit chooses")
-    add_time_limits(group, "seconds from the first measurement", "for one compile or config")
-    group.add_argument(
-        "--give-up-at",
-        type=float,
-        default=HOPELESS,
-        metavar="X",
-        help="one sample is enough of a config that takes X times the best so far (%(default)g)",
-    )
-    group.add_argument(
-        "--jobs", type=int, help="processes that estimate (default: one per core); 1 on a GPU"
-    )
-    group.add_argument("--compile-jobs", type=int, help="processes that compile (one per core)")
+@dataclass(frozen=True, kw_only=True)
+class Flags(ModelFlags, DeviceFlags, EngineFlag):
+    """The flags of ``record``."""
+
+    panel = "Recording"
+
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            metavar="FILE.npz",
+            show_default="named by device and problem, here",
+            help="the recording",
+        ),
+    ] = None
+    kernel: Kernel = KernelMode.FUSED
+    provider: Annotated[
+        str,
+        typer.Option(
+            "--provider", help="whose kernel is measured: ours, or an installed engine's own"
+        ),
+        OneOf(TUNABLE),
+    ] = TUNABLE[0]
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            "--limit", show_default="the whole space", help="N random configs and the defaults"
+        ),
+    ] = None
+    like: Annotated[
+        Path | None,
+        typer.Option("--like", metavar="FILE.npz", help="only the configs of this recording"),
+    ] = None
+    seed: Seed = 0
+    timeout_s: Timeout = None
+    run_timeout_s: RunTimeout = 120.0
+    give_up_at: Annotated[
+        float,
+        typer.Option(
+            "--give-up-at",
+            help="one sample is enough of a config that takes X times the best so far",
+        ),
+    ] = HOPELESS
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            "--jobs", show_default="one per core; 1 on a GPU", help="processes that estimate"
+        ),
+    ] = None
+    compile_jobs: Annotated[
+        int | None,
+        typer.Option("--compile-jobs", show_default="one per core", help="processes that compile"),
+    ] = None
 
 
-def run(flags: argparse.Namespace, output: Output) -> int:
+def run(flags: Flags, output: Output) -> int:
     """Measure a whole space into one file; run again, it goes on. FAILED where time was up."""
     live = output.err.is_terminal and not output.quiet
     report = record(_settings(flags), BarDisplay(output.err) if live else LineDisplay())
@@ -81,12 +105,12 @@ def run(flags: argparse.Namespace, output: Output) -> int:
     return ExitCode.FAILED if report.missing else ExitCode.DONE
 
 
-def _settings(flags: argparse.Namespace) -> RecordSettings:
+def _settings(flags: Flags) -> RecordSettings:
     device = device_selector(flags)
     return from_flags(
         RecordSettings,
         flags,
-        model=model_settings(flags),
+        model=model_settings(flags, flags.model),
         device=device,
         engines=engine_names(flags),
         cache_dir=cache_dir(flags),

@@ -6,24 +6,22 @@ needs.
 
 from __future__ import annotations
 
-import argparse
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NoReturn, Protocol, cast
+from typing import Any, Protocol, cast
 
-import autotune
-from autotune.commands.output import Output, add_output_flags
-from autotune.shown import shown
+from autotune.commands.output import Output
 
 
 class CommandModule(Protocol):
     """The parts of a command: its module has them, or of a group's action the ``Action``."""
 
-    def add_flags(self, parser: argparse.ArgumentParser, /) -> None:
-        """Add the command's own flags."""
+    @property
+    def Flags(self) -> type[Any]:  # noqa: N802  a class
+        """A frozen dataclass; ``flag_command`` says what its fields are."""
 
-    def run(self, flags: argparse.Namespace, output: Output, /) -> int:
+    def run(self, flags: Any, output: Output, /) -> int:
         """Do the work; return the exit code."""
 
 
@@ -31,8 +29,8 @@ class CommandModule(Protocol):
 class Action:
     """One of a group's commands, which share the group's module. Implements CommandModule."""
 
-    add_flags: Callable[[argparse.ArgumentParser], None]
-    run: Callable[[argparse.Namespace, Output], int]
+    Flags: type[Any]
+    run: Callable[[Any, Output], int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,49 +71,3 @@ COMMANDS = (
 )
 GROUPS = {"storage": "is the storage sound; copy it, upgrade it"}
 """Help in a line for each group of commands."""
-
-
-class _LateParser(argparse.ArgumentParser):
-    """A parser that gets its flags only when it is about to parse some: they bring imports."""
-
-    fill: Callable[[argparse.ArgumentParser], None] | None = None
-
-    def parse_known_args(  # type: ignore[override]
-        self, args: Sequence[str] | None = None, namespace: Any = None
-    ) -> tuple[argparse.Namespace, list[str]]:
-        if self.fill is not None:
-            fill, self.fill = self.fill, None
-            fill(self)
-        return super().parse_known_args(args, namespace)
-
-    def error(self, message: str) -> NoReturn:
-        super().error(shown(message))
-
-
-def make_parser() -> argparse.ArgumentParser:
-    """Return the parser of every command: ``command`` of what it parses is the ``Command``."""
-    parser = _LateParser(prog="autotune", description=str(autotune.__doc__).splitlines()[0])
-    parser.add_argument("--version", action="version", version=f"autotune {autotune.__version__}")
-    commands = parser.add_subparsers(
-        title="commands", required=True, metavar="COMMAND", parser_class=_LateParser
-    )
-    groups: dict[str, argparse._SubParsersAction[_LateParser]] = {}
-    for command in COMMANDS:
-        group, _, action = command.name.rpartition(" ")
-        if group and group not in groups:
-            words = GROUPS[group]
-            of_group = commands.add_parser(group, help=words, description=words)
-            groups[group] = of_group.add_subparsers(
-                title="actions", required=True, metavar="ACTION", parser_class=_LateParser
-            )
-        _add(groups[group] if group else commands, action, command)
-    return parser
-
-
-def _add(parent: argparse._SubParsersAction[_LateParser], name: str, command: Command) -> None:
-    def fill(parser: argparse.ArgumentParser) -> None:
-        parser.set_defaults(command=command)
-        add_output_flags(parser)
-        command.load().add_flags(parser)
-
-    parent.add_parser(name, help=command.help, description=command.help).fill = fill

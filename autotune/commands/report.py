@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from autotune.commands.output import Output
-from autotune.commands.storage_flag import add_studies_flags, chosen_studies
+from autotune.commands.storage_flag import StudiesFlags, chosen_studies
 from autotune.documents.files import ReportDocument
 from autotune.errors import UsageError
 from autotune.exit_codes import ExitCode
@@ -19,18 +22,24 @@ from autotune.studies.study_record import StoredStudy
 from autotune.tuning.stored_results import recording_folder
 
 
-def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Add whose report it is, and the folder."""
-    add_studies_flags(parser)
-    parser.add_argument("--output-dir", type=Path, default=Path("report"), help="(report)")
-    parser.add_argument(
-        "--compare",
-        metavar="STORAGE",
-        help="another storage, side by side: a file, journal:FILE or URL",
+@dataclass(frozen=True, kw_only=True)
+class Flags(StudiesFlags):
+    """Whose report it is, and the folder."""
+
+    output_dir: Annotated[Path, typer.Option("--output-dir", help="folder of the page")] = Path(
+        "report"
     )
+    compare: Annotated[
+        str | None,
+        typer.Option(
+            "--compare",
+            metavar="STORAGE",
+            help="another storage, side by side: a file, journal:FILE or URL",
+        ),
+    ] = None
 
 
-def run(flags: argparse.Namespace, output: Output) -> int:
+def run(flags: Flags, output: Output) -> int:
     """Write the page and its pictures; a storage in use may be read."""
     from autotune.report.html.page import write_report  # matplotlib takes a second
 
@@ -55,7 +64,7 @@ def run(flags: argparse.Namespace, output: Output) -> int:
     return ExitCode.DONE
 
 
-def _names(flags: argparse.Namespace) -> tuple[str, str]:
+def _names(flags: Flags) -> tuple[str, str]:
     """Return a short name of each storage, by which a reader knows them apart."""
     urls = [public_url(storage_url(url)) for url in (flags.storage, flags.compare or "")]
     one, other = (url.rstrip("/").rpartition("/")[2] for url in urls)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import argparse
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
-from autotune.commands.flags import add_launcher_flags
+import typer
+
+from autotune.commands.flags import RunningFlags, Timeout
 from autotune.commands.output import Output
 from autotune.commands.own_runs import is_own, placed
 from autotune.commands.run import run_all
-from autotune.commands.storage_flag import add_storage_flag
 from autotune.documents.run import ResumeDocument, RunDocument
 from autotune.errors import UsageError
 from autotune.exit_codes import ExitCode
@@ -23,23 +25,26 @@ from autotune.tuning.stored_results import unfinished_settings
 _log = logging.getLogger(__name__)
 
 
-def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Add the flags that may differ from the run's: the others are in the storage."""
-    add_storage_flag(parser)
-    group = parser.add_argument_group("search")
-    group.add_argument("--trials", type=int, help="measurements per batch size (as it was started)")
-    group.add_argument(
-        "--timeout",
-        dest="timeout_s",
-        type=float,
-        metavar="S",
-        help="seconds from the first measurement, anew (as it was started)",
-    )
-    add_launcher_flags(parser)
-    parser.add_argument("--output-dir", type=Path, help="default: as for 'export'")
+@dataclass(frozen=True, kw_only=True)
+class Flags(RunningFlags):
+    """The flags that may differ from the run's: the others are in the storage."""
+
+    trials: Annotated[
+        int | None,
+        typer.Option(
+            "--trials", show_default="as it was started", help="measurements per batch size"
+        ),
+    ] = None
+    timeout_s: Timeout = None
+    output_dir: Annotated[
+        Path | None,
+        typer.Option(
+            "--output-dir", show_default="as for 'export'", help="folder of the engine files"
+        ),
+    ] = None
 
 
-def run(flags: argparse.Namespace, output: Output) -> int:
+def run(flags: Flags, output: Output) -> int:
     """Go on with everything unfinished, with the settings it was started with."""
     with opened(flags.storage) as storage:
         studies = stored_studies(storage)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
+import typer
+
+from autotune.commands.flag_kinds import Many
 from autotune.commands.output import Output
 from autotune.engines import DEFAULT_TOKENS
 from autotune.errors import UsageError
@@ -17,25 +21,36 @@ from autotune.routing.trace_files import read_trace
 from autotune.spec.ranges import EXPERTS, RANKS, TOKENS
 
 
-def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Add which recording is read, whose experts it is about, and the picture's file."""
-    parser.add_argument("folder", type=Path, metavar="D", help="what capture-routing wrote")
-    parser.add_argument("--model", help="of which it was recorded (default: as the ids say)")
-    parser.add_argument("--shape", help="instead of --model: E=8,topk=2,hidden=4096,…")
-    parser.add_argument("--ep-size", "--ep", type=int, default=1, help="expert parallel size")
-    parser.add_argument(
-        "--batch-size", type=int, nargs="+", default=list(DEFAULT_TOKENS), metavar="N"
-    )
-    parser.add_argument(
-        "--plot",
-        type=Path,
-        default=Path("routing-stats.png"),
-        metavar="FILE",
-        help="PNG, SVG or PDF",
+@dataclass(frozen=True, kw_only=True)
+class Flags:
+    """Which recording is read, whose experts it is about, and the picture's file."""
+
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="what capture-routing wrote")]
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model", show_default="as the ids say", help="the model of which it was recorded"
+        ),
+    ] = None
+    shape: Annotated[
+        str | None, typer.Option("--shape", help="instead of --model: E=8,topk=2,hidden=4096,…")
+    ] = None
+    ep_size: Annotated[int, typer.Option("--ep-size", "--ep", help="expert parallel size")] = 1
+    batch_sizes: Annotated[
+        tuple[int, ...],
+        typer.Option(
+            "--batch-size",
+            show_default="the engines' 18, from 1 to 4096",
+            help="tokens in a batch",
+        ),
+        Many(),
+    ] = DEFAULT_TOKENS
+    plot: Annotated[Path, typer.Option("--plot", help="PNG, SVG or PDF")] = Path(
+        "routing-stats.png"
     )
 
 
-def run(flags: argparse.Namespace, output: Output) -> int:
+def run(flags: Flags, output: Output) -> int:
     """Print load, entropy, padding and the slowest rank of a recording."""
     from autotune.report.routing_stats import load_rows, padding_rows, routing_stats, stats_picture
     from autotune.report.style import IMAGES, styled
@@ -46,11 +61,11 @@ def run(flags: argparse.Namespace, output: Output) -> int:
         endings = ", ".join(f".{each}" for each in IMAGES)
         raise UsageError(f"--plot {flags.plot}: the name should end in {endings}")
     RANKS.check("--ep-size", flags.ep_size)
-    for tokens in flags.batch_size:
+    for tokens in flags.batch_sizes:
         TOKENS.check("--batch-size", tokens)
     recording = read_trace(flags.folder)
-    experts, top_k = _sizes(flags, recording, output)
-    loads, paddings = routing_stats(recording, experts, top_k, flags.ep_size, flags.batch_size)
+    experts, top_k = _sizes(flags.model, flags.shape, recording, output)
+    loads, paddings = routing_stats(recording, experts, top_k, flags.ep_size, flags.batch_sizes)
     by_layer, by_size = list(load_rows(loads, flags.ep_size)), list(padding_rows(paddings))
     with styled():
         image = stats_picture(loads, paddings).image(kind)
@@ -79,14 +94,16 @@ def run(flags: argparse.Namespace, output: Output) -> int:
     return ExitCode.DONE
 
 
-def _sizes(flags: argparse.Namespace, recording: RoutingTrace, output: Output) -> tuple[int, int]:
+def _sizes(
+    model: str | None, shape: str | None, recording: RoutingTrace, output: Output
+) -> tuple[int, int]:
     """Return (experts, top-k): the model's, else as the ids have them."""
-    if flags.model and flags.shape:
+    if model and shape:
         raise UsageError("give either --model NAME or --shape E=..,topk=..,hidden=..,…")
-    if flags.model or flags.shape:
-        shape = load_shape(flags.model) if flags.model else parse_shape(flags.shape)
-        check_recording(shape, recording)
-        return shape.experts, shape.top_k
+    if model or shape:
+        known = load_shape(model) if model else parse_shape(shape or "")
+        check_recording(known, recording)
+        return known.experts, known.top_k
     if "experts" in recording.notes:
         # The model's top-k counts no fused shared experts.
         return _noted(recording, "experts"), _noted(recording, "top_k", recording.columns)

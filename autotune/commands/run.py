@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import argparse
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import typer
 
 from autotune.backends.stand_in import kernel_lines
 from autotune.commands.dry_run import plan_rows, planned
-from autotune.commands.flags import add_launcher_flags, add_tuning_flags, run_settings
+from autotune.commands.flags import RunningFlags, TuningFlags, run_settings
 from autotune.commands.output import Output
 from autotune.commands.own_runs import remember
-from autotune.commands.several_models import models_of
 from autotune.documents.base import Document
 from autotune.documents.run import RunDocument
 from autotune.exit_codes import ExitCode
@@ -36,16 +37,18 @@ from autotune.tuning.workers.launcher import Launcher
 _log = logging.getLogger(__name__)
 
 
-def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Add every flag of ``run``."""
-    add_tuning_flags(parser, several=True)
-    add_launcher_flags(parser)
-    parser.add_argument("--dry-run", action="store_true", help="what would run, and how long")
+@dataclass(frozen=True, kw_only=True)
+class Flags(TuningFlags, RunningFlags):
+    """The flags of ``run``."""
+
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="say what would run, and how long")] = (
+        False
+    )
 
 
-def run(flags: argparse.Namespace, output: Output) -> int:
+def run(flags: Flags, output: Output) -> int:
     """Tune; run again, it resumes."""
-    settings = run_settings(flags, models_of(flags))
+    settings = run_settings(flags)
     if flags.dry_run:
         plan = planned(settings, flags.storage)
         output.result(plan, rows_table(plan_rows(plan)), plan.summary)
@@ -58,7 +61,7 @@ def run(flags: argparse.Namespace, output: Output) -> int:
 
 def run_all(
     runs: Iterable[RunSettings],
-    flags: argparse.Namespace,
+    flags: RunningFlags,
     output: Output,
     document: Callable[[Sequence[RunDocument]], Document] = lambda runs: runs[0],
 ) -> int:

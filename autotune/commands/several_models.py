@@ -1,56 +1,80 @@
-"""``run --model A --model B:tp-size=8``: several models, each with flags of its own."""
+"""``run --model A B:tp-size=8``: several models, each with flags of its own."""
 
 from __future__ import annotations
 
-import argparse
-from copy import copy
-from pathlib import Path
-from typing import NoReturn
+from dataclasses import dataclass
+from typing import Annotated
 
-from autotune.commands.model_flags import add_split_flags, model_settings
+import typer
+
+from autotune.commands.flag_command import flag_fields, parse_flags
+from autotune.commands.flag_kinds import Many, at_commas, is_there
+from autotune.commands.model_flags import MODEL_HELP, LayerFlags, SplitFlags, model_settings
 from autotune.errors import UsageError
 from autotune.settings import ModelSettings
 
 
-def models_of(flags: argparse.Namespace) -> list[ModelSettings]:
+def words_of_models(word: str) -> list[str]:
+    """Return the models between commas: "A,B:tp-size=8,dtype=fp8_w8a8,C" are three. A path that is
+    there, and what looks like a login, is taken as it stands."""
+    if is_there(word) or "@" in word or "://" in word:
+        return [word]
+    models: list[str] = []
+    for part in at_commas(word):
+        if models and ":" in models[-1] and _is_own_flag(part):
+            models[-1] += f",{part}"
+        else:
+            models.append(part)
+    return models
+
+
+def _is_own_flag(part: str) -> bool:
+    """True for what stands behind a model's colon: FLAG or FLAG=VALUE."""
+    name, has_value, _ = part.partition("=")
+    if has_value:
+        return "/" not in name
+    return any(f"--{name}" in each.names for each in flag_fields(SplitFlags))
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeveralModelsFlags(LayerFlags):
+    """The flags that name layers of several models."""
+
+    panel = "Model"
+
+    models: Annotated[
+        tuple[str, ...],
+        typer.Option(
+            "--model",
+            metavar="NAME[:FLAG=VALUE,…]",
+            help=f"{MODEL_HELP}; several are tuned side by side, NAME:tp-size=8 one with flags of "
+            "its own",
+        ),
+        Many(words_of_models),
+    ] = ()
+
+
+def models_of(flags: SeveralModelsFlags) -> list[ModelSettings]:
     """Make the settings of each model that ``--model`` names, in this order; of ``--shape`` where
     it names none. Raises UsageError for values that cannot work."""
-    words = flags.model or [None]
-    return list(dict.fromkeys(model_settings(_of_model(flags, word)) for word in words))
+    return list(dict.fromkeys(_settings(flags, word) for word in flags.models or (None,)))
 
 
-def _of_model(flags: argparse.Namespace, word: str | None) -> argparse.Namespace:
-    """Return the flags as one model has them: after a colon stand its own. A path that is there is
+def _settings(flags: SeveralModelsFlags, word: str | None) -> ModelSettings:
+    """Make the settings of one model: after a colon stand its own flags. A path that is there is
     taken as it stands."""
-    found = copy(flags)
-    found.model = word
-    if word is None or ":" not in word or _is_there(word):
-        return found
-    found.model, _, own = word.rpartition(":")
-    parser = _OwnFlags(word)
-    return parser.parse_args([f"--{flag.strip()}" for flag in own.split(",")], found)
-
-
-def _is_there(path: str) -> bool:
+    if word is None or ":" not in word or is_there(word):
+        return model_settings(flags, word)
+    model, _, own = word.rpartition(":")
+    words = [f"--{flag.strip() or '?'}" for flag in own.split(",")]
     try:
-        return Path(path).expanduser().exists()
-    except (OSError, RuntimeError, ValueError):  # no name of a file, or of a user
-        return False
-
-
-class _OwnFlags(argparse.ArgumentParser):
-    """Parses the flags of one model."""
-
-    def __init__(self, word: str) -> None:
-        super().__init__(add_help=False, allow_abbrev=False)
-        self._word = word
-        add_split_flags(self)
-
-    def error(self, message: str) -> NoReturn:
-        if "@" in self._word:  # a storage's URL that strayed here: the rest is its password
-            message = "what stands after the last colon is no flag"
+        split = parse_flags(SplitFlags, words, vars(flags))
+    except UsageError as error:
+        why = str(error)
+        if "@" in word:  # a storage's URL that strayed here: the rest is its password
+            why = "what stands after the last colon is no flag"
         raise UsageError(
-            f"--model {self._word}: {message}. After the colon stand flags of this model with "
-            "commas between, as tp-size=8,dtype=fp8_w8a8: those that say how it is split, and its "
-            "dtype"
-        )
+            f"--model {word}: {why}. After the colon stand flags of this model with commas "
+            "between, as tp-size=8,dtype=fp8_w8a8: those that say how it is split, and its dtype"
+        ) from error
+    return model_settings(flags, model, split)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import argparse
-
-from autotune.commands.look import Look, add_look_flags, watch
+from autotune.commands.look import Look, LookFlags, watch
 from autotune.commands.output import Output
 from autotune.documents.storage import StatusDocument
 from autotune.report.rows import study_row
@@ -13,10 +11,10 @@ from autotune.studies.storage.raw import Source
 from autotune.studies.storage.summaries import study_summaries
 from autotune.tuning.stored_results import select
 
-add_flags = add_look_flags
+Flags = LookFlags
 
 
-def run(flags: argparse.Namespace, output: Output) -> int:
+def run(flags: LookFlags, output: Output) -> int:
     """Print how far every study is."""
     return watch(_look, flags, output)
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from autotune.commands.output import Output
 from autotune.commands.registry import Action
-from autotune.commands.storage_flag import add_storage_flag
+from autotune.commands.storage_flag import StorageFlag
 from autotune.documents.rows import CheckRow, State
 from autotune.documents.storage import (
     StorageBackupDocument,
@@ -26,7 +29,7 @@ from autotune.studies.storage.maintenance import (
 from autotune.studies.storage.url import ServerAddress, parse_address, public_url
 
 
-def _check(flags: argparse.Namespace, output: Output) -> int:
+def _check(flags: StorageFlag, output: Output) -> int:
     """Print what the storage is made of. FAILED where something must be mended."""
     found = check_storage(flags.storage)
     rows = tuple(CheckRow(what=f.what, state=_state(f), detail=f.detail) for f in found)
@@ -38,12 +41,17 @@ def _state(finding: StorageFinding) -> State:
     return "error" if finding.fault else "warning" if finding.doubt else "ok"
 
 
-def _add_backup_flags(parser: argparse.ArgumentParser) -> None:
-    add_storage_flag(parser)
-    parser.add_argument("file", type=Path, nargs="?", help="default: beside it, with the time")
+@dataclass(frozen=True, kw_only=True)
+class BackupFlags(StorageFlag):
+    """Which storage, and the copy."""
+
+    file: Annotated[
+        Path | None,
+        typer.Argument(metavar="FILE", show_default="beside it, with the time", help="the copy"),
+    ] = None
 
 
-def _backup(flags: argparse.Namespace, output: Output) -> int:
+def _backup(flags: BackupFlags, output: Output) -> int:
     """Copy a storage that may be in use."""
     path = back_up(flags.storage, flags.file)
     output.result(StorageBackupDocument(backup=path), f"wrote {path}")
@@ -54,12 +62,16 @@ def _backup(flags: argparse.Namespace, output: Output) -> int:
     return ExitCode.DONE
 
 
-def _add_upgrade_flags(parser: argparse.ArgumentParser) -> None:
-    add_storage_flag(parser)
-    parser.add_argument("--backed-up", action="store_true", help="a server's: I have a copy")
+@dataclass(frozen=True, kw_only=True)
+class UpgradeFlags(StorageFlag):
+    """Which storage, and whether there is a copy of a server's."""
+
+    backed_up: Annotated[bool, typer.Option("--backed-up", help="a server's: I have a copy")] = (
+        False
+    )
 
 
-def _upgrade(flags: argparse.Namespace, output: Output) -> int:
+def _upgrade(flags: UpgradeFlags, output: Output) -> int:
     """Bring an older Optuna's schema up to date, after a backup."""
     version, copy = upgrade(flags.storage, backed_up=flags.backed_up)
     if copy is not None:
@@ -71,6 +83,6 @@ def _upgrade(flags: argparse.Namespace, output: Output) -> int:
     return ExitCode.DONE
 
 
-CHECK = Action(add_storage_flag, _check)
-BACKUP = Action(_add_backup_flags, _backup)
-UPGRADE = Action(_add_upgrade_flags, _upgrade)
+CHECK = Action(StorageFlag, _check)
+BACKUP = Action(BackupFlags, _backup)
+UPGRADE = Action(UpgradeFlags, _upgrade)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
-import os
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 if TYPE_CHECKING:
     from autotune.studies.study_record import StoredStudy
@@ -13,21 +14,28 @@ if TYPE_CHECKING:
 DEFAULT_STORAGE = "sqlite:///autotune.db"
 
 
-def add_storage_flag(parser: argparse._ActionsContainer) -> None:
-    """Add ``--storage``. Its default is AUTOTUNE_STORAGE: other users of the machine see a
-    command's words, not its environment."""
-    parser.add_argument(
-        "--storage",
-        default=os.environ.get("AUTOTUNE_STORAGE") or DEFAULT_STORAGE,
-        help="file, journal:FILE or a PostgreSQL URL; by default what "
-        f"AUTOTUNE_STORAGE says, else {DEFAULT_STORAGE}",
-    )
+@dataclass(frozen=True, kw_only=True)
+class StorageFlag:
+    """``--storage``. Its default is AUTOTUNE_STORAGE: other users of the machine see a command's
+    words, not its environment."""
+
+    panel = "Storage"
+
+    storage: Annotated[
+        str,
+        typer.Option(
+            "--storage", envvar="AUTOTUNE_STORAGE", help="file, journal:FILE or a PostgreSQL URL"
+        ),
+    ] = DEFAULT_STORAGE
 
 
-def add_studies_flags(parser: argparse._ActionsContainer) -> None:
-    """Add ``--storage`` and ``--model``, which chooses studies in it."""
-    add_storage_flag(parser)
-    parser.add_argument("--model", help="only this model's studies")
+@dataclass(frozen=True, kw_only=True)
+class StudiesFlags(StorageFlag):
+    """``--storage``, and ``--model``, which chooses studies in it."""
+
+    panel = "Storage"
+
+    model: Annotated[str | None, typer.Option("--model", help="only this model's studies")] = None
 
 
 def chosen_studies(

@@ -22,7 +22,8 @@ import numpy as np
 from gemm_times import GemmTimes, write_gemm_times
 
 from autotune.backends.hardware import find_spec
-from autotune.commands.model_flags import add_model_flags, model_settings
+from autotune.commands.flag_command import parse_flags
+from autotune.commands.model_flags import ModelFlags, model_settings
 from autotune.engines import ENGINES
 from autotune.errors import AutotuneError, UsageError
 from autotune.spec.config import Config
@@ -53,21 +54,22 @@ def read_foreign(path: Path) -> GemmTimes:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition(",")[0])
+    parser = argparse.ArgumentParser(
+        description=(__doc__ or "").partition(",")[0],
+        epilog="and the flags that name a layer: see 'autotune run --help'",
+        allow_abbrev=False,
+    )
     parser.add_argument("foreign", type=Path, help="the .npz with configs and M<batch>")
     parser.add_argument("output", type=Path, help="the recording to write")
     parser.add_argument("--gpu", required=True, help="what it was measured on, as NVIDIA_H200")
     parser.add_argument("--triton", required=True, help="version that compiled the kernels")
     parser.add_argument("--how", default="up and down GEMM, converted", help="how it was timed")
     parser.add_argument("--engine", nargs="+", choices=list(ENGINES), default=list(ENGINES))
-    add_model_flags(parser, "not used: the file's own")
-    args = parser.parse_args()
+    args, of_model = parser.parse_known_args()
     try:
-        times, spec, settings = (
-            read_foreign(args.foreign),
-            find_spec(args.gpu),
-            model_settings(args),
-        )
+        times, spec = read_foreign(args.foreign), find_spec(args.gpu)
+        flags = parse_flags(ModelFlags, of_model)
+        settings = model_settings(flags, flags.model)
         jobs = jobs_of(model_shape(settings), settings, args.engine)
     except AutotuneError as error:
         print(error, file=sys.stderr)

@@ -39,13 +39,13 @@ from safetensors.numpy import save
 from autotune.backends.replay.measurer import ReplayMeasurer
 from autotune.backends.replay.recording_format import Recording, read_recording, write_recording
 from autotune.cli import run_command_line
+from autotune.commands.command_line import parsed
 from autotune.commands.flags import run_settings
 from autotune.commands.output import Output
-from autotune.commands.registry import COMMANDS, make_parser
+from autotune.commands.registry import COMMANDS
 from autotune.commands.routing_stats import _sizes
-from autotune.commands.several_models import models_of
 from autotune.engines import ENGINES
-from autotune.errors import AutotuneError, UsageError
+from autotune.errors import AutotuneError
 from autotune.models.load import load_shape
 from autotune.report.routing_stats import routing_stats
 from autotune.routing.trace_files import read_trace
@@ -304,8 +304,7 @@ def _use_routing(files: Mapping[str, bytes], folder: Path) -> None:
     for name, content in files.items():
         (folder / name).write_bytes(content)
     recording = read_trace(folder)
-    nameless = argparse.Namespace(model=None, shape=None)
-    experts, top_k = _sizes(nameless, recording, Output(quiet=True))
+    experts, top_k = _sizes(None, None, recording, Output(quiet=True))
     routing_stats(recording, experts, top_k, 1, [1, 300])
 
 
@@ -470,19 +469,18 @@ def _use_flags(words: list[str], folder: Path) -> None:
     here = Path.cwd()
     os.chdir(folder)
     try:
-        flags = make_parser().parse_args(words)
-        name = flags.command.name
+        call = parsed(words)
+        if isinstance(call, int):
+            return
+        name = call.command.name
         if name in _SETTINGS_ONLY:
             if name == "run":
-                made = run_settings(flags, models_of(flags))
+                made = run_settings(call.flags)
                 for model in made.models:
                     if model.shape is not None:
                         jobs_of(model_shape(model), model, made.engines, made.kernel)
-        elif name not in _NEVER and flags.__dict__.get("watch") is None:
+        elif name not in _NEVER and getattr(call.flags, "watch", None) is None:
             run_command_line(words)
-    except SystemExit as end:
-        assert end.code in (0, 2)
-        raise UsageError("argparse said so") from None
     finally:
         os.chdir(here)
 

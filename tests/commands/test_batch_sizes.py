@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import typer
 from small_landscape import PROBLEM, SHAPE, save_landscape  # type: ignore[import-not-found]
 
 from autotune.cli import run_command_line
@@ -24,7 +25,7 @@ def steps(tmp_path: Path) -> Path:
 
 def test_numbers_are_numbers() -> None:
     assert named_sizes([size("1"), size("64")]) == {"batch_sizes": [1, 64]}
-    with pytest.raises(ValueError, match="invalid literal"):
+    with pytest.raises(typer.BadParameter, match="no whole number"):
         size("auto")
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from small_landscape import SHAPE  # type: ignore[import-not-found]
 
+from autotune.commands.flags import RunningFlags
 from autotune.commands.output import Output
 from autotune.commands.run import run_all
 from autotune.settings import ModelSettings, RunSettings
@@ -34,11 +34,10 @@ def test_a_run_that_is_interrupted_before_its_search_leaves_the_words_of_those_b
         return begin(settings, *more, **options)
 
     monkeypatch.setattr(session, "run", interrupted)
-    flags = Namespace(storage="a.db", launcher="local", ray_address="auto")
-    assert run_all([settings, settings], flags, Output()) == 130
+    assert run_all([settings, settings], RunningFlags(storage="a.db"), Output()) == 130
     captured = capsys.readouterr()
     assert "wrote" in captured.out
     assert "2 new measurements" in captured.err
     begun.append(settings)
     with pytest.raises(KeyboardInterrupt):
-        run_all([settings], flags, Output())
+        run_all([settings], RunningFlags(storage="a.db"), Output())

@@ -188,11 +188,12 @@ def test_settings_of_before_have_no_warm_starts(settings: Callable[..., RunSetti
 
 
 def test_a_path_that_is_not_there_is_refused() -> None:
-    from autotune.commands.flags import run_settings
-    from autotune.commands.registry import make_parser
-    from autotune.commands.several_models import models_of
+    from autotune.commands.flags import TuningFlags, run_settings
 
-    arguments = ["run", "--model", "Qwen/Qwen3-30B-A3B", "--device", "estimate:NVIDIA_H200"]
-    args = make_parser().parse_args([*arguments, "--warm-start", "nowhere.json"])
+    flags = TuningFlags(
+        models=("Qwen/Qwen3-30B-A3B",),
+        device="estimate:NVIDIA_H200",
+        warm_starts=(Path("nowhere.json"),),
+    )
     with pytest.raises(UsageError, match="nowhere"):
-        run_settings(args, models_of(args))
+        run_settings(flags)
