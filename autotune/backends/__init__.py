@@ -6,7 +6,8 @@
     estimate/         compiles for a GPU that is not there, and models the time
     replay/           plays recorded times
     binaries.py       the compiles that a config needs, ours or an engine's, as data
-    detect.py         finds GPUs without torch and without a CUDA context; nvidia-smi's answers
+    detect.py         finds GPUs without torch and without a CUDA context
+    nvidia.py         what NVIDIA's driver says of GPUs, clocks and processes
     hardware.py       figures of known GPUs, from gpus.json
     stand_in.py       whose kernel is measured for an engine, and whether ours is a proven stand-in,
                       from stand_in.json

@@ -10,7 +10,7 @@ from functools import cache
 from importlib import metadata
 
 import autotune
-from autotune.backends.detect import gpus
+from autotune.backends.nvidia import gpus
 from autotune.spec.device import Device, DeviceKind
 
 
@@ -43,6 +43,8 @@ def _gpu_facts(name: str) -> dict[str, str]:
     if not mine:
         return {}
     gpu = mine[0]
+    if gpu.sm_mhz is None:
+        return {"Driver": gpu.driver}
     clocks = f"{gpu.sm_mhz} MHz before the run, at most {gpu.max_sm_mhz} MHz"
     slowed = f"; slowed by {', '.join(gpu.slowed)}" if gpu.slowed else ""
     return {"Driver": gpu.driver, "SM clock": clocks + slowed}

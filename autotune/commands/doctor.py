@@ -14,8 +14,9 @@ from typing import Annotated
 
 import typer
 
-from autotune.backends.detect import Gpu, SmiFault, gpus, processes
+from autotune.backends.detect import amd_gpus
 from autotune.backends.host_facts import package_version
+from autotune.backends.nvidia import DriverFault, Gpu, gpus
 from autotune.backends.protocol import Measurer, MeasurerOptions
 from autotune.backends.selectors import open_measurer
 from autotune.commands import doctor_log
@@ -188,32 +189,50 @@ def modes_set(engine: Engine, environment: Mapping[str, str]) -> Iterator[CheckR
 def gpu_checks(*, needed: bool) -> Iterator[CheckRow]:
     """Check driver, clocks, other processes. ``needed``: a run would measure on a GPU."""
     found = gpus()
+    bad: State = "error" if needed else "warning"
     if found is None:
-        why = "nothing is known of clocks and others" if needed else "none is needed"
-        state: State = "warning" if needed else "absent"
-        yield _check("NVIDIA driver", state, f"no nvidia-smi: {why}")
-    elif isinstance(found, SmiFault):
-        yield _check("NVIDIA driver", "error" if needed else "warning", found.reason)
+        yield _no_driver(needed=needed)
+    elif isinstance(found, DriverFault):
+        yield _check("NVIDIA driver", bad, found.reason)
+    elif not found:
+        yield _check("NVIDIA driver", bad, "it has no GPU, or none that you may use")
     else:
         for gpu in found:
-            yield from _gpu(gpu)
-        yield _others(processes())
+            yield from _gpu(gpu, bad)
+        yield _others(found)
 
 
-def _gpu(gpu: Gpu) -> Iterator[CheckRow]:
+def _no_driver(*, needed: bool) -> CheckRow:
+    if not needed:
+        return _check("NVIDIA driver", "absent", "not installed; none is needed")
+    if amd_gpus():
+        detail = "not installed: of AMD's GPUs neither clocks nor other processes are known"
+        return _check("NVIDIA driver", "warning", detail)
+    return _check("NVIDIA driver", "error", "not installed, or a container without the GPU")
+
+
+def _gpu(gpu: Gpu, bad: State) -> Iterator[CheckRow]:
     what = f"GPU {gpu.index}"
+    if gpu.fault:
+        yield _check(what, bad, f"the driver says: {gpu.fault}")
+        return
     yield _check(what, "ok", f"{gpu.name}, driver {gpu.driver}")
     clocks = f"SM clock {gpu.sm_mhz} of at most {gpu.max_sm_mhz} MHz"
-    if gpu.slowed:
+    if gpu.sm_mhz is None:
+        yield _check(f"{what} clocks", "warning", "the driver does not say")
+    elif gpu.slowed:
         yield _check(f"{what} clocks", "warning", f"{clocks}; slowed by {', '.join(gpu.slowed)}")
     else:
         yield _check(f"{what} clocks", "ok", clocks)
 
 
-def _others(found: list[str]) -> CheckRow:
-    if not found:
-        return _check("GPU in use", "ok", "no other process computes on a GPU")
-    return _check("GPU in use", "warning", f"times will be disturbed by {'; '.join(found)}")
+def _others(found: list[Gpu]) -> CheckRow:
+    processes = dict.fromkeys(process for gpu in found for process in gpu.processes or ())
+    if processes:
+        return _check("GPU in use", "warning", f"times will be disturbed by {'; '.join(processes)}")
+    if any(gpu.processes is None for gpu in found):
+        return _check("GPU in use", "warning", "the driver does not say whether others compute")
+    return _check("GPU in use", "ok", "no other process computes on a GPU")
 
 
 def folder_check(what: str, folder: Path) -> CheckRow:

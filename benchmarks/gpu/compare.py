@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from autotune.backends.detect import gpus
+from autotune.backends.nvidia import gpus
 
 SIZES = ("1", "4", "16", "64", "256", "1024", "4096")
 

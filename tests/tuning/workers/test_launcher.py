@@ -22,22 +22,6 @@ def _devices(settings: RunSettings) -> list[tuple[str, str]]:
     return [(spec.name, spec.device) for spec in worker_specs(settings, "sqlite:///a.db", 20)]
 
 
-@pytest.mark.parametrize(
-    ("mask", "count"),
-    [
-        (None, 4),
-        ("", 0),
-        ("2", 1),
-        ("3,0", 2),
-        ("0,-1,2", 1),  # CUDA hides what follows an invalid one
-        ("0,9,2", 1),
-        ("GPU-8932f937,MIG-12", 2),
-    ],
-)
-def test_gpus_are_counted_as_pytorch_does(mask: str | None, count: int) -> None:
-    assert detect.visible_gpus(mask) == count
-
-
 def test_a_worker_for_each_visible_gpu(settings: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     assert [number for number, _ in _devices(settings(device="cuda"))] == ["0", "1", "2", "3"]
     assert _devices(settings(device="cuda", gpus="3,1")) == [("3", "cuda:3"), ("1", "cuda:1")]
