@@ -37,6 +37,7 @@ from typing import TYPE_CHECKING
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE.parent / "workers"), str(HERE.parents[1] / "tests")]
 
+import psutil  # noqa: E402
 import sqlalchemy  # noqa: E402
 from destroy import DESTROY, DESTROY_SERVER, new_database, rescued  # noqa: E402
 from faulty import compile_fault_of, fault_of, log  # noqa: E402
@@ -482,10 +483,10 @@ def _kill(pid: int | None) -> bool:
 def _parent(pid: int) -> int | None:
     """None where the process is gone."""
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    except OSError:
+        process = psutil.Process(pid)
+        return None if process.status() == psutil.STATUS_ZOMBIE else process.ppid()
+    except psutil.NoSuchProcess:
         return None
-    return None if fields[0] in "ZX" else int(fields[1])
 
 
 def _lock(storage: str, seconds: float) -> bool:

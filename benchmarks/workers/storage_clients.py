@@ -21,10 +21,10 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.synchronize import Barrier
-from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
 
+import psutil
 import sqlalchemy
 from landscape import BATCH_SIZES
 from optuna.samplers import RandomSampler
@@ -39,7 +39,6 @@ from autotune.studies.storage.transactions import transactions_of
 from autotune.studies.trial_record import ending
 
 _LOCKING = {"BEGIN", "INSERT", "UPDATE", "DELETE"}
-TICKS = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,8 +222,8 @@ class _Server:
 
 
 def _cpu_s(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
+    times = psutil.Process(pid).cpu_times()
+    return times.user + times.system
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from alive import is_alive
 from compilers import (  # type: ignore[import-not-found]
     ABORT,
     EAT,
@@ -278,11 +279,7 @@ def test_there_is_always_a_job() -> None:
 def _ends(pid: int) -> bool:
     end = time.monotonic() + PATIENCE_S
     while time.monotonic() < end:
-        try:
-            state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
-        except OSError:
-            return True
-        if state in "ZX":
+        if not is_alive(pid):
             return True
         time.sleep(0.05)
     return False

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from alive import is_alive
 from fakes import ABORT, FINE, HANG, RAISE, REFUSE, FaultyMeasurer  # type: ignore[import-not-found]
 
 from autotune.backends.protocol import Measurer
@@ -113,18 +114,10 @@ def test_it_dies_with_its_parent_even_in_the_middle_of_a_measurement() -> None:
     )
     pid = int(ended.stdout)
     for _ in range(50):
-        if not _alive(pid):
+        if not is_alive(pid):
             return
         time.sleep(0.1)
     pytest.fail(f"process {pid} outlived its parent")
-
-
-def _alive(pid: int) -> bool:
-    try:
-        with open(f"/proc/{pid}/stat") as stat:  # noqa: PTH123
-            return stat.read().rsplit(")", 1)[1].split()[0] not in "ZX"
-    except FileNotFoundError:
-        return False
 
 
 class SlowToOpen(FaultyMeasurer):

@@ -15,6 +15,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
+from alive import is_alive
 
 from autotune.tuning.processes.killable import KillableProcess, exit_words
 
@@ -39,18 +40,11 @@ def _start_one_of_us(link: Connection) -> None:
     time.sleep(3600)
 
 
-def _is_alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] not in "ZX"
-    except OSError:
-        return False
-
-
 def _ends(pid: int) -> bool:
     until = time.monotonic() + 60
-    while _is_alive(pid) and time.monotonic() < until:
+    while is_alive(pid) and time.monotonic() < until:
         time.sleep(0.02)
-    return not _is_alive(pid)
+    return not is_alive(pid)
 
 
 def _end_slowly(link: Connection) -> None:
@@ -107,7 +101,7 @@ def test_its_exit_code_is_its_own_or_none() -> None:
     hanging.receive()
     hanging.send(3600)
     assert hanging.kill(0.1) is None
-    assert not _is_alive(hanging.pid)
+    assert not is_alive(hanging.pid)
 
 
 def test_one_that_somebody_kills_is_gone_and_says_by_what() -> None:
@@ -150,7 +144,7 @@ def test_signals_of_the_terminal_are_held_back_while_it_imports_its_main(
 def test_the_group_that_it_leads_is_killed_with_it() -> None:
     process: KillableProcess[None, int] = KillableProcess(_start_another, leads_group=True)
     other = process.receive()
-    assert _is_alive(other)
+    assert is_alive(other)
     process.kill()
     assert _ends(other)
 

@@ -16,6 +16,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from alive import is_alive
 from echoing import start_echo  # type: ignore[import-not-found]
 
 from autotune.errors import DeviceError, MissingExtraError, UsageError
@@ -110,7 +111,7 @@ def test_a_handle_kills_its_worker() -> None:
     process = RayProcess(RayHere(), ActorHere(_Relay(start_echo, "a")))
     pid = _ready(process.link)[3]
     assert process.kill() is None
-    _wait_for(lambda: not _lives(pid))
+    _wait_for(lambda: not is_alive(pid))
 
 
 @pytest.fixture(scope="module")
@@ -179,18 +180,13 @@ def test_a_killed_one_takes_its_process_along(cluster: Cluster) -> None:
     process = start("a")
     pid = _ready(process.link)[3]
     assert process.kill() is None
-    _wait_for(lambda: not _lives(pid))
+    _wait_for(lambda: not is_alive(pid))
 
 
 def _free(cluster: Cluster) -> int:
     with suppress(DeviceError):
         return cluster.free_gpus
     return 0
-
-
-def _lives(pid: int) -> bool:
-    stat = Path(f"/proc/{pid}/stat")
-    return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"
 
 
 def _wait_for(condition: Any) -> None:

@@ -15,7 +15,9 @@ from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+import psutil
 import pytest
+from alive import is_alive
 
 from autotune.backends.protocol import MeasurerOptions
 from autotune.errors import DeviceError, ProviderError, StorageLostError
@@ -68,16 +70,8 @@ class KillingDisplay(PlainDisplay):
 
 def _children(pid: int) -> list[int]:
     """Processes that Python's multiprocessing started for this one."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            words = path.read_text().rsplit(")", 1)[1].split()
-            command = path.with_name("cmdline").read_text()
-        except OSError:
-            continue
-        if int(words[1]) == pid and "spawn_main" in command and words[0] not in "ZX":
-            found.append(int(path.parent.name))
-    return found
+    children = (child for child in psutil.Process(pid).children() if is_alive(child.pid))
+    return [child.pid for child in children if "spawn_main" in " ".join(child.cmdline())]
 
 
 def _stored(database: str) -> list[StoredStudy]:
@@ -106,7 +100,6 @@ def test_workers_share_the_work_and_measure_nothing_twice(
     assert len({trial.user_attrs["worker"] for trial in trials}) >= 2  # none was left in the queue
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="finds processes in /proc")
 @pytest.mark.parametrize("child", [False, True], ids=["worker", "child"])
 def test_a_killed_process_costs_nothing_that_was_told(
     settings: Make, database: str, child: bool, caplog: pytest.LogCaptureFixture
@@ -173,9 +166,9 @@ def test_kill_9_of_the_parent_ends_all_and_the_next_run_goes_on(
     first.wait()
     before = _measured(database)
     until = time.monotonic() + 10
-    while any(_is_alive(pid) for pid in all_of_them) and time.monotonic() < until:
+    while any(is_alive(pid) for pid in all_of_them) and time.monotonic() < until:
         time.sleep(0.05)
-    assert not any(_is_alive(pid) for pid in all_of_them)
+    assert not any(is_alive(pid) for pid in all_of_them)
     assert started().wait(120) == 0
     assert before <= _measured(database)
     assert [len(study.measured) for study in _stored(database)] == [40, 40]
@@ -200,13 +193,6 @@ def test_two_runs_join_and_one_that_is_interrupted_leaves_in_time(
 
 def _measured(database: str) -> set[tuple[str, int]]:
     return {(s.name, entry.trial_number) for s in _stored(database) for entry in s.measured}
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] not in "ZX"
-    except OSError:
-        return False
 
 
 class FakeProcess:
