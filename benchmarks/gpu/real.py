@@ -166,7 +166,7 @@ def _against(rows: Sequence[dict[str, Any]]) -> dict[str, object]:
     """Time of each further file's config over the first one's (ours), paired by routing: in the
     mean, and how often it is slower, even or faster beyond the noise."""
     found: dict[str, object] = {}
-    for number in sorted({row["file"] for row in rows} - {1}):
+    for number in sorted({row["file"] for row in rows if row["file"]} - {1}):
         others = [row for row in rows if row["file"] == number]
         ratios = [row["ratio"] for row in others if row["ratio"] is not None]
         found[f"file {number}"] = {

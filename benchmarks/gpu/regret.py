@@ -15,10 +15,11 @@ at best had the study tried them all, as one that its sampler ends does since th
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 from operator import itemgetter
 from pathlib import Path
+
+from run_json import is_kept, results_of
 
 from autotune.backends.replay.recording_format import read_recording
 from autotune.spec.config import Config
@@ -40,11 +41,10 @@ def recorded_us(path: Path) -> dict[tuple[int, int], dict[Config, float]]:
 
 def winners_of(path: Path) -> dict[tuple[int, int, str], Config]:
     """(experts, batch size, engine) → the measured winner, where it is not what was kept."""
-    results = json.loads(path.read_text())["results"]
     return {
         (row["E"], row["batch_size"], row["engine"]): Config.from_keys(row["config"])
-        for row in results
-        if row["us"] and not row["keeps_incumbent"]
+        for row in results_of(path)
+        if row["us"] and not is_kept(row)
     }
 
 

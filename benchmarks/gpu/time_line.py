@@ -16,6 +16,7 @@ from typing import Any
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from run_json import pieces_of
 
 from autotune.report.style import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION, YELLOW
 from autotune.tuning.time_line import PIECE_S, Cause
@@ -43,10 +44,10 @@ def picture(run: dict[str, Any], title: str) -> Figure:
     FigureCanvasAgg(figure)
     rows = figure.subplots(len(workers), 1, sharex=True, squeeze=False)[:, 0]
     for axes, (name, worker) in zip(rows, workers.items(), strict=True):
-        at = [piece[0] for piece in worker["pieces"]]
+        pieces = pieces_of(worker)
+        at = [start for start, _ in pieces]
         shares = [
-            [piece[1].get(cause.value, 0.0) / PIECE_S for piece in worker["pieces"]]
-            for cause in COLOURS
+            [seconds.get(cause.value, 0.0) / PIECE_S for _, seconds in pieces] for cause in COLOURS
         ]
         labels = [cause.value for cause in COLOURS]
         axes.stackplot(at, shares, colors=COLOURS.values(), labels=labels, step="post")

@@ -8,11 +8,12 @@ The engines' defaults are the same configs in both: how far their times differ i
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import statistics
 from pathlib import Path
 from typing import Any
+
+from run_json import results_of
 
 Row = dict[str, Any]
 Key = tuple[str, int]
@@ -21,8 +22,7 @@ Key = tuple[str, int]
 
 def rows_of(path: Path) -> dict[Key, Row]:
     """The measured results of a run."""
-    results = json.loads(path.read_text())["results"]
-    return {(row["engine"], row["batch_size"]): row for row in results if row["us"]}
+    return {(row["engine"], row["batch_size"]): row for row in results_of(path) if row["us"]}
 
 
 def main() -> None:
