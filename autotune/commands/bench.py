@@ -20,13 +20,20 @@ from autotune.commands.flags import (
 )
 from autotune.commands.model_flags import ModelFlags, from_flags, model_settings
 from autotune.commands.output import Output
+from autotune.documents.measuring import (
+    BenchDocument,
+    BenchFileRow,
+    BenchFilesDocument,
+    BenchFileTotal,
+    BenchRow,
+)
 from autotune.engines import ENGINES
 from autotune.errors import UsageError
 from autotune.exit_codes import ExitCode
 from autotune.report.terminal.run_display import device_line
 from autotune.report.terminal.tables import rows_table
 from autotune.settings import RunSettings
-from autotune.spec.config import Config
+from autotune.spec.config import Config, config_from_keys
 from autotune.spec.measurement import Measurement, routing_us, typical_us
 from autotune.spec.ranges import LAUNCHES
 from autotune.studies.outcome import Outcome
@@ -34,6 +41,8 @@ from autotune.tuning.comparison.bench import BenchTime, bench, bench_files, meas
 from autotune.tuning.comparison.config_files import FilesAtSize, FileTime, FileTotal, totals
 
 _PANEL = "Configs (none: what the engines launch by themselves)"
+_MEASURED = ("up_us", "down_us", "registers", "spill_bytes", "shared_bytes", "reason")
+"""Further columns, where some row has them."""
 _KEYS = ("BLOCK_SIZE_M", "BLOCK_SIZE_N", "BLOCK_SIZE_K", "GROUP_SIZE_M", "num_warps", "num_stages")
 
 
@@ -83,8 +92,10 @@ def run(flags: Flags, output: Output) -> int:
     device, rows = bench(settings, configs, files)
     output.note(device_line(device))
     names = settings.model.routing.split(",")
-    data = [_row(row, names if len(names) > 1 else []) for row in rows]
-    output.result({"device": device.name, "rows": data}, rows_table(list(map(_for_people, data))))
+    names = names if len(names) > 1 else []
+    found = tuple(_row(row, names) for row in rows)
+    table = rows_table([_for_people(row, names) for row in found])
+    output.result(BenchDocument(device=device.title, rows=found), table)
     has_failed = any(row.result.outcome != Outcome.OK for row in rows)
     return ExitCode.FAILED if has_failed else ExitCode.DONE
 
@@ -93,64 +104,66 @@ def _bench_files(settings: RunSettings, files: list[Path], output: Output) -> in
     device, sizes = bench_files(settings, files)
     output.note(device_line(device))
     numbers = {str(path): number for number, path in enumerate(files, 1)}
-    data = [_file_row(size, entry, numbers) for size in sizes for entry in size.entries]
-    shown = [_for_people({k: _shown(row[k]) for k in row if k != "reason"}) for row in data]
+    rows = tuple(_file_row(size, entry, numbers) for size in sizes for entry in size.entries)
     found = totals(sizes)
     lines = _summary(found, numbers, len(sizes))
-    document = {
-        "device": device.name,
-        "files": list(numbers),
-        "baseline": found[0].source,
-        "rows": data,
-        "totals": [_total_json(total, numbers) for total in found],
-        "summary": lines,
-    }
-    output.result(document, rows_table(shown), "\n".join(lines))
+    document = BenchFilesDocument(
+        device=device.title,
+        files=tuple(files),
+        baseline=found[0].source,
+        rows=rows,
+        totals=tuple(_total(total, numbers) for total in found),
+        summary=tuple(lines),
+    )
+    output.result(document, rows_table(list(map(_file_for_people, rows))), "\n".join(lines))
     for entry in (entry for size in sizes for entry in size.entries if entry.reason):
         output.note(f"{entry.source}: {entry.config}: {entry.reason}")
-    return ExitCode.FAILED if any(row["us"] is None for row in data) else ExitCode.DONE
+    return ExitCode.FAILED if any(row.us is None for row in rows) else ExitCode.DONE
 
 
-def _file_row(size: FilesAtSize, entry: FileTime, numbers: dict[str, int]) -> dict[str, Any]:
-    """``file`` is its number, or what launches by itself; ratios are of times over the first
-    entry's."""
+def _file_row(size: FilesAtSize, entry: FileTime, numbers: dict[str, int]) -> BenchFileRow:
     found = entry.ratio
+    return BenchFileRow(
+        batch_size=size.tokens,
+        file=numbers.get(entry.source),
+        source=entry.source,
+        key=entry.key,
+        config=entry.config.as_keys(),
+        us=entry.geomean_us,
+        ratio=found.middle if found else None,
+        interval=(found.low, found.high) if found else None,
+        verdict=entry.verdict.value if entry.verdict else None,
+        wins=size.winner == entry.source,
+        reason=entry.reason or None,
+    )
+
+
+def _file_for_people(row: BenchFileRow) -> dict[str, Any]:
+    """Return a row with its file's number, and why there is no time below the table."""
+    said = row.as_json()
     return {
-        "batch_size": size.tokens,
-        "file": numbers.get(entry.source, entry.source),
-        "key": entry.key,
-        "config": str(entry.config),
-        "us": round(entry.geomean_us, 2) if entry.geomean_us else None,
-        "ratio": round(found.middle, 4) if found else None,
-        "interval": [round(found.low, 4), round(found.high, 4)] if found else None,
-        "verdict": entry.verdict.value if entry.verdict else None,
-        "wins": size.winner == entry.source,
-        "reason": entry.reason or None,
+        "batch_size": row.batch_size,
+        "file": row.file or row.source,
+        "key": row.key,
+        "config": str(config_from_keys(row.config)),
+        "µs": said["us"],
+        "ratio": said["ratio"],
+        "interval": " to ".join(f"{bound:.4f}" for bound in row.interval) if row.interval else None,
+        "verdict": row.verdict,
+        "wins": "wins" if row.wins else "",
     }
 
 
-def _shown(value: Any) -> Any:
-    if isinstance(value, list):
-        return " to ".join(f"{bound:.4f}" for bound in value)
-    return {True: "wins", False: ""}[value] if isinstance(value, bool) else value
-
-
-def _for_people(row: dict[str, Any]) -> dict[str, Any]:
-    """Return a row with its time, or why there is none, under "µs"."""
-    us, outcome = row["us"], row.get("outcome")
-    named = {"µs" if name == "us" else name: value for name, value in row.items()}
-    named["µs"] = outcome if us is None else us
-    return {name: value for name, value in named.items() if name != "outcome"}
-
-
-def _total_json(total: FileTotal, numbers: dict[str, int]) -> dict[str, Any]:
-    ratios = {"mean": total.mean, "mean_apart": total.mean_apart, "most": total.most}
-    return {
-        "file": numbers.get(total.source, total.source),
-        "wins": total.wins,
-        "verdicts": dict(total.verdicts),
-        **{name: None if r is None else round(r, 4) for name, r in ratios.items()},
-    }
+def _total(total: FileTotal, numbers: dict[str, int]) -> BenchFileTotal:
+    return BenchFileTotal(
+        file=numbers.get(total.source),
+        source=total.source,
+        wins=total.wins,
+        verdicts=dict(total.verdicts),
+        mean=total.mean,
+        mean_apart=total.mean_apart,
+        most=total.most,
+    )
 
 
 def _summary(found: list[FileTotal], numbers: dict[str, int], sizes: int) -> list[str]:
@@ -189,30 +202,42 @@ def parse_configs(numbers: Sequence[int]) -> list[Config]:
     ]
 
 
-def _by_routing(measurement: Measurement | None, names: list[str]) -> dict[str, float | None]:
-    """Return the time under each of several routings; ``us`` is then their geometric mean."""
-    if measurement is None:
-        return dict.fromkeys(f"{name} us" for name in names)
-    us = routing_us(measurement.samples_us, len(names)) if names else ()
-    return {f"{name} us": round(each, 2) for name, each in zip(names, us, strict=False)}
-
-
-def _row(row: BenchTime, routings: list[str]) -> dict[str, Any]:
+def _row(row: BenchTime, routings: list[str]) -> BenchRow:
     measurement, resources = row.result.measurement, row.result.resources
-    halves = {}
-    if measurement and measurement.up_us:
-        parts = {"up_us": measurement.up_us, "down_us": measurement.down_us}
-        halves = {k: round(typical_us(us, measurement.routings), 2) for k, us in parts.items()}
+    by_routing: tuple[float, ...] = ()
+    if measurement and routings:
+        by_routing = routing_us(measurement.samples_us, len(routings))
+    return BenchRow(
+        batch_size=row.tokens,
+        source=row.source,
+        config=row.config.as_keys(),
+        us=measurement.geomean_us if measurement else None,
+        routing_us=dict(zip(routings, by_routing, strict=False)),
+        up_us=_half_us(measurement, measurement.up_us) if measurement else None,
+        down_us=_half_us(measurement, measurement.down_us) if measurement else None,
+        outcome=row.result.outcome.value,
+        registers=resources.registers if resources else None,
+        spill_bytes=resources.spill_bytes if resources else None,
+        shared_bytes=resources.shared_bytes if resources else None,
+        reason=row.result.reason or None,
+    )
+
+
+def _half_us(measurement: Measurement, samples_us: Sequence[float]) -> float | None:
+    """Return the time of one GEMM; None where the two are not timed apart."""
+    return typical_us(samples_us, measurement.routings) if samples_us else None
+
+
+def _for_people(row: BenchRow, routings: list[str]) -> dict[str, Any]:
+    """Return a row with its time, or why there is none, and a column for each of several
+    routings."""
+    said = row.as_json()
+    by_routing = {f"{name} us": said["routing_us"].get(name) for name in routings}
     return {
-        "batch_size": row.tokens,
+        "batch_size": row.batch_size,
         "source": row.source,
-        "config": str(row.config),
-        "us": round(measurement.geomean_us, 2) if measurement else None,
-        **_by_routing(measurement, routings),
-        **halves,
-        "outcome": row.result.outcome.value,
-        "registers": resources.registers if resources else None,
-        "spill_bytes": resources.spill_bytes if resources else None,
-        "shared_bytes": resources.shared_bytes if resources else None,
-        "reason": row.result.reason or None,
+        "config": str(config_from_keys(row.config)),
+        "µs": row.outcome if row.us is None else said["us"],
+        **by_routing,
+        **{name: said[name] for name in _MEASURED},
     }

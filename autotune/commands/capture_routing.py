@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from autotune.commands.output import Output
+from autotune.documents.routing import CaptureDocument
 from autotune.errors import UsageError
 from autotune.exit_codes import ExitCode
 from autotune.routing.trace_files import SNAPSHOT_ROWS, check_folder, write_trace
@@ -64,17 +65,17 @@ def run(flags: Flags, output: Output) -> int:
         output.note(f"nothing is written to {flags.output_dir}")
         raise
     rows = recording.fewest_rows
-    data = {
-        "folder": str(flags.output_dir),
-        "routing": recording.routing,
-        "layers": sorted(recording.layers),
-        "tokens": rows,
-        "top_k": recording.columns,
-        "files": [str(file) for file in files],
-        "interrupted": INTERRUPTED in recording.notes,
-    }
+    document = CaptureDocument(
+        folder=flags.output_dir,
+        routing=recording.routing,
+        layers=tuple(sorted(recording.layers)),
+        tokens=rows,
+        top_k=recording.columns,
+        files=tuple(files),
+        interrupted=INTERRUPTED in recording.notes,
+    )
     output.result(
-        data,
+        document,
         f"wrote {rows} tokens of {len(recording.layers)} MoE layers to {flags.output_dir} "
         f"({len(files)} files, {recording.routing})\n"
         f"next: autotune run --model {flags.model} --topk-ids-dir {flags.output_dir}",

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from autotune.commands.flag_kinds import OneOf
 from autotune.commands.output import Output
+from autotune.documents.files import CheckDocument, CheckedFile, FindingRow
 from autotune.engines import ENGINES, CheckReport, check_file
 from autotune.exit_codes import ExitCode
 
@@ -34,22 +35,23 @@ def run(flags: Flags, output: Output) -> int:
         for path in flags.files
     ]
     output.result(
-        {"files": [_check_json(report) for report in reports]},
+        CheckDocument(files=tuple(map(_checked, reports))),
         *("\n".join(_check_lines(report)) for report in reports),
     )
     return ExitCode.DONE if all(report.ok for report in reports) else ExitCode.FAILED
 
 
-def _check_json(report: CheckReport) -> dict[str, Any]:
-    return {
-        "path": str(report.path),
-        "engine": report.engine,
-        "findings": [
-            {"level": f.level.value, "key": f.key, "message": f.message} for f in report.findings
-        ],
-        "env": {report.env_variable: str(report.env_folder) if report.env_folder else None},
-        "reads": str(report.reads) if report.reads else None,
-    }
+def _checked(report: CheckReport) -> CheckedFile:
+    return CheckedFile(
+        path=report.path,
+        engine=report.engine,
+        findings=tuple(
+            FindingRow(level=each.level.value, key=each.key, message=each.message)
+            for each in report.findings
+        ),
+        env={report.env_variable: report.env_folder},
+        reads=report.reads,
+    )
 
 
 def _check_lines(report: CheckReport) -> list[str]:

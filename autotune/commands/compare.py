@@ -17,6 +17,7 @@ from autotune.commands.flag_kinds import Many, OneOf, ShownDefault, at_commas, i
 from autotune.commands.flags import EngineFlag, RunTimeout, TimingFlags, cache_dir, engine_names
 from autotune.commands.model_flags import BatchSizes, ModelFlags, model_settings
 from autotune.commands.output import Output
+from autotune.documents.measuring import CompareDocument
 from autotune.errors import UsageError
 from autotune.exit_codes import ExitCode
 from autotune.report.terminal.tables import rows_table
@@ -79,7 +80,7 @@ class Flags(ModelFlags, TimingFlags, EngineFlag):
 
 def run(flags: Flags, output: Output) -> int:
     """Measure, write, say where. FAILED where a provider is unknown, crashed or was wrong."""
-    from autotune.report.comparison import point_rows, table_rows, write_comparison
+    from autotune.report.comparison import points_of, table_rows, write_comparison
 
     settings = _settings(flags)
     if settings.gpu is None:
@@ -93,15 +94,15 @@ def run(flags: Flags, output: Output) -> int:
             "Give a folder that you may write"
         ) from error
     output.result(
-        {
-            "model": comparison.model,
-            "device": comparison.device.name if comparison.device else "cpu",
-            "versions": {name: version for name, (version, _) in comparison.about.items()},
-            "layers": comparison.layer_words,
-            "rows": list(point_rows(comparison)),
-            "skipped": comparison.skipped,
-            "files": [str(path) for path in written],
-        },
+        CompareDocument(
+            model=comparison.model,
+            device=comparison.device.title if comparison.device else "cpu",
+            versions={name: version for name, (version, _) in comparison.about.items()},
+            layers=comparison.layer_words,
+            rows=tuple(points_of(comparison)),
+            skipped=comparison.skipped,
+            files=tuple(written),
+        ),
         rows_table(table_rows(comparison)),
         "\n".join(f"wrote {path}" for path in written),
     )

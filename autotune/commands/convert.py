@@ -11,6 +11,7 @@ import typer
 from autotune.commands.default_folders import DEFAULT_OUTPUT
 from autotune.commands.flag_kinds import OneOf
 from autotune.commands.output import Output
+from autotune.documents.files import ConvertDocument
 from autotune.engines import ENGINES
 from autotune.engines.convert import convert_file
 from autotune.exit_codes import ExitCode
@@ -62,5 +63,10 @@ def run(flags: Flags, output: Output) -> int:
     lines = [f"wrote {done.path}", *(f"  {change}" for change in done.changes)]
     if done.env_folder is not None:
         lines.append(f"{target.title}: export {target.env_variable}={done.env_folder}")
-    output.result({"path": str(done.path), "changes": list(done.changes)}, "\n".join(lines))
+    output.result(
+        ConvertDocument(
+            path=done.path, changes=done.changes, env={target.env_variable: done.env_folder}
+        ),
+        "\n".join(lines),
+    )
     return ExitCode.DONE

@@ -17,6 +17,7 @@ from optuna.storages import BaseStorage
 from autotune.commands.output import Output
 from autotune.commands.own_runs import placed
 from autotune.commands.storage_flag import StorageFlag
+from autotune.documents.machine import DashboardDocument
 from autotune.errors import StorageError, UsageError
 from autotune.exit_codes import ExitCode
 from autotune.extras import needed
@@ -75,7 +76,7 @@ def run(flags: Flags, output: Output) -> int:
     with _serve(flags.host, flags.port, app) as server:
         host = f"[{flags.host}]" if ":" in flags.host else flags.host
         address = f"http://{host}:{server.server_port}/dashboard/"
-        output.result({"url": address}, address)
+        output.result(DashboardDocument(url=address), address)
         sys.stdout.flush()
         output.note(f"showing {public_url(storage_url(flags.storage))}; Ctrl-C ends it")
         try:

@@ -8,11 +8,12 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from autotune.commands.missing_files import Adviser
 from autotune.commands.model_flags import ModelFlags
 from autotune.commands.output import Output
+from autotune.documents.server_log import ServedFile, ServedKernel, ServerLogDocument, ServerRow
 from autotune.engines.served import Backend, FileState, Lookup, Seen, Server, read_servers
 from autotune.engines.server_log import LogLine, log_lines
 from autotune.errors import UsageError
@@ -42,10 +43,14 @@ def run(log: str, flags: ModelFlags, output: Output) -> int:
     with _opened(log) as stream:
         lines = _Counted(log_lines(stream, log))
         servers = read_servers(lines)
-    rows = [_server_row(Adviser.of(each, flags.model, flags.engine_sources)) for each in servers]
-    data = {"log": log, "lines": lines.count, "servers": rows}
-    output.result(data, *server_views(data))
-    is_fine = bool(rows) and all(row["all_opened"] for row in rows)
+    advisers = (Adviser.of(each, flags.model, flags.engine_sources) for each in servers)
+    found = ServerLogDocument(
+        log=None if log == _STDIN else Path(log),
+        lines=lines.count,
+        servers=tuple(map(_server_row, advisers)),
+    )
+    output.result(found, *server_views(found))
+    is_fine = bool(found.servers) and all(row.all_opened for row in found.servers)
     return ExitCode.DONE if is_fine else ExitCode.FAILED
 
 
@@ -74,47 +79,47 @@ def _opened(name: str) -> Iterator[BinaryIO]:
         ) from error
 
 
-def _server_row(adviser: Adviser) -> dict[str, Any]:
+def _server_row(adviser: Adviser) -> ServerRow:
     server = adviser.server
-    files = [_file_row(adviser, lookup, seen) for lookup, seen in server.lookups.items()]
-    kernels = [
+    files = tuple(_file_row(adviser, lookup, seen) for lookup, seen in server.lookups.items())
+    kernels = tuple(
         _kernel_row(adviser, backend, seen.line) for backend, seen in _backends(server).items()
-    ]
-    return {
-        "engine": server.engine,
-        "version": server.version or None,
-        "line": server.line,
-        "model": adviser.model,
-        "split": adviser.parallel if server.args else None,
-        "quantization": server.args.get("quantization"),
-        "kernels": kernels,
-        "fixed_configs": server.fixed is not None,
-        "files": files,
-        "look": adviser.look(),
-        "all_opened": bool(files)
-        and all(row["state"] == FileState.OPENED.value for row in files)
-        and all(row["reads_files"] for row in kernels),
-    }
+    )
+    return ServerRow(
+        engine=server.engine,
+        version=server.version or None,
+        line=server.line,
+        model=adviser.model,
+        split=tuple(adviser.parallel) if server.args else None,
+        quantization=server.args.get("quantization"),
+        kernels=kernels,
+        fixed_configs=server.fixed is not None,
+        files=files,
+        look=adviser.look(),
+        all_opened=bool(files)
+        and all(row.state == FileState.OPENED.value for row in files)
+        and all(row.reads_files for row in kernels),
+    )
 
 
-def _file_row(adviser: Adviser, lookup: Lookup, seen: Seen) -> dict[str, Any]:
+def _file_row(adviser: Adviser, lookup: Lookup, seen: Seen) -> ServedFile:
     parts = adviser.engine.parse_name(lookup.name)
     advice = adviser.advice(lookup)
-    return {
-        "file": lookup.name,
-        "state": lookup.state.value,
-        "opened": lookup.opened,
-        "missed": list(lookup.missed),
-        "E": parts.experts if parts else None,
-        "N": parts.intermediate if parts else None,
-        "gpu": parts.device_name if parts else None,
-        "line": seen.line,
-        "processes": seen.processes,
-        "command": advice.command if advice else None,
-        "makes": advice.makes if advice else None,
-        "note": (advice.note or None) if advice else None,
-        "export": (advice.export or None) if advice else None,
-    }
+    return ServedFile(
+        file=lookup.name,
+        state=lookup.state.value,
+        opened=lookup.opened,
+        missed=tuple(lookup.missed),
+        E=parts.experts if parts else None,
+        N=parts.intermediate if parts else None,
+        gpu=parts.device_name if parts else None,
+        line=seen.line,
+        processes=tuple(seen.processes),
+        command=advice.command if advice else None,
+        makes=advice.makes if advice else None,
+        note=(advice.note or None) if advice else None,
+        export=(advice.export or None) if advice else None,
+    )
 
 
 def _backends(server: Server) -> dict[Backend, Seen]:
@@ -126,17 +131,17 @@ def _backends(server: Server) -> dict[Backend, Seen]:
     return {Backend(layers, runner): Seen(server.line)}
 
 
-def _kernel_row(adviser: Adviser, backend: Backend, line: int) -> dict[str, Any]:
+def _kernel_row(adviser: Adviser, backend: Backend, line: int) -> ServedKernel:
     is_vllm = adviser.engine.name == "vllm"
-    return {
-        "layers": backend.layers if is_vllm else None,
-        "kernel": backend.name,
-        "reads_files": backend.reads_files,
-        "tuned_here": backend.is_tuned_here,
-        "flag": None if backend.reads_files else _flag(adviser, backend),
-        "command": None if backend.reads_files else adviser.tune(),
-        "line": line,
-    }
+    return ServedKernel(
+        layers=backend.layers if is_vllm else None,
+        kernel=backend.name,
+        reads_files=backend.reads_files,
+        tuned_here=backend.is_tuned_here,
+        flag=None if backend.reads_files else _flag(adviser, backend),
+        command=None if backend.reads_files else adviser.tune(),
+        line=line,
+    )
 
 
 def _flag(adviser: Adviser, backend: Backend) -> str | None:

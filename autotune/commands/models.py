@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from autotune.commands.output import Output
+from autotune.documents.machine import ModelsDocument
 from autotune.exit_codes import ExitCode
 from autotune.models.load import catalogue_shapes
-from autotune.report.terminal.tables import model_row, rows_table
+from autotune.report.rows import model_row
+from autotune.report.terminal.tables import rows_table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,6 +19,6 @@ class Flags:
 
 def run(flags: Flags, output: Output) -> int:
     """Print the catalogue."""
-    rows = [model_row(shape) for shape in catalogue_shapes()]
-    output.result({"models": rows}, rows_table(rows))
+    rows = tuple(map(model_row, catalogue_shapes()))
+    output.result(ModelsDocument(models=rows), rows_table([row.as_json() for row in rows]))
     return ExitCode.DONE

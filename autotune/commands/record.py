@@ -24,11 +24,13 @@ from autotune.commands.flags import (
 )
 from autotune.commands.model_flags import ModelFlags, from_flags, model_settings
 from autotune.commands.output import Output
+from autotune.documents.measuring import RecordDocument, RecordedStudy
 from autotune.exit_codes import ExitCode
 from autotune.report.terminal.bars import BarDisplay, LineDisplay
 from autotune.report.terminal.run_display import seconds_words
 from autotune.report.terminal.tables import rows_table
 from autotune.settings import RecordSettings
+from autotune.spec.config import config_from_keys
 from autotune.spec.problem import KernelMode
 from autotune.studies.search.pruning import HOPELESS
 from autotune.tuning.compile_service.pool import default_jobs
@@ -94,8 +96,8 @@ def run(flags: Flags, output: Output) -> int:
     """Measure a whole space into one file; run again, it goes on. FAILED where time was up."""
     live = output.err.is_terminal and not output.quiet
     report = record(_settings(flags), BarDisplay(output.err) if live else LineDisplay())
-    rows = [_row(study) for study in report.studies]
-    output.result(_json(report, rows), rows_table(rows), f"wrote {report.path}")
+    found = _document(report)
+    output.result(found, rows_table(list(map(_for_people, found.studies))), f"wrote {report.path}")
     output.note(f"{report.measured} new measurements in {seconds_words(report.seconds)}")
     if report.missing:
         why = "interrupted" if report.interrupted else "time is up"
@@ -119,27 +121,34 @@ def _settings(flags: Flags) -> RecordSettings:
     )
 
 
-def _row(study: StudyCount) -> dict[str, Any]:
+def _row(study: StudyCount) -> RecordedStudy:
     problem = study.problem
-    return {
-        "E": problem.experts,
-        "N": problem.intermediate,
-        "batch_size": problem.tokens,
-        "recorded": sum(study.outcomes.values()),
-        "space": study.space_size,
-        "best": None if study.best is None else str(study.best),
-        "best_us": None if study.best_us is None else round(study.best_us, 2),
-        "outcomes": ", ".join(f"{count} {word}" for word, count in study.outcomes.items()),
-    }
+    return RecordedStudy(
+        E=problem.experts,
+        N=problem.intermediate,
+        batch_size=problem.tokens,
+        recorded=sum(study.outcomes.values()),
+        space=study.space_size,
+        best=study.best.as_keys() if study.best else None,
+        best_us=study.best_us,
+        outcomes=study.outcomes,
+    )
 
 
-def _json(report: RecordReport, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    return {
-        "device": report.device.title,
-        "file": str(report.path),
-        "studies": rows,
-        "new_measurements": report.measured,
-        "missing": report.missing,
-        "interrupted": report.interrupted,
-        "seconds": round(report.seconds, 1),
-    }
+def _for_people(row: RecordedStudy) -> dict[str, Any]:
+    """Return a row with its config and outcomes in words."""
+    outcomes = ", ".join(f"{count} {word}" for word, count in row.outcomes.items())
+    best = str(config_from_keys(row.best)) if row.best else None
+    return row.as_json() | {"best": best, "outcomes": outcomes}
+
+
+def _document(report: RecordReport) -> RecordDocument:
+    return RecordDocument(
+        device=report.device.title,
+        file=report.path,
+        studies=tuple(map(_row, report.studies)),
+        new_measurements=report.measured,
+        missing=report.missing,
+        interrupted=report.interrupted,
+        seconds=report.seconds,
+    )

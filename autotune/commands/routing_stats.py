@@ -10,6 +10,7 @@ import typer
 
 from autotune.commands.flag_kinds import Many
 from autotune.commands.output import Output
+from autotune.documents.routing import RoutingStatsDocument
 from autotune.engines import DEFAULT_TOKENS
 from autotune.errors import UsageError
 from autotune.exit_codes import ExitCode
@@ -52,7 +53,13 @@ class Flags:
 
 def run(flags: Flags, output: Output) -> int:
     """Print load, entropy, padding and the slowest rank of a recording."""
-    from autotune.report.routing_stats import load_rows, padding_rows, routing_stats, stats_picture
+    from autotune.report.routing_stats import (
+        load_row,
+        padding_row,
+        padding_words,
+        routing_stats,
+        stats_picture,
+    )
     from autotune.report.style import IMAGES, styled
     from autotune.report.terminal.tables import rows_table
 
@@ -66,29 +73,29 @@ def run(flags: Flags, output: Output) -> int:
     recording = read_trace(flags.folder)
     experts, top_k = _sizes(flags.model, flags.shape, recording, output)
     loads, paddings = routing_stats(recording, experts, top_k, flags.ep_size, flags.batch_sizes)
-    by_layer, by_size = list(load_rows(loads, flags.ep_size)), list(padding_rows(paddings))
+    by_layer = tuple(load_row(load, flags.ep_size) for load in loads)
+    by_size = tuple(map(padding_row, paddings))
     with styled():
         image = stats_picture(loads, paddings).image(kind)
     try:
         flags.plot.write_bytes(image)
     except OSError as error:
         raise UsageError(f"--plot {flags.plot} cannot be written: {error.strerror}") from error
-    data = {
-        "routing": recording.routing,
-        "notes": dict(recording.notes),
-        "experts": experts,
-        "top_k": top_k,
-        "ep_size": flags.ep_size,
-        "layers": by_layer,
-        "padding": by_size,
-        "plot": str(flags.plot),
-    }
     output.result(
-        data,
+        RoutingStatsDocument(
+            routing=recording.routing,
+            notes=dict(recording.notes),
+            experts=experts,
+            top_k=top_k,
+            ep_size=flags.ep_size,
+            layers=by_layer,
+            padding=by_size,
+            plot=flags.plot,
+        ),
         f"{recording.origin}: {recording.routing}, {experts} experts, top-k {top_k}",
-        rows_table(by_layer),
+        rows_table([row.as_json() for row in by_layer]),
         "\nrows after padding over rows before:",
-        rows_table(by_size),
+        rows_table(list(map(padding_words, by_size))),
         f"wrote {flags.plot}",
     )
     return ExitCode.DONE

@@ -20,7 +20,7 @@ class BenchRow(Row):
     batch_size: int
     """Tokens of one step."""
     source: str
-    """Where the config comes from: ``--configs``, a file, or an engine's default."""
+    """Where the config comes from, in words: given, of a file, or an engine's default."""
     config: ConfigKeys
     """The config that was timed."""
     us: float | None = field(metadata=US)
@@ -60,8 +60,10 @@ class BenchFileRow(Row):
 
     batch_size: int
     """Tokens of one step."""
+    file: int | None
+    """Its number in ``files``, from 1; null for what launches by itself."""
     source: str
-    """The file's path, or what launches by itself, in words."""
+    """The file's path as it was given, or what launches by itself, in words."""
     key: int | None
     """The file's entry that is launched; null for what launches by itself."""
     config: ConfigKeys
@@ -85,8 +87,10 @@ class BenchFileRow(Row):
 class BenchFileTotal(Row):
     """One file over all batch sizes."""
 
+    file: int | None
+    """Its number in ``files``, from 1; null for what launches by itself."""
     source: str
-    """The file's path, or what launches by itself, in words."""
+    """The file's path as it was given, or what launches by itself, in words."""
     wins: int
     """Batch sizes at which it wins."""
     verdicts: Mapping[str, int]
@@ -110,7 +114,7 @@ class BenchFilesDocument(Document):
     """``cuda:``, ``estimate:`` or ``replay:`` and the GPU's name: times of an ``estimate`` are not
     measured."""
     files: tuple[Path, ...]
-    """In the order of the summary's numbers, from 1."""
+    """The files, in the order of their numbers."""
     baseline: str
     """The ``source`` that the others are compared with."""
     rows: tuple[BenchFileRow, ...]

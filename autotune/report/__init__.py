@@ -5,7 +5,7 @@
 | terminal | displays of a run and of a recording, tables, the time left |
 | dashboard | notes and pictures for optuna-dashboard |
 | html | the pages of ``report`` and ``compare``: sections and charts |
-| rows | rows of results, studies and files, as documents and tables have them |
+| rows | rows of results, studies, files and models, as documents and tables have them |
 | run_document | the document of a run |
 | layers | the subject of the page: the tuned batch sizes of one layer |
 | traffic | gains weighted by the steps that a server ran |

@@ -5,15 +5,17 @@ from __future__ import annotations
 import csv
 import io
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from autotune.documents.measuring import ComparePoint
 from autotune.engines.atomic import write_text
 from autotune.errors import MissingExtraError
 from autotune.kernels.verify import TOLERANCE
+from autotune.spec.config import config_from_keys
 from autotune.studies.outcome import Outcome
-from autotune.tuning.comparison.compare import Comparison
+from autotune.tuning.comparison.compare import Comparison, VariantTime
 from autotune.tuning.comparison.variants import Variant
 
 _log = logging.getLogger(__name__)
@@ -42,35 +44,47 @@ def write_data(comparison: Comparison, folder: Path) -> list[Path]:
     line), ``…-details.csv`` one row a point.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    texts = {"": _wide(comparison), "-details": _csv(list(point_rows(comparison)))}
+    texts = {"": _wide(comparison), "-details": _csv(detail_rows(comparison))}
     written = {folder / f"{PLOT_NAME}{ending}.csv": text for ending, text in texts.items()}
     for path, text in written.items():
         write_text(path, text)
     return list(written)
 
 
-def point_rows(comparison: Comparison) -> Iterator[dict[str, Any]]:
-    """Yield a row for each point, for ``--json`` and for the file with the details."""
-    for time in comparison.times:
-        result, quantiles = time.result, time.quantiles_us
-        middle, low, high = (round(us, 2) for us in quantiles) if quantiles else (None, None, None)
-        error = result.relative_error
-        yield {
-            "batch_size": time.tokens,
-            "line": time.variant.name,
-            "provider": time.variant.provider,
-            "version": comparison.about[time.variant.provider][0],
-            "config": str(time.config) if time.config else None,
-            "us": middle,
-            "us_low": low,
-            "us_high": high,
-            "relative_error": None if error is None else round(error, 5),
-            "tolerance": TOLERANCE[comparison.problem.dtype],
-            "right": None if error is None else result.outcome is not Outcome.WRONG_RESULT,
-            "how": result.measurement.how if result.measurement else None,
-            "outcome": result.outcome.value,
-            "reason": result.reason or None,
-        }
+def points_of(comparison: Comparison) -> list[ComparePoint]:
+    """Return each line of the plot at each batch size."""
+    return [_point(comparison, time) for time in comparison.times]
+
+
+def _point(comparison: Comparison, time: VariantTime) -> ComparePoint:
+    result = time.result
+    middle, low, high = time.quantiles_us or (None, None, None)
+    is_known = result.relative_error is not None
+    return ComparePoint(
+        batch_size=time.tokens,
+        line=time.variant.name,
+        provider=time.variant.provider,
+        version=comparison.about[time.variant.provider][0],
+        config=time.config.as_keys() if time.config else None,
+        us=middle,
+        us_low=low,
+        us_high=high,
+        relative_error=result.relative_error,
+        tolerance=TOLERANCE[comparison.problem.dtype],
+        right=result.outcome is not Outcome.WRONG_RESULT if is_known else None,
+        how=result.measurement.how if result.measurement else None,
+        outcome=result.outcome.value,
+        reason=result.reason or None,
+    )
+
+
+def detail_rows(comparison: Comparison) -> list[dict[str, Any]]:
+    """Return a row a point for the file with the details: each config in a word."""
+    return [point.as_json() | {"config": _config_words(point)} for point in points_of(comparison)]
+
+
+def _config_words(point: ComparePoint) -> str | None:
+    return str(config_from_keys(point.config)) if point.config else None
 
 
 def table_rows(comparison: Comparison) -> list[dict[str, Any]]:
@@ -86,7 +100,7 @@ def table_rows(comparison: Comparison) -> list[dict[str, Any]]:
             "right": "" if row["right"] is None else "yes" if row["right"] else "NO",
             "config": row["config"],
         }
-        for row in point_rows(comparison)
+        for row in detail_rows(comparison)
     ]
 
 

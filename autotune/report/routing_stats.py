@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from autotune.backends.routed_rows import routed_rows
+from autotune.documents.routing import LoadRow, PaddingRow
 from autotune.errors import UsageError
 from autotune.report.style import BLUE, GREY, ORANGE, Picture, axes_row, token_axis
 from autotune.routing.draw import most_loaded_rank
@@ -59,30 +60,31 @@ def _padding(problem: Problem) -> Padding:
     return Padding(problem.tokens, problem.routing, tuple((padded / max(rows, 1)).tolist()))
 
 
-def load_rows(loads: Iterable[ExpertLoad], ep_size: int) -> Iterator[dict[str, Any]]:
-    """Yield a row for each layer, for people and for --json."""
-    for load in loads:
-        row: dict[str, Any] = {
-            "layer": load.layer,
-            "tokens": load.tokens,
-            "busiest_over_mean": round(load.busiest, 2),
-            "idle_experts": load.idle,
-            "entropy": round(load.entropy, 4),
-        }
-        if ep_size > 1:
-            rank, share = load.slowest_rank(ep_size)
-            row |= {"slowest_rank": rank, "slowest_over_mean": round(share, 3)}
-        yield row
+def load_row(load: ExpertLoad, ep_size: int) -> LoadRow:
+    """Return how evenly a layer loads its experts, and of several ranks the slowest."""
+    rank, share = load.slowest_rank(ep_size) if ep_size > 1 else (None, None)
+    return LoadRow(
+        layer=load.layer,
+        tokens=load.tokens,
+        busiest_over_mean=load.busiest,
+        idle_experts=load.idle,
+        entropy=load.entropy,
+        slowest_rank=rank,
+        slowest_over_mean=share,
+    )
 
 
-def padding_rows(paddings: Iterable[Padding]) -> Iterator[dict[str, Any]]:
-    """Yield a row for each batch size and routing: rows after padding over rows before."""
-    for each in paddings:
-        factors = {
-            f"BLOCK_SIZE_M={block}": round(factor, 2)
-            for block, factor in zip(BLOCKS, each.factors, strict=True)
-        }
-        yield {"batch_size": each.tokens, "routing": each.routing, **factors}
+def padding_row(padding: Padding) -> PaddingRow:
+    """Return rows after padding over rows before, at one batch size under one routing."""
+    factors = dict(zip(map(str, BLOCKS), padding.factors, strict=True))
+    return PaddingRow(batch_size=padding.tokens, routing=padding.routing, factors=factors)
+
+
+def padding_words(row: PaddingRow) -> dict[str, Any]:
+    """Return a row as a table for people has it."""
+    said = row.as_json()
+    factors = {f"BLOCK_SIZE_M={block}": factor for block, factor in said.pop("factors").items()}
+    return {name: said[name] for name in ("batch_size", "routing")} | factors
 
 
 def stats_picture(loads: Sequence[ExpertLoad], paddings: Sequence[Padding]) -> Picture:

@@ -1,11 +1,13 @@
-"""Rows of results, studies and files, as documents and tables have them."""
+"""Rows of results, studies, files and models, as documents and tables have them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
+from autotune.documents.machine import CatalogueRow
 from autotune.documents.rows import FileRow, ResultRow, StudyRow
 from autotune.engines import WrittenFile
+from autotune.models.shape import ModelShape
 from autotune.shown import shown
 from autotune.studies.key import StudyKey
 from autotune.studies.storage.summaries import StudySummary
@@ -78,3 +80,26 @@ def layer_heading(attrs: StudyAttributes, key: StudyKey) -> str:
 def file_row(file: WrittenFile) -> FileRow:
     """Return what was written."""
     return FileRow(path=file.path, written=file.written, notes=file.notes)
+
+
+def model_row(shape: ModelShape) -> CatalogueRow:
+    """Return a catalogue entry: the whole model, before any split."""
+    quantization = shape.quantization
+    return CatalogueRow(
+        model=shape.name,
+        E=shape.experts,
+        top_k=shape.top_k,
+        H=shape.hidden,
+        intermediate=shape.intermediate,
+        dtype=_dtype_words(shape),
+        block_shape=(quantization and quantization.block_shape) or None,
+        architecture=shape.architecture,
+    )
+
+
+def _dtype_words(shape: ModelShape) -> str:
+    """Return the dtype that ``--dtype auto`` takes; the checkpoint's word where kernels lack it."""
+    stored = shape.quantization
+    if stored is None:
+        return shape.dtype.value
+    return stored.dtype.value if stored.dtype else f"{stored.method} (unsupported)"

@@ -20,6 +20,7 @@ from small_landscape import PROBLEM, SHAPE, save_landscape  # type: ignore[impor
 
 import autotune
 from autotune.engines import DEFAULT_TOKENS
+from autotune.spec.config import Config
 from autotune.studies.storage.open import open_storage
 from autotune.studies.study_record import stored_studies
 
@@ -134,7 +135,7 @@ def test_bench(tmp_path: Path, landscape: Path) -> None:
     words = ["bench", "--shape", SHAPE, "--device", f"replay:{landscape}", "--batch-size", "64"]
     done = _autotune(tmp_path, *words, "--configs", "32", "64", "64", "8", "4", "3", "--json")
     [row] = json.loads(done.stdout)["rows"]
-    assert (row["config"], row["outcome"]) == ("32x64x64 G8 w4 s3", "ok")
+    assert (row["config"], row["outcome"]) == (Config(32, 64, 64, 8, 4, 3).as_keys(), "ok")
     assert row["us"] == pytest.approx(40, rel=0.05)
     outside = _autotune(tmp_path, *words, "--configs", "256", "64", "64", "8", "4", "3", "--json")
     assert outside.returncode == 1

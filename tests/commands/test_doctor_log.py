@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from checked_json import checked  # type: ignore[import-not-found]
 
 from autotune.cli import run_command_line
 from autotune.commands import missing_files
@@ -48,7 +49,7 @@ class Doctor:
     def __call__(self, *lines: str, more: tuple[str, ...] = ()) -> tuple[int, dict[str, Any]]:
         self.file.write_text("\n".join(lines) + "\n")
         code = run_command_line(["doctor", "--server-log", str(self.file), "--json", *more])
-        data: dict[str, Any] = json.loads(self.capsys.readouterr().out)
+        data: dict[str, Any] = checked(self.capsys.readouterr().out, "server-log")
         assert data["lines"] == len(lines)
         return code, data
 

@@ -100,8 +100,12 @@ def test_bench_shows_the_time_under_each_routing(
     words = ["bench", *given, "--configs", "16", "32", "64", "1", "4", "3"]
     words += ["--routing", "worst,recorded", "--topk-ids-dir", str(recorded)]
     [row] = _json(capsys, *words)["rows"]
-    digest = next(key for key in row if key.startswith("recorded:"))
-    assert row["us"] == pytest.approx((row["worst us"] * row[digest]) ** 0.5, rel=1e-3)
+    worst, recorded_us = row["routing_us"].values()
+    assert [name.partition(":")[0] for name in row["routing_us"]] == ["worst", "recorded"]
+    assert row["us"] == pytest.approx((worst * recorded_us) ** 0.5, rel=1e-3)
+    capsys.readouterr()
+    assert run_command_line(words) == 0
+    assert "worst" in capsys.readouterr().out
 
 
 def test_routing_stats(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from autotune.report.comparison import point_rows, table_rows, times_of, write_comparison
+from autotune.report.comparison import detail_rows, table_rows, times_of, write_comparison
 from autotune.report.html.provider_page import baseline_of
 from autotune.spec.config import Config
 from autotune.spec.measurement import Measurement
@@ -67,7 +67,7 @@ def test_files_and_what_is_in_them(tmp_path: Path) -> None:
 
 
 def test_a_wrong_result_is_told_apart() -> None:
-    rows = list(point_rows(BOTH))
+    rows = list(detail_rows(BOTH))
     assert [row["right"] for row in rows] == [True, True, True, False]
     assert [row["us"] for row in rows] == [6.0, 12.0, 10.0, None]
     shown = table_rows(BOTH)[3]

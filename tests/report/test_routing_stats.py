@@ -6,8 +6,9 @@ import pytest
 from autotune.backends.routed_rows import routed_rows
 from autotune.errors import UsageError
 from autotune.report.routing_stats import (
-    load_rows,
-    padding_rows,
+    load_row,
+    padding_row,
+    padding_words,
     routing_stats,
     stats_picture,
 )
@@ -51,12 +52,14 @@ def test_extremes_of_entropy() -> None:
 
 def test_rows_for_people_and_a_picture(recording: RoutingTrace) -> None:
     loads, paddings = routing_stats(recording, EXPERTS, TOP_K, 4, [1, 64])
-    assert [row["layer"] for row in load_rows(loads, 4)] == [1, 2]
-    assert {row["slowest_rank"] for row in load_rows(loads, 4)} == {0}
-    rows = list(padding_rows(paddings))
-    assert [(row["batch_size"], row["routing"]) for row in rows] == [
+    rows = [load_row(load, 4) for load in loads]
+    assert [(row.layer, row.slowest_rank) for row in rows] == [(1, 0), (2, 0)]
+    assert {load_row(load, 1).slowest_rank for load in loads} == {None}
+    padded = list(map(padding_row, paddings))
+    assert [(row.batch_size, row.routing) for row in padded] == [
         (tokens, name) for tokens in (1, 64) for name in ("uniform", recording.routing)
     ]
+    assert padding_words(padded[0])["BLOCK_SIZE_M=64"] == round(padded[0].factors["64"], 2)
     assert stats_picture(loads, paddings).png().startswith(b"\x89PNG")
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from autotune.backends.host_facts import triton_version
 from autotune.engines.atomic import write_text
 from autotune.kernels.verify import TOLERANCE
-from autotune.report.comparison import PLOT_NAME, Times, point_rows, times_of
+from autotune.report.comparison import PLOT_NAME, Times, detail_rows, times_of
 from autotune.report.html import document
 from autotune.report.style import (
     BLACK,
@@ -82,7 +82,7 @@ def _body(comparison: Comparison, pictures: Sequence[Picture]) -> Iterator[str]:
             f"up to {TOLERANCE[comparison.problem.dtype]:g} is rounding. Samples are "
             "medians of three calls, one for each of ten routings, in two rounds over all lines."
         ),
-        document.table(_HEADER, (_cells(row) for row in point_rows(comparison)), words=2),
+        document.table(_HEADER, (_cells(row) for row in detail_rows(comparison)), words=2),
     )
     if comparison.skipped:
         yield document.section("What is missing", document.pairs(comparison.skipped.items()))

@@ -10,7 +10,6 @@ from rich.table import Table
 from rich.text import Text
 
 from autotune.documents.rows import CheckRow, ResultRow, StudyRow
-from autotune.models.shape import ModelShape
 from autotune.report.kept import config_words
 from autotune.shown import shown
 from autotune.spec.config import config_from_keys
@@ -75,31 +74,6 @@ def _state(row: StudyRow) -> str:
     ended = row.ended or row.state
     converged = EndReason.CONVERGED.value
     return converged if ended.startswith(converged) else shown(ended)
-
-
-def model_row(shape: ModelShape) -> dict[str, Any]:
-    """Return a catalogue entry: the whole model, before any split."""
-    quantization = shape.quantization
-    return {
-        "model": shape.name,
-        "E": shape.experts,
-        "top_k": shape.top_k,
-        "H": shape.hidden,
-        "intermediate": shape.intermediate,
-        "dtype": _dtype_words(shape),
-        "block_shape": list(quantization.block_shape)
-        if quantization and quantization.block_shape
-        else None,
-        "architecture": shape.architecture,
-    }
-
-
-def _dtype_words(shape: ModelShape) -> str:
-    """Return the dtype that ``--dtype auto`` takes; the checkpoint's word where kernels lack it."""
-    stored = shape.quantization
-    if stored is None:
-        return shape.dtype.value
-    return stored.dtype.value if stored.dtype else f"{stored.method} (unsupported)"
 
 
 def rows_table(rows: Sequence[Mapping[str, Any]]) -> Table:
