@@ -12,6 +12,7 @@ import multiprocessing
 import os
 import platform
 import random
+import resource
 import signal
 import subprocess
 import sys
@@ -33,6 +34,7 @@ from optuna.storages import BaseStorage, RDBStorage
 
 from autotune.studies.coordination.leases import _started
 from autotune.studies.storage.open import network_disk, open_storage
+from autotune.tuning.compile_service.process import _private_bytes
 from autotune.tuning.processes.killable import KillableProcess
 
 IMPORTED = ("psutil", "filelock", "pynvml", "pydantic", "pandas", "matplotlib.figure", "jinja2")
@@ -45,15 +47,17 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)
 def main() -> None:
     load = f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
     print(f"{load}, Python {platform.python_version()}; the least of several\n")
-    bare = _seconds_of_process("pass")
+    bare = _cpu_s("pass")
     for name in IMPORTED:
-        print(f"import {name}: {1e3 * (_seconds_of_process(f'import {name}') - bare):.0f} ms")
+        print(f"import {name}: {1e3 * (_cpu_s(f'import {name}') - bare):.0f} ms of CPU")
     pid = os.getpid()
     _print_calls("start of a process", lambda: _started(pid), lambda: _started_by_psutil(pid))
     memory = KillableProcess.resident_bytes.fget
     this = SimpleNamespace(pid=pid)
     _print_calls("its memory", lambda: memory(this), lambda: psutil.Process(pid).memory_info().rss)
     _print_calls("mounted disks", lambda: network_disk(Path.cwd()), _mounts_by_psutil)
+    private, data = _private_bytes(), psutil.Process().memory_info().data
+    print(f"what RLIMIT_DATA counts: {private >> 10} KiB, psutil's 'data' {data >> 10} KiB")
     for name, taken in {"flock": flocked, "filelock": file_locked}.items():
         waits = sorted(_wait_s(taken) for _ in range(WAITS))
         mean, most = sum(waits) / WAITS, waits[-1]
@@ -64,12 +68,14 @@ def main() -> None:
     print(f"ProcessPoolExecutor after a killed process: {_after_a_kill()}")
 
 
-def _seconds_of_process(code: str, times: int = 7) -> float:
+def _cpu_s(code: str, times: int = 7) -> float:
+    """Return the CPU seconds of a fresh Python that runs ``code``."""
     seconds = []
     for _ in range(times):
-        began = time.perf_counter()
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         subprocess.run((sys.executable, "-c", code), check=True)
-        seconds.append(time.perf_counter() - began)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        seconds.append(after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime)
     return min(seconds)
 
 
@@ -159,7 +165,7 @@ def _reading_cpu_s(storage: BaseStorage) -> float:
 
 def _after_a_kill() -> str:
     with ProcessPoolExecutor(2) as pool:
-        pool.submit(os.kill, pool.submit(os.getpid).result(), signal.SIGKILL).exception()
+        pool.submit(signal.raise_signal, signal.SIGKILL).exception()
         try:
             pool.submit(os.getpid).result()
         except BrokenProcessPool as error:
