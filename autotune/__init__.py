@@ -5,6 +5,7 @@
     settings.py     what a command was told, as frozen values, and as JSON in a storage
     errors.py       the errors that a user can cause
     extras.py       the packages that only some commands need
+    nearest.py      what a misspelt word may have meant
     shown.py        any text made fit to be shown: no password, no control characters
     intervals.py    how often loops look again
 

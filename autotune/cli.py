@@ -32,6 +32,8 @@ def run_command_line(argv: Sequence[str]) -> int:
     output = Output(as_json=call.output.json, quiet=call.output.quiet)
     _set_up_logging(output, verbose=call.output.verbose)
     hide_logins(argv)
+    if call.found is not None:
+        output.note(f"flags from {call.found.absolute()}")
     return _done(call, output)
 
 

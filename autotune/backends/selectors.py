@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from autotune.backends.detect import has_gpu
 from autotune.errors import DeviceError
+from autotune.nearest import did_you_mean
 from autotune.routing.trace import make_known
 from autotune.routing.trace_files import read_trace
 
@@ -72,7 +73,8 @@ def _parsed(selector: str) -> tuple[str, str]:
     kind, _, argument = selector.partition(":")
     if (kind in ("estimate", "replay") and argument) or re.fullmatch(r"cuda(:\d+)?", selector):
         return kind, argument
-    raise DeviceError(f"no device {selector!r}: {_ALLOWED}")
+    meant = did_you_mean(kind, ("auto", "cuda", "estimate", "replay"))
+    raise DeviceError(f"no device {selector!r}: {_ALLOWED}{meant}")
 
 
 def _pace(argument: str) -> tuple[Path, float]:

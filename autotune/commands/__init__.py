@@ -8,7 +8,8 @@ their help.
 | registry | every command's name and help |
 | command_line | the whole command line as typer's, which imports a command when it is called |
 | flag_command | from a dataclass of flags to a command of typer's, and back |
-| flag_kinds | flags that take many words, or know some; what a misspelt word may have meant |
+| flag_kinds | flags that take many words, or know some, or name paths |
+| config_file | ``autotune.toml``: flags that are given again and again |
 | model_flags | flags that name a layer, and the settings made from them |
 | flags | other groups of flags that several commands share, and a run's settings |
 | batch_sizes | ``--batch-size``: numbers, or ``auto:FILE`` |

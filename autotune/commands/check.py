@@ -19,7 +19,7 @@ from autotune.exit_codes import ExitCode
 class Flags:
     """The files, and who is to read them."""
 
-    files: Annotated[tuple[Path, ...], typer.Argument(metavar="FILE...", help="engines' files")]
+    files: Annotated[tuple[Path, ...], typer.Argument(metavar="FILE", help="engines' files")]
     engine: Annotated[
         str, typer.Option("--engine", help="whose file it is to be"), OneOf(tuple(ENGINES))
     ]

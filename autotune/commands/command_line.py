@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -16,12 +17,13 @@ import typer.main
 from typer.core import TyperCommand, TyperGroup
 
 import autotune
-from autotune.commands.flag_command import flag_command
-from autotune.commands.flag_kinds import nearest
-from autotune.commands.output import Output, OutputFlags
+from autotune.commands.config_file import DEFAULT_FILE, read_config
+from autotune.commands.flag_command import WithHelp, flag_command, flag_fields
+from autotune.commands.output import ConfigFlag, Output, OutputFlags
 from autotune.commands.registry import COMMANDS, GROUPS, Command
 from autotune.errors import UsageError
 from autotune.exit_codes import ExitCode
+from autotune.nearest import did_you_mean
 
 NAME = "autotune"
 
@@ -32,6 +34,8 @@ class Call:
 
     command: Command
     run: Callable[[Any, Output], int]
+    found: Path | None
+    """The current folder's autotune.toml, where it was read without being named."""
     flags: Any
     output: OutputFlags
 
@@ -44,21 +48,21 @@ def parsed(words: Sequence[str]) -> Call | int:
     return found
 
 
-class CommandGroup(TyperGroup):
+class CommandGroup(WithHelp, TyperGroup):
     """Commands by name, and what a misspelt one may have meant."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Take the flags before the command. Without any words the help is shown."""
         if not args and not ctx.resilient_parsing:
-            typer.echo(ctx.get_help())
+            self.get_help(ctx)
             raise typer.Exit(ExitCode.USAGE)
         try:
-            return super().parse_args(ctx, args)
+            return super().parse_args(ctx, list(args))
         except typer.TyperException as error:
             word = next(word for word in args if word.startswith("-"))
             raise UsageError(
-                f"{ctx.command_path} has no flag {word} before a command; a command's flags "
-                "stand behind it"
+                f"{ctx.command_path} has no flag {word.partition('=')[0]} before a command; a "
+                "command's flags stand behind it"
             ) from error
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
@@ -66,7 +70,7 @@ class CommandGroup(TyperGroup):
         name = args[0]
         if name not in self.commands and not ctx.resilient_parsing:
             raise UsageError(
-                f"{ctx.command_path} has no command {name!r}{nearest(name, self.commands)}"
+                f"{ctx.command_path} has no command {name!r}{did_you_mean(name, self.commands)}"
             )
         return super().resolve_command(ctx, args)
 
@@ -75,21 +79,32 @@ class _LateCommand(TyperCommand):
     """A command that gets its flags only when it is about to parse some: they bring imports."""
 
     def __init__(self, command: Command, name: str) -> None:
-        super().__init__(name, help=command.help)
+        super().__init__(name, help=command.help, rich_help_panel=command.panel)
         self._command = command
 
     def make_context(
         self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any
     ) -> Any:
         """Have the command itself parse the words."""
-        module = self._command.load()
-        command = flag_command(
+        command, module = self._command, self._command.load()
+        is_shown = "--help" in args or extra.get("resilient_parsing")
+        before = parent.find_root().params.get("config")
+        file = None if is_shown else read_config(args, before)
+        found = file.path if file and file.path == DEFAULT_FILE else None
+        with_flags = flag_command(
             [module.Flags, OutputFlags],
-            partial(Call, self._command, module.run),
+            partial(Call, command, module.run, found),
             self.name or "",
-            help=self._command.help,
+            help=command.help,
+            epilog=_example(command),
         )
-        return command.make_context(info_name, args, parent, **extra)
+        if file:
+            extra["default_map"] = file.values(command, flag_fields(module.Flags))
+        return with_flags.make_context(info_name, args, parent, **extra)
+
+
+def _example(command: Command) -> str:
+    return f"Example: {NAME} {command.example}"
 
 
 def _show_version(is_wanted: bool) -> None:
@@ -100,8 +115,10 @@ def _show_version(is_wanted: bool) -> None:
 
 def _before_commands(
     version: Annotated[
-        bool, typer.Option("--version", is_eager=True, callback=_show_version, help="(show it)")
+        bool,
+        typer.Option("--version", is_eager=True, callback=_show_version, help="Show the version."),
     ] = False,
+    config: ConfigFlag = None,
 ) -> None:
     """Take the flags that stand before a command: each has done what it does."""
 
@@ -110,16 +127,24 @@ def _group() -> TyperGroup:
     app = typer.Typer(
         cls=CommandGroup,
         help=str(autotune.__doc__).splitlines()[0],
+        epilog=_example(COMMANDS[0]),
         pretty_exceptions_enable=False,
         rich_markup_mode="rich",
     )
     app.callback()(_before_commands)
     root = typer.main.get_command(app)
     assert isinstance(root, TyperGroup)
-    for name, words in GROUPS.items():
-        root.add_command(CommandGroup(name=name, help=words))
     for command in COMMANDS:
         group, _, action = command.name.rpartition(" ")
+        if group and group not in root.commands:
+            root.add_command(
+                CommandGroup(
+                    name=group,
+                    help=GROUPS[group],
+                    epilog=_example(command),
+                    rich_help_panel=command.panel,
+                )
+            )
         parent: Any = root.commands[group] if group else root
         parent.add_command(_LateCommand(command, action))
     return root

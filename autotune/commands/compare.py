@@ -13,7 +13,15 @@ from autotune.backends.detect import has_gpu
 from autotune.backends.gpu.providers import PROVIDERS
 from autotune.backends.protocol import MeasurerOptions
 from autotune.commands.default_folders import DEFAULT_OUTPUT
-from autotune.commands.flag_kinds import Many, OneOf, ShownDefault, at_commas, is_there
+from autotune.commands.flag_kinds import (
+    Beside,
+    Many,
+    OneOf,
+    ShownDefault,
+    at_commas,
+    existing_beside,
+    is_there,
+)
 from autotune.commands.flags import EngineFlag, RunTimeout, TimingFlags, cache_dir, engine_names
 from autotune.commands.model_flags import BatchSizes, ModelFlags, model_settings
 from autotune.commands.output import Output
@@ -65,6 +73,7 @@ class Flags(ModelFlags, TimingFlags, EngineFlag):
             help="engine files: a line each with our kernels, and with each installed engine's",
         ),
         Many(_labelled_paths),
+        Beside(existing_beside),
     ] = ()
     device: Annotated[
         str, typer.Option("--device", help="auto, cuda, cuda:INDEX or cpu (PyTorch's ways alone)")

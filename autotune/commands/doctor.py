@@ -20,6 +20,7 @@ from autotune.backends.nvidia import DriverFault, Gpu, gpus
 from autotune.backends.protocol import Measurer, MeasurerOptions
 from autotune.backends.selectors import open_measurer
 from autotune.commands import doctor_log
+from autotune.commands.flag_kinds import Beside, existing_beside
 from autotune.commands.flags import (
     DeviceFlags,
     EngineFlag,
@@ -62,6 +63,7 @@ class Flags(ModelFlags, DeviceFlags, EngineFlag, StorageFlag):
             help="instead: which tuned files a vLLM or SGLang server opened, which it missed and "
             "what to run for those, from its log (-: standard input)",
         ),
+        Beside(existing_beside),
     ] = None
 
 

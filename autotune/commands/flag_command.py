@@ -24,17 +24,18 @@ from typer.core import TyperCommand
 from typer.models import OptionInfo, ParameterInfo
 
 from autotune.commands.flag_kinds import (
+    Beside,
     Many,
     OneOf,
     Otherwise,
     ShownDefault,
     member_of,
-    nearest,
     number,
     whole_number,
     word_of,
 )
 from autotune.errors import UsageError
+from autotune.nearest import did_you_mean
 
 Flags = TypeVar("Flags", bound=Hashable)
 _NUMBER = re.compile(r"-\.?\d")
@@ -44,6 +45,9 @@ _PARSERS: Mapping[Any, Callable[[Any], Any]] = {
     str: str,
     Path: Path,
 }
+_MOST_LETTERS = 16
+"""Of choices in the column of types."""
+EVERY = "Every command"
 _METAVARS = {int: "N", float: "X", str: "TEXT", Path: "PATH"}
 
 
@@ -59,6 +63,7 @@ class FlagField:
     """inspect.Parameter.empty where it has none."""
     many: Many | None = None
     otherwise: str | None = None
+    place: Callable[[str, Path], str] | None = None
 
     @property
     def parameter(self) -> inspect.Parameter:
@@ -71,12 +76,33 @@ class FlagField:
             self.name,
             inspect.Parameter.KEYWORD_ONLY,
             default=default,
-            annotation=typer_annotation(kind, self.info),
+            annotation=typer_annotation(kind, self._shown_info),
         )
+
+    @property
+    def _shown_info(self) -> ParameterInfo:
+        """The typer.Option with the first of its long names alone, which leaves help its room; the
+        help says the others."""
+        info = copy(self.info)
+        long = [name for name in self.names if name.startswith("--")]
+        if len(long) > 1:
+            info.param_decls = [name for name in self.names[1:] if name not in long]
+            info.help = f"{info.help} (also {', '.join(long[1:])})"
+        return info
 
     @property
     def is_tuple(self) -> bool:
         return self.many is not None
+
+    def parse(self, value: Any) -> Any:
+        """Parse one value. Raises typer.BadParameter."""
+        return self.info.parser(value) if self.info.parser else value
+
+    def beside(self, value: Any, folder: Path) -> Any:
+        """Return a value of which paths are taken from ``folder``."""
+        if self.place and isinstance(value, str | Path):
+            return type(value)(self.place(str(value), folder))
+        return folder / value if isinstance(value, Path) else value
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -94,7 +120,7 @@ def typer_annotation(kind: Any, info: ParameterInfo) -> Any:
 
 
 @cache
-def flag_fields(kind: type) -> tuple[FlagField, ...]:
+def flag_fields(kind: Any) -> tuple[FlagField, ...]:
     """Return the fields of a class of flags."""
     hints = get_type_hints(kind, include_extras=True)
     return tuple(_field(each, hints[each.name], _panel(kind, each.name)) for each in _ordered(kind))
@@ -129,7 +155,9 @@ def _field(field: Field[Any], hint: Any, panel: str | None) -> FlagField:
     if ShownDefault in marks:
         info.show_default = marks[ShownDefault].words
     kind, info.parser = _parsed(kind, marks.get(OneOf), info.parser)
-    info.metavar = info.metavar or _METAVARS.get(kind)
+    info.metavar = info.metavar or _METAVARS.get(kind) or _choices(kind, info)
+    if is_tuple and info.metavar:
+        info.metavar += "..."
     return FlagField(
         field.name,
         kind,
@@ -137,7 +165,19 @@ def _field(field: Field[Any], hint: Any, panel: str | None) -> FlagField:
         inspect.Parameter.empty if field.default is MISSING else field.default,
         marks.get(Many, Many()) if is_tuple else None,
         marks[Otherwise].word if Otherwise in marks else None,
+        marks[Beside].place if Beside in marks else None,
     )
+
+
+def _choices(kind: Any, info: ParameterInfo) -> str | None:
+    """Return what help shows of the words that a flag knows: many stand in its text."""
+    if not (isinstance(kind, type) and issubclass(kind, Enum)):
+        return None
+    words = [str(member.value) for member in kind]
+    if sum(map(len, words)) <= _MOST_LETTERS:
+        return "|".join(words)
+    info.help = f"{info.help} (one of {', '.join(words)})"
+    return "NAME"
 
 
 def _parsed(kind: Any, known: OneOf | None, parser: Any) -> tuple[Any, Callable[[Any], Any] | None]:
@@ -152,10 +192,35 @@ def _parsed(kind: Any, known: OneOf | None, parser: Any) -> tuple[Any, Callable[
     return kind, parser or _PARSERS.get(kind)
 
 
-class FlagCommand(TyperCommand):
+class WithHelp:
+    """Mixed into commands and groups of typer's: what ``--help`` of all is like."""
+
+    params: list[Any]
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return the parameters; those that are on or off show no type."""
+        params: list[Any] = super().get_params(ctx)  # type: ignore[misc]
+        for param in (param for param in params if getattr(param, "is_flag", False)):
+            param.metavar = ""
+        return params
+
+    def get_help_option(self, ctx: Any) -> Any:
+        """Return ``--help``, among the flags of every command."""
+        option = super().get_help_option(ctx)  # type: ignore[misc]
+        if option is not None and any(_panel_of(each) == EVERY for each in self.params):
+            option.rich_help_panel = EVERY
+        return option
+
+
+def _panel_of(param: Any) -> Any:
+    return getattr(param, "rich_help_panel", None)
+
+
+class FlagCommand(WithHelp, TyperCommand):
     """A command of typer's that spreads the words behind a flag which takes many."""
 
     flag_fields: tuple[FlagField, ...] = ()
+    allow_extra_args = True  # refused here
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse the words of this command. Raises UsageError."""
@@ -177,6 +242,9 @@ class FlagCommand(TyperCommand):
 class _Known:
     """A flag as the words of a command need it: what stands behind it."""
 
+    field: str
+    name: str
+    """The first of its names."""
     is_bare: bool
     many: Many | None = None
     otherwise: str | None = None
@@ -188,12 +256,14 @@ def _known(params: Sequence[Any], of_class: Sequence[FlagField]) -> dict[str, _K
     for param in params:
         each = by_name.get(param.name)
         known = _Known(
+            param.name,
+            param.opts[0],
             getattr(param, "is_flag", False),
             each.many if each else None,
             each.otherwise if each else None,
         )
         if param.param_type_name == "option":
-            found |= dict.fromkeys((*param.opts, *param.secondary_opts), known)
+            found |= dict.fromkeys((*param.opts, *(each.names if each else ())), known)
     return found
 
 
@@ -208,8 +278,12 @@ def _spread(words: Sequence[str], known: Mapping[str, _Known], ctx: Any) -> Iter
             return
         name, has_value, value = word.partition("=")
         flag = known.get(name)
-        if flag is None and word.startswith("--"):
-            raise UsageError(f"{ctx.command_path} has no flag {name}{nearest(name, known)}")
+        refused = known.get(f"--{name.removeprefix('--no-')}") if flag is None else None
+        if refused and refused.is_bare:
+            ctx.default_map = {**(ctx.default_map or {}), refused.field: False}
+            continue
+        if flag is None and _is_flag(word) and word[:2] not in known:
+            raise UsageError(f"{ctx.command_path} has no flag {name}{did_you_mean(name, known)}")
         if flag is None or flag.is_bare:
             if has_value and flag:
                 raise UsageError(f"{name} takes no value")
@@ -221,7 +295,7 @@ def _spread(words: Sequence[str], known: Mapping[str, _Known], ctx: Any) -> Iter
         for each in values:
             parts = flag.many.parts(each) if flag.many else [each]
             for part in parts:
-                yield from (name, part)
+                yield from (flag.name, part)
 
 
 def _behind(left: list[str], flag: _Known) -> list[str]:

@@ -3,7 +3,6 @@ stand alone, which words it knows."""
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum
@@ -11,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import typer
+
+from autotune.nearest import did_you_mean
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,13 @@ class Otherwise:
     """The word of a flag that stands alone."""
 
     word: str
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """A flag whose words may name a path; ``place`` takes one from a folder."""
+
+    place: Callable[[str, Path], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +68,15 @@ def is_there(path: str) -> bool:
         return False
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
-    """Return the end of a sentence about an unknown word: what it may have meant, or nothing."""
-    names = list(known)
-    begun = [name for name in names if word.strip("-") and name.startswith(word)]
-    found = difflib.get_close_matches(word, names, n=2) or begun[:2]
-    return f". Did you mean {' or '.join(found)}?" if found else ""
+def existing_beside(word: str, folder: Path) -> str:
+    """Return a word that is a path, or KIND:PATH, with the path taken from ``folder``, where
+    something is; else the word."""
+    head, colon, tail = word.partition(":")
+    if is_there(str(folder / word)):
+        return str(folder / word)
+    if colon and is_there(str(folder / tail)):
+        return f"{head}:{folder / tail}"
+    return word
 
 
 def word_of(known: Iterable[str]) -> Callable[[Any], str]:
@@ -76,7 +87,7 @@ def word_of(known: Iterable[str]) -> Callable[[Any], str]:
         if str(word) in words:
             return str(word)
         raise typer.BadParameter(
-            f"{str(word)!r} is none of {', '.join(words)}{nearest(str(word), words)}"
+            f"{str(word)!r} is none of {', '.join(words)}{did_you_mean(str(word), words)}"
         )
 
     return parse

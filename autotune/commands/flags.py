@@ -13,7 +13,7 @@ import typer
 from autotune.backends.gpu.providers import AUTO, TUNABLE
 from autotune.backends.selectors import auto_selector
 from autotune.commands.default_folders import DEFAULT_OUTPUT, user_cache
-from autotune.commands.flag_kinds import Many, OneOf, paths
+from autotune.commands.flag_kinds import Beside, Many, OneOf, existing_beside, paths
 from autotune.commands.model_flags import from_flags
 from autotune.commands.several_models import SeveralModelsFlags, models_of
 from autotune.commands.storage_flag import StorageFlag
@@ -68,6 +68,13 @@ class TimingFlags(CacheFlag):
     ] = "cold"
 
 
+def _known_devices() -> list[str]:
+    from autotune.backends.hardware import known_specs
+
+    estimates = (f"estimate:{spec.name.replace(' ', '_')}" for spec in known_specs())
+    return ["auto", "cuda", *estimates, "replay:"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class DeviceFlags(TimingFlags):
     """The flags that say where times come from."""
@@ -80,7 +87,9 @@ class DeviceFlags(TimingFlags):
             "--device",
             help="auto, cuda, cuda:INDEX, estimate:GPU or replay:FILE; auto is cuda where there is "
             "a GPU, else estimate:NVIDIA_H200",
+            autocompletion=_known_devices,
         ),
+        Beside(existing_beside),
     ] = "auto"
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 from autotune.commands.batch_sizes import named_sizes, size, words_of_sizes
-from autotune.commands.flag_kinds import Many, paths
+from autotune.commands.flag_kinds import Beside, Many, OneOf, existing_beside, paths
 from autotune.engines import DEFAULT_TOKENS
 from autotune.engines.own_code.asking import NOBODY
 from autotune.errors import UsageError
@@ -21,6 +21,7 @@ from autotune.spec.problem import Dtype
 from autotune.spec.ranges import RANKS
 
 MODEL_HELP = "catalogue name, Hugging Face name, folder or config.json (see 'autotune models')"
+_WEIGHTS = "Weights"
 BatchSizes = Annotated[
     tuple[int | str, ...],
     typer.Option(
@@ -32,7 +33,15 @@ BatchSizes = Annotated[
         "(auto=N:FILE: N)",
     ),
     Many(words_of_sizes),
+    Beside(existing_beside),
 ]
+
+
+def known_models() -> list[str]:
+    """Return the names that a shell completes."""
+    from autotune.models.load import catalogue_names
+
+    return catalogue_names()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,17 +102,25 @@ class SplitFlags:
         str,
         typer.Option(
             "--dtype",
-            metavar="DTYPE",
-            help=f"auto (what the model's config says), {', '.join(d.value for d in Dtype)}",
+            rich_help_panel=_WEIGHTS,
+            help="of the weights; auto: what the model's config says",
         ),
+        OneOf(("auto", *Dtype)),
     ] = "auto"
     per_channel_quant: Annotated[
-        bool, typer.Option("--per-channel-quant", help="weights have a scale for each channel")
+        bool,
+        typer.Option(
+            "--per-channel-quant",
+            rich_help_panel=_WEIGHTS,
+            help="weights have a scale for each channel",
+        ),
     ] = False
     disable_shared_experts_fusion: Annotated[
         bool,
         typer.Option(
-            "--disable-shared-experts-fusion", help="as in SGLang: shared experts are apart"
+            "--disable-shared-experts-fusion",
+            rich_help_panel=_WEIGHTS,
+            help="as in SGLang: shared experts are apart",
         ),
     ] = False
 
@@ -118,8 +135,8 @@ class LayerFlags(SplitFlags):
         str | None,
         typer.Option(
             "--shape",
-            help="instead of --model: E=8,topk=2,hidden=4096,intermediate=14336, and gated=false "
-            "where experts have no gate",
+            help="instead of --model: 'E=8, topk=2, hidden=4096, intermediate=14336', and "
+            "gated=false where experts have no gate",
         ),
     ] = None
     batch_sizes: BatchSizes = DEFAULT_TOKENS
@@ -143,6 +160,7 @@ class LayerFlags(SplitFlags):
             "their files (none: nobody is asked)",
         ),
         Many(paths),
+        Beside(existing_beside),
     ] = ()
     topk_ids_dir: Annotated[
         Path | None,
@@ -156,7 +174,11 @@ class ModelFlags(LayerFlags):
 
     panel = "Model"
 
-    model: Annotated[str | None, typer.Option("--model", metavar="NAME", help=MODEL_HELP)] = None
+    model: Annotated[
+        str | None,
+        typer.Option("--model", metavar="NAME", help=MODEL_HELP, autocompletion=known_models),
+        Beside(existing_beside),
+    ] = None
 
 
 def from_flags(kind: type[Settings], *flags: Any, **found: Any) -> Settings:

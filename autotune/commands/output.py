@@ -5,24 +5,37 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console, RenderableType
 
+from autotune.commands.flag_command import EVERY
 from autotune.documents.base import Document
 from autotune.shown import data_without_passwords, shown
+
+ConfigFlag = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        metavar="FILE",
+        show_default="autotune.toml, where there is one; none: no file",
+        help="flags that are given again and again (see docs/configuration.md)",
+    ),
+]
 
 
 @dataclass(frozen=True, kw_only=True)
 class OutputFlags:
     """The flags that every command has."""
 
-    panel = "Output of every command"
+    panel = EVERY
 
     json: Annotated[bool, typer.Option("--json", help="one JSON document on stdout")] = False
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="results and errors only")] = False
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="log every trial")] = False
+    config: ConfigFlag = None
 
 
 def _stderr() -> Console:

@@ -9,8 +9,9 @@ from typing import Annotated
 
 import typer
 
+from autotune.commands.flag_kinds import Beside
 from autotune.commands.output import Output
-from autotune.commands.storage_flag import StudiesFlags, chosen_studies
+from autotune.commands.storage_flag import StudiesFlags, chosen_studies, storage_beside
 from autotune.documents.files import ReportDocument
 from autotune.errors import UsageError
 from autotune.exit_codes import ExitCode
@@ -36,6 +37,7 @@ class Flags(StudiesFlags):
             metavar="STORAGE",
             help="another storage, side by side: a file, journal:FILE or URL",
         ),
+        Beside(storage_beside),
     ] = None
 
 

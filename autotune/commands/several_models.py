@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from autotune.commands.flag_command import flag_fields, parse_flags
-from autotune.commands.flag_kinds import Many, at_commas, is_there
-from autotune.commands.model_flags import MODEL_HELP, LayerFlags, SplitFlags, model_settings
+from autotune.commands.flag_kinds import Beside, Many, at_commas, existing_beside, is_there
+from autotune.commands.model_flags import (
+    MODEL_HELP,
+    LayerFlags,
+    SplitFlags,
+    known_models,
+    model_settings,
+)
 from autotune.errors import UsageError
 from autotune.settings import ModelSettings
 
@@ -36,6 +43,13 @@ def _is_own_flag(part: str) -> bool:
     return any(f"--{name}" in each.names for each in flag_fields(SplitFlags))
 
 
+def _beside(word: str, folder: Path) -> str:
+    """Return a model of which a path, also one with flags of its own, is taken from a folder."""
+    name, colon, own = word.partition(":")
+    placed = existing_beside(name, folder)
+    return f"{placed}{colon}{own}" if placed != name else existing_beside(word, folder)
+
+
 @dataclass(frozen=True, kw_only=True)
 class SeveralModelsFlags(LayerFlags):
     """The flags that name layers of several models."""
@@ -46,11 +60,13 @@ class SeveralModelsFlags(LayerFlags):
         tuple[str, ...],
         typer.Option(
             "--model",
-            metavar="NAME[:FLAG=VALUE,…]",
-            help=f"{MODEL_HELP}; several are tuned side by side, NAME:tp-size=8 one with flags of "
-            "its own",
+            metavar="NAME",
+            help=f"{MODEL_HELP}; several are tuned side by side, NAME:tp-size=8,dtype=bf16 one "
+            "with flags of its own",
+            autocompletion=known_models,
         ),
         Many(words_of_models),
+        Beside(_beside),
     ] = ()
 
 

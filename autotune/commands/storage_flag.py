@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from autotune.commands.flag_kinds import Beside
+
 if TYPE_CHECKING:
     from autotune.studies.study_record import StoredStudy
 
 DEFAULT_STORAGE = "sqlite:///autotune.db"
+
+
+def storage_beside(word: str, folder: Path) -> str:
+    """Return a storage of which a file, in use or not, is taken from a folder."""
+    found = re.fullmatch(r"(journal:|sqlite:///|)([^:]+)", word)
+    return f"{found[1]}{folder / found[2]}" if found else word
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +35,7 @@ class StorageFlag:
         typer.Option(
             "--storage", envvar="AUTOTUNE_STORAGE", help="file, journal:FILE or a PostgreSQL URL"
         ),
+        Beside(storage_beside),
     ] = DEFAULT_STORAGE
 
 

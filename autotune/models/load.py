@@ -201,6 +201,11 @@ def _close_names(model: str) -> list[str]:
     return list(dict.fromkeys(by_key[key] for key in matches + bare))[:3]
 
 
+def catalogue_names() -> list[str]:
+    """Return the name of every known model, sorted."""
+    return sorted(_catalogue())
+
+
 def catalogue_shapes() -> tuple[ModelShape, ...]:
     """Return every known model, sorted by name without regard to case."""
     names = sorted(_catalogue(), key=str.lower)
