@@ -8,10 +8,11 @@ ARG ENGINE_IMAGE=vllm/vllm-openai:v0.33.0
 FROM ${ENGINE_IMAGE}
 ENV PIP_BREAK_SYSTEM_PACKAGES=1
 COPY . /src
-# No package of the image may change: what is there is a constraint.
-RUN python3 -m pip list --format=freeze > /tmp/installed.txt \
-    && python3 -m pip install --no-cache-dir --constraint /tmp/installed.txt '/src[all]' \
-    && rm -r /src /tmp/installed.txt
+# The engine and what its kernels run on must stay as they are.
+RUN python3 -m pip list --format=freeze \
+        | grep --extended-regexp '^(numpy|sglang|torch|transformers|triton|vllm)==' > /tmp/keep.txt \
+    && python3 -m pip install --no-cache-dir --constraint /tmp/keep.txt '/src[all]' \
+    && rm -r /src /tmp/keep.txt
 WORKDIR /work
 ENTRYPOINT ["python3", "-m", "autotune"]
 CMD ["--help"]
