@@ -12,8 +12,9 @@ from types import TracebackType
 from rich.logging import RichHandler
 
 from autotune.commands.command_line import Call, parsed
-from autotune.commands.output import Output
-from autotune.errors import AutotuneError
+from autotune.commands.output import Output, write_document
+from autotune.documents.error import ErrorDocument
+from autotune.errors import AutotuneError, ErrorKind
 from autotune.exit_codes import ExitCode
 from autotune.shown import shown, without_passwords
 from autotune.tuning.processes.signals import INTERRUPTED, imports_are_done, write_line
@@ -26,7 +27,7 @@ def run_command_line(argv: Sequence[str]) -> int:
     try:
         call = parsed(argv)
     except AutotuneError as error:
-        return _fail(Output(as_json="--json" in argv), str(error), error.exit_code)
+        return _fail(Output(as_json="--json" in argv), error.kind, str(error), error.exit_code)
     if isinstance(call, int):
         return call
     output = Output(as_json=call.output.json, quiet=call.output.quiet)
@@ -42,21 +43,22 @@ def _done(call: Call, output: Output) -> int:
         imports_are_done()
         return call.run(call.flags, output)
     except AutotuneError as error:
-        return _fail(output, str(error), error.exit_code)
+        return _fail(output, error.kind, str(error), error.exit_code)
     except _storage_errors() as error:
         from autotune.studies.storage.retry import failure_words
 
-        return _fail(output, failure_words(error), ExitCode.FAILED)
+        return _fail(output, ErrorKind.STORAGE_FAILED, failure_words(error), ExitCode.FAILED)
     except KeyboardInterrupt:
         write_line(INTERRUPTED)
-        return ExitCode.INTERRUPTED
-    except BrokenPipeError:  # the reader of stdout has gone: nothing is left to say
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _said(output, ErrorKind.INTERRUPTED, "interrupted", ExitCode.INTERRUPTED)
+    except BrokenPipeError:
+        _say_no_more()
         return ExitCode.FAILED
     except OSError as error:  # of a path that nothing can be done with, or a full disk
         _log.debug("where it happened:", exc_info=True)
         words = f"{error.filename}: {error.strerror}" if error.filename else str(error)
-        return _fail(output, words, ExitCode.USAGE if error.filename else ExitCode.FAILED)
+        code = ExitCode.USAGE if error.filename else ExitCode.FAILED
+        return _fail(output, ErrorKind.FILE, words, code)
 
 
 class _Shown(logging.Formatter):
@@ -83,9 +85,25 @@ def _set_up_logging(output: Output, *, verbose: bool) -> None:
     log.propagate = False
 
 
-def _fail(output: Output, message: str, code: int) -> int:
+def _fail(output: Output, kind: ErrorKind, message: str, code: int) -> int:
     output.err.print("autotune: error: ", shown(message), sep="", soft_wrap=True)
+    return _said(output, kind, message, code)
+
+
+def _said(output: Output, kind: ErrorKind, message: str, code: int) -> int:
+    """Say also on stdout, where that is JSON, why there is no result."""
+    if output.as_json:
+        try:
+            write_document(ErrorDocument(kind=kind, message=message, exit_code=int(code)))
+            sys.stdout.flush()
+        except BrokenPipeError:
+            _say_no_more()
     return code
+
+
+def _say_no_more() -> None:
+    """The reader of stdout has gone: what is still to be written to it goes nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _storage_errors() -> tuple[type[Exception], ...]:

@@ -5,6 +5,9 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import redirect_stdout
 from copy import deepcopy
@@ -14,11 +17,12 @@ from typing import Any
 import jsonschema
 import numpy as np
 import pytest
-from checked_json import checked  # type: ignore[import-not-found]
+from checked_json import SCHEMAS, checked  # type: ignore[import-not-found]
 from small_landscape import SHAPE, save_landscape  # type: ignore[import-not-found]
 
 from autotune.cli import run_command_line
-from autotune.commands import dashboard
+from autotune.commands import dashboard, models
+from autotune.errors import AutotuneError, StorageError, StorageLostError, UsageError
 from autotune.routing import capture
 from autotune.routing.trace import LayerRows, RoutingTrace
 from autotune.routing.trace_files import write_trace
@@ -239,3 +243,98 @@ def test_routing_stats(folder: Path, ranks: int) -> None:
     found = _said("routing-stats", *words)
     assert [row["slowest_rank"] is None for row in found["layers"]] == [ranks == 1] * 2
     assert list(found["padding"][0]["factors"]) == ["16", "32", "64", "128", "256"]
+
+
+@pytest.mark.parametrize(
+    ("words", "kind"),
+    [
+        ("statsu", "usage"),
+        ("run --jsn", "usage"),
+        ("run --trials many", "usage"),
+        ("run --batch-size 0", "usage"),
+        ("run --model ./nowhere", "model"),
+        ("run --model deepseek-ai/DeepSeek-V3 --tp-size 32 --engine sglang", "not_served"),
+        (f"run --shape {SHAPE} --device estimate:nothing", "device"),
+        (f"run --shape {SHAPE} --device replay:small.npz --provider vllm", "usage"),
+        ("check ./nowhere.json --engine vllm", "engine_file"),
+        ("status --storage nowhere.db", "storage_missing"),
+        ("status --storage small.npz", "storage"),
+        ("report --output-dir small.npz", "usage"),
+    ],
+)
+def test_an_error_is_a_document_too(
+    tuned: Any, capsys: pytest.CaptureFixture[str], words: str, kind: str
+) -> None:
+    found = _said("error", *words.split(), code=2)
+    assert (found["kind"], found["exit_code"]) == (kind, 2)
+    assert found["message"] in " ".join(capsys.readouterr().err.split())
+
+
+def test_an_errors_password_is_nobodys_business(capsys: pytest.CaptureFixture[str]) -> None:
+    url = "postgresql://tuner:sesame@127.0.0.1:1/moe"
+    message = _said("error", "status", "--storage", url, code=2)["message"]
+    assert "tuner:***@" in message
+    assert "sesame" not in message
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "code"),
+    [
+        (KeyboardInterrupt(), "interrupted", 130),
+        (OSError(28, "No space left on device"), "file", 1),
+        (PermissionError(13, "Permission denied", "a.db"), "file", 2),
+        (StorageLostError("it is gone"), "storage_lost", 1),
+    ],
+)
+def test_what_happens_in_the_middle_of_the_work(
+    monkeypatch: pytest.MonkeyPatch, error: BaseException, kind: str, code: int
+) -> None:
+    def fails() -> None:
+        raise error
+
+    monkeypatch.setattr(models, "catalogue_shapes", fails)
+    found = _said("error", "models", code=code)
+    assert (found["kind"], found["exit_code"]) == (kind, code)
+
+
+def test_an_error_ends_a_watch_with_a_line(tuned: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(_: float) -> None:
+        raise StorageLostError("it is gone")
+
+    monkeypatch.setattr("autotune.commands.look.time.sleep", fails)
+    text = io.StringIO()
+    with redirect_stdout(text):
+        assert run_command_line(["status", "--watch", "--json"]) == 1
+    first, last = text.getvalue().splitlines()
+    checked(first, "status")
+    assert checked(last, "error")["message"] == "it is gone"
+
+
+def test_without_json_an_error_leaves_stdout_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command_line(["statsu"]) == 2
+    assert capsys.readouterr().out == ""
+
+
+def test_kinds_tell_errors_apart() -> None:
+    found = [AutotuneError, *AutotuneError.__subclasses__(), *StorageError.__subclasses__()]
+    kinds = [error.kind for error in found if error is not UsageError]
+    assert len(set(kinds)) == len(kinds)
+
+
+@pytest.mark.parametrize("word", ["statsu", "status"])
+def test_an_error_whose_reader_has_gone_is_no_bug(tmp_path: Path, word: str) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "autotune", word, "--json"]
+    environment = os.environ | {"PYTHONPATH": str(SCHEMAS.parents[1])}
+    done = subprocess.run(
+        command,
+        cwd=tmp_path,
+        env=environment,
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    os.close(writer)
+    assert (done.returncode, "Traceback" in done.stderr) == (2, False)
