@@ -9,8 +9,6 @@ import traceback
 from collections.abc import Sequence
 from types import TracebackType
 
-from rich.logging import RichHandler
-
 from autotune.commands.command_line import Call, parsed
 from autotune.commands.output import Output, write_document
 from autotune.documents.error import ErrorDocument
@@ -77,6 +75,8 @@ def _set_up_logging(output: Output, *, verbose: bool) -> None:
     level = logging.DEBUG if verbose else logging.WARNING if output.quiet else logging.INFO
     handler: logging.Handler = logging.StreamHandler()  # a line an event, never folded
     if output.err.is_terminal:
+        from rich.logging import RichHandler  # pygments: not for a pipe
+
         handler = RichHandler(console=output.err, show_path=False, show_level=False)
     handler.setFormatter(_Shown())
     log = logging.getLogger("autotune")

@@ -6,7 +6,6 @@ table such as ``[run]`` or ``["storage check"]`` for that one.
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -96,6 +95,8 @@ def read_config(words: Sequence[str], before: Path | None) -> ConfigFile | None:
     named = _named(words) or (str(before) if before else None)
     if named == NO_FILE or (named is None and not DEFAULT_FILE.is_file()):
         return None
+    import tomllib
+
     path = Path(named or DEFAULT_FILE)
     try:
         return ConfigFile(path, tomllib.loads(path.read_text(encoding="utf-8")))

@@ -10,7 +10,6 @@ from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Group, RenderableType
-from rich.live import Live
 from rich.text import Text
 
 from autotune.commands.flag_kinds import Otherwise
@@ -82,6 +81,8 @@ def _again(seconds: float, output: Output, look: Callable[[], Look]) -> NoReturn
                 output.out.print(shown)
             sys.stdout.flush()
             time.sleep(seconds)
+    from rich.live import Live
+
     with Live(console=output.out, auto_refresh=False) as live:
         while True:
             _, shown = look()

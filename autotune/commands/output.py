@@ -20,6 +20,7 @@ ConfigFlag = Annotated[
     typer.Option(
         "--config",
         metavar="FILE",
+        parser=Path,
         show_default="autotune.toml, where there is one; none: no file",
         help="flags that are given again and again (see docs/configuration.md)",
     ),
