@@ -13,11 +13,9 @@ their help.
 | model_flags | flags that name a layer, and the settings made from them |
 | flags | other groups of flags that several commands share, and a run's settings |
 | batch_sizes | ``--batch-size``: numbers, or ``auto:FILE`` |
-| default_folders | folders that are used where nobody says others |
 | several_models | ``--model A B:tp-size=8``: the settings of each |
 | dry_run | what ``run`` would do |
-| own_runs | whose settings in a storage say paths that may be used |
-| storage_flag | ``--storage``, ``--model`` and the studies that they choose |
+| storage_flag | ``--storage``, and ``--model`` that chooses studies in it |
 | output | results to stdout, notes to stderr, ``--json`` |
 | look | one look at a storage, or again and again with ``--watch``: ``status`` and ``best`` |
 | doctor_log | ``doctor --server-log`` |

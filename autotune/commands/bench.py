@@ -9,16 +9,15 @@ from typing import Annotated, Any
 
 import typer
 
+from autotune.api.asked import cache_asked, device_asked, engines_written, of_fields
 from autotune.commands.flag_kinds import Many, paths
 from autotune.commands.flags import (
     DeviceFlags,
     EngineFlag,
     MeasuringFlags,
-    cache_dir,
-    device_selector,
-    written_engines,
+    engine_names,
 )
-from autotune.commands.model_flags import ModelFlags, from_flags, model_settings
+from autotune.commands.model_flags import ModelFlags, model_settings
 from autotune.commands.output import Output
 from autotune.documents.measuring import (
     BenchDocument,
@@ -73,13 +72,13 @@ class Flags(ModelFlags, DeviceFlags, MeasuringFlags, EngineFlag):
 
 
 def _settings(flags: Flags) -> RunSettings:
-    return from_flags(
+    return of_fields(
         RunSettings,
-        flags,
+        vars(flags),
         model=model_settings(flags, flags.model),
-        device=device_selector(flags),
-        engines=written_engines(flags, flags.provider),
-        cache_dir=cache_dir(flags),
+        device=device_asked(flags.device),
+        engines=engines_written(engine_names(flags), flags.provider),
+        cache_dir=cache_asked(flags.cache_dir),
     )
 
 

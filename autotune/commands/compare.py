@@ -9,10 +9,11 @@ from typing import Annotated
 
 import typer
 
+from autotune.api.asked import cache_asked
+from autotune.api.defaults import DEFAULT_OUTPUT
 from autotune.backends.detect import has_gpu
 from autotune.backends.gpu.providers import PROVIDERS
 from autotune.backends.protocol import MeasurerOptions
-from autotune.commands.default_folders import DEFAULT_OUTPUT
 from autotune.commands.flag_kinds import (
     Beside,
     Many,
@@ -22,7 +23,7 @@ from autotune.commands.flag_kinds import (
     existing_beside,
     is_there,
 )
-from autotune.commands.flags import EngineFlag, RunTimeout, TimingFlags, cache_dir, engine_names
+from autotune.commands.flags import EngineFlag, RunTimeout, TimingFlags, engine_names
 from autotune.commands.model_flags import BatchSizes, ModelFlags, model_settings
 from autotune.commands.output import Output
 from autotune.documents.measuring import CompareDocument
@@ -138,7 +139,7 @@ def _settings(flags: Flags) -> CompareSettings:
             ),
             output_dir=flags.output_dir.absolute(),
         ),
-        options=MeasurerOptions(cache_dir=cache_dir(flags), cold_l2=flags.l2 == "cold"),
+        options=MeasurerOptions(cache_dir=cache_asked(flags.cache_dir), cold_l2=flags.l2 == "cold"),
         run_timeout_s=flags.run_timeout_s,
     )
 

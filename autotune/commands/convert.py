@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from autotune.commands.default_folders import DEFAULT_OUTPUT
+from autotune.api.defaults import DEFAULT_OUTPUT
 from autotune.commands.flag_kinds import OneOf
 from autotune.commands.output import Output
 from autotune.documents.files import ConvertDocument

@@ -14,8 +14,8 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 import typer
 from optuna.storages import BaseStorage
 
+from autotune.api.own_runs import placed
 from autotune.commands.output import Output
-from autotune.commands.own_runs import placed
 from autotune.commands.storage_flag import StorageFlag
 from autotune.documents.machine import DashboardDocument
 from autotune.errors import StorageError, UsageError

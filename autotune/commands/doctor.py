@@ -14,6 +14,7 @@ from typing import Annotated
 
 import typer
 
+from autotune.api.asked import cache_asked, device_asked
 from autotune.backends.detect import amd_gpus
 from autotune.backends.host_facts import package_version
 from autotune.backends.nvidia import DriverFault, Gpu, gpus
@@ -24,8 +25,6 @@ from autotune.commands.flag_kinds import Beside, existing_beside
 from autotune.commands.flags import (
     DeviceFlags,
     EngineFlag,
-    cache_dir,
-    device_selector,
     engine_names,
 )
 from autotune.commands.model_flags import ModelFlags, model_settings
@@ -71,7 +70,7 @@ def run(flags: Flags, output: Output) -> int:
     """Check the machine. FAILED where something would stop a run: see ``docs/errors.md``."""
     if flags.server_log:
         return doctor_log.run(flags.server_log, flags, output)
-    device = device_selector(flags)
+    device = device_asked(flags.device)
     rows = tuple(_checks(flags, device))
     if flags.model or flags.shape:
         found = _opens(rows, flags, device)
@@ -89,7 +88,7 @@ def _checks(flags: Flags, device: str) -> Iterator[CheckRow]:
     yield from (extra_check(name) for name in EXTRAS)
     yield _check("device", "ok", f"--device {flags.device} is {device}")
     yield from gpu_checks(needed=device.startswith("cuda"))
-    yield folder_check("cache folder", cache_dir(flags))
+    yield folder_check("cache folder", cache_asked(flags.cache_dir))
     triton_cache = Path(os.environ.get("TRITON_CACHE_DIR") or Path.home() / ".triton" / "cache")
     yield folder_check("Triton's cache", triton_cache)
     yield _storage(flags.storage)
@@ -109,7 +108,7 @@ def _opens(rows: tuple[CheckRow, ...], flags: Flags, selector: str) -> DoctorDoc
     they launch at each batch size."""
     settings = model_settings(flags, flags.model)
     shape = model_shape(settings)
-    options = MeasurerOptions(cache_dir=cache_dir(flags))
+    options = MeasurerOptions(cache_dir=cache_asked(flags.cache_dir))
     with closing(Child(partial(open_measurer, selector, options))) as child:
         device = child.call(Measurer.device)
     jobs = jobs_of(shape, settings, engine_names(flags))

@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
+from autotune.api.asked import run_asked
+from autotune.api.defaults import DEFAULT_OUTPUT
 from autotune.backends.gpu.providers import AUTO, TUNABLE
-from autotune.backends.selectors import auto_selector
-from autotune.commands.default_folders import DEFAULT_OUTPUT, user_cache
 from autotune.commands.flag_kinds import Beside, Many, OneOf, existing_beside, paths
-from autotune.commands.model_flags import from_flags
 from autotune.commands.several_models import SeveralModelsFlags, models_of
 from autotune.commands.storage_flag import StorageFlag
 from autotune.engines import ENGINES
-from autotune.errors import UsageError
 from autotune.settings import ALL_GPUS, RunSettings
 from autotune.spec.problem import KernelMode
 from autotune.studies.search.samplers import SAMPLERS
 from autotune.studies.selection.select import Robust
-from autotune.tuning.compile_service.pool import default_jobs
 
-_log = logging.getLogger(__name__)
 _BOTH = "both"
 
 Kernel = Annotated[
@@ -232,65 +226,12 @@ class RunningFlags(StorageFlag, LauncherFlags):
     """The flags that say where a run's studies and workers are."""
 
 
-def device_selector(flags: DeviceFlags) -> str:
-    """Return the selector with auto resolved; the log says where no GPU was found."""
-    if flags.device != "auto":
-        return str(flags.device)
-    selector = auto_selector()
-    if selector != "cuda":
-        _log.info("no GPU found on this machine: going on with --device %s", selector)
-    return selector
-
-
-def cache_dir(flags: CacheFlag) -> Path:
-    """Return --cache-dir, else the user's cache folder."""
-    return user_cache() if flags.cache_dir is None else flags.cache_dir.absolute()
-
-
 def run_settings(flags: TuningFlags) -> RunSettings:
     """Make the settings of a run. Raises UsageError for values that cannot work."""
-    device = device_selector(flags)
-    if flags.jobs is not None and device.startswith("cuda"):
-        raise UsageError(
-            f"--workers {flags.jobs} with --device {device}: two workers on one GPU would disturb "
-            "each other's times, so each GPU has one. Choose GPUs with --gpus 0,1"
-        )
-    model, *more = models_of(flags)
-    return from_flags(
-        RunSettings,
-        flags,
-        model=model,
-        more_models=more,
-        device=device,
-        engines=written_engines(flags, flags.provider),
-        output_dir=flags.output_dir.absolute(),
-        warm_starts=_warm_starts(flags.warm_starts),
-        cache_dir=cache_dir(flags),
-        jobs=flags.jobs if flags.jobs is not None else jobs_on(device),
-        gpus=",".join(flags.gpus),
-    )
+    asked = vars(flags) | {"engines": engine_names(flags), "gpus": ",".join(flags.gpus)}
+    return run_asked(models_of(flags), asked)
 
 
 def engine_names(flags: EngineFlag) -> tuple[str, ...]:
     """Return the names that ``--engine`` stands for."""
     return tuple(name for name in ENGINES if _BOTH in flags.engine or name in flags.engine)
-
-
-def written_engines(flags: EngineFlag, provider: str) -> tuple[str, ...]:
-    """Return the engines whose files are written: an engine's own kernel is for its own alone."""
-    if flags.engine == (_BOTH,) and provider in ENGINES:
-        return (provider,)
-    return engine_names(flags)
-
-
-def _warm_starts(paths: Sequence[Path]) -> tuple[Path, ...]:
-    for path in paths:
-        if not path.exists():
-            raise UsageError(f"--warm-start {path}: there is no such file or folder")
-    return tuple(path.absolute() for path in paths)
-
-
-def jobs_on(device: str) -> int:
-    """Return how many processes measure: estimates are compiles, one per core; a GPU must not be
-    shared, a recording needs no help."""
-    return default_jobs() if device.startswith("estimate") else 1

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated
 
 import typer
 
-from autotune.commands.batch_sizes import named_sizes, size, words_of_sizes
+from autotune.api.asked import model_asked
+from autotune.commands.batch_sizes import size, words_of_sizes
 from autotune.commands.flag_kinds import Beside, Many, OneOf, existing_beside, paths
 from autotune.engines import DEFAULT_TOKENS
-from autotune.engines.own_code.asking import NOBODY
 from autotune.errors import UsageError
-from autotune.routing.distributions import canonical
-from autotune.routing.trace import RECORDED, make_known
-from autotune.routing.trace_files import read_trace
-from autotune.settings import ModelSettings, Settings, settings_from
+from autotune.settings import ModelSettings
 from autotune.spec.problem import Dtype
 from autotune.spec.ranges import RANKS
 
@@ -181,37 +178,16 @@ class ModelFlags(LayerFlags):
     ] = None
 
 
-def from_flags(kind: type[Settings], *flags: Any, **found: Any) -> Settings:
-    """Make settings of a class: a field is what was ``found`` for it, else the flag of its name,
-    of the last that have it, else its default. Raises UsageError for values that cannot work."""
-    names = get_type_hints(kind)
-    given = {
-        each.name: getattr(of, each.name)
-        for of in flags
-        for each in fields(of)
-        if each.name in names
-    }
-    return settings_from(kind, given | found)
-
-
 def model_settings(
     flags: LayerFlags, model: str | None, split: SplitFlags | None = None
 ) -> ModelSettings:
     """Make the settings of a layer of ``model``, None for --shape; ``split`` is the model's own in
     place of the flags'. Raises UsageError for values that cannot work."""
-    folder, split = flags.topk_ids_dir, split or flags
+    split = split or flags
     tp_size, ep_size = _ranks(split)
-    return from_flags(
-        ModelSettings,
-        flags,
-        split,
-        model=model,
-        tp_size=tp_size,
-        ep_size=ep_size,
-        routing=named_routing(",".join(flags.routing) or None, folder),
-        topk_ids_dir=str(folder.absolute()) if folder else None,
-        engine_sources=[p if str(p) == NOBODY else p.absolute() for p in flags.engine_sources],
-        **named_sizes(flags.batch_sizes),
+    found = {"model": model, "tp_size": tp_size, "ep_size": ep_size}
+    return model_asked(
+        vars(flags) | vars(split) | found | {"routing": ",".join(flags.routing) or None}
     )
 
 
@@ -226,35 +202,3 @@ def _ranks(flags: SplitFlags) -> tuple[int, int]:
         )
     ep_size = tp_size if flags.enable_expert_parallel else flags.ep_size
     return tp_size, 1 if ep_size is None else ep_size
-
-
-def named_routing(routing: str | None, folder: Path | None) -> str:
-    """Return the routing that both flags mean, with the recording's digest in place of
-    ``recorded``. The recording is made known.
-
-    Raises UsageError where only one of the two flags speaks of a recording, or each of another.
-    """
-    given = routing or (RECORDED if folder else "uniform")
-    names = [canonical(name.strip()) for name in given.split(",")]
-    of_recordings = [name for name in names if name.startswith(RECORDED)]
-    if bool(of_recordings) != (folder is not None):
-        raise UsageError(
-            f"--routing {routing} needs --topk-ids-dir with the folder of the recording"
-            if folder is None
-            else f"--topk-ids-dir {folder} is not used by --routing {routing}. "
-            f"Try --routing {routing},{RECORDED}"
-        )
-    if folder is not None:
-        recording = read_trace(folder)
-        make_known(recording)
-        other = set(of_recordings) - {RECORDED, recording.routing}
-        if other:
-            raise UsageError(
-                f"--topk-ids-dir {folder} holds {recording.routing}, not {', '.join(other)}. "
-                "Give the folder of that recording, or --routing recorded"
-            )
-        names = [recording.routing if name == RECORDED else name for name in names]
-    repeated = sorted({name for name in names if names.count(name) > 1})
-    if repeated:
-        raise UsageError(f"--routing {routing}: {', '.join(repeated)} is there twice")
-    return ",".join(names)

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from autotune.api.asked import cache_asked, device_asked, jobs_on, of_fields
 from autotune.backends.gpu.providers import TUNABLE
 from autotune.commands.flag_kinds import OneOf
 from autotune.commands.flags import (
@@ -17,12 +18,9 @@ from autotune.commands.flags import (
     RunTimeout,
     Seed,
     Timeout,
-    cache_dir,
-    device_selector,
     engine_names,
-    jobs_on,
 )
-from autotune.commands.model_flags import ModelFlags, from_flags, model_settings
+from autotune.commands.model_flags import ModelFlags, model_settings
 from autotune.commands.output import Output
 from autotune.documents.measuring import RecordDocument, RecordedStudy
 from autotune.exit_codes import ExitCode
@@ -108,14 +106,14 @@ def run(flags: Flags, output: Output) -> int:
 
 
 def _settings(flags: Flags) -> RecordSettings:
-    device = device_selector(flags)
-    return from_flags(
+    device = device_asked(flags.device)
+    return of_fields(
         RecordSettings,
-        flags,
+        vars(flags),
         model=model_settings(flags, flags.model),
         device=device,
         engines=engine_names(flags),
-        cache_dir=cache_dir(flags),
+        cache_dir=cache_asked(flags.cache_dir),
         jobs=flags.jobs if flags.jobs is not None else jobs_on(device),
         compile_jobs=flags.compile_jobs if flags.compile_jobs is not None else default_jobs(),
     )

@@ -9,9 +9,10 @@ from typing import Annotated
 
 import typer
 
+from autotune.api.stored import chosen_studies
 from autotune.commands.flag_kinds import Beside
 from autotune.commands.output import Output
-from autotune.commands.storage_flag import StudiesFlags, chosen_studies, storage_beside
+from autotune.commands.storage_flag import StudiesFlags, storage_beside
 from autotune.documents.files import ReportDocument
 from autotune.errors import UsageError
 from autotune.exit_codes import ExitCode

@@ -10,9 +10,9 @@ from typing import Annotated
 
 import typer
 
+from autotune.api.own_runs import is_own, placed
 from autotune.commands.flags import RunningFlags, Timeout
 from autotune.commands.output import Output
-from autotune.commands.own_runs import is_own, placed
 from autotune.commands.run import run_all
 from autotune.documents.run import ResumeDocument, RunDocument
 from autotune.errors import UsageError

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
+from autotune.api.stored import status_of
 from autotune.commands.look import Look, LookFlags, watch
 from autotune.commands.output import Output
 from autotune.documents.storage import StatusDocument
-from autotune.report.rows import study_row
 from autotune.report.terminal.tables import status_tables
 from autotune.studies.storage.raw import Source
-from autotune.studies.storage.summaries import study_summaries
-from autotune.tuning.stored_results import select
 
 Flags = LookFlags
 
@@ -20,5 +18,5 @@ def run(flags: LookFlags, output: Output) -> int:
 
 
 def _look(source: Source, model: str | None) -> Look:
-    rows = tuple(map(study_row, select(study_summaries(source), model)))
+    rows = status_of(source, model)
     return StatusDocument(studies=rows), status_tables(rows)

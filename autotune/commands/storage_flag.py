@@ -5,16 +5,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from autotune.api.defaults import DEFAULT_STORAGE
 from autotune.commands.flag_kinds import Beside
-
-if TYPE_CHECKING:
-    from autotune.studies.study_record import StoredStudy
-
-DEFAULT_STORAGE = "sqlite:///autotune.db"
 
 
 def storage_beside(word: str, folder: Path) -> str:
@@ -46,17 +42,3 @@ class StudiesFlags(StorageFlag):
     panel = "Storage"
 
     model: Annotated[str | None, typer.Option("--model", help="only this model's studies")] = None
-
-
-def chosen_studies(
-    url: str, model: str | None, output_dir: Path | None = None
-) -> list[StoredStudy]:
-    """Read the studies of ``model``, or all, from a storage that exists; their settings have
-    paths that may be used (``own_runs.placed``)."""
-    from autotune.commands.own_runs import placed
-    from autotune.studies.storage.open import opened
-    from autotune.studies.study_record import stored_studies
-    from autotune.tuning.stored_results import select
-
-    with opened(url) as storage:
-        return placed(select(stored_studies(storage), model), output_dir)

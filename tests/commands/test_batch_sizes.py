@@ -10,8 +10,9 @@ import pytest
 import typer
 from small_landscape import PROBLEM, SHAPE, save_landscape  # type: ignore[import-not-found]
 
+from autotune.api.batch_sizes import named_sizes
 from autotune.cli import run_command_line
-from autotune.commands.batch_sizes import named_sizes, size
+from autotune.commands.batch_sizes import size
 from autotune.errors import UsageError
 
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from small_landscape import SHAPE, save_landscape  # type: ignore[import-not-found]
 
+from autotune.api.asked import named_routing
 from autotune.cli import run_command_line
 from autotune.commands.capture_routing import texts_of
-from autotune.commands.model_flags import named_routing
 from autotune.errors import UsageError
 from autotune.routing import trace as recording_file
 from autotune.routing.trace import LayerRows, RoutingTrace

@@ -3,6 +3,7 @@
 | file | holds |
 |---|---|
 | run_display | the displays of a run: redrawn on a terminal, log lines elsewhere |
+| run_summary | what a run brought: tables, files, notes |
 | bars | progress of ``record`` and ``capture-routing`` |
 | eta | the estimate of the time left |
 | opening_rows | which files engines look for, where, and what they launch |

@@ -18,18 +18,19 @@ def still_expected(studies: Sequence[TuningStudy]) -> float:
     """Return the measurements that will be made: as many as is usual for each study, and where
     some have ended, as many times that as those needed. One that has gone on for long will go
     on for a while, but not beyond its target."""
-    over = [s for s in studies if s.measured and _is_over(s)]
+    over = [s for s in studies if s.measured and is_over(s)]
     used = sum(min(len(s.measured), s.target) / s.usual_end for s in over)
     ratio = (1.0 + used) / (1 + len(over))  # the first to end are the quickest
     return sum(
         min(max(ratio * s.usual_end - done, _LONGER * done), s.target - done)
         for s in studies
-        if not _is_over(s)
+        if not is_over(s)
         for done in [len(s.measured)]
     )
 
 
-def _is_over(study: TuningStudy) -> bool:
+def is_over(study: TuningStudy) -> bool:
+    """True where the study will get no more measurements."""
     return bool(study.ended) or len(study.measured) >= study.target
 
 

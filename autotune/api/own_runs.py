@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from autotune.commands.default_folders import DEFAULT_OUTPUT, user_cache
+from autotune.api.defaults import DEFAULT_OUTPUT, user_cache
 from autotune.studies.study_record import MeasuredStudy
 
 _log = logging.getLogger(__name__)

@@ -10,8 +10,8 @@ import optuna
 import pytest
 from bad_storages import sound_storage  # type: ignore[import-not-found]
 
+from autotune.api.own_runs import is_own, placed, remember
 from autotune.cli import run_command_line
-from autotune.commands.own_runs import is_own, placed, remember
 from autotune.studies.storage.open import opened
 from autotune.studies.study_record import StoredStudy, stored_studies
 from autotune.tuning.stored_results import output_folder, settings_of

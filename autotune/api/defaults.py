@@ -1,4 +1,4 @@
-"""Folders that commands use where nobody says others."""
+"""Where results go where nobody says: storage, engine files, and what was compiled."""
 
 from __future__ import annotations
 
@@ -7,6 +7,12 @@ from pathlib import Path
 
 DEFAULT_OUTPUT = Path("configs")
 """Folder of engine files where nobody says one: in the current folder."""
+DEFAULT_STORAGE = "sqlite:///autotune.db"
+
+
+def default_storage() -> str:
+    """Return what AUTOTUNE_STORAGE says, else ``DEFAULT_STORAGE``."""
+    return os.environ.get("AUTOTUNE_STORAGE") or DEFAULT_STORAGE
 
 
 def user_cache() -> Path:
