@@ -26,6 +26,7 @@ from autotune.exit_codes import ExitCode
 from autotune.nearest import did_you_mean
 
 NAME = "autotune"
+_HELP = {"--help", "-h"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,16 +55,21 @@ class CommandGroup(WithHelp, TyperGroup):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Take the flags before the command. Without any words the help is shown."""
         if not args and not ctx.resilient_parsing:
-            self.get_help(ctx)
+            if text := self.get_help(ctx):  # empty where rich has printed it
+                typer.echo(text)
             raise typer.Exit(ExitCode.USAGE)
         try:
             return super().parse_args(ctx, list(args))
         except typer.TyperException as error:
-            word = next(word for word in args if word.startswith("-"))
-            raise UsageError(
-                f"{ctx.command_path} has no flag {word.partition('=')[0]} before a command; a "
-                "command's flags stand behind it"
-            ) from error
+            raise UsageError(self._refusal(ctx, args)) from error
+
+    def _refusal(self, ctx: Any, args: list[str]) -> str:
+        known = {name for param in self.get_params(ctx) for name in param.opts}
+        for name in (word.partition("=")[0] for word in args if word.startswith("-")):
+            if name not in known:
+                meant = did_you_mean(name, known) or "; a command's flags stand behind it"
+                return f"{ctx.command_path} has no flag {name} before a command{meant}"
+        return f"{args[-1]} needs a value"
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
         """Find the command that is named. Raises UsageError where there is none."""
@@ -87,7 +93,7 @@ class _LateCommand(TyperCommand):
     ) -> Any:
         """Have the command itself parse the words."""
         command, module = self._command, self._command.load()
-        is_shown = "--help" in args or extra.get("resilient_parsing")
+        is_shown = not _HELP.isdisjoint(args) or extra.get("resilient_parsing")
         before = parent.find_root().params.get("config")
         file = None if is_shown else read_config(args, before)
         found = file.path if file and file.path == DEFAULT_FILE else None
@@ -126,6 +132,7 @@ def _before_commands(
 def _group() -> TyperGroup:
     app = typer.Typer(
         cls=CommandGroup,
+        context_settings={"help_option_names": sorted(_HELP)},
         help=str(autotune.__doc__).splitlines()[0],
         epilog=_example(COMMANDS[0]),
         pretty_exceptions_enable=False,

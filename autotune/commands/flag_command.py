@@ -13,7 +13,7 @@ from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import MISSING, Field, dataclass, fields
 from enum import Enum, StrEnum
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
@@ -199,6 +199,10 @@ class _Reader:
 
     parser: Callable[[Any], Any]
 
+    def itself(self) -> _Reader:
+        """Return this: in place of a parameter's ``get_runtime_param``."""
+        return self
+
     def coerce(self, value: Any, *, param: Any, ctx: Any) -> Any:
         """Return the value of a flag, () or None where it is not given."""
         del ctx
@@ -217,13 +221,15 @@ class WithHelp:
     words behind a flag."""
 
     params: list[Any]
+    flag_fields: tuple[FlagField, ...] = ()
 
     def get_params(self, ctx: Any) -> list[Any]:
         """Return the parameters; those that are on or off show no type."""
         params: list[Any] = super().get_params(ctx)  # type: ignore[misc]
+        parsers = {each.name: each.parse for each in self.flag_fields}
         for param in params:
-            parser = param.type_descriptor.parameter_info.parser
-            param.get_runtime_param = partial(_Reader, parser or _as_it_is)
+            reader = _Reader(parsers.get(param.name, _as_it_is))
+            param.get_runtime_param = reader.itself
             if getattr(param, "is_flag", False):
                 param.metavar = ""
         return params
@@ -243,7 +249,6 @@ def _panel_of(param: Any) -> Any:
 class FlagCommand(WithHelp, TyperCommand):
     """A command of typer's that spreads the words behind a flag which takes many."""
 
-    flag_fields: tuple[FlagField, ...] = ()
     allow_extra_args = True  # refused here
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -254,7 +259,7 @@ class FlagCommand(WithHelp, TyperCommand):
         try:
             left = super().parse_args(ctx, spread)
         except typer.BadParameter as error:
-            raise UsageError(_words_of(error)) from error
+            raise UsageError(_words_of(error, self.flag_fields)) from error
         except typer.TyperException as error:
             raise UsageError(error.format_message()) from error
         if left:
@@ -334,16 +339,16 @@ def _is_flag(word: str) -> bool:
     return len(word) > 1 and word.startswith("-") and not _NUMBER.match(word)
 
 
-def _words_of(error: typer.BadParameter) -> str:
-    """Return what is wrong with a value in one line; nothing said of it: there is none."""
-    param = error.param
-    name = param.opts[0] if param is not None and param.param_type_name == "option" else ""
-    if param is not None and not name:
-        name = param.display_name_raw
+def _words_of(error: typer.BadParameter, flags: Sequence[FlagField]) -> str:
+    """Return what is wrong with a value in one line; where nothing is said of it, there is none."""
+    field = next((each for each in flags if error.param and each.name == error.param.name), None)
+    if field is None:
+        return error.format_message()
+    name = field.names[0] if field.names else field.info.metavar
     if error.message:
-        return f"{name} {error.message}".strip()
-    choices = param.type_descriptor.choices if param is not None else None
-    return f"{name} is missing" + (f": one of {', '.join(choices)}" if choices else "")
+        return f"{name} {error.message}"
+    is_choice = isinstance(field.kind, type) and issubclass(field.kind, Enum)
+    return f"{name} is missing" + (f": one of {', '.join(field.kind)}" if is_choice else "")
 
 
 def flag_command(

@@ -49,6 +49,8 @@ def test_the_whole_command_line(capsys: pytest.CaptureFixture[str]) -> None:
     names = [command.name.partition(" ")[0] for command in COMMANDS]
     assert all(f" {name} " in shown for name in names)
     assert "<bool>" not in shown
+    assert run_command_line(["-h"]) == 0
+    assert capsys.readouterr().out == shown
     assert run_command_line([]) == 2
     assert capsys.readouterr().out.strip() == shown.strip()
     for group in GROUPS:
@@ -65,6 +67,10 @@ def test_the_whole_command_line(capsys: pytest.CaptureFixture[str]) -> None:
         (["storage", "chek"], "autotune storage has no command 'chek'. Did you mean check?"),
         (["--storage", "x", "status"], "autotune has no flag --storage before a command; "),
         (["check"], "FILE... is missing"),
+        (["run", "--trials", "x"], "--trials 'x' is no whole number"),
+        (["run", "--config"], "--config needs a value"),
+        (["--versoin"], "autotune has no flag --versoin before a command. Did you mean --version"),
+        (["--config"], "--config needs a value"),
         (["check", "x"], "--engine is missing: one of sglang, vllm"),
     ],
 )
