@@ -114,6 +114,7 @@ def test_comparing_leaves_out_the_page_and_says_so(base: Base) -> None:
     ("words", "extra"),
     [
         ("report", "report"),
+        ("routing-stats topk_ids", "report"),
         ("dashboard", "dashboard"),
         ("capture-routing --model any", "capture"),
         ("status --storage postgresql://me@localhost/none", "postgres"),

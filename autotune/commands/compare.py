@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
@@ -27,11 +28,11 @@ from autotune.commands.flags import EngineFlag, RunTimeout, TimingFlags, engine_
 from autotune.commands.model_flags import BatchSizes, ModelFlags, model_settings
 from autotune.commands.output import Output
 from autotune.documents.measuring import CompareDocument
-from autotune.errors import UsageError
+from autotune.errors import MissingExtraError, UsageError
 from autotune.exit_codes import ExitCode
 from autotune.report.terminal.tables import rows_table
 from autotune.spec.ranges import SECONDS
-from autotune.tuning.comparison.compare import CompareSettings, compare
+from autotune.tuning.comparison.compare import CompareSettings, Comparison, compare
 from autotune.tuning.comparison.variants import ConfigSources
 
 DEFAULT_SIZES = (1, 2, 3, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192)
@@ -90,14 +91,15 @@ class Flags(ModelFlags, TimingFlags, EngineFlag):
 
 def run(flags: Flags, output: Output) -> int:
     """Measure, write, say where. FAILED where a provider is unknown, crashed or was wrong."""
-    from autotune.report.comparison import points_of, table_rows, write_comparison
+    from autotune.report.comparison import points_of, table_rows, write_data
 
-    settings = _settings(flags)
+    settings, write_page = _settings(flags), _page_writer(output)
     if settings.gpu is None:
         output.note("on the CPU: PyTorch's ways alone, and their times say nothing of any GPU")
     comparison = compare(settings)
     try:
-        written = write_comparison(comparison, flags.save_path)
+        pictures = write_page(comparison, flags.save_path)
+        written = [*pictures, *write_data(comparison, flags.save_path)]
     except OSError as error:
         raise UsageError(
             f"--save-path {flags.save_path} cannot be written: {error.strerror}. "
@@ -122,6 +124,17 @@ def run(flags: Flags, output: Output) -> int:
     for name, reason in comparison.skipped.items():
         output.note(f"left out: {name}: {reason}")
     return ExitCode.FAILED if comparison.failed else ExitCode.DONE
+
+
+def _page_writer(output: Output) -> Callable[[Comparison, Path], list[Path]]:
+    """Return what writes the page and its pictures: nothing where what draws them is not installed,
+    which is said before it takes minutes to measure."""
+    try:
+        from autotune.report.html.provider_page import write_page
+    except MissingExtraError as error:
+        output.note(f"note: no page and no pictures, only CSV files: {error}")
+        return lambda *_: []
+    return write_page
 
 
 def _settings(flags: Flags) -> CompareSettings:

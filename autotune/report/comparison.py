@@ -4,37 +4,23 @@ from __future__ import annotations
 
 import csv
 import io
-import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from autotune.documents.measuring import ComparePoint
 from autotune.engines.atomic import write_text
-from autotune.errors import MissingExtraError
 from autotune.kernels.verify import TOLERANCE
 from autotune.spec.config import config_from_keys
 from autotune.studies.outcome import Outcome
 from autotune.tuning.comparison.compare import Comparison, VariantTime
 from autotune.tuning.comparison.variants import Variant
 
-_log = logging.getLogger(__name__)
 PLOT_NAME = "fused-moe-performance"
 """The name that the engines' own scripts give theirs."""
 
 Times = Mapping[Variant, Mapping[int, tuple[float, float, float]]]
 """Variant → batch size → (middle, low, high) µs."""
-
-
-def write_comparison(comparison: Comparison, folder: Path) -> list[Path]:
-    """Write everything into ``folder``; return the paths, pictures first. Without what draws them
-    there are no pictures and no page: a warning says so. Raises OSError."""
-    try:
-        from autotune.report.html.provider_page import write_page
-    except MissingExtraError as error:
-        _log.warning("no page and no pictures: %s", error)
-        return write_data(comparison, folder)
-    return [*write_page(comparison, folder), *write_data(comparison, folder)]
 
 
 def write_data(comparison: Comparison, folder: Path) -> list[Path]:

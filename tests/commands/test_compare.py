@@ -84,7 +84,11 @@ def test_engines_with_our_file_and_without(tmp_path: Path, engines: tuple[Path, 
     code, data, stderr = _compare(tmp_path, *words, paths=engines)
     assert code == 1, stderr  # vLLM is of a version that nobody looked at
     assert [row["line"] for row in data["rows"]] == ["sglang", "sglang, ours"]
-    assert [row["config"] for row in data["rows"]] == [None, "16x32x32 G1 w4 s3"]
+    written = json.loads(file.read_text())["8"]
+    assert [row["config"] for row in data["rows"]] == [
+        None,
+        written | {"num_warps": 4, "num_stages": 3},
+    ]
     assert all(row["right"] for row in data["rows"])
     assert data["versions"] == {"sglang": "sglang 0.5.23"}
     assert "vLLM 0.20.0 is installed; versions from 0.32" in data["skipped"]["vllm"]

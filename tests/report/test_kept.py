@@ -35,9 +35,9 @@ def test_one_word_and_one_count_in_table_note_and_page(finished: Finished) -> No
     ]
     assert sum(text.count("(kept)") for text in notes) == count
     [layer] = layers_of(studies)
-    page = layer_section(layer, ())
-    assert page.count("(kept)") == count
-    assert kept_words(row.kept for row in rows) in page
+    section = layer_section(layer, ())
+    assert str(section.configs.rows).count("(kept)") == count
+    assert kept_words(row.kept for row in rows) == section.kept
 
 
 def test_the_line_below_a_table() -> None:

@@ -67,8 +67,8 @@ def test_a_note_says_so(studies: list[StoredStudy]) -> None:
 
 def test_a_page_says_so(studies: list[StoredStudy]) -> None:
     [layer] = layers_of(studies)
-    text = layer_section(layer, ())
-    assert text.count(OWN) == text.count(UNPROVEN) == 1
+    said = " ".join(layer_section(layer, ()).kernels)
+    assert said.count(OWN) == said.count(UNPROVEN) == 1
 
 
 def test_numbers_are_rounded_once(finished: Finished) -> None:

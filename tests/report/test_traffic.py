@@ -50,7 +50,9 @@ def test_nothing_is_said_without_a_server(finished: Finished) -> None:
     [layer] = layers_of(finished.studies())
     assert shares_of_layer(layer) == {}
     assert traffic_gains(layer.sizes[0].results, {}) == []
-    assert "your traffic" not in layer_section(layer, [])
+    section = layer_section(layer, [])
+    assert "your traffic" not in str(section.tiles)
+    assert "of the time" not in section.configs.header
 
 
 def test_damaged_settings_tell_of_no_server(layer: TunedLayer) -> None:
@@ -61,6 +63,7 @@ def test_damaged_settings_tell_of_no_server(layer: TunedLayer) -> None:
 
 
 def test_the_page(layer: TunedLayer) -> None:
-    page = layer_section(layer, [])
-    assert "for vLLM over your traffic (100% of its time)" in page
-    assert "90.0%" in page
+    section = layer_section(layer, [])
+    assert "for vLLM over your traffic (100% of its time)" in str(section.tiles)
+    assert section.configs.header[-1] == "of the time"
+    assert {row[-1] for row in section.configs.rows} == {"90.0%", "10.0%"}

@@ -4,8 +4,10 @@
 |---|---|
 | page | the page of ``report`` and its PNG files |
 | provider_page | the page of ``compare``: kernels side by side |
-| document | pieces of HTML: section, figure, table |
-| layer_section | the section of one layer: results, settings, the loss of a batch size left out |
+| templates | what every page looks like, in jinja2's language, and its style sheet |
+| templating | the templates, filled |
+| layer_section | the section of one layer: results and settings |
+| nearest_keys | the loss of a batch size that is left out of the engine file |
 | result_charts | charts of times, speed-ups and shares of the roofline |
 | search_charts | charts of convergence, outcomes, time spent, and of which parameter decides |
 | comparisons | the sections of two storages side by side, and of routings |

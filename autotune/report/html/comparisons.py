@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any
 
-from autotune.report.html import document
+from autotune.report.html.templating import Table
 from autotune.report.layers import TunedLayer, TunedSize, same_layer
 from autotune.report.style import (
     BLUE,
@@ -24,17 +24,6 @@ from autotune.spec.device import Device
 from autotune.spec.problem import Problem
 from autotune.tuning.cross_routing import Crossing, crossings_of
 from autotune.tuning.stored_results import recording_folder
-
-_EXPLAINED = (
-    "How much slower a layer is whose configs were tuned under one routing and met another, "
-    "against the configs tuned under that one, both measured side by side: mean over batch sizes, "
-    "and the worst. A dash: not measured."
-)
-_FILLED = (
-    "Under {name} not everything is measured: a run that was not given the recording could not. "
-    "Run again as it was tuned, with --topk-ids-dir {folder}: that fills its column."
-)
-
 
 Cells = Mapping[tuple[str, str], Collection[Crossing]]
 """(tuned under, measured under) → one crossing for each batch size and device."""
@@ -73,25 +62,25 @@ def sides_of(
     ]
 
 
-def compare_section(sides: Sides, pictures: Sequence[Picture]) -> str:
+@dataclass(frozen=True, slots=True)
+class SidesSection:
+    """Two storages side by side, for the page."""
+
+    names: tuple[str, str]
+    titles: Sequence[tuple[str, str]]
+    """Each storage's name with what it has: the layer and its device."""
+    pictures: Sequence[Picture]
+    table: Table
+
+
+def compare_section(sides: Sides, pictures: Sequence[Picture]) -> SidesSection:
+    """Collect what the section shows."""
     one, other = sides.names
-    return document.section(
-        f"Side by side: {one} and {other}",
-        document.pairs([(one, sides.here.title), (other, sides.there.title)]),
-        *(document.figure(picture) for picture in pictures),
-        document.table(
-            (
-                "batch size",
-                f"µs {one}",
-                f"µs {other}",
-                f"{other} over {one}",
-                f"config {one}",
-                f"config {other}",
-            ),
-            list(_rows(sides)),
-            words=0,
-        ),
-    )
+    configs = f"config {one}", f"config {other}"
+    header = ("batch size", f"µs {one}", f"µs {other}", f"{other} over {one}", *configs)
+    titles = [(one, sides.here.title), (other, sides.there.title)]
+    table = Table(header, list(_rows(sides)), texts=configs)
+    return SidesSection(sides.names, titles, pictures, table)
 
 
 def compare_charts(sides: Sides) -> Iterator[Picture]:
@@ -140,27 +129,32 @@ def _config(size: TunedSize) -> str:
     return next((str(result.winner.config) for result in size.results if result.winner), "")
 
 
-def routings_section(layers: Iterable[TunedLayer]) -> str:
-    """Return the section of routings; empty where no layer was tuned under two."""
+@dataclass(frozen=True, slots=True)
+class RoutingsSection:
+    """How configs did under routings that are not their own, for the page."""
+
+    table: Table
+    unfilled: Sequence[tuple[str, str]]
+    """Routings under which not everything is measured, with the folder of each recording."""
+
+
+def routings_section(layers: Iterable[TunedLayer]) -> RoutingsSection | None:
+    """Collect what the section shows; None where no layer was tuned under two routings."""
     sizes = [(layer.device, size) for layer in layers for size in layer.sizes]
     cells = _cells(sizes)
     if not cells:
-        return ""
+        return None
     names = sorted({name for pair in cells for name in pair})
     measured = [name for name in names if "," not in name]
     rows = [(tuned, *(_cell(cells.get((tuned, name), ())) for name in measured)) for tuned in names]
     header = ("tuned under", *(f"measured under {name}" for name in measured))
     folders = {size.problem.routing: recording_folder(size.study) for _, size in sizes}
-    return document.section(
-        "Across routings",
-        document.paragraph(_EXPLAINED),
-        document.table(header, rows, words=1),
-        *(
-            document.paragraph(_FILLED.format(name=name, folder=folders.get(name) or "D"))
-            for name in measured
-            if name.startswith(RECORDED) and any((n, name) not in cells for n in names if n != name)
-        ),
-    )
+    unfilled = [
+        (name, folders.get(name) or "D")
+        for name in measured
+        if name.startswith(RECORDED) and any((n, name) not in cells for n in names if n != name)
+    ]
+    return RoutingsSection(Table(header, rows, texts=header[:1]), unfilled)
 
 
 def _cells(sizes: Iterable[tuple[Device, TunedSize]]) -> Cells:

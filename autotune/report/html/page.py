@@ -3,31 +3,28 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from autotune.engines.atomic import write_text
-from autotune.report.html import document
 from autotune.report.html.comparisons import (
     Sides,
+    SidesSection,
     compare_charts,
     compare_section,
     routings_section,
     sides_of,
 )
-from autotune.report.html.layer_section import layer_section
+from autotune.report.html.layer_section import LayerSection, layer_section
 from autotune.report.html.result_charts import result_charts
 from autotune.report.html.search_charts import search_charts
+from autotune.report.html.templating import filled
 from autotune.report.layers import TunedLayer, layers_of
-from autotune.report.style import Picture, styled
+from autotune.report.style import styled
 from autotune.studies.study_record import StoredStudy
 
 _MOST_LETTERS = 80
 """The longest part of a model's name in a file's name: file systems take 255 bytes."""
-
-
-_Part = tuple[str, str, Sequence[Picture]]
-"""A section with what it shows: the beginning of its PNG files' names, its text, its pictures."""
 
 
 def write_report(
@@ -40,29 +37,45 @@ def write_report(
     ``other`` is the storage to compare, ``names`` what the two are called. Raises OSError where the
     folder cannot be written."""
     layers = layers_of(studies)
+    sides = sides_of(layers, layers_of(other), names)
+    folder.mkdir(parents=True, exist_ok=True)
     with styled():
-        across = routings_section(layers)
-        parts = list(_parts(layers, sides_of(layers, layers_of(other), names)))
-        folder.mkdir(parents=True, exist_ok=True)
-        pictures = []
-        for name, _, shown in parts:
-            for picture in shown:
-                path = folder / f"{name}-{picture.slug}.png"
-                path.write_bytes(picture.png())
-                pictures.append(path)
-    page = folder / "report.html"
-    body = [text for _, text, _ in parts] or [document.paragraph("The storage has no trials yet.")]
-    write_text(page, document.page(_title(layers), [*body, across]))
-    return [page, *pictures]
+        sections = [_layer(layer) for layer in layers]
+        pairs = [_sides(pair) for pair in sides]
+        page = filled(
+            "report.html.j2",
+            _title(layers),
+            layers=sections,
+            pairs=pairs,
+            routings=routings_section(layers),
+        )
+        written = [
+            *_pictures(layers, sections, folder),
+            *_pictures([pair.here for pair in sides], pairs, folder),
+        ]
+    path = folder / "report.html"
+    write_text(path, page)
+    return [path, *written]
 
 
-def _parts(layers: Sequence[TunedLayer], sides: Sequence[Sides]) -> Iterator[_Part]:
-    for number, layer in enumerate(layers, 1):
-        pictures = (*result_charts(layer), *search_charts(layer))
-        yield _slug(number, layer), layer_section(layer, pictures), pictures
-    for number, pair in enumerate(sides, 1):
-        pictures = tuple(compare_charts(pair))
-        yield _slug(number, pair.here), compare_section(pair, pictures), pictures
+def _layer(layer: TunedLayer) -> LayerSection:
+    return layer_section(layer, [*result_charts(layer), *search_charts(layer)])
+
+
+def _sides(sides: Sides) -> SidesSection:
+    return compare_section(sides, list(compare_charts(sides)))
+
+
+def _pictures(
+    layers: Iterable[TunedLayer], sections: Iterable[LayerSection | SidesSection], folder: Path
+) -> Iterator[Path]:
+    """Write the PNG files of each layer's section; yield their paths."""
+    for number, (layer, section) in enumerate(zip(layers, sections, strict=True), 1):
+        slug = _slug(number, layer)
+        for picture in section.pictures:
+            path = folder / f"{slug}-{picture.slug}.png"
+            path.write_bytes(picture.png())
+            yield path
 
 
 def _title(layers: Sequence[TunedLayer]) -> str:

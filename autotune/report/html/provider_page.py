@@ -11,7 +11,7 @@ from autotune.backends.host_facts import triton_version
 from autotune.engines.atomic import write_text
 from autotune.kernels.verify import TOLERANCE
 from autotune.report.comparison import PLOT_NAME, Times, detail_rows, times_of
-from autotune.report.html import document
+from autotune.report.html.templating import Table, filled
 from autotune.report.style import (
     BLACK,
     BLUE,
@@ -23,6 +23,7 @@ from autotune.report.style import (
     SKY,
     Picture,
     axes_row,
+    legend_above,
     log_scale,
     styled,
     token_axis,
@@ -46,6 +47,7 @@ _DASHES = ("-", "--", ":", "-.")
 _WIDE = 4.0
 """Ratios that differ by more are drawn on a logarithmic scale."""
 _HEADER = ("batch size", "line", "µs", "20 %", "80 %", "error", "right", "config", "measured by")
+_TEXTS = ("line", "right", "config", "measured by")
 
 
 def write_page(comparison: Comparison, folder: Path) -> list[Path]:
@@ -60,7 +62,7 @@ def write_page(comparison: Comparison, folder: Path) -> list[Path]:
             path.write_bytes(picture.png())
             written.append(path)
         title = f"{comparison.model}: one MoE layer on {_where(comparison)}"
-        page = document.page(title, _body(comparison, pictures))
+        page = filled("compare.html.j2", title, **_values(comparison), pictures=pictures)
     path = folder / f"{PLOT_NAME}.html"
     write_text(path, page)
     return [*written, path]
@@ -70,22 +72,16 @@ def _where(comparison: Comparison) -> str:
     return comparison.device.name if comparison.device else "the CPU"
 
 
-def _body(comparison: Comparison, pictures: Sequence[Picture]) -> Iterator[str]:
-    if comparison.device is None:
-        yield document.paragraph("Measured on the CPU: these times say nothing of any GPU.")
-    yield document.pairs(_facts(comparison))
-    yield from (document.figure(picture) for picture in pictures)
-    yield document.section(
-        "What was measured",
-        document.paragraph(
-            "The error is the largest of a piece of the output, relative to the reference's norm; "
-            f"up to {TOLERANCE[comparison.problem.dtype]:g} is rounding. Samples are "
-            "medians of three calls, one for each of ten routings, in two rounds over all lines."
-        ),
-        document.table(_HEADER, (_cells(row) for row in detail_rows(comparison)), words=2),
-    )
-    if comparison.skipped:
-        yield document.section("What is missing", document.pairs(comparison.skipped.items()))
+def _values(comparison: Comparison) -> dict[str, Any]:
+    """Return what templates/compare.html.j2 lays out, but for the pictures."""
+    rows = [_cells(row) for row in detail_rows(comparison)]
+    return {
+        "is_cpu": comparison.device is None,
+        "facts": list(_facts(comparison)),
+        "tolerance": f"{TOLERANCE[comparison.problem.dtype]:g}",
+        "points": Table(_HEADER, rows, texts=_TEXTS),
+        "skipped": list(comparison.skipped.items()),
+    }
 
 
 def _facts(comparison: Comparison) -> Iterator[tuple[str, object]]:
@@ -178,4 +174,4 @@ def _looks(times: Times) -> Iterator[tuple[Variant, tuple[str, str, str]]]:
 def _finish(axes: Axes, times: Times) -> None:
     tokens = {size for by_size in times.values() for size in by_size}
     token_axis(axes, tokens)
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=min(len(times), 3))
+    legend_above(axes, 3)

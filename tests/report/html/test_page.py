@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from html import unescape
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,8 @@ from finished_run import Finished  # type: ignore[import-not-found]
 
 from autotune.backends.hardware import find_spec
 from autotune.report.html import result_charts, roofline
-from autotune.report.html.layer_section import _wall_s, nearest_losses
+from autotune.report.html.layer_section import _wall_s, layer_section
+from autotune.report.html.nearest_keys import nearest_losses
 from autotune.report.html.page import write_report
 from autotune.report.html.search_charts import spent_on
 from autotune.report.layers import layers_of
@@ -28,6 +30,11 @@ def test_the_page_is_whole_and_asks_for_nothing(finished: Finished, tmp_path: Pa
         best = min((e for e in study.measured if e.complete), key=lambda e: e.geomean_us)
         assert str(best.config) in page
     assert str(finished.settings.output_dir) not in page
+    [layer] = layers_of(finished.studies())
+    section = layer_section(layer, ())
+    said = [*section.kernels, section.kept, *(word for tile in section.tiles for word in tile)]
+    for text in filter(None, said):
+        assert text in unescape(page)
 
 
 def test_markers_say_their_batch_size_and_time_without_a_script(
@@ -49,13 +56,17 @@ def test_a_known_gpu_has_its_roofline(finished: Finished, monkeypatch: pytest.Mo
     assert "roofline" in [picture.slug for picture in result_charts.result_charts(layer)]
 
 
-def test_markup_in_a_models_name_stays_text(finished: Finished, tmp_path: Path) -> None:
+def test_markup_in_what_a_storage_says_stays_text(finished: Finished, tmp_path: Path) -> None:
     studies = finished.studies()
     for study in studies:
         study.attrs.values["model"] = "<b>bold</b>"  # type: ignore[index]
-    page = write_report(studies, tmp_path)[0].read_text(encoding="utf-8")
-    assert "<b>bold" not in page
-    assert "&lt;b&gt;bold" in page
+        study.attrs.values["machine"] = {"<b>name": "<b>fact"}  # type: ignore[index]
+        study.attrs.values["settings"] = {"<b>set": "<b>to"}  # type: ignore[index]
+    names = ("<b>here", "<b>there")
+    page = write_report(studies, tmp_path, studies, names)[0].read_text(encoding="utf-8")
+    assert "<b>" not in page.replace('<div class="tile"><b>', "")
+    for text in ("bold&lt;/b&gt;", "name", "fact", "set=&lt;b&gt;to", "here", "there"):
+        assert f"&lt;b&gt;{text}" in page
 
 
 def test_an_empty_storage_says_so(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import cast
 import pytest
 
 from autotune.engines import ENGINES
-from autotune.report.html.layer_section import KeyLoss, nearest_losses
+from autotune.report.html.nearest_keys import KeyLoss, nearest_losses
 from autotune.report.layers import TunedLayer, TunedSize
 from autotune.spec.config import AnyConfig, Config, ConfigPair
 from autotune.spec.device import Device, DeviceKind, Target
