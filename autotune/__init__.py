@@ -38,7 +38,7 @@ __all__ = [
     "load",
     "tune",
 ]
-__version__ = "0.1.0"
+__version__ = "1.0.0rc1"
 
 _HOMES = {
     "AutotuneError": "errors",
