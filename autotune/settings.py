@@ -77,17 +77,18 @@ class ModelSettings:
     @property
     def label(self) -> str:
         """The model as it is split, in a few words: "DeepSeek-V3 TP8"."""
-        name = self._name.rpartition("/")[2] if self.model else self._name
-        return self._labelled(name)
+        name = self.name.rstrip("/")
+        return self._labelled(name.rpartition("/")[2] if self.model else name)
 
     @property
     def whole_label(self) -> str:
         """The same with all of the model's name: "deepseek-ai/DeepSeek-V3 TP8"."""
-        return self._labelled(self._name)
+        return self._labelled(self.name.rstrip("/"))
 
     @property
-    def _name(self) -> str:
-        return (self.model or self.shape or "").rstrip("/")
+    def name(self) -> str:
+        """The model as it was named: on the Hub, by a path, or by its shape."""
+        return self.model or self.shape or ""
 
     def _labelled(self, name: str) -> str:
         words = {

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import example, given
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 
 from autotune.cli import run_command_line
 from autotune.commands.output import write_document
+from autotune.documents.base import Document
 from autotune.errors import StorageError
 from autotune.shown import shown, without_passwords
 from autotune.studies.storage.url import parse_address, public_url
@@ -53,18 +56,24 @@ def test_no_password_is_shown(slip: str, password: str) -> None:
         assert password not in str(error)
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Said(Document):
+    schema: ClassVar[str] = "autotune/said/1"
+    data: Any
+
+
 @pytest.mark.parametrize("indent", [None, 2])
 def test_no_password_is_in_a_json_document(
     indent: int | None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     url = "postgresql://tuner:opensesame@db/moe"
-    rows = [{"study": "a", "model": url, url: ("kept", 1.5, None, True, [url])}]
-    write_document({"studies": rows}, indent)
+    data = {"study": "a", "model": url, url: ("kept", 1.5, None, True, [url])}
+    write_document(_Said(data=data), indent)
     printed = capsys.readouterr().out
     assert "opensesame" not in printed
     hidden = "postgresql://tuner:***@db/moe"
     row = {"study": "a", "model": hidden, hidden: ["kept", 1.5, None, True, [hidden]]}
-    assert json.loads(printed) == {"studies": [row]}
+    assert json.loads(printed) == {"schema": "autotune/said/1", "data": row}
 
 
 def test_a_password_with_blanks_is_not_shown() -> None:

@@ -6,7 +6,7 @@ import json
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console, RenderableType
@@ -50,10 +50,10 @@ def _stdout() -> Console:
     return console
 
 
-def write_document(data: Any, indent: int | None = None) -> None:
+def write_document(document: Document, indent: int | None = None) -> None:
     """Write JSON without passwords to stdout; without ``indent`` on one line."""
-    data = data.as_json() if isinstance(data, Document) else data
-    sys.stdout.write(json.dumps(data_without_passwords(data), indent=indent) + "\n")
+    data = data_without_passwords(document.as_json())
+    sys.stdout.write(json.dumps(data, indent=indent) + "\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +65,10 @@ class Output:
     out: Console = field(default_factory=_stdout)
     err: Console = field(default_factory=_stderr)
 
-    def result(self, data: Any, *views: RenderableType) -> None:
-        """Print ``data`` as JSON where that was asked for, else ``views``."""
+    def result(self, document: Document, *views: RenderableType) -> None:
+        """Print ``document`` as JSON where that was asked for, else ``views``."""
         if self.as_json:
-            write_document(data, indent=2)
+            write_document(document, indent=2)
             return
         for item in views:
             if isinstance(item, str):

@@ -49,7 +49,7 @@ def served(model: ModelReport, *, several: bool) -> list[ServingRow]:
 def _model_row(model: ModelReport, output_dir: Path, *, several: bool) -> ModelRow:
     return ModelRow(
         model=model.label,
-        results=tuple(result_row(each, model.shape.name, model.shares) for each in model.results),
+        results=tuple(result_row(each, model.name, model.shares) for each in model.results),
         traffic=tuple(_traffic(model)),
         lookups=tuple(lookup_rows(_asked(model), written_to(output_dir))),
         serving=tuple(served(model, several=several)),

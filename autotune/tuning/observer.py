@@ -33,6 +33,8 @@ WORKERS_LEAVE_S = 2.5
 class ModelStudies:
     """A model of a run, and its studies; models of one layer share theirs."""
 
+    name: str
+    """As it was named: on the Hub, by a path, or by its shape."""
     label: str
     shares: Mapping[int, float]
     """Batch size → the share of a server's time that it stands for; empty without any."""

@@ -217,6 +217,7 @@ def _kept_end(study: Study, terms: SearchTerms) -> StudyEnd | None:
 def study_attributes(plan: StudyPlan, settings: RunSettings) -> dict[str, object]:
     """Return the attributes that a run sets of a study."""
     settings = settings.of_model(plan.model)
-    model = settings.model.model or settings.model.shape or ""
     engines = [engine.name for engine in plan.job.engines]
-    return run_attributes(model, engines, settings.as_json(), settings.trials, plan.own_config)
+    return run_attributes(
+        settings.model.name, engines, settings.as_json(), settings.trials, plan.own_config
+    )

@@ -91,6 +91,7 @@ class RunModels:
         by_place = {_place(study.plan): study for study in studies}
         return [
             ModelStudies(
+                model.settings.name,
                 model.label,
                 model.settings.shares,
                 model.shape,

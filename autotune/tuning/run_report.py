@@ -20,6 +20,7 @@ from autotune.tuning.tuning_study import TuningStudy
 class ModelReport:
     """A model's part of a run."""
 
+    name: str
     label: str
     shares: Mapping[int, float]
     """See ``ModelStudies``."""
@@ -80,6 +81,7 @@ def model_report(model: ModelStudies, results: Mapping[str, tuple[Result, ...]])
         if study.best_us is None
     }
     return ModelReport(
+        model.name,
         model.label,
         model.shares,
         model.shape,

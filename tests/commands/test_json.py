@@ -101,6 +101,8 @@ def test_several_models_have_the_shape_of_one(tuned: Any, folder: Path) -> None:
     assert [model["model"] for model in found["models"]] == ["tiny"]
     assert list(found["left_out"]) == ["nowhere"]
     assert found["models"][0].keys() == tuned["models"][0].keys()
+    results = found["models"][0]["results"]
+    assert _said("best", "best", "--storage", "several.db")["results"] == results
     assert list(_said("dry-run", *words, "--dry-run", code=1)["left_out"]) == ["nowhere"]
 
 

@@ -23,7 +23,9 @@ def _study(tokens: int, best_us: float | None, ended: str = "") -> Any:
 def test_what_has_no_winner_is_named_for_machines_and_for_people() -> None:
     studies = [_study(1, 20.0), _study(64, None, "40 failures in a row"), _study(96, None)]
     names = [study.key.study_name for study in studies]
-    model: Any = SimpleNamespace(label="Qwen3 TP2", shares={}, shape=None, studies=studies)
+    model: Any = SimpleNamespace(
+        name="Qwen3 TP2", label="Qwen3 TP2", shares={}, shape=None, studies=studies
+    )
     report = model_report(model, dict.fromkeys(names, ()))
     assert report.failed == {
         names[1]: "40 failures in a row",

@@ -53,7 +53,7 @@ class _Study:
 
 
 def _start(studies: list[_Study], device: Device) -> RunStart:
-    models = [ModelStudies(SHAPE, {}, parse_shape(SHAPE), studies)]  # type: ignore[arg-type]
+    models = [ModelStudies(SHAPE, SHAPE, {}, parse_shape(SHAPE), studies)]  # type: ignore[arg-type]
     return RunStart(models, device, studies, StudyHistory())  # type: ignore[arg-type]
 
 

@@ -86,7 +86,7 @@ def test_a_sound_storage_and_its_copy(
     assert (code, _rows(found)["trials"]["detail"]) == (0, "3 complete")
     copy = tmp_path / "copy"
     code, written, _ = storage_command("backup", filled, str(copy))
-    assert (code, written) == (0, {"backup": str(copy)})
+    assert (code, written["backup"]) == (0, str(copy))
     again = f"journal:{copy}" if filled.startswith("journal:") else str(copy)
     assert _values(again) == _values(filled)
     code, _, err = storage_command("backup", filled, str(copy))
