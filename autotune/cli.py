@@ -69,6 +69,8 @@ class _Shown(logging.Formatter):
 def show_bug(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """Print a traceback as ``sys.excepthook`` does, without passwords."""
     sys.stderr.write(shown("".join(traceback.format_exception(kind, error, trace))))
+    output = Output(as_json="--json" in sys.argv)
+    _said(output, ErrorKind.BUG, f"{kind.__name__}: {error}", ExitCode.FAILED)
 
 
 def _set_up_logging(output: Output, *, verbose: bool) -> None:

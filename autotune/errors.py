@@ -26,6 +26,7 @@ class ErrorKind(StrEnum):
     PROVIDER_MISSING = "provider_missing"
     FILE = "file"
     INTERRUPTED = "interrupted"
+    BUG = "bug"
 
 
 class AutotuneError(Exception):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -56,3 +57,16 @@ def test_a_bug_s_traceback_shows_no_password(capsys: pytest.CaptureFixture[str])
         capsys.readouterr().err
         == "RuntimeError: cannot reach postgresql://tuner:***@db/moe?sslpassword=***\n"
     )
+
+
+def test_a_bug_is_a_document_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["autotune", "status", "--json"])
+    show_bug(RuntimeError, RuntimeError(f"cannot reach {_URL}"), None)
+    assert json.loads(capsys.readouterr().out) == {
+        "schema": "autotune/error/1",
+        "kind": "bug",
+        "message": "RuntimeError: cannot reach postgresql://tuner:***@db/moe?sslpassword=***",
+        "exit_code": 1,
+    }

@@ -18,7 +18,8 @@ class ErrorDocument(Document):
     """What it is about. ``usage``: flags that cannot work. ``not_served``: an engine refuses the
     model as it is split. ``storage_missing``: nobody made it yet. ``storage_failed`` and
     ``storage_lost``: in the middle of the work. ``file``: a path that nothing can be done with, or
-    a full disk. The others say it. Kinds may be added."""
+    a full disk. ``bug``: of this package, with a traceback on stderr. The others say it. Kinds may
+    be added."""
     message: str
     """What came, what is allowed and what to try, as on stderr; without passwords."""
     exit_code: int

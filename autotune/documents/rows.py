@@ -49,16 +49,17 @@ class ResultRow(Row):
     method: str
     """How times came about: whose kernel, and what else makes them comparable."""
     kernel: str | None
-    """The kernel that was measured, with its version; null where nothing was."""
+    """The kernel that was measured, an engine's with its version; null where none was: of
+    estimates and recordings."""
     kernel_is_proven: bool | None
-    """False where our kernel stands in for the engine's and was not shown to rank configs as that
-    does; null where nothing was measured."""
+    """False where another kernel stands in for the engine's and was not shown to rank configs as
+    that does; null where no kernel was measured."""
     config: ConfigKeys
     """The config to write."""
     us: float | None = field(metadata=US)
-    """Its time in µs, the geometric mean of its samples; null where nothing was measured."""
+    """Its time in µs, the geometric mean of its samples; null where it has none."""
     default_us: float | None = field(metadata=US)
-    """Time in µs of what the engine launches by itself; null where that was not measured."""
+    """Time in µs of what the engine launches by itself; null where it has none."""
     speedup: float | None = field(metadata=RATIO)
     """``default_us`` over ``us``; null where one of them is."""
     kept: bool
@@ -67,7 +68,7 @@ class ResultRow(Row):
     """``cuda:``, ``estimate:`` or ``replay:`` and the GPU's name: times of an ``estimate`` are not
     measured."""
     measurements: int
-    """Configs that were measured for it."""
+    """Configs that were measured, or estimated, for it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -58,20 +58,20 @@ def schema_of(document: type[Document]) -> Schema:
             part["properties"] = {"schema": {"const": known[name]}, **part["properties"]}
             part["required"] = ["schema", *part["required"]]
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": document.schema}
-    whole: Schema = _one_line(head | made)
+    whole: Schema = _described(head | made)
     return whole
 
 
-def _one_line(node: Any) -> Any:
-    """Return the same with each description on one line."""
+def _described(node: Any) -> Any:
+    """Return the same with each description on one line, in Markdown."""
     if isinstance(node, dict):
         return {
-            key: " ".join(value.split())
+            key: " ".join(value.replace("``", "`").split())
             if key == "description" and isinstance(value, str)
-            else _one_line(value)
+            else _described(value)
             for key, value in node.items()
         }
-    return [_one_line(each) for each in node] if isinstance(node, list) else node
+    return [_described(each) for each in node] if isinstance(node, list) else node
 
 
 def broken(before: Schema, after: Schema) -> list[str]:
@@ -85,7 +85,7 @@ def broken(before: Schema, after: Schema) -> list[str]:
 
 def _promises(node: Schema, whole: Schema, path: str = "") -> Iterator[str]:
     options = [_resolved(each, whole) for each in node.get("anyOf", [node])]
-    kinds = sorted(each.get("type", "string") for each in options)
+    kinds = sorted(each.get("format", each.get("type", "string")) for each in options)
     yield f"{path} is {' or '.join(kinds)}"
     for option in options:
         yield from (f"{path} may be {word}" for word in option.get("enum", ()))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -76,7 +75,7 @@ def _state(row: StudyRow) -> str:
     return converged if ended.startswith(converged) else shown(ended)
 
 
-def rows_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+def rows_table(rows: Sequence[Mapping[str, object]]) -> Table:
     """Return a table of any rows with the same fields; numbers to the right. A field that no row
     has is left out. A narrow terminal folds texts, and neither cuts headings nor numbers."""
     first = rows[0] if rows else {}
