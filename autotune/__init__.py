@@ -20,7 +20,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from autotune.api.calls import check, load, tune
+    from autotune.api.calls import load, tune
+    from autotune.api.checks import check
     from autotune.api.progress import Progress
     from autotune.api.result import Result, StoredResult
     from autotune.engines.check import CheckReport
@@ -47,7 +48,7 @@ _HOMES = {
     "Progress": "api.progress",
     "Result": "api.result",
     "StoredResult": "api.result",
-    "check": "api.calls",
+    "check": "api.checks",
     "load": "api.calls",
     "tune": "api.calls",
 }

@@ -2,7 +2,8 @@
 
 | file | holds |
 |---|---|
-| calls | ``tune``, ``load`` and ``check``, which ``autotune`` itself offers |
+| calls | ``tune`` and ``load``, which ``autotune`` itself offers |
+| checks | ``check``, which needs no Optuna |
 | result | what they return: ``Result``, ``StoredResult`` |
 | rows | results as a DataFrame, plain dicts, text, a notebook's cell |
 | progress | ``Progress``, and who tells it to a callback and to the log |

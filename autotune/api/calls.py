@@ -1,4 +1,4 @@
-"""``tune``, ``load`` and ``check``: what commands do, for Python callers."""
+"""``tune`` and ``load``: what commands do, for Python callers."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from autotune.api.asked import model_asked, run_asked
+from autotune.api.checks import EngineName, check_choice
 from autotune.api.defaults import DEFAULT_OUTPUT, default_storage
 from autotune.api.progress import LogDisplay, ProgressCallback, ProgressTeller
 from autotune.api.result import Result, StoredResult
 from autotune.api.runs import run_tuning
 from autotune.backends.gpu.providers import AUTO, TUNABLE
-from autotune.engines import DEFAULT_TOKENS, ENGINES, CheckReport, check_file
+from autotune.engines import DEFAULT_TOKENS, ENGINES
 from autotune.errors import UsageError
 from autotune.settings import ALL_GPUS, ModelSettings
 from autotune.shown import counted
@@ -21,7 +22,6 @@ from autotune.spec.problem import KernelMode
 from autotune.studies.search.samplers import SAMPLERS
 from autotune.studies.selection.select import Robust
 
-EngineName = Literal["sglang", "vllm"]
 BOTH: tuple[EngineName, ...] = ("sglang", "vllm")
 _CHOICES: Mapping[str, Iterable[str]] = {
     "kernel": tuple(KernelMode),
@@ -100,8 +100,8 @@ def tune(
     that import nothing of the caller's: a script needs no ``if __name__ == "__main__"``.
 
     Raises AutotuneError for what the caller can mend. On Ctrl-C it finishes what runs, stores and
-    writes all, and raises KeyboardInterrupt; a second Ctrl-C raises it at once. In another than the
-    main thread Ctrl-C does not reach it: there ``progress`` may raise.
+    writes all, and raises KeyboardInterrupt; a second one does not wait for what runs. In another
+    than the main thread Ctrl-C does not reach it: there ``progress`` may raise.
     """
     asked = dict(locals())
     if isinstance(engines, str):
@@ -133,19 +133,6 @@ def load(storage: str | Path | None = None, *, model: str | None = None) -> Stor
     Raises AutotuneError where there is no such storage, or nothing in it.
     """
     return StoredResult.read(_named(storage), model)
-
-
-def check(
-    file: str | Path, *, engine: EngineName, triton_version: str | None = None
-) -> CheckReport:
-    """Say whether an engine file is legal and the engine would find it: ``autotune check``.
-
-    triton_version: that of the serving machine, as "3.6.0".
-
-    Raises AutotuneError for a path that is not a file.
-    """
-    _check_choices({"engines": (engine,)})
-    return check_file(Path(file), ENGINES[engine], triton_version=triton_version)
 
 
 def _named(storage: str | Path | None) -> str:
@@ -180,7 +167,5 @@ def _check_alone(asked: Mapping[str, Any]) -> None:
 
 def _check_choices(asked: Mapping[str, Any]) -> None:
     for name, allowed in _CHOICES.items():
-        value = asked.get(name, ())
-        for word in (value,) if isinstance(value, str) else value:
-            if word not in allowed:
-                raise UsageError(f"{name}={word!r}: give {' or '.join(allowed)}")
+        for word in (asked[name],) if isinstance(asked[name], str) else asked[name]:
+            check_choice(name, word, allowed)

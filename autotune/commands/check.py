@@ -8,10 +8,10 @@ from typing import Annotated
 
 import typer
 
-from autotune.commands.flag_kinds import OneOf
+from autotune.api.checks import EngineName, check
 from autotune.commands.output import Output
 from autotune.documents.files import CheckDocument, CheckedFile, FindingRow
-from autotune.engines import ENGINES, CheckReport, check_file
+from autotune.engines import CheckReport
 from autotune.exit_codes import ExitCode
 
 
@@ -20,9 +20,7 @@ class Flags:
     """The files, and who is to read them."""
 
     files: Annotated[tuple[Path, ...], typer.Argument(metavar="FILE", help="engines' files")]
-    engine: Annotated[
-        str, typer.Option("--engine", help="whose file it is to be"), OneOf(tuple(ENGINES))
-    ]
+    engine: Annotated[EngineName, typer.Option("--engine", help="whose file it is to be")]
     triton_version: Annotated[
         str | None, typer.Option("--triton-version", help="of the serving machine, as 3.6.0")
     ] = None
@@ -31,7 +29,7 @@ class Flags:
 def run(flags: Flags, output: Output) -> int:
     """Say whether each file is legal and would be found; FAILED where one has errors."""
     reports = [
-        check_file(path, ENGINES[flags.engine], triton_version=flags.triton_version)
+        check(path, engine=flags.engine, triton_version=flags.triton_version)
         for path in flags.files
     ]
     output.result(

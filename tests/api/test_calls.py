@@ -22,6 +22,7 @@ from small_landscape import SHAPE  # type: ignore[import-not-found]
 
 import autotune
 from autotune.cli import run_command_line
+from autotune.commands.run import Flags
 from autotune.settings import ModelSettings, RunSettings
 
 _ELSEWHERE = {"storage", "ray_address", "progress"}
@@ -51,6 +52,17 @@ def test_its_keywords_are_the_settings_with_their_defaults() -> None:
     assert keywords.keys() - _ELSEWHERE == settings.keys()
     for name in settings.keys() - _LEFT_OPEN - {"model"}:
         assert keywords[name] == settings[name], name
+
+
+def test_its_keywords_are_the_flags_with_their_defaults() -> None:
+    parameters = inspect.signature(autotune.tune).parameters
+    flags = {each.name: each.default for each in fields(Flags)}
+    assert parameters.keys() - flags.keys() == {"model", "engines", "batch_weights", "progress"}
+    ways_to_say_another = {"enable_expert_parallel", "data_parallel_size", "launcher"}
+    assert flags.keys() - parameters.keys() - ways_to_say_another == {"models", "engine", "dry_run"}
+    said_otherwise = {"ep_size", "routing", "gpus", "storage", "ray_address"}
+    for name in (parameters.keys() & flags.keys()) - said_otherwise:
+        assert parameters[name].default == flags[name], name
 
 
 def test_it_gives_the_document_of_the_command(
@@ -184,7 +196,7 @@ def test_a_file_is_checked(tune: Tune) -> None:
     with pytest.raises(autotune.AutotuneError, match="is not a file"):
         autotune.check("nowhere.json", engine="vllm")
     with pytest.raises(autotune.AutotuneError, match="give sglang or vllm"):
-        autotune.check(file.path, engine="trt")  # type: ignore[arg-type]
+        autotune.check(file.path, engine="trt")
 
 
 _SCRIPT = """
