@@ -1,5 +1,5 @@
-"""A study's note as optuna-dashboard keeps it in the storage: without it, as a machine that only
-measures need not have it installed, and in a run, which it would cost half a second of imports."""
+"""A study's note, written as optuna-dashboard keeps it in the storage, but without it: a machine
+that only measures need not have it, and importing it takes 1.5 s of CPU, scikit-learn among it."""
 
 from __future__ import annotations
 
