@@ -51,6 +51,11 @@ class Result(ResultRows):
         return run_notes(self.report)
 
     @property
+    def failed(self) -> dict[str, str]:
+        """Study without a winner, or model that was left out → why; empty where all is well."""
+        return {**self.report.left_out, **self.report.failed}
+
+    @property
     def unfinished(self) -> int:
         """Studies that have not all their measurements, for want of time."""
         return self.document.unfinished

@@ -131,8 +131,18 @@ def test_several_models_have_tables_of_their_own(tune: Tune) -> None:
     result = autotune.tune(models, device=device, trials=4, sampler="random")
     assert [row.batch_size for row in result.results] == [1, 1, 64, 64]
     assert len(result.document.models) == 2
+    assert result.failed == {}
     with pytest.raises(autotune.AutotuneError, match="tp_size=2 beside model=ModelSettings"):
         autotune.tune(models, tp_size=2, device=device)
+
+
+def test_a_model_that_cannot_be_tuned_beside_others_is_told(tune: Tune) -> None:
+    other = SHAPE.replace("hidden=512", "hidden=1024")
+    device = tune.keywords["device"]  # type: ignore[attr-defined]
+    models = [autotune.ModelSettings(shape=shape, batch_sizes=(1,)) for shape in (SHAPE, other)]
+    result = autotune.tune(models, device=device, trials=2, sampler="random")
+    assert list(result.failed) == [other]
+    assert [row.H for row in result.results] == [512, 512]
 
 
 @pytest.mark.parametrize(
