@@ -16,7 +16,8 @@ from autotune.shown import counted, shown
 if TYPE_CHECKING:
     import pandas
 
-_HTML = "<pre style='white-space: pre; overflow-x: auto; line-height: normal'>{code}</pre>"
+_STYLE = "font-family: monospace; white-space: pre; overflow-x: auto; line-height: normal"
+_HTML = f"<pre style='{_STYLE}'>{{code}}</pre>"
 _WIDTH = 200
 
 
@@ -40,8 +41,9 @@ class ResultRows:
             raise UsageError(
                 "table() needs pandas: pip install pandas; rows() has the same as plain dicts"
             ) from None
-        rows = self.rows()
-        return pandas.DataFrame([row | row.pop("config") for row in rows])
+        table = pandas.DataFrame(self.rows())
+        configs = pandas.DataFrame([dict(row.config) for row in self.results])
+        return table.drop(columns="config").join(configs)
 
     def _views(self) -> Sequence[RenderableType]:
         """Return what people are shown, from top to bottom."""
