@@ -7,7 +7,9 @@ their help.
 |---|---|
 | registry | every command's name and help |
 | command_line | the whole command line as typer's, which imports a command when it is called |
-| flag_command | from a dataclass of flags to a command of typer's, and back |
+| flag_command | from classes of flags to a command of typer's, and back to their instances |
+| flag_fields | a class of flags taken apart into its fields |
+| flag_words | the words of a command: which are flags, and which stand behind one |
 | flag_kinds | flags that take many words, or know some, or name paths |
 | config_file | ``autotune.toml``: flags that are given again and again |
 | model_flags | flags that name a layer, and the settings made from them |

@@ -18,7 +18,8 @@ from typer.core import TyperCommand, TyperGroup
 
 import autotune
 from autotune.commands.config_file import DEFAULT_FILE, read_config
-from autotune.commands.flag_command import WithHelp, flag_command, flag_fields
+from autotune.commands.flag_command import WithHelp, flag_command
+from autotune.commands.flag_fields import flag_fields
 from autotune.commands.output import ConfigFlag, Output, OutputFlags
 from autotune.commands.registry import COMMANDS, GROUPS, Command
 from autotune.errors import UsageError

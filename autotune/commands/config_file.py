@@ -14,7 +14,7 @@ from typing import Any
 
 import typer
 
-from autotune.commands.flag_command import FlagField, flag_fields
+from autotune.commands.flag_fields import FlagField, flag_fields
 from autotune.commands.output import OutputFlags
 from autotune.commands.registry import COMMANDS, Command
 from autotune.errors import UsageError
@@ -89,10 +89,10 @@ class ConfigFile:
 _OF_ONE = ". A table such as [run] holds for one command only"
 
 
-def read_config(words: Sequence[str], before: Path | None) -> ConfigFile | None:
+def read_config(words: Sequence[str], before: str | None) -> ConfigFile | None:
     """Return the file that ``--config`` names among a command's words or ``before`` it, else the
     current folder's, if any. Raises UsageError where it cannot be read."""
-    named = _named(words) or (str(before) if before else None)
+    named = _named(words) or before
     if named == NO_FILE or (named is None and not DEFAULT_FILE.is_file()):
         return None
     import tomllib

@@ -19,7 +19,7 @@ class CommandModule(Protocol):
 
     @property
     def Flags(self) -> Any:  # noqa: N802  a class
-        """A frozen dataclass; ``flag_command`` says what its fields are."""
+        """A frozen dataclass; ``flag_fields`` says what its fields are."""
 
     def run(self, flags: Any, output: Output, /) -> int:
         """Do the work; return the exit code."""

@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from autotune.commands.flag_command import flag_fields, parse_flags
+from autotune.commands.flag_command import parse_flags
+from autotune.commands.flag_fields import flag_fields
 from autotune.commands.flag_kinds import Beside, Many, at_commas, existing_beside, is_there
 from autotune.commands.model_flags import (
     MODEL_HELP,

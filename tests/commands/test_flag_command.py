@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from autotune.commands import bench, compare, run, status
-from autotune.commands.flag_command import flag_fields, parse_flags
+from autotune.commands.flag_command import parse_flags
+from autotune.commands.flag_fields import flag_fields
 from autotune.commands.flags import TuningFlags, engine_names
 from autotune.commands.model_flags import SplitFlags
 from autotune.errors import UsageError

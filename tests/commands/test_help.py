@@ -13,7 +13,7 @@ import pytest
 import autotune
 from autotune.cli import run_command_line
 from autotune.commands.command_line import Call, parsed
-from autotune.commands.flag_command import flag_fields
+from autotune.commands.flag_fields import flag_fields
 from autotune.commands.registry import COMMANDS, GROUPS, Command
 
 
