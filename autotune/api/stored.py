@@ -16,7 +16,7 @@ from autotune.documents.rows import ResultRow, StudyRow
 from autotune.engines import WrittenFile
 from autotune.errors import UsageError
 from autotune.report.kept import kept_words
-from autotune.report.rows import file_row, layer_heading, result_row, stored_rows, study_row
+from autotune.report.rows import file_row, layer_heading, result_rows, study_row
 from autotune.report.terminal.tables import results_table, under_headings
 from autotune.studies.storage.open import opened
 from autotune.studies.storage.raw import Source
@@ -29,12 +29,11 @@ from autotune.tuning.stored_results import (
     output_folder,
     select,
     settings_of,
-    shares_of,
     stored_results,
 )
 
-Layers = Sequence[tuple[str, Sequence[ResultRow]]]
-"""A layer's heading with the winner of one of its studies for each engine, study by study."""
+Layers = Sequence[tuple[str, ResultRow]]
+"""A layer's heading with the winner of one of its studies for an engine, study by study."""
 
 
 def status_of(source: Source, model: str | None) -> tuple[StudyRow, ...]:
@@ -45,19 +44,21 @@ def status_of(source: Source, model: str | None) -> tuple[StudyRow, ...]:
 def best_of(source: Source, model: str | None) -> Layers:
     """Return the winners so far of ``model``, or all. Raises UsageError where there is no study."""
     studies = placed(select(measured_studies(source), model))
-    return [(layer_heading(study.attrs, study.key), stored_rows(study)) for study in studies]
+    results = [(study, result) for study in studies for result in stored_results(study)]
+    names = (layer_heading(study.attrs, study.key) for study, _ in results)
+    return list(zip(names, result_rows(results), strict=True))
 
 
 def rows_of(layers: Layers) -> tuple[ResultRow, ...]:
     """Return the rows of all layers, in the order of the studies' names."""
-    return tuple(row for _, rows in layers for row in rows)
+    return tuple(row for _, row in layers)
 
 
 def best_view(layers: Layers) -> RenderableType:
     """Return a table for each layer, and how many configs are kept."""
     by_layer: dict[str, list[ResultRow]] = {}
-    for words, rows in layers:
-        by_layer.setdefault(words, []).extend(rows)
+    for words, row in layers:
+        by_layer.setdefault(words, []).append(row)
     tables = under_headings({words: results_table(rows) for words, rows in by_layer.items()})
     kept = kept_words(row.kept for row in rows_of(layers))
     return Group(tables, *([kept] if kept else []))
@@ -101,7 +102,7 @@ def export(
     for folder, studies in folders.items():
         results = [(study, result) for study in studies for result in _results(study)]
         written += write_files([result for _, result in results], folder)
-        rows += [result_row(r, study.attrs.model, shares_of(study)) for study, r in results]
+        rows += result_rows(results)
         lines += kernel_lines((r.engine, r.problem, r.device) for _, r in results)
     notes = [f"note: {note}" for file in written for note in file.notes] + lines
     document = ExportDocument(files=tuple(map(file_row, written)), results=tuple(rows))

@@ -19,7 +19,7 @@ from autotune.report.terminal.opening_rows import Asked, lookup_rows, written_to
 from autotune.report.terminal.serving_rows import serving_rows
 from autotune.settings import RunSettings
 from autotune.shown import counted
-from autotune.spec.device import Device
+from autotune.spec.device import Device, DeviceKind
 from autotune.studies.key import StudyKey
 from autotune.studies.storage.open import opened
 from autotune.studies.study_record import StoredStudy, stored_studies
@@ -59,7 +59,7 @@ def planned(settings: RunSettings, storage_url: str) -> DryRunDocument:
     return DryRunDocument(
         studies=tuple(rows.values()),
         left_out=dict(models.left_out),
-        summary=_plan_words(rows.values(), settings.jobs, known.values()),
+        summary=_plan_words(rows.values(), settings, known.values()),
         lookups=tuple(lookup_rows(asked, written_to(settings.output_dir))),
         serving=tuple(serving),
     )
@@ -78,8 +78,8 @@ def _plan_row(study: PlannedStudy, *, several: bool) -> dict[str, Any]:
         "batch_size": study.batch_size,
         "engines": "+".join(study.engines),
         "configs": study.configs,
-        "measured": study.measured,
-        "to_measure": study.to_measure,
+        "done": study.measured,
+        "left": study.to_measure,
     }
 
 
@@ -135,19 +135,26 @@ def _stored(url: str) -> list[StoredStudy]:
         return []  # all is to do
 
 
-def _plan_words(rows: Iterable[PlannedStudy], jobs: int, stored: Iterable[StoredStudy]) -> str:
+def _plan_words(
+    rows: Iterable[PlannedStudy], settings: RunSettings, stored: Iterable[StoredStudy]
+) -> str:
     left = sum(row.to_measure for row in rows)
     each = _seconds_per_trial(stored)
     if not left:
-        return "nothing to measure: everything is there"
+        return "nothing is left to do: everything is there"
+    words = counted(left, _noun(settings.device))
     if each is None:
-        words = counted(left, "measurement")
         return f"{words}; how long is known once this storage has its first ones"
-    minutes = left * each / jobs / 60
+    minutes = left * each / settings.jobs / 60
     return (
-        f"{counted(left, 'measurement')}, about {minutes:.1f} min at {each:.2f} s each on "
-        f"{counted(jobs, 'process', 'processes')}"
+        f"{words}, about {minutes:.1f} min at {each:.2f} s each on "
+        f"{counted(settings.jobs, 'process', 'processes')}"
     )
+
+
+def _noun(selector: str) -> str:
+    """Return what one time on a device is called."""
+    return DeviceKind(selector.partition(":")[0]).noun
 
 
 def _seconds_per_trial(stored: Iterable[StoredStudy]) -> float | None:

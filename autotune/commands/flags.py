@@ -34,7 +34,7 @@ RunTimeout = Annotated[
 ]
 Timeout = Annotated[
     float | None,
-    typer.Option("--timeout", metavar="S", help="seconds from the first measurement"),
+    typer.Option("--timeout", metavar="S", help="seconds from the first trial"),
 ]
 Seed = Annotated[int, typer.Option("--seed", help="of all that is random")]
 
@@ -138,7 +138,7 @@ class SearchFlags:
 
     panel = "Search"
 
-    trials: Annotated[int, typer.Option("--trials", help="measurements per batch size")] = 60
+    trials: Annotated[int, typer.Option("--trials", help="trials per batch size")] = 60
     timeout_s: Timeout = None
     sampler: Annotated[
         str, typer.Option("--sampler", help="what chooses configs"), OneOf(tuple(sorted(SAMPLERS)))

@@ -28,6 +28,7 @@ from autotune.report.terminal.bars import BarDisplay, LineDisplay
 from autotune.report.terminal.run_display import seconds_words
 from autotune.report.terminal.tables import rows_table
 from autotune.settings import RecordSettings
+from autotune.shown import counted
 from autotune.spec.config import config_from_keys
 from autotune.spec.problem import KernelMode
 from autotune.studies.search.pruning import HOPELESS
@@ -96,7 +97,8 @@ def run(flags: Flags, output: Output) -> int:
     report = record(_settings(flags), BarDisplay(output.err) if live else LineDisplay())
     found = _document(report)
     output.result(found, rows_table(list(map(_for_people, found.studies))), f"wrote {report.path}")
-    output.note(f"{report.measured} new measurements in {seconds_words(report.seconds)}")
+    made = counted(report.measured, f"new {report.device.kind.noun}")
+    output.note(f"{made} in {seconds_words(report.seconds)}")
     if report.missing:
         why = "interrupted" if report.interrupted else "time is up"
         output.note(f"{why}: {report.missing} are missing; the same command goes on")

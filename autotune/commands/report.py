@@ -16,12 +16,12 @@ from autotune.commands.storage_flag import StudiesFlags, storage_beside
 from autotune.documents.files import ReportDocument
 from autotune.errors import UsageError
 from autotune.exit_codes import ExitCode
-from autotune.report.rows import stored_rows
+from autotune.report.rows import result_rows
 from autotune.routing.trace import make_known
 from autotune.routing.trace_files import read_trace
 from autotune.studies.storage.url import public_url, storage_url
 from autotune.studies.study_record import StoredStudy
-from autotune.tuning.stored_results import recording_folder
+from autotune.tuning.stored_results import recording_folder, stored_results
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,11 +56,12 @@ def run(flags: Flags, output: Output) -> int:
             f"--output-dir {flags.output_dir} cannot be written: {error.strerror}. "
             "Give a folder that you may write"
         ) from error
+    results = [(study, result) for study in studies for result in stored_results(study)]
     output.result(
         ReportDocument(
             page=page,
             pictures=tuple(pictures),
-            results=tuple(row for study in studies for row in stored_rows(study)),
+            results=tuple(result_rows(results)),
         ),
         f"wrote {page} and {len(pictures)} pictures beside it",
     )

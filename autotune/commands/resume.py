@@ -31,9 +31,7 @@ class Flags(RunningFlags):
 
     trials: Annotated[
         int | None,
-        typer.Option(
-            "--trials", show_default="as it was started", help="measurements per batch size"
-        ),
+        typer.Option("--trials", show_default="as it was started", help="trials per batch size"),
     ] = None
     timeout_s: Timeout = None
     output_dir: Annotated[

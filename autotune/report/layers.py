@@ -13,7 +13,7 @@ from autotune.spec.device import Device, DeviceKind
 from autotune.spec.problem import Problem
 from autotune.studies.pairs import completed_as_asked
 from autotune.studies.selection.finalists import Finalist
-from autotune.studies.study_record import StoredStudy
+from autotune.studies.study_record import MeasuredStudy, StoredStudy
 from autotune.studies.trial_record import TrialRecord
 from autotune.tuning.engine_output import Result
 from autotune.tuning.stored_results import stored_results
@@ -69,6 +69,10 @@ class TunedLayer:
         return self.sizes[0].study.key.device
 
     @property
+    def studies(self) -> list[StoredStudy]:
+        return [size.study for size in self.sizes]
+
+    @property
     def tokens(self) -> list[int]:
         return [size.tokens for size in self.sizes]
 
@@ -102,7 +106,7 @@ def layers_of(studies: Iterable[StoredStudy]) -> list[TunedLayer]:
     return [TunedLayer(tuple(sizes)) for sizes in ordered]
 
 
-def same_layer(study: StoredStudy) -> tuple[Problem, Device]:
+def same_layer(study: MeasuredStudy) -> tuple[Problem, Device]:
     """Return a key that studies of one layer share; its EP rank follows from the batch size."""
     key = study.key
     return replace(key.problem, tokens=1, ep_rank=0), key.device

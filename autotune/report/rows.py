@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Hashable, Mapping, Sequence
 
 from autotune.documents.machine import CatalogueRow
 from autotune.documents.rows import FileRow, ResultRow, StudyRow
 from autotune.engines import WrittenFile
 from autotune.models.shape import ModelShape
+from autotune.report.layers import same_layer
+from autotune.report.traffic import shares_of_layer
 from autotune.shown import shown
 from autotune.studies.key import StudyKey
 from autotune.studies.storage.summaries import StudySummary
 from autotune.studies.study_attributes import StudyAttributes
 from autotune.studies.study_record import MeasuredStudy
 from autotune.tuning.engine_output import Result
-from autotune.tuning.stored_results import shares_of, stored_results
 from autotune.tuning.study_words import only_engine, place_words, stored_layer_words
 
 
@@ -48,10 +50,14 @@ def result_row(result: Result, model: str, shares: Mapping[int, float]) -> Resul
     )
 
 
-def stored_rows(study: MeasuredStudy) -> list[ResultRow]:
-    """Return the row of each engine that a stored study is for."""
-    shares = shares_of(study)
-    return [result_row(each, study.attrs.model, shares) for each in stored_results(study)]
+def result_rows(results: Sequence[tuple[MeasuredStudy, Result]]) -> list[ResultRow]:
+    """Return a row for each result of a stored study. Shares of time in the rows of one layer are
+    those of one server."""
+    layers = defaultdict[Hashable, dict[str, MeasuredStudy]](dict)
+    for study, _ in results:
+        layers[same_layer(study)][study.name] = study
+    shares = {layer: shares_of_layer(studies.values()) for layer, studies in layers.items()}
+    return [result_row(r, study.attrs.model, shares[same_layer(study)]) for study, r in results]
 
 
 def study_row(study: StudySummary) -> StudyRow:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from autotune.engines import ENGINES, Engine
-from autotune.report.layers import TunedLayer
+from autotune.studies.study_record import MeasuredStudy
 from autotune.tuning.engine_output import Result
 from autotune.tuning.stored_results import shares_of
 
@@ -46,9 +46,9 @@ def traffic_gains(results: Iterable[Result], shares: Mapping[int, float]) -> lis
     ]
 
 
-def shares_of_layer(layer: TunedLayer) -> dict[int, float]:
-    """Return batch size → its share of a server's time, as most of its studies have it; empty where
-    they were told of no server."""
-    told = Counter(tuple(shares_of(size.study).items()) for size in layer.sizes)
+def shares_of_layer(studies: Iterable[MeasuredStudy]) -> dict[int, float]:
+    """Return batch size → its share of a server's time, as most studies of a layer have it: those
+    of several servers are not mixed. Empty where they were told of no server."""
+    told = Counter(tuple(shares_of(study).items()) for study in studies)
     told.pop((), None)
     return dict(told.most_common(1)[0][0]) if told else {}

@@ -124,7 +124,7 @@ def _is_measurable(problem: Problem, own: Problem) -> bool:
 def _say_what_fills(problem: Problem) -> None:
     if len(problem.routings) == 1:
         _say_once(
-            f"not measured under {problem.routing}, whose recording is not at hand: run again as "
+            f"not timed under {problem.routing}, whose recording is not at hand: run again as "
             "that was tuned, with its --topk-ids-dir, to fill the table across routings"
         )
 

@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial, create_trial
 
 from autotune.errors import AutotuneError, StorageLostError
 from autotune.settings import RunSettings
-from autotune.shown import shown
+from autotune.shown import counted, shown
 from autotune.spec.measurement import Measurement
 from autotune.studies.outcome import Outcome, TrialResult
 from autotune.studies.storage.open import opened
@@ -90,8 +90,8 @@ class StorageGuard(RunObserver):
             )
         return shown(
             f"the storage {name} {fault} while the run used it: whatever else was in it is gone, "
-            f"and trials in work are. This run knew {count} measurements of {len(self._studies)} "
-            f"studies; {kept}"
+            f"and trials in work are. This run knew {counted(count, 'result')} of "
+            f"{counted(len(self._studies), 'study', 'studies')}; {kept}"
         )
 
 

@@ -76,7 +76,7 @@ def model_report(model: ModelStudies, results: Mapping[str, tuple[Result, ...]])
     """Sum up a model; ``results`` are those of every study, by its name."""
     names = [study.key.study_name for study in model.studies]
     failed = {
-        study.key: study.ended or "nothing was measured yet"
+        study.key: study.ended or "nothing was timed yet"
         for study in model.studies
         if study.best_us is None
     }

@@ -191,7 +191,7 @@ class _Session:
         self._make_studies(answers)
         if not are_finished(self._studies):
             return False
-        _log.info("all is measured already: no worker is started")
+        _log.info("everything is done already: no worker is started")
         self._supervisor = WorkerSupervisor([])
         return True
 

@@ -181,7 +181,7 @@ def newest(studies: Sequence[StoredStudy]) -> list[StoredStudy]:
     left = sorted({s.key.device.method for s in studies if s.name not in engines})
     if left:
         _log.warning(
-            "left out: studies measured otherwise (%s), where there are newer ones of the same "
+            "left out: studies timed otherwise (%s), where there are newer ones of the same "
             "batch size, or ones on the engine's own kernel",
             "; ".join(left),
         )

@@ -92,7 +92,7 @@ def shipped_config(engine: Engine, problem: Problem, device: Device) -> AnyConfi
 @cache
 def _say_left_out(path: Path, key: int, option: str, value: object) -> None:
     _log.warning(
-        "%s at %d tokens: it is measured without %s %s, which no config here can have",
+        "%s at %d tokens: it is tried without %s %s, which no config here can have",
         path,
         key,
         option,

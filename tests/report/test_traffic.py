@@ -9,8 +9,9 @@ from finished_run import Finished  # type: ignore[import-not-found]
 
 from autotune.report.html.layer_section import layer_section
 from autotune.report.layers import TunedLayer, layers_of, speedup_of
+from autotune.report.rows import result_rows
 from autotune.report.traffic import shares_of_layer, traffic_gains
-from autotune.tuning.stored_results import shares_of
+from autotune.tuning.stored_results import shares_of, stored_results
 
 WEIGHTS = {"batch_sizes": [1, 64], "batch_weights": [0.9, 0.1]}
 
@@ -28,7 +29,8 @@ def layer(finished: Finished) -> TunedLayer:
 
 def test_time_is_what_adds_up(layer: TunedLayer) -> None:
     results = [result for size in layer.sizes for result in size.results]
-    gain = {gain.engine.name: gain for gain in traffic_gains(results, shares_of_layer(layer))}
+    gains = traffic_gains(results, shares_of_layer(layer.studies))
+    gain = {gain.engine.name: gain for gain in gains}
     one, many = (speedup_of(size, "sglang") for size in layer.sizes)
     assert one
     assert many
@@ -48,7 +50,7 @@ def test_what_was_not_timed_is_said(layer: TunedLayer) -> None:
 
 def test_nothing_is_said_without_a_server(finished: Finished) -> None:
     [layer] = layers_of(finished.studies())
-    assert shares_of_layer(layer) == {}
+    assert shares_of_layer(layer.studies) == {}
     assert traffic_gains(layer.sizes[0].results, {}) == []
     section = layer_section(layer, [])
     assert "your traffic" not in str(section.tiles)
@@ -67,3 +69,12 @@ def test_the_page(layer: TunedLayer) -> None:
     assert "for vLLM over your traffic (100% of its time)" in str(section.tiles)
     assert section.configs.header[-1] == "of the time"
     assert {row[-1] for row in section.configs.rows} == {"90.0%", "10.0%"}
+
+
+def test_rows_of_a_layer_have_the_shares_of_one_server(layer: TunedLayer) -> None:
+    first, second = layer.studies[:2]
+    settings = dict(second.attrs.settings)
+    settings["model"] = {**settings["model"], "batch_sizes": [64], "batch_weights": [1.0]}
+    studies = [first, replace(second, attrs=second.attrs.with_settings(settings))]
+    rows = result_rows([(study, r) for study in studies for r in stored_results(study)])
+    assert [row.share_of_time for row in rows] == [0.9, 0.9, 0.1, 0.1]

@@ -100,7 +100,7 @@ def test_winners_meet_each_others_routing(
     with pytest.raises(UsageError, match="no study has --routing worst"):
         of_one_routing(_studies(database), "worst")
     page = write_report(_studies(database), tmp_path / "report")[0].read_text()
-    assert page.count("measured under") == 2
+    assert page.count("timed under") == 2
 
 
 def test_a_run_with_the_recording_fills_its_column(
@@ -116,11 +116,11 @@ def test_a_run_with_the_recording_fills_its_column(
     with caplog.at_level(logging.INFO):
         _tuned(settings, database, recording.routing, folder)
         _tuned(settings, database, "uniform")
-    assert f"not measured under {recording.routing}" in caplog.text
+    assert f"not timed under {recording.routing}" in caplog.text
     pair = ("uniform", recording.routing)
     assert {(c.tuned, c.measured) for c in _crossings(database)} == {pair[::-1]}
     section = routings_section(layers_of(_studies(database)))
-    assert f"measured under {recording.routing}" in section
+    assert f"timed under {recording.routing}" in section
     assert f"Run again as it was tuned, with --topk-ids-dir {folder}" in section
 
     _tuned(settings, database, recording.routing, folder)

@@ -29,9 +29,9 @@ def test_what_has_no_winner_is_named_for_machines_and_for_people() -> None:
     report = model_report(model, dict.fromkeys(names, ()))
     assert report.failed == {
         names[1]: "40 failures in a row",
-        names[2]: "nothing was measured yet",
+        names[2]: "nothing was timed yet",
     }
     assert report.failed_words == (
         "Qwen3 TP2 bf16, batch size 64: 40 failures in a row",
-        "Qwen3 TP2 bf16, batch size 96: nothing was measured yet",
+        "Qwen3 TP2 bf16, batch size 96: nothing was timed yet",
     )

@@ -52,7 +52,7 @@ def test_of_studies_that_differ_in_method_the_last_one_counts(
     with caplog.at_level(logging.WARNING):
         kept = newest(studies)
     assert [study.key.device.method for study in kept] == [order[1]] * 2
-    assert f"left out: studies measured otherwise ({order[0]})" in caplog.text
+    assert f"left out: studies timed otherwise ({order[0]})" in caplog.text
 
 
 @pytest.mark.parametrize("gated", [True, False])

@@ -147,7 +147,7 @@ def routings_section(layers: Iterable[TunedLayer]) -> RoutingsSection | None:
     names = sorted({name for pair in cells for name in pair})
     measured = [name for name in names if "," not in name]
     rows = [(tuned, *(_cell(cells.get((tuned, name), ())) for name in measured)) for tuned in names]
-    header = ("tuned under", *(f"measured under {name}" for name in measured))
+    header = ("tuned under", *(f"timed under {name}" for name in measured))
     folders = {size.problem.routing: recording_folder(size.study) for _, size in sizes}
     unfilled = [
         (name, folders.get(name) or "D")

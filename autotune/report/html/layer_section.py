@@ -91,7 +91,7 @@ def _tiles(layer: TunedLayer) -> list[tuple[str, str]]:
             words = f"mean over {ENGINES[engine].title}'s default (largest {max(gains):.2f}×)"
             tiles.append((f"{mean:.2f}×", words))
     results = [result for size in layer.sizes for result in size.results]
-    for total in traffic_gains(results, shares_of_layer(layer)):
+    for total in traffic_gains(results, shares_of_layer(layer.studies)):
         words = f"for {total.engine.title} over your traffic ({total.share:.0%} of its time)"
         tiles.append((f"{total.speedup:.2f}×", words))
     return tiles
@@ -113,7 +113,7 @@ def _wall_s(trials: Iterable[FrozenTrial]) -> float:
 
 def _configs(layer: TunedLayer, has_intervals: bool) -> Table:
     """Return the config of each engine and batch size, with how it compares."""
-    lines, shares = rooflines_of(layer), shares_of_layer(layer)
+    lines, shares = rooflines_of(layer), shares_of_layer(layer.studies)
     header = ["engine", "config", "batch size", "µs", "default µs", "speed-up"]
     header += ["interval"] if has_intervals else []
     header += ["of the roofline"]
