@@ -117,10 +117,10 @@ def tune(
         is_our_process=False,
     )
     if report.interrupted:
-        lack = counted(report.unfinished, "study lacks", "studies lack")
+        words = counted(report.unfinished, "study is", "studies are")
         raise KeyboardInterrupt(
-            f"{lack} measurements. Nothing is lost: the same call goes on, and autotune.load() has "
-            "what was measured"
+            f"{words} not finished. Nothing is lost: the same call goes on, and autotune.load() "
+            "has what was found"
         )
     return Result.of(settings, report)
 

@@ -26,7 +26,7 @@ def run_tuning(
     is_our_process: bool = True,
 ) -> RunReport:
     """Tune, see ``session.run``, on this machine or on the cluster of a Ray address."""
-    _log.info("looking into %s for what is measured already", public_url(storage_url(storage)))
+    _log.info("looking into %s for what is done already", public_url(storage_url(storage)))
     for model in settings.models:
         remember(settings.of_model(model).as_json())
     return session.run(

@@ -85,7 +85,7 @@ def _say_more(result: Result, storage: str, output: Output) -> None:
         why = "interrupted" if result.interrupted else "time is up"
         url = public_url(storage_url(storage))
         output.end(
-            f"{why}: {counted(result.unfinished, 'study lacks', 'studies lack')} measurements. "
+            f"{why}: {counted(result.unfinished, 'study is', 'studies are')} not finished. "
             f"Nothing is lost; go on with the same command, or 'autotune resume --storage {url}'"
         )
 

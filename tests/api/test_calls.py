@@ -267,7 +267,7 @@ def test_ctrl_c_raises_once_all_is_stored(landscape: Path, presses: int) -> None
     assert "finishing what runs" in err.splitlines()[0]
     assert err.splitlines()[-1].startswith("KeyboardInterrupt")
     if presses == 1:
-        assert "1 study lacks measurements" in err
+        assert "1 study is not finished" in err
         stored = autotune.load()
         assert stored.unfinished == 1
         assert stored.studies[0].measurements >= 2

@@ -135,7 +135,7 @@ class RoutingsSection:
 
     table: Table
     unfilled: Sequence[tuple[str, str]]
-    """Routings under which not everything is measured, with the folder of each recording."""
+    """Routings under which not everything is timed, with the folder of each recording."""
 
 
 def routings_section(layers: Iterable[TunedLayer]) -> RoutingsSection | None:
