@@ -79,7 +79,7 @@ def device_asked(device: str) -> str:
         return device
     selector = auto_selector()
     if selector != "cuda":
-        _log.info("no GPU found on this machine: going on with --device %s", selector)
+        _log.warning("no GPU found on this machine: going on with --device %s", selector)
     return selector
 
 

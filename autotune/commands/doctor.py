@@ -154,7 +154,8 @@ def _storage(url: str) -> CheckRow:
     try:
         close_storage(open_storage(url, create=False))
     except MissingStorageError:
-        return _check("storage", "ok", f"{public_url(url)} will be made")
+        words = f"{public_url(url)} has nothing yet; the first run makes what it needs"
+        return _check("storage", "ok", words)
     except (MissingExtraError, StorageError) as error:
         return _check("storage", "error", str(error))
     return _check("storage", "ok", f"{public_url(url)} opens")

@@ -46,6 +46,9 @@ def run(flags: Flags, output: Output) -> int:
             output.note(f"note: {folder}: {_whose(folder)}; --output-dir names another")
     for note in exported.notes:
         output.note(note)
+    if not document.files:
+        output.end("no file is written: nothing is measured yet")
+        return ExitCode.FAILED
     return ExitCode.DONE
 
 

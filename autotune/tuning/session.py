@@ -298,6 +298,7 @@ class _Session:
         for provider, problems in _questions([jobs]):
             answer = described[provider, problems]
             if isinstance(answer, AutotuneError):
+                self._interrupt.check()  # who is to end is sent a signal, often with its workers
                 raise answer
             spaces[provider] = iter(answer)
         return [self._plan(model, job, next(spaces[job.provider])) for job in jobs]

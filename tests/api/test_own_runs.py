@@ -60,6 +60,15 @@ def test_export_writes_where_the_caller_is_and_says_so(
     assert not folder.exists()
 
 
+def test_export_of_a_storage_without_measurements_says_that_there_is_no_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with opened(str(tmp_path / "new.db"), create=True):
+        pass
+    assert run_command_line(["export", "--storage", str(tmp_path / "new.db")]) == 1
+    assert "nothing is measured yet" in capsys.readouterr().err
+
+
 def test_resume_says_that_nothing_was_begun(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -75,13 +75,14 @@ def _serving_notes(report: RunReport) -> Iterator[str]:
 
 
 def _failure_notes(report: RunReport) -> Iterator[str]:
-    if any(result.measured for result in report.results):
-        words = dict.fromkeys(words for model in report.models for words in model.failed_words)
-        for each in words:
-            yield f"no winner for {each}; its entry is what you had, or the default"
-    else:
-        reasons = "; ".join(dict.fromkeys(report.failed.values()))
-        yield f"no engine file is written: {reasons}"
+    for model in report.models:
+        if any(result.measured for result in model.results):
+            for each in model.failed_words:
+                yield f"no winner for {each}; its entry is what you had, or the default"
+        else:
+            of_model = f" for {model.label}" if len(report.models) > 1 else ""
+            reasons = "; ".join(dict.fromkeys(model.failed.values()))
+            yield f"no engine file is written{of_model}: {reasons}"
     for label, reason in report.left_out.items():
         yield f"nothing for {label}: {reason}"
 

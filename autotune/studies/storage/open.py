@@ -41,6 +41,8 @@ _NETWORK = re.compile(
 """File systems whose locks between machines, or at all, are not SQLite's, and whose shared memory
 (SQLite's WAL index) is not that of another machine: https://sqlite.org/wal.html, "Overview". Other
 ones of FUSE (``fuseblk``, ``fuse.mergerfs``) are local."""
+_FULL = ("too many clients", "too many connections", "connection slots are reserved")
+"""Words of PostgreSQL where it takes no more connections."""
 _MOUNTS = Path("/proc/self/mountinfo")
 _ESCAPE = re.compile(r"\\([0-7]{3})")
 
@@ -159,10 +161,21 @@ def explained(address: StorageAddress) -> Iterator[None]:
         raise StorageError(f"{address.public!r} is no storage URL. {ALLOWED}") from None
     except (OSError, ValueError, *STORAGE_ERRORS) as error:
         words = scrub(address, error_words(error))
-        raise StorageError(
-            f"{address.public} cannot be opened: {words}. Is it a storage, not damaged, and may "
-            "you use it? Try 'autotune storage check', or another --storage"
-        ) from None
+        reason = f"cannot be opened: {words}. {_advice(words)}"
+        raise StorageError(f"{address.public} {reason}") from None
+
+
+def _advice(words: str) -> str:
+    """Return what to try where a driver refuses to open a storage with these words."""
+    if any(each in words for each in _FULL):
+        return (
+            "Every connection that the server allows is in use: set its max_connections higher "
+            "(docs/workers.md says how high), or start fewer workers"
+        )
+    return (
+        "Is it a storage, not damaged, and may you use it? Try 'autotune storage check', or "
+        "another --storage"
+    )
 
 
 def network_disk(path: Path, mounts: Path = _MOUNTS) -> str | None:

@@ -12,8 +12,8 @@ from autotune.studies.key import StudyKey
 from autotune.studies.search.samplers import SAMPLERS
 from autotune.studies.space import Space
 from autotune.studies.storage import open as open_module
-from autotune.studies.storage.open import TRIED, network_disk, open_storage, reading
-from autotune.studies.storage.url import public_url
+from autotune.studies.storage.open import TRIED, explained, network_disk, open_storage, reading
+from autotune.studies.storage.url import parse_address, public_url
 from autotune.studies.study_record import open_study, stored_studies
 
 _LINE = "36 27 0:32 / {place} rw,noatime master:1 shared:2 - {kind} server:/export rw,vers=4.2\n"
@@ -60,6 +60,15 @@ def test_a_link_to_itself_is_refused(tmp_path: Path) -> None:
     (tmp_path / "loop").symlink_to("loop")
     with pytest.raises(StorageError, match="cannot be opened"):
         open_storage(str(tmp_path / "loop"), create=True)
+
+
+def test_a_server_without_a_free_connection_says_what_to_set() -> None:
+    words = "connection to server failed: FATAL:  sorry, too many clients already"
+    with (
+        pytest.raises(StorageError, match="max_connections higher"),
+        explained(parse_address("postgresql+psycopg://tuner@h/moe")),
+    ):
+        raise sqlalchemy.exc.OperationalError(words, None, Exception(words))
 
 
 def test_reading_makes_nothing(tmp_path: Path) -> None:
