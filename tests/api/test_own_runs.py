@@ -61,11 +61,15 @@ def test_export_writes_where_the_caller_is_and_says_so(
 
 
 def test_export_of_a_storage_without_measurements_says_that_there_is_no_file(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    studies: list[StoredStudy], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with opened(str(tmp_path / "new.db"), create=True):
-        pass
-    assert run_command_line(["export", "--storage", str(tmp_path / "new.db")]) == 1
+    with opened("s.db") as storage, opened("new.db", create=True) as new:
+        for study in studies:
+            attrs = optuna.load_study(study_name=study.name, storage=storage).user_attrs
+            begun = optuna.create_study(storage=new, study_name=study.name)
+            for name, value in attrs.items():
+                begun.set_user_attr(name, value)
+    assert run_command_line(["export", "--storage", "new.db"]) == 1
     assert "nothing is measured yet" in capsys.readouterr().err
 
 
