@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,7 @@ from autotune.documents.files import ExportDocument
 from autotune.documents.rows import ResultRow, StudyRow
 from autotune.engines import WrittenFile
 from autotune.errors import UsageError
+from autotune.report.baseline import baseline_lines
 from autotune.report.kept import kept_words
 from autotune.report.rows import file_row, layer_heading, result_rows, study_row
 from autotune.report.terminal.tables import results_table, under_headings
@@ -55,13 +56,17 @@ def rows_of(layers: Layers) -> tuple[ResultRow, ...]:
 
 
 def best_view(layers: Layers) -> RenderableType:
-    """Return a table for each layer, and how many configs are kept."""
+    """Return a table for each layer, how many configs are kept, and what speed-ups are over."""
     by_layer: dict[str, list[ResultRow]] = {}
     for words, row in layers:
         by_layer.setdefault(words, []).append(row)
     tables = under_headings({words: results_table(rows) for words, rows in by_layer.items()})
     kept = kept_words(row.kept for row in rows_of(layers))
-    return Group(tables, *([kept] if kept else []))
+    return Group(tables, *([kept] if kept else []), *_baselines(rows_of(layers)))
+
+
+def _baselines(rows: Iterable[ResultRow]) -> list[str]:
+    return baseline_lines(row.engine for row in rows if row.default_from == "rule")
 
 
 def chosen_studies(
@@ -104,7 +109,7 @@ def export(
         written += write_files([result for _, result in results], folder)
         rows += result_rows(results)
         lines += kernel_lines((r.engine, r.problem, r.device) for _, r in results)
-    notes = [f"note: {note}" for file in written for note in file.notes] + lines
+    notes = [f"note: {note}" for file in written for note in file.notes] + lines + _baselines(rows)
     document = ExportDocument(files=tuple(map(file_row, written)), results=tuple(rows))
     return Exported(document, tuple(folders), tuple(dict.fromkeys(notes)))
 

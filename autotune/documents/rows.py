@@ -59,7 +59,10 @@ class ResultRow(Row):
     us: float | None = field(metadata=US)
     """Its time in µs, the geometric mean of its samples; null where it has none."""
     default_us: float | None = field(metadata=US)
-    """Time in µs of what the engine launches by itself; null where it has none."""
+    """Time in µs of the engine's default; null where it has none."""
+    default_from: Literal["launch", "rule"] | None
+    """Where that default comes from. ``launch``: the engine's own call, which sees the files that
+    it ships. ``rule``: what the engine does without any file. Null where none is known."""
     speedup: float | None = field(metadata=RATIO)
     """``default_us`` over ``us``; null where one of them is."""
     kept: bool

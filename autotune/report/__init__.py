@@ -9,6 +9,7 @@
 | run_document | the document of a run |
 | layers | the subject of the page: the tuned batch sizes of one layer |
 | traffic | gains weighted by the steps that a server ran |
+| baseline | what speed-ups are over, where no engine was asked |
 | kept | the word for what users have today and nothing beat, and its count |
 | comparison | what ``compare`` measured, as rows and CSV files |
 | routing_stats | the rows and the picture of ``routing-stats`` |

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Hashable, Mapping, Sequence
+from typing import Literal
 
 from autotune.documents.machine import CatalogueRow
 from autotune.documents.rows import FileRow, ResultRow, StudyRow
@@ -17,7 +18,13 @@ from autotune.studies.storage.summaries import StudySummary
 from autotune.studies.study_attributes import StudyAttributes
 from autotune.studies.study_record import MeasuredStudy
 from autotune.tuning.engine_output import Result
+from autotune.tuning.jobs import Origin
 from autotune.tuning.study_words import only_engine, place_words, stored_layer_words
+
+_DEFAULT_FROM: Mapping[Origin, Literal["launch", "rule"]] = {
+    Origin.OWN: "launch",
+    Origin.DEFAULT: "rule",
+}
 
 
 def result_row(result: Result, model: str, shares: Mapping[int, float]) -> ResultRow:
@@ -43,6 +50,7 @@ def result_row(result: Result, model: str, shares: Mapping[int, float]) -> Resul
         config=(winner.config if winner else result.config).as_keys(),
         us=us,
         default_us=default_us,
+        default_from=_DEFAULT_FROM[origin] if (origin := result.default_origin) else None,
         speedup=default_us / us if us and default_us else None,
         kept=result.is_kept,
         device=result.device.title,

@@ -48,8 +48,14 @@ class Result:
     def default(self) -> AnyConfig | None:
         """The config that the engine launches by itself where its kernel is measured, else the one
         without any file; None where it is not known."""
-        origins = {incumbent.origin: incumbent.config for incumbent in self.incumbents}
-        return next((origins[origin] for origin in BASELINES if origin in origins), None)
+        origin = self.default_origin
+        return next((known.config for known in self.incumbents if known.origin is origin), None)
+
+    @property
+    def default_origin(self) -> Origin | None:
+        """Where ``default`` comes from; None where it is not known."""
+        origins = {incumbent.origin for incumbent in self.incumbents}
+        return next((origin for origin in BASELINES if origin in origins), None)
 
     @cached_property
     def winner(self) -> Winner | None:

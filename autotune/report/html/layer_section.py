@@ -13,6 +13,7 @@ from optuna.trial import FrozenTrial
 
 from autotune.backends.stand_in import kernel_lines
 from autotune.engines import ENGINES
+from autotune.report.baseline import baseline_lines
 from autotune.report.html.nearest_keys import KeyLoss, nearest_losses
 from autotune.report.html.roofline import Roofline, rooflines_of
 from autotune.report.html.templating import Table
@@ -23,6 +24,7 @@ from autotune.report.traffic import shares_of_layer, traffic_gains
 from autotune.spec.device import DeviceKind
 from autotune.studies.lifecycle import EndReason
 from autotune.tuning.engine_output import Result
+from autotune.tuning.jobs import Origin
 
 _PRIVATE = ("output_dir", "cache_dir")
 """Settings that name folders of the machine that tuned: a report may be passed on."""
@@ -40,6 +42,8 @@ class LayerSection:
     kernels: Sequence[str]
     """What was measured for each engine."""
     tiles: Sequence[tuple[str, str]]
+    baselines: Sequence[str]
+    """What speed-ups are over."""
     pictures: Sequence[Picture]
     has_intervals: bool
     configs: Table
@@ -59,6 +63,9 @@ def layer_section(layer: TunedLayer, pictures: Sequence[Picture]) -> LayerSectio
         noun=layer.device.kind.noun,
         kernels=kernel_lines((r.engine, r.problem, r.device) for r in results),
         tiles=_tiles(layer),
+        baselines=baseline_lines(
+            r.engine.name for r in results if r.default_origin is Origin.DEFAULT
+        ),
         pictures=pictures,
         has_intervals=has_intervals,
         configs=_configs(layer, has_intervals),

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from rich.console import RenderableType
 
 from autotune.backends.stand_in import kernel_lines
+from autotune.report.baseline import baseline_lines
 from autotune.report.kept import kept_words
 from autotune.report.rows import result_row
 from autotune.report.run_document import served
@@ -16,6 +17,7 @@ from autotune.report.traffic import traffic_gains
 from autotune.settings import RunSettings
 from autotune.shown import counted
 from autotune.spec.device import DeviceKind
+from autotune.tuning.jobs import Origin
 from autotune.tuning.run_report import RunReport
 from autotune.tuning.time_line import shares_of, shares_words
 
@@ -33,6 +35,8 @@ def run_summary(settings: RunSettings, report: RunReport) -> list[RenderableType
 def _lines(settings: RunSettings, report: RunReport) -> Iterator[str]:
     if kept := kept_words(result.is_kept for result in report.results):
         yield kept
+    by_rule = (r.engine.name for r in report.results if r.default_origin is Origin.DEFAULT)
+    yield from baseline_lines(by_rule)
     for model in report.models:
         for gain in traffic_gains(model.results, model.shares):
             yield f"{model.label}: {gain.words}" if settings.more_models else gain.words
