@@ -33,6 +33,12 @@ def folders_read(engine: Engine, env_folder: Path | None) -> list[Path]:
     return [folder for folder in (env_folder, shipped) if folder is not None]
 
 
+def sees_shipped(engine: Engine, env_folder: Path | None) -> bool:
+    """False where the engine would look into its shipped folder too, which is not here."""
+    is_read = env_folder is None or not engine.env_replaces
+    return not is_read or engine.installed_config_folder() is not None
+
+
 def opening(engine: Engine, folders: Sequence[Path], problem: Problem, device: Device) -> Opening:
     """Return what the engine launches for ``problem.tokens``. Raises EngineFileError for a file
     that it would fail on."""

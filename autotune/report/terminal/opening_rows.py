@@ -9,7 +9,7 @@ from typing import Any
 
 from autotune.documents.lookups import FolderRow, LaunchRow, LookupRow
 from autotune.engines import Engine
-from autotune.engines.opening import Opening, folders_read, opening
+from autotune.engines.opening import Opening, folders_read, opening, sees_shipped
 from autotune.engines.own_code.asking import installed_version
 from autotune.errors import EngineFileError
 from autotune.spec.config import config_from_keys
@@ -40,7 +40,7 @@ def lookup_rows(asked: Iterable[Asked], env_folder: EnvFolder) -> list[LookupRow
 
 def launch_rows(asked: Iterable[Asked], env_folder: EnvFolder) -> list[LaunchRow]:
     """Return a row for each engine and batch size: the config that it launches now, and why."""
-    return [_launch_row(*one, folders_read(one[0], env_folder(*one))) for one in asked]
+    return [_launch_row(*one, env_folder(*one)) for one in asked]
 
 
 def _lookup_row(
@@ -89,7 +89,7 @@ def _state(folder: FolderRow) -> str:
     if folder.fault is not None:
         return f"broken: {folder.fault}"
     if folder.file is None:
-        return "not there now"
+        return "the file is not written yet" if folder.variable else "no such file"
     if folder.file.parent == folder.folder:
         return "there now"
     return f"there now for another Triton, in {folder.file.parent.name}"
@@ -116,7 +116,7 @@ def launch_words(row: LaunchRow) -> dict[str, Any]:
 
 
 def _launch_row(
-    engine: Engine, problem: Problem, device: Device, folders: Sequence[Path]
+    engine: Engine, problem: Problem, device: Device, env_folder: Path | None
 ) -> LaunchRow:
     row = LaunchRow(
         engine=engine.name,
@@ -127,7 +127,7 @@ def _launch_row(
         source="",
     )
     try:
-        opened = opening(engine, folders, problem, device)
+        opened = opening(engine, folders_read(engine, env_folder), problem, device)
     except EngineFileError as error:
         return replace(row, source=f"fails: {error}")
     return replace(
@@ -135,14 +135,16 @@ def _launch_row(
         config=opened.config.as_keys(),
         down=opened.down.config.as_keys() if opened.down else None,
         file=opened.found.path if opened.found else None,
-        source=_source(engine, opened),
+        source=_source(engine, opened, env_folder),
     )
 
 
-def _source(engine: Engine, opened: Opening) -> str:
+def _source(engine: Engine, opened: Opening, env_folder: Path | None) -> str:
     found = opened.found
     if found is None:
-        return f"{engine.title}'s default: no file"
+        unseen = not sees_shipped(engine, env_folder)
+        why = "files that it ships are unknown here" if unseen else "no file"
+        return f"{engine.title}'s default: {why}"
     other = f", of {found.path.parent.name}" if found.is_fallback else ""
     options = "".join(f", {name} {value}" for name, value in found.options)
     down = f"; down: key {opened.down.key} of its own file" if opened.down else ""

@@ -37,7 +37,7 @@ def test_a_line_for_each_engine_names_files_and_folders(tmp_path: Path) -> None:
     folder = env_folder(VLLM, PROBLEM, H200)
     assert vllm.words == (
         f"vLLM (rules of {VLLM.version}; not installed here) looks for {NAME} in {folder} "
-        "(VLLM_TUNED_CONFIG_FOLDER: not there now)"
+        "(VLLM_TUNED_CONFIG_FOLDER: the file is not written yet)"
     )
     assert sglang.files == (NAME, NAME.replace(".json", "_down.json"))
     assert sglang.folders[0].folder == tmp_path / "sglang/configs/triton_3_6_0"
@@ -55,7 +55,7 @@ def test_a_file_that_is_there_is_said_and_so_is_one_for_another_triton(tmp_path:
 
 def test_launches_have_their_source(tmp_path: Path) -> None:
     (default,) = launch_rows([(VLLM, PROBLEM, H200)], lambda *_: None)
-    assert default.source == "vLLM's default: no file"
+    assert default.source == "vLLM's default: files that it ships are unknown here"
     assert default.config == VLLM.default_config(PROBLEM, H200).as_keys()
     _put(tmp_path)
     (found,) = launch_rows([(VLLM, PROBLEM, H200)], lambda *_: tmp_path)
@@ -66,6 +66,18 @@ def test_launches_have_their_source(tmp_path: Path) -> None:
         "launches": str(SMALL),
         "from": "file, key 64",
     }
+
+
+def test_no_file_is_a_fact_only_where_shipped_ones_are_seen_or_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = [(SGLANG, PROBLEM, H200), (VLLM, PROBLEM, H200)]
+    unknown = "default: files that it ships are unknown here"
+    named = [row.source for row in launch_rows(asked, lambda *_: tmp_path)]
+    assert named == ["SGLang's default: no file", f"vLLM's {unknown}"]  # SGLang reads it alone
+    monkeypatch.setattr(Engine, "installed_config_folder", lambda _: tmp_path / "shipped")
+    seen = [row.source for row in launch_rows(asked, lambda *_: None)]
+    assert seen == ["SGLang's default: no file", "vLLM's default: no file"]
 
 
 def test_a_broken_file_is_said_in_both(tmp_path: Path) -> None:
