@@ -119,8 +119,11 @@ def measured_kernel(engine: Engine, problem: Problem, device: Device) -> Measure
     estimate, or a recording that is replayed."""
     if device.kind is not DeviceKind.CUDA:
         return None
+    return _kernel(owner_of(device.method), engine, problem, device)
+
+
+def _kernel(name: str, engine: Engine, problem: Problem, device: Device) -> MeasuredKernel:
     cell = Cell.of(engine.name, problem, device.target)
-    name = owner_of(device.method)
     return MeasuredKernel(name, cell, known_evidence().get(cell) if name == OURS else None)
 
 
@@ -132,11 +135,13 @@ def owner_of(method: str) -> str:
 
 def kernel_lines(asked: Iterable[tuple[Engine, Problem, Device]]) -> list[str]:
     """Return a line for each engine and kernel that is measured for it, each once, with what to do
-    where it is no proven one."""
+    where it is no proven one. Estimates are of ours."""
     return list(dict.fromkeys(line for one in asked if (line := _line(*one)) is not None))
 
 
 def _line(engine: Engine, problem: Problem, device: Device) -> str | None:
+    if device.kind is DeviceKind.ESTIMATE:
+        return f"{engine.title}: {_kernel(OURS, engine, problem, device)}"
     kernel = measured_kernel(engine, problem, device)
     if kernel is None:
         return None

@@ -83,7 +83,19 @@ def test_a_kernel_is_proven_where_it_is_the_engines_or_was_recorded_so(
 @pytest.mark.parametrize("kind", [DeviceKind.ESTIMATE, DeviceKind.REPLAY])
 def test_nothing_is_measured_without_a_gpu(kind: DeviceKind) -> None:
     assert measured_kernel(SGLANG, BF16, replace(OURS, kind=kind)) is None
-    assert kernel_lines([(SGLANG, BF16, replace(OURS, kind=kind))]) == []
+
+
+def test_a_recording_says_nothing_of_kernels_and_an_estimate_is_of_ours() -> None:
+    replayed, estimated = (
+        replace(OURS, kind=kind) for kind in (DeviceKind.REPLAY, DeviceKind.ESTIMATE)
+    )
+    assert kernel_lines([(SGLANG, BF16, replayed)]) == []
+    [proven, unproven] = kernel_lines([(SGLANG, BF16, estimated), (VLLM, BLOCK, estimated)])
+    assert [proven] == kernel_lines([(SGLANG, BF16, OURS)])
+    assert unproven == (
+        "vLLM: our kernel stands in, not proven for fp8_w8a8 block on cuda:90 "
+        "(no recordings of both kernels)"
+    )
 
 
 def test_a_line_for_each_engine_says_whose_kernel_it_is() -> None:

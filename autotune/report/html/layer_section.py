@@ -40,7 +40,7 @@ class LayerSection:
     noun: str
     """What a trial is: a measurement or an estimate."""
     kernels: Sequence[str]
-    """What was measured for each engine."""
+    """Whose kernel the times of each engine are of."""
     tiles: Sequence[tuple[str, str]]
     baselines: Sequence[str]
     """What speed-ups are over."""
