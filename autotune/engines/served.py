@@ -169,6 +169,11 @@ _BACKEND = re.compile(
 )
 _VLLM_ARGS = re.compile(r"non-default args: (?P<args>\{.*)")
 _VLLM_CONFIG = re.compile(r"Initializing a V1 LLM engine \(v(?P<version>[^)]*)\) with config: ")
+_VLLM_VERSION = re.compile(
+    r"(?:vLLM server version |█ {2}version |Launching vLLM \(v)(?P<version>[^\s,)]+)"
+)
+"""entrypoints/common/startup.py:18, in a line or beside the logo; entrypoints/cli/serve.py:224 of a
+node without an API. SGLang's log does not say a version."""
 _VLLM_EP = re.compile(r"\[EP Rank [0-9]+/(?P<ep_size>[0-9]+)\] Expert parallelism is enabled")
 _SGLANG_ARGS = re.compile(r"server_args=(?:ServerArgs\(|\{)")
 
@@ -243,6 +248,8 @@ def _args_of(line: LogLine) -> tuple[str, str, dict[str, str], str] | None:
     if match := _VLLM_CONFIG.search(text):
         values = _fields(text[match.end() :], WANTED["vllm"])
         return "vllm", "config", values, match["version"]
+    if match := _VLLM_VERSION.search(text):
+        return "vllm", "version", {}, match["version"]
     if match := _SGLANG_ARGS.search(text):
         return "sglang", "args", _fields(text[match.end() :], WANTED["sglang"]), ""
     return None

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import ast
 import functools
+import io
 import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from string import Template
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from autotune.engines.served import WANTED, Backend, FileState, Lookup, Server, read_servers
-from autotune.engines.server_log import LogLine
+from autotune.engines.server_log import LogLine, log_lines
 
 MOE = Path("model_executor/layers/fused_moe")
 LOOKUP = {
@@ -256,6 +258,42 @@ def test_the_config_that_vllm_prints(engine_package: Callable[[str], Path]) -> N
         "data_parallel_size": "2",
         "quantization": "fp8",
     }
+
+
+@pytest.mark.parametrize("formatter", [None, "color", "plain"])
+def test_the_version_that_vllm_prints(
+    engine_package: Callable[[str], Path], formatter: str | None
+) -> None:
+    startup = engine_package("vllm") / "vllm/entrypoints/common/startup.py"
+    scope = {
+        "envs": SimpleNamespace(VLLM_DISABLE_LOG_LOGO=False),
+        "current_formatter_type": lambda _: formatter,
+        "Template": Template,
+    }
+    [say] = _functions(startup, "log_version_and_model", scope)
+    printed = Printed()
+    say(printed, "0.33.0+cu129", "a/model")
+    text = "\n".join(printed.lines).encode()
+    [server] = read_servers([*log_lines(io.BytesIO(text), "log")])
+    assert server.version == "0.33.0+cu129"
+
+
+def test_each_start_has_its_version() -> None:
+    args = "non-default args: {'model': 'a', 'tensor_parallel_size': 2}"
+    servers = _read(
+        "vLLM server version 0.33.0, serving model a",
+        args,
+        f"{MISSED}/x/{UP}",
+        "Launching vLLM (v0.34.0) headless multiproc executor, with head node address x",
+        args,
+        "  ▄▄ ▄█ █     █     █ ▀▄▀ █  version 0.35.0",  # the one before came to no layer
+        args,
+    )
+    assert [(each.line, each.version) for each in servers] == [
+        (1, "0.33.0"),
+        (4, "0.34.0"),
+        (6, "0.35.0"),
+    ]
 
 
 def test_arguments_stand_in_a_dict_or_a_call() -> None:
