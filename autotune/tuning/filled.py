@@ -7,7 +7,7 @@ before it was there.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from autotune.engines import DEFAULT_TOKENS, Engine
@@ -75,19 +75,30 @@ def _is_ruled(tokens: int, tuned: Collection[int]) -> bool:
 def filled_words(
     engine: Engine, problem: Problem, device: Device, tuned: Collection[int], up: Table
 ) -> str | None:
-    """Return a line on the entries of an ``up`` file that nobody tuned; None where it has none."""
-    sizes = []
-    for tokens in DEFAULT_TOKENS:
-        if tokens in tuned or tokens not in up:
-            continue
-        own = by_itself(engine, replace(problem, tokens=tokens), device)
-        said = engine.parse(engine.body({tokens: own.up}, problem, device)) if own else {}
-        if said.get(tokens) == up[tokens]:
-            sizes.append(tokens)
-    if not sizes:
-        return None
+    """Return a line on the entries of an ``up`` file that were not tuned now: by what they say,
+    those of ``filled`` and those that stay. None where it has none."""
+    others = sorted(set(up) - set(tuned))
+    own = [tokens for tokens in others if _is_its_own(engine, problem, device, tokens, up[tokens])]
     how = "" if engine.package_folder() else " (by its rule: it is not installed here)"
-    return (
-        f"{', '.join(map(str, sizes))} tokens were not tuned: there it has what {engine.title} "
-        f"launches by itself{how}, which would take the nearest tuned config else"
-    )
+    words = []
+    if own:
+        words.append(
+            f"{_listed(own)} tokens were not tuned now: there it has what {engine.title} launches "
+            f"by itself{how}, which would take the nearest tuned config else"
+        )
+    if stay := [tokens for tokens in others if tokens not in own]:
+        words.append(f"for {_listed(stay)} tokens it says what it said before")
+    return "; ".join(words) or None
+
+
+def _is_its_own(
+    engine: Engine, problem: Problem, device: Device, tokens: int, config: Config
+) -> bool:
+    """True for the entry that the engine's own choice would be."""
+    own = by_itself(engine, replace(problem, tokens=tokens), device)
+    said = engine.parse(engine.body({tokens: own.up}, problem, device)) if own else {}
+    return said.get(tokens) == config
+
+
+def _listed(sizes: Sequence[int]) -> str:
+    return ", ".join(map(str, sizes))

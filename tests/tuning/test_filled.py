@@ -63,7 +63,20 @@ def test_with_a_file_of_the_users_its_nearest_entries_stay_in_force(tmp_path: Pa
     configs = read_configs(path)
     assert configs.pop(16) == TUNED
     assert set(configs.values()) == {THEIRS}
-    assert not file.notes
+    [note] = file.notes
+    assert "were not tuned" not in note
+    assert note.endswith("4096 tokens it says what it said before")
+
+
+def test_what_an_earlier_run_tuned_stays_and_is_said(tmp_path: Path) -> None:
+    write_files([_result("vllm", 16), _result("vllm", 64)], tmp_path)
+    [file] = write_files([_result("vllm", 1)], tmp_path)
+    configs = read_configs(file.path)
+    assert [tokens for tokens in configs if configs[tokens] == TUNED] == [1, 16, 64]
+    assert file.written == (1,)
+    [note] = file.notes
+    assert note.endswith("; for 16, 64 tokens it says what it said before")
+    assert not {"16", "64"} & set(note.split(" tokens were not tuned")[0].split(", "))
 
 
 def test_a_file_of_all_batch_sizes_has_nothing_to_fill(tmp_path: Path) -> None:
