@@ -65,8 +65,9 @@ class ResultRow(Row):
     it ships. ``rule``: what the engine does without any file. Null where none is known."""
     speedup: float | None = field(metadata=RATIO)
     """``default_us`` over ``us``; null where one of them is."""
-    kept: bool
-    """True where the config is what the user has today, which nothing beat."""
+    kept: bool | None
+    """True where the config is what the user has today, which nothing beat; null where nothing
+    was measured."""
     device: str
     """``cuda:``, ``estimate:`` or ``replay:`` and the GPU's name: times of an ``estimate`` are not
     measured."""

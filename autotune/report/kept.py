@@ -1,4 +1,5 @@
-"""One word for configs that users have today and nothing beat, and its count."""
+"""One word for configs that users have today and nothing beat, and its count; another for those of
+which nothing is known."""
 
 from __future__ import annotations
 
@@ -6,15 +7,18 @@ from collections.abc import Iterable
 
 from autotune.spec.config import AnyConfig
 
-
-def config_words(config: AnyConfig, *, is_kept: bool) -> str:
-    """Return a config for people, marked where it is kept."""
-    return f"{config} (kept)" if is_kept else str(config)
+_MARKS = {True: " (kept)", False: "", None: " (not measured)"}
 
 
-def kept_words(is_kept: Iterable[bool]) -> str:
-    """Return how many of the configs of a table are kept, as a line below it; empty for none."""
-    each = list(is_kept)
+def config_words(config: AnyConfig, *, is_kept: bool | None) -> str:
+    """Return a config for people, marked where it is kept, and where nothing was measured."""
+    return f"{config}{_MARKS[is_kept]}"
+
+
+def kept_words(is_kept: Iterable[bool | None]) -> str:
+    """Return how many of the measured configs of a table are kept, as a line below it; empty for
+    none."""
+    each = [kept for kept in is_kept if kept is not None]
     if not any(each):
         return ""
     return (

@@ -92,9 +92,10 @@ class Result:
         return next(files, self.incumbents[-1].config)
 
     @property
-    def is_kept(self) -> bool:
-        """True where ``config`` is what the user has today, which nothing beat."""
-        return self.winner is None or self.winner.is_incumbent
+    def is_kept(self) -> bool | None:
+        """True where ``config`` is what the user has today, which nothing beat; None where nothing
+        was timed, so that nobody knows."""
+        return self.winner.is_incumbent if self.winner else None
 
     @property
     def is_writable(self) -> bool:

@@ -42,4 +42,15 @@ def test_one_word_and_one_count_in_table_note_and_page(finished: Finished) -> No
 
 def test_the_line_below_a_table() -> None:
     assert kept_words([True, False, True]).startswith("2 of 3 kept: ")
-    assert kept_words([False]) == kept_words([]) == ""
+    assert kept_words([False]) == kept_words([]) == kept_words([None]) == ""
+    assert kept_words([True, None, False]).startswith("1 of 2 kept: ")
+
+
+def test_what_was_not_measured_is_not_kept(finished: Finished) -> None:
+    [study, *_] = finished.studies()
+    rows = [result_row(r, "m", {}) for r in stored_results(replace(study, measured=[]))]
+    assert [(row.kept, row.us, row.measurements) for row in rows] == [(None, None, 0)] * 2
+    console = Console(width=200)
+    with console.capture() as capture:
+        console.print(results_table(rows))
+    assert capture.get().count("(not measured)") == 2
