@@ -10,20 +10,25 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import BinaryIO
 
-from autotune.commands.missing_files import Adviser
+from autotune.commands.missing_files import Adviser, export_line
 from autotune.commands.model_flags import ModelFlags
 from autotune.commands.output import Output
+from autotune.documents.lookups import ServingRow
 from autotune.documents.server_log import ServedFile, ServedKernel, ServerLogDocument, ServerRow
+from autotune.engines.check import assumed
 from autotune.engines.served import Backend, FileState, Lookup, Seen, Server, read_servers
 from autotune.engines.server_log import LogLine, log_lines
 from autotune.errors import UsageError
 from autotune.exit_codes import ExitCode
 from autotune.report.terminal.server_rows import server_views
+from autotune.report.terminal.serving_rows import serving_rows
 from autotune.spec.device import Target
 
 _STDIN = "-"
 _RUNNERS_WITH_FILES = ("", "auto", "triton")
 """SGLang's ``--moe-runner-backend``; ``auto`` may come to another one."""
+_TOLD = ("moe_backend", "moe_runner_backend")
+"""Arguments by which a server is told which kernel to take."""
 _TARGETS = (
     *(Target("cuda", arch) for arch in (80, 89, 90, 100, 120)),
     *(Target("hip", arch, 64) for arch in ("gfx942", "gfx950")),
@@ -93,6 +98,7 @@ def _server_row(adviser: Adviser) -> ServerRow:
         split=tuple(adviser.parallel) if server.args else None,
         quantization=server.args.get("quantization"),
         kernels=kernels,
+        by_rule=None if kernels else _by_rule(adviser),
         fixed_configs=server.fixed is not None,
         files=files,
         look=adviser.look(),
@@ -140,8 +146,22 @@ def _kernel_row(adviser: Adviser, backend: Backend, line: int) -> ServedKernel:
         tuned_here=backend.is_tuned_here,
         flag=None if backend.reads_files else _flag(adviser, backend),
         command=None if backend.reads_files else adviser.tune(),
+        export=None if backend.reads_files else export_line(adviser.engine),
         line=line,
     )
+
+
+def _by_rule(adviser: Adviser) -> ServingRow | None:
+    """Return what our rules say where the log does not: on the GPU that the files are named by."""
+    server = adviser.server
+    is_told = any(server.args.get(name, "auto") != "auto" for name in _TOLD)
+    gpus = (adviser.engine.parse_name(lookup.name) for lookup in server.lookups)
+    parts = next((each for each in gpus if each is not None), None)
+    known = None if is_told or parts is None else adviser.problem()
+    if known is None or parts is None:
+        return None
+    shape, problem = known
+    return serving_rows(shape, [(adviser.engine, problem, assumed(parts)[1])])[0]
 
 
 def _flag(adviser: Adviser, backend: Backend) -> str | None:

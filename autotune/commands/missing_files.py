@@ -248,4 +248,9 @@ def _placed(engine: Engine, lookup: Lookup) -> tuple[str, Path | None]:
     looked = engine.folder_of(Path(lookup.missed[0])) if lookup.missed else None
     if looked is not None and looked.name == engine.name:
         return "", looked.parent
-    return f"export {engine.env_variable}=$PWD/{engine.env_folder(_OUTPUT)}", None
+    return export_line(engine), None
+
+
+def export_line(engine: Engine) -> str:
+    """Return the shell's line that makes a server open what a run writes."""
+    return f"export {engine.env_variable}=$PWD/{engine.env_folder(_OUTPUT)}"

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from autotune.documents.base import Document, Row
+from autotune.documents.lookups import ServingRow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +61,8 @@ class ServedKernel(Row):
     where it is not needed or not known."""
     command: str | None
     """The command that makes files for it; null where it reads files."""
+    export: str | None
+    """The shell's line that makes a server open them; null likewise."""
     line: int
     """The log's line that says so."""
 
@@ -81,6 +84,9 @@ class ServerRow(Row):
     quantization: str | None
     """As the server was told; null where it was not."""
     kernels: tuple[ServedKernel, ...]
+    by_rule: ServingRow | None
+    """What the engine takes by itself, by our rules, on the GPU of the files; null where the log
+    says what it took, the server was told what to take, or model or GPU is not known."""
     fixed_configs: bool
     """True where SGLang's deterministic inference is on: it opens no tuned file then."""
     files: tuple[ServedFile, ...]

@@ -12,6 +12,11 @@ from autotune.spec.device import Target
 from autotune.spec.problem import Dtype, Problem
 
 TRITON = "Triton"
+BOTH_WAYS = (
+    "a run's times are of Triton's kernel alone: measure the server both ways before you switch "
+    "(docs/serving.md)"
+)
+"""What is to be known where an engine takes another kernel by itself."""
 NOTHING = "no kernel"
 """The backend where the engine refuses the case."""
 SM80, SM89, SM90, SM100, SM120 = "SM80", "SM89", "SM90", "SM100", "SM120"
@@ -73,7 +78,7 @@ class KernelChoice:
         held = f" ({self.otherwise} without {self.package})" if self.package else ""
         taken = f"{engine} takes {self.backend}{held} for this on {gpu}"
         if self.flag:
-            return f"{taken}: serve with {self.flag}, or these files are not opened"
+            return f"{taken}: serve with {self.flag}, or these files are not opened; {BOTH_WAYS}"
         return f"{taken}, and no flag makes it take Triton: these files are not opened"
 
 

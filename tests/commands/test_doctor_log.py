@@ -285,19 +285,19 @@ def test_a_model_that_is_not_here_is_not_held_against_the_name(doctor: Doctor) -
             {"model": "Qwen/Qwen3-30B-A3B"},
             "Using FlashInfer CUTLASS Unquantized MoE backend out of potential backends: [].",
             "--moe-backend triton",
-            "Serve with --moe-backend triton, with files of",
+            "serve with --moe-backend triton",
         ),
         (
             {"model": "deepseek-ai/DeepSeek-V3"},
             "Using DEEPGEMM Fp8 MoE backend out of potential backends: [].",
             "--moe-backend triton",
-            "Serve with --moe-backend triton",
+            "export VLLM_TUNED_CONFIG_FOLDER=$PWD/configs/vllm",
         ),
         (
             {"model": "/models/mine"},
             "Using 'MARLIN' WNA16 MoE backend.",
             None,
-            "Serve with Triton (docs/serving.md says how)",
+            "serve with Triton (docs/serving.md says how)",
         ),
         (
             {"model": "openai/gpt-oss-20b"},
@@ -314,6 +314,61 @@ def test_a_kernel_that_reads_no_files(
     [kernel] = data["servers"][0]["kernels"]
     assert (code, kernel["reads_files"], kernel["flag"]) == (ExitCode.FAILED, False, flag)
     assert words in doctor.text()
+
+
+BLOCKS = "E=16,N=1536,device_name=NVIDIA_H100_80GB_HBM3,dtype=fp8_w8a8,block_shape=[128,128].json"
+EP = {
+    "model": "Qwen/Qwen3-235B-A22B-FP8",
+    "tensor_parallel_size": 8,
+    "enable_expert_parallel": True,
+}
+FLAG = "serve with --moe-backend triton"
+BOTH_WAYS = "measure the server both ways before you switch"
+
+
+def test_where_no_line_names_the_kernel_our_rules_say_it(doctor: Doctor) -> None:
+    missed = _worker(f"{MISSED}{VLLM_SHIPPED}/{BLOCKS}")
+    _, data = doctor(_args(**EP), missed)
+    rule = data["servers"][0]["by_rule"]
+    assert (rule["kernel"], rule["flag"]) == ("FlashInfer CUTLASS", "--moe-backend triton")
+    export, flag = doctor.text().splitlines()[-2:]
+    assert export == "  export VLLM_TUNED_CONFIG_FOLDER=$PWD/configs/vllm"
+    assert flag == f"  {FLAG}"
+    assert doctor.text().count(BOTH_WAYS) == 1
+    for args in (EP | {"moe_backend": "triton"}, EP | {"model": "/models/mine"}):
+        _, data = doctor(_args(**args), missed)
+        assert data["servers"][0]["by_rule"] is None
+    _, data = doctor(_args(model="Qwen/Qwen3-30B-A3B"), _worker(f"{MISSED}{VLLM_SHIPPED}/{BF16}"))
+    assert data["servers"][0]["by_rule"]["by_itself"] is True
+    assert "serve with" not in doctor.text()
+
+
+def test_a_kernel_and_a_missed_file_have_one_block(doctor: Doctor) -> None:
+    doctor(
+        _args(**EP),
+        _worker("Using FLASHINFER_CUTLASS Fp8 MoE backend out of potential backends: []."),
+        _worker(f"{MISSED}{VLLM_SHIPPED}/{BLOCKS}"),
+    )
+    lines = doctor.text().splitlines()
+    at = lines.index("  export VLLM_TUNED_CONFIG_FOLDER=$PWD/configs/vllm")
+    assert lines[at - 1].startswith("  python -m autotune run --model Qwen/Qwen3-235B-A22B-FP8")
+    assert lines[at + 1] == f"  {FLAG}"
+    assert BOTH_WAYS in lines[at + 2]
+    assert doctor.text().count("autotune run") == 1
+
+
+@pytest.mark.parametrize("columns", ["80", "200"])
+def test_names_and_folders_stay_whole(
+    doctor: Doctor, monkeypatch: pytest.MonkeyPatch, columns: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    monkeypatch.setenv("FORCE_COLOR", "1")  # a terminal, as far as rich can tell
+    folder = f"/opt/vllm/lib/python3.12/site-packages{VLLM_SHIPPED}"
+    processes = [_worker(f"{MISSED}{folder}/{BLOCKS}", rank) for rank in range(8)]
+    doctor(_args(**EP), *processes)
+    lines = doctor.text().splitlines()
+    assert BLOCKS in lines
+    assert f"  {folder}" in lines
 
 
 def test_the_flag_is_that_of_the_checkpoint(tmp_path: Path, doctor: Doctor) -> None:

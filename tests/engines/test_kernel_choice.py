@@ -69,7 +69,8 @@ def test_vllm_leaves_triton_on_hopper_for_block_fp8_with_ep() -> None:
     words = choice.words("vLLM 0.33.0", "SM90")
     assert words == (
         "vLLM 0.33.0 takes FlashInfer CUTLASS (DeepGEMM without flashinfer) for this on SM90: "
-        "serve with --moe-backend triton, or these files are not opened"
+        "serve with --moe-backend triton, or these files are not opened; a run's times are of "
+        "Triton's kernel alone: measure the server both ways before you switch (docs/serving.md)"
     )
 
 

@@ -1,17 +1,16 @@
-"""What a server's log says of tuned files, for people: a table for each server, and what to run."""
+"""What a server's log says of tuned files, for people: its files, and what to run."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rich.console import RenderableType
-from rich.table import Table
 
 from autotune.documents.server_log import ServedFile, ServedKernel, ServerLogDocument, ServerRow
 from autotune.engines import ENGINES
+from autotune.engines.kernel_choice import BOTH_WAYS
 from autotune.engines.served import FileState
-from autotune.report.terminal.tables import table_of
 
 _STATES = {
     FileState.OPENED.value: "opened",
@@ -42,8 +41,7 @@ def server_views(data: ServerLogDocument) -> Iterator[RenderableType]:
         )
     for server in data.servers:
         yield _title(server)
-        if server.files:
-            yield _files_table(server.files)
+        yield from map(_file_words, server.files)
         yield from _kernel_words(server)
         yield from _what_to_run(server)
 
@@ -56,15 +54,11 @@ def _title(server: ServerRow) -> str:
     return f"{name}{version} from line {server.line}: {model}{split}"
 
 
-def _files_table(rows: Iterable[ServedFile]) -> Table:
-    table = table_of("file", "state", "in", "line", "said by", numbers=("line",))
-    for column in table.columns:
-        column.overflow = "fold"  # a path is not shortened
-    for row in rows:
-        folders = "\n".join(str(Path(path).parent) for path in _paths(row))
-        said_by = ", ".join(row.processes)
-        table.add_row(row.file, _STATES[row.state], folders, str(row.line), said_by)
-    return table
+def _file_words(row: ServedFile) -> str:
+    """Return lines of their own for what is long: a name or a folder is never cut in two."""
+    processes = f", {', '.join(row.processes)}" if row.processes else ""
+    lines = [row.file, f"  {_STATES[row.state]} (line {row.line}{processes}), in"]
+    return "\n".join([*lines, *(f"  {Path(path).parent}" for path in _paths(row))])
 
 
 def _paths(row: ServedFile) -> tuple[str, ...]:
@@ -81,7 +75,13 @@ def _kernel_words(server: ServerRow) -> Iterator[str]:
         elif not row.tuned_here:
             yield f"{taken}: it reads no tuned file, and this package does not tune such layers"
         else:
-            yield f"{taken}: it reads no tuned file. {_way_to_triton(row)}"
+            no_flag = ", and no flag makes it take Triton there" if row.flag == "" else ""
+            yield f"{taken}: it reads no tuned file{no_flag}"
+    if server.by_rule and not server.by_rule.by_itself:
+        yield (
+            "no line names the kernel. Triton's alone looks for files, but by our rules "
+            f"{server.by_rule.words}"
+        )
     if server.fixed_configs:
         yield "deterministic inference is on: SGLang opens no tuned file then"
     if not server.files and not server.kernels and not server.fixed_configs:
@@ -89,27 +89,43 @@ def _kernel_words(server: ServerRow) -> Iterator[str]:
         yield f"  {server.look}"
 
 
-def _way_to_triton(row: ServedKernel) -> str:
-    if row.flag == "":
-        return "No flag makes it take Triton there"
-    flag = f"with {row.flag}" if row.flag else "with Triton (docs/serving.md says how)"
-    return f"Serve {flag}, with files of\n  {row.command}"
-
-
 def _what_to_run(server: ServerRow) -> Iterator[str]:
-    """Yield each command once, for all the files that it makes."""
+    """Yield each command once, for all the files that it makes, with the flag for Triton."""
+    engine = ENGINES[server.engine].title
     missing = [row for row in server.files if row.command]
+    others = [row for row in _others(server) if row.flag != ""]
+    flags = _flag_lines(server, others)
     for command in dict.fromkeys(row.command for row in missing):
         rows = [row for row in missing if row.command == command]
         first = rows[0]
         names = " and ".join(dict.fromkeys(row.file for row in rows))
-        engine = ENGINES[server.engine].title
         lines = [f"to make {names}, on {first.gpu} and beside the server's {engine}:"]
         lines += [f"  {command}"]
         lines += [f"  {first.export or 'the server looks there already: start it again'}"]
+        lines += flags
         lines += [f"  {note}" for note in dict.fromkeys(row.note for row in rows) if note]
         yield "\n".join(lines)
-    others = [row for row in server.files if row.E is None]
-    yield from (f"{row.file} is no file of Triton's MoE kernel" for row in others)
+    if others and not missing:
+        row = others[0]
+        words = [f"to make files for Triton, on the server's GPU and beside its {engine}:"]
+        yield "\n".join([*words, f"  {row.command}", f"  {row.export}", *flags])
+    if others:
+        yield BOTH_WAYS
+    unread = [row for row in server.files if row.E is None]
+    yield from (f"{row.file} is no file of Triton's MoE kernel" for row in unread)
     if missing and server.engine == "sglang":
         yield "run it with the server's Triton: SGLang has a folder for each version"
+
+
+def _others(server: ServerRow) -> list[ServedKernel]:
+    """Return the kernels that were taken in place of Triton's."""
+    return [row for row in server.kernels if row.tuned_here and not row.reads_files]
+
+
+def _flag_lines(server: ServerRow, others: Sequence[ServedKernel]) -> list[str]:
+    """Return how to serve with Triton, where the server takes ``others``, or would by our rules."""
+    flags = [row.flag or "Triton (docs/serving.md says how)" for row in others]
+    rule = server.by_rule
+    if rule and not rule.by_itself and rule.flag:
+        flags.append(rule.flag)
+    return [f"  serve with {flag}" for flag in dict.fromkeys(flags)]
