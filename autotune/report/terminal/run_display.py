@@ -24,6 +24,7 @@ from autotune.shown import counted
 from autotune.spec.config import AnyConfig
 from autotune.spec.device import Device, DeviceKind
 from autotune.studies.outcome import TrialResult
+from autotune.tuning.engine_output import Result
 from autotune.tuning.observer import RunObserver, RunStart
 from autotune.tuning.processes.signals import write_line
 from autotune.tuning.tuning_study import TuningStudy
@@ -35,6 +36,8 @@ _OTHER_LINES = 3
 """Heading, bar, and where the cursor stands."""
 _WORKERS = 4
 """Workers shown at once."""
+_SILENT_S = 60.0
+"""Seconds without a line after which one says how far a run is, off a terminal."""
 _FINALS_S = 1.5
 """Seconds for one study's finalists on a GPU: 0.5 to 3 measured on an H200."""
 
@@ -110,8 +113,7 @@ class LiveDisplay(RunObserver):
         """Return the whole display, as things are now."""
         if not self._studies:
             return Text("")
-        done = sum(min(len(study.measured), study.target) for study in self._studies)
-        total = done + math.ceil(still_expected(self._studies))
+        done, total = _progress(self._studies)
         self._bar.update(self._task, completed=done, total=total, left=self._time_left())
         workers = self._workers()
         rows = max(self._console.height - _OTHER_LINES - len(workers), _LEAST_ROWS)
@@ -194,9 +196,16 @@ def models_words(start: RunStart) -> str:
 
 
 class PlainDisplay(RunObserver):
-    """A display that logs a line for a start and for each study's end: for files and pipes."""
+    """A display that logs a line for a start and for each study's end, and one a minute while none
+    ends: for files and pipes."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._said_s = clock()
+        self._studies: Sequence[TuningStudy] = ()
 
     def started(self, start: RunStart) -> None:
+        self._studies, self._said_s = start.studies, self._clock()
         names, device = models_words(start), device_line(start.device)
         _log.info("%s: %s; %s", names, device, counted(len(start.studies), "study", "studies"))
         for line in start_lines(start):
@@ -209,18 +218,52 @@ class PlainDisplay(RunObserver):
         log_trial(study, config, result)
 
     def study_ended(self, study: TuningStudy) -> None:
-        best = "no time" if study.best_us is None else f"best {study.best_us:.1f} µs"
-        words = f", {_speedup(study)} the default" if _speedup(study) else ""
-        count, name = len(study.measured), study_words(study)
-        noun = study.key.device.kind.noun
-        _log.info("batch size %s: %s%s, %s", name, best, words, counted(count, noun))
+        made = counted(len(study.measured), study.key.device.kind.noun)
+        _log.info("batch size %s: %s, %s", study_words(study), _best_words(study), made)
+        self._said_s = self._clock()
+
+    def tick(self) -> None:
+        if self._clock() - self._said_s < _SILENT_S or not self._studies:
+            return
+        done, total = _progress(self._studies)
+        noun = self._studies[0].key.device.kind.noun
+        _log.info("%d of about %s so far", done, counted(total, noun))
+        self._said_s = self._clock()
+
+
+def _progress(studies: Sequence[TuningStudy]) -> tuple[int, int]:
+    """Return how many measurements there are, and how many are expected in the end."""
+    done = sum(min(len(study.measured), study.target) for study in studies)
+    return done, done + math.ceil(still_expected(studies))
+
+
+def _best_words(study: TuningStudy) -> str:
+    """Return the best time; of estimates that of what is written, for each engine: a gain within
+    the model's error is none."""
+    if study.best_us is None:
+        return "no time"
+    if study.key.device.kind is DeviceKind.ESTIMATE:
+        return "; ".join(map(_written_words, study.results()))
+    gain = f", {_speedup(study)} the default" if _speedup(study) else ""
+    return f"best {study.best_us:.1f} µs{gain}"
+
+
+def _written_words(result: Result) -> str:
+    title, winner, default_us = result.engine.title, result.winner, result.default_us
+    if winner is None:
+        return f"nothing new for {title}"
+    if result.is_kept or not default_us:
+        return f"{winner.geomean_us:.1f} µs for {title}{' (kept)' if result.is_kept else ''}"
+    gain = f"{default_us / winner.geomean_us:.2f}×"
+    return f"{winner.geomean_us:.1f} µs for {title}, {gain} its default"
 
 
 def study_words(study: TuningStudy) -> str:
-    """Return the batch size, the engine where its own kernel is measured, and the model where the
-    run has several."""
+    """Return the batch size, the engine where it is for one alone or on that one's kernel, and the
+    model where the run has several."""
     tokens, own = study.key.problem.tokens, PROVIDERS[study.plan.job.provider].engine
-    words = f"{tokens} of {ENGINES[own].title}" if own else str(tokens)
+    titles = [ENGINES[own].title] if own else [engine.title for engine in study.engines]
+    words = f"{tokens} of {titles[0]}" if len(titles) == 1 else str(tokens)
     return f"{words}, {study.plan.label}" if study.plan.model else words
 
 
@@ -234,7 +277,10 @@ def log_trial(study: TuningStudy, config: AnyConfig, result: TrialResult) -> Non
 
 def study_table(studies: Sequence[TuningStudy]) -> Table:
     """Return a table with a row for each study."""
-    names = ("batch size", "trials", "best µs", "default µs", "speed-up")
+    is_estimated = any(study.key.device.kind is DeviceKind.ESTIMATE for study in studies)
+    names = ["batch size", "trials", "best µs", "default µs", "speed-up"]
+    if is_estimated:  # a gain within the model's error is none: the results say which is one
+        names = ["batch size", "trials", "lowest µs", "default µs"]
     table = table_of(*names, numbers=names)
     for study in studies:
         table.add_row(
@@ -244,7 +290,7 @@ def study_table(studies: Sequence[TuningStudy]) -> Table:
             else f"{len(study.measured)}/{study.target}",
             us_words(study.best_us),
             us_words(study.default_us),
-            _speedup(study),
+            *([] if is_estimated else [_speedup(study)]),
         )
     return table
 

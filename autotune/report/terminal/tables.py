@@ -50,7 +50,7 @@ def results_table(rows: Iterable[ResultRow]) -> Table:
 
 def status_tables(rows: Iterable[StudyRow]) -> Group:
     """Return a table for each layer, under its name, with a line for each batch size."""
-    numbers = ("batch size", "trials", "best µs")
+    numbers = ("batch size", "trials", "lowest µs")
     tables: dict[str, Table] = {}
     for row in sorted(rows, key=lambda row: row.batch_size):
         table = tables.setdefault(

@@ -128,6 +128,7 @@ class _After(PlainDisplay):
     """Does something at a measurement."""
 
     def __init__(self, number: int, action: object) -> None:
+        super().__init__()
         self._left, self._action = number, action
 
     def trial_told(self, study: TuningStudy, config: AnyConfig, result: TrialResult) -> None:
@@ -241,6 +242,7 @@ class _Slow(PlainDisplay):
     """Closes when both studies' notes have failed."""
 
     def __init__(self, failed: set[str]) -> None:
+        super().__init__()
         self._failed = failed
 
     def close(self, is_hurried: Callable[[], bool]) -> None:

@@ -22,12 +22,14 @@ from small_landscape import SHAPE, save_landscape  # type: ignore[import-not-fou
 import autotune
 from autotune.engines import ENGINES
 from autotune.models.parse import parse_shape
-from autotune.report.terminal.run_display import LiveDisplay, PlainDisplay
+from autotune.report.terminal.run_display import LiveDisplay, PlainDisplay, study_table
 from autotune.spec.config import Config
 from autotune.spec.device import Device, DeviceKind, Target
 from autotune.spec.problem import Problem
 from autotune.studies.search.history import StudyHistory
-from autotune.tuning.jobs import Job
+from autotune.studies.trial_record import TrialRecord
+from autotune.tuning.engine_output import Result
+from autotune.tuning.jobs import Incumbent, Job, Origin
 from autotune.tuning.observer import ModelStudies, RunStart
 
 _ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -169,3 +171,74 @@ def test_a_run_begins_with_whose_kernel_is_measured_for_each_engine(
     for text in (written.getvalue(), caplog.text):
         assert text.count("vLLM: its own kernel, vllm 0.33.0") == 1
         assert text.count("SGLang: vllm 0.33.0 stands in, not proven") == 1
+
+
+def _ended(caplog: pytest.LogCaptureFixture, study: _Study) -> str:
+    caplog.clear()
+    with caplog.at_level("INFO"):
+        PlainDisplay().study_ended(study)  # type: ignore[arg-type]
+    return caplog.messages[0]
+
+
+def _estimated(us: float) -> _Study:
+    """A study of a config that takes ``us``, and of both engines' default, which takes 100 µs."""
+    study = _Study(64, replace(DEVICE, kind=DeviceKind.ESTIMATE))
+    default, fast = Config(16, 32, 64, 1, 4, 3), Config(16, 64, 64, 1, 4, 3)
+    times = ((default, 100.0), (fast, us))
+    trials = tuple(TrialRecord(each, (time,), time, 0, True) for each, time in times)
+
+    def results() -> list[Result]:
+        return [
+            Result(
+                engine,
+                study.problem,
+                study.key.device,
+                trials,
+                (Incumbent(engine.name, Origin.DEFAULT, default),),
+            )
+            for engine in study.engines
+        ]
+
+    study.results = results  # type: ignore[attr-defined]
+    return study
+
+
+def test_what_is_said_of_an_estimated_study_is_what_its_results_say(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    assert _ended(caplog, _estimated(99.0)) == (
+        "batch size 64: 100.0 µs for SGLang (kept); 100.0 µs for vLLM (kept), 20 estimates"
+    )
+    assert _ended(caplog, _estimated(50.0)) == (
+        "batch size 64: 50.0 µs for SGLang, 2.00× its default; "
+        "50.0 µs for vLLM, 2.00× its default, 20 estimates"
+    )
+    assert "1.37×" in _ended(caplog, _Study(64))
+    assert [column.header for column in study_table([_estimated(99.0)]).columns][2:] == [  # type: ignore[list-item]
+        "lowest µs",
+        "default µs",
+    ]
+
+
+def test_a_study_of_one_engine_is_called_so(caplog: pytest.LogCaptureFixture) -> None:
+    study = _Study(64)
+    assert _ended(caplog, study).startswith("batch size 64: best")
+    study.engines = study.engines[1:]
+    assert _ended(caplog, study).startswith("batch size 64 of vLLM: best")
+
+
+def test_a_minute_without_a_line_is_followed_by_one(caplog: pytest.LogCaptureFixture) -> None:
+    now = [0.0]
+    display = PlainDisplay(lambda: now[0])
+    studies = [_Study(size) for size in (1, 64)]
+    with caplog.at_level("INFO"):
+        display.tick()
+        display.started(_start(studies, DEVICE))
+        begun = len(caplog.messages)
+        for now[0] in (59.0, 61.0, 62.0, 100.0):
+            display.tick()
+        assert caplog.messages[begun:] == ["40 of about 120 measurements so far"]
+        display.study_ended(studies[0])  # type: ignore[arg-type]
+        for now[0] in (159.0, 161.0):
+            display.tick()
+    assert caplog.messages[begun + 2 :] == ["40 of about 120 measurements so far"]

@@ -26,7 +26,7 @@ def test_a_study_takes_one_line_under_its_layer(finished: Finished) -> None:
     layer, heading, *studies = _lines(status_tables(rows[::-1]))
     shape = "E=8,topk=2,hidden=512,intermediate=256"
     assert layer.startswith(f"{shape} bf16, small, replayed, Triton ")
-    assert heading.split() == ["batch", "size", "trials", "best", "µs", "state", "outcomes"]
+    assert heading.split() == ["batch", "size", "trials", "lowest", "µs", "state", "outcomes"]
     assert [line.split()[:2] for line in studies] == [["1", "20/20"], ["64", "20/20"]]
 
 

@@ -56,6 +56,7 @@ class KillingDisplay(PlainDisplay):
     """Kills a worker, or a worker's child, after so many trials."""
 
     def __init__(self, after: int, *, child: bool) -> None:
+        super().__init__()
         self._left = after
         self._child = child
 
