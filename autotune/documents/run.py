@@ -104,7 +104,8 @@ class RunDocument(Document):
     """What devices did or waited for → its share of the time between the first and the last
     measurement, from 0 to 1; empty where nothing was measured."""
     time_line: Mapping[str, WorkerTime]
-    """The same in pieces of a quarter of a second, by the worker's name."""
+    """The same in pieces of a quarter of a second, by the worker's name; empty where no GPU was
+    measured on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

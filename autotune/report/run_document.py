@@ -12,7 +12,7 @@ from autotune.report.rows import file_row, result_row
 from autotune.report.terminal.opening_rows import lookup_rows, written_to
 from autotune.report.terminal.serving_rows import serving_rows
 from autotune.report.traffic import traffic_gains
-from autotune.spec.device import Device
+from autotune.spec.device import Device, DeviceKind
 from autotune.spec.problem import Problem
 from autotune.tuning.run_report import ModelReport, RunReport
 from autotune.tuning.time_line import shares_of, worker_times
@@ -21,6 +21,7 @@ from autotune.tuning.time_line import shares_of, worker_times
 def run_document(report: RunReport, output_dir: Path) -> RunDocument:
     """Return what a run brought; ``output_dir`` is the folder of its files."""
     several, ahead = len(report.models) > 1, report.ahead
+    is_gpu = report.device.kind is DeviceKind.CUDA
     return RunDocument(
         device=report.device.title,
         triton=report.device.triton_version,
@@ -37,7 +38,7 @@ def run_document(report: RunReport, output_dir: Path) -> RunDocument:
         if ahead
         else None,
         device_time={c.value: share for c, share in shares_of(report.device_times).items()},
-        time_line=worker_times(report.device_times, report.began_s),
+        time_line=worker_times(report.device_times, report.began_s) if is_gpu else {},
     )
 
 
