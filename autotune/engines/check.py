@@ -150,7 +150,10 @@ class _File:
             yield Finding(Level.ERROR, "name", str(error))
             return
         if spelled != name:
-            message = f"{engine.title} never looks for this name; it spells it {spelled}"
+            message = (
+                f"{engine.title} never looks for this name; by spelling alone it would be "
+                f"{spelled}: for a model, 'autotune doctor --model' says the name"
+            )
             yield Finding(Level.ERROR, "name", message)
         elif parts.problem_dtype is None:
             known = ", ".join(["float32", *(dtype.value for dtype in Dtype if dtype.is_quantized)])

@@ -281,5 +281,7 @@ class TestPairs:
 def test_a_file_whose_name_is_never_looked_for_is_found_with_nothing(tmp_path: Path) -> None:
     name = "E=8,N=1024,device_name=NVIDIA_H200,dtype=fp8_w8a8,block_shape=[128, 128].json"
     report = check_file(place(tmp_path, FULL, name=name), ENGINES["vllm"])
-    assert any("never looks for this name" in message for _, message in messages(report))
+    [said] = [text for _, text in messages(report) if "never looks for this name" in text]
+    assert "by spelling alone it would be E=8,N=1024,device_name=NVIDIA_H200,dtype=fp8_w8a8" in said
+    assert said.endswith("for a model, 'autotune doctor --model' says the name")
     assert report.env_folder is None
