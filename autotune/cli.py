@@ -15,7 +15,7 @@ from autotune.documents.error import ErrorDocument
 from autotune.errors import AutotuneError, ErrorKind
 from autotune.exit_codes import ExitCode
 from autotune.shown import shown, without_passwords
-from autotune.tuning.processes.signals import INTERRUPTED, imports_are_done, write_line
+from autotune.tuning.processes.signals import imports_are_done, write_line
 
 _log = logging.getLogger(__name__)
 
@@ -46,9 +46,10 @@ def _done(call: Call, output: Output) -> int:
         from autotune.studies.storage.retry import failure_words
 
         return _fail(output, ErrorKind.STORAGE_FAILED, failure_words(error), ExitCode.FAILED)
-    except KeyboardInterrupt:
-        write_line(INTERRUPTED)
-        return _said(output, ErrorKind.INTERRUPTED, "interrupted", ExitCode.INTERRUPTED)
+    except KeyboardInterrupt as interrupt:
+        words = "; ".join(["interrupted", *map(str, interrupt.args)])
+        write_line(f"autotune: {words}")
+        return _said(output, ErrorKind.INTERRUPTED, words, ExitCode.INTERRUPTED)
     except BrokenPipeError:
         _say_no_more()
         return ExitCode.FAILED

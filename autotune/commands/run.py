@@ -65,7 +65,7 @@ def run_all(
             report = run_tuning(settings, flags.storage, shown, ray_address=ray_address)
         except KeyboardInterrupt:  # before it searched: those before have something to say
             if not results:
-                raise
+                raise KeyboardInterrupt("the same command goes on") from None
             code = ExitCode.INTERRUPTED
             break
         results.append(Result.of(settings, report))

@@ -72,6 +72,11 @@ def test_a_schema_is_what_the_strict_one_tightens(tuned: Any) -> None:
         checked(json.dumps(relative), "run")
 
 
+def test_a_time_line_is_for_gpus(tuned: Any) -> None:
+    assert tuned["time_line"] == {}
+    assert tuned["new_measurements"] > 0
+
+
 def test_rows_are_the_same_wherever_they_are(tuned: Any) -> None:
     [model] = tuned["models"]
     assert [row["model"] for row in model["results"]] == [SHAPE] * 4
@@ -283,6 +288,7 @@ def test_an_errors_password_is_nobodys_business(capsys: pytest.CaptureFixture[st
     ("error", "kind", "code"),
     [
         (KeyboardInterrupt(), "interrupted", 130),
+        (KeyboardInterrupt("it goes on"), "interrupted", 130),
         (OSError(28, "No space left on device"), "file", 1),
         (PermissionError(13, "Permission denied", "a.db"), "file", 2),
         (StorageLostError("it is gone"), "storage_lost", 1),
@@ -297,6 +303,8 @@ def test_what_happens_in_the_middle_of_the_work(
     monkeypatch.setattr(models, "catalogue_shapes", fails)
     found = _said("error", "models", code=code)
     assert (found["kind"], found["exit_code"]) == (kind, code)
+    if kind == "interrupted":
+        assert found["message"] == "; ".join(["interrupted", *error.args])
 
 
 def test_an_error_ends_a_watch_with_a_line(tuned: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,5 +39,5 @@ def test_a_run_that_is_interrupted_before_its_search_leaves_the_words_of_those_b
     assert "wrote" in captured.out
     assert "2 new measurements" in captured.err
     begun.append(settings)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt, match="the same command goes on"):
         run_all([settings], RunningFlags(storage="a.db"), Output())

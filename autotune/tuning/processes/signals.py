@@ -15,7 +15,7 @@ from typing import Any
 from autotune.exit_codes import ExitCode
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-INTERRUPTED = "autotune: interrupted"
+_INTERRUPTED = "autotune: interrupted"
 _FINISHING = "finishing what runs; again to stop at once"
 _STOPPED = "stopped at once: what was in work is not kept; the same command goes on"
 _SHOW_CURSOR = "\x1b[?25h"
@@ -49,7 +49,7 @@ def _on_unraisable(error: sys.UnraisableHookArgs) -> None:
 
 
 def _leave(_number: int, _frame: FrameType | None) -> None:
-    write_line(INTERRUPTED)
+    write_line(_INTERRUPTED)
     os._exit(ExitCode.INTERRUPTED)
 
 
