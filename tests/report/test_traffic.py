@@ -67,8 +67,8 @@ def test_damaged_settings_tell_of_no_server(layer: TunedLayer) -> None:
 def test_the_page(layer: TunedLayer) -> None:
     section = layer_section(layer, [])
     assert "for vLLM over your traffic (100% of its time)" in str(section.tiles)
-    assert section.configs.header[-1] == "of the time"
-    assert {row[-1] for row in section.configs.rows} == {"90.0%", "10.0%"}
+    assert section.configs.header[-2:] == ["of the time", "config"]
+    assert {row[-2] for row in section.configs.rows} == {"90.0%", "10.0%"}
 
 
 def test_rows_of_a_layer_have_the_shares_of_one_server(layer: TunedLayer) -> None:

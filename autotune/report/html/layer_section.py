@@ -20,6 +20,7 @@ from autotune.report.html.templating import Table
 from autotune.report.kept import config_words, kept_words
 from autotune.report.layers import TunedLayer, shipped_config, speedup_of
 from autotune.report.style import Picture
+from autotune.report.terminal.run_display import seconds_words
 from autotune.report.traffic import shares_of_layer, traffic_gains
 from autotune.spec.device import DeviceKind
 from autotune.studies.lifecycle import EndReason
@@ -89,7 +90,7 @@ def _tiles(layer: TunedLayer) -> list[tuple[str, str]]:
     tiles = [
         (f"{len(layer.sizes)}", "batch sizes"),
         (f"{measured}", f"{layer.device.kind.noun}s"),
-        (f"{_wall_s(trials):.0f} s", "with a trial in work"),
+        (seconds_words(_wall_s(trials)), "with a trial in work"),
     ]
     for engine in layer.engines:
         gains = [gain for size in layer.sizes if (gain := speedup_of(size, engine))]
@@ -121,27 +122,28 @@ def _wall_s(trials: Iterable[FrozenTrial]) -> float:
 def _configs(layer: TunedLayer, has_intervals: bool) -> Table:
     """Return the config of each engine and batch size, with how it compares."""
     lines, shares = rooflines_of(layer), shares_of_layer(layer.studies)
-    header = ["engine", "config", "batch size", "µs", "default µs", "speed-up"]
+    header = ["engine", "batch size", "µs", "default µs", "speed-up"]
     header += ["interval"] if has_intervals else []
     header += ["of the roofline"]
     header += ["of the time"] if shares else []
+    header += ["config"]
     rows = []
     for engine in layer.engines:
         for size in layer.sizes:
             for result in (r for r in size.results if r.engine.name == engine):
-                row = _config_cells(result, speedup_of(size, engine))
+                row = _time_cells(result, speedup_of(size, engine))
                 row += [_interval_words(result)] if has_intervals else []
                 row += [_roofline_words(result, lines.get(size.tokens))]
                 row += [f"{shares.get(size.tokens, 0):.1%}"] if shares else []
+                row += [config_words(result.config, is_kept=result.is_kept)]
                 rows.append(row)
     return Table(header, rows, texts=("engine", "config"))
 
 
-def _config_cells(result: Result, gain: float | None) -> list[object]:
+def _time_cells(result: Result, gain: float | None) -> list[object]:
     winner = result.winner
     return [
         ENGINES[result.engine.name].title,
-        config_words(result.config, is_kept=result.is_kept),
         result.problem.tokens,
         _us(winner.geomean_us if winner else None),
         _us(result.default_us),
@@ -177,6 +179,8 @@ def _nearest(layer: TunedLayer) -> Table | None:
 def _loss_words(loss: KeyLoss) -> str | None:
     if loss.loss is None:
         return None
+    if loss.loss < 0:  # by less than the noise, or the model's error, else it would be the winner
+        return "about 0"
     return f"{'' if loss.is_measured else '~'}{100 * loss.loss:+.1f} %"
 
 

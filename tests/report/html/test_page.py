@@ -9,8 +9,8 @@ from finished_run import Finished  # type: ignore[import-not-found]
 
 from autotune.backends.hardware import find_spec
 from autotune.report.html import result_charts, roofline
-from autotune.report.html.layer_section import _wall_s, layer_section
-from autotune.report.html.nearest_keys import nearest_losses
+from autotune.report.html.layer_section import _loss_words, _wall_s, layer_section
+from autotune.report.html.nearest_keys import KeyLoss, nearest_losses
 from autotune.report.html.page import write_report
 from autotune.report.html.search_charts import spent_on
 from autotune.report.layers import layers_of
@@ -85,3 +85,26 @@ def test_time_is_spent_within_the_trials(finished: Finished) -> None:
         seconds = [t.duration.total_seconds() for t in study.trials if t.duration]
         assert abs(sum(spent_on(study.trials).values()) - sum(seconds)) < 1e-6
         assert 0 < _wall_s(study.trials) <= sum(seconds) + 1e-6
+
+
+@pytest.mark.parametrize(
+    ("loss", "is_measured", "words"),
+    [
+        (0.024, True, "+2.4 %"),
+        (0.024, False, "~+2.4 %"),
+        (-0.024, True, "about 0"),
+        (-0.024, False, "about 0"),
+        (None, False, None),
+    ],
+)
+def test_nothing_is_slower_by_less_than_nothing(
+    loss: float | None, is_measured: bool, words: str | None
+) -> None:
+    assert _loss_words(KeyLoss(1, 64, loss, is_measured=is_measured)) == words
+
+
+def test_a_narrow_page_shows_times_before_configs(finished: Finished) -> None:
+    [layer] = layers_of(finished.studies())
+    header = list(layer_section(layer, ()).configs.header)
+    assert header[:5] == ["engine", "batch size", "µs", "default µs", "speed-up"]
+    assert header[-1] == "config"
