@@ -136,12 +136,14 @@ def _from_cache(model: str, name: str) -> Path | None:
     try:
         cached = huggingface_hub.try_to_load_from_cache(model, name)
     except HFValidationError as error:
-        raise _not_found(model, "it is not a name that the Hugging Face Hub allows") from error
+        logger.debug("%s: %s", model, error)
+        raise _not_found(model, "it is not a name that the Hugging Face Hub allows") from None
     return Path(cached) if isinstance(cached, str) else None
 
 
 def _from_hub(model: str, name: str) -> Path | None:
-    """Return the file, downloaded; None where the repository has no such file."""
+    """Return the file, downloaded; None where the repository has no such file. Errors say all that
+    helps: what the HTTP client raised, 100 lines with its causes, goes to the debug log."""
     import huggingface_hub
     from huggingface_hub import errors
 
@@ -153,13 +155,16 @@ def _from_hub(model: str, name: str) -> Path | None:
         huggingface_hub.get_hf_file_metadata(url, timeout=_HUB_TIMEOUT_S)
         return Path(huggingface_hub.hf_hub_download(model, name, etag_timeout=_HUB_TIMEOUT_S))
     except errors.LocalEntryNotFoundError as error:
-        raise _not_found(model, _UNREACHED) from error
+        logger.debug("%s: the Hub", model, exc_info=error)
+        raise _not_found(model, _UNREACHED) from None
     except errors.EntryNotFoundError:
         return None
     except errors.HfHubHTTPError as error:
-        raise _not_found(model, _hub_reason(error)) from error
+        logger.debug("%s: the Hub", model, exc_info=error)
+        raise _not_found(model, _hub_reason(error)) from None
     except (transport_error, OSError) as error:
-        raise _not_found(model, _UNREACHED) from error
+        logger.debug("%s: the Hub", model, exc_info=error)
+        raise _not_found(model, _UNREACHED) from None
 
 
 _LOG_IN = "If you may use it, log in (`hf auth login`) and try again"

@@ -204,6 +204,7 @@ def test_what_the_hub_may_answer(
     message = str(raised.value)
     assert message.startswith("--model some/model: ")
     assert "--shape E=.." in message
+    assert raised.value.__suppress_context__ or raised.value.__context__ is None  # its 100 lines
 
 
 @pytest.mark.parametrize(
