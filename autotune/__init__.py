@@ -55,13 +55,16 @@ _HOMES = {
 """What callers have → the module that it is from."""
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "IProgress not found")  # Optuna's bar, which nobody shows
-        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+if not TYPE_CHECKING:  # a checker that sees it takes any name, also a misspelt one
+
+    def __getattr__(name: str) -> Any:
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        with warnings.catch_warnings():
+            # Optuna's bar, which nobody shows
+            warnings.filterwarnings("ignore", "IProgress not found")
+            return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return [*__all__, "__version__"]

@@ -7,7 +7,7 @@ run that may be resumed elsewhere, so whoever counts GPUs reads them.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from enum import Enum
 from pathlib import Path
@@ -63,8 +63,8 @@ class ModelSettings:
     """Experts that are there twice under expert parallelism."""
     per_channel_quant: bool = False
     disable_shared_experts_fusion: bool = False
-    batch_sizes: tuple[int, ...] = DEFAULT_TOKENS
-    batch_weights: tuple[float, ...] = ()
+    batch_sizes: Sequence[int] = DEFAULT_TOKENS
+    batch_weights: Sequence[float] = ()
     """The share of a server's time that each batch size stands for; empty where none is known."""
     routing: str = "uniform"
     """One routing or, with commas, several; a recording by its digest."""
@@ -104,6 +104,8 @@ class ModelSettings:
     def __post_init__(self) -> None:
         if bool(self.model) == bool(self.shape):
             raise UsageError("give either --model NAME or --shape E=..,topk=..,hidden=..,…")
+        for name in ("batch_sizes", "batch_weights"):
+            object.__setattr__(self, name, several(name, getattr(self, name)))
         _check_numbers(self)
         redundant = self.ep_num_redundant_experts
         if redundant and self.topk_ids_dir:
@@ -122,6 +124,13 @@ class ModelSettings:
     def shares(self) -> dict[int, float]:
         """Batch size → the share of a server's time that it stands for; empty without any."""
         return dict(zip(self.batch_sizes, self.batch_weights, strict=bool(self.batch_weights)))
+
+
+def several(name: str, values: object) -> tuple[Any, ...]:
+    """Return the values of this name as a tuple. Raises UsageError where they are not several."""
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise UsageError(f"{name}={values!r:.100}: give several, as [16, 64], or one as [16]")
+    return tuple(values)
 
 
 def split_words(name: str, tp_size: object, ep_size: object) -> str:
@@ -313,7 +322,7 @@ def _typed(kind: Any, value: Any) -> Any:
     if get_origin(kind) is UnionType:
         [other] = set(get_args(kind)) - {NoneType}
         return None if value is None else _typed(other, value)
-    if get_origin(kind) is tuple and isinstance(value, list | tuple):
+    if get_origin(kind) in (tuple, Sequence) and isinstance(value, list | tuple):
         return tuple(_typed(get_args(kind)[0], each) for each in value)
     if kind in (int, float) or isinstance(value, get_origin(kind) or kind):
         return value  # numbers are held against their ranges

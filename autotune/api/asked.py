@@ -17,7 +17,7 @@ from autotune.errors import UsageError
 from autotune.routing.distributions import canonical
 from autotune.routing.trace import RECORDED, make_known
 from autotune.routing.trace_files import read_trace
-from autotune.settings import ModelSettings, RunSettings, Settings, settings_from
+from autotune.settings import ModelSettings, RunSettings, Settings, settings_from, several
 from autotune.tuning.compile_service.pool import default_jobs
 
 _log = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ def model_asked(asked: Asked) -> ModelSettings:
         routing=named_routing(asked["routing"], Path(folder) if folder else None),
         topk_ids_dir=str(Path(folder).absolute()) if folder else None,
         engine_sources=sources,
-        **named_sizes((sizes,) if isinstance(sizes, str) else sizes),
+        **named_sizes((sizes,) if isinstance(sizes, str) else several("batch_sizes", sizes)),
     )
 
 

@@ -119,7 +119,7 @@ def missing(address: StorageAddress) -> MissingStorageError:
     """Return the error for a storage that nobody has made."""
     where = address.public if isinstance(address, ServerAddress) else address.path
     return MissingStorageError(
-        f"there is no storage at {where}; start with 'autotune run', or name it"
+        f"there is no storage at {where}; start with 'autotune run' or autotune.tune, or name it"
     )
 
 
