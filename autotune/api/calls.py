@@ -22,7 +22,14 @@ from autotune.spec.problem import KernelMode
 from autotune.studies.search.samplers import SAMPLERS
 from autotune.studies.selection.select import Robust
 
+DtypeName = Literal[
+    "auto", "bf16", "fp16", "fp32", "fp8_w8a8", "int8_w8a8", "int8_w8a16", "int4_w4a16"
+]
+"""The words of ``Dtype``, and the model's own."""
 BOTH: tuple[EngineName, ...] = ("sglang", "vllm")
+_GOES_ON = (
+    "Nothing that was stored is lost: the same call goes on, and autotune.load() has what was found"
+)
 _CHOICES: Mapping[str, Iterable[str]] = {
     "kernel": tuple(KernelMode),
     "provider": (AUTO, *TUNABLE),
@@ -41,7 +48,7 @@ def tune(
     tp_size: int = 1,
     ep_size: int = 1,
     ep_rank: int | None = None,
-    dtype: str = "auto",
+    dtype: DtypeName = "auto",
     ep_num_redundant_experts: int = 0,
     per_channel_quant: bool = False,
     disable_shared_experts_fusion: bool = False,
@@ -96,7 +103,8 @@ def tune(
     progress: is called with a ``Progress`` when a trial or a study ends, by this thread. What it
         raises ends the run and comes out of here; all that was measured is stored.
 
-    Nothing is printed: the logger "autotune" says what goes on. The measuring is done in processes
+    Nothing is printed: the logger "autotune" says what goes on (Python shows its warnings on stderr
+    where no logging is set up). The measuring is done in processes
     that import nothing of the caller's: a script needs no ``if __name__ == "__main__"``.
 
     Raises AutotuneError for what the caller can mend. On Ctrl-C it finishes what runs, stores and
@@ -106,22 +114,29 @@ def tune(
     asked = dict(locals())
     if isinstance(engines, str):
         asked["engines"] = (engines,)
+    if shape is not None and not isinstance(shape, str):
+        raise UsageError(
+            f"shape={shape!r:.100}: give it in words, as "
+            'shape="E=8,topk=2,hidden=4096,intermediate=14336"'
+        )
     _check_choices(asked)
     settings = run_asked(_models(asked), asked)
-    report = run_tuning(
-        settings,
-        _named(storage),
-        LogDisplay(),
-        *([ProgressTeller(progress)] if progress else []),
-        ray_address=ray_address,
-        is_our_process=False,
-    )
+    try:
+        report = run_tuning(
+            settings,
+            _named(storage),
+            LogDisplay(),
+            *([ProgressTeller(progress)] if progress else []),
+            ray_address=ray_address,
+            is_our_process=False,
+        )
+    except KeyboardInterrupt as error:  # before it searched, or the second one
+        if error.args:
+            raise
+        raise KeyboardInterrupt(_GOES_ON) from None
     if report.interrupted:
         words = counted(report.unfinished, "study is", "studies are")
-        raise KeyboardInterrupt(
-            f"{words} not finished. Nothing is lost: the same call goes on, and autotune.load() "
-            "has what was found"
-        )
+        raise KeyboardInterrupt(f"{words} not finished. {_GOES_ON}")
     return Result.of(settings, report)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from autotune.report.run_document import run_document
 from autotune.report.terminal.run_display import device_line
 from autotune.report.terminal.run_summary import run_notes, run_summary
 from autotune.settings import RunSettings
-from autotune.shown import data_without_passwords
+from autotune.shown import counted, data_without_passwords
 from autotune.studies.storage.open import reading
 from autotune.tuning.run_report import RunReport
 
@@ -47,13 +47,18 @@ class Result(ResultRows):
 
     @property
     def notes(self) -> list[str]:
-        """Sentences for whoever uses the files, and what the run took."""
-        return run_notes(self.report)
+        """Sentences for whoever uses the files, what the run took, and whether time ended it."""
+        return [*run_notes(self.report), *self._cut_off()]
 
     @property
     def failed(self) -> dict[str, str]:
         """Study without a winner, or model that was left out → why; empty where all is well."""
         return {**self.report.left_out, **self.report.failed}
+
+    @property
+    def left_out(self) -> Mapping[str, str]:
+        """Model that could not be tuned beside others → why."""
+        return self.document.left_out
 
     @property
     def unfinished(self) -> int:
@@ -72,7 +77,14 @@ class Result(ResultRows):
     def _views(self) -> Sequence[RenderableType]:
         names = ", ".join(model.label for model in self.report.models)
         source = f"{names}: {device_line(self.report.device)}"
-        return [source, *run_summary(self.settings, self.report)]
+        left_out = (f"nothing for {label}: {reason}" for label, reason in self.left_out.items())
+        return [source, *run_summary(self.settings, self.report), *left_out, *self._cut_off()]
+
+    def _cut_off(self) -> list[str]:
+        if not self.unfinished:
+            return []
+        words = counted(self.unfinished, "study is", "studies are")
+        return [f"time is up: {words} not finished. Nothing is lost: the same call goes on"]
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -115,4 +127,8 @@ class StoredResult(ResultRows):
         return export(self._storage, self._model, folder, routing).document.files
 
     def _views(self) -> Sequence[RenderableType]:
-        return [best_view(self._layers)]
+        if not self.unfinished:
+            return [best_view(self._layers)]
+        words = counted(self.unfinished, "study is", "studies are")
+        more = f"{words} not finished; the call that began them goes on, where it was ended"
+        return [best_view(self._layers), more]

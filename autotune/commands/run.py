@@ -17,7 +17,7 @@ from autotune.documents.base import Document
 from autotune.documents.run import RunDocument
 from autotune.exit_codes import ExitCode
 from autotune.report.terminal.run_display import LiveDisplay, PlainDisplay
-from autotune.report.terminal.run_summary import run_summary
+from autotune.report.terminal.run_summary import run_notes, run_summary
 from autotune.report.terminal.tables import rows_table
 from autotune.settings import RunSettings
 from autotune.shown import counted
@@ -79,7 +79,7 @@ def run_all(
 
 
 def _say_more(result: Result, storage: str, output: Output) -> None:
-    for note in result.notes:
+    for note in run_notes(result.report):
         output.note(note)
     if result.unfinished:
         why = "interrupted" if result.interrupted else "time is up"

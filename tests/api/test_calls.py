@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import json
 import os
@@ -15,15 +16,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from small_landscape import SHAPE  # type: ignore[import-not-found]
 
 import autotune
+from autotune.api.calls import DtypeName
 from autotune.cli import run_command_line
 from autotune.commands.run import Flags
 from autotune.settings import ModelSettings, RunSettings
+from autotune.spec.problem import Dtype
 
 _ELSEWHERE = {"storage", "ray_address", "progress"}
 """Keywords of ``tune`` that are no settings."""
@@ -141,7 +144,8 @@ def test_a_model_that_cannot_be_tuned_beside_others_is_told(tune: Tune) -> None:
     device = tune.keywords["device"]  # type: ignore[attr-defined]
     models = [autotune.ModelSettings(shape=shape, batch_sizes=(1,)) for shape in (SHAPE, other)]
     result = autotune.tune(models, device=device, trials=2, sampler="random")
-    assert list(result.failed) == [other]
+    assert list(result.failed) == list(result.left_out) == [other]
+    assert f"nothing for {other}: {result.left_out[other]}" in str(result).splitlines()
     assert [row.H for row in result.results] == [512, 512]
 
 
@@ -154,6 +158,8 @@ def test_a_model_that_cannot_be_tuned_beside_others_is_told(tune: Tune) -> None:
         ({"sampler": "best"}, "sampler='best'"),
         ({"batch_sizes": "64"}, "batch"),
         ({"batch_sizes": ()}, "--batch-size needs at least one"),
+        ({"batch_sizes": 16}, r"batch_sizes=16: give several, as \[16, 64\]"),
+        ({"shape": {"E": 8}}, 'in words, as shape="E=8,topk=2,hidden=4096,intermediate=14336"'),
         ({"trials": 0}, "--trials is 0"),
         ({"device": "tpu"}, "no device 'tpu'"),
         ({"warm_starts": ["nowhere.json"]}, "nowhere.json: there is no such file"),
@@ -193,7 +199,7 @@ def test_a_storage_that_is_not_there_is_said(
     landscape: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AUTOTUNE_STORAGE", "sqlite:///named.db")
-    with pytest.raises(autotune.AutotuneError, match=r"named\.db"):
+    with pytest.raises(autotune.AutotuneError, match=r"named\.db; start .* autotune\.tune"):
         autotune.load()
 
 
@@ -265,13 +271,35 @@ def test_ctrl_c_raises_once_all_is_stored(landscape: Path, presses: int) -> None
     assert "results" not in out
     assert process.returncode != 0
     assert "finishing what runs" in err.splitlines()[0]
-    assert err.splitlines()[-1].startswith("KeyboardInterrupt")
+    assert err.splitlines()[-1].startswith("KeyboardInterrupt: ")
+    assert "the same call goes on" in err.splitlines()[-1]
     if presses == 1:
         assert "1 study is not finished" in err
         stored = autotune.load()
         assert stored.unfinished == 1
         assert stored.studies[0].measurements >= 2
         assert list(Path("configs").rglob("*.json"))
+
+
+def test_ctrl_c_before_the_search_says_that_the_call_goes_on(
+    tune: Tune, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def press(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("autotune.api.calls.run_tuning", press)
+    with pytest.raises(KeyboardInterrupt, match="the same call goes on"):
+        tune()
+
+
+def test_what_time_cut_off_says_so(tune: Tune, landscape: Path) -> None:
+    result = tune(device=f"replay:{landscape}@100ms", trials=150, stop_gain=0, timeout_s=1)
+    assert result.unfinished == 2
+    assert result.notes[-1].startswith("time is up: 2 studies are not finished. ")
+    assert result.notes[-1] in str(result).splitlines()
+    stored = autotune.load()
+    assert stored.unfinished == 2
+    assert str(stored).splitlines()[-1].startswith("2 studies are not finished; ")
 
 
 def test_importing_it_brings_neither_optuna_nor_torch() -> None:
@@ -291,6 +319,26 @@ def test_importing_it_brings_neither_optuna_nor_torch() -> None:
     ]
 
 
-def test_every_name_is_there() -> None:
+def test_every_name_is_there_and_nothing_else_is_offered() -> None:
     for name in autotune.__all__:
         assert getattr(autotune, name).__name__ == name
+    assert dir(autotune) == sorted([*autotune.__all__, "__version__"])
+
+
+def test_checkers_are_not_told_that_any_name_is_there() -> None:
+    tree = ast.parse(Path(autotune.__file__).read_text())
+    functions = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+    assert "__dir__" in functions
+    assert "__getattr__" not in functions
+
+
+def test_the_words_of_dtype_are_its_values() -> None:
+    assert get_args(DtypeName) == ("auto", *(each.value for each in Dtype))
+
+
+def test_settings_of_a_model_take_any_list_of_sizes() -> None:
+    one = autotune.ModelSettings(model="m", batch_sizes=[1, 64])
+    assert one == autotune.ModelSettings(model="m", batch_sizes=(1, 64))
+    assert {one}
+    with pytest.raises(autotune.AutotuneError, match="batch_sizes=64: give several"):
+        autotune.ModelSettings(model="m", batch_sizes=64)  # type: ignore[arg-type]

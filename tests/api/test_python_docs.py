@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 _ROOT = Path(__file__).parents[2]
+_NO_GPU = "no GPU found on this machine: going on with --device estimate:NVIDIA_H200"
 _BLOCK = re.compile(r"```python\n(.*?)```", re.DOTALL)
 
 
@@ -23,7 +24,8 @@ def test_the_first_example_runs_as_it_stands(tmp_path: Path) -> None:
         text=True,
         check=False,
     )
-    assert (done.returncode, done.stderr) == (0, "")
+    assert done.returncode == 0, done.stderr
+    assert set(done.stderr.splitlines()) <= {_NO_GPU}
     assert "speed-up" in done.stdout
     assert len(re.findall(r"(?m)^/.*\.json$", done.stdout)) == 3
 
