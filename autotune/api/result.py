@@ -130,5 +130,5 @@ class StoredResult(ResultRows):
         if not self.unfinished:
             return [best_view(self._layers)]
         words = counted(self.unfinished, "study is", "studies are")
-        more = f"{words} not finished; the call that began them goes on, where it was ended"
+        more = f"{words} not finished: call tune again to go on, unless it is still running"
         return [best_view(self._layers), more]

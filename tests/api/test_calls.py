@@ -299,7 +299,7 @@ def test_what_time_cut_off_says_so(tune: Tune, landscape: Path) -> None:
     assert result.notes[-1] in str(result).splitlines()
     stored = autotune.load()
     assert stored.unfinished == 2
-    assert str(stored).splitlines()[-1].startswith("2 studies are not finished; ")
+    assert str(stored).splitlines()[-1].startswith("2 studies are not finished: ")
 
 
 def test_importing_it_brings_neither_optuna_nor_torch() -> None:
