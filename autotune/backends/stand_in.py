@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from autotune.engines import Engine
-from autotune.engines.folders import STAND_IN
+from autotune.engines.folders import STAND_IN, error_words
 from autotune.spec.binary import Scales, scales_of
 from autotune.spec.device import Device, DeviceKind, Target
 from autotune.spec.problem import Problem
@@ -135,8 +135,18 @@ def owner_of(method: str) -> str:
 
 def kernel_lines(asked: Iterable[tuple[Engine, Problem, Device]]) -> list[str]:
     """Return a line for each engine and kernel that is measured for it, each once, with what to do
-    where it is no proven one. Estimates are of ours."""
-    return list(dict.fromkeys(line for one in asked if (line := _line(*one)) is not None))
+    where it is no proven one. Estimates are of ours; where the model's error is not known, a line
+    says so."""
+    asked = list(asked)
+    lines = [line for one in asked if (line := _line(*one)) is not None]
+    return list(dict.fromkeys([*lines, *error_lines(device for _, _, device in asked)]))
+
+
+def error_lines(devices: Iterable[Device]) -> list[str]:
+    """Return a line for each GPU with estimates whose error is not known."""
+    estimated = (device for device in devices if device.kind is DeviceKind.ESTIMATE)
+    found = (error_words(device.name, device.target) for device in estimated)
+    return [f"estimates: {words}" for words in dict.fromkeys(found) if words]
 
 
 def _line(engine: Engine, problem: Problem, device: Device) -> str | None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from autotune.engines.base import DEFAULT_TOKENS, Engine
 from autotune.engines.entries import TILE_KEYS, as_tokens, config_of, faults, load_body, nearest
-from autotune.engines.folders import MEANING
+from autotune.engines.folders import ESTIMATED, MEANING, error_words
 from autotune.engines.gpus import UNKNOWN, target_of
 from autotune.engines.legality import default_stages, why_no_option
 from autotune.engines.names import NameParts
@@ -171,6 +171,10 @@ class _File:
         above = self.folder.absolute().parent.name
         if above in MEANING:
             yield Finding(Level.WARNING, "folder", f"it lies under {above}/: {MEANING[above]}")
+        if above == ESTIMATED and self.parts:
+            name = self.parts.device_name
+            if words := error_words(name, target_of(name)):
+                yield Finding(Level.WARNING, "folder", words)
 
     def check_lookup(self) -> tuple[list[Finding], Path | None]:
         """Find the file that the serving environment opens, and warn if it is another one."""

@@ -72,7 +72,7 @@ class Result:
             robust=self.robust,
             default=known or self.default,
             with_interval=bool(finalists),
-            margin=margin_of(self.problem) if known else 0.0,
+            margin=margin_of(self.problem, self.device.target) if known else 0.0,
         )
 
     @property

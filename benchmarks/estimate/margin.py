@@ -134,7 +134,7 @@ def written(recording: Recording, engine: Engine, least_gain: float) -> Written:
     )
     incumbents = (Incumbent(engine.name, Origin.DEFAULT, default),)
     result = engine_output.Result(engine, problem, device, entries, incumbents)
-    with mock.patch.object(engine_output, "margin_of", lambda problem: least_gain):
+    with mock.patch.object(engine_output, "margin_of", lambda problem, target: least_gain):
         config = result.config
     shares = dict(zip(recording.configs, _shares(recording), strict=True))
     return Written(shares[config], shares[default])

@@ -12,6 +12,7 @@ from autotune.backends.stand_in import (
     MOST_WORST,
     Cell,
     Evidence,
+    error_lines,
     kernel_lines,
     known_evidence,
     measured_kernel,
@@ -96,6 +97,17 @@ def test_a_recording_says_nothing_of_kernels_and_an_estimate_is_of_ours() -> Non
         "vLLM: our kernel stands in, not proven for fp8_w8a8 block on cuda:90 "
         "(no recordings of both kernels)"
     )
+
+
+def test_where_the_models_error_is_not_known_a_line_says_so() -> None:
+    mi300 = Device(
+        DeviceKind.ESTIMATE, "AMD_Instinct_MI300X", Target("hip", "gfx942", 64), 65536, ""
+    )
+    *_, line = kernel_lines([(SGLANG, BF16, mi300), (SGLANG, BLOCK, mi300)])
+    assert line.startswith(
+        "estimates: the time model was never compared with times measured on AMD"
+    )
+    assert [line] == error_lines([mi300, replace(OURS, kind=DeviceKind.ESTIMATE), OURS])
 
 
 def test_a_line_for_each_engine_says_whose_kernel_it_is() -> None:

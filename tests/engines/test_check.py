@@ -112,6 +112,16 @@ def test_a_folder_that_tells_what_was_not_measured(
     assert word in message
 
 
+def test_an_estimated_file_for_a_gpu_that_was_never_recorded(tmp_path: Path) -> None:
+    """Its warning must not read as one on the H200's model does."""
+    path = tmp_path / "estimated" / "vllm" / "E=8,N=64,device_name=AMD_Instinct_MI300X.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(FULL))
+    assert any(
+        "its error there is not known" in each.message for each in check_file(path, VLLM).findings
+    )
+
+
 def test_a_missing_file_is_an_error_of_the_caller(tmp_path: Path) -> None:
     with pytest.raises(EngineFileError, match="not a file"):
         check_file(tmp_path / NAME, SGLANG)

@@ -85,7 +85,7 @@ def _estimate(*entries: TrialRecord, **fields: object) -> tuple[AnyConfig, bool]
 
 @pytest.mark.parametrize("robust", Robust)
 def test_an_estimate_must_gain_more_than_the_model_errs(robust: Robust) -> None:
-    default, share = _entry(DEFAULT, 100), 1 + margin_of(PROBLEM)
+    default, share = _entry(DEFAULT, 100), 1 + margin_of(PROBLEM, H200.target)
     within, beyond = (_entry(FAST, 100 / share * factor) for factor in (1.001, 0.999))
     assert _estimate(default, within, robust=robust) == (DEFAULT, True)
     assert _estimate(default, beyond, robust=robust) == (FAST, False)

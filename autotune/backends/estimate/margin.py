@@ -1,5 +1,6 @@
 """The margin by which one modelled time must undercut another: gains below it are the model's own
-error. All figures are printed by ``benchmarks/estimate/margin.py`` from recordings of an H200."""
+error. All figures are printed by ``benchmarks/estimate/margin.py`` from recordings of an H200; on
+GPUs other than Hopper's the error is not known, and may be larger than any figure here."""
 
 from __future__ import annotations
 
@@ -8,7 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import NormalDist
 
+from autotune.engines.folders import is_error_known
 from autotune.spec.binary import Scales, scales_of
+from autotune.spec.device import Target
 from autotune.spec.problem import Dtype, Problem
 
 FEW_ROWS = 16
@@ -43,9 +46,11 @@ UNKNOWN_ERROR = 0.098
 """The largest of a single recording: what is assumed where there is none."""
 
 
-def margin_of(problem: Problem) -> float:
-    """Return the ``margin`` between two configs of ``problem``."""
-    return margin(ERRORS.get(Group.of(problem), UNKNOWN_ERROR))
+def margin_of(problem: Problem, target: Target) -> float:
+    """Return the ``margin`` between two configs of ``problem`` on ``target``. Where nothing was
+    recorded of the GPU or the dtype, it is the largest that is known, and no bound."""
+    known = ERRORS.get(Group.of(problem)) if is_error_known(target) else None
+    return margin(known or UNKNOWN_ERROR)
 
 
 def margin(error: float, certainty: float = CERTAINTY) -> float:

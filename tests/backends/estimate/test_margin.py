@@ -17,10 +17,12 @@ from autotune.backends.estimate.margin import (
     margin_of,
 )
 from autotune.engines import ENGINES
+from autotune.spec.device import Target
 from autotune.spec.problem import Dtype, Problem
 
 MIXTRAL = Problem(experts=8, top_k=2, hidden=4096, intermediate=7168, tokens=64)
 MOST_HARM = 0.02
+HOPPER = Target("cuda", 90)
 
 
 @pytest.fixture(scope="module")
@@ -36,9 +38,14 @@ def test_a_certain_gain_exceeds_the_error_of_two_times() -> None:
 
 def test_what_was_never_recorded_needs_the_largest_gain() -> None:
     int4 = replace(MIXTRAL, dtype=Dtype.INT4_W4A16, block_shape=(0, 128))
-    assert margin_of(int4) == margin(UNKNOWN_ERROR)
-    assert margin_of(MIXTRAL) < margin(UNKNOWN_ERROR)
+    assert margin_of(int4, HOPPER) == margin(UNKNOWN_ERROR)
+    assert margin_of(MIXTRAL, HOPPER) < margin(UNKNOWN_ERROR)
     assert max(ERRORS.values()) < UNKNOWN_ERROR
+
+
+@pytest.mark.parametrize("target", [Target("hip", "gfx942", 64), Target("cuda", 100)])
+def test_a_gpu_of_which_nothing_was_recorded_has_no_margin_of_the_h200s(target: Target) -> None:
+    assert margin_of(MIXTRAL, target) == margin(UNKNOWN_ERROR)
 
 
 def test_rows_of_an_expert_say_how_large_a_batch_is() -> None:
