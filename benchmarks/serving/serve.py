@@ -3,7 +3,8 @@
 python benchmarks/serving/serve.py --engine vllm --model FOLDER --arm as_it_comes --arm tuned \
     --tuned FILES --output results -- [flags of the server]
 
-An arm is a server of its own. By default all are up at once, on one GPU, and take turns load by
+An arm is a server of its own; flags that it alone has stand after its name, as in ``--arm
+"tuned=--moe-backend triton"``. By default all are up at once, on one GPU, and take turns load by
 load, so that what changes on the machine meets all of them; ``--one-at-a-time`` is for models of
 which two do not fit, and starts each arm anew in every round, in turning order. Each server's log
 and each benchmark's numbers (``results.jsonl``) lie in the output folder; ``table.py`` reads them.
@@ -19,6 +20,7 @@ import argparse
 import contextlib
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -37,6 +39,23 @@ ARMS = {
     "tuned": "with the files in --tuned",
     "deep_gemm": "vLLM with VLLM_USE_DEEP_GEMM=1: another kernel, for block fp8",
 }
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way to serve."""
+
+    name: str
+    flags: tuple[str, ...] = ()
+    """The server's, beside those that all arms have."""
+
+    @classmethod
+    def of(cls, text: str) -> Arm:
+        """Read ``NAME`` or ``NAME=FLAGS``. Raises ArgumentTypeError for what is no arm."""
+        name, _, flags = text.partition("=")
+        if name not in ARMS:
+            raise argparse.ArgumentTypeError(f"{name!r} is no arm; choose from {', '.join(ARMS)}")
+        return cls(name, tuple(shlex.split(flags)))
 
 
 @dataclass(frozen=True)
@@ -68,15 +87,15 @@ LOADS = {
 class Server:
     """The server of one arm; its log is ``<output>/<arm>.log``."""
 
-    def __init__(self, flags: argparse.Namespace, arm: str, port: int) -> None:
-        self.arm, self.port, self.log = arm, port, flags.output / f"{arm}.log"
-        command = [*flags.engine.command(flags.model, port), *flags.server_flags]
+    def __init__(self, flags: argparse.Namespace, arm: Arm, port: int) -> None:
+        self.arm, self.port, self.log = arm.name, port, flags.output / f"{arm.name}.log"
+        command = [*flags.engine.command(flags.model, port), *flags.server_flags, *arm.flags]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 command,
                 stdout=log,
                 stderr=log,
-                env=_environment(flags, arm),
+                env=_environment(flags, arm.name),
                 start_new_session=True,
             )
 
@@ -190,11 +209,19 @@ def _turned(arms: list[Any], turn: int) -> list[Any]:
     return order[::-1] if turn % 2 else order
 
 
-def _flags() -> argparse.Namespace:
+def _flags(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--engine", choices=ENGINES, required=True)
     parser.add_argument("--model", type=Path, required=True, help="a folder by model.py, or any")
-    parser.add_argument("--arm", dest="arms", action="append", choices=ARMS, required=True)
+    parser.add_argument(
+        "--arm",
+        dest="arms",
+        action="append",
+        type=Arm.of,
+        required=True,
+        metavar="NAME[=FLAGS]",
+        help=f"one of {', '.join(ARMS)}, and flags that its server alone has",
+    )
     parser.add_argument("--tuned", type=Path, help="the folder with tuned files")
     parser.add_argument("--load", dest="loads", nargs="+", choices=LOADS, default=list(LOADS))
     parser.add_argument("--rounds", type=int, default=3)
@@ -204,8 +231,11 @@ def _flags() -> argparse.Namespace:
     parser.add_argument("--start-timeout", type=float, default=300, help="s for a server to answer")
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("server_flags", nargs="*", help="after --: flags of the server")
-    flags = parser.parse_args()
-    if {"tuned", "no_files"} & set(flags.arms) and not (flags.tuned and flags.tuned.is_dir()):
+    flags = parser.parse_args(argv)
+    names = [arm.name for arm in flags.arms]
+    if len(set(names)) < len(names):
+        parser.error("an arm is there twice: its log and its results have its name")
+    if {"tuned", "no_files"} & set(names) and not (flags.tuned and flags.tuned.is_dir()):
         parser.error("--arm tuned and no_files need --tuned FOLDER, with the tuned files")
     flags.engine = ENGINES[flags.engine]()
     flags.loads = [LOADS[name] for name in flags.loads]
