@@ -17,7 +17,14 @@ from autotune.errors import UsageError
 from autotune.routing.distributions import canonical
 from autotune.routing.trace import RECORDED, make_known
 from autotune.routing.trace_files import read_trace
-from autotune.settings import ModelSettings, RunSettings, Settings, settings_from, several
+from autotune.settings import (
+    ALL_GPUS,
+    ModelSettings,
+    RunSettings,
+    Settings,
+    settings_from,
+    several,
+)
 from autotune.tuning.compile_service.pool import default_jobs
 
 _log = logging.getLogger(__name__)
@@ -51,6 +58,12 @@ def model_asked(asked: Asked) -> ModelSettings:
 
 def run_asked(models: Sequence[ModelSettings], asked: Asked) -> RunSettings:
     """Make the settings of a run of these models. Raises UsageError for values that cannot work."""
+    gpus = str(asked["gpus"]).replace(" ", "")
+    if asked["device"] == "auto" and gpus != ALL_GPUS and auto_selector() != "cuda":
+        raise UsageError(
+            f"--gpus {gpus}: no GPU was found on this machine. Leave --gpus out to estimate here, "
+            "or see what 'python -m autotune doctor --device cuda' says of the driver"
+        )
     device, jobs = device_asked(asked["device"]), asked["jobs"]
     if jobs is not None and device.startswith("cuda"):
         raise UsageError(
@@ -69,7 +82,7 @@ def run_asked(models: Sequence[ModelSettings], asked: Asked) -> RunSettings:
         warm_starts=_warm_starts(asked["warm_starts"]),
         cache_dir=cache_asked(asked["cache_dir"]),
         jobs=jobs_on(device) if jobs is None else jobs,
-        gpus=str(asked["gpus"]).replace(" ", ""),
+        gpus=gpus,
     )
 
 

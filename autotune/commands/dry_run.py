@@ -142,19 +142,20 @@ def _plan_words(
     each = _seconds_per_trial(stored)
     if not left:
         return "nothing is left to do: everything is there"
-    words = counted(left, _noun(settings.device))
-    if each is None:
-        return f"{words}; how long is known once this storage has its first ones"
-    minutes = left * each / settings.jobs / 60
-    return (
-        f"{words}, about {minutes:.1f} min at {each:.2f} s each on "
-        f"{counted(settings.jobs, 'process', 'processes')}"
-    )
-
-
-def _noun(selector: str) -> str:
-    """Return what one time on a device is called."""
-    return DeviceKind(selector.partition(":")[0]).noun
+    kind = DeviceKind(settings.device.partition(":")[0])
+    words = counted(left, kind.noun)
+    if each is not None:
+        minutes = left * each / settings.jobs / 60
+        here = " to estimate here" if kind is DeviceKind.ESTIMATE else ""
+        words += (
+            f", about {minutes:.1f} min{here} at {each:.2f} s each on "
+            f"{counted(settings.jobs, 'process', 'processes')}"
+        )
+    if settings.stop_gain and settings.sampler == "surrogate":
+        words = (
+            f"at most {words}; most studies end earlier, when the sampler expects too little gain"
+        )
+    return words if each is not None else f"{words}. How long is known after the first run here"
 
 
 def _seconds_per_trial(stored: Iterable[StoredStudy]) -> float | None:
