@@ -35,6 +35,9 @@ class LookupRow(Row):
     """Names; the second is that of the down GEMM, where the engine has such."""
     folders: tuple[FolderRow, ...]
     """In the engine's order: the first that has the file counts."""
+    own_code: str | None
+    """The engine's own code that was asked, and makes these names: version and place; null where
+    none was asked, or it could not be."""
     words: str
     """All of it in a line."""
 

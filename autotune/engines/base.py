@@ -99,6 +99,8 @@ class Engine(ABC):
     own_names: tuple[str, ...] = ()
     """Names of the up and the down file, with ``{device}``, where the engine's own code makes
     others than ``spell``; they are of one problem."""
+    own_code: str = ""
+    """Its own code that was asked for names and made them, in words: version and place."""
     own_classes: frozenset[str] = frozenset()
     """Classes of models that its own code at hand has, beside those of the table."""
 

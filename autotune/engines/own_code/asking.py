@@ -65,6 +65,12 @@ class OwnCode:
     code: Code
     package: Package | None = None
 
+    @property
+    def words(self) -> str:
+        """Version and place, for people."""
+        place = self.package.root.filename if isinstance(self.package, ZipPath) else self.package
+        return f"{self.version}, in {place}" if place else self.version
+
 
 def own_code_of(engine: Engine, sources: Sequence[Path]) -> OwnCode | None:
     """Return the engine's code: the first of ``sources`` (a wheel, or a folder with wheels or an
@@ -97,7 +103,7 @@ def with_own_class(engine: Engine, own: OwnCode, shape: ModelShape) -> Engine:
 
 
 def with_own_names(engine: Engine, own: OwnCode, question: Question, problem: Problem) -> Engine:
-    """Return the engine, which calls the files of ``problem`` as its own code does.
+    """Return the engine, which calls the files of ``problem`` as its own code does and says so.
 
     A name that differs from ours is said, and so is what could not be asked. Raises NotServedError
     where the engine refuses what we would tune, or serves another problem.
@@ -118,14 +124,18 @@ def with_own_names(engine: Engine, own: OwnCode, question: Question, problem: Pr
             f"{said} does not serve this, as its own code says: {refusal}. {_INSIST}"
         ) from refusal
     ours, theirs = engine.file_name(problem, NAMED_DEVICE), names[0]
+    asked = copy(engine)
+    asked.own_code = own.words
     if theirs == ours:
-        return engine
+        return asked
     _check_same_problem(engine, said, ours, theirs)
     _warn_once(
         f"{said} looks for {theirs}, as its own code says, and by the rules of {engine.version} we "
         f"would write {ours}: its name is taken"
     )
-    return _named(engine, names)
+    device = engine.device_name(NAMED_DEVICE.name)
+    asked.own_names = tuple(name.replace(device, "{device}") for name in names)
+    return asked
 
 
 _INSIST = (
@@ -146,14 +156,6 @@ def _check_same_problem(engine: Engine, said: str, ours: str, theirs: str) -> No
             f"{engine.version} we would write {ours}, which it would never open: it serves "
             f"another problem. {_INSIST}"
         )
-
-
-def _named(engine: Engine, names: Sequence[str]) -> Engine:
-    """Return a copy of the engine that has these names, of the up and of the down file."""
-    device = engine.device_name(NAMED_DEVICE.name)
-    named = copy(engine)
-    named.own_names = tuple(name.replace(device, "{device}") for name in names)
-    return named
 
 
 @cache

@@ -59,8 +59,19 @@ def _lookup_row(
         version=version,
         files=tuple(names),
         folders=tuple(folders),
-        words=f"{engine.title} {version} looks for {' and '.join(names)} {_where(folders)}",
+        own_code=engine.own_code or None,
+        words=f"{engine.title} {version} looks for {' and '.join(names)} {_where(folders)}"
+        f"{_asked_words(engine, len(names))}",
     )
+
+
+def _asked_words(engine: Engine, names: int) -> str:
+    """Say that the engine's own code makes the names, where it was asked."""
+    if not engine.own_code:
+        return ""
+    this, name = ("this", "name") if names == 1 else ("these", "names")
+    which = f"{this} {name}, where our rules differ" if engine.own_names else f"the same {name}"
+    return f"; {engine.title}'s own code ({engine.own_code}) makes {which}"
 
 
 def _folder_row(

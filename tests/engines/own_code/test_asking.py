@@ -45,15 +45,18 @@ def _own(answer: str | Exception) -> OwnCode:
     return OwnCode("9.9", _Code(answer))
 
 
-def test_an_engine_that_agrees_stays_itself(caplog: pytest.LogCaptureFixture) -> None:
-    assert with_own_names(VLLM, _own(OURS), QUESTION, PROBLEM) is VLLM
+def test_an_engine_that_agrees_keeps_our_names(caplog: pytest.LogCaptureFixture) -> None:
+    asked = with_own_names(VLLM, _own(OURS), QUESTION, PROBLEM)
+    assert (asked.own_names, asked.own_code) == ((), "9.9")
     assert not caplog.records
+    assert not VLLM.own_code
 
 
 def test_another_spelling_is_taken_for_every_device(caplog: pytest.LogCaptureFixture) -> None:
     theirs = OURS.replace("dtype=fp8_w8a8", "dtype=fp8")
     named = with_own_names(VLLM, _own(theirs), QUESTION, PROBLEM)
     b200 = replace(NAMED_DEVICE, name="NVIDIA B200")
+    assert named.own_code == "9.9"
     assert named.file_name(PROBLEM, NAMED_DEVICE) == theirs
     assert named.file_name(PROBLEM, b200) == theirs.replace("NVIDIA_H200", "NVIDIA_B200")
     assert VLLM.file_name(PROBLEM, NAMED_DEVICE) == OURS
@@ -113,6 +116,7 @@ def test_wheels_are_read_as_they_are(tmp_path: Path, caplog: pytest.LogCaptureFi
         own = own_code_of(VLLM, (source,))
         assert own is not None
         assert own.version == "0.34.0"
+        assert own.words == f"0.34.0, in {wheel}"
         assert with_own_names(VLLM, own, QUESTION, PROBLEM) is VLLM
     assert "vLLM 0.34.0's own code could not be asked" in caplog.text
     assert own_code_of(SGLANG, (wheel,)) is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from copy import copy
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,22 @@ def test_a_line_for_each_engine_names_files_and_folders(tmp_path: Path) -> None:
     )
     assert sglang.files == (NAME, NAME.replace(".json", "_down.json"))
     assert sglang.folders[0].folder == tmp_path / "sglang/configs/triton_3_6_0"
+
+
+def test_the_engines_own_code_that_was_asked_is_said(tmp_path: Path) -> None:
+    (unasked,) = lookup_rows([(VLLM, PROBLEM, H200)], written_to(tmp_path))
+    assert unasked.own_code is None
+    assert "own code" not in unasked.words
+    asked = copy(VLLM)
+    asked.own_code = "0.33.0, in /w/vllm.whl"
+    (row,) = lookup_rows([(asked, PROBLEM, H200)], written_to(tmp_path))
+    assert row.own_code == "0.33.0, in /w/vllm.whl"
+    assert row.words == (
+        f"{unasked.words}; vLLM's own code (0.33.0, in /w/vllm.whl) makes the same name"
+    )
+    asked.own_names = ("E=8,{device}.json",)
+    (row,) = lookup_rows([(asked, PROBLEM, H200)], written_to(tmp_path))
+    assert row.words.endswith("makes this name, where our rules differ")
 
 
 def test_a_file_that_is_there_is_said_and_so_is_one_for_another_triton(tmp_path: Path) -> None:
