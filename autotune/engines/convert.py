@@ -10,7 +10,8 @@ from typing import Any
 from autotune.engines.base import Engine, entries_by_tokens
 from autotune.engines.check import assumed
 from autotune.engines.entries import NUM_CTAS, USE_TMA, as_tokens, config_of, load_body, options_of
-from autotune.engines.gpus import UNKNOWN
+from autotune.engines.folders import MEANING
+from autotune.engines.gpus import UNKNOWN, target_of
 from autotune.engines.legality import default_stages, why_no_option
 from autotune.engines.names import VERSION_FOLDER, VERSION_KEY, NameParts, parse_name
 from autotune.engines.read_write import write_configs
@@ -81,14 +82,38 @@ def convert_file(
         target.spell(renamed)
     except ValueError as error:
         raise EngineFileError(str(error)) from error
-    written = output if output.suffix == ".json" else target.path(output, problem, device)
+    kept = _folder_kept(path, source)
+    folder = output / kept if kept and output.name != kept else output
+    written = output if output.suffix == ".json" else target.path(folder, problem, device)
     if written.exists():
         raise EngineFileError(f"{written} is there already; move it away, or give another --output")
     write_configs(target, written, configs, problem, device, options=options)
     names = _name_changes(path.name, written.name)
     header = _header_changes(body, target, version)
-    notes = _notes(path, (source, target), renamed, device)
+    notes = [
+        *_notes(path, (source, target), renamed, device),
+        *_notes_on_origin(kept, parts, renamed),
+    ]
     return Conversion(written, (*names, *header, *changes, *notes), target.folder_of(written))
+
+
+def _folder_kept(path: Path, source: Engine) -> str | None:
+    """Return the folder over the source that says that its configs were not measured, or not on the
+    engine's kernel; a copy says so too. None where it lies under no such."""
+    folder = source.folder_of(path)
+    above = folder.absolute().parent.name if folder else ""
+    return above if above in MEANING else None
+
+
+def _notes_on_origin(kept: str | None, before: NameParts, after: NameParts) -> Iterator[str]:
+    """Say what the copy's configs were not made for."""
+    if kept:
+        yield f"note: it comes from {kept}/: {MEANING[kept]}"
+    if before.device_name and target_of(before.device_name) != target_of(after.device_name):
+        yield (
+            f"note: nothing was tuned for {after.device_name}: these configs are for "
+            f"{before.device_name}, whose architecture is another"
+        )
 
 
 def _version_of(path: Path, body: Mapping[str, Any]) -> str:

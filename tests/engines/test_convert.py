@@ -38,6 +38,24 @@ def _convert(path: Path, source: str, output: Path, **options: Any) -> Conversio
     return done
 
 
+@pytest.mark.parametrize("folder", ["estimated", "stand-in"])
+def test_a_copy_stays_where_it_says_what_was_not_measured(tmp_path: Path, folder: str) -> None:
+    path = _write(tmp_path / folder / "vllm", H200, ENTRY, triton_version="3.5.1")
+    done = _convert(path, "vllm", tmp_path / "out")
+    assert done.path.is_relative_to(tmp_path / "out" / folder / "sglang")
+    assert any(f"comes from {folder}/" in change for change in done.changes)
+    findings = check_file(done.path, ENGINES["sglang"]).findings
+    assert any(f"under {folder}/" in finding.message for finding in findings)
+
+
+def test_another_makers_gpu_was_not_tuned_for(tmp_path: Path) -> None:
+    path = _write(tmp_path, H200, ENTRY, triton_version="3.5.1")
+    done = _convert(path, "vllm", tmp_path / "out", device_name="AMD_Instinct_MI300X")
+    assert any("nothing was tuned for AMD_Instinct_MI300X" in change for change in done.changes)
+    same = _convert(path, "vllm", tmp_path / "same", device_name="NVIDIA_H200_NVL")
+    assert not any("nothing was tuned" in change for change in same.changes)
+
+
 def test_vllm_to_sglang(tmp_path: Path) -> None:
     """The K that vLLM clamps, the header, and the space in the name."""
     name = f"{H200},dtype=fp8_w8a8,block_shape=[128,128]"
