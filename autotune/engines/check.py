@@ -13,7 +13,7 @@ from autotune.engines.base import DEFAULT_TOKENS, Engine
 from autotune.engines.entries import TILE_KEYS, as_tokens, config_of, faults, load_body, nearest
 from autotune.engines.folders import ESTIMATED, MEANING, error_words
 from autotune.engines.gpus import UNKNOWN, target_of
-from autotune.engines.legality import default_stages, why_no_option
+from autotune.engines.legality import default_stages, odd_on_amd, why_no_option, why_no_room
 from autotune.engines.names import NameParts
 from autotune.errors import EngineFileError
 from autotune.spec.device import Device, DeviceKind
@@ -247,12 +247,14 @@ class _File:
                 f"{engine.title} clamps to the scale block: it launches {launched}, not {config}"
             )
             yield Finding(Level.WARNING, key, message)
-        for reason in (
-            engine.why_illegal(problem, device, launched),
-            why_no_option(device, entry),
-        ):
+        no_room = why_no_room(problem, device, launched)
+        illegal = engine.why_illegal(problem, device, launched)
+        for reason in (illegal, why_no_option(device, entry), no_room):
             if reason:
                 yield Finding(Level.ERROR, key, reason)
+        if no_room is None:
+            odd = odd_on_amd(problem, device, launched)
+            yield from (Finding(Level.WARNING, key, each) for each in odd)
 
     def check_pair(self, body: Mapping[str, Any]) -> Iterator[Finding]:
         """Yield findings about an up file without its down file, or against it, and the reverse."""

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from autotune.engines.entries import GRF_MODE, NUM_CTAS, why_bad_value
 from autotune.engines.gpus import UNKNOWN
 from autotune.spec.config import Config
 from autotune.spec.device import Device, Target
+from autotune.spec.limits import shared_bytes
 from autotune.spec.problem import Problem
 
 _AMD_FIELDS = ("waves_per_eu", "matrix_instr_nonkdim", "kpack")
+_MOST_THREADS = 1024
+"""Threads of a block that AMD's GPUs take: HIP's ``maxThreadsPerBlock``."""
+_LDS_BYTES = {"gfx908": 65536, "gfx90a": 65536, "gfx942": 65536, "gfx950": 163840}
+"""Shared memory of a block: AMD's whitepapers on CDNA to CDNA 4."""
+_AMD_VALUES = {"matrix_instr_nonkdim": (0, 16, 32), "kpack": (1, 2), "waves_per_eu": range(9)}
+"""Field → the values that mean something on CDNA. Triton 3.9 (backends/amd/compiler.py,
+``HIPOptions``) takes any number: compiled for gfx942, tiles of 32x32x128 take 318 registers with
+matrix_instr_nonkdim 4 or 7, and 72 with 16; more waves than a SIMD unit's 8 are passed over."""
 _FIRST_CLUSTERS = 90
 """Compute capability from which Triton compiles blocks of a cluster."""
 
@@ -75,6 +85,44 @@ def why_no_option(device: Device, entry: Mapping[str, Any]) -> str | None:
     if few and entry.get(NUM_CTAS, 1) > 1:
         return f"{NUM_CTAS} above 1 needs SM{_FIRST_CLUSTERS} or newer; {device.name} is {target}"
     return None
+
+
+def why_no_room(problem: Problem, device: Device, config: Config) -> str | None:
+    """Say why a block is too large for an AMD GPU; None where it fits, may fit, or elsewhere."""
+    target = device.target
+    if target.backend != "hip":
+        return None
+    threads = config.num_warps * target.warp_size
+    if threads > _MOST_THREADS:
+        return (
+            f"num_warps {config.num_warps} are {threads} threads on {device.name}, whose warps "
+            f"have {target.warp_size}; a block has {_MOST_THREADS} at most"
+        )
+    return _too_much_shared(problem, device, replace(config, num_stages=1))
+
+
+def _too_much_shared(problem: Problem, device: Device, config: Config) -> str | None:
+    target = device.target
+    have, need = _LDS_BYTES.get(str(target.arch)), shared_bytes(problem, config, target)
+    if have is None or need <= have:
+        return None
+    return f"its tiles need {need} bytes of shared memory at least; a block on {target} has {have}"
+
+
+def odd_on_amd(problem: Problem, device: Device, config: Config) -> list[str]:
+    """Return a sentence for each value of AMD's keys that no matrix core of CDNA has, and for
+    stages that Triton from 3.2 on has no room for: before, it did not pipeline with these."""
+    if str(device.target.arch) not in _LDS_BYTES:
+        return []
+    too_much = _too_much_shared(problem, device, config)
+    staged = [f"{too_much} for {config.num_stages} stages"] if too_much else []
+    values = ((field, getattr(config, field), known) for field, known in _AMD_VALUES.items())
+    return staged + [
+        f"{field} is {value}: Triton takes it, but on {device.target} only "
+        f"{', '.join(map(str, known))} mean something"
+        for field, value, known in values
+        if value is not None and value not in known
+    ]
 
 
 def _foreign_key(device: Device, config: Config) -> str | None:

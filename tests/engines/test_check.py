@@ -228,6 +228,36 @@ def test_tma_where_it_cannot_be_used(tmp_path: Path) -> None:
     assert "TMA is for" in only(check_file(place(tmp_path, body, name=name), SGLANG))[1]
 
 
+MI300X = "E=8,N=14336,device_name=AMD_Instinct_MI300X.json"
+AMD_ENTRY = SMALL.as_keys() | {"num_stages": 2, "waves_per_eu": 0}
+"""SMALL's tiles, as an AMD file has them."""
+
+
+@pytest.mark.parametrize(
+    ("keys", "level", "word"),
+    [
+        ({"num_warps": 32}, Level.ERROR, "2048 threads"),
+        (
+            {f"BLOCK_SIZE_{side}": 256 for side in "MNK"} | {"num_stages": 5},
+            Level.ERROR,
+            "262144 bytes",
+        ),
+        ({"num_stages": 16}, Level.WARNING, "for 16 stages"),
+        ({"waves_per_eu": 99}, Level.WARNING, "waves_per_eu is 99"),
+        ({"matrix_instr_nonkdim": 7}, Level.WARNING, "only 0, 16, 32 mean something"),
+        ({"kpack": 4}, Level.WARNING, "kpack is 4"),
+    ],
+)
+def test_an_amd_gpu_has_limits_and_values_of_its_own(
+    tmp_path: Path, keys: dict[str, int], level: Level, word: str
+) -> None:
+    body = {str(tokens): AMD_ENTRY for tokens in DEFAULT_TOKENS}
+    assert not check_file(place(tmp_path, body, name=MI300X), VLLM).findings
+    path = place(tmp_path, body | {"64": AMD_ENTRY | keys}, name=MI300X)
+    key, message = only(check_file(path, VLLM), level)
+    assert (key, word in message) == ("64", True)
+
+
 def test_missing_token_counts(tmp_path: Path) -> None:
     body = {key: entry for key, entry in FULL.items() if key not in ("24", "4096")}
     key, message = only(check_file(place(tmp_path, body), SGLANG), Level.WARNING)
