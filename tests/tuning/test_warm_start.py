@@ -149,7 +149,7 @@ def test_launch_options_do_not_drop_a_rival_but_are_named(
     write(installed / NAME, {"64": {**entry(32), "num_ctas": value}})
     assert shipped_config(ENGINES["vllm"], PROBLEM, H200) == Config(32, 64, 128, 1, 4, 3)
     assert blocks([]) == [32]
-    assert ("measured without num_ctas 2" in caplog.text) == (value == 2)
+    assert ("tried without num_ctas 2" in caplog.text) == (value == 2)
 
 
 def test_a_shipped_file_of_another_device_is_a_hint_and_no_rival(installed: Path) -> None:
