@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from autotune.api.asked import cache_asked, device_asked, engines_written, of_fields
+from autotune.backends.stand_in import error_lines
 from autotune.commands.flag_kinds import Many, paths
 from autotune.commands.flags import (
     DeviceFlags,
@@ -89,7 +90,7 @@ def run(flags: Flags, output: Output) -> int:
     if files and not configs and (len(files) > 1 or measured_provider(settings) in ENGINES):
         return _bench_files(settings, files, output)
     device, rows = bench(settings, configs, files)
-    output.note(device_line(device))
+    output.note("\n".join([device_line(device), *error_lines([device])]))
     names = settings.model.routing.split(",")
     names = names if len(names) > 1 else []
     found = tuple(_row(row, names) for row in rows)
@@ -101,7 +102,7 @@ def run(flags: Flags, output: Output) -> int:
 
 def _bench_files(settings: RunSettings, files: list[Path], output: Output) -> int:
     device, sizes = bench_files(settings, files)
-    output.note(device_line(device))
+    output.note("\n".join([device_line(device), *error_lines([device])]))
     numbers = {str(path): number for number, path in enumerate(files, 1)}
     rows = tuple(_file_row(size, entry, numbers) for size in sizes for entry in size.entries)
     found = totals(sizes)
@@ -121,7 +122,6 @@ def _bench_files(settings: RunSettings, files: list[Path], output: Output) -> in
 
 
 def _file_row(size: FilesAtSize, entry: FileTime, numbers: dict[str, int]) -> BenchFileRow:
-    found = entry.ratio
     return BenchFileRow(
         batch_size=size.tokens,
         file=numbers.get(entry.source),
@@ -129,8 +129,8 @@ def _file_row(size: FilesAtSize, entry: FileTime, numbers: dict[str, int]) -> Be
         key=entry.key,
         config=entry.config.as_keys(),
         us=entry.geomean_us,
-        ratio=found.middle if found else None,
-        interval=(found.low, found.high) if found else None,
+        ratio=entry.ratio,
+        interval=entry.interval,
         verdict=entry.verdict.value if entry.verdict else None,
         wins=size.winner == entry.source,
         reason=entry.reason or None,

@@ -73,10 +73,12 @@ class BenchFileRow(Row):
     ratio: float | None = field(metadata=_RATIO)
     """Its time over the baseline's; null for the baseline, and where one was not measured."""
     interval: tuple[float, float] | None = field(metadata=_RATIO)
-    """Bounds of the ratio's 95 % confidence interval; null where the ratio is."""
+    """Bounds of the ratio's 95 % confidence interval; null where the ratio is, and for
+    estimates."""
     verdict: str | None
-    """What the interval allows to say: ``faster``, ``slower``, ``even``, ``within the noise``, or
-    ``same config``; null for the baseline, and where one was not measured."""
+    """What the interval allows to say: ``faster``, ``slower``, ``even``, ``within the noise``, of
+    estimates ``within the model's error``, or ``same config``; null for the baseline, and where one
+    was not measured."""
     wins: bool
     """True for the one that is clearly faster than all others."""
     reason: str | None

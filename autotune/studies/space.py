@@ -107,13 +107,21 @@ def _group_scale(problem: Problem, device: Device, config: Config) -> str | None
 
 
 def _matrix_instruction(problem: Problem, device: Device, config: Config) -> str | None:
-    """AMD's: an instruction works on a square of the tile, and each warp beyond Triton's default
-    needs one of its own."""
+    """AMD's: an instruction works on a square of the tile."""
     side = config.matrix_instr_nonkdim or _MFMA_SIDES[-1]
     if device.target.backend != "hip":
         return None
     if side > min(config.block_size_m, config.block_size_n):
         return f"matrix_instr_nonkdim {side} is larger than the tile"
+    return None
+
+
+def why_not_searched(problem: Problem, device: Device, config: Config) -> str | None:
+    """Say why a config that can run is left out of the search, as too slow; None where it is not:
+    each warp beyond Triton's default needs a matrix instruction of AMD's for itself."""
+    if device.target.backend != "hip":
+        return None
+    side = config.matrix_instr_nonkdim or _MFMA_SIDES[-1]
     pieces = (config.block_size_m // side) * (config.block_size_n // side)
     if config.num_warps > max(pieces, _DEFAULTS["num_warps"]):
         return f"{config.num_warps} warps share {pieces} matrix instructions: some would idle"
@@ -245,8 +253,8 @@ def _moe_space(problem: Problem, device: Device) -> Space:
     knobs = knobs_of(problem, device)
     rows = itertools.product(*knobs.values())
     grid = (Config(**dict[str, Any](zip(knobs, row, strict=True))) for row in rows)
-    feasible = (config for config in grid if broken_rule(problem, device, config) is None)
-    return Space(feasible, partial(_explain, problem, device))
+    members = (config for config in grid if _why_no_member(problem, device, config) is None)
+    return Space(members, partial(_explain, problem, device))
 
 
 def knobs_of(problem: Problem, device: Device) -> Knobs:
@@ -288,7 +296,11 @@ def _explain(problem: Problem, device: Device, config: Config) -> str | None:
             return _why_no_key(key, problem, device)
         if allowed is not None and value not in allowed:
             return f"{key} is {value}; allowed are {', '.join(map(str, allowed))}"
-    return broken_rule(problem, device, config)
+    return _why_no_member(problem, device, config)
+
+
+def _why_no_member(problem: Problem, device: Device, config: Config) -> str | None:
+    return broken_rule(problem, device, config) or why_not_searched(problem, device, config)
 
 
 def _why_no_key(key: str, problem: Problem, device: Device) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from autotune.backends.estimate.margin import margin_of
 from autotune.backends.gpu.providers import OURS
 from autotune.backends.protocol import Measurer
 from autotune.backends.selectors import open_measurer
@@ -22,6 +23,7 @@ from autotune.spec.limits import why_no_tma
 from autotune.spec.problem import KernelMode, Problem
 from autotune.studies.outcome import Outcome, TrialResult
 from autotune.studies.pairs import completed_as_asked, together
+from autotune.studies.space import why_not_searched
 from autotune.tuning.comparison.config_files import FilesAtSize, FileTime, side_by_side
 from autotune.tuning.comparison.variants import config_table
 from autotune.tuning.compile_service.ahead import cache_of, compile_ahead, opened_pool
@@ -60,7 +62,9 @@ def bench(
         ]
         opened.compile([(job.problem, config) for job, _, config in given])
         times = [
-            BenchTime(job.problem.tokens, source, config, _measure(child, job, config, settings))
+            BenchTime(
+                job.problem.tokens, source, config, _measure(child, job, config, settings, device)
+            )
             for job, source, config in given
         ]
     return device, times
@@ -74,6 +78,7 @@ def bench_files(settings: RunSettings, files: Sequence[Path]) -> tuple[Device, l
     _say_whose_down_files(files, jobs)
     with _opened(settings) as opened:
         device, child = opened.device, opened.child
+        is_estimate = device.kind is DeviceKind.ESTIMATE
         rounds = MAX_ROUNDS if device.kind is DeviceKind.CUDA else 1
         baselines = _baselines(child, jobs, measured_provider(settings))
         given = {
@@ -85,7 +90,14 @@ def bench_files(settings: RunSettings, files: Sequence[Path]) -> tuple[Device, l
         }
         opened.compile([(problem, e.config) for problem, entries in given.items() for e in entries])
         sizes = [
-            side_by_side(problem, entries, child, timeout_s=settings.run_timeout_s, rounds=rounds)
+            side_by_side(
+                problem,
+                entries,
+                child,
+                timeout_s=settings.run_timeout_s,
+                rounds=rounds,
+                margin=margin_of(problem, device.target) if is_estimate else None,
+            )
             for problem, entries in given.items()
         ]
     return device, sizes
@@ -227,11 +239,18 @@ def _candidates(
             yield f"{source}, with TMA", completed_as_asked(problem, device, *with_tma)
 
 
-def _measure(child: Child, job: Job, config: AnyConfig, settings: RunSettings) -> TrialResult:
+def _measure(
+    child: Child, job: Job, config: AnyConfig, settings: RunSettings, device: Device
+) -> TrialResult:
     space = child.call(Measurer.space, job.problem)
     is_pair = isinstance(config, ConfigPair) and job.problem.kernel is KernelMode.FUSED
     halves = [pair_of(config).up, pair_of(config).down] if is_pair else [config]
-    why = next((reason for half in halves if (reason := space.why_not(half))), None)
+    slow = [
+        why_not_searched(job.problem, device, half)
+        for half in (pair_of(config).up, pair_of(config).down)
+    ]
+    reasons = filter(None, map(space.why_not, halves))
+    why = next((reason for reason in reasons if reason not in slow), None)
     if why is not None and config != child.call(Measurer.own_config, job.problem):
         return TrialResult(Outcome.INFEASIBLE, reason=why)
     return measure_in(child, settings.run_timeout_s, job.problem, config)

@@ -26,6 +26,8 @@ class FileVerdict(StrEnum):
     EVEN = "even"
     """The same to a user, with certainty."""
     UNCLEAR = "within the noise"
+    MODEL = "within the model's error"
+    """Estimates that are closer to each other than the model is to measured times."""
     SAME = "same config"
 
     @classmethod
@@ -36,6 +38,13 @@ class FileVerdict(StrEnum):
         if found.high < 1:
             return cls.FASTER
         return cls.SLOWER if found.low > 1 else cls.UNCLEAR
+
+    @classmethod
+    def of_estimates(cls, ratio: float, margin: float) -> FileVerdict:
+        """Return the verdict on modelled times, by the gain that is believed (``margin_of``)."""
+        if ratio * (1 + margin) < 1:
+            return cls.FASTER
+        return cls.SLOWER if ratio > 1 + margin else cls.MODEL
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +59,11 @@ class FileTime:
     geomean_us: float | None = None
     reason: str = ""
     """Why it could not be measured."""
-    ratio: Ratio | None = None
+    ratio: float | None = None
     """Its time over the baseline's; None for the baseline, for the same config, and where either
     is missing."""
+    interval: tuple[float, float] | None = None
+    """The ratio's 95 % confidence interval; None for estimates, too."""
     verdict: FileVerdict | None = None
 
 
@@ -90,7 +101,7 @@ def totals(sizes: Sequence[FilesAtSize]) -> list[FileTotal]:
 
 def _total(sizes: Sequence[FilesAtSize], entries: Sequence[FileTime]) -> FileTotal:
     source = entries[0].source
-    apart = [entry.ratio.middle for entry in entries if entry.ratio]
+    apart = [entry.ratio for entry in entries if entry.ratio is not None]
     same = [1.0 for entry in entries if entry.verdict is FileVerdict.SAME and entry.geomean_us]
     ratios = apart + same
     return FileTotal(
@@ -104,29 +115,43 @@ def _total(sizes: Sequence[FilesAtSize], entries: Sequence[FileTime]) -> FileTot
 
 
 def side_by_side(
-    problem: Problem, given: Sequence[FileTime], child: Child, *, timeout_s: float, rounds: int
+    problem: Problem,
+    given: Sequence[FileTime],
+    child: Child,
+    *,
+    timeout_s: float,
+    rounds: int,
+    margin: float | None = None,
 ) -> FilesAtSize:
     """Measure each distinct config of ``given``, which has no times yet, interleaved, in a new
     order each round, until the order is clear or after ``rounds``: 1 where measuring again gives
-    the same again."""
+    the same again. ``margin`` is that of estimates: then no noise, but the model's error counts."""
     configs = dict.fromkeys(entry.config for entry in given)
     finalists, failed = measure_rounds(
         child, problem, configs, timeout_s=timeout_s, seed=problem.name, rounds=rounds
     )
     reasons = {config: f"{one.outcome.value}: {one.reason}" for config, one in failed.items()}
     measured = {finalist.config: finalist for finalist in finalists}
-    entries = tuple(_entries(given, measured, reasons))
-    return FilesAtSize(problem.tokens, entries, _winner(given, finalists))
+    entries = tuple(_entries(given, measured, reasons, margin))
+    return FilesAtSize(problem.tokens, entries, _winner(given, finalists, margin))
 
 
-def _winner(given: Sequence[FileTime], finalists: Sequence[Finalist]) -> str | None:
+def _winner(
+    given: Sequence[FileTime], finalists: Sequence[Finalist], margin: float | None
+) -> str | None:
     best = min(finalists, key=lambda finalist: finalist.geomean_us, default=None)
     others = [finalist for finalist in finalists if finalist is not best]
     if best is None or not others:
         return None
     ratios = [_ratio(best, other) for other in others]
-    is_clear = all(found and FileVerdict.of(found) is FileVerdict.FASTER for found in ratios)
+    is_clear = all(found and _verdict(found, margin) is FileVerdict.FASTER for found in ratios)
     return next(g.source for g in given if g.config == best.config) if is_clear else None
+
+
+def _verdict(found: Ratio, margin: float | None) -> FileVerdict:
+    if margin is None:
+        return FileVerdict.of(found)
+    return FileVerdict.of_estimates(found.middle, margin)
 
 
 def _ratio(own: Finalist, baseline: Finalist) -> Ratio | None:
@@ -141,6 +166,7 @@ def _entries(
     given: Sequence[FileTime],
     measured: Mapping[AnyConfig, Finalist],
     reasons: Mapping[AnyConfig, str],
+    margin: float | None,
 ) -> Iterator[FileTime]:
     first = measured.get(given[0].config)
     for position, entry in enumerate(given):
@@ -151,6 +177,7 @@ def _entries(
             entry,
             geomean_us=own.geomean_us if own else None,
             reason=reasons.get(entry.config, ""),
-            ratio=found,
-            verdict=FileVerdict.SAME if same else FileVerdict.of(found) if found else None,
+            ratio=found.middle if found else None,
+            interval=(found.low, found.high) if found and margin is None else None,
+            verdict=FileVerdict.SAME if same else _verdict(found, margin) if found else None,
         )

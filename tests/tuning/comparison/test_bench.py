@@ -154,6 +154,18 @@ def test_one_file_is_timed_with_its_down_file(
         assert "E=8_down.json: not read, as vLLM does not" in told.err
 
 
+def test_a_slow_config_of_a_users_file_is_timed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """SGLang ships eight warps on 32x32 for MI300X, which a search leaves out as too slow."""
+    monkeypatch.setattr(bench_module, "open_measurer", open_measurer)
+    path = _file(tmp_path, "E=8.json", {64: Config(32, 32, 128, 1, 8, 2, 0, 16, 1)})
+    words = ["bench", "--shape", SHAPE, "--batch-size", "64", "--device", "estimate:mi300x"]
+    words += ["--cache-dir", str(tmp_path), "--engine", "sglang", "--config-file", str(path)]
+    assert run_command_line([*words, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["rows"][0]["outcome"] == "ok"
+
+
 def test_flags_of_a_search_are_not_offered(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command_line(["bench", "--help"]) == 0
     offered = capsys.readouterr().out

@@ -33,11 +33,24 @@ def test_the_faster_file_wins_and_the_interval_says_by_how_much(child: Child) ->
     first, second, third = row.entries
     assert (first.ratio, first.verdict) == (None, None)
     assert second.ratio is not None
-    assert second.ratio.middle == pytest.approx(101 / 108, rel=0.002)  # the fake's noise
+    assert second.ratio == pytest.approx(101 / 108, rel=0.002)  # the fake's noise
     assert second.verdict is FileVerdict.FASTER
     assert (third.ratio, third.verdict) == (None, FileVerdict.SAME)
     assert third.geomean_us == first.geomean_us
     assert row.winner == "b"
+
+
+@pytest.mark.parametrize(
+    ("margin", "verdict", "winner"),
+    [(0.05, FileVerdict.FASTER, "b"), (0.1, FileVerdict.MODEL, None)],
+)
+def test_an_estimate_is_no_faster_within_the_models_error(
+    child: Child, margin: float, verdict: FileVerdict, winner: str | None
+) -> None:
+    given = [_given("a", 8), _given("b", 1)]
+    row = side_by_side(PROBLEM, given, child, timeout_s=30, rounds=1, margin=margin)
+    assert (row.entries[1].verdict, row.entries[1].interval, row.winner) == (verdict, None, winner)
+    assert FileVerdict.of_estimates(1.2, margin) is FileVerdict.SLOWER
 
 
 def test_within_the_noise_nobody_wins(child: Child) -> None:
