@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
 
 import pytest
 
@@ -99,3 +100,8 @@ def test_rates_by_dtype() -> None:
     assert h200.dense_tflops(Dtype.INT4_W4A16) == h200.dense_tflops(Dtype.FP16)
     with pytest.raises(DeviceError, match="no fp8"):
         a100.dense_tflops(Dtype.FP8_W8A8)
+
+
+def test_the_limits_name_every_gpu_that_an_estimate_may_be_of() -> None:
+    text = " ".join((Path(__file__).parents[2] / "docs" / "limits.md").read_text().split())
+    assert [spec.name for spec in known_specs() if spec.name not in text] == []

@@ -94,6 +94,13 @@ class Testbed:
         return self._graph if self.site.is_gpu and is_capturable else self._events
 
 
+def _where_to_look() -> str:
+    """Return what says which GPUs there are, for the PyTorch that is installed."""
+    if torch.version.hip:
+        return "rocm-smi and HIP_VISIBLE_DEVICES"
+    return "nvidia-smi and CUDA_VISIBLE_DEVICES"
+
+
 def take_device(index: int | None, options: MeasurerOptions) -> TimedDevice:
     """Take GPU ``index``, or for None the CPU. Raises DeviceError where there is no such GPU."""
     if index is None:
@@ -101,7 +108,7 @@ def take_device(index: int | None, options: MeasurerOptions) -> TimedDevice:
     count = torch.cuda.device_count()
     if index >= count:
         raise DeviceError(
-            f"no GPU {index}: PyTorch sees {count}; check nvidia-smi and CUDA_VISIBLE_DEVICES, "
+            f"no GPU {index}: PyTorch sees {count}; check {_where_to_look()}, "
             "or use --device estimate:NVIDIA_H200 (compare: --device cpu)"
         )
     torch.cuda.set_device(index)

@@ -10,9 +10,17 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from autotune.backends.gpu.providers import ProviderSite
-from autotune.backends.gpu.testbed import HostClock, Testbed, TimedDevice, _lock_of, device_of
+from autotune.backends.gpu.testbed import (
+    HostClock,
+    Testbed,
+    TimedDevice,
+    _lock_of,
+    device_of,
+    take_device,
+)
 from autotune.backends.protocol import MeasurerOptions
 from autotune.errors import DeviceError
 from autotune.kernels.timing import EventTimer
@@ -91,3 +99,19 @@ def test_a_turn_on_the_gpu_that_is_taken_twice_ends_once(
                 assert not is_free()
             assert not is_free()
         assert is_free()
+
+
+@pytest.mark.parametrize(
+    ("hip", "words"),
+    [
+        (None, "nvidia-smi and CUDA_VISIBLE_DEVICES"),
+        ("7.2", "rocm-smi and HIP_VISIBLE_DEVICES"),
+    ],
+)
+def test_where_no_gpu_is_seen_the_makers_tool_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, hip: str | None, words: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    monkeypatch.setattr(torch.version, "hip", hip)
+    with pytest.raises(DeviceError, match=f"no GPU 0: PyTorch sees 0; check {words}"):
+        take_device(0, MeasurerOptions(cache_dir=tmp_path))
