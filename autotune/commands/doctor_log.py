@@ -161,7 +161,8 @@ def _by_rule(adviser: Adviser) -> ServingRow | None:
     if known is None or parts is None:
         return None
     shape, problem = known
-    return serving_rows(shape, [(adviser.engine, problem, assumed(parts)[1])])[0]
+    asked = [(adviser.engine, problem, assumed(parts)[1])]
+    return serving_rows(shape, asked, environment={})[0]
 
 
 def _flag(adviser: Adviser, backend: Backend) -> str | None:

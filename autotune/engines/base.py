@@ -185,9 +185,8 @@ class Engine(ABC):
     def kernel_choice(self, shape: ModelShape, problem: Problem, target: Target) -> KernelChoice:
         """Return the kernel that it takes for these experts where nobody tells it."""
 
-    def kernel_words(self, shape: ModelShape, problem: Problem, target: Target) -> str:
+    def kernel_words(self, choice: KernelChoice, target: Target) -> str:
         """Return a line for people: whether it opens our files here by itself, else with what."""
-        choice = self.kernel_choice(shape, problem, target)
         return choice.words(f"{self.title} {self.version}", gpu_words(target))
 
     @abstractmethod

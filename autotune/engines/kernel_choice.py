@@ -3,15 +3,15 @@ meets a case counts. Files of this package are read by the Triton kernel alone."
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 
 from autotune.models.shape import ModelShape
 from autotune.spec.device import Target
 from autotune.spec.problem import Dtype, Problem
 
-TRITON = "Triton"
+TRITON, AITER = "Triton", "AITER where it can"
 BOTH_WAYS = (
     "a run's times are of Triton's kernel alone: measure the server both ways before you switch "
     "(docs/serving.md)"
@@ -42,6 +42,10 @@ class Source:
         return f"{self.file}:{self.line}"
 
 
+_TRUE = ("1", "true")
+"""What engines read as yes in the environment."""
+
+
 @dataclass(frozen=True, slots=True)
 class KernelChoice:
     """The kernel that an engine takes for the experts where nobody tells it."""
@@ -54,13 +58,23 @@ class KernelChoice:
     """The package that holds the kernel: without it the engine takes ``otherwise``."""
     otherwise: str = ""
     unless: str = ""
-    """An environment setting that makes the engine take another kernel."""
+    """An environment setting that makes the engine take another kernel, as "NAME=1"."""
+    set_by: str = ""
+    """Where it is set though nobody asks for it, or that it is set here, in words."""
     source: Source | None = None
 
     @property
     def by_itself(self) -> bool:
         """True where the engine opens our files without being told."""
         return self.backend == TRITON
+
+    def under(self, environment: Mapping[str, str]) -> KernelChoice:
+        """Return the choice of a server that is started in ``environment``."""
+        name, _, _ = self.unless.partition("=")
+        if environment.get(name, "").lower() not in _TRUE:
+            return self
+        is_set = f"{name}={environment[name]} is set here"
+        return replace(self, backend=AITER, unless="", set_by=is_set)
 
     def words(self, engine: str, gpu: str) -> str:
         """Return one line for people; ``engine`` is its name and version, ``gpu`` a family."""
@@ -70,16 +84,22 @@ class KernelChoice:
                 f"these files with Triton's alone{f': serve with {self.flag}' * bool(self.flag)}"
             )
         if self.by_itself:
-            but = f", unless {self.unless} is set" if self.unless else ""
-            return f"{engine} serves this with Triton by itself on {gpu}{but}"
+            return f"{engine} serves this with Triton by itself on {gpu}{self._but()}"
         if self.backend == NOTHING:
             only = f" but with {self.flag}" if self.flag else ": it refuses the checkpoint"
             return f"{engine} has no kernel for this on {gpu}{only}"
         held = f" ({self.otherwise} without {self.package})" if self.package else ""
-        taken = f"{engine} takes {self.backend}{held} for this on {gpu}"
+        why = f", as {self.set_by}" if self.set_by else ""
+        taken = f"{engine} takes {self.backend}{held} for this on {gpu}{why}"
         if self.flag:
             return f"{taken}: serve with {self.flag}, or these files are not opened; {BOTH_WAYS}"
         return f"{taken}, and no flag makes it take Triton: these files are not opened"
+
+    def _but(self) -> str:
+        if not self.unless:
+            return ""
+        where = f", as {self.set_by} has it" if self.set_by else ""
+        return f", unless {self.unless} is set{where}: then serve with {self.flag}"
 
 
 class Scheme(Enum):

@@ -31,6 +31,9 @@ _QUANTIZATION = "srt/layers/quantization"
 _GROUPED = f"{_QUANTIZATION}/compressed_tensors"
 _RUNNER = "create_moe_runner"
 _AITER = "SGLANG_USE_AITER=1"
+"""AITER is taken where the runner is ``auto``, so FLAG keeps Triton
+(srt/layers/quantization/unquant.py:1199, fp8.py:2962)."""
+_IMAGES = "SGLang's own image for ROCm (docker/rocm.Dockerfile)"
 _WNA16 = "--quantization moe_wna16"
 _ALL = (*CUDA, *AMD)
 _FP8_GPUS = (SM89, SM90, SM100, SM120)
@@ -79,7 +82,8 @@ _FROM_SHAPE = frozenset({""})
 
 
 def _triton(file: str, line: int, name: str = _RUNNER, unless: str = "") -> KernelChoice:
-    return KernelChoice(TRITON, FLAG, unless=unless, source=Source(file, line, name))
+    source, set_by = Source(file, line, name), _IMAGES if unless else ""
+    return KernelChoice(TRITON, FLAG, unless=unless, set_by=set_by, source=source)
 
 
 def _trtllm(file: str, line: int, name: str) -> KernelChoice:

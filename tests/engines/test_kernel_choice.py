@@ -112,10 +112,21 @@ def test_vllm_refuses_triton_for_a_thousand_experts() -> None:
 
 def test_a_line_says_what_was_chosen(engine: Engine) -> None:
     shape = load_shape(BF16)
-    line = engine.kernel_words(shape, make_problem(), H200.target)
+    choice = engine.kernel_choice(shape, make_problem(), H200.target)
+    line = engine.kernel_words(choice, H200.target)
     assert line == f"{engine.title} {engine.version} serves this with Triton by itself on SM90"
-    amd = engine.kernel_words(shape, make_problem(), Target("hip", "gfx942", 64))
-    assert amd.endswith("_USE_AITER=1 is set")
+    mi300 = Target("hip", "gfx942", 64)
+    choice = engine.kernel_choice(shape, make_problem(), mi300)
+    amd = engine.kernel_words(choice, mi300)
+    assert "_USE_AITER=1 is set" in amd
+    assert amd.endswith(f": then serve with {choice.flag}")
+    assert ("own image for ROCm" in amd) is (engine.name == "sglang")
+    name, _, value = choice.unless.partition("=")
+    taken = choice.under({name: value})
+    assert (taken.by_itself, choice.under({name: "0"})) == (False, choice)
+    words = engine.kernel_words(taken, mi300)
+    assert f"takes AITER where it can for this on gfx942, as {name}=1 is set here" in words
+    assert f"serve with {choice.flag}" in words
 
 
 def test_a_checkpoint_that_an_engine_does_not_load_is_said() -> None:

@@ -247,7 +247,7 @@ def test_each_of_many_warps_needs_a_matrix_instruction(
     if side == 16:  # the smaller side where none is given
         unsaid = replace(config, matrix_instr_nonkdim=None)
         reason = broken_rule(problem, mi300, unsaid) or why_not_searched(problem, mi300, unsaid)
-    assert (reason is None) is is_right
+        assert (reason is None) is is_right
 
 
 def test_a_space_of_its_own(problem: Problem) -> None:

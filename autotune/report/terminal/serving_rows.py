@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from autotune.documents.lookups import ServingRow
@@ -17,16 +18,23 @@ def serving_rows(
     shape: ModelShape,
     asked: Iterable[tuple[Engine, Problem, Device]],
     label: str | None = None,
+    environment: Mapping[str, str] = os.environ,
 ) -> list[ServingRow]:
     """Return what each engine takes by itself for these problems, no two rows with the same words;
-    they say the model's ``label``, of several models."""
-    found = (_row(engine, shape, problem, device) for engine, problem, device in asked)
+    they say the model's ``label``, of several models. ``environment`` is the server's."""
+    found = (_row(engine, shape, problem, device, environment) for engine, problem, device in asked)
     rows = {row.words: row for row in found}.values()
     return [replace(row, words=f"{label}: {row.words}") for row in rows] if label else [*rows]
 
 
-def _row(engine: Engine, shape: ModelShape, problem: Problem, device: Device) -> ServingRow:
-    choice = engine.kernel_choice(shape, problem, device.target)
+def _row(
+    engine: Engine,
+    shape: ModelShape,
+    problem: Problem,
+    device: Device,
+    environment: Mapping[str, str],
+) -> ServingRow:
+    choice = engine.kernel_choice(shape, problem, device.target).under(environment)
     return ServingRow(
         engine=f"{engine.name} {engine.version}",
         gpu=gpu_words(device.target),
@@ -34,5 +42,5 @@ def _row(engine: Engine, shape: ModelShape, problem: Problem, device: Device) ->
         by_itself=choice.by_itself,
         flag=choice.flag or None,
         source=str(choice.source) if choice.source else None,
-        words=engine.kernel_words(shape, problem, device.target),
+        words=engine.kernel_words(choice, device.target),
     )

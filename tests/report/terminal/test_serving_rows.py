@@ -39,3 +39,15 @@ def test_each_engine_and_kernel_has_one_row() -> None:
     ]
     assert all(row.flag in row.words for row in rows[2:])
     assert rows[3].source == "model_executor/layers/fused_moe/oracle/unquantized.py:69"
+
+
+def test_what_is_set_here_is_said_as_it_is() -> None:
+    """In SGLang's image for ROCm AITER is on."""
+    shape, sglang = load_shape("Qwen/Qwen3-30B-A3B"), ENGINES["sglang"]
+    problem = sglang.serves(shape, None, Parallelism(), tokens=1, routing="uniform")
+    mi300x = replace(H200, name="AMD Instinct MI300X", target=Target("hip", "gfx942", 64))
+    asked = [(sglang, problem, mi300x)]
+    [plain] = serving_rows(shape, asked, environment={})
+    [under] = serving_rows(shape, asked, environment={"SGLANG_USE_AITER": "true"})
+    assert (plain.by_itself, under.by_itself) == (True, False)
+    assert "SGLANG_USE_AITER=true is set here" in under.words
