@@ -111,7 +111,7 @@ def _too_much_shared(problem: Problem, device: Device, config: Config) -> str | 
 
 def odd_on_amd(problem: Problem, device: Device, config: Config) -> list[str]:
     """Return a sentence for each value of AMD's keys that no matrix core of CDNA has, and for
-    stages that Triton from 3.2 on has no room for: before, it did not pipeline with these."""
+    stages that the LDS has no room for. SGLang ships two such files, for Triton 3.1."""
     if str(device.target.arch) not in _LDS_BYTES:
         return []
     too_much = _too_much_shared(problem, device, config)

@@ -22,6 +22,6 @@ def _line(titles: str, has_files: bool) -> str:
     files = (
         "files that it ships are compared with too"
         if has_files
-        else "files that it ships may be faster and cannot be seen, for it is not installed here"
+        else "files that it ships may be faster and cannot be seen where it is not installed"
     )
     return f"default of {titles}: what the engine's own rule says; {files}"

@@ -19,7 +19,7 @@ from autotune.tuning.stored_results import stored_results
 
 _UNSEEN = (
     "default of SGLang and vLLM: what the engine's own rule says; files that it ships may be "
-    "faster and cannot be seen, for it is not installed here"
+    "faster and cannot be seen where it is not installed"
 )
 
 
