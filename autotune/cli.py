@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from types import TracebackType
 
 from autotune.commands.command_line import Call, parsed
+from autotune.commands.config_file import asks_for_json
 from autotune.commands.output import Output, write_document
 from autotune.documents.error import ErrorDocument
 from autotune.errors import AutotuneError, ErrorKind
@@ -25,7 +26,7 @@ def run_command_line(argv: Sequence[str]) -> int:
     try:
         call = parsed(argv)
     except AutotuneError as error:
-        return _fail(Output(as_json="--json" in argv), error.kind, str(error), error.exit_code)
+        return _fail(Output(as_json=asks_for_json(argv)), error.kind, str(error), error.exit_code)
     if isinstance(call, int):
         return call
     output = Output(as_json=call.output.json, quiet=call.output.quiet)
@@ -99,7 +100,7 @@ def _said(output: Output, kind: ErrorKind, message: str, code: int) -> int:
         try:
             write_document(ErrorDocument(kind=kind, message=message, exit_code=int(code)))
             sys.stdout.flush()
-        except BrokenPipeError:
+        except OSError:  # its reader has gone, or its disk is full
             _say_no_more()
     return code
 

@@ -70,3 +70,9 @@ def test_a_bug_is_a_document_too(
         "message": "RuntimeError: cannot reach postgresql://tuner:***@db/moe?sslpassword=***",
         "exit_code": 1,
     }
+
+
+@pytest.mark.parametrize("words", [["--"], ["--config", "none"], ["--config="], ["storage", "--"]])
+def test_flags_without_a_command(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command_line(words) == 2
+    assert capsys.readouterr().err == "autotune: error: Missing command. See autotune --help\n"

@@ -45,7 +45,10 @@ class Call:
 def parsed(words: Sequence[str]) -> Call | int:
     """Return what the words say to do, or the exit code where that is done: help was shown. Raises
     UsageError."""
-    found = _group().main(args=list(words), prog_name=NAME, standalone_mode=False)
+    try:
+        found = _group().main(args=list(words), prog_name=NAME, standalone_mode=False)
+    except typer.TyperException as error:  # flags, and no command behind them
+        raise UsageError(f"{error.format_message()} See {NAME} --help") from error
     assert isinstance(found, Call | int)
     return found
 

@@ -93,7 +93,8 @@ def read_config(words: Sequence[str], before: str | None) -> ConfigFile | None:
     """Return the file that ``--config`` names among a command's words or ``before`` it, else the
     current folder's, if any. Raises UsageError where it cannot be read."""
     named = _named(words) or before
-    if named == NO_FILE or (named is None and not DEFAULT_FILE.is_file()):
+    is_there = DEFAULT_FILE.is_file() or DEFAULT_FILE.is_symlink()  # to nothing is an error
+    if named == NO_FILE or (named is None and not is_there):
         return None
     import tomllib
 
@@ -102,8 +103,22 @@ def read_config(words: Sequence[str], before: str | None) -> ConfigFile | None:
         return ConfigFile(path, tomllib.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise UsageError(f"{_FLAG} {path} cannot be read: {error.strerror}") from error
-    except ValueError as error:  # TOMLDecodeError and UnicodeDecodeError
+    except (ValueError, RecursionError) as error:  # TOMLDecodeError and UnicodeDecodeError, too
         raise UsageError(f"{path} is no TOML: {error}") from error
+
+
+def asks_for_json(words: Sequence[str]) -> bool:
+    """True where JSON is wanted by words that could not be parsed, or by the file for them."""
+    if "--json" in words or "--no-json" in words:
+        return "--json" in words
+    try:
+        file = read_config(words, None)
+    except UsageError:
+        return False
+    content = file.content if file else {}
+    own = (content.get(each.name) for each in COMMANDS if {*each.name.split()} <= {*words})
+    tables = [*(each for each in own if isinstance(each, Mapping)), content]
+    return next((each["json"] for each in tables if "json" in each), False) is True
 
 
 def _named(words: Sequence[str]) -> str | None:

@@ -57,8 +57,8 @@ def spread(words: Sequence[str], known: Mapping[str, KnownFlag], ctx: Any) -> It
             return
         name, has_value, value = word.partition("=")
         flag = known.get(name)
-        refused = known.get(f"--{name.removeprefix('--no-')}") if flag is None else None
-        if refused and refused.is_bare:
+        refused = known.get(f"--{name[5:]}") if flag is None and name[:5] == "--no-" else None
+        if refused and refused.is_bare and not has_value:
             ctx.default_map = {**(ctx.default_map or {}), refused.field: False}
             continue
         if flag is None and _is_flag(word) and word[:2] not in known:

@@ -128,8 +128,36 @@ def test_a_file_that_cannot_be_read(folder: Path) -> None:
         parsed(["run", "--config", "nowhere.toml"])
     with pytest.raises(UsageError, match=r"bytes.toml is no TOML"):
         parsed(["run", "--config", "bytes.toml"])
+    (folder / "nested.toml").write_text("a = " + "[" * 100_000)
+    with pytest.raises(UsageError, match=r"nested.toml is no TOML"):
+        parsed(["run", "--config", "nested.toml"])
     (folder / "autotune.toml").mkdir()
     assert _flags("run").tp_size == 1
+    (folder / "autotune.toml").rmdir()
+    (folder / "autotune.toml").symlink_to("nowhere.toml")
+    with pytest.raises(UsageError, match=r"autotune.toml cannot be read: No such file"):
+        parsed(["run"])
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "is_json"),
+    [
+        ("json = true", ["status", "--foo"], True),
+        ("json = true", ["statu"], True),
+        ("json = true", ["status", "--foo", "--no-json"], False),
+        ("json = true\n[status]\njson = false", ["status", "--foo"], False),
+        ("['storage check']\njson = true", ["storage", "check", "--foo"], True),
+        ("['storage check']\njson = true", ["status", "--foo"], False),
+        ("json = true\nnothing = 1", ["status"], True),
+        ("json = ", ["status"], False),
+    ],
+)
+def test_the_file_asks_for_errors_as_json(
+    folder: Path, capsys: pytest.CaptureFixture[str], text: str, words: list[str], is_json: bool
+) -> None:
+    (folder / "autotune.toml").write_text(text)
+    assert run_command_line(words) == 2
+    assert capsys.readouterr().out.startswith('{"schema": "autotune/error/1"') == is_json
 
 
 def test_an_error_shows_no_password(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -90,6 +90,9 @@ def test_words_and_defaults_make_the_same_flags() -> None:
         (["--storage", "--trials", "3"], "--storage needs a value"),
         (["--per-channel-quant=1"], "--per-channel-quant takes no value"),
         (["word"], "takes no 'word'"),
+        (["json"], "takes no 'json'"),
+        (["dry-run"], "takes no 'dry-run'"),
+        (["--no-dry-run=1"], "no flag --no-dry-run"),
         (["-x"], "no flag -x"),
     ],
 )
