@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -120,6 +121,11 @@ def tune(
             'shape="E=8,topk=2,hidden=4096,intermediate=14336"'
         )
     _check_choices(asked)
+    if multiprocessing.current_process().daemon:
+        raise UsageError(
+            "tune() starts processes, which Python refuses to a daemon process, as each of a "
+            "multiprocessing.Pool is. Call it from a process without daemon=True"
+        )
     settings = run_asked(_models(asked), asked)
     try:
         report = run_tuning(

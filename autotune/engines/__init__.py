@@ -35,7 +35,7 @@ from collections.abc import Mapping
 
 from autotune.engines.base import DEFAULT_TOKENS, Engine, Found
 from autotune.engines.check import CheckReport, Level, check_file
-from autotune.engines.read_write import WrittenFile, read_configs, write_configs
+from autotune.engines.read_write import WrittenFile, held, read_configs, write_configs
 from autotune.engines.sglang import SGLang
 from autotune.engines.vllm import VLLM
 
@@ -50,6 +50,7 @@ __all__ = [
     "Level",
     "WrittenFile",
     "check_file",
+    "held",
     "read_configs",
     "write_configs",
 ]

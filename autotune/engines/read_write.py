@@ -6,7 +6,7 @@ import errno
 import logging
 import shutil
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -79,6 +79,17 @@ def write_configs(
             atomic.write_text(path, dump_body(_merged(body, existing.entries)))
             _prove(engine, path, configs, problem, device, down=down)
     return WrittenFile(path, tuple(sorted(configs)), tuple(notes))
+
+
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Hold a file, and the one for the down GEMM beside it, from reading to writing: what another
+    process writes in between would be lost. Raises EngineFileError where it cannot be held."""
+    with ExitStack() as stack:
+        with _explained(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(atomic.locked(path.with_suffix("")))
+        yield
 
 
 def read_configs(path: Path) -> dict[int, Config]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from autotune.backends.estimate.margin import margin_of
 from autotune.backends.stand_in import MeasuredKernel, measured_kernel
-from autotune.engines import Engine, WrittenFile, read_configs, write_configs
+from autotune.engines import Engine, WrittenFile, held, read_configs, write_configs
 from autotune.spec.config import AnyConfig, Config, ConfigPair, pair_of
 from autotune.spec.device import Device, DeviceKind
 from autotune.spec.problem import KernelMode, Problem
@@ -18,7 +18,7 @@ from autotune.studies.selection.finalists import Finalist
 from autotune.studies.selection.select import Robust, Winner, beats, select_winner
 from autotune.studies.trial_record import TrialRecord
 from autotune.tuning.filled import filled, filled_words
-from autotune.tuning.jobs import BASELINES, Incumbent, Origin, files_dir, may_write
+from autotune.tuning.jobs import BASELINES, Incumbent, Origin, files_dir, may_write, present_in
 
 
 @dataclass(frozen=True)
@@ -117,6 +117,16 @@ class Result:
         own = [known.config for known in self.incumbents if known.origin is not Origin.FILE]
         return next((config for config in reversed(own) if config in timed), None)
 
+    def leaves_entry(self, folder: Path) -> bool:
+        """True where the folder's file has an entry that was not compared yet: the run was ended
+        before, or another one has tuned it. Incumbents are measured first, so whatever else was
+        measured tells that it was."""
+        measured = {entry.config for entry in self.measured}
+        if not measured <= {incumbent.config for incumbent in self.incumbents}:
+            return False
+        there = present_in(folder, self.engine, self.problem, self.device)
+        return there is not None and there not in measured and self._is_legal(there)
+
     @property
     def is_beaten_by_a_pair(self) -> bool:
         """True where one config for both GEMMs was searched, and the engine's own pair stays."""
@@ -151,8 +161,8 @@ def write_files(results: Iterable[Result], output_dir: Path) -> list[WrittenFile
     version, wherever the files are copied to. Each is in the folder that tells what it comes from.
     Where an engine has a file it launches nothing by itself, but takes the nearest batch size's
     entry: then every batch size gets its own, also those that were not tuned (``filled``). Where
-    nothing was measured for a file, it is not touched. Names say neither H nor top-k: of layers
-    that share one, the first has the file.
+    nothing was measured for a file, it is not touched, nor an entry of it that was not compared.
+    Names say neither H nor top-k: of layers that share one, the first has the file.
 
     Raises EngineFileError where a file cannot be written; files before it are complete.
     """
@@ -170,8 +180,9 @@ def write_files(results: Iterable[Result], output_dir: Path) -> list[WrittenFile
             continue
         if path.exists() or any(result.is_writable for result in of_one):
             notes = tuple(_notes_on_others(path, group))
-            for file in _write(path, of_one, group[0].folder(output_dir)):
-                written.append(replace(file, notes=(*file.notes, *notes)))
+            with held(path):
+                files_now = list(_write(path, of_one, group[0].folder(output_dir)))
+            written += [replace(file, notes=(*file.notes, *notes)) for file in files_now]
     return written
 
 
@@ -193,7 +204,10 @@ def _notes_on_others(path: Path, group: Sequence[Result]) -> Iterator[str]:
 
 def _write(path: Path, group: Sequence[Result], folder: Path) -> Iterator[WrittenFile]:
     engine, problem, device = group[0].engine, group[0].problem, group[0].device
-    tuned = {result.problem.tokens: pair_of(result.config) for result in group}
+    replacing = [result for result in group if not result.leaves_entry(folder)]
+    tuned = {result.problem.tokens: pair_of(result.config) for result in replacing}
+    if not tuned:
+        return
     down_path = engine.path(folder, problem, device, down=True) if engine.has_down_file else path
     before = _table(path), _table(down_path)
     pairs = tuned | filled(engine, problem, device, tuned, before)

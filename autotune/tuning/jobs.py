@@ -197,7 +197,11 @@ def present_config(
     engine: Engine, problem: Problem, device: Device, output_dir: Path
 ) -> AnyConfig | None:
     """Return what the output folder has for exactly this batch size, whoever wrote it."""
-    folder = files_dir(output_dir, engine, problem, device)
+    return present_in(files_dir(output_dir, engine, problem, device), engine, problem, device)
+
+
+def present_in(folder: Path, engine: Engine, problem: Problem, device: Device) -> AnyConfig | None:
+    """Return what the folder of such files has for exactly this batch size."""
     config = _entry(engine.path(folder, problem, device), problem.tokens)
     if config is None:
         return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import json
+import multiprocessing
 import os
 import shutil
 import signal
@@ -108,6 +109,14 @@ def test_progress_is_told_as_trials_end(tune: Tune) -> None:
     assert [each.config is None for each in told if each.batch_size == 64][-1]  # its end
     assert told[0].config is not None
     assert told[0].config.keys() >= {"BLOCK_SIZE_M", "num_warps"}
+
+
+def test_a_daemon_process_is_told_that_it_cannot_tune(tune: Tune) -> None:
+    with (
+        multiprocessing.get_context("spawn").Pool(1) as pool,
+        pytest.raises(autotune.AutotuneError, match="refuses to a daemon process"),
+    ):
+        pool.apply(tune)
 
 
 def test_what_progress_raises_ends_the_run_and_all_is_stored(tune: Tune) -> None:

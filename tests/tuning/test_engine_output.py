@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from threading import Barrier, BrokenBarrierError
+from typing import Any
 
 import pytest
 
@@ -17,7 +21,9 @@ from autotune.spec.problem import KernelMode, Problem
 from autotune.studies.selection.finalists import Finalist
 from autotune.studies.selection.select import Robust
 from autotune.studies.trial_record import TrialRecord
+from autotune.tuning import engine_output
 from autotune.tuning.engine_output import Result, write_files
+from autotune.tuning.filled import filled
 from autotune.tuning.jobs import Incumbent, Job, Origin, present_config
 
 SGLANG = ENGINES["sglang"]
@@ -189,7 +195,41 @@ def test_a_file_for_which_nothing_was_measured_is_not_touched(tmp_path: Path) ->
     assert write_files([nothing], tmp_path) == []
     assert file.path.read_text() == text
     [both] = write_files([nothing, own], tmp_path)  # one measured batch size, and all have entries
-    assert both.written == (32, 64)
+    assert both.written == (64,)
+    assert file.path.read_text() == text
+
+
+def test_an_entry_that_was_not_compared_stays(tmp_path: Path) -> None:
+    own = _own("vllm", DEFAULT)
+    path = own.engine.path(own.folder(tmp_path), PROBLEM, own.device)
+    write_configs(own.engine, path, {64: FILE}, PROBLEM, own.device)
+    ended_early = replace(own, measured=(_entry(DEFAULT, 100),))
+    assert write_files([ended_early], tmp_path) == []
+    assert read_configs(path)[64] == FILE
+    for more in (FILE, FAST):  # it was compared; something else was, and so it too, but it failed
+        compared = replace(own, measured=(_entry(DEFAULT, 100), _entry(more, 110)))
+        file = Incumbent("vllm", Origin.FILE, FILE)
+        [written] = write_files([replace(compared, incumbents=(*own.incumbents, file))], tmp_path)
+        assert read_configs(written.path)[64] == DEFAULT
+        write_configs(own.engine, path, {64: FILE}, PROBLEM, own.device)
+
+
+def test_what_two_processes_tune_at_once_is_kept_of_both(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both_have_read = Barrier(2, timeout=0.5)
+
+    def slowly(*args: Any) -> Any:
+        with suppress(BrokenBarrierError):
+            both_have_read.wait()
+        return filled(*args)
+
+    monkeypatch.setattr(engine_output, "filled", slowly)
+    own = _own("vllm", DEFAULT, Finalist(FAST, (80.0,) * 4), Finalist(DEFAULT, (99.0,) * 4))
+    results = [replace(own, problem=replace(PROBLEM, tokens=tokens)) for tokens in (16, 64)]
+    with ThreadPoolExecutor() as pool:
+        [file], _ = pool.map(lambda result: write_files([result], tmp_path), results)
+    assert [n for n, config in read_configs(file.path).items() if config == FAST] == [16, 64]
 
 
 def test_what_no_file_can_say_has_no_file_before_it_was_compared(tmp_path: Path) -> None:
