@@ -93,7 +93,7 @@ def _answer(question: Callable[[], Said]) -> Said | DriverFault | None:
             pynvml.nvmlShutdown()
     except pynvml.NVMLError_LibraryNotFound:
         return None
-    except pynvml.NVMLError as error:
+    except (pynvml.NVMLError, UnicodeDecodeError) as error:
         return DriverFault(f"the NVIDIA driver does not answer: {error}")
 
 

@@ -68,6 +68,14 @@ def test_a_driver_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> Non
     assert nvidia_gpus() == 0
 
 
+def test_words_of_a_driver_that_are_no_text_are_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    install(monkeypatch, FakeNvml([FakeGpu()]))
+    monkeypatch.setattr("pynvml.nvmlDeviceGetName", lambda _: b"\xff".decode())
+    found = gpus()
+    assert isinstance(found, DriverFault)
+    assert "does not answer: 'utf-8' codec" in found.reason
+
+
 def test_a_driver_may_have_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     assert _found(monkeypatch) == []
     assert nvidia_gpus() == 0
