@@ -14,4 +14,4 @@ imports:
 	lint-imports
 
 test:
-	pytest -n 2 --dist loadfile
+	pytest -n 3 --dist loadfile

@@ -1,4 +1,4 @@
-"""Compiles every dtype's smallest, typical and largest config for the targets of argv
+"""Compiles every dtype's smallest and largest config for the targets of argv
 (80, gfx942, …) and prints which matrix instructions came out, a line of JSON for each compile: run
 without TRITON_INTERPRET."""
 
@@ -16,7 +16,7 @@ from autotune.spec.device import Device, DeviceKind, Target
 from autotune.spec.limits import why_no_dtype
 from autotune.spec.measurement import CompileFailure
 from autotune.spec.problem import Dtype, Problem
-from autotune.studies.space import completed, moe_space
+from autotune.studies.space import moe_space
 
 SHARED_BYTES = {"80": 166912, "89": 101376, "90": 232448, "100": 232448, "gfx942": 65536}
 QWEN = Problem(experts=128, top_k=8, hidden=2048, intermediate=768, tokens=64)
@@ -33,11 +33,8 @@ def configs(problem: Problem, device: Device) -> dict[str, Config]:
     """Largest: of those with eight warps whose accumulators fit half of the registers; what is
     larger spills, and takes the compiler ten times as long."""
     space = moe_space(problem, device).configs
-    is_nvidia = device.target.backend == "cuda"
-    typical = Config(64, 64, 64, 8, 4, 3 if is_nvidia else 2)
     return {
         "smallest": min(space, key=_size),
-        "typical": completed(problem, device, typical),
         "largest": max((c for c in space if _fits(c)), key=_size),
     }
 
