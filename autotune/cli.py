@@ -27,6 +27,8 @@ def run_command_line(argv: Sequence[str]) -> int:
         call = parsed(argv)
     except AutotuneError as error:
         return _fail(Output(as_json=asks_for_json(argv)), error.kind, str(error), error.exit_code)
+    except OSError as error:  # of help
+        return _fail_by_system(Output(), error)
     if isinstance(call, int):
         return call
     output = Output(as_json=call.output.json, quiet=call.output.quiet)
@@ -56,9 +58,7 @@ def _done(call: Call, output: Output) -> int:
         return ExitCode.FAILED
     except OSError as error:  # of a path that nothing can be done with, or a full disk
         _log.debug("where it happened:", exc_info=True)
-        words = f"{error.filename}: {error.strerror}" if error.filename else str(error)
-        code = ExitCode.USAGE if error.filename else ExitCode.FAILED
-        return _fail(output, ErrorKind.FILE, words, code)
+        return _fail_by_system(output, error)
 
 
 class _Shown(logging.Formatter):
@@ -94,19 +94,26 @@ def _fail(output: Output, kind: ErrorKind, message: str, code: int) -> int:
     return _said(output, kind, message, code)
 
 
+def _fail_by_system(output: Output, error: OSError) -> int:
+    if error.filename:
+        return _fail(output, ErrorKind.FILE, f"{error.filename}: {error.strerror}", ExitCode.USAGE)
+    words = f"standard output, or a file, cannot be written: {error.strerror or error}"
+    return _fail(output, ErrorKind.FILE, words, ExitCode.FAILED)
+
+
 def _said(output: Output, kind: ErrorKind, message: str, code: int) -> int:
     """Say also on stdout, where that is JSON, why there is no result."""
-    if output.as_json:
-        try:
+    try:
+        if output.as_json:
             write_document(ErrorDocument(kind=kind, message=message, exit_code=int(code)))
-            sys.stdout.flush()
-        except OSError:  # its reader has gone, or its disk is full
-            _say_no_more()
+        sys.stdout.flush()
+    except OSError:  # its reader has gone, or its disk is full
+        _say_no_more()
     return code
 
 
 def _say_no_more() -> None:
-    """The reader of stdout has gone: what is still to be written to it goes nowhere."""
+    """Nobody takes what stdout says: what is still to be written to it goes nowhere."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

@@ -51,9 +51,11 @@ def _stdout() -> Console:
 
 
 def write_document(document: Document, indent: int | None = None) -> None:
-    """Write JSON without passwords to stdout; without ``indent`` on one line."""
+    """Write JSON without passwords to stdout; without ``indent`` on one line. Raises OSError where
+    stdout takes it not."""
     data = data_without_passwords(document.as_json())
     sys.stdout.write(json.dumps(data, indent=indent) + "\n")
+    sys.stdout.flush()  # at the end of Python nobody could tell that it failed
 
 
 @dataclass(frozen=True, slots=True)

@@ -287,6 +287,35 @@ def test_a_config_file_with_wrong_keys(tmp_path: Path) -> None:
     assert "Traceback" not in bench.stderr
 
 
+_UNWRITTEN = "autotune: error: standard output, or a file, cannot be written: No space left"
+
+
+@pytest.mark.parametrize(
+    ("words", "end", "said"),
+    [
+        ("models --json", "| true", ""),
+        ("check E=8.json --engine vllm --json", "| true", ""),
+        ("check E=8.json --engine vllm --json", ">&-", ""),
+        ("check E=8.json --engine vllm --json", ">/dev/full", _UNWRITTEN),
+        ("--version", ">/dev/full", _UNWRITTEN),
+    ],
+)
+def test_output_that_nobody_takes(tmp_path: Path, words: str, end: str, said: str) -> None:
+    (tmp_path / "E=8.json").write_text("{}")
+    (tmp_path / "late.sh").write_text(f"sleep 0.2; {' '.join(_command(words))}; echo $? >code")
+    done = subprocess.run(
+        ["sh", "-c", f"sh late.sh {end}"],
+        cwd=tmp_path,
+        env=_environment(tmp_path) | {"PYTHONUNBUFFERED": ""},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert (tmp_path / "code").read_text() == "1\n"
+    assert done.stderr.startswith(said)
+    assert done.stderr.count("\n") == (said != "")
+
+
 @pytest.fixture
 def tiny_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of half a megabyte."""
