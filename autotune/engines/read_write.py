@@ -74,7 +74,7 @@ def write_configs(
             existing = _existing(path, without=configs)
             notes = [*_shared(engine, path, problem), *_notes(engine, existing, body)]
             if not existing.is_readable or existing.other.keys() - engine.header:
-                name = _backup(path)
+                name = backup(path)
                 notes.append(f"{path.name} had parts that are no configs; it is kept as {name}")
             atomic.write_text(path, dump_body(_merged(body, existing.entries)))
             _prove(engine, path, configs, problem, device, down=down)
@@ -174,12 +174,16 @@ def _notes(engine: Engine, existing: _Existing, body: Mapping[str, Any]) -> list
     return notes
 
 
-def _backup(path: Path) -> str:
-    """Copy the file beside itself under a name that is free, and return that name."""
+def backup(path: Path) -> str:
+    """Copy the file beside itself under a name that is free, or whose file is the same; return that
+    name. Raises EngineFileError where the disk refuses."""
     names = (f"{path.name}.bak{number if number > 1 else ''}" for number in range(1, 10_000))
-    backup = next(free for name in names if not (free := path.with_name(name)).exists())
-    shutil.copy2(path, backup)
-    return backup.name
+    copies = (path.with_name(name) for name in names)
+    with _explained(path):
+        was = path.read_bytes()
+        copy = next(each for each in copies if not each.exists() or each.read_bytes() == was)
+        shutil.copy2(path, copy)
+    return copy.name
 
 
 def _merged(body: Mapping[str, Any], kept: Mapping[int, Any]) -> dict[str, Any]:

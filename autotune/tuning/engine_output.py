@@ -10,9 +10,11 @@ from pathlib import Path
 from autotune.backends.estimate.margin import margin_of
 from autotune.backends.stand_in import MeasuredKernel, measured_kernel
 from autotune.engines import Engine, WrittenFile, held, read_configs, write_configs
+from autotune.engines.read_write import backup
 from autotune.spec.config import AnyConfig, Config, ConfigPair, pair_of
 from autotune.spec.device import Device, DeviceKind
 from autotune.spec.problem import KernelMode, Problem
+from autotune.studies.pairs import completed_as_asked
 from autotune.studies.search.history import Known
 from autotune.studies.selection.finalists import Finalist
 from autotune.studies.selection.select import Robust, Winner, beats, select_winner
@@ -127,6 +129,18 @@ class Result:
         there = present_in(folder, self.engine, self.problem, self.device)
         return there is not None and there not in measured and self._is_legal(there)
 
+    def knows_entry(self, folder: Path) -> bool:
+        """False where the folder's file has an entry that the study never timed: another storage's,
+        or one that its space lacks. What it would write, and what the engine launches without the
+        file, are no loss."""
+        kernel = KernelMode.SEPARATE if self.engine.has_down_file else self.problem.kernel
+        problem = replace(self.problem, kernel=kernel)
+        there = present_in(folder, self.engine, problem, self.device)
+        others = (one.config for one in self.incumbents if one.origin is not Origin.FILE)
+        known = {self.config, *(entry.config for entry in self.measured), *others}
+        as_read = (completed_as_asked(problem, self.device, config) for config in known)
+        return there is None or not self._is_legal(there) or there in as_read
+
     @property
     def is_beaten_by_a_pair(self) -> bool:
         """True where one config for both GEMMs was searched, and the engine's own pair stays."""
@@ -155,14 +169,18 @@ def results_of(
     ]
 
 
-def write_files(results: Iterable[Result], output_dir: Path) -> list[WrittenFile]:
+def write_files(
+    results: Iterable[Result], output_dir: Path, *, is_final: bool = True
+) -> list[WrittenFile]:
     """Write, or merge into, one file per engine and problem without its batch size, and the one
     for the down GEMM where the engine has such: without it SGLang takes one of another Triton
     version, wherever the files are copied to. Each is in the folder that tells what it comes from.
     Where an engine has a file it launches nothing by itself, but takes the nearest batch size's
     entry: then every batch size gets its own, also those that were not tuned (``filled``). Where
     nothing was measured for a file, it is not touched, nor an entry of it that was not compared.
-    Names say neither H nor top-k: of layers that share one, the first has the file.
+    One that no study here will compare is replaced by ``is_final`` results alone, and then the file
+    of before is kept as ``<name>.bak`` (``.bak2``, …). Names say neither H nor top-k: of layers
+    that share one, the first has the file.
 
     Raises EngineFileError where a file cannot be written; files before it are complete.
     """
@@ -181,7 +199,7 @@ def write_files(results: Iterable[Result], output_dir: Path) -> list[WrittenFile
         if path.exists() or any(result.is_writable for result in of_one):
             notes = tuple(_notes_on_others(path, group))
             with held(path):
-                files_now = list(_write(path, of_one, group[0].folder(output_dir)))
+                files_now = list(_write(path, of_one, group[0].folder(output_dir), is_final))
             written += [replace(file, notes=(*file.notes, *notes)) for file in files_now]
     return written
 
@@ -202,18 +220,26 @@ def _notes_on_others(path: Path, group: Sequence[Result]) -> Iterator[str]:
         )
 
 
-def _write(path: Path, group: Sequence[Result], folder: Path) -> Iterator[WrittenFile]:
+def _write(
+    path: Path, group: Sequence[Result], folder: Path, is_final: bool
+) -> Iterator[WrittenFile]:
     engine, problem, device = group[0].engine, group[0].problem, group[0].device
-    replacing = [result for result in group if not result.leaves_entry(folder)]
-    tuned = {result.problem.tokens: pair_of(result.config) for result in replacing}
+    results = {r.problem.tokens: r for r in group if not r.leaves_entry(folder)}
+    unknown = [tokens for tokens, result in results.items() if not result.knows_entry(folder)]
+    tuned = {
+        tokens: pair_of(result.config)
+        for tokens, result in results.items()
+        if is_final or tokens not in unknown
+    }
     if not tuned:
         return
     down_path = engine.path(folder, problem, device, down=True) if engine.has_down_file else path
     before = _table(path), _table(down_path)
+    notes = [_backed_up(unknown, path, down_path)] if unknown and is_final else []
     pairs = tuned | filled(engine, problem, device, tuned, before)
     ups = {tokens: pair.up for tokens, pair in pairs.items()}
     if not engine.has_down_file:
-        yield _told(write_configs(engine, path, ups, problem, device), group, tuned)
+        yield _told(write_configs(engine, path, ups, problem, device), group, tuned, notes)
         return
     downs = {tokens: pair.down for tokens, pair in pairs.items()}
     legal = partial(may_write, engine, problem, device)
@@ -221,16 +247,26 @@ def _write(path: Path, group: Sequence[Result], folder: Path) -> Iterator[Writte
     lacking_in_up = _lacking(_table(down_path) | downs, _table(path) | ups)
     ups |= {tokens: c for tokens, c in lacking_in_up.items() if legal(c)}
     downs |= {tokens: c for tokens, c in lacking_in_down.items() if legal(c)}
-    yield _told(write_configs(engine, path, ups, problem, device), group, tuned)
+    yield _told(write_configs(engine, path, ups, problem, device), group, tuned, notes)
     file = write_configs(engine, down_path, downs, problem, device)
     yield replace(file, written=tuple(sorted(tuned)))
 
 
-def _told(file: WrittenFile, group: Sequence[Result], tuned: Collection[int]) -> WrittenFile:
-    """Tell what was tuned from what is there for other batch sizes."""
+def _backed_up(tokens: Iterable[int], path: Path, down_path: Path) -> str:
+    names = dict.fromkeys(backup(each) for each in (path, down_path) if each.exists())
+    return (
+        f"{path.name} had entries for {', '.join(map(str, tokens))} tokens that were not compared "
+        f"with what replaces them: the file as it was is kept as {' and '.join(names)}"
+    )
+
+
+def _told(
+    file: WrittenFile, group: Sequence[Result], tuned: Collection[int], more: Iterable[str]
+) -> WrittenFile:
+    """Tell what was tuned from what is there for other batch sizes, and ``more``."""
     one = group[0]
     words = filled_words(one.engine, one.problem, one.device, tuned, _table(file.path))
-    notes = (*file.notes, *([f"{file.path.name}: {words}"] if words else []))
+    notes = (*file.notes, *([f"{file.path.name}: {words}"] if words else []), *more)
     return replace(file, written=tuple(sorted(tuned)), notes=notes)
 
 

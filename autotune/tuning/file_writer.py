@@ -37,8 +37,8 @@ class FileWriter(RunObserver):
     def results(self) -> list[Result]:
         return [result for study in self._studies for result in study.results()]
 
-    def write(self) -> None:
-        self.files = tuple(write_files(self.results(), self._output_dir))
+    def write(self, *, is_final: bool = True) -> None:
+        self.files = tuple(write_files(self.results(), self._output_dir, is_final=is_final))
 
     def trial_told(self, study: TuningStudy, config: AnyConfig, result: TrialResult) -> None:
         self._is_old = True
@@ -51,7 +51,7 @@ class FileWriter(RunObserver):
         if not self._is_old or time.monotonic() - self._written_at < _WRITE_S:
             return
         try:
-            self.write()
+            self.write(is_final=False)
         except EngineFileError as error:
             _log.warning("%s", error)
         self._is_old, self._written_at = False, time.monotonic()

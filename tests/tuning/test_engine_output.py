@@ -82,6 +82,9 @@ def test_where_the_worst_loss_counts_the_default_is_the_baseline() -> None:
     assert (result.winner.config, result.winner.incumbent_us) == (FILE, 100)
 
 
+_DEFAULT_ALONE = (Incumbent("sglang", Origin.DEFAULT, DEFAULT),)
+
+
 def _estimate(*entries: TrialRecord, **fields: object) -> tuple[AnyConfig, bool]:
     device = replace(H200, kind=DeviceKind.ESTIMATE)
     winner = replace(_result(*entries), device=device, **fields).winner  # type: ignore[arg-type]
@@ -212,6 +215,24 @@ def test_an_entry_that_was_not_compared_stays(tmp_path: Path) -> None:
         [written] = write_files([replace(compared, incumbents=(*own.incumbents, file))], tmp_path)
         assert read_configs(written.path)[64] == DEFAULT
         write_configs(own.engine, path, {64: FILE}, PROBLEM, own.device)
+
+
+def test_a_file_is_kept_whose_entry_nothing_was_compared_with(tmp_path: Path) -> None:
+    result = _result(_entry(DEFAULT, 100), _entry(FAST, 90), incumbents=_DEFAULT_ALONE)
+    up, down = (SGLANG.path(tmp_path, PROBLEM, H200, down=down) for down in (False, True))
+    write_configs(SGLANG, up, {64: FAST}, PROBLEM, H200)
+    write_configs(SGLANG, down, {64: FILE}, PROBLEM, H200)
+    before = up.read_text(), down.read_text()
+    assert write_files([result], tmp_path, is_final=False) == []
+    assert (up.read_text(), down.read_text()) == before
+    [file, _] = write_files([result], tmp_path)
+    backups = [path.with_name(f"{path.name}.bak") for path in (up, down)]
+    assert tuple(path.read_text() for path in backups) == before
+    assert file.notes[-1].endswith(f"kept as {backups[0].name} and {backups[1].name}")
+    assert (read_configs(up)[64], read_configs(down)[64]) == (FAST, FAST)
+    again = write_files([_result(_entry(FAST, 90)), _result(_entry(DEFAULT, 100))], tmp_path)
+    assert "kept as" not in str(again)
+    assert len([*tmp_path.rglob("*.bak*")]) == 2
 
 
 def test_what_two_processes_tune_at_once_is_kept_of_both(
