@@ -35,6 +35,8 @@ class MeasurerOptions:
     """Seed of the routing instances and the inputs; of a replay's samples."""
     provider: str = "autotune"
     """Name of the provider whose kernel is measured on a GPU; see ``PROVIDERS``."""
+    output_dir: Path | None = None
+    """Folder that a run writes engine files to, which an engine is not to read meanwhile."""
 
 
 class Measurer(Protocol):

@@ -99,8 +99,11 @@ class _Devices:
 
     def child(self, provider: str) -> Child:
         if provider not in self._children:
-            options = replace(self._settings.measurer_options, provider=provider)
-            child = Child(partial(open_measurer, self._settings.device, options))
+            settings = self._settings
+            options = replace(
+                settings.measurer_options, provider=provider, output_dir=settings.output_dir
+            )
+            child = Child(partial(open_measurer, settings.device, options))
             self._children[provider] = self._stack.enter_context(closing(child))
         return self._children[provider]
 

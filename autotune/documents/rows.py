@@ -62,7 +62,8 @@ class ResultRow(Row):
     """Time in µs of the engine's default; null where it has none."""
     default_from: Literal["launch", "rule"] | None
     """Where that default comes from. ``launch``: the engine's own call, which sees the files that
-    it ships. ``rule``: what the engine does without any file. Null where none is known."""
+    it ships, and those of its environment variable unless that names the output folder.
+    ``rule``: what the engine does without any file. Null where none is known."""
     speedup: float | None = field(metadata=RATIO)
     """``default_us`` over ``us``; null where one of them is."""
     kept: bool | None

@@ -226,6 +226,13 @@ class Engine(ABC):
         """Return the value that ``env_variable`` must have for files at ``path(output_dir, …)``."""
         return output_dir / self.name
 
+    def users_folder(self, environment: Mapping[str, str], output_dir: Path) -> Path | None:
+        """Return the folder that ``env_variable`` names; None where that is ``output_dir``'s, whose
+        files are ours."""
+        folder = Path(environment.get(self.env_variable, ""))
+        is_ours = folder.resolve() == self.env_folder(output_dir).resolve()
+        return None if is_ours or not environment.get(self.env_variable) else folder
+
     def file_folder(self, folder: Path, device: Device) -> Path:
         """Return the folder of a device's files where ``env_variable`` has the value ``folder``."""
         return folder

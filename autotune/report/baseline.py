@@ -1,10 +1,12 @@
-"""What speed-ups are over, where no engine was asked what it launches by itself."""
+"""What speed-ups are over, where that is not what an engine launches as it comes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 
-from autotune.engines import ENGINES
+from autotune.engines import ENGINES, Engine
 
 
 def baseline_lines(by_rule: Iterable[str]) -> list[str]:
@@ -16,6 +18,16 @@ def baseline_lines(by_rule: Iterable[str]) -> list[str]:
             has_files = engine.installed_config_folder() is not None
             titles.setdefault(has_files, []).append(engine.title)
     return [_line(" and ".join(each), has_files) for has_files, each in titles.items()]
+
+
+def launch_lines(
+    by_launch: Iterable[Engine], output_dir: Path, environment: Mapping[str, str] = os.environ
+) -> Iterator[str]:
+    """Yield a line for each engine that was asked, in an ``environment`` that has it read the
+    user's files."""
+    for engine in dict.fromkeys(by_launch):
+        if folder := engine.users_folder(environment, output_dir):
+            yield f"default of {engine.title}: what it launches with {engine.env_variable}={folder}"
 
 
 def _line(titles: str, has_files: bool) -> str:

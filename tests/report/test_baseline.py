@@ -10,8 +10,9 @@ from finished_run import Finished  # type: ignore[import-not-found]
 from rich.console import Console
 
 from autotune.api.stored import best_view, export
+from autotune.engines import ENGINES
 from autotune.engines.base import Engine
-from autotune.report.baseline import baseline_lines
+from autotune.report.baseline import baseline_lines, launch_lines
 from autotune.report.html.page import write_report
 from autotune.report.rows import result_row, result_rows
 from autotune.tuning.jobs import Incumbent, Origin
@@ -60,6 +61,15 @@ def test_of_installed_engines_shipped_files_count(monkeypatch: pytest.MonkeyPatc
         "compared with too"
     )
     assert baseline_lines([]) == []
+
+
+def test_a_users_folder_is_said_and_the_runs_own_is_none(tmp_path: Path) -> None:
+    vllm = ENGINES["vllm"]
+    environment = {vllm.env_variable: "/mine"}
+    said = "default of vLLM: what it launches with VLLM_TUNED_CONFIG_FOLDER=/mine"
+    assert [*launch_lines([vllm, vllm, ENGINES["sglang"]], tmp_path, environment)] == [said]
+    for own in (str(tmp_path / "x" / ".." / "vllm"), ""):
+        assert [*launch_lines([vllm], tmp_path, {vllm.env_variable: own})] == []
 
 
 def test_rows_tell_where_the_default_comes_from(finished: Finished) -> None:

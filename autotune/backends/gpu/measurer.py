@@ -25,6 +25,7 @@ from autotune.backends.gpu.device_errors import (
 )
 from autotune.backends.gpu.providers import Provider, ProviderLayer, open_provider
 from autotune.backends.gpu.providers.base import Halves
+from autotune.backends.gpu.providers.engine import leave_files_of
 from autotune.backends.gpu.tensor_cache import PreparedLayer
 from autotune.backends.gpu.testbed import Testbed, take_device
 from autotune.backends.hardware import known_spec
@@ -365,6 +366,8 @@ def open_gpu(
 ) -> GpuMeasurer:
     """Take GPU ``index`` and open the provider of the options. Raises DeviceError where there is no
     such GPU, and as ``open_provider`` does."""
+    if options.output_dir is not None:
+        leave_files_of(options.output_dir)
     testbed = Testbed(take_device(index, options), options, instances=instances, rest=rest)
     return GpuMeasurer(open_provider(options.provider, testbed.site), testbed)
 

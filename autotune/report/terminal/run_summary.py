@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from rich.console import RenderableType
 
 from autotune.backends.stand_in import error_lines, kernel_lines
-from autotune.report.baseline import baseline_lines
+from autotune.report.baseline import baseline_lines, launch_lines
 from autotune.report.kept import kept_words
 from autotune.report.rows import result_row
 from autotune.report.run_document import served
@@ -37,6 +37,8 @@ def _lines(settings: RunSettings, report: RunReport) -> Iterator[str]:
         yield kept
     by_rule = (r.engine.name for r in report.results if r.default_origin is Origin.DEFAULT)
     yield from baseline_lines(by_rule)
+    by_launch = (r.engine for r in report.results if r.default_origin is Origin.OWN)
+    yield from launch_lines(by_launch, settings.output_dir)
     yield from error_lines(result.device for result in report.results)
     for model in report.models:
         for gain in traffic_gains(model.results, model.shares):

@@ -107,7 +107,7 @@ def _specs(
     return [
         WorkerSpec(
             device,
-            replace(settings.measurer_options, provider=provider),
+            replace(settings.measurer_options, provider=provider, output_dir=settings.output_dir),
             storage,
             number,
             worker_name(name, provider),

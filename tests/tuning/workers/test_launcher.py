@@ -48,6 +48,7 @@ def test_each_gpu_has_a_worker_for_each_kernel(settings: Make) -> None:
         ("3", "cuda:3", "autotune"),
     ]
     assert len({spec.number for spec in specs}) == 4
+    assert {spec.options.output_dir for spec in specs} == {chosen.output_dir}
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ MoE takes them: real activations, their scales' layouts.
 from __future__ import annotations
 
 import inspect
+import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -20,6 +21,7 @@ import autotune
 from autotune.backends.binaries import Binaries
 from autotune.backends.gpu.launches import Launch, binaries_of, compiled, config_of, held_back
 from autotune.backends.gpu.providers.base import Halves, Provider, ProviderLayer, ProviderSite
+from autotune.engines import ENGINES
 from autotune.errors import MissingProvider, ProviderError
 from autotune.kernels.inputs import GemmWeights, MoeInputs
 from autotune.kernels.reference import real_x
@@ -207,6 +209,14 @@ def leave_shadowing_folders() -> None:
         if folder != here and (folder / "kernels").resolve() != ours:
             kept.append(entry)
     sys.path[:] = kept
+
+
+def leave_files_of(output_dir: Path) -> None:
+    """Have engines in this process not read what a run writes meanwhile: what they launch by
+    themselves would be its own winners, and others in the middle of it."""
+    for engine in ENGINES.values():
+        if engine.users_folder(os.environ, output_dir) is None:
+            os.environ.pop(engine.env_variable, None)
 
 
 def _parameters(found: object) -> list[str]:

@@ -8,17 +8,20 @@ import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from engine_files import faults_in_files  # type: ignore[import-not-found]
 from standins import VERSIONS, write_engine  # type: ignore[import-not-found]
 
 import autotune
+from autotune.backends.gpu import measurer
 from autotune.backends.gpu.providers import ProviderSite, open_provider
 from autotune.backends.gpu.providers.engine import Needs
 from autotune.backends.gpu.providers.sglang import NEEDS as SGLANG
 from autotune.backends.gpu.providers.vllm import NEEDS as VLLM
-from autotune.errors import MissingProvider, ProviderError
+from autotune.backends.protocol import MeasurerOptions
+from autotune.errors import DeviceError, MissingProvider, ProviderError
 from autotune.spec.device import Target
 
 SITE = ProviderSite("cpu", Target("cuda", 90))
@@ -53,6 +56,24 @@ def test_a_changed_signature_is_named(install: Callable[..., Path]) -> None:
     config.write_text(config.read_text().replace("def int8_w8a16", "def int8_w8a17"))
     with pytest.raises(ProviderError, match=r"no 'expert_map'.*int8_w8a16_moe_quant_config"):
         open_provider("vllm", SITE)
+
+
+def test_a_run_s_own_files_are_not_read_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VLLM_TUNED_CONFIG_FOLDER", str(tmp_path / "vllm"))
+    monkeypatch.setenv("SGLANG_MOE_CONFIG_DIR", "/mine")
+    monkeypatch.setattr(measurer, "take_device", _no_device)
+    for folder, is_set in ((tmp_path / "other", True), (tmp_path, False)):
+        options = MeasurerOptions(cache_dir=tmp_path, provider="vllm", output_dir=folder)
+        with pytest.raises(DeviceError):
+            measurer.open_gpu(0, options)
+        assert ("VLLM_TUNED_CONFIG_FOLDER" in os.environ) == is_set
+    assert os.environ["SGLANG_MOE_CONFIG_DIR"] == "/mine"
+
+
+def _no_device(index: int, options: MeasurerOptions) -> NoReturn:
+    raise DeviceError(f"no GPU {index}")
 
 
 @pytest.mark.parametrize(("name", "version"), [(n, v) for n, vs in VERSIONS.items() for v in vs])
