@@ -1,5 +1,6 @@
-"""Prints what serve.py measured: for each load the median of every arm, half its range over the
-rounds, and the ratio to one arm.
+"""Prints what serve.py measured: for each load the median of every arm over its rounds (tokens a
+second with half their range, milliseconds to the first token and for each later one), and its rate
+and its time for a later token over those of one arm.
 
 python benchmarks/serving/table.py FOLDER [FOLDER …] [--first as_it_comes]
 """
@@ -27,20 +28,27 @@ def main() -> None:
             measured[row["name"]][row["arm"]].append(row)
     found = {arm for by_arm in measured.values() for arm in by_arm}
     arms = sorted(found, key=lambda arm: (arm != flags.first, arm))
-    heads = " | ".join(f"{arm}: tokens/s, first token ms" for arm in arms)
-    print(f"| load | {heads} | over {flags.first} |")
-    print("|---" * (len(arms) + 2) + "|")
+    heads = [f"{arm}: tokens/s, first token ms, later token ms" for arm in arms]
+    heads += [f"{arm} over {flags.first}: tokens/s, later token" for arm in arms[1:]]
+    print("| load | " + " | ".join(heads) + " |")
+    print("|---" * (len(heads) + 1) + "|")
     ratios: dict[str, list[float]] = defaultdict(list)
     for load, by_arm in measured.items():
-        over = []
+        cells = [_cell(by_arm[arm]) for arm in arms]
         for arm in arms[1:]:
             if arm in by_arm and flags.first in by_arm:
-                ratios[arm].append(_ratio(by_arm[arm], by_arm[flags.first]))
-                over.append(f"{ratios[arm][-1]:.3f}")
-        print(f"| {load} | {' | '.join(_cell(by_arm[arm]) for arm in arms)} | {', '.join(over)} |")
+                rate, later = (
+                    _ratio(by_arm[arm], by_arm[flags.first], what)
+                    for what in ("tokens_per_second", "tpot_ms")
+                )
+                ratios[arm].append(rate)
+                cells.append(f"{rate:.3f}, {later:.3f}")
+            else:
+                cells.append("")
+        print(f"| {load} | " + " | ".join(cells) + " |")
     for arm, over_first in ratios.items():
         mean = geometric_mean(over_first)
-        print(f"{arm} over {flags.first}: {mean:.3f} in the geometric mean of loads")
+        print(f"{arm} over {flags.first}: {mean:.3f} of its tokens/s, geometric mean of the loads")
 
 
 def _cell(rows: Rows) -> str:
@@ -49,13 +57,14 @@ def _cell(rows: Rows) -> str:
     rates = [row["tokens_per_second"] for row in rows]
     spread = 50 * (max(rates) - min(rates)) / median(rates)
     rounds = f"±{spread:.1f} % in {len(rows)}" if len(rows) > 1 else "once"
-    return f"{median(rates):,.0f} ({rounds}), {median(row['ttft_ms'] for row in rows):,.0f}"
+    first, later = (median(row[what] for row in rows) for what in ("ttft_ms", "tpot_ms"))
+    return f"{median(rates):,.0f} ({rounds}), {first:,.0f}, {later:.2f}"
 
 
-def _ratio(rows: Rows, base: Rows) -> float:
-    """Return the tokens a second of rows over those of base, medians of the rounds."""
-    rates = [median(row["tokens_per_second"] for row in one) for one in (rows, base)]
-    return rates[0] / rates[1]
+def _ratio(rows: Rows, base: Rows, what: str) -> float:
+    """Return what rows have over what base has, medians of the rounds."""
+    ours, its = (median(row[what] for row in one) for one in (rows, base))
+    return ours / its
 
 
 if __name__ == "__main__":
