@@ -24,7 +24,7 @@ class ResultRow(Row):
 
     model: str
     """As it was named to the run that tuned it: a name on the Hugging Face Hub, a path, or a
-    shape."""
+    shape; those of several models whose layers are the same with ", " between them."""
     engine: str
     """``sglang`` or ``vllm``."""
     E: int
@@ -95,7 +95,7 @@ class StudyRow(Row):
     study: str
     """Its name in the storage."""
     model: str
-    """As it was named to the run."""
+    """As it was named to the run; several as in results."""
     layer: str
     """The layer as it is split, where it is measured, and for whom, in words."""
     batch_size: int

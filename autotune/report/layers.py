@@ -85,7 +85,8 @@ class TunedLayer:
     @property
     def model(self) -> str:
         """Every model that was tuned under this shape: models of one shape share studies."""
-        return ", ".join(sorted({size.study.attrs.model for size in self.sizes}))
+        names = {name for size in self.sizes for name in size.study.attrs.model_names}
+        return ", ".join(sorted(names))
 
     @property
     def title(self) -> str:

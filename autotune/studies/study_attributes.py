@@ -26,7 +26,10 @@ _LAYOUT = "layout"
 _KEY = "key"
 """``StudyKey`` as JSON."""
 _MODEL = "model"
-"""Name that the user gave, or the shape in words."""
+"""Name that the user gave to the last run, or the shape in words."""
+_MODELS = "models"
+"""The same of every run → the model as it is split, in words: layers of models may be the same.
+Missing where an earlier version wrote the study."""
 _ENGINES = "engines"
 """Names of the engines that the study is for."""
 _OWN = "own_config"
@@ -101,8 +104,25 @@ class StudyAttributes:
         return None if _KEY in self.values else "it is another application's"
 
     @property
+    def models(self) -> Mapping[str, str]:
+        """Each model's name → its words, as it is split; empty where only names are known."""
+        return self.values.get(_MODELS, {})  # type: ignore[no-any-return]
+
+    @property
+    def model_names(self) -> tuple[str, ...]:
+        """Every model that the study was tuned for."""
+        return tuple(self.models) or (str(self.values.get(_MODEL, "")),)
+
+    @property
     def model(self) -> str:
-        return str(self.values.get(_MODEL, ""))
+        """Their names, with commas between them."""
+        return ", ".join(self.model_names)
+
+    def of_model(self, name: str) -> StudyAttributes | None:
+        """Return the same, of a study for this model alone; None where it is of others."""
+        found = next((each for each in self.model_names if each.lower() == name.lower()), None)
+        models = {each: words for each, words in self.models.items() if each == found}
+        return StudyAttributes({**self.values, _MODELS: models}) if found is not None else None
 
     @property
     def tokens(self) -> int:
@@ -204,6 +224,7 @@ _SOUND: Mapping[str, Callable[[StudyAttributes], bool]] = {
     _LAYOUT: lambda attrs: attrs.values[_LAYOUT] in Range(1, LAYOUT),
     _KEY: lambda attrs: bool(attrs.key.digest),
     _MODEL: lambda attrs: _are_texts([attrs.values[_MODEL]]),
+    _MODELS: lambda attrs: _are_texts([*attrs.models, *attrs.models.values()]),
     _TOKENS: lambda attrs: attrs.values[_TOKENS] in TOKENS,
     _ENGINES: lambda attrs: isinstance(attrs.values[_ENGINES], list) and _are_texts(attrs.engines),
     _OWN: lambda attrs: attrs.own_config is None or is_launch(attrs.own_config),
@@ -243,10 +264,14 @@ def run_attributes(
     settings: Mapping[str, Any],
     target: int,
     own: AnyConfig | None = None,
+    *,
+    models: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Return the attributes that each run sets anew, for ``open_study``."""
+    """Return the attributes that each run sets anew, for ``open_study``; ``models`` are added to
+    those of before."""
     return {
         _MODEL: model,
+        _MODELS: dict(models or {}),
         _ENGINES: list(engines),
         _TARGET: target,
         _SETTINGS: settings,
@@ -305,7 +330,8 @@ def write_best(study: Study, best_us: float, default_us: float | None) -> None:
 
 def write_identity(study: Study, key: StudyKey, attrs: Mapping[str, Any]) -> None:
     """Write what a study is about, and what its run sets anew."""
-    _write(study, {**_columns(key), **attrs, _KEY: key.as_json(), _LAYOUT: LAYOUT})
+    models = {_MODELS: {**attributes_of(study).models, **attrs.get(_MODELS, {})}}
+    _write(study, {**_columns(key), **attrs, **models, _KEY: key.as_json(), _LAYOUT: LAYOUT})
 
 
 def _write(study: Study, values: Mapping[str, object]) -> None:

@@ -217,7 +217,11 @@ def _kept_end(study: Study, terms: SearchTerms) -> StudyEnd | None:
 def study_attributes(plan: StudyPlan, settings: RunSettings) -> dict[str, object]:
     """Return the attributes that a run sets of a study."""
     settings = settings.of_model(plan.model)
-    engines = [engine.name for engine in plan.job.engines]
     return run_attributes(
-        settings.model.name, engines, settings.as_json(), settings.trials, plan.own_config
+        settings.model.name,
+        [engine.name for engine in plan.job.engines],
+        settings.as_json(),
+        settings.trials,
+        plan.own_config,
+        models={model.name: model.label for model in (settings.model, *plan.also)},
     )

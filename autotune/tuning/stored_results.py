@@ -129,9 +129,13 @@ def _of_several_models(alone: Iterable[RunSettings]) -> list[RunSettings]:
 
 def select(studies: Sequence[Chosen], model: str | None) -> list[Chosen]:
     """Return the studies of one model, or all. Raises UsageError where there are none."""
-    chosen = [s for s in studies if model is None or s.attrs.model.lower() == model.lower()]
+    if model is None:
+        chosen = list(studies)
+    else:
+        of_model = ((study, study.attrs.of_model(model)) for study in studies)
+        chosen = [replace(study, attrs=attrs) for study, attrs in of_model if attrs is not None]
     if not chosen:
-        known = sorted({study.attrs.model for study in studies})
+        known = sorted({name for study in studies for name in study.attrs.model_names})
         what = f"for --model {model}; it knows {', '.join(known)}" if known else "at all"
         raise UsageError(f"the storage has no studies {what}")
     return chosen

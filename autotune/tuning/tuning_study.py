@@ -58,6 +58,8 @@ class StudyPlan:
     """The model that it is of, where its run has several."""
     label: str = ""
     """That model's."""
+    also: tuple[ModelSettings, ...] = ()
+    """Other models of the run, whose layer is the same."""
 
     def shared_with(self, other: StudyPlan) -> StudyPlan:
         """Return this plan for the engines of the other one too: another model's, of the same
@@ -67,7 +69,8 @@ class StudyPlan:
         job = replace(self.job, engines=(*self.job.engines, *more))
         names = {engine.name for engine in more}
         added = (incumbent for incumbent in other.incumbents if incumbent.engine in names)
-        return replace(self, job=job, incumbents=(*self.incumbents, *added))
+        also = self.also if other.model is None else (*self.also, other.model)
+        return replace(self, job=job, incumbents=(*self.incumbents, *added), also=also)
 
     @property
     def own_config(self) -> AnyConfig | None:

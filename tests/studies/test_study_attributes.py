@@ -146,6 +146,7 @@ def test_a_study_is_finished_with_its_measurements_or_before(
         ("key", {}),
         ("key", None),
         ("model", 7),
+        ("models", {"some/model": 1}),
         ("M", "64"),
         ("engines", "sglang"),
         ("engines", [1]),

@@ -11,7 +11,8 @@ import pytest
 from small_landscape import PROBLEM, save_landscape  # type: ignore[import-not-found]
 
 from autotune.engines import ENGINES
-from autotune.errors import DeviceError, ModelError
+from autotune.errors import DeviceError, ModelError, UsageError
+from autotune.report.rows import layer_heading
 from autotune.report.terminal.run_display import PlainDisplay
 from autotune.settings import ModelSettings, RunSettings
 from autotune.spec.problem import Problem
@@ -21,7 +22,7 @@ from autotune.tuning.observer import RunObserver, RunStart
 from autotune.tuning.run_models import RunModels
 from autotune.tuning.run_report import RunReport
 from autotune.tuning.session import run
-from autotune.tuning.stored_results import unfinished_settings
+from autotune.tuning.stored_results import select, unfinished_settings
 
 Make = Callable[..., RunSettings]
 HALF = replace(PROBLEM, intermediate=PROBLEM.intermediate // 2)
@@ -151,6 +152,17 @@ def test_models_of_one_layer_share_their_studies(
     assert len(_stored(database)) == 2
     assert report.models[0].results == report.models[1].results
     assert len(report.results) == len(report.models[0].results)
+    _run(settings(model=model("third")), database)
+    names = [model(name).name for name in ("small", "twin", "third")]
+    for study in _stored(database):
+        assert study.attrs.model_names == tuple(names)
+        assert layer_heading(study.attrs, study.key).startswith("small and twin and third bf16, ")
+    for name in names:
+        [one, _] = select(_stored(database), name.upper())
+        assert one.attrs.model == name
+        assert layer_heading(one.attrs, one.key).startswith(f"{Path(name).name} bf16, ")
+    with pytest.raises(UsageError, match=f"it knows {', '.join(sorted(names))}$"):
+        select(_stored(database), "other")
 
 
 def test_of_two_layers_with_one_file_name_the_first_has_the_file(
