@@ -17,7 +17,6 @@ from autotune.commands.flags import (
     Kernel,
     RunTimeout,
     Seed,
-    Timeout,
     engine_names,
 )
 from autotune.commands.model_flags import ModelFlags, model_settings
@@ -70,7 +69,14 @@ class Flags(ModelFlags, DeviceFlags, EngineFlag):
         typer.Option("--like", metavar="FILE.npz", help="only the configs of this recording"),
     ] = None
     seed: Seed = 0
-    timeout_s: Timeout = None
+    timeout_s: Annotated[
+        float | None,
+        typer.Option(
+            "--timeout",
+            metavar="S",
+            help="seconds of measuring; compiling before it is not bounded",
+        ),
+    ] = None
     run_timeout_s: RunTimeout = 120.0
     give_up_at: Annotated[
         float,

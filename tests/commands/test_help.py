@@ -36,6 +36,14 @@ def test_help_has_every_flag_and_an_example(
     assert "--config" in shown
 
 
+def test_what_the_timeout_of_record_does_not_bound_is_said(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    assert run_command_line(["record", "--help"]) == 0
+    assert "compiling before it is not bounded" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
 def test_examples_are_what_the_command_takes(command: Command) -> None:
     call = parsed(shlex.split(command.example))
