@@ -84,6 +84,7 @@ class FlagCommand(WithHelp, TyperCommand):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse the words of this command. Raises UsageError."""
         if ctx.resilient_parsing:
+            ctx.obj = list(args)
             return super().parse_args(ctx, args)
         words = list(spread(args, known_flags(self.get_params(ctx), self.flag_fields), ctx))
         try:
@@ -95,6 +96,14 @@ class FlagCommand(WithHelp, TyperCommand):
         if left:
             raise UsageError(f"{ctx.command_path} takes no {left[0]!r}")
         return left
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
+        """Complete also the second and later words behind a flag that takes many."""
+        flag = next((word for word in reversed(ctx.obj or ()) if word.startswith("-")), None)
+        many = (param for param in self.params if flag in param.opts and param.multiple)
+        param = None if incomplete.startswith("-") else next(many, None)
+        complete = super().shell_complete if param is None else param.shell_complete
+        return list(complete(ctx, incomplete))
 
 
 def _words_of(error: typer.BadParameter, flags: Sequence[FlagField]) -> str:

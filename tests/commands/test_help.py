@@ -120,6 +120,8 @@ def test_a_shell_completes_commands_flags_and_words(tmp_path: Path) -> None:
     assert _completed("autotune run --samp", tmp_path) == ["--sampler"]
     assert _completed("autotune run --sampler g", tmp_path) == ["gp", "grid"]
     assert _completed("autotune run --engine v", tmp_path) == ["vllm"]
+    assert _completed("autotune run --engine vllm s", tmp_path) == ["sglang"]
+    assert "--engine" in _completed("autotune run --engine vllm --", tmp_path)
     assert "Qwen/Qwen3-30B-A3B" in _completed("autotune run --model Qwen/Qwen3-3", tmp_path)
     assert _completed("autotune check --engine s", tmp_path) == ["sglang"]
 
