@@ -16,7 +16,8 @@ from autotune.errors import AutotuneError, UsageError
 from autotune.routing.distributions import canonical
 from autotune.settings import ModelSettings, RunSettings, settings_from
 from autotune.spec.device import Device
-from autotune.spec.problem import Problem
+from autotune.spec.problem import KernelMode, Problem
+from autotune.studies.key import StudyKey
 from autotune.studies.storage.retry import DAMAGE
 from autotune.studies.storage.summaries import StudySummary
 from autotune.studies.study_record import MeasuredStudy, StoredStudy
@@ -170,9 +171,9 @@ def of_one_routing(studies: Sequence[StoredStudy], routing: str | None) -> list[
 
 def newest(studies: Sequence[StoredStudy]) -> list[StoredStudy]:
     """Return, of studies that differ in nothing but how times came about (an older version, warm
-    L2, an engine's own kernel) or in the gate, which no file name tells, for each engine the one
-    that was worked on last, of those on its own kernel where there are any; the log names the
-    others. A study that is kept for some of its engines is for these alone."""
+    L2, an engine's own kernel, a config for each GEMM) or in the gate, which no file name tells,
+    for each engine the one that was worked on last, of those on its own kernel where there are any;
+    the log names the others. A study that is kept for some of its engines is for these alone."""
     last: dict[_Entry, StoredStudy] = {}
     for study in studies:
         for engine in _known_engines(study):
@@ -182,7 +183,7 @@ def newest(studies: Sequence[StoredStudy]) -> list[StoredStudy]:
     engines: dict[str, list[str]] = {}
     for (engine, _, _), study in last.items():
         engines.setdefault(study.name, []).append(engine)
-    left = sorted({s.key.device.method for s in studies if s.name not in engines})
+    left = sorted({_timing_words(s.key) for s in studies if s.name not in engines})
     if left:
         _log.warning(
             "left out: studies timed otherwise (%s), where there are newer ones of the same "
@@ -201,7 +202,13 @@ def _known_engines(study: MeasuredStudy) -> list[str]:
 
 
 def _entry(study: StoredStudy, engine: str, problem: Problem) -> _Entry:
-    return engine, replace(problem, gated=True), replace(study.key.device, method="")
+    problem = replace(problem, gated=True, kernel=KernelMode.FUSED)
+    return engine, problem, replace(study.key.device, method="")
+
+
+def _timing_words(key: StudyKey) -> str:
+    is_pair = key.problem.kernel is KernelMode.SEPARATE
+    return f"{key.device.method}, --kernel separate" if is_pair else key.device.method
 
 
 def _rank(study: StoredStudy, engine: str) -> tuple[bool, float]:

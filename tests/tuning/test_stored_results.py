@@ -12,7 +12,7 @@ from trials import ask, tell  # type: ignore[import-not-found]
 from autotune.spec.config import Config
 from autotune.spec.device import Device, DeviceKind, Target
 from autotune.spec.measurement import Measurement
-from autotune.spec.problem import Problem
+from autotune.spec.problem import KernelMode, Problem
 from autotune.studies.key import StudyKey
 from autotune.studies.outcome import Outcome, TrialResult
 from autotune.studies.search.samplers import SAMPLERS
@@ -32,8 +32,10 @@ def _tuned(
     engines: Sequence[str] = ("sglang", "vllm"),
     *,
     gated: bool = True,
+    kernel: KernelMode = KernelMode.FUSED,
 ) -> None:
-    key = StudyKey(Problem(8, 2, 512, 256, tokens, gated=gated), device, SPACE.fingerprint)
+    problem = Problem(8, 2, 512, 256, tokens, gated=gated, kernel=kernel)
+    key = StudyKey(problem, device, SPACE.fingerprint)
     storage = open_storage(database, create=True)
     study = open_study(storage, key, SAMPLERS["grid"](SPACE, 0), {"model": "m", "engines": engines})
     tell(study, ask(study, SPACE), TrialResult(Outcome.OK, Measurement((1.0,), "test")), None)
@@ -64,6 +66,18 @@ def test_one_file_holds_no_entries_of_experts_with_a_gate_and_without(
         _tuned(database, 1, H200, gated=order)
     [kept] = newest(stored_studies(open_storage(database, create=False)))
     assert kept.key.problem.gated is gated
+
+
+@pytest.mark.parametrize("order", [list(KernelMode), list(KernelMode)[::-1]])
+def test_of_one_config_for_both_gemms_and_of_pairs_the_last_one_counts(
+    database: str, order: Sequence[KernelMode], caplog: pytest.LogCaptureFixture
+) -> None:
+    for kernel in order:
+        _tuned(database, 64, H200, kernel=kernel)
+    with caplog.at_level(logging.WARNING):
+        [kept] = newest(stored_studies(open_storage(database, create=False)))
+    assert kept.key.problem.kernel is order[1]
+    assert ("--kernel separate" in caplog.text) == (order[0] is KernelMode.SEPARATE)
 
 
 def test_other_gpus_and_versions_are_no_older_ones(
