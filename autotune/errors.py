@@ -4,6 +4,7 @@ Every message says what came, what is allowed and what to try. The command line 
 without a traceback and exits with ``exit_code``.
 """
 
+import errno
 from enum import StrEnum
 
 from autotune.exit_codes import ExitCode
@@ -106,6 +107,21 @@ class MissingProvider(ProviderError):  # noqa: N818  said of a choice, not of a 
     """An implementation that is not installed."""
 
     kind = ErrorKind.PROVIDER_MISSING
+
+
+_UNWRITABLE = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+    errno.ENOTDIR,
+}
+
+
+def is_unwritable(error: BaseException) -> bool:
+    """Return whether the system lets nothing be written: what was tried is not to blame."""
+    return isinstance(error, OSError) and error.errno in _UNWRITABLE
 
 
 DAMAGED = (

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -31,6 +32,8 @@ from autotune.spec.measurement import (
 )
 from autotune.spec.occupancy import Footprint, held_blocks
 from autotune.spec.problem import Problem
+
+_log = logging.getLogger(__name__)
 
 FILE_NAME = "compiled.jsonl"
 _KERNEL_SOURCES = ("kernels/gemm.py", "kernels/launch.py", "spec/binary.py")
@@ -61,12 +64,17 @@ class CompileCache:
         return self._answers
 
     def put(self, binary_key: str, answer: CompileResult) -> None:
-        """Keep ``answer`` for everyone."""
+        """Keep ``answer`` for everyone, or where the disk refuses for this process alone."""
         self._answers[binary_key] = answer
         said = asdict(answer) if isinstance(answer, Resources) else {"failure": answer.reason}
         record = {"context": self._context, "binary": binary_key, **said}
+        try:
+            self._write(f"\n{json.dumps(record)}\n".encode())
+        except OSError as error:
+            _say_not_kept(f"{self._path}: {error.strerror or error}")
+
+    def _write(self, line: bytes) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        line = f"\n{json.dumps(record)}\n".encode()
         descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         try:
             os.write(descriptor, line)
@@ -86,7 +94,7 @@ class CompileCache:
             with self._path.open("rb") as file:
                 file.seek(self._read_bytes)
                 news = file.read()
-        except FileNotFoundError:
+        except OSError:  # there is none yet, or ``put`` says why it cannot be
             return
         whole = news.rfind(b"\n") + 1
         self._read_bytes += whole
@@ -151,6 +159,11 @@ def _record(line: bytes) -> dict[str, Any]:
     except ValueError:
         return {}
     return record if isinstance(record, dict) else {}
+
+
+@cache
+def _say_not_kept(words: str) -> None:
+    _log.warning("what the compiler answers is not kept for later runs: %s", words)
 
 
 @cache

@@ -39,6 +39,8 @@ class FailureCause(StrEnum):
     TIMEOUT = "timeout"
     MEMORY = "memory"
     CRASH = "crash"
+    DISK = "disk"
+    """Nothing can be written, whatever is compiled."""
 
 
 @dataclass(frozen=True, slots=True)

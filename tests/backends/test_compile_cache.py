@@ -30,6 +30,16 @@ def test_an_answer_is_kept(path: Path, answer: CompileResult) -> None:
     assert CompileCache(path, SM90).get("key") == answer
 
 
+def test_a_disk_that_refuses_costs_no_answer(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path.parents[1].touch()  # a file where a folder is needed
+    cache = CompileCache(path, SM90)
+    for key in ("one", "two"):
+        assert cache.get(key) is None
+        cache.put(key, SOME)
+        assert cache.get(key) == SOME
+    assert caplog.text.count("is not kept for later runs") == 1
+
+
 def test_nothing_is_known_at_first(path: Path) -> None:
     assert CompileCache(path, SM90).get("key") is None
     assert not path.exists()

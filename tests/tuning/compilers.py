@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from autotune.tuning.compile_service.client import CompileClient
 from autotune.tuning.compile_service.process import Compile
 from autotune.tuning.compile_service.queue import TimedCompile
 
-FINE, ABORT, HANG, RAISE, EAT, REFUSE, KILLED_ONCE, GRANDCHILD = range(2, 10)
+FINE, ABORT, HANG, RAISE, EAT, REFUSE, KILLED_ONCE, GRANDCHILD, FULL = range(2, 11)
 SOME = Resources(registers=32, spill_bytes=0, shared_bytes=1024)
 PATIENCE_S = 60.0
 """For what a test waits for: no figure, only an end to a hanging test."""
@@ -80,6 +81,8 @@ def _behave(how: int, folder: Path) -> Resources | CompileFailure:
         time.sleep(3600)
     if how == RAISE:
         raise ValueError("a bug of ours\nand more")
+    if how == FULL:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     if how == EAT:
         assert [b"\1" * 2**24 for _ in range(64)]  # 1 GiB
     if how == REFUSE:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from pathlib import Path
@@ -17,11 +18,11 @@ from autotune.studies.outcome import Outcome, TrialResult
 from autotune.studies.search.pruning import Stop
 from autotune.studies.space import Space
 
-FINE, ABORT, HANG, RAISE, REFUSE = 2, 3, 4, 5, 6
+FINE, ABORT, HANG, RAISE, REFUSE, FULL = 2, 3, 4, 5, 6, 7
 
 
 class FaultyMeasurer:
-    """Aborts in C, hangs, raises, or refuses."""
+    """Aborts in C, hangs, raises, refuses, or finds the disk full."""
 
     device = Device(DeviceKind.CUDA, "Faulty", Target("cuda", 90), 1, "3.6.0")
 
@@ -46,6 +47,8 @@ class FaultyMeasurer:
             raise RuntimeError("CUDA error: an illegal memory access\nand more")
         if config.num_stages == REFUSE:
             raise DeviceError("no such GPU")
+        if config.num_stages == FULL:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return TrialResult(Outcome.OK, Measurement((1.0,), "fake"))
 
     def measure_interleaved(

@@ -42,6 +42,7 @@ _START_LIMIT_S = 120.0
 _START_AGAIN_S = 1.0
 _FAILED_STARTS = 3
 """So many in a row, and the pool gives up."""
+_DISK = FailureCause.DISK
 _NICENESS = 5
 """Measuring goes first: what launches kernels must not wait for a core."""
 NEW_CLIENT = "client"
@@ -198,6 +199,9 @@ class _Pool:
         if compiler.is_worn:
             self._end(compiler)
         if result is not None and binary is not None:
+            if isinstance(result.result, CompileFailure) and result.result.cause is _DISK:
+                self._give_up(result.result.reason)
+                return
             if isinstance(result.result, Resources):
                 self._usual_s.append(result.seconds)
             self._note(binary, result)
@@ -243,9 +247,12 @@ class _Pool:
     def _failed_start(self, words: str) -> None:
         self._failed_starts += 1
         if self._failed_starts >= _FAILED_STARTS:
-            with suppress(OSError):
-                self._link.send(f"compile processes do not start ({words}); measuring ones compile")
-            self._is_closed = True
+            self._give_up(f"compile processes do not start ({words})")
+
+    def _give_up(self, words: str) -> None:
+        with suppress(OSError):
+            self._link.send(f"{words}; measuring processes compile")
+        self._is_closed = True
 
     def _note_killed(
         self, binary: Binary, reason: str, cause: FailureCause, seconds: float

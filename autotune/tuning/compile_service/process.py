@@ -16,6 +16,7 @@ from pathlib import Path
 
 from autotune.backends.binaries import Binary, compile_binary
 from autotune.backends.gpu.providers import load_code
+from autotune.errors import is_unwritable
 from autotune.spec.device import Target
 from autotune.spec.measurement import CompileFailure, CompileResult, FailureCause
 from autotune.tuning.compile_service.queue import TimedCompile
@@ -112,7 +113,8 @@ def _compiled(compile_it: Compile, binary: Binary, target: Target) -> CompileRes
         return CompileFailure("MemoryError", cause=_MEMORY)
     except Exception as error:  # noqa: BLE001  the process' edge: the config gets its result
         reason = f"the compiler failed: {type(error).__name__}: {error}".splitlines()[0]
-        return CompileFailure(reason, cause=FailureCause.CRASH)
+        cause = FailureCause.DISK if is_unwritable(error) else FailureCause.CRASH
+        return CompileFailure(reason, cause=cause)
 
 
 def _for_want_of_memory(reason: str, limits: CompileLimits) -> CompileFailure:

@@ -15,13 +15,18 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar
 
-from autotune.errors import AutotuneError, DeviceError
+from autotune.errors import AutotuneError, DeviceError, is_unwritable
 from autotune.tuning.processes.killable import EXIT_GRACE_S, KillableProcess, exit_words
 
 _log = logging.getLogger(__name__)
 
 _START_S = 300.0
 """Seconds to import PyTorch and to open a GPU, on a slow disk or a busy machine."""
+
+_WRITABLE = (
+    "a process that measures must be able to write. Free some space, or have TRITON_CACHE_DIR, "
+    "TMPDIR and --cache-dir name folders that you may write"
+)
 
 Args = ParamSpec("Args")
 Value = TypeVar("Value")
@@ -188,6 +193,8 @@ def _serve(link: Connection, opened: Connection, open_measurer: Callable[[], Clo
             except Exception as error:  # noqa: BLE001  the worker's edge: the trial gets its outcome
                 reason = f"{type(error).__name__}: {_first_line(error)}"
                 answer = ChildFault(reason, traceback.format_exc())
+                if is_unwritable(error):  # no config's fault
+                    answer = DeviceError(f"{reason}: {_WRITABLE}")
             link.send(answer)
     except (EOFError, BrokenPipeError, ConnectionResetError):
         pass

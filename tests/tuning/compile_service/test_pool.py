@@ -16,6 +16,7 @@ from compilers import (  # type: ignore[import-not-found]
     ABORT,
     EAT,
     FINE,
+    FULL,
     GRANDCHILD,
     HANG,
     KILLED_ONCE,
@@ -213,6 +214,10 @@ def test_a_pool_whose_processes_do_not_start_gives_up(make_pool: MakePool, tmp_p
     pool = make_pool(open_compiler=partial(broken_compiler, tmp_path))
     assert answer_of(CompileClient(pool.connect()), PROBLEM, _config(FINE)) is None
     assert len(_log(tmp_path)) == 1
+
+
+def test_a_pool_that_cannot_write_leaves_compiling_to_who_measures(make_pool: MakePool) -> None:
+    assert answer_of(CompileClient(make_pool().connect()), PROBLEM, _config(FULL)) is None
 
 
 def test_later_runs_know_what_the_compiler_said_but_not_what_a_limit_did(

@@ -9,7 +9,15 @@ from collections.abc import Iterator
 
 import pytest
 from alive import is_alive
-from fakes import ABORT, FINE, HANG, RAISE, REFUSE, FaultyMeasurer  # type: ignore[import-not-found]
+from fakes import (  # type: ignore[import-not-found]
+    ABORT,
+    FINE,
+    FULL,
+    HANG,
+    RAISE,
+    REFUSE,
+    FaultyMeasurer,
+)
 
 from autotune.backends.protocol import Measurer
 from autotune.errors import DeviceError
@@ -72,6 +80,11 @@ def test_an_unknown_exception_is_a_fault_with_its_first_line(child: Child) -> No
 def test_a_users_error_is_raised_here(child: Child) -> None:
     with pytest.raises(DeviceError, match="no such GPU"):
         _measure(child, REFUSE)
+
+
+def test_a_full_disk_is_no_fault_of_a_config(child: Child) -> None:
+    with pytest.raises(DeviceError, match=r"No space left on device: .*TRITON_CACHE_DIR"):
+        _measure(child, FULL)
 
 
 def test_a_hang_can_be_killed(child: Child) -> None:
