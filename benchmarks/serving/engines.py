@@ -69,6 +69,7 @@ class Sglang:
             file = Path(folder, "result.jsonl")
             words = _words(model, port, load, requests, "random-ids")
             more = ["--backend", "sglang", "--tokenize-prompt", "--random-range-ratio", "1"]
+            more += ["--warmup-requests", "0"]  # serve.py warms up
             argv, sys.argv = sys.argv, ["serving", *words, *more, "--output-file", str(file)]
             try:
                 serving.cli_main()
