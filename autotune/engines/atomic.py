@@ -15,9 +15,10 @@ from autotune.intervals import POLL_S
 def write_text(path: Path, text: str) -> None:
     """Replace ``path`` in one step: a reader sees the old text or the new one, never a part.
 
-    The mode of an existing file is kept. Raises OSError, and then ``path`` is as it was and no
-    temporary file is left.
+    The mode of an existing file is kept, and a link, of which what it leads to is replaced. Raises
+    OSError, and then ``path`` is as it was and no temporary file is left.
     """
+    path = Path(os.path.realpath(path))
     temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
     try:
         with temporary.open("x", encoding="utf-8") as file:

@@ -235,6 +235,25 @@ def _write_some(name: str, path: Path, first: int) -> None:
         write_configs(ENGINES[name], path, {tokens: SMALL}, PROBLEM, H200)
 
 
+def test_a_link_stays_one(engine: Engine, path: Path, tmp_path: Path) -> None:
+    path.parent.mkdir(parents=True)
+    target = tmp_path / "elsewhere.json"
+    path.symlink_to(target)
+    for configs in ({1: SMALL}, {64: SMALL}):
+        write_configs(engine, path, configs, PROBLEM, H200)
+    assert path.is_symlink()
+    assert set(read_configs(target)) == {1, 64}
+    assert {file.name for file in tmp_path.iterdir() if file.is_file()} == {target.name}
+
+
+def test_a_pipe_in_the_place_of_the_file_is_not_waited_for(engine: Engine, path: Path) -> None:
+    path.parent.mkdir(parents=True)
+    os.mkfifo(path)
+    os.mkfifo(path.with_name(f"{path.name}.bak"))
+    with pytest.raises(EngineFileError, match="cannot be written"):
+        write_configs(engine, path, {1: SMALL}, PROBLEM, H200)
+
+
 def test_processes_that_write_at_once_lose_nothing(engine: Engine, path: Path) -> None:
     context = multiprocessing.get_context("fork")
     writers = [
