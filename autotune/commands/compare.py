@@ -34,6 +34,7 @@ from autotune.report.terminal.tables import rows_table
 from autotune.spec.ranges import SECONDS
 from autotune.tuning.comparison.compare import CompareSettings, Comparison, compare
 from autotune.tuning.comparison.variants import ConfigSources
+from autotune.tuning.file_writer import check_output
 
 DEFAULT_SIZES = (1, 2, 3, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192)
 """The ranges of the engines' scripts in one: 1 to 4 (torch.compile), 1 to 512 (vLLM against
@@ -96,6 +97,7 @@ def run(flags: Flags, output: Output) -> int:
     settings, write_page = _settings(flags), _page_writer(output)
     if settings.gpu is None:
         output.note("on the CPU: PyTorch's ways alone, and their times say nothing of any GPU")
+    check_output(flags.save_path, "--save-path")
     comparison = compare(settings)
     try:
         pictures = write_page(comparison, flags.save_path)

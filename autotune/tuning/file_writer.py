@@ -57,7 +57,7 @@ class FileWriter(RunObserver):
         self._is_old, self._written_at = False, time.monotonic()
 
 
-def check_output(folder: Path) -> None:
+def check_output(folder: Path, flag: str = "--output-dir") -> None:
     """Raise EngineFileError, before hours of measuring, where nothing can be written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -65,6 +65,5 @@ def check_output(folder: Path) -> None:
             pass
     except OSError as error:
         raise EngineFileError(
-            f"--output-dir {folder} cannot be written: {error.strerror}. "
-            "Give a folder that you may write"
+            f"{flag} {folder} cannot be written: {error.strerror}. Give a folder that you may write"
         ) from error

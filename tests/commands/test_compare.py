@@ -130,3 +130,14 @@ def test_an_engine_whose_import_fails_or_dies_is_left_out(
 def test_bad_input(words: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command_line(_words("--batch-size", "1", *words)) == 2
     assert said in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_written_is_said_before_anything_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("autotune.commands.compare.compare", lambda settings: pytest.fail("late"))
+    (tmp_path / "file").touch()
+    assert run_command_line(_words("--save-path", str(tmp_path / "file"))) == 2
+    assert f"--save-path {tmp_path / 'file'} cannot be written: File exists" in (
+        capsys.readouterr().err
+    )

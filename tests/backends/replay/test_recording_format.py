@@ -168,5 +168,6 @@ def test_other_files_are_no_recordings(tmp_path: Path, content: bytes | None) ->
     path = tmp_path / "a.npz"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(DeviceError, match="cannot be read"):
+    words = "No such file" if content is None else "it is no whole .npz file"
+    with pytest.raises(DeviceError, match=f"cannot be read as a recording: {words}"):
         read_recording(path)
