@@ -19,7 +19,7 @@ from autotune.studies.search.history import Known
 from autotune.studies.selection.finalists import Finalist
 from autotune.studies.selection.select import Robust, Winner, beats, select_winner
 from autotune.studies.trial_record import TrialRecord
-from autotune.tuning.filled import filled, filled_words
+from autotune.tuning.filled import by_itself, filled, filled_words
 from autotune.tuning.jobs import BASELINES, Incumbent, Origin, files_dir, may_write, present_in
 
 
@@ -137,7 +137,8 @@ class Result:
         problem = replace(self.problem, kernel=kernel)
         there = present_in(folder, self.engine, problem, self.device)
         others = (one.config for one in self.incumbents if one.origin is not Origin.FILE)
-        known = {self.config, *(entry.config for entry in self.measured), *others}
+        own = by_itself(self.engine, self.problem, self.device)
+        known = {self.config, own or self.config, *(e.config for e in self.measured), *others}
         as_read = (completed_as_asked(problem, self.device, config) for config in known)
         return there is None or not self._is_legal(there) or there in as_read
 

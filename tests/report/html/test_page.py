@@ -59,7 +59,7 @@ def test_a_known_gpu_has_its_roofline(finished: Finished, monkeypatch: pytest.Mo
 def test_markup_in_what_a_storage_says_stays_text(finished: Finished, tmp_path: Path) -> None:
     studies = finished.studies()
     for study in studies:
-        study.attrs.values["model"] = "<b>bold</b>"  # type: ignore[index]
+        study.attrs.values["models"] = {"<b>bold</b>": "<b>bold</b>"}  # type: ignore[index]
         study.attrs.values["machine"] = {"<b>name": "<b>fact"}  # type: ignore[index]
         study.attrs.values["settings"] = {"<b>set": "<b>to"}  # type: ignore[index]
     names = ("<b>here", "<b>there")
