@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 from collections.abc import Iterator
@@ -22,6 +23,9 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 hypothesis.settings.register_profile("few", deadline=None)  # a busy machine is no fault
 hypothesis.settings.register_profile("many", deadline=None, max_examples=10_000)
 hypothesis.settings.load_profile("few")  # pytest --hypothesis-profile many
+# Read when torch and numpy are first imported. Tensors are tiny: threads that wait for each other
+# take longer than the work.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 HAS_GPU = has_gpu()
 if not HAS_GPU:
     os.environ["TRITON_INTERPRET"] = "1"  # read when triton is first imported
@@ -44,6 +48,16 @@ def _interpreter_for_kernels_alone(
     """Processes that other tests start compile: the interpreter is this process's affair."""
     if "kernels" not in request.path.parts:
         monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+
+
+@pytest.fixture(autouse=True)
+def _log_of_a_caller() -> Iterator[None]:
+    """The logger as callers find it: the command line, which tests run too, sets it up."""
+    log = logging.getLogger("autotune")
+    kept = log.handlers, log.level, log.propagate
+    log.handlers, log.level, log.propagate = [], logging.NOTSET, True
+    yield
+    log.handlers, log.level, log.propagate = kept
 
 
 @pytest.fixture(scope="session")

@@ -31,7 +31,6 @@ def test_without_the_extra_the_user_is_warned(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setitem(sys.modules, "setproctitle", None)
-    monkeypatch.setattr("autotune.cli._log.propagate", True)
     with caplog.at_level("WARNING", logger="autotune"):
         hide_logins(["status", "--storage", _URL])
     assert "AUTOTUNE_STORAGE" in caplog.text

@@ -2,22 +2,10 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from small_landscape import save_landscape  # type: ignore[import-not-found]
-
-
-@pytest.fixture(autouse=True)
-def _log_of_a_caller() -> Iterator[None]:
-    """The logger as callers find it: the command line, which tests run too, sets it up."""
-    log = logging.getLogger("autotune")
-    kept = log.handlers, log.level, log.propagate
-    log.handlers, log.level, log.propagate = [], logging.NOTSET, True
-    yield
-    log.handlers, log.level, log.propagate = kept
 
 
 @pytest.fixture

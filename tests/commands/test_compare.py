@@ -29,7 +29,7 @@ def _compare(cwd: Path, *words: str, paths: tuple[Path, ...] = ()) -> tuple[int,
     done = subprocess.run(
         [sys.executable, "-m", "autotune", *_words(*words), "--json"],
         cwd=cwd,
-        env=os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
+        env=os.environ | {"PYTHONPATH": path},
         capture_output=True,
         text=True,
         check=False,

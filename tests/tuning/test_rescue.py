@@ -125,7 +125,6 @@ def test_a_storage_that_loses_a_table_is_lost_and_nothing_else_is_said(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    logging.getLogger("autotune").propagate = True
     url = f"sqlite:///{tmp_path}/s.db"
     if kind == "postgres":
         url = request.getfixturevalue("postgres").new_url()

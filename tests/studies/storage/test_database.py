@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import math
 from wsgiref.util import setup_testing_defaults
 
@@ -83,7 +82,6 @@ def _listed_by_dashboard(storage: BaseStorage) -> set[str]:
 def test_one_study_that_cannot_be_read_hides_no_other(
     database: str, kind: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    logging.getLogger("autotune").propagate = True
     storage = open_storage(database, create=True)
     for name in ("ours", f"another application's {kind}"):
         study = optuna.create_study(storage=storage, study_name=name)

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import logging
 import math
 import sqlite3
 import time
@@ -48,7 +47,6 @@ def test_after_a_while_it_says_so_once(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(retry, "_SAY_AFTER_S", 0.0)
-    logging.getLogger("autotune").propagate = True
     assert retry_storage(Failing(5, LOCKED)) == "done"
     said = {id(record) for record in caplog.records if "trying again" in record.getMessage()}
     assert len(said) == 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import signal
 import subprocess
@@ -443,7 +442,6 @@ def test_a_gpu_that_fails_in_the_middle_leaves_the_others_at_work(settings: Make
 def test_a_crash_that_was_not_the_workers_fault_is_not_blamed_on_it(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    logging.getLogger("autotune").propagate = True
     supervisor, [end] = _supervisor("NVIDIA H200")
     supervisor.ready()
     end.send(WorkerCrashed("Traceback: in the worker"))

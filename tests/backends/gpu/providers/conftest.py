@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from standins import write_engine  # type: ignore[import-not-found]
 from triton.runtime.jit import JITFunction
 
@@ -52,12 +51,3 @@ def _forget() -> None:
 def _import_path(monkeypatch: pytest.MonkeyPatch) -> None:
     """Opening an engine takes folders off the path; other tests need them."""
     monkeypatch.setattr(sys, "path", list(sys.path))
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Tensors are tiny: threads that wait for each other take longer than the work."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
