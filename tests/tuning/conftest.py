@@ -19,13 +19,15 @@ def landscape(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def settings(landscape: Path, tmp_path: Path) -> Callable[..., RunSettings]:
-    """Makes settings that replay the landscape; keyword arguments replace fields."""
+    """Makes settings that replay the landscape; keyword arguments replace fields. Samples at
+    random: a worker then starts without what models of times import."""
 
     def make(**changes: Any) -> RunSettings:
         values: dict[str, Any] = {
             "model": ModelSettings(shape=SHAPE, batch_sizes=(1, 64)),
             "device": f"replay:{landscape}",
             "trials": 12,
+            "sampler": "random",
             "output_dir": tmp_path / "configs",
             "cache_dir": tmp_path / "cache",
         }

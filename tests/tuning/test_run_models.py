@@ -195,7 +195,7 @@ def test_what_is_left_of_several_models_is_resumed_as_one_run(
     assert again.of_model(models[0]) == late.of_model(models[0])
     report = _run(replace(again, timeout_s=None), database)
     assert (report.unfinished, len(report.models)) == (0, 2)
-    _run(settings(model=models[0], trials=5, sampler="random"), database)
+    _run(settings(model=models[0], trials=5, sampler="tpe"), database)
     apart = unfinished_settings(_stored(database), trials=20)
     assert [len(each.models) for each in apart] == [1, 1]  # other samplers
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -13,7 +14,7 @@ from typing import NoReturn
 import optuna
 import pytest
 from optuna.trial import TrialState
-from small_landscape import SHAPE  # type: ignore[import-not-found]
+from small_landscape import SHAPE, save_landscape  # type: ignore[import-not-found]
 
 from autotune.engines import ENGINES, write_configs
 from autotune.errors import DeviceError, EngineFileError
@@ -41,6 +42,28 @@ from autotune.tuning.workers.launcher import Launcher
 Make = Callable[..., RunSettings]
 
 
+@pytest.fixture(scope="module")
+def five_each(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A storage in which both batch sizes have five measurements."""
+    folder = tmp_path_factory.mktemp("five")
+    settings = RunSettings(
+        model=ModelSettings(shape=SHAPE, batch_sizes=(1, 64)),
+        device=f"replay:{save_landscape(folder / 'small.npz')}",
+        trials=5,
+        sampler="random",
+        output_dir=folder / "configs",
+        cache_dir=folder / "cache",
+    )
+    run(settings, str(folder / "autotune.db"))
+    return folder / "autotune.db"
+
+
+@pytest.fixture
+def begun(five_each: Path, tmp_path: Path) -> str:
+    """A storage of this test's own, with five measurements of each batch size."""
+    return f"sqlite:///{shutil.copy(five_each, tmp_path / 'begun.db')}"
+
+
 def _run(settings: RunSettings, database: str) -> RunReport:
     return run(settings, database, PlainDisplay())
 
@@ -50,7 +73,7 @@ def _stored(database: str) -> list[StoredStudy]:
 
 
 def test_from_a_shape_to_files_that_both_engines_load(settings: Make, database: str) -> None:
-    report = _run(settings(), database)
+    report = _run(settings(sampler="surrogate"), database)
     assert report.failed == {}
     assert (report.measured, report.unfinished, report.interrupted) == (24, 0, False)
     assert len(report.files) == 3  # SGLang has two
@@ -91,15 +114,15 @@ class _NoWorkers(Launcher):
 
 
 @pytest.mark.parametrize("change", ["trials", "stop_gain", "waiting", "routing"])
-def test_workers_start_where_anything_is_left(settings: Make, database: str, change: str) -> None:
-    make = partial(settings, model=ModelSettings(shape=SHAPE, batch_sizes=(64,)), trials=4)
-    _run(make(), database)
-    [study] = _stored(database)
-    storage = open_storage(database, create=False)
+def test_workers_start_where_anything_is_left(settings: Make, begun: str, change: str) -> None:
+    make = partial(settings, model=ModelSettings(shape=SHAPE, batch_sizes=(64,)), trials=5)
+    assert run(make(), begun, launcher=_NoWorkers()).measured == 0
+    [study] = [study for study in _stored(begun) if study.key.problem.tokens == 64]
+    storage = open_storage(begun, create=False)
     optuna_study = optuna.load_study(study_name=study.name, storage=storage)
     changes: dict[str, object] = {}
     if change == "trials":
-        changes = {"trials": 5}
+        changes = {"trials": 6}
     elif change == "stop_gain":  # it ended early, under other terms
         changes = {"trials": 6, "stop_gain": 0.01}
         write_end(optuna_study, StudyEnd.converged(0.01))
@@ -115,7 +138,7 @@ def test_workers_start_where_anything_is_left(settings: Make, database: str, cha
         for trial in study.trials[:1]:
             rival.add_trial(trial)
     with pytest.raises(AssertionError, match="workers are started"):
-        run(make(**changes), database, launcher=_NoWorkers())
+        run(make(**changes), begun, launcher=_NoWorkers())
 
 
 def _untried(study: StoredStudy) -> Mapping[str, object]:
@@ -125,15 +148,15 @@ def _untried(study: StoredStudy) -> Mapping[str, object]:
     return next(config for config in values if config not in taken).as_keys()
 
 
-def test_more_trials_go_on_from_what_is_there(settings: Make, database: str) -> None:
-    _run(settings(trials=10), database)
-    assert _run(settings(trials=15), database).measured == 10
-    configs = [[e.config for e in study.measured] for study in _stored(database)]
-    assert [len(set(c)) for c in configs] == [15, 15]
+def test_more_trials_go_on_from_what_is_there(settings: Make, begun: str) -> None:
+    assert _run(settings(sampler="surrogate", trials=10), begun).measured == 10
+    configs = [[e.config for e in study.measured] for study in _stored(begun)]
+    assert [len(set(c)) for c in configs] == [10, 10]
 
 
 def test_a_study_that_converged_stays_so(settings: Make, database: str) -> None:
-    first = _run(settings(trials=40), database)
+    make = partial(settings, sampler="surrogate", trials=40)
+    first = _run(make(), database)
     counts = [len(study.measured) for study in _stored(database)]
     assert all(15 <= count < 40 for count in counts)
     assert first.unfinished == 0
@@ -142,8 +165,8 @@ def test_a_study_that_converged_stays_so(settings: Make, database: str) -> None:
         tried = {entry.config for entry in study.measured}
         best = min(study.measured, key=lambda entry: entry.geomean_us).config
         assert {replace(best, group_size_m=size) for size in (1, 8)} <= tried
-    assert _run(settings(trials=40), database).measured == 0
-    assert _run(settings(trials=40, stop_gain=0.0), database).measured == 80 - sum(counts)
+    assert _run(make(), database).measured == 0
+    assert _run(make(stop_gain=0.0), database).measured == 80 - sum(counts)
 
 
 def test_failures_are_not_measurements(settings: Make, database: str) -> None:
@@ -203,14 +226,13 @@ def test_an_interruption_while_workers_start_ends_the_run_at_once(
     assert list(settings().output_dir.rglob("*.json")) == []
 
 
-def test_trials_that_a_dead_run_left_are_asked_again(settings: Make, database: str) -> None:
-    _run(settings(trials=5), database)
-    storage = open_storage(database, create=False)
-    study = optuna.load_study(study_name=_stored(database)[0].name, storage=storage)
+def test_trials_that_a_dead_run_left_are_asked_again(settings: Make, begun: str) -> None:
+    storage = open_storage(begun, create=False)
+    study = optuna.load_study(study_name=_stored(begun)[0].name, storage=storage)
     study.enqueue_trial(dict(study.trials[0].params) | {"BLOCK_SIZE_M": 64, "num_stages": 4})
     lost = study.ask(dict(study.trials[0].distributions))
-    _run(settings(trials=6), database)
-    trials = _stored(database)[0].trials
+    _run(settings(trials=6), begun)
+    trials = _stored(begun)[0].trials
     assert trials[lost.number].state == TrialState.FAIL
     assert [t.state for t in trials if t.state == TrialState.RUNNING] == []
     again = [t for t in trials if t.params == lost.params and t.state in MEASURED]
@@ -222,8 +244,8 @@ def test_the_best_of_a_neighbouring_batch_size_is_measured_first(
     settings: Make, database: str
 ) -> None:
     one = ModelSettings(shape=SHAPE, batch_sizes=(1,))
-    _run(settings(model=one, trials=14), database)
-    _run(settings(trials=14), database)
+    _run(settings(model=one), database)
+    _run(settings(), database)
     [study] = [study for study in _stored(database) if study.key.problem.tokens == 64]
     hinted = [t.number for t in study.trials if "best at 1 " in t.user_attrs.get("source", "")]
     assert hinted
@@ -286,13 +308,11 @@ def test_a_device_that_is_not_there_leaves_nothing_behind(
     assert set(tmp_path.iterdir()) == before
 
 
-def test_a_storage_in_use_is_joined(settings: Make, database: str) -> None:
+def test_a_storage_in_use_is_joined(settings: Make, begun: str) -> None:
     """Another run has one of the configs in work: it is not measured here too."""
-    _run(settings(trials=5), database)
-    study = optuna.load_study(
-        study_name=_stored(database)[0].name, storage=open_storage(database, create=False)
-    )
-    with Lease(open_storage(database, create=False), "elsewhere") as other:
+    storage = open_storage(begun, create=False)
+    study = optuna.load_study(study_name=_stored(begun)[0].name, storage=storage)
+    with Lease(open_storage(begun, create=False), "elsewhere") as other:
         transactions = transactions_of(study)
         [theirs] = transactions.begin(
             study,
@@ -304,7 +324,7 @@ def test_a_storage_in_use_is_joined(settings: Make, database: str) -> None:
         end = TrialEnd(theirs.trial_id, TrialState.FAIL)
         stopped = Timer(6.0, lambda: transactions.finish([end]))
         stopped.start()
-        assert _run(settings(trials=6), database).measured == 2
+        assert _run(settings(trials=6), begun).measured == 2
     trials = study.get_trials()
     assert trials[theirs.number].state == TrialState.FAIL
     assert max(trial.number for trial in trials if trial.value is not None) > theirs.number

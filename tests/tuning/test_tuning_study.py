@@ -44,7 +44,7 @@ def test_a_joined_study_learns_what_another_batch_size_compiled(
     key = StudyKey(PROBLEM, H200, SPACE.fingerprint)
     guess = tuple(100.0 + row for row in range(len(SPACE)))
     plan = StudyPlan(Job(PROBLEM, ()), key, SPACE, guess, ())
-    storage, options = open_storage(database, create=True), settings(trials=5)
+    storage, options = open_storage(database, create=True), settings(sampler="surrogate", trials=5)
     open_studies(storage, [plan], options)
     compiled = CompileCache(tmp_path / "compiled.jsonl", H200.target)
     [study] = join_studies(storage, [plan], options, worker=0, compiled=compiled)
@@ -231,7 +231,9 @@ def test_when_a_study_usually_ends(
     key = StudyKey(PROBLEM, H200, space.fingerprint)
     plan = StudyPlan(Job(PROBLEM, ()), key, space, (1.0,) * len(space), ())
     storage = open_storage(database, create=True)
-    [study], _ = open_studies(storage, [plan], settings(**{"trials": 60, **changes}))
+    [study], _ = open_studies(
+        storage, [plan], settings(**{"sampler": "surrogate", "trials": 60, **changes})
+    )
     assert study.usual_end == usual
 
 
