@@ -41,13 +41,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(skip)
 
 
-@pytest.fixture(autouse=True)
-def _interpreter_for_kernels_alone(
-    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture(autouse=True, scope="module")
+def _interpreter_for_kernels_alone(request: pytest.FixtureRequest) -> Iterator[None]:
     """Processes that other tests start compile: the interpreter is this process's affair."""
-    if "kernels" not in request.path.parts:
-        monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    with pytest.MonkeyPatch.context() as patch:
+        if "kernels" not in request.path.parts:
+            patch.delenv("TRITON_INTERPRET", raising=False)
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
-import subprocess
-import sys
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,6 +17,7 @@ from unittest.mock import Mock
 import pytest
 from theirs import CODE, read_case  # type: ignore[import-not-found]
 
+from autotune.cli import run_command_line
 from autotune.engines.own_code.question import Question
 
 FP8 = {"quant_method": "fp8", "weight_block_size": [128, 128]}
@@ -71,11 +72,11 @@ KINDS = {
 
 @pytest.mark.parametrize("name", KINDS)
 def test_the_engines_find_what_a_run_wrote(
-    tmp_path: Path, engine_package: Callable[[str], Path], name: str
+    tmp_path: Path, measured: Path, engine_package: Callable[[str], Path], name: str
 ) -> None:
     kind = KINDS[name]
     packages = {engine: engine_package(engine) / engine for engine in CODE}
-    folders = _tuned(kind, tmp_path)
+    folders = _written(name, measured, tmp_path / "out")
     for engine, package in packages.items():
         expected = getattr(kind, engine)
         files = sorted((tmp_path / "out").glob(f"*/{engine}/**/*.json"))
@@ -89,10 +90,10 @@ def test_the_engines_find_what_a_run_wrote(
 
 
 def test_sglang_pairs_no_down_file_of_an_older_triton_with_what_was_tuned(
-    tmp_path: Path, engine_package: Callable[[str], Path]
+    tmp_path: Path, measured: Path, engine_package: Callable[[str], Path]
 ) -> None:
     kind, package = KINDS["ModelOpt beside"], engine_package("sglang") / "sglang"
-    folder = _tuned(kind, tmp_path)["sglang"]
+    folder = _written("ModelOpt beside", measured, tmp_path / "out")["sglang"]
     up = next(path for path in Path(folder).rglob("*.json") if "_down" not in path.name)
     down = up.with_name(f"{up.stem}_down.json")
     older = Path(folder) / "configs" / "triton_3_4_0" / down.name
@@ -106,34 +107,51 @@ def test_sglang_pairs_no_down_file_of_an_older_triton_with_what_was_tuned(
     assert stale == {8: {"BLOCK_SIZE_M": 16}}
 
 
-def _tuned(kind: Kind, folder: Path) -> dict[str, str]:
-    """Tune one batch size; return the folders that the run tells to give the engines."""
-    model = folder / "model"
-    model.mkdir()
-    (model / "config.json").write_text(json.dumps(kind.config))
-    if kind.sidecar:
-        (model / "hf_quant_config.json").write_text(json.dumps(kind.sidecar))
+def _run(words: list[str], folder: Path) -> dict[str, str]:
+    """Run in this process; return the folders that the run tells to give the engines."""
+    text = io.StringIO()
+    words += ["--batch-size", "8", "--trials", "2", "--sampler", "random", "--jobs", "1"]
+    words += ["--storage", str(folder / "studies.db"), "--cache-dir", str(folder / "cache")]
+    with redirect_stdout(text):
+        assert run_command_line(["run", *words]) == 0
+    said = re.findall(r"export (\w+)=(\S+)", text.getvalue())
+    variables = {"SGLANG_MOE_CONFIG_DIR": "sglang", "VLLM_TUNED_CONFIG_FOLDER": "vllm"}
+    return {variables[variable]: value for variable, value in said}
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a model of each kind, measured in one run for each GPU: the run of one model
+    alone finds all done, and writes its files."""
+    folder = tmp_path_factory.mktemp("kinds")
+    for name, kind in KINDS.items():
+        model = folder / name
+        model.mkdir()
+        (model / "config.json").write_text(json.dumps(kind.config))
+        if kind.sidecar:
+            (model / "hf_quant_config.json").write_text(json.dumps(kind.sidecar))
+    for device in {kind.device for kind in KINDS.values()}:
+        kinds = [name for name, kind in KINDS.items() if kind.device == device]
+        models = [
+            f"{folder / name}:tp-size={KINDS[name].tp_size},ep-size={KINDS[name].ep_size}"
+            for name in kinds
+        ]
+        flags = ["--device", f"estimate:{device.replace(' ', '_')}"]
+        _run(["--model", *models, *flags, "--output-dir", str(folder / "all")], folder)
+    return folder
+
+
+def _written(name: str, measured: Path, output: Path) -> dict[str, str]:
+    """Write the files of a kind; return the folders that the run tells to give the engines."""
+    kind = KINDS[name]
     flags = {
-        "--model": model,
+        "--model": measured / name,
         "--device": f"estimate:{kind.device.replace(' ', '_')}",
         "--tp-size": kind.tp_size,
         "--ep-size": kind.ep_size,
-        "--batch-size": 8,
-        "--trials": 2,
-        "--storage": folder / "studies.db",
-        "--output-dir": folder / "out",
+        "--output-dir": output,
     }
-    words = [str(word) for pair in flags.items() for word in pair]
-    done = subprocess.run(
-        [sys.executable, "-m", "autotune", "run", *words],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    said = re.findall(r"export (\w+)=(\S+)", done.stdout + done.stderr)
-    variables = {"SGLANG_MOE_CONFIG_DIR": "sglang", "VLLM_TUNED_CONFIG_FOLDER": "vllm"}
-    return {variables[variable]: value for variable, value in said}
+    return _run([str(word) for pair in flags.items() for word in pair], measured)
 
 
 def _looked_up(
