@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
-from small_landscape import SHAPE  # type: ignore[import-not-found]
+from small_landscape import SHAPE, save_landscape  # type: ignore[import-not-found]
 
 import autotune
 
 
-@pytest.fixture
-def result(landscape: Path) -> autotune.Result:
-    return autotune.tune(
-        shape=SHAPE, device=f"replay:{landscape}", batch_sizes=[1, 64], trials=4, sampler="random"
-    )
+@pytest.fixture(scope="module")
+def result(tmp_path_factory: pytest.TempPathFactory) -> Iterator[autotune.Result]:
+    """What was tuned in the current folder."""
+    folder = tmp_path_factory.mktemp("result")
+    device = f"replay:{save_landscape(folder / 'small.npz')}"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+        patch.delenv("AUTOTUNE_STORAGE", raising=False)
+        yield autotune.tune(
+            shape=SHAPE, device=device, batch_sizes=[1, 64], trials=4, sampler="random"
+        )
 
 
 def test_a_frame_has_a_column_for_each_field_and_key(result: autotune.Result) -> None:

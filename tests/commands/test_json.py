@@ -58,7 +58,8 @@ def tuned(folder: Path) -> Any:
 
 
 def _run_words(*more: str) -> list[str]:
-    return ["run", *LAYER, "--device", "replay:small.npz", "--trials", "8", *more]
+    words = ["run", *LAYER, "--device", "replay:small.npz", "--trials", "8"]
+    return [*words, "--sampler", "random", *more]
 
 
 def test_a_schema_is_what_the_strict_one_tightens(tuned: Any) -> None:
@@ -102,6 +103,7 @@ def test_several_models_have_the_shape_of_one(tuned: Any, folder: Path) -> None:
     (folder / "tiny" / "config.json").write_text(json.dumps(config))
     words = ["run", "--model", "./tiny", "./nowhere", "--storage", "several.db", "--trials", "2"]
     words += ["--batch-size", "1", "--device", "replay:small.npz", "--output-dir", "several"]
+    words += ["--sampler", "random"]
     found = _said("run", *words, code=1)
     assert [model["model"] for model in found["models"]] == ["tiny"]
     assert list(found["left_out"]) == ["nowhere"]
