@@ -2,7 +2,7 @@
 second with half their range, milliseconds to the first token and for each later one), and its rate
 and its time for a later token over those of one arm.
 
-python benchmarks/serving/table.py FOLDER [FOLDER …] [--first as_it_comes]
+python benchmarks/serving/table.py FOLDER [FOLDER …] [--first ARM]
 """
 
 from __future__ import annotations
@@ -19,7 +19,12 @@ Rows = list[dict[str, float]]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folders", nargs="+", type=Path)
-    parser.add_argument("--first", default="as_it_comes", help="the arm that others are held to")
+    parser.add_argument(
+        "--first",
+        metavar="ARM",
+        help="the arm that others are held to: as_it_comes, where it was measured, else the first "
+        "by name",
+    )
     flags = parser.parse_args()
     measured: dict[str, dict[str, Rows]] = defaultdict(lambda: defaultdict(list))
     for folder in flags.folders:
@@ -27,18 +32,22 @@ def main() -> None:
             row = json.loads(line)
             measured[row["name"]][row["arm"]].append(row)
     found = {arm for by_arm in measured.values() for arm in by_arm}
-    arms = sorted(found, key=lambda arm: (arm != flags.first, arm))
-    heads = [f"{arm}: tokens/s, first token ms, later token ms" for arm in arms]
-    heads += [f"{arm} over {flags.first}: tokens/s, later token" for arm in arms[1:]]
+    if flags.first not in {None, *found}:
+        parser.error(f"--first {flags.first}: the arms are {', '.join(sorted(found))}")
+    arms = sorted(found, key=lambda arm: (arm != (flags.first or "as_it_comes"), arm))
+    first = arms[0]
+    print("arms: tokens/s (± half their range), ms to the first token, ms for each later token")
+    print("ratios: of tokens/s, of the time for a later token\n")
+    heads = [*arms, *(f"{arm} / {first}" for arm in arms[1:])]
     print("| load | " + " | ".join(heads) + " |")
     print("|---" * (len(heads) + 1) + "|")
     ratios: dict[str, list[float]] = defaultdict(list)
     for load, by_arm in measured.items():
         cells = [_cell(by_arm[arm]) for arm in arms]
         for arm in arms[1:]:
-            if arm in by_arm and flags.first in by_arm:
+            if arm in by_arm and first in by_arm:
                 rate, later = (
-                    _ratio(by_arm[arm], by_arm[flags.first], what)
+                    _ratio(by_arm[arm], by_arm[first], what)
                     for what in ("tokens_per_second", "tpot_ms")
                 )
                 ratios[arm].append(rate)
@@ -48,7 +57,7 @@ def main() -> None:
         print(f"| {load} | " + " | ".join(cells) + " |")
     for arm, over_first in ratios.items():
         mean = geometric_mean(over_first)
-        print(f"{arm} over {flags.first}: {mean:.3f} of its tokens/s, geometric mean of the loads")
+        print(f"{arm} over {first}: {mean:.3f} of its tokens/s, geometric mean of the loads")
 
 
 def _cell(rows: Rows) -> str:
