@@ -32,6 +32,16 @@ def open_artifacts(folder: Path) -> FileSystemArtifactStore:
     return FileSystemArtifactStore(folder)
 
 
+def has_picture(folder: Path, study_name: str) -> bool:
+    """Return whether the folder has the study's picture."""
+    return (folder / _artifact_id(study_name)).exists()
+
+
+def _artifact_id(study_name: str) -> str:
+    """Return always the same for a study: its picture is replaced in its file."""
+    return str(uuid.uuid5(uuid.NAMESPACE_OID, f"autotune {study_name}"))
+
+
 def hang_picture(
     png: bytes, folder: Path, storage: BaseStorage, study_id: int, trial_id: int
 ) -> str:
@@ -41,8 +51,7 @@ def hang_picture(
     """
     attrs = storage.get_study_system_attrs(study_id)
     name = storage.get_study_name_from_id(study_id)
-    # Always the same for a study: its picture is replaced in its file.
-    artifact_id = str(uuid.uuid5(uuid.NAMESPACE_OID, f"autotune {name}"))
+    artifact_id = _artifact_id(name)
     open_artifacts(folder).write(artifact_id, io.BytesIO(png))
     own = f"{_PREFIX}{trial_id}:{artifact_id}"
     for key in attrs:

@@ -17,15 +17,23 @@ import autotune
 from autotune.backends.host_facts import host_facts
 from autotune.errors import MissingExtraError
 from autotune.intervals import LULL_S
-from autotune.report.dashboard.artifacts import hang_picture
+from autotune.report.dashboard.artifacts import hang_picture, has_picture
 from autotune.report.dashboard.notes import Names, NotedStudy, note
 from autotune.report.dashboard.stored_note import save_note
+from autotune.shown import counted
 from autotune.spec.config import AnyConfig
+from autotune.spec.device import DeviceKind
 from autotune.studies.outcome import TrialResult
 from autotune.studies.search.history import Known
 from autotune.studies.storage.retry import STORAGE_ERRORS, error_words, is_damage
 from autotune.studies.storage.transactions import storage_of, study_id_of
-from autotune.studies.study_attributes import attributes_of, write_best, write_machine, write_noted
+from autotune.studies.study_attributes import (
+    StudyAttributes,
+    attributes_of,
+    write_best,
+    write_machine,
+    write_noted,
+)
 from autotune.studies.study_record import MeasuredStudy, StoredStudy
 from autotune.studies.trial_record import fastest_first
 from autotune.tuning.observer import RunObserver, RunStart
@@ -53,13 +61,11 @@ class NoteWriter(RunObserver):
         self._known: Iterable[Known] = ()
         self._names: Names = {}
         self._machine: dict[str, str] = {}
-        self._written: dict[str, tuple[object, ...]] = {}
-        self._queued: set[str] = set()
-        self._is_closing = False
+        self._queued: set[tuple[str, bool]] = set()
         self._thread = ThreadPoolExecutor(1)
 
     def started(self, start: RunStart) -> None:
-        self._written, self._queued, self._is_closing = {}, set(), False
+        self._queued = set()
         self._thread = ThreadPoolExecutor(1)
         self._studies, self._known = start.studies, start.history
         self._names = _names(start)
@@ -76,47 +82,42 @@ class NoteWriter(RunObserver):
             self._queue(study)
 
     def study_ended(self, study: TuningStudy) -> None:
-        self._queue(study)
+        """What is measured has finals, and is drawn with them: it takes a fifth of a second."""
+        if study.key.device.kind is not DeviceKind.CUDA:
+            self._queue(study, is_last=True)
 
     def finals_measured(self, study: TuningStudy) -> None:
-        """The note is written while others' finalists are measured."""
-        self._queue(study)
+        self._queue(study, is_last=True)
 
     def close(self, is_hurried: Callable[[], bool]) -> None:
         """Write what changed since each note. Once ``is_hurried``, what is not begun is left to
         ``dashboard`` (``refresh_notes``) or the next run."""
-        self._is_closing = True
-        last = [self._thread.submit(self._write, study) for study in self._studies]
+        last = [self._thread.submit(self._write, study, is_last=True) for study in self._studies]
         if not is_hurried() and wait(last, LULL_S).not_done:
             _log.info("waiting for the dashboard's notes and pictures")
         while not is_hurried() and wait(last, LULL_S).not_done:
             pass
         self._thread.shutdown(wait=False, cancel_futures=True)
 
-    def _queue(self, study: TuningStudy) -> None:
-        if study.optuna_study.study_name not in self._queued:
-            self._queued.add(study.optuna_study.study_name)
-            self._thread.submit(self._write, study)
+    def _queue(self, study: TuningStudy, *, is_last: bool = False) -> None:
+        entry = study.optuna_study.study_name, is_last
+        if entry not in self._queued:
+            self._queued.add(entry)
+            self._thread.submit(self._write, study, is_last=is_last)
 
-    def _write(self, study: TuningStudy) -> None:
-        """Write the study's note unless it is written as it is now; with the picture at its end,
-        which takes a fifth of a second."""
+    def _write(self, study: TuningStudy, *, is_last: bool) -> None:
+        """Write the study's note, with the picture where it is the last, unless that is written as
+        it is now, by this run or an earlier one."""
         name = study.optuna_study.study_name
-        self._queued.discard(name)
-        is_last = self._is_closing or bool(study.ended) or len(study.measured) >= study.target
-        state = len(study.measured), len(study.finalists), study.ended, is_last
-        if not study.measured or self._written.get(name) == state:
-            return
-        words = f"{autotune.__version__}: {state}, {study.target}"
+        self._queued.discard((name, is_last))
         try:
-            if attributes_of(study.optuna_study).noted == words:  # an earlier run's end
+            attrs = attributes_of(study.optuna_study)
+            noted = _noted(study, attrs)
+            if not noted.measured or attrs.noted == _state(noted):
                 return
             write_machine(study.optuna_study, self._machine)
             folder = self._folder if is_last else None
-            write_note(study.optuna_study, _noted(study), self._known, self._names, folder)
-            self._written[name] = state
-            if is_last:
-                write_noted(study.optuna_study, words)
+            write_note(study.optuna_study, noted, self._known, self._names, folder)
         except _TROUBLE as error:
             _say(f"the note of {name}", error)
         except Exception:  # noqa: BLE001  no mistake of ours in a note may cost a run
@@ -142,32 +143,41 @@ def _say(what: str, error: Exception) -> None:
 
 
 def refresh_notes(storage: BaseStorage, studies: Iterable[StoredStudy], folder: Path) -> int:
-    """Write the notes that are missing or out of date; return how many studies have one.
+    """Write the notes that are missing or out of date, or whose picture is not in ``folder``;
+    return how many.
 
     The caller knows that no run is in work: a run keeps its own. Raises OSError where ``folder``
     cannot be written.
     """
     known = [study for study in studies if study.measured]
     names = {s.key.problem: stored_layer_words(s.attrs, s.key.problem) for s in known}
+    old = {}
     for stored in known:
         noted = NotedStudy(
             key=stored.key,
-            layer=names[stored.key.problem],
+            layer=stored_layer_words(stored.attrs, stored.key.problem),
             sampler=stored.attrs.search.sampler if stored.attrs.search else "",
             measured=stored.measured,
             target=stored.attrs.target,
             ended=stored.attrs.end.text if stored.attrs.end else "",
             results=stored_results(stored),
         )
-        study = optuna.load_study(study_name=stored.name, storage=storage)
+        is_drawn = noted.best_us is None or has_picture(folder, stored.name)
+        if stored.attrs.noted != _state(noted) or not is_drawn:
+            old[stored.name] = noted
+    if old:
+        _log.info("writing %s with pictures", counted(len(old), "note"))
+    for name, noted in old.items():
+        study = optuna.load_study(study_name=name, storage=storage)
         write_note(study, noted, known, names, folder)
-    return len(known)
+    return len(old)
 
 
 def write_note(
     study: Study, noted: NotedStudy, known: Iterable[Known], names: Names, folder: Path | None
 ) -> None:
-    """Write a study's note and figures, and with ``folder`` the best trial's picture."""
+    """Write a study's note and figures, and with ``folder`` the best trial's picture and the state
+    that both are of."""
     picture = None
     best_us, default_us = noted.best_us, noted.default_us
     if best_us is not None:
@@ -175,6 +185,15 @@ def write_note(
         picture = _picture(study, noted, folder) if folder is not None else None
     _name_objective(study)
     save_note(study, note(noted, known, names, picture))
+    if folder is not None:
+        write_noted(study, _state(noted))
+
+
+def _state(noted: NotedStudy) -> str:
+    """Return in words what a note and its picture are of."""
+    engines = " and ".join(result.engine.name for result in noted.results)
+    measured = f"{len(noted.measured)} of {noted.target}, {len(noted.finalists)} finalists"
+    return f"{autotune.__version__}: {noted.layer}, {engines}, {measured}, {noted.ended}"
 
 
 def _name_objective(study: Study) -> None:
@@ -184,11 +203,11 @@ def _name_objective(study: Study) -> None:
             study.set_metric_names(["µs"])
 
 
-def _noted(study: TuningStudy) -> NotedStudy:
+def _noted(study: TuningStudy, attrs: StudyAttributes) -> NotedStudy:
     """Return what the note says of a study in work."""
     return NotedStudy(
         key=study.key,
-        layer=stored_layer_words(attributes_of(study.optuna_study), study.key.problem),
+        layer=stored_layer_words(attrs, study.key.problem),
         sampler=study.terms.sampler,
         measured=list(study.measured),  # the run goes on meanwhile
         target=study.target,

@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
 from threading import Event
 
@@ -18,20 +19,34 @@ from finished_run import Finished  # type: ignore[import-not-found]
 from optuna.storages import RDBStorage
 from optuna.study import Study
 from optuna_dashboard import get_note, save_note
+from trials import ask, tell  # type: ignore[import-not-found]
 
+from autotune.engines import ENGINES
 from autotune.report.dashboard import note_writer, stored_note
 from autotune.report.dashboard.note_writer import NoteWriter, refresh_notes
 from autotune.report.dashboard.notes import NotedStudy, plain
 from autotune.report.terminal.run_display import PlainDisplay
-from autotune.spec.config import AnyConfig
-from autotune.studies.outcome import TrialResult
+from autotune.spec.config import AnyConfig, Config
+from autotune.spec.device import Device, DeviceKind, Target
+from autotune.spec.measurement import Measurement
+from autotune.spec.problem import Problem
+from autotune.studies.key import StudyKey
+from autotune.studies.outcome import Outcome, TrialResult
+from autotune.studies.search.history import StudyHistory
+from autotune.studies.search.samplers import SAMPLERS
+from autotune.studies.selection.finalists import Finalist
+from autotune.studies.space import Space
 from autotune.studies.storage.maintenance import back_up
 from autotune.studies.storage.open import open_storage
-from autotune.studies.study_record import stored_studies
+from autotune.studies.study_attributes import SearchTerms, run_attributes, write_finalists
+from autotune.studies.study_record import open_study, stored_studies
+from autotune.tuning.jobs import Job
+from autotune.tuning.observer import RunStart
 from autotune.tuning.session import run
-from autotune.tuning.tuning_study import TuningStudy
+from autotune.tuning.tuning_study import StudyPlan, TuningStudy
 
 _PNG = b"\x89PNG"
+_GPU = Device(DeviceKind.CUDA, "NVIDIA H200", Target("cuda", 90), 232448, "3.6.0")
 
 
 def _loaded(finished: Finished, storage: RDBStorage) -> list[optuna.Study]:
@@ -76,7 +91,7 @@ def test_refreshing_writes_what_is_missing_and_nothing_twice(
     notes = [get_note(study) for study in studies]
     assert all("batch size" in text for text in notes)
     attrs = [storage.get_study_system_attrs(study._study_id) for study in studies]
-    refresh_notes(storage, stored, tmp_path / "artifacts")
+    assert refresh_notes(storage, stored, tmp_path / "artifacts") == 0
     assert [storage.get_study_system_attrs(study._study_id) for study in studies] == attrs
 
 
@@ -275,3 +290,105 @@ def test_a_run_of_which_nothing_is_left_writes_no_note_again(
     monkeypatch.setattr(note_writer, "write_note", lambda study, *_: written.append(study))
     run(finished.settings, finished.storage, NoteWriter(finished.artifacts))
     assert not written
+
+
+class _AtOnce:
+    """An executor that does each task when it is submitted."""
+
+    def __init__(self, threads: int) -> None:
+        pass
+
+    def submit(self, task: Callable[..., None], *args: object, **options: object) -> Future[None]:
+        future: Future[None] = Future()
+        future.set_result(task(*args, **options))
+        return future
+
+    def shutdown(self, **options: object) -> None:
+        pass
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The studies whose picture was drawn, one after the other."""
+    names: list[str] = []
+    picture = note_writer._picture
+
+    def draws(study: Study, noted: NotedStudy, folder: Path) -> str | None:
+        names.append(study.study_name)
+        return picture(study, noted, folder)
+
+    monkeypatch.setattr(note_writer, "_picture", draws)
+    monkeypatch.setattr(note_writer, "ThreadPoolExecutor", _AtOnce)
+    return names
+
+
+def _opened(path: Path) -> TuningStudy:
+    """A study on a GPU, as a run opens it."""
+    job = Job(Problem(8, 2, 512, 256, 64), (ENGINES["vllm"],))
+    space = Space(Config(16, 64, 64, group, 4, 3) for group in (1, 8, 16, 32))
+    key = StudyKey(job.problem, _GPU, space.fingerprint)
+    sampler = SAMPLERS["grid"](space, 0)
+    attrs = run_attributes("m", ["vllm"], {}, 3)
+    study = open_study(open_storage(str(path), create=True), key, sampler, attrs)
+    tuning = TuningStudy(StudyPlan(job, key, space, None, ()), study, SearchTerms("grid", 3, 0.0))
+    tuning.view.read()
+    return tuning
+
+
+def _measure(study: TuningStudy, us: float) -> AnyConfig:
+    asked = ask(study.optuna_study, study.space)
+    tell(study.optuna_study, asked, _timed(us), None)
+    study.view.read()
+    return asked.config  # type: ignore[no-any-return]
+
+
+def _timed(us: float) -> TrialResult:
+    return TrialResult(Outcome.OK, Measurement((us, us), "made up"))
+
+
+def _run(study: TuningStudy, folder: Path, *times_us: float) -> None:
+    """What a run tells its notes' writer, of a study whose finals may be measured already."""
+    writer = NoteWriter(folder)
+    writer.started(RunStart((), _GPU, [study], StudyHistory()))
+    for us in times_us:
+        writer.trial_told(study, _measure(study, us), _timed(us))
+    writer.study_ended(study)
+    study.finalists = [Finalist(one.config, one.samples_us) for one in study.measured]
+    write_finalists(study.optuna_study, study.finalists, len(study.measured), study.robust)
+    writer.finals_measured(study)
+    writer.finals_measured(study)  # asked for in the search, and at its end
+    writer.close(lambda: False)
+
+
+def test_a_run_draws_a_study_once_it_has_its_finals_and_the_next_run_if_it_measures(
+    tmp_path: Path, drawn: list[str]
+) -> None:
+    study = _opened(tmp_path / "o.db")
+    _run(study, tmp_path, 3.0, 1.0, 2.0)
+    assert drawn == [study.key.study_name]
+    note = get_note(study.optuna_study)
+    assert "### Finalists" in note
+    assert "/artifacts/" in note
+    _run(_opened(tmp_path / "o.db"), tmp_path)
+    assert get_note(study.optuna_study) == note
+    assert len(drawn) == 1
+    _run(_opened(tmp_path / "o.db"), tmp_path, 4.0)
+    assert len(drawn) == 2
+
+
+def test_the_dashboard_draws_what_is_out_of_date_once(tmp_path: Path, drawn: list[str]) -> None:
+    def refresh(folder: Path) -> int:
+        before = len(drawn)
+        storage = open_storage(str(tmp_path / "o.db"), create=False)
+        written = refresh_notes(storage, stored_studies(storage), folder)
+        assert len(drawn) - before == written
+        return written
+
+    study = _opened(tmp_path / "o.db")
+    _run(study, tmp_path, 3.0, 1.0, 2.0)
+    assert refresh(tmp_path) == 0
+    assert refresh(tmp_path / "elsewhere") == 1
+    _measure(study, 4.0)
+    assert refresh(tmp_path) == 1
+    assert "4 of 3 measurements" in get_note(study.optuna_study)
+    assert refresh(tmp_path) == 0
