@@ -70,12 +70,6 @@ class NoteWriter(RunObserver):
         self._studies, self._known = start.studies, start.history
         self._names = _names(start)
         self._machine = host_facts(start.device)
-        try:
-            for study in start.studies:
-                write_machine(study.optuna_study, self._machine)
-                _name_objective(study.optuna_study)  # filters of warnings are a process's
-        except _TROUBLE as error:  # a later note brings them
-            _say("the machine's facts", error)
 
     def trial_told(self, study: TuningStudy, config: AnyConfig, result: TrialResult) -> None:
         if result.measurement and len(study.measured) % _EVERY == 1:
@@ -198,9 +192,9 @@ def _state(noted: NotedStudy) -> str:
 
 def _name_objective(study: Study) -> None:
     if study.metric_names is None:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ExperimentalWarning)
-            study.set_metric_names(["µs"])
+        # For good: filters are the whole process's, and this may be a thread of it.
+        warnings.filterwarnings("ignore", r".*\bset_metric_names is", ExperimentalWarning)
+        study.set_metric_names(["µs"])
 
 
 def _noted(study: TuningStudy, attrs: StudyAttributes) -> NotedStudy:
