@@ -184,10 +184,12 @@ def write_note(
 
 
 def _state(noted: NotedStudy) -> str:
-    """Return in words what a note and its picture are of."""
+    """Return in words what a note and its picture are of. Of an end it has the reason alone: each
+    worker finds figures of its own."""
     engines = " and ".join(result.engine.name for result in noted.results)
     measured = f"{len(noted.measured)} of {noted.target}, {len(noted.finalists)} finalists"
-    return f"{autotune.__version__}: {noted.layer}, {engines}, {measured}, {noted.ended}"
+    end = noted.ended.partition(":")[0]
+    return f"{autotune.__version__}: {noted.layer}, {engines}, {measured}, {end}"
 
 
 def _name_objective(study: Study) -> None:

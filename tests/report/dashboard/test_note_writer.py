@@ -31,6 +31,7 @@ from autotune.spec.device import Device, DeviceKind, Target
 from autotune.spec.measurement import Measurement
 from autotune.spec.problem import Problem
 from autotune.studies.key import StudyKey
+from autotune.studies.lifecycle import StudyEnd
 from autotune.studies.outcome import Outcome, TrialResult
 from autotune.studies.search.history import StudyHistory
 from autotune.studies.search.samplers import SAMPLERS
@@ -38,7 +39,12 @@ from autotune.studies.selection.finalists import Finalist
 from autotune.studies.space import Space
 from autotune.studies.storage.maintenance import back_up
 from autotune.studies.storage.open import open_storage
-from autotune.studies.study_attributes import SearchTerms, run_attributes, write_finalists
+from autotune.studies.study_attributes import (
+    SearchTerms,
+    run_attributes,
+    write_end,
+    write_finalists,
+)
 from autotune.studies.study_record import open_study, stored_studies
 from autotune.tuning.jobs import Job
 from autotune.tuning.observer import RunStart
@@ -352,12 +358,19 @@ def _run(study: TuningStudy, folder: Path, *times_us: float) -> None:
     writer.started(RunStart((), _GPU, [study], StudyHistory()))
     for us in times_us:
         writer.trial_told(study, _measure(study, us), _timed(us))
+    _end(study, 0.001)
     writer.study_ended(study)
     study.finalists = [Finalist(one.config, one.samples_us) for one in study.measured]
     write_finalists(study.optuna_study, study.finalists, len(study.measured), study.robust)
     writer.finals_measured(study)
+    _end(study, 0.002)  # as another worker has it
     writer.finals_measured(study)  # asked for in the search, and at its end
     writer.close(lambda: False)
+
+
+def _end(study: TuningStudy, gain: float) -> None:
+    study.end = StudyEnd.converged(gain)
+    write_end(study.optuna_study, study.end)
 
 
 def test_a_run_draws_a_study_once_it_has_its_finals_and_the_next_run_if_it_measures(
