@@ -71,7 +71,7 @@ def run(
         with session.guard.judging():
             session.search()
             session.measure_finals()
-        session.writer.write()
+        session.write_files()
     return session.report()
 
 
@@ -141,6 +141,11 @@ class _Session:
         """Have the workers measure every study's finalists again, unless the user interrupted."""
         if not self._interrupt.requested:
             self._monitor.measure_finals(self._supervisor, self._interrupt)
+
+    def write_files(self) -> None:
+        """Write the engine files as the run leaves them. Where studies are not finished, an entry
+        that was not compared stays: who goes on may compare it."""
+        self.writer.write(is_final=not unfinished(self._studies))
 
     def report(self) -> RunReport:
         """Sum up the run, once it is closed."""

@@ -16,7 +16,7 @@ import pytest
 from optuna.trial import TrialState
 from small_landscape import SHAPE, save_landscape  # type: ignore[import-not-found]
 
-from autotune.engines import ENGINES, write_configs
+from autotune.engines import ENGINES, read_configs, write_configs
 from autotune.errors import DeviceError, EngineFileError
 from autotune.report.terminal.run_display import PlainDisplay
 from autotune.settings import ModelSettings, RunSettings
@@ -184,6 +184,21 @@ def test_a_space_smaller_than_the_trials_ends_well(settings: Make, database: str
     [study] = _stored(database)
     assert study.is_finished
     assert study.attrs.end == StudyEnd(EndReason.EXHAUSTED)
+
+
+def test_an_entry_that_was_not_compared_stays_until_all_is_measured(
+    settings: Make, begun: str, tmp_path: Path
+) -> None:
+    mine = Config(128, 256, 64, 1, 8, 3)  # not in the recording
+    [study] = [study for study in _stored(begun) if study.key.problem.tokens == 64]
+    [sample] = [r for r in stored_results(study) if r.engine.name == "vllm"]
+    path = sample.engine.path(sample.folder(settings().output_dir), sample.problem, sample.device)
+    write_configs(sample.engine, path, {64: mine}, sample.problem, sample.device)
+    assert _run(settings(timeout_s=0.001), begun).unfinished
+    assert read_configs(path)[64] == mine
+    assert _run(settings(), begun).unfinished == 0
+    assert read_configs(path)[64] != mine
+    assert read_configs(path.with_name(f"{path.name}.bak"))[64] == mine
 
 
 def test_timeout_leaves_the_rest_for_resume(settings: Make, database: str) -> None:
