@@ -13,7 +13,7 @@ from autotune.commands.command_line import Call, parsed
 from autotune.commands.config_file import asks_for_json
 from autotune.commands.output import Output, write_document
 from autotune.documents.error import ErrorDocument
-from autotune.errors import AutotuneError, ErrorKind
+from autotune.errors import AutotuneError, ErrorKind, is_unwritable
 from autotune.exit_codes import ExitCode
 from autotune.shown import shown, without_passwords
 from autotune.tuning.processes.signals import imports_are_done, write_line
@@ -97,7 +97,9 @@ def _fail(output: Output, kind: ErrorKind, message: str, code: int) -> int:
 def _fail_by_system(output: Output, error: OSError) -> int:
     if error.filename:
         return _fail(output, ErrorKind.FILE, f"{error.filename}: {error.strerror}", ExitCode.USAGE)
-    words = f"standard output, or a file, cannot be written: {error.strerror or error}"
+    words = error.strerror or str(error)
+    if is_unwritable(error):
+        words = f"standard output, or a file, cannot be written: {words}"
     return _fail(output, ErrorKind.FILE, words, ExitCode.FAILED)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -75,3 +77,21 @@ def test_a_bug_is_a_document_too(
 def test_flags_without_a_command(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command_line(words) == 2
     assert capsys.readouterr().err == "autotune: error: Missing command. See autotune --help\n"
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        (errno.EMFILE, "Too many open files"),
+        (errno.ENOSPC, "standard output, or a file, cannot be written: No space left on device"),
+    ],
+)
+def test_what_the_system_refuses_is_said_as_it_is(
+    number: int, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse() -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("autotune.cli.imports_are_done", refuse)
+    assert run_command_line(["models"]) == 1
+    assert capsys.readouterr().err == f"autotune: error: {said}\n"

@@ -85,9 +85,10 @@ def read_recording(path: Path) -> Recording:
     """Read ``path``; raises DeviceError where it cannot be read, or is of a newer version."""
     if path.exists() and not path.is_file():
         raise DeviceError(f"{path} is no ordinary file; a recording is an .npz file")
-    if path.exists() and not zipfile.is_zipfile(path):  # numpy would advise to unpickle it
-        raise DeviceError(f"{path} cannot be read as a recording: it is no whole .npz file")
     try:
+        with path.open("rb") as opened:
+            if not zipfile.is_zipfile(opened):  # numpy would advise to unpickle it
+                raise DeviceError(f"{path} cannot be read as a recording: it is no whole .npz file")
         with np.load(path, allow_pickle=False) as file:
             if sum(part.file_size for part in file.zip.infolist()) > _MOST_BYTES:
                 raise ValueError(f"it unpacks to more than {_MOST_BYTES} bytes")

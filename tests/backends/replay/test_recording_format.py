@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import errno
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
@@ -170,4 +173,17 @@ def test_other_files_are_no_recordings(tmp_path: Path, content: bytes | None) ->
         path.write_bytes(content)
     words = "No such file" if content is None else "it is no whole .npz file"
     with pytest.raises(DeviceError, match=f"cannot be read as a recording: {words}"):
+        read_recording(path)
+
+
+def test_a_file_that_may_not_be_read_is_called_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(self: Path, mode: str) -> NoReturn:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(self))
+
+    path = tmp_path / "a.npz"
+    path.touch()
+    monkeypatch.setattr(Path, "open", refused)
+    with pytest.raises(DeviceError, match="cannot be read as a recording: Permission denied"):
         read_recording(path)
