@@ -5,11 +5,11 @@ from __future__ import annotations
 import errno
 import filecmp
 import logging
+import os
 import shutil
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -182,9 +182,12 @@ def backup(path: Path) -> str:
     names = (f"{path.name}.bak{number if number > 1 else ''}" for number in range(1, 10_000))
     copies = (path.with_name(name) for name in names)
     with _explained(path):
-        is_same = partial(filecmp.cmp, path, shallow=False)
-        copy = next(each for each in copies if not each.exists() or is_same(each))
-        shutil.copy2(path, copy)
+        for copy in copies:
+            if not os.path.lexists(copy):
+                shutil.copy2(path, copy)
+                break
+            if not copy.is_symlink() and filecmp.cmp(path, copy, shallow=False):
+                break
     return copy.name
 
 

@@ -18,6 +18,7 @@ from engine_cases import H200, LARGE, SMALL, make_device, make_problem
 
 from autotune.engines import ENGINES, Engine, atomic, read_configs, write_configs
 from autotune.engines.entries import load_body
+from autotune.engines.read_write import backup
 from autotune.errors import EngineFileError
 from autotune.spec.config import Config
 from autotune.spec.problem import Dtype
@@ -76,15 +77,15 @@ def test_an_unreadable_file_is_kept_as_a_backup(engine: Engine, path: Path, text
     before = text.encode("utf-8", "surrogateescape")
     place(path, "").write_bytes(before)
     written = write_configs(engine, path, {1: SMALL}, PROBLEM, H200)
-    backup = path.with_name(path.name + ".bak")
-    assert backup.read_bytes() == before
-    assert backup.name in written.notes[0]
+    copy = path.with_name(path.name + ".bak")
+    assert copy.read_bytes() == before
+    assert copy.name in written.notes[0]
     assert read_configs(path) == {1: SMALL}
 
     path.write_text("again")
     write_configs(engine, path, {1: SMALL}, PROBLEM, H200)
     assert path.with_name(path.name + ".bak2").read_text() == "again"
-    assert backup.read_bytes() == before
+    assert copy.read_bytes() == before
 
 
 def test_keys_that_are_no_token_counts_go_to_the_backup(engine: Engine, path: Path) -> None:
@@ -244,6 +245,22 @@ def test_a_link_stays_one(engine: Engine, path: Path, tmp_path: Path) -> None:
     assert path.is_symlink()
     assert set(read_configs(target)) == {1, 64}
     assert {file.name for file in tmp_path.iterdir() if file.is_file()} == {target.name}
+
+
+def test_a_copy_that_is_there_is_not_written_again(tmp_path: Path) -> None:
+    """It may be another user's, or one that nobody may write."""
+    path = tmp_path / "E=8.json"
+    path.write_text("one")
+    copy = tmp_path / backup(path)
+    os.utime(copy, (1, 1))
+    assert backup(path) == copy.name
+    assert copy.stat().st_mtime == 1
+    second = copy.with_name(f"{path.name}.bak2")
+    copy.unlink()
+    for link, target in ((copy, path), (second, tmp_path / "nowhere")):
+        link.symlink_to(target)  # changes with what it leads to
+    assert backup(path) == f"{path.name}.bak3"
+    assert not (tmp_path / "nowhere").exists()
 
 
 def test_a_pipe_in_the_place_of_the_file_is_not_waited_for(engine: Engine, path: Path) -> None:
