@@ -110,8 +110,8 @@ class StudyAttributes:
 
     @property
     def model_names(self) -> tuple[str, ...]:
-        """Every model that the study was tuned for."""
-        return tuple(self.models) or (str(self.values.get(_MODEL, "")),)
+        """Every model that the study was tuned for, by name: runs come in any order."""
+        return tuple(sorted(self.models)) or (str(self.values.get(_MODEL, "")),)
 
     @property
     def model(self) -> str:

@@ -27,7 +27,7 @@ def layer_words(label: str, problem: Problem) -> str:
 def stored_layer_words(attrs: StudyAttributes, problem: Problem) -> str:
     """Return ``layer_words`` of a study as its storage has it: under every model that it is of."""
     if attrs.models:
-        return layer_words(" and ".join(attrs.models.values()), problem)
+        return layer_words(" and ".join(sorted({*attrs.models.values()})), problem)
     model = attrs.settings.get("model")
     split: Mapping[str, object] = model if isinstance(model, dict) else {}
     is_shape = split.get("model") is None
