@@ -172,8 +172,9 @@ def of_one_routing(studies: Sequence[StoredStudy], routing: str | None) -> list[
 def newest(studies: Sequence[StoredStudy]) -> list[StoredStudy]:
     """Return, of studies that differ in nothing but how times came about (an older version, warm
     L2, an engine's own kernel, a config for each GEMM) or in the gate, which no file name tells,
-    for each engine the one that was worked on last, of those on its own kernel where there are any;
-    the log names the others. A study that is kept for some of its engines is for these alone."""
+    for each engine the one that was worked on last, of those on its own kernel, and of those that
+    are finished, where there are any; the log names the others. A study that is kept for some of
+    its engines is for these alone."""
     last: dict[_Entry, StoredStudy] = {}
     for study in studies:
         for engine in _known_engines(study):
@@ -186,8 +187,8 @@ def newest(studies: Sequence[StoredStudy]) -> list[StoredStudy]:
     left = sorted({_timing_words(s.key) for s in studies if s.name not in engines})
     if left:
         _log.warning(
-            "left out: studies timed otherwise (%s), where there are newer ones of the same "
-            "batch size, or ones on the engine's own kernel",
+            "left out: studies timed otherwise (%s), where there are newer or finished ones of the "
+            "same batch size, or ones on the engine's own kernel",
             "; ".join(left),
         )
     return [
@@ -207,17 +208,16 @@ def _entry(study: StoredStudy, engine: str, problem: Problem) -> _Entry:
 
 
 def _timing_words(key: StudyKey) -> str:
-    is_pair = key.problem.kernel is KernelMode.SEPARATE
-    return f"{key.device.method}, --kernel separate" if is_pair else key.device.method
+    return f"{key.device.method}, --kernel {key.problem.kernel.value}"
 
 
-def _rank(study: StoredStudy, engine: str) -> tuple[bool, float]:
-    """Return whether it has measurements on the engine's own kernel, and the start of its last
-    trial in seconds since 1970; 0 without one."""
+def _rank(study: StoredStudy, engine: str) -> tuple[bool, bool, float]:
+    """Return whether it has measurements on the engine's own kernel, whether it is finished, and
+    the start of its last trial in seconds since 1970; 0 without one."""
     kernel = measured_kernel(ENGINES[engine], study.key.problem, study.key.device)
     starts = (t.datetime_start.timestamp() for t in study.trials if t.datetime_start)
     is_own = kernel is not None and kernel.is_own and bool(study.measured)
-    return is_own, max(starts, default=0)
+    return is_own, study.is_finished, max(starts, default=0)
 
 
 def _is_named(routings: Sequence[str], names: Sequence[str]) -> bool:

@@ -33,11 +33,13 @@ def _tuned(
     *,
     gated: bool = True,
     kernel: KernelMode = KernelMode.FUSED,
+    trials: int = 1,
 ) -> None:
     problem = Problem(8, 2, 512, 256, tokens, gated=gated, kernel=kernel)
     key = StudyKey(problem, device, SPACE.fingerprint)
     storage = open_storage(database, create=True)
-    study = open_study(storage, key, SAMPLERS["grid"](SPACE, 0), {"model": "m", "engines": engines})
+    attrs = {"model": "m", "engines": engines, "target_trials": trials}
+    study = open_study(storage, key, SAMPLERS["grid"](SPACE, 0), attrs)
     tell(study, ask(study, SPACE), TrialResult(Outcome.OK, Measurement((1.0,), "test")), None)
 
 
@@ -54,7 +56,7 @@ def test_of_studies_that_differ_in_method_the_last_one_counts(
     with caplog.at_level(logging.WARNING):
         kept = newest(studies)
     assert [study.key.device.method for study in kept] == [order[1]] * 2
-    assert f"left out: studies timed otherwise ({order[0]})" in caplog.text
+    assert f"left out: studies timed otherwise ({order[0]}, --kernel fused)" in caplog.text
 
 
 @pytest.mark.parametrize("gated", [True, False])
@@ -77,7 +79,14 @@ def test_of_one_config_for_both_gemms_and_of_pairs_the_last_one_counts(
     with caplog.at_level(logging.WARNING):
         [kept] = newest(stored_studies(open_storage(database, create=False)))
     assert kept.key.problem.kernel is order[1]
-    assert ("--kernel separate" in caplog.text) == (order[0] is KernelMode.SEPARATE)
+    assert f"--kernel {order[0].value}" in caplog.text
+
+
+def test_what_was_finished_goes_before_what_was_just_begun(database: str) -> None:
+    _tuned(database, 64, H200)
+    _tuned(database, 64, H200, kernel=KernelMode.SEPARATE, trials=2)
+    [kept] = newest(stored_studies(open_storage(database, create=False)))
+    assert kept.key.problem.kernel is KernelMode.FUSED
 
 
 def test_other_gpus_and_versions_are_no_older_ones(
