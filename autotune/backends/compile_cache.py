@@ -11,6 +11,7 @@ import hashlib
 import json
 import logging
 import os
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -71,7 +72,7 @@ class CompileCache:
         try:
             self._write(f"\n{json.dumps(record)}\n".encode())
         except OSError as error:
-            _say_not_kept(f"{self._path}: {error.strerror or error}")
+            _say_not_kept(self._path.parent, error)
 
     def _write(self, line: bytes) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -161,8 +162,23 @@ def _record(line: bytes) -> dict[str, Any]:
     return record if isinstance(record, dict) else {}
 
 
+def say_where_not_kept(folder: Path) -> None:
+    """Warn where answers cannot be kept in ``folder``: in the process that people watch, since
+    those that compile say nothing."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        _say_not_kept(folder, error)
+
+
+def _say_not_kept(folder: Path, error: OSError) -> None:
+    _say_once(f"{folder}: {error.strerror or error}")
+
+
 @cache
-def _say_not_kept(words: str) -> None:
+def _say_once(words: str) -> None:
     _log.warning("what the compiler answers is not kept for later runs: %s", words)
 
 

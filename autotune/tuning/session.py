@@ -12,7 +12,7 @@ from typing import Any
 from optuna.storages import BaseStorage
 
 from autotune.backends.binaries import gemm_binaries
-from autotune.backends.compile_cache import FILE_NAME, CompileCache
+from autotune.backends.compile_cache import FILE_NAME, CompileCache, say_where_not_kept
 from autotune.backends.gpu.providers import AUTO, OURS, chosen_providers
 from autotune.backends.selectors import open_measurer
 from autotune.errors import AutotuneError
@@ -214,6 +214,8 @@ class _Session:
         """Start the workers, and what compiles for them, and wait for their devices. An engine
         that cannot be used is left out and said, unless it was asked for, and ours stands in."""
         settings, launcher, level = self._settings, self._launcher, _log.getEffectiveLevel()
+        if not settings.device.startswith("replay"):
+            say_where_not_kept(settings.cache_dir)
         on_gpu = settings.device.startswith("cuda")
         chosen = chosen_providers(settings.provider, settings.engines, on_gpu=on_gpu)
         questions = _questions(self._models.jobs(chosen))

@@ -304,6 +304,16 @@ def test_one_engine(settings: Make, database: str) -> None:
     assert len(report.files) == 1
 
 
+def test_a_cache_folder_that_cannot_be_written_is_said(
+    settings: Make, database: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").touch()
+    here = settings(device="estimate:NVIDIA_H200", cache_dir=tmp_path / "file" / "cache")
+    with pytest.raises(AssertionError, match="workers are started"):
+        run(here, database, launcher=_NoWorkers())
+    assert f"not kept for later runs: {tmp_path / 'file' / 'cache'}: Not a dir" in caplog.text
+
+
 def test_an_output_folder_that_cannot_be_written_is_found_at_once(
     settings: Make, database: str, tmp_path: Path
 ) -> None:
