@@ -11,7 +11,6 @@ import hashlib
 import json
 import logging
 import os
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -72,7 +71,7 @@ class CompileCache:
         try:
             self._write(f"\n{json.dumps(record)}\n".encode())
         except OSError as error:
-            _say_not_kept(self._path.parent, error)
+            _say_not_kept(f"{self._path}: {error.strerror or error}")
 
     def _write(self, line: bytes) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -163,22 +162,15 @@ def _record(line: bytes) -> dict[str, Any]:
 
 
 def say_where_not_kept(folder: Path) -> None:
-    """Warn where answers cannot be kept in ``folder``: in the process that people watch, since
-    those that compile say nothing."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        _say_not_kept(folder, error)
-
-
-def _say_not_kept(folder: Path, error: OSError) -> None:
-    _say_once(f"{folder}: {error.strerror or error}")
+    """Warn where answers cannot be kept in ``folder``, without making it: in the process that
+    people watch, since those that compile say nothing."""
+    there = next(each for each in (folder, *folder.parents) if os.access(each, os.F_OK))
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        _say_not_kept(f"{there} is no folder that may be written")
 
 
 @cache
-def _say_once(words: str) -> None:
+def _say_not_kept(words: str) -> None:
     _log.warning("what the compiler answers is not kept for later runs: %s", words)
 
 

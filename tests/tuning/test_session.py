@@ -311,7 +311,7 @@ def test_a_cache_folder_that_cannot_be_written_is_said(
     here = settings(device="estimate:NVIDIA_H200", cache_dir=tmp_path / "file" / "cache")
     with pytest.raises(AssertionError, match="workers are started"):
         run(here, database, launcher=_NoWorkers())
-    assert f"not kept for later runs: {tmp_path / 'file' / 'cache'}: Not a dir" in caplog.text
+    assert f"not kept for later runs: {tmp_path / 'file'} is no folder" in caplog.text
 
 
 def test_an_output_folder_that_cannot_be_written_is_found_at_once(
