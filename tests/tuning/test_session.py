@@ -187,8 +187,9 @@ def test_a_space_smaller_than_the_trials_ends_well(settings: Make, database: str
 
 
 def test_an_entry_that_was_not_compared_stays_until_all_is_measured(
-    settings: Make, begun: str, tmp_path: Path
+    settings: Make, begun: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("autotune.tuning.file_writer._WRITE_S", 0.0)  # while it goes on, too
     mine = Config(128, 256, 64, 1, 8, 3)  # not in the recording
     [study] = [study for study in _stored(begun) if study.key.problem.tokens == 64]
     [sample] = [r for r in stored_results(study) if r.engine.name == "vllm"]
