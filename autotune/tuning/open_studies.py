@@ -69,6 +69,9 @@ def open_studies(
         if is_wanted:
             enqueue(study, plan.space, first)
             tuning.view.read()
+        else:  # its file stays as its finals chose, until they are measured again
+            known = attributes_of(study).finalists(len(tuning.measured), settings.robust)
+            tuning.finalists = tuple(known)
         studies.append(tuning)
     history.add(_known_studies(storage, studies))
     return studies, history

@@ -22,9 +22,15 @@ from autotune.studies.key import StudyKey
 from autotune.studies.lifecycle import Draining, EndReason, Finished, Searching, StudyEnd
 from autotune.studies.outcome import Outcome, TrialResult
 from autotune.studies.search.surrogate.sampler import SurrogateSampler
+from autotune.studies.selection.finalists import Finalist
 from autotune.studies.space import Space
 from autotune.studies.storage.open import open_storage
-from autotune.studies.study_attributes import SearchTerms, StudyAttributes, attributes_of
+from autotune.studies.study_attributes import (
+    SearchTerms,
+    StudyAttributes,
+    attributes_of,
+    write_finalists,
+)
 from autotune.studies.study_record import MeasuredStudy, open_study
 from autotune.studies.trial_io import enqueue
 from autotune.studies.trial_record import TrialRecord, asked_config
@@ -106,6 +112,25 @@ def test_before_each_turn_the_neighbours_winners_are_queued_once(
         study.queue_neighbours()
         found = [(asked_config(t), t.user_attrs["source"]) for t in study.view.waiting]
         assert found == [(SPACE.configs[row], "best at 32 tokens") for row in queued]
+
+
+def test_a_finished_study_is_opened_with_its_finalists(
+    settings: Callable[..., RunSettings], database: str
+) -> None:
+    """Else a run that goes on would write what single trials say over what finals said."""
+    key = StudyKey(PROBLEM, H200, SPACE.fingerprint)
+    plan = StudyPlan(Job(PROBLEM, ()), key, SPACE, None, ())
+    storage = open_storage(database, create=True)
+    [study], _ = open_studies(storage, [plan], settings(trials=2))
+    for _ in range(2):
+        result = TrialResult(Outcome.OK, Measurement((10.0, 11.0), "made up"))
+        tell(study.optuna_study, ask(study.optuna_study, SPACE), result, None)
+    finalist = Finalist(SPACE.configs[0], (9.0, 9.5))
+    write_finalists(study.optuna_study, [finalist], 2, settings().robust)
+    [again], _ = open_studies(storage, [plan], settings(trials=2))
+    assert again.finalists == (finalist,)
+    [more], _ = open_studies(storage, [plan], settings(trials=5))
+    assert more.finalists == ()
 
 
 class EndingSampler(RandomSampler):
