@@ -1,6 +1,6 @@
 """Packs vLLM's and SGLang's servers for a GPU machine that reaches no registry.
 
-python benchmarks/serving/pack.py OUT [--part-mib 50]   # here: downloads wheels with pip
+python benchmarks/serving/pack.py OUT [--part-mib 45]   # here: downloads wheels with pip
 bash PART/unpack.sh SITE PART                           # there, for each of OUT/0, OUT/1, …
 
 The machine there: Linux on x86-64, Python 3.12, torch 2.11 with CUDA 13, Triton 3.6, an sm_90 GPU.
@@ -48,7 +48,7 @@ _STUB = """def __getattr__(name):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out", type=Path)
-    parser.add_argument("--part-mib", type=int, default=50, help="the most that a part may have")
+    parser.add_argument("--part-mib", type=int, default=45, help="the most that a part may have")
     flags = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         wheels, packed = Path(folder, "wheels"), Path(folder, "packed")
