@@ -92,7 +92,7 @@ class TuningStudy:
     end: StudyEnd | None = None
     """Why no more is asked before the target is reached; None while it is not known."""
     finalists: Sequence[Finalist] = ()
-    """Configs that were measured again, interleaved; see ``tune.finals``."""
+    """Configs that were measured again, interleaved; see ``tuning.finals``."""
     in_flight: int = 0
     """Workers of this run that measure a trial of it."""
     view: StudyView = field(init=False)
