@@ -48,7 +48,7 @@ _END = "finished"
 _FINALISTS = "finalists"
 """The finalists' samples; how many measurements there were, and what counted over routings."""
 _CROSSINGS = "across"
-"""The winner under other routings, see ``tune.cross_routing``."""
+"""The winner under other routings, see ``tuning.cross_routing``."""
 _MACHINE = "machine"
 """Facts of the machine that ran last, for people."""
 _BEST_US, _DEFAULT_US = "best_us", "default_us"
@@ -196,7 +196,7 @@ class StudyAttributes:
 
     @property
     def crossings(self) -> Sequence[Mapping[str, Any]]:
-        """Rows of the winner under other routings, see ``tune.cross_routing``."""
+        """Rows of the winner under other routings, see ``tuning.cross_routing``."""
         return self.values.get(_CROSSINGS, ())  # type: ignore[no-any-return]
 
     @property
